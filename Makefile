@@ -1,0 +1,46 @@
+# make repro   the main job: build, boot and explain the founding bug (s390x)
+# make test    all the tests, with guests
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-tests repro test test-quick test-guest lint bench clean
+BIN := .venv/bin
+
+help:
+	@echo "make repro        build the s390x lab kernel, boot the founding bug, explain it"
+	@echo "make test         lint and every test, with guests in QEMU"
+	@echo "make test-quick   unit and TUI tests: under a minute, no kernel"
+	@echo "make lint         ruff, mypy, import-linter, shellcheck"
+	@echo "make bench        measure; writes build/bench.json"
+	@echo "make setup        only install what is missing (setup-tests: for the tests too)"
+	@echo "make clean        remove what was made in this folder (not the caches)"
+
+setup:
+	@scripts/setup
+
+setup-tests:
+	@scripts/setup tests
+
+repro: setup
+	@$(BIN)/zaptrace repro s390x --expect freed_before_rmap_removed
+
+test: setup-tests lint test-quick test-guest
+
+test-quick: setup-tests
+	@$(BIN)/pytest -q tests/unit
+
+test-guest: setup-tests
+	@$(BIN)/zaptrace vm kernel build s390x
+	@$(BIN)/pytest -v tests/guest
+
+lint: setup-tests
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@mkdir -p build
+	@$(BIN)/lint-imports --no-cache >build/lint-imports.log || { cat build/lint-imports.log; exit 1; }
+	@shellcheck scripts/setup vm/guest/init .ci/run
+
+bench: setup-tests
+	@$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

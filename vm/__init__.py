@@ -1,0 +1,1 @@
+"""Guests: architectures, lab kernels, initramfs, QEMU, QMP, gdbstub."""

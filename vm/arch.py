@@ -1,0 +1,87 @@
+"""The architecture table: everything about a guest that differs between architectures.
+
+To add one, add a row (and, where one is needed, a kconfig fragment NAME.config).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zaptrace.model.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """One architecture's row.
+
+    Attributes:
+        name: what users type, `uname -m`, and the kconfig fragment's name.
+        debian: Debian's name of it.
+        make_arch: the kernel's ARCH=.
+        cross: prefix of the cross tools, also Debian's GNU triplet.
+        packages: Debian packages that build for it and boot it; each a choice,
+            the first one that the distribution has.
+        make_target, image: what to make, and where the bootable image then is.
+        build_steps: lines that a build prints, for the progress bar (measured).
+        qemu: the emulator.
+        machine: its arguments for the machine itself.
+        console: arguments for a serial console on chardev "console".
+        append: kernel arguments that the console needs.
+        gdb_instruction: length in bytes of a breakpoint's instruction, as the
+            gdb protocol's `Z1` packet wants it.
+    """
+
+    name: str
+    debian: str
+    make_arch: str
+    cross: str
+    packages: tuple[tuple[str, ...], ...]
+    make_target: str
+    image: str
+    build_steps: int
+    qemu: str
+    machine: tuple[str, ...]
+    console: tuple[str, ...]
+    append: str
+    gdb_instruction: int
+
+
+ARCHES = {
+    arch.name: arch
+    for arch in (
+        Arch(
+            name="s390x",
+            debian="s390x",
+            make_arch="s390",
+            cross="s390x-linux-gnu-",
+            packages=(
+                ("gcc-s390x-linux-gnu",),
+                ("libc6-dev-s390x-cross",),
+                ("qemu-system-s390x", "qemu-system-misc"),
+            ),
+            make_target="bzImage",
+            image="arch/s390/boot/bzImage",
+            build_steps=1080,
+            qemu="qemu-system-s390x",
+            machine=("-M", "s390-ccw-virtio"),
+            console=("-device", "sclpconsole,chardev=console"),
+            append="console=ttyS0",
+            gdb_instruction=2,
+        ),
+    )
+}
+
+
+def arch_named(name: str) -> Arch:
+    """The row of an architecture.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    try:
+        return ARCHES[name]
+    except KeyError:
+        known = ", ".join(sorted(ARCHES))
+        raise BadInput(
+            f"no guest architecture is called {name!r}", f"use one of: {known}"
+        ) from None

@@ -1,0 +1,28 @@
+"""The Debian packages that we need; `python3 -m vm.packages [tests]` prints them.
+
+One line each; `a|b` where distributions differ: the first that there is.
+Imported by bare Python before anything is installed: standard library only.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from vm.arch import ARCHES
+
+KERNEL_BUILD = ("make", "gcc", "libc6-dev", "bison", "flex", "bc", "patch", "xz-utils")
+GUEST = ("util-linux",)  # setpriv: the guest dies with us
+PYTHON = ("python3-venv", "ca-certificates")
+TESTS = ("cpio", "shellcheck", "linux-perf")  # linux-perf: the peer of the probe plan
+
+
+def needed(*, tests: bool) -> list[str]:
+    """What zaptrace needs, and what its tests need besides, in the form that is printed."""
+    lines = [*KERNEL_BUILD, *GUEST, *PYTHON, *(TESTS if tests else ())]
+    for arch in ARCHES.values():
+        lines += ["|".join(choice) for choice in arch.packages]
+    return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(needed(tests="tests" in sys.argv[1:])))

@@ -1,0 +1,1 @@
+"""zaptrace: who freed my mapped page?"""
