@@ -1,0 +1,77 @@
+"""Files that are whole or not there, in folders that are private."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from zaptrace.model import paths
+
+
+def test_the_cache_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert paths.cache_home() == tmp_path / "cache" / "zaptrace"
+    assert paths.cache_home().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_relative_xdg_folder_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    assert paths.state_home() == tmp_path / ".local/state/zaptrace"
+
+
+def test_a_file_is_private_and_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    paths.write_whole(path, b"old")
+    paths.write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
+    """SIGKILL at any moment: what is read is always one whole version."""
+    path = tmp_path / "file"
+    script = (
+        "import sys; from pathlib import Path; from zaptrace.model.paths import write_whole\n"
+        "for n in range(10**6): write_whole(Path(sys.argv[1]), bytes([n % 256]) * 200_000)"
+    )
+    for wait in (0.2, 0.23, 0.27):
+        child = subprocess.Popen([sys.executable, "-c", script, str(path)])
+        time.sleep(wait)
+        while not path.exists():
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        data = path.read_bytes()
+        assert len(data) == 200_000
+        assert len(set(data)) == 1
+
+
+def test_the_lock_keeps_a_second_process_out(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    script = (
+        "import sys; from pathlib import Path; from zaptrace.model.paths import locked\n"
+        "with locked(Path(sys.argv[1])): print('in', flush=True)"
+    )
+    with paths.locked(lock):
+        child = subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE)
+        time.sleep(0.5)
+        assert child.poll() is None
+    assert child.communicate(timeout=10)[0] == b"in\n"
+
+
+def test_no_lock_outlives_its_process(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    script = (
+        "import os, sys; from pathlib import Path; from zaptrace.model.paths import locked\n"
+        "with locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(lock)], check=False)
+    with paths.locked(lock):
+        assert lock.exists()
