@@ -1,0 +1,40 @@
+"""The host's programs: missing, failing, left behind."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from vm import host
+from zaptrace.model.errors import CannotTell, Missing
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(Missing, match="no-such-program is not installed"):
+        host.output("no-such-program")
+
+
+def test_a_failure_carries_the_programs_own_words() -> None:
+    with pytest.raises(CannotTell, match="no such thing"):
+        host.output("sh", "-c", "echo no such thing >&2; exit 3")
+
+
+def test_a_program_that_hangs_is_ended() -> None:
+    with pytest.raises(CannotTell, match=r"did not end within 0\.2 s"):
+        host.run("sleep", "60", seconds=0.2)
+
+
+def test_children_of_a_left_block_are_gone(tmp_path: Path) -> None:
+    """Also grandchildren: make's compilers."""
+    marker = tmp_path / "alive"
+    script = f"(while :; do date > {marker}; sleep 0.05; done) & echo started; wait"
+    with pytest.raises(KeyboardInterrupt), host.lines_of(["sh", "-c", script]) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"started\n"
+        raise KeyboardInterrupt
+    time.sleep(0.2)
+    marker.unlink(missing_ok=True)
+    time.sleep(0.3)
+    assert not marker.exists()

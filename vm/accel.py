@@ -1,0 +1,69 @@
+"""KVM where it is proven to work, TCG everywhere else.
+
+That /dev/kvm exists, opens and answers proves nothing: a nested host can still
+fail to emulate the first instructions of a kernel, and QEMU then hangs with the
+vCPU paused.  So a guest is booted under a short deadline, once per host kernel
+and QEMU, and the outcome is remembered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm import host
+from vm.qemu import GuestConfig, running
+from zaptrace.model.errors import GuestLost
+from zaptrace.model.paths import cache_home, write_whole
+
+KVM = Path("/dev/kvm")
+PROOF_SECONDS = 15.0
+USER_SPACE = b"zaptrace: user space on"
+"""What the lab's init says first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What runs the guest's instructions, and why it and not the other."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.why})"
+
+
+async def choose(config: GuestConfig) -> Accelerator:
+    """The accelerator for a guest; `config` is what a proof would boot (lab kernel and init)."""
+    machine = platform.machine()
+    if machine != config.arch.name:
+        return Accelerator("tcg", f"the host is {machine}")
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        return Accelerator("tcg", f"{KVM} cannot be opened")
+    key = f"{platform.release()} {host.output(config.arch.qemu, '--version').splitlines()[0]}"
+    memory = cache_home() / "kvm.json"
+    proofs: dict[str, bool] = json.loads(memory.read_bytes()) if memory.exists() else {}
+    if key not in proofs:
+        proofs[key] = await boots(dataclasses.replace(config, accel="kvm"))
+        write_whole(memory, json.dumps(proofs).encode())
+    if proofs[key]:
+        return Accelerator("kvm", "a guest was seen to boot with it")
+    return Accelerator("tcg", "KVM is there but does not boot a guest")
+
+
+async def boots(config: GuestConfig) -> bool:
+    """Does this guest reach the lab's init within the deadline?"""
+    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
+        console = Path(folder) / "console.log"
+        proof = dataclasses.replace(config, console=console)
+        try:
+            async with running(proof, Path(folder) / "qemu.log") as guest:
+                await guest.run_until((), PROOF_SECONDS)
+        except GuestLost:
+            return False
+        return console.exists() and USER_SPACE in console.read_bytes()

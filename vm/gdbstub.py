@@ -1,0 +1,100 @@
+"""A small client of QEMU's gdbstub: set breakpoints, run, wait for the stop.
+
+The protocol is gdb's remote serial protocol (packets `$data#checksum`, each
+acknowledged by `+`).  Nothing is read from the guest here: registers and
+memory come from the dump.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from zaptrace.model.errors import GuestLost
+
+LONGEST_PACKET = 65536
+PATIENCE = 10.0  # seconds for an answer; the stub answers in milliseconds
+
+
+class GdbStub:
+    """A connection to a gdbstub on a unix socket; the guest is stopped on arrival."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def connect(cls, path: Path) -> GdbStub:
+        """Connect.
+
+        Raises:
+            OSError: nobody listens there (yet).
+        """
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=LONGEST_PACKET)
+        return cls(reader, writer)
+
+    async def set_breakpoint(self, address: int, length: int) -> None:
+        """Stop the guest before it executes `address`.
+
+        A hardware breakpoint (`Z1`): nothing is written into guest memory, so
+        it holds from before the kernel is loaded on.
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._command(f"Z1,{address:x},{length}")
+
+    async def clear_breakpoint(self, address: int, length: int) -> None:
+        """Take a breakpoint back.
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._command(f"z1,{address:x},{length}")
+
+    async def resume(self) -> None:
+        """Let the guest run; the answer comes when it stops (`wait_stopped`)."""
+        self._send("c")
+        await self._writer.drain()
+
+    async def wait_stopped(self) -> str:
+        """Wait until the guest stops; the stop packet ("T05thread:01;").
+
+        Raises:
+            GuestLost: the stub is gone.
+        """
+        while True:
+            packet = await self._receive()
+            if packet[:1] in ("T", "S", "W", "X"):
+                return packet
+
+    async def close(self) -> None:
+        """Hang up.  A stopped guest stays stopped only until then: dump first."""
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def _command(self, command: str) -> None:
+        self._send(command)
+        await self._writer.drain()
+        try:
+            answer = await asyncio.wait_for(self._receive(), PATIENCE)
+        except TimeoutError:
+            raise GuestLost(f"QEMU's gdbstub did not answer {command!r}") from None
+        if answer != "OK":
+            raise GuestLost(f"QEMU's gdbstub refuses {command!r}: {answer!r}")
+
+    def _send(self, data: str) -> None:
+        encoded = data.encode("ascii")
+        self._writer.write(b"$%s#%02x" % (encoded, sum(encoded) % 256))
+
+    async def _receive(self) -> str:
+        try:
+            await self._reader.readuntil(b"$")
+            body = await self._reader.readuntil(b"#")
+            await self._reader.readexactly(2)  # the checksum; a unix socket does not garble
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError) as error:
+            raise GuestLost("QEMU's gdbstub hung up") from error
+        self._writer.write(b"+")
+        return body[:-1].decode("ascii", "replace")

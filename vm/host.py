@@ -1,0 +1,75 @@
+"""Programs of the host: run to their end, or ended with us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from zaptrace.model.errors import CannotTell, Missing
+
+SECONDS = 600.0
+
+
+def run(
+    *argv: str, cwd: Path | None = None, stdin: bytes = b"", seconds: float = SECONDS
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end, in the C locale, with its output captured.
+
+    Raises:
+        Missing: it is not installed.
+        CannotTell: it took too long, and was killed.
+    """
+    try:
+        return subprocess.run(
+            argv,
+            check=False,
+            input=stdin,
+            capture_output=True,
+            timeout=seconds,
+            cwd=cwd,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except FileNotFoundError:
+        raise Missing(f"{argv[0]} is not installed", "make setup") from None
+    except subprocess.TimeoutExpired:
+        raise CannotTell(f"{argv[0]} did not end within {seconds:g} s") from None
+
+
+def output(*argv: str, cwd: Path | None = None, stdin: bytes = b"") -> str:
+    """What a program prints.
+
+    Raises:
+        Missing: it is not installed.
+        CannotTell: it failed; the message holds its last words.
+    """
+    done = run(*argv, cwd=cwd, stdin=stdin)
+    if done.returncode:
+        words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise CannotTell(f"{' '.join(argv[:2])} failed: {' '.join(words[-3:])}")
+    return done.stdout.decode(errors="replace")
+
+
+@contextlib.contextmanager
+def lines_of(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A program whose output (and errors) the caller reads line by line.
+
+    It and all its children are gone when the block is left, however it is left.
+    """
+    child = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        child.wait()

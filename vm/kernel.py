@@ -1,0 +1,194 @@
+"""Lab kernels: Debian's kernel source with our patches and config, built once and kept.
+
+A kernel is cached by all that went into it: source package, patches, config
+fragments, compiler.  It is built in a folder beside its final place and
+renamed when whole, so that an interrupted build leaves nothing that looks
+like a kernel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from vm import debian, host
+from vm.arch import Arch
+from zaptrace.model.errors import CannotTell
+from zaptrace.model.paths import cache_home, locked
+from zaptrace.model.progress import Listener, Step, step
+
+SOURCE = "linux-source-6.1"
+SUITE = "bookworm"
+FRAGMENTS = ("base", "mm", "trace", "debuginfo", "dump")
+UNUSED = ("drivers/gpu/drm/*/*.[ch]", "sound/*/*.[ch]", "Documentation/*/*")
+"""Parts of the source that no lab kernel compiles, not worth unpacking."""
+CONFIG_LINE = re.compile(r"^(?:CONFIG_\w+=.*|# CONFIG_\w+ is not set)$")
+BUILD_LINE = re.compile(r"^  [A-Z0-9]+ +\S")
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A built kernel's files."""
+
+    folder: Path
+
+    @property
+    def image(self) -> Path:
+        """The bootable image."""
+        return self.folder / "image"
+
+    @property
+    def vmlinux(self) -> Path:
+        """The ELF file with symbols and DWARF."""
+        return self.folder / "vmlinux"
+
+    @property
+    def config(self) -> Path:
+        """The configuration it was built with."""
+        return self.folder / "config"
+
+
+def build(arch: Arch, listener: Listener, timing: dict[str, float] | None = None) -> Kernel:
+    """The lab kernel of one architecture, from the cache or built now (minutes).
+
+    Raises:
+        Missing: no source package, no compiler.
+        CannotTell: a patch does not apply, or the build fails.
+    """
+    with step("source", "Get the kernel source", listener, timing) as current:
+        deb = debian.fetch(SOURCE, SUITE, debian.host_arch())
+        current.note = deb.name.split("_")[1]
+    key = _key(arch, deb)
+    version = deb.name.split("_")[1]
+    kernel = Kernel(cache_home() / "kernels" / f"{arch.name}-{version}-{key}")
+    with locked(cache_home() / "kernels" / ".lock"):
+        if not kernel.vmlinux.exists():
+            _build_into(kernel, arch, deb, listener, timing)
+    return kernel
+
+
+def _key(arch: Arch, deb: Path) -> str:
+    parts = [deb.name.encode(), _compiler(arch).encode()]
+    parts += [" ".join(_settings(arch, Path("linux"))).encode()]
+    parts += [path.read_bytes() for path in (*_patches(), *_fragments(arch))]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _compiler(arch: Arch) -> str:
+    return host.output(f"{arch.cross}gcc", "--version").splitlines()[0]
+
+
+def _resource(name: str) -> Path:
+    return Path(str(resources.files("vm"))) / name
+
+
+def _patches() -> list[Path]:
+    return sorted(_resource("patches").glob("*.patch"))
+
+
+def _fragments(arch: Arch) -> list[Path]:
+    return [_resource("kconfig") / f"{name}.config" for name in (*FRAGMENTS, arch.name)]
+
+
+def _build_into(
+    kernel: Kernel, arch: Arch, deb: Path, listener: Listener, timing: dict[str, float] | None
+) -> None:
+    """Unpack, patch, configure, compile; the lock is held."""
+    parent = kernel.folder.parent
+    for stale in parent.glob(".building-*"):
+        shutil.rmtree(stale)
+    work = parent / f".building-{kernel.folder.name}"
+    tree = work / "linux"
+    tree.mkdir(parents=True)
+    try:
+        with step("unpack", "Unpack and patch the source", listener, timing) as current:
+            _unpack(deb, work, tree)
+            for patch in _patches():
+                current.advance(note=patch.name)
+                _apply(patch, tree)
+        with step("compile", f"Compile the {arch.name} lab kernel", listener, timing) as current:
+            _configure(arch, tree, work)
+            _compile(arch, tree, work / "build.log", current)
+            _keep(arch, tree, work / "kept", deb)
+        (work / "kept").rename(kernel.folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _unpack(deb: Path, work: Path, tree: Path) -> None:
+    """The source is a tar archive inside the package."""
+    package = work / "package"
+    host.output("dpkg-deb", "--extract", str(deb), str(package))
+    (source,) = package.glob("usr/src/linux-source-*.tar.xz")
+    excluded = [f"--exclude=*/{pattern}" for pattern in UNUSED]
+    host.output("tar", "-xf", str(source), "--strip-components=1", *excluded, "-C", str(tree))
+    shutil.rmtree(package)
+
+
+def _apply(patch: Path, tree: Path) -> None:
+    host.output("patch", "-p1", "--batch", "--directory", str(tree), "--input", str(patch))
+
+
+def _make(arch: Arch, tree: Path, *targets: str) -> list[str]:
+    jobs = f"-j{os.cpu_count() or 1}"
+    return ["make", "--no-print-directory", jobs, "-C", str(tree), *_settings(arch, tree), *targets]
+
+
+def _settings(arch: Arch, tree: Path) -> list[str]:
+    # The paths in the debug information are the source tree's own, and nothing of
+    # the host gets in, so that equal inputs give an equal build ID.
+    return [
+        f"ARCH={arch.make_arch}",
+        f"CROSS_COMPILE={arch.cross}",
+        f"KCFLAGS=-fdebug-prefix-map={tree}=.",
+        f"KAFLAGS=-fdebug-prefix-map={tree}=.",
+        *("KBUILD_BUILD_TIMESTAMP=1970-01-01", "KBUILD_BUILD_USER=zaptrace"),
+        *("KBUILD_BUILD_HOST=lab", "KBUILD_BUILD_VERSION=1"),
+    ]
+
+
+def _configure(arch: Arch, tree: Path, work: Path) -> None:
+    wanted = "".join(path.read_text() for path in _fragments(arch))
+    lines = [line for line in wanted.splitlines() if CONFIG_LINE.match(line)]
+    everything = work / "wanted.config"
+    everything.write_text("\n".join(lines) + "\n")
+    host.output(*_make(arch, tree, "allnoconfig"), f"KCONFIG_ALLCONFIG={everything}")
+    got = set((tree / ".config").read_text().splitlines())
+    refused = [line for line in lines if not line.startswith("#") and line not in got]
+    if refused:
+        raise CannotTell(f"Kconfig refuses {' '.join(refused)}")
+
+
+def _compile(arch: Arch, tree: Path, log: Path, current: Step) -> None:
+    """Run make; one line of its output is one step of the progress."""
+    argv = _make(arch, tree, arch.make_target)
+    done = 0
+    with log.open("w") as kept, host.lines_of(argv) as child:
+        assert child.stdout is not None
+        for raw in child.stdout:
+            line = raw.decode(errors="replace")
+            kept.write(line)
+            if BUILD_LINE.match(line):
+                done += 1
+                current.advance(done, max(done, arch.build_steps), line.split()[-1])
+        status = child.wait()
+    if status:
+        saved = cache_home() / "kernels" / f"failed-{arch.name}.log"
+        shutil.copy(log, saved)
+        raise CannotTell(f"the {arch.name} lab kernel does not build; the log is {saved}")
+    current.note = f"{done} steps"
+
+
+def _keep(arch: Arch, tree: Path, kept: Path, deb: Path) -> None:
+    kept.mkdir()
+    shutil.copy(tree / arch.image, kept / "image")
+    shutil.move(tree / "vmlinux", kept / "vmlinux")
+    shutil.copy(tree / ".config", kept / "config")
+    facts = {"source": deb.name, "compiler": _compiler(arch), "arch": arch.name}
+    (kept / "kernel.json").write_text(json.dumps(facts, indent=1) + "\n")

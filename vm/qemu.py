@@ -1,0 +1,280 @@
+"""One QEMU process: started stopped, watched through QMP and the gdbstub, ended for sure.
+
+The guest never outlives us: `setpriv --pdeathsig KILL` ties QEMU to the thread
+that started it.  The sockets lie in a folder of their own that only we may
+enter (0700).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import QMPClient
+from qemu.qmp.error import QMPError
+
+from vm import sparse
+from vm.arch import Arch
+from vm.gdbstub import GdbStub
+from zaptrace.model.errors import BadInput, GuestLost, Missing
+
+CONNECT_SECONDS = 20.0
+DUMP_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class GuestConfig:
+    """What to boot.
+
+    Attributes:
+        kernel: a bootable image.
+        initrd: a cpio archive (with bootconfig behind it), or None.
+        append: the kernel's command line.
+        memory: as QEMU's `-m` takes it ("512M").
+        smp: how many CPUs.
+        console: the file that receives the serial console.
+    """
+
+    arch: Arch
+    kernel: Path
+    initrd: Path | None
+    append: str
+    console: Path
+    memory: str = "512M"
+    smp: int = 2
+    accel: str = "tcg"
+
+
+def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
+    """QEMU's argv; without `sockets`, what a person would type to boot the same guest."""
+    argv = [config.arch.qemu, *config.arch.machine, "-accel", config.accel, "-nodefaults"]
+    argv += ["-display", "none", "-m", config.memory, "-smp", str(config.smp)]
+    argv += ["-kernel", str(config.kernel)]
+    if config.initrd is not None:
+        argv += ["-initrd", str(config.initrd)]
+    argv += ["-append", config.append]
+    if sockets is None:
+        return [*argv, "-chardev", "stdio,id=console", *config.arch.console]
+    argv += ["-chardev", f"file,id=console,path={_escaped(config.console)}", *config.arch.console]
+    argv += ["-action", "panic=pause,shutdown=pause,reboot=shutdown"]
+    argv += ["-qmp", f"unix:{_escaped(sockets / 'qmp')},server=on,wait=off"]
+    return [*argv, "-S", "-gdb", f"unix:{_escaped(sockets / 'gdb')},server=on,wait=off"]
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace(",", ",,")
+
+
+class Guest:
+    """A running QEMU.  Made by `running()`."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, qmp: QMPClient, gdb: GdbStub, config: GuestConfig
+    ) -> None:
+        self.config = config
+        self._process = process
+        self._qmp = qmp
+        self._gdb = gdb
+
+    async def run_until(
+        self,
+        stop_at: Sequence[int],
+        seconds: float,
+        also: asyncio.Task[None] | None = None,
+    ) -> str:
+        """Run the guest until something ends it.
+
+        Args:
+            stop_at: kernel addresses; the guest stops before executing one.
+            seconds: the deadline.
+            also: stop the guest when this task is done, too.
+
+        Returns:
+            "breakpoint", "panic", "exit" (the guest powered off or rebooted) or
+            "timeout" (of `also` too).  The guest is stopped then, and can be dumped.
+
+        Raises:
+            GuestLost: QEMU died, or its monitor no longer answers.
+        """
+        for address in stop_at:
+            await self._gdb.set_breakpoint(address, self.config.arch.gdb_instruction)
+        stopped = asyncio.create_task(self._gdb.wait_stopped())
+        ended = asyncio.create_task(self._event())
+        died = asyncio.create_task(self._process.wait())
+        tasks: set[asyncio.Task[str] | asyncio.Task[int]] = {stopped, ended, died}
+        watched: set[asyncio.Task[Any]] = {*tasks, *([also] if also else [])}
+        try:
+            await self._gdb.resume()
+            await asyncio.wait(watched, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            return await self._why(stopped, ended, died)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _why(
+        self,
+        stopped: asyncio.Task[str],
+        ended: asyncio.Task[str],
+        died: asyncio.Task[int],
+    ) -> str:
+        if died.done():
+            raise GuestLost(f"QEMU ended by itself with status {died.result()}")
+        # A power-off and a panic stop the CPUs too: ask the monitor first.
+        if not ended.done() and stopped.done():
+            await asyncio.wait({ended}, timeout=0.05)
+        if ended.done():
+            return ended.result()
+        if stopped.done():
+            stopped.result()
+            return "breakpoint"
+        await self._stop()
+        return "timeout"
+
+    async def _event(self) -> str:
+        """Wait for the monitor's news of a power-off, a reboot or a panic."""
+        while True:
+            event = await self._qmp.events.get()
+            if event["event"] == "GUEST_PANICKED":
+                return "panic"
+            if event["event"] in ("SHUTDOWN", "RESET"):
+                return "exit"
+
+    async def clear_breakpoint(self, address: int) -> None:
+        """Take back a stop of `run_until`.
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._gdb.clear_breakpoint(address, self.config.arch.gdb_instruction)
+
+    async def dump(self, path: Path) -> None:
+        """Write the guest's memory and registers as an ELF file (0600).
+
+        Raises:
+            GuestLost: QEMU could not.
+        OSError: the file cannot be written (a full disk).
+        """
+        await _dump(self._qmp, path)
+
+    async def _stop(self) -> None:
+        await _execute(self._qmp, "stop")
+
+
+async def dump_through(socket: Path, path: Path) -> None:
+    """Dump a guest that somebody else started; it is paused meanwhile.
+
+    Args:
+        socket: its QMP unix socket.
+        path: the file to write.
+
+    Raises:
+        GuestLost: nobody answers there, or QEMU could not dump.
+    """
+    qmp = QMPClient("zaptrace")
+    try:
+        await asyncio.wait_for(qmp.connect(str(socket)), CONNECT_SECONDS)
+        await _dump(qmp, path)
+    except TimeoutError:
+        raise GuestLost(f"no monitor answers at {socket}") from None
+    except QMPError as error:
+        raise GuestLost(f"no monitor answers at {socket}: {error}") from None
+    finally:
+        with contextlib.suppress(QMPError, EOFError, OSError):
+            await qmp.disconnect()
+
+
+async def _dump(qmp: QMPClient, path: Path) -> None:
+    """Let QEMU write into a pipe, and keep what is not zero."""
+    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
+        pipe = Path(folder) / "dump"
+        os.mkfifo(pipe, 0o600)
+        # Our own writing end keeps the pipe from ending before QEMU has opened it.
+        source = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        ours = os.open(pipe, os.O_WRONLY)
+        os.set_blocking(source, True)
+        receiving = asyncio.create_task(asyncio.to_thread(sparse.receive, source, path))
+        arguments: dict[str, object] = {"paging": False, "protocol": f"file:{pipe}"}
+        try:
+            await _execute(qmp, "dump-guest-memory", arguments, seconds=DUMP_SECONDS)
+        finally:
+            os.close(ours)
+            await receiving  # its error (a full disk) is the cause of QEMU's
+
+
+async def _execute(
+    qmp: QMPClient, command: str, arguments: dict[str, object] | None = None, seconds: float = 10.0
+) -> None:
+    """Run one monitor command; GuestLost when it fails or is not answered in time."""
+    try:
+        await asyncio.wait_for(qmp.execute(command, arguments), seconds)
+    except TimeoutError:
+        raise GuestLost(f"QEMU's monitor did not answer {command!r} in {seconds:g} s") from None
+    except QMPError as error:
+        raise GuestLost(f"QEMU's monitor: {command}: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def running(config: GuestConfig, log: Path) -> AsyncIterator[Guest]:
+    """A guest, started but not yet running; killed on the way out.
+
+    Must be entered from the thread that lives as long as the guest shall.
+
+    Args:
+        log: the file that receives QEMU's own words.
+
+    Raises:
+        Missing: the emulator is not installed.
+        GuestLost: QEMU ended before its sockets answered.
+    """
+    for program in (config.arch.qemu, "setpriv"):
+        if shutil.which(program) is None:
+            raise Missing(f"{program} is not installed", "make setup")
+    for file in (config.kernel, config.initrd):
+        if file is not None and not file.is_file():
+            raise BadInput(f"{file} is not a file")
+    log.touch(mode=0o600)
+    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder, log.open("wb") as words:
+        sockets = Path(folder)
+        process = await asyncio.create_subprocess_exec(
+            *("setpriv", "--pdeathsig", "KILL", *command_line(config, sockets)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=words,
+            stderr=words,
+            umask=0o077,
+            start_new_session=True,  # Ctrl-C is ours to handle, not QEMU's
+        )
+        qmp = QMPClient("zaptrace")
+        try:
+            gdb = await _connect(process, qmp, sockets, log)
+            try:
+                yield Guest(process, qmp, gdb, config)
+            finally:
+                await gdb.close()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            with contextlib.suppress(QMPError, EOFError, OSError):
+                await qmp.disconnect()
+
+
+async def _connect(
+    process: asyncio.subprocess.Process, qmp: QMPClient, sockets: Path, log: Path
+) -> GdbStub:
+    """Connect the monitor and the gdbstub as soon as their sockets are there."""
+    deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
+    while process.returncode is None and asyncio.get_running_loop().time() < deadline:
+        if (sockets / "qmp").exists() and (sockets / "gdb").exists():
+            await qmp.connect(str(sockets / "qmp"))
+            return await GdbStub.connect(sockets / "gdb")
+        await asyncio.sleep(0.01)
+    words = log.read_text(errors="replace").strip().splitlines()
+    raise GuestLost(f"QEMU did not start: {words[0] if words else 'no word from it'}")
