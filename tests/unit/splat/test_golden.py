@@ -1,0 +1,33 @@
+"""Logs written by hand from the kernel's format strings, and what a person reads in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from zaptrace.model.splats import Splat
+from zaptrace.splat import parse
+
+TESTS = Path(__file__).parents[2]
+LOGS = sorted((TESTS / "golden" / "splat").glob("*.log"))
+
+
+def said(splat: Splat) -> dict[str, Any]:
+    """The keys that say something, as the golden files hold them."""
+    return {key: value for key, value in splat.to_json().items() if value not in (None, [])}
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda path: path.stem)
+def test_reads_what_a_person_reads(log: Path) -> None:
+    expected = json.loads(log.with_suffix(".json").read_text())
+    assert [said(splat) for splat in parse(log.read_bytes())] == expected
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda path: path.stem)
+def test_json_is_the_schema_s(log: Path) -> None:
+    schema = json.loads((TESTS / "schemas" / "splat.schema.json").read_text())
+    jsonschema.validate([splat.to_json() for splat in parse(log.read_bytes())], schema)

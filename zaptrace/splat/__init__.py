@@ -1,0 +1,5 @@
+"""A console log -> splats."""
+
+from zaptrace.splat.parser import parse
+
+__all__ = ["parse"]
