@@ -1,0 +1,1 @@
+"""The one format for events on disk and on a pipe."""
