@@ -1,0 +1,69 @@
+"""Probe plans, kept by build ID.  Nothing heavy is imported until a plan must be made."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+from zaptrace.kernel.image import Image
+from zaptrace.model import plan as model
+from zaptrace.model.paths import cache_home, write_whole
+from zaptrace.model.plan import ProbePlan
+
+
+def build_id(elf: Path) -> str | None:
+    """The GNU build ID of an ELF file in hex digits, None when it has none.
+
+    Raises:
+        BadInput: not an ELF file that we know, or truncated.
+    """
+    with Image(elf) as image:
+        return image.build_id()
+
+
+def plan_for(vmlinux: Path, cache: Path | None = None) -> ProbePlan:
+    """The probe plan of a kernel.
+
+    Args:
+        vmlinux: the kernel's ELF file with symbols and debug info.
+        cache: the folder that keeps plans; `zaptrace/plans` in the user's cache
+            folder when None.
+
+    Raises:
+        BadInput: not a vmlinux of an architecture that we know, no debug info,
+            truncated or damaged.
+    """
+    identity = build_id(vmlinux)
+    kept = None
+    if identity is not None:
+        kept = (cache or cache_home() / "plans") / f"{identity}-{_code_version()}.json"
+        plan = _load(kept)
+        if plan is not None and plan.build_id == identity:
+            return plan
+
+    from zaptrace.kernel.planner import make_plan
+
+    plan = make_plan(vmlinux)
+    if kept is not None:
+        # A cache that cannot be written costs time, never the answer.
+        with contextlib.suppress(OSError):
+            write_whole(kept, json.dumps(plan.to_json()).encode())
+    return plan
+
+
+def _load(path: Path) -> ProbePlan | None:
+    """A plan from the cache; None when it is not there or cannot be used."""
+    try:
+        return ProbePlan.from_json(json.loads(path.read_bytes()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _code_version() -> str:
+    """Changes with the code that makes plans, so that no older code's plan is used."""
+    digest = hashlib.sha256()
+    for source in (*sorted(Path(__file__).parent.glob("*.py")), Path(model.__file__)):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,189 @@
+"""A vmlinux as a file: header, sections, notes.  Standard library only, so that it is quick.
+
+Everything in it is checked against the file's size before it is used.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from zaptrace.kernel.arches import ARCHES, Arch, Byteorder, arch_of
+from zaptrace.model.errors import BadInput
+
+DEBUG_INFO_HINT = (
+    "give the uncompressed vmlinux with debug info: Debian's linux-image-VERSION-ARCH-dbg package, "
+    "or the vmlinux of your own build with CONFIG_DEBUG_INFO_DWARF5=y"
+)
+_CLASS_64 = 2
+_BIG_ENDIAN = 2
+_ET_REL = 1
+_SHT_NOTE = 7
+_SHT_NOBITS = 8
+_SHF_ALLOC = 0x2
+_SHF_COMPRESSED = 0x800
+_COMPRESS_ZLIB = 1
+_ZLIB_RATIO = 1032  # deflate cannot do better (zlib.net/zlib_tech.html)
+_NT_GNU_BUILD_ID = 3
+_LONGEST_BUILD_ID = 64
+_HEADER = "16sHHIQQQIHHHHHH"
+_SECTION = "IIQQQQIIQQ"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section header; offsets and sizes in bytes, checked against the file."""
+
+    name: str
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+
+    def holds(self, address: int) -> bool:
+        """Whether the file has the byte of this address in this section."""
+        in_file = self.flags & _SHF_ALLOC and self.type != _SHT_NOBITS
+        return bool(in_file) and self.address <= address < self.address + self.size
+
+
+class Image:
+    """An ELF file of an architecture that we know; use it as a context manager.
+
+    Attributes:
+        order: `<` or `>`, for struct and numpy.
+        sections: by name; of several with one name, the first.
+
+    Raises:
+        BadInput: no such file, not ELF, truncated, another architecture, or a
+            relocatable object.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise BadInput(f"cannot read {path}: {error.strerror}") from None
+        try:
+            self.size = self._file.seek(0, 2)
+            self._read_header()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Image:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def _read_header(self) -> None:
+        raw = self._read(0, min(64, self.size))
+        if len(raw) < 64 or raw[:4] != b"\x7fELF":
+            raise BadInput(f"{self.path} is not an ELF file", hint=DEBUG_INFO_HINT)
+        byteorder: Byteorder = "big" if raw[5] == _BIG_ENDIAN else "little"
+        self.order = ">" if byteorder == "big" else "<"
+        fields = struct.unpack(self.order + _HEADER, raw)
+        kind, machine, table, entry_size, count, names = (fields[i] for i in (1, 2, 6, 11, 12, 13))
+        arch = arch_of(machine, byteorder) if raw[4] == _CLASS_64 else None
+        if arch is None:
+            known = " and ".join(arch.name for arch in ARCHES)
+            bits = 64 if raw[4] == _CLASS_64 else 32
+            raise BadInput(
+                f"{self.path} is for ELF machine {machine} ({bits} bits, {byteorder}-endian); "
+                f"zaptrace knows {known}",
+                hint=DEBUG_INFO_HINT,
+            )
+        if kind == _ET_REL:
+            raise BadInput(f"{self.path} is an object file that is not linked yet")
+        self.arch: Arch = arch
+        if entry_size != struct.calcsize("<" + _SECTION) or names >= count:
+            raise BadInput(f"{self.path} has no section headers", hint=DEBUG_INFO_HINT)
+        self._read_sections(self._read(table, count * entry_size), names)
+
+    def _read_sections(self, table: bytes, names: int) -> None:
+        rows = list(struct.iter_unpack(self.order + _SECTION, table))
+        texts = self._read(rows[names][4], rows[names][5])
+        self.sections: dict[str, Section] = {}
+        for row in rows:
+            start = row[0]
+            name = texts[start : texts.find(b"\0", start)].decode("ascii", "replace")
+            section = Section(name, row[1], row[2], row[3], row[4], row[5])
+            if section.type != _SHT_NOBITS and section.offset + section.size > self.size:
+                raise BadInput(
+                    f"{self.path} is truncated: section {name} ends at byte "
+                    f"{section.offset + section.size:,} of {self.size:,}"
+                )
+            self.sections.setdefault(name, section)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if offset + size > self.size:
+            raise BadInput(
+                f"{self.path} is truncated: it has {self.size:,} bytes, "
+                f"its headers speak of {offset + size:,}"
+            )
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    def data(self, name: str) -> bytes | None:
+        """A section's bytes, decompressed; None when there is no such section.
+
+        Raises:
+            BadInput: its compression is damaged or of a kind we do not know.
+        """
+        section = self.sections.get(name)
+        if section is None or section.type == _SHT_NOBITS:
+            return None
+        raw = self._read(section.offset, section.size)
+        return self._decompress(name, raw) if section.flags & _SHF_COMPRESSED else raw
+
+    def _decompress(self, name: str, raw: bytes) -> bytes:
+        """The bytes behind an Elf64_Chdr."""
+        kind, size = struct.unpack_from(self.order + "I4xQ", raw.ljust(24, b"\0"))
+        hint = f"objcopy --decompress-debug-sections {self.path} vmlinux.plain"
+        if kind != _COMPRESS_ZLIB:
+            raise BadInput(f"{self.path}: {name} is not compressed by zlib", hint=hint)
+        if size > _ZLIB_RATIO * len(raw):
+            raise BadInput(f"{self.path}: {name} says it holds {size:,} bytes, which cannot be")
+        try:
+            return zlib.decompressobj().decompress(raw[24:], max(size, 1))
+        except zlib.error as error:
+            raise BadInput(f"{self.path}: {name} is damaged ({error})", hint=hint) from None
+
+    def at(self, address: int, size: int) -> bytes:
+        """Up to `size` bytes from a link-time address; empty when the file does not have them."""
+        for section in self.sections.values():
+            if section.holds(address):
+                skipped = address - section.address
+                return self._read(section.offset + skipped, min(size, section.size - skipped))
+        return b""
+
+    def build_id(self) -> str | None:
+        """The GNU build ID in hex digits; None when there is none."""
+        for section in self.sections.values():
+            if section.type == _SHT_NOTE:
+                found = self._build_id_in(self._read(section.offset, section.size))
+                if found is not None:
+                    return found
+        return None
+
+    def _build_id_in(self, notes: bytes) -> str | None:
+        at = 0
+        while at + 12 <= len(notes):
+            name_size, size, kind = struct.unpack_from(self.order + "III", notes, at)
+            name = notes[at + 12 : at + 12 + name_size]
+            start = at + 12 + -(-name_size // 4) * 4
+            if (name, kind) == (b"GNU\0", _NT_GNU_BUILD_ID) and 0 < size <= _LONGEST_BUILD_ID:
+                return notes[start : start + size].hex()
+            at = start + -(-size // 4) * 4
+        return None

@@ -1,0 +1,86 @@
+"""Makes the probe plan of a vmlinux from its symbols and DWARF."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+from elftools.common.exceptions import DWARFError, ELFError
+from elftools.construct.core import ConstructError
+
+from zaptrace.kernel.context import Context
+from zaptrace.kernel.entries import entry_sites
+from zaptrace.kernel.image import DEBUG_INFO_HINT, Image
+from zaptrace.kernel.places import Unavailable
+from zaptrace.kernel.probed import ENTRIES
+from zaptrace.kernel.zapsites import zap_sites
+from zaptrace.model.errors import BadInput
+from zaptrace.model.plan import ProbePlan
+
+_DAMAGE = (
+    # What parsers of damaged debug info stumble with: ours and pyelftools'.
+    ELFError,
+    DWARFError,
+    ConstructError,
+    struct.error,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+    NotImplementedError,
+    EOFError,
+    Unavailable,
+)
+_LONGEST_REASON = 200
+_BANNER = re.compile(rb"Linux version (\S{1,64}) ")
+
+
+def make_plan(vmlinux: Path) -> ProbePlan:
+    """The probe plan of a kernel, from scratch.
+
+    Raises:
+        BadInput: not a vmlinux of an architecture that we know, no debug info,
+            truncated or damaged.
+    """
+    with Image(vmlinux) as image:
+        try:
+            return _plan(image)
+        except _DAMAGE as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+            raise BadInput(
+                f"{vmlinux}: its debug info is damaged, or of a kind that we cannot read ({what})",
+                hint=DEBUG_INFO_HINT,
+            ) from error
+
+
+def _plan(image: Image) -> ProbePlan:
+    context = Context.open(image)
+    sites, missing = zap_sites(context)
+    for probed in ENTRIES:
+        more, gaps = entry_sites(context, probed)
+        sites += more
+        missing += gaps
+    return ProbePlan(
+        build_id=image.build_id(),
+        arch=image.arch.name,
+        release=_release(context),
+        sites=tuple(sites),
+        missing=tuple(missing),
+        offsets=context.offsets,
+        # kernel/trace/trace_boot.c: there when CONFIG_BOOTTIME_TRACING is set.
+        boot_tracing=bool(context.symbols.functions("trace_boot_init")),
+    )
+
+
+def _release(context: Context) -> str | None:
+    """`uname -r`, from linux_banner[] (init/version.c)."""
+    banner = context.symbols.object("linux_banner")
+    if banner is None:
+        return None
+    found = _BANNER.match(context.image.at(banner.address, banner.size))
+    return found[1].decode("ascii", "replace") if found else None

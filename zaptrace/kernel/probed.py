@@ -1,0 +1,105 @@
+"""What is probed in a kernel, under every name that it has had: facts about mm/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ZAP = "zap_pte_range"
+
+ZAP_NEIGHBOURS = (
+    # Functions of mm/memory.c that are never inlined everywhere; any of them
+    # leads to the compile unit of zap_pte_range.
+    ZAP,
+    "unmap_page_range",
+    "unmap_vmas",
+    "zap_vma_ptes",
+    "copy_page_range",
+)
+ZAP_FILE = "mm/memory.c"
+
+ZAP_PARAMETERS = ("addr", "end", "vma", "tlb", "pmd", "details")
+
+ZAP_ENTER_FIELDS = ("addr", "end", "vma", "mm", "caller")
+"""What the entry of the function around zap_pte_range gives, where it has such a parameter."""
+
+ZAP_CALLERS = ("zap_pmd_range", "zap_pud_range", "zap_p4d_range", "unmap_page_range")
+"""From the inside out; mm/memory.c: each loops over its part of [addr, end)."""
+
+PASSED_DOWN = ("tlb", "vma", "details")
+"""Parameters that every one of ZAP_CALLERS hands on as it got them."""
+
+PASSED_BY_CALLER = {"pmd": "pmd", "addr": "addr", "end": "next"}
+"""zap_pte_range's parameter -> the variable of zap_pmd_range that is passed for it
+(mm/memory.c: `next = zap_pte_range(tlb, vma, pmd, addr, next, details)`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """An event that is taken at the entry of functions.
+
+    Attributes:
+        event: its name in the plan.
+        functions: one group for each way into it; of a group the first one that
+            this kernel has is probed.
+        wanted: event fields, most wanted first (trace_boot.c takes 255
+            characters a probe; what does not fit is dropped from the end).
+        unseen: functions by which things pass unseen -> why.
+    """
+
+    event: str
+    functions: tuple[tuple[str, ...], ...]
+    wanted: tuple[str, ...]
+    unseen: tuple[tuple[str, str], ...] = ()
+
+
+FIELD_OF_PARAMETER = {
+    # C parameter -> event field, where they differ.
+    "nr_pages": "nr",  # folio_remove_rmap_ptes()
+    "address": "addr",
+    "entry": "pte",  # print_bad_page_map()
+}
+
+_BY_LIST = "frees pages by the list: those are not seen one by one"
+
+ENTRIES = (
+    Probed(
+        event="rmap_remove",
+        functions=(
+            ("page_remove_rmap",),
+            # July 2023, "mm: implement folio_remove_rmap_range()"
+            ("folio_remove_rmap_range",),
+            # "mm/rmap: introduce folio_remove_rmap_[pte|ptes|pmd]()": _pte is a
+            # macro over _ptes, but a compiler may make a function of its own.
+            ("folio_remove_rmap_ptes",),
+            ("folio_remove_rmap_pte",),
+            ("folio_remove_rmap_pmd",),
+        ),
+        wanted=("page", "raw_mapcount", "refcount", "mm", "nr", "caller", "vma", "folio"),
+    ),
+    Probed(
+        event="page_free",
+        functions=(
+            # "mm/page_alloc: export free_frozen_pages() instead of free_unref_page()";
+            # it became a wrapper around __free_frozen_pages() later.
+            ("__free_frozen_pages", "free_frozen_pages", "free_unref_page"),
+            ("__free_pages_ok",),
+        ),
+        wanted=("page", "raw_mapcount", "refcount", "order", "caller"),
+        unseen=(
+            ("free_unref_page_list", _BY_LIST),
+            # "mm: remove free_unref_page_list()" put the folio batch in its place.
+            ("free_unref_folios", _BY_LIST),
+        ),
+    ),
+    Probed(
+        event="bad_page",
+        functions=(("bad_page",),),
+        wanted=("page", "reason", "raw_mapcount", "refcount", "caller"),
+    ),
+    Probed(
+        event="bad_pte",
+        # print_bad_pte() became a macro over print_bad_page_map() in 6.18.
+        functions=(("print_bad_pte", "print_bad_page_map"),),
+        wanted=("page", "addr", "pte", "mm", "vma", "raw_mapcount", "refcount", "caller"),
+    ),
+)

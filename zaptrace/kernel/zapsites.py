@@ -1,0 +1,176 @@
+"""Every site of zap_pte_range, and the entry of the function that it is inlined into."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from functools import cached_property
+
+from elftools.dwarf.die import DIE
+
+from zaptrace.kernel.context import POINTER, Context
+from zaptrace.kernel.dies import name_of, parameters, type_of
+from zaptrace.kernel.entries import Entry
+from zaptrace.kernel.inlines import Instance, InstanceFinder
+from zaptrace.kernel.instructions import starts_instruction
+from zaptrace.kernel.passed import passed_variables, runs_over_pmds
+from zaptrace.kernel.places import OPTIMISED_OUT, Place, Unavailable, absent, probe_arg
+from zaptrace.kernel.probed import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
+from zaptrace.kernel.symbols import Symbol
+from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
+
+
+def zap_sites(context: Context) -> tuple[list[ProbeSite], list[MissingEvent]]:
+    """The `zap` and `zap_enter` sites, and why there are none."""
+    if context.zap is None:
+        return [], [MissingEvent("zap", f"no {ZAP} in this kernel's debug info")]
+    zaps: list[ProbeSite] = []
+    enters: dict[str, ProbeSite] = {}
+    missing: list[MissingEvent] = []
+    for instance in InstanceFinder(context.info, context.zap).instances():
+        symbol = context.symbols.covering(instance.pc)
+        if symbol is None or not starts_instruction(context.image, symbol.address, instance.pc):
+            why = f"debug info has {ZAP} at {instance.pc:#x}, where no instruction begins"
+            missing.append(MissingEvent("zap", why))
+        elif instance.inlined or ".part." not in symbol.name:
+            zap, *enter = ZapSite(context, context.zap, instance, symbol).sites()
+            zaps.append(zap)
+            for site in enter:  # one serves all zaps in its function
+                known = enters.get(site.symbol, site)
+                enters[site.symbol] = replace(site, args=known.args | site.args)
+    if not zaps and not missing:
+        missing.append(MissingEvent("zap", f"{ZAP} has no code in this kernel"))
+    return [*zaps, *enters.values()], missing
+
+
+class ZapSite:
+    """One site of zap_pte_range.
+
+    Args:
+        function: its abstract instance.
+        instance: where its code is.
+        symbol: the function symbol that holds it.
+    """
+
+    def __init__(self, context: Context, function: DIE, instance: Instance, symbol: Symbol) -> None:
+        self._context = context
+        self._instance = instance
+        self._symbol = symbol
+        self._kinds = {name_of(one): type_of(one) for one in parameters(function)}
+        self._parameters = {name_of(one): one for one in parameters(instance.die)}
+
+    def sites(self) -> list[ProbeSite]:
+        """The `zap` site; behind it `zap_enter` when some argument is to be had only there."""
+        instance, arch = self._instance, self._context.arch
+        args = {"mm": self._mm()}
+        args |= {name: self._arg(name) for name in ZAP_PARAMETERS if name in self._kinds}
+        if not instance.inlined:
+            args["caller"] = ProbeArg(arch.caller, "x64")
+        zap = ProbeSite(
+            event="zap",
+            symbol=self._symbol.name,
+            offset=instance.pc - self._symbol.address,
+            address=instance.pc,
+            inlined=instance.inlined,
+            source=self._context.info.source(instance.die, "call" if instance.inlined else "decl"),
+            args=args,
+            function=ZAP,
+        )
+        only_there = {name: arg for name, arg in args.items() if arg.at_entry}
+        return [zap, self._enter(self._outer, only_there)] if only_there and self._outer else [zap]
+
+    def _enter(self, entry: Entry, args: dict[str, ProbeArg]) -> ProbeSite:
+        """The entry of the enclosing function: arguments that are had nowhere else, and
+        its own range, by which a reader sees whether a zap belongs to it."""
+        own = {field: entry.arg(field) for field in ZAP_ENTER_FIELDS if entry.gives(field)}
+        taken = {
+            name: replace(arg, addend=0, at_entry=False, block=0, note=None)
+            for name, arg in args.items()
+        }
+        return ProbeSite(
+            event="zap_enter",
+            symbol=entry.symbol.name,
+            offset=0,
+            address=entry.symbol.address,
+            inlined=False,
+            source=entry.source,
+            args=own | taken,
+            function=entry.function,
+        )
+
+    @cached_property
+    def _outer(self) -> Entry | None:
+        """The entry of the out-of-line function that has the code; None without a symbol."""
+        die = self._instance.path[0]
+        pc = self._context.info.entry_pc(die)
+        symbol = self._context.symbols.covering(pc) if pc is not None else None
+        if symbol is None or symbol.address != pc:
+            return None
+        return Entry(self._context, symbol, die)
+
+    def _mm(self) -> ProbeArg:
+        """tlb->mm, else vma->vm_mm: neither changes while the zap goes on."""
+        for parameter, member in (("tlb", "mmu_gather.mm"), ("vma", "vm_area_struct.vm_mm")):
+            offset = self._context.offsets.get(member)
+            if offset is None or parameter not in self._kinds:
+                continue
+            with contextlib.suppress(Unavailable):
+                return probe_arg(
+                    self._place(parameter)[0].member(offset), POINTER, self._context.arch
+                )
+        return absent("neither tlb nor vma is to be had")
+
+    def _arg(self, name: str) -> ProbeArg:
+        try:
+            place, note = self._place(name)
+            return probe_arg(place, self._kinds[name], self._context.arch, note)
+        except Unavailable as why:
+            reason = str(why)
+        if name == "addr" and runs_over_pmds(self._instance):
+            return self._cut_address(reason)
+        return absent(reason)
+
+    def _place(self, name: str) -> tuple[Place, str | None]:
+        """Where a parameter lies, and what a person should know of it.
+
+        Raises:
+            Unavailable: nothing of it is left.
+        """
+        try:
+            return self._own_place(name), None
+        except Unavailable as why:
+            for caller, variable in passed_variables(self._instance, name):
+                with contextlib.suppress(Unavailable):
+                    note = f"{why}; this is {name_of(variable)} of {caller}(), which passes it"
+                    return self._variable_place(variable), note
+            raise
+
+    def _own_place(self, name: str) -> Place:
+        if not self._instance.inlined and self._outer is not None:
+            return self._outer.place(name)
+        if name not in self._parameters:
+            raise Unavailable(OPTIMISED_OUT)
+        return self._variable_place(self._parameters[name])
+
+    def _variable_place(self, variable: DIE) -> Place:
+        """Where a variable lies at the site.
+
+        Raises:
+            Unavailable: nowhere, or in what the enclosing function was given
+                and that function has no entry to take it at.
+        """
+        place = self._context.variables.place(variable, self._instance.path[0], self._instance.pc)
+        if place.at_entry and self._outer is None:
+            raise Unavailable("at the entry of a function that bears no symbol there")
+        return place
+
+    def _cut_address(self, reason: str) -> ProbeArg:
+        """Where the range begins, from where the whole range began and where this part ends."""
+        if self._outer is None or not self._outer.gives("addr"):
+            return absent(reason)
+        arg = replace(self._outer.arg("addr"), at_entry=True)
+        if arg.location is None:
+            return absent(reason)
+        size = self._context.arch.pmd_size
+        note = f"{reason}; zap_pmd_range() cuts at PMDs: max(this, (end - 1) & -{size:#x})"
+        return replace(arg, block=size, note=note)
