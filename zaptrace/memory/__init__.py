@@ -1,0 +1,1 @@
+"""A kernel's memory, opened once through drgn."""

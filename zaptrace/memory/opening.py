@@ -1,0 +1,121 @@
+"""The one place that opens a kernel's memory, and says plainly why it cannot."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import re
+from pathlib import Path
+
+import drgn
+
+from zaptrace.kernel import build_id
+from zaptrace.memory import elf, vmcore
+from zaptrace.model.errors import BadInput
+
+# drgn's remarks go to whoever listens to its logger; what matters becomes our error.
+logging.getLogger("drgn").addHandler(logging.NullHandler())
+
+_KDUMP_MAGICS = (b"KDUMP   ", b"DISKDUMP", b"makedumpfile")
+_NO_DEBUG_INFO = (
+    "use the vmlinux with DWARF: CONFIG_DEBUG_INFO_DWARF5=y, or the distribution's -dbg package"
+)
+
+
+def open_vmcore(core: Path, vmlinux: Path) -> drgn.Program:
+    """Open a crash dump with its kernel's debug info.
+
+    Args:
+        core: an ELF vmcore (a QEMU dump after `vmcore.standardise`) or a
+            makedumpfile one.
+        vmlinux: the same build's vmlinux, with DWARF.
+
+    Raises:
+        BadInput: `core` is no vmcore, truncated or without VMCOREINFO;
+            `vmlinux` is another build's or has no debug info.
+        Missing: one of them does not exist or cannot be read.
+    """
+    _check_core(core)
+    prog = drgn.Program()
+    try:
+        prog.set_core_dump(str(core))
+    except Exception as error:  # drgn raises bare Exception for libelf's complaints
+        raise BadInput(f"{core}: not a vmcore that drgn can open: {error}") from error
+    if not prog.flags & drgn.ProgramFlags.IS_LINUX_KERNEL:
+        raise BadInput(
+            f"{core}: has no VMCOREINFO note, so nobody can tell which kernel it is of",
+            hint="a raw QEMU dump becomes a proper vmcore with: zaptrace vm dump",
+        )
+    _load_debug_info(prog, core, vmlinux)
+    return prog
+
+
+def vmcoreinfo_of(prog: drgn.Program) -> dict[str, str]:
+    """VMCOREINFO's `KEY=value` lines."""
+    text = prog["VMCOREINFO"].string_().decode("ascii", "replace")
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def _check_core(core: Path) -> None:
+    with elf.opened(core) as file:
+        if file.read(16).startswith(_KDUMP_MAGICS):
+            return  # makedumpfile's own formats: libkdumpfile checks them
+        try:
+            headers = elf.read_headers(file, core)
+        except BadInput as error:
+            raise BadInput(f"{core}: not a vmcore: {error}") from error
+        vmcore.check_core(headers)
+
+
+def _load_debug_info(prog: drgn.Program, core: Path, vmlinux: Path) -> None:
+    of_core = vmcoreinfo_of(prog)
+    wanted = of_core.get("BUILD-ID")
+    has = build_id(vmlinux)
+    if wanted is not None and wanted != has:
+        raise _other_build(vmlinux, core, f"build ID {has}", f"build ID {wanted}")
+    # Only the vmlinux that was named: no search of the machine, no debuginfod.
+    prog.set_enabled_debug_info_finders([])
+    try:
+        prog.load_debug_info([str(vmlinux)])
+    except Exception as error:  # drgn raises bare Exception for libdw's complaints
+        raise BadInput(f"{vmlinux}: debug info cannot be read: {error}") from error
+    if not _has_debug_info(prog):
+        raise BadInput(f"{vmlinux}: has no debug info", hint=_NO_DEBUG_INFO)
+    if wanted is None:
+        _check_banner(prog, core, vmlinux, of_core.get("OSRELEASE", "an unknown release"))
+
+
+def _has_debug_info(prog: drgn.Program) -> bool:
+    try:
+        status = prog.main_module().debug_file_status
+    except LookupError:  # drgn found nothing in vmlinux that it could use at all
+        return False
+    return bool(status == drgn.ModuleFileStatus.HAVE)
+
+
+def _check_banner(prog: drgn.Program, core: Path, vmlinux: Path, release: str) -> None:
+    """Before BUILD-ID was in VMCOREINFO (5.9), linux_banner must do: it has the build's date."""
+    banner = _banner_in(vmlinux)
+    try:
+        running = prog["linux_banner"].string_()
+    except (KeyError, drgn.FaultError):
+        running = b""
+    if banner is None or not running.startswith(banner):
+        named = banner.decode(errors="replace") if banner else "no Linux banner"
+        raise _other_build(vmlinux, core, named, release)
+
+
+def _banner_in(vmlinux: Path) -> bytes | None:
+    with (
+        vmlinux.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        found = re.search(rb"Linux version [0-9][^%\0\n]{1,400}", content)
+        return found[0] if found else None
+
+
+def _other_build(vmlinux: Path, core: Path, has: str, wanted: str) -> BadInput:
+    return BadInput(
+        f"{vmlinux} ({has}) is not the kernel of {core} ({wanted})",
+        hint="give the vmlinux of the very build that ran",
+    )

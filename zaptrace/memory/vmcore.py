@@ -1,0 +1,193 @@
+"""A QEMU dump made a proper vmcore, in place.
+
+`dump-guest-memory` writes an ELF file whose memory is complete but which, on
+s390x, nobody can open without help: it has no VMCOREINFO note (the guest
+firmware interface that x86 uses for it does not exist there), and its only
+PT_LOAD starts at physical address 0, so that drgn takes the file for one
+without physical addresses.  Both are mended by appending to the file and then
+replacing the 64 bytes of its header.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from zaptrace.memory import elf
+from zaptrace.model.errors import BadInput, Missing
+
+VMCOREINFO = b"VMCOREINFO"
+_PAGE = 4096
+_MAX_VMCOREINFO = 1 << 20  # bytes; the kernel's own limit is a few pages
+
+
+@dataclass(frozen=True, slots=True)
+class _Architecture:
+    """What one architecture's dumps need.
+
+    Attributes:
+        note_pointer: physical address of the kernel's pointer to its VMCOREINFO
+            note, or None where QEMU's dump has the note by itself.
+        identity_base: VMCOREINFO key whose hex value is the virtual address of
+            physical 0; where the key is absent, virtual equals physical.
+    """
+
+    note_pointer: int | None
+    identity_base: bytes | None
+
+
+_ARCHITECTURES = {
+    # lowcore.vmcore_info (arch/s390/include/asm/lowcore.h) points to the note;
+    # IDENTITYBASE since "s390/vmcoreinfo: Store virtual memory layout" (6.10).
+    elf.EM_S390: _Architecture(note_pointer=0xE0C, identity_base=b"IDENTITYBASE"),
+    # QEMU's `-device vmcoreinfo` puts the guest's note among its own.
+    elf.EM_X86_64: _Architecture(note_pointer=None, identity_base=None),
+}
+
+
+def standardise(dump: Path) -> None:
+    """Make a QEMU `dump-guest-memory` ELF a vmcore that `drgn -c` opens as it is.
+
+    Done in place: old notes, the VMCOREINFO note and a new program-header table
+    are appended and synced, and only then is the header pointed at them; torn
+    at any moment, the file reads as it did before or as a proper vmcore.  A
+    file that is a proper vmcore already is left alone.
+
+    Raises:
+        BadInput: not such a dump, truncated, or the guest had no VMCOREINFO yet.
+        Missing: the file cannot be read or written (no space, no permission).
+    """
+    with elf.opened(dump) as file:
+        headers = elf.read_headers(file, dump)
+        check_core(headers)
+        architecture = _ARCHITECTURES.get(headers.machine)
+        if architecture is None:
+            raise BadInput(f"{dump}: a dump of ELF machine {headers.machine}, not s390x or x86_64")
+        notes = elf.read_notes(file, headers)
+        info = _vmcoreinfo_among(notes, headers.order)
+        if info is not None and any(segment.paddr for segment in headers.loads()):
+            return
+        if info is None:
+            found = _vmcoreinfo_in_memory(file, headers, architecture)
+            notes += elf.pack_note(found, headers.order)
+            info = found.desc
+    loads = _usable_loads(headers.loads(), _identity_base(info, architecture))
+    try:
+        _append(dump, headers, notes, loads)
+    except OSError as error:
+        raise Missing(f"{dump}: cannot be written: {error.strerror}") from error
+
+
+def check_core(headers: elf.Headers) -> None:
+    """See that an ELF file is a core dump with all its segments inside the file.
+
+    Raises:
+        BadInput: it is not.
+    """
+    if headers.type != elf.ET_CORE or not headers.loads():
+        raise BadInput(f"{headers.path}: an ELF file, but not a core dump")
+    elf.check_complete(headers, headers.segments)
+
+
+def _vmcoreinfo_among(notes: bytes, order: str) -> bytes | None:
+    for note in elf.parse_notes(notes, order):
+        if note.name == VMCOREINFO:
+            return note.desc
+    return None
+
+
+def _vmcoreinfo_in_memory(
+    file: BinaryIO, headers: elf.Headers, architecture: _Architecture
+) -> elf.Note:
+    missing = BadInput(
+        f"{headers.path}: the guest's memory holds no VMCOREINFO",
+        hint="dump later in the boot; the kernel needs CONFIG_CRASH_DUMP"
+        " (and on x86_64 QEMU's -device vmcoreinfo)",
+    )
+    if architecture.note_pointer is None:
+        raise missing
+    pointer = _read_physical(file, headers, architecture.note_pointer, 8)
+    address = struct.unpack(headers.order + "Q", pointer)[0] if len(pointer) == 8 else 0
+    # The header says how long the note is; it is read before it is believed.
+    head = _read_physical(file, headers, address, 12) if address else b""
+    if len(head) < 12:
+        raise missing
+    namesz, descsz = struct.unpack_from(headers.order + "II", head)
+    if namesz > _PAGE or descsz > _MAX_VMCOREINFO:
+        raise missing
+    raw = _read_physical(file, headers, address, 12 + namesz + 3 + descsz + 3)
+    note = next(elf.parse_notes(raw, headers.order), None)
+    if note is None or note.name != VMCOREINFO or b"OSRELEASE=" not in note.desc:
+        raise missing
+    return note
+
+
+def _read_physical(file: BinaryIO, headers: elf.Headers, address: int, size: int) -> bytes:
+    for segment in headers.loads():
+        inside = address - segment.paddr
+        if 0 <= inside < segment.filesz:
+            file.seek(segment.offset + inside)
+            return file.read(min(size, segment.filesz - inside))
+    return b""
+
+
+def _identity_base(info: bytes, architecture: _Architecture) -> int:
+    if architecture.identity_base is None:
+        return 0
+    found = re.search(rb"^%b=([0-9a-fA-F]{1,16})$" % architecture.identity_base, info, re.M)
+    return int(found[1], 16) if found else 0
+
+
+def _usable_loads(loads: list[elf.Segment], identity_base: int) -> list[elf.Segment]:
+    """The same memory, with addresses that mean something to drgn.
+
+    drgn ignores p_paddr when it is 0 everywhere (libdrgn/program.c), so the
+    first page gets a segment of its own.
+    """
+    usable = []
+    for load in loads:
+        vaddr = (identity_base + load.paddr) % 2**64
+        load = dataclasses.replace(load, vaddr=vaddr, memsz=max(load.filesz, load.memsz))
+        if load.paddr == 0 and load.filesz > _PAGE:
+            usable.append(dataclasses.replace(load, filesz=_PAGE, memsz=_PAGE))
+            load = dataclasses.replace(
+                load,
+                offset=load.offset + _PAGE,
+                vaddr=(load.vaddr + _PAGE) % 2**64,
+                paddr=_PAGE,
+                filesz=load.filesz - _PAGE,
+                memsz=load.memsz - _PAGE,
+            )
+        usable.append(load)
+    return usable
+
+
+def _append(dump: Path, headers: elf.Headers, notes: bytes, loads: list[elf.Segment]) -> None:
+    if len(loads) + 1 >= elf.PN_XNUM:
+        raise BadInput(f"{dump}: {len(loads)} memory segments are too many for an ELF header")
+    notes_at = (headers.size + 7) & ~7
+    notes += bytes(-len(notes) % 8)
+    table = elf.pack_segments(
+        [elf.Segment(elf.PT_NOTE, 0, notes_at, 0, 0, len(notes), len(notes), 4), *loads],
+        headers.order,
+    )
+    header = elf.pack_header(headers, notes_at + len(notes), len(loads) + 1)
+    mode = dump.stat().st_mode
+    dump.chmod(mode | 0o200)  # QEMU leaves its dumps read-only
+    try:
+        with dump.open("r+b") as file:
+            file.seek(notes_at)
+            file.write(notes + table)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(0)
+            file.write(header)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        dump.chmod(mode)
