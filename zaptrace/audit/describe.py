@@ -1,0 +1,146 @@
+"""Findings in words: which page, in what state, whose, and why it may be in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from zaptrace.audit import reconcile
+from zaptrace.audit.arrays import Counts, Mask
+from zaptrace.audit.ledger import Ledger
+from zaptrace.audit.owners import Owners, Place
+from zaptrace.audit.sources import RSS_COUNTERS
+from zaptrace.model.findings import Finding, FindingClass
+
+MAX_MAPPINGS = 64
+"""Mappings named in one finding; libc's pages can have thousands."""
+
+
+def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> Finding:
+    """The finding about one page."""
+    recorded, index = ledger.recorded, suspect.index
+    head = int(recorded.head[index])
+    mapped = owners.mapped_at(index)
+    mappable = bool(recorded.mappable[index])
+    lost: list[Place] = []
+    busy: set[int] = set()
+    if mappable and suspect.ptes < recorded.mapcount[index]:
+        lost, busy = _lost(ledger, owners, index, head, set(mapped))
+    cls = reconcile.settle(suspect.cls, bool(busy))
+    places = (mapped + lost)[:MAX_MAPPINGS]
+    return Finding(
+        cls=cls,
+        pfn=int(ledger.pages.pfns(np.array([index]))[0]),
+        ptes=suspect.ptes,
+        mapcount=int(recorded.mapcount[index]) if mappable else None,
+        refcount=int(recorded.refcount[index]),
+        flags=_flag_names(ledger, index),
+        mappings=tuple(owners.owner(place) for place in places),
+        folio=_folio(ledger, owners, head),
+        raw_mapcount=int(recorded.raw_mapcount[index]),
+        note=_note(ledger, len(mapped), len(lost), busy),
+    )
+
+
+def _lost(
+    ledger: Ledger, owners: Owners, index: int, head: int, mapped: set[Place]
+) -> tuple[list[Place], set[int]]:
+    """Where the page's missing PTEs probably were, and which mms in flight took them.
+
+    An mm in flight explains the loss when the rmap leads to it.  A page without an rmap to
+    follow (not yet: page_add_new_anon_rmap() counts first) may belong to any of them.
+    """
+    places = [place for place in owners.remembered_at(index, head) if place not in mapped]
+    busy = {place.mm for place in places} & ledger.in_flight.keys()
+    if busy:
+        return [place for place in places if place.mm in busy], busy
+    if not owners.has_rmap(head):
+        return [], set(ledger.in_flight)
+    # A fork's copy maps another page there by now; where nothing is mapped, a PTE went missing.
+    return [place for place in places if owners.is_empty(place)], set()
+
+
+def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | None:
+    said = [str(ledger.in_flight[number]) for number in sorted(busy)]
+    if lost:
+        said.append(
+            f"{'the only mapping' if lost == 1 and not mapped else f'{lost} of the mappings'}"
+            f" named here {'has' if lost == 1 else 'have'} no PTE any more"
+        )
+    if mapped + lost > MAX_MAPPINGS:
+        said.append(f"{mapped + lost - MAX_MAPPINGS} more mappings are not named")
+    return "; ".join(said) or None
+
+
+def _flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
+    """Names of enum pageflags; of a bit with several the first, which the kernel prints too."""
+    flags = int(ledger.pages.column("flags", np.array([index]))[0])
+    last = ledger.prog.constant("__NR_PAGEFLAGS")
+    names: dict[int, str] = {}
+    for enumerator in last.type_.enumerators or ():
+        if enumerator.value < last.value_():
+            names.setdefault(enumerator.value, enumerator.name.removeprefix("PG_"))
+    return tuple(name for bit, name in sorted(names.items()) if flags >> bit & 1)
+
+
+def _folio(ledger: Ledger, owners: Owners, head: int) -> dict[str, Any]:
+    recorded = ledger.recorded
+    return {
+        "pfn": int(ledger.pages.pfns(np.array([head]))[0]),
+        "order": int(recorded.order[head]),
+        "kind": "hugetlb" if recorded.hugetlb[head] else owners.kind(head),
+        "free": bool(recorded.free[head]),
+    }
+
+
+def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
+    """The mms whose rss counters are not what their tables map.
+
+    The counters change under the page-table lock, except when a running task adds what it has
+    cached (sync_mm_rss()): an mm that a runnable task or nobody uses is not judged, one in flight
+    is reported as just that.
+    """
+    mapped = _mapped_rss(ledger)
+    recorded = np.array([mm.rss for mm in ledger.mms], np.int64).reshape(-1, len(RSS_COUNTERS))
+    wrong = reconcile.rss_mismatches(mapped, recorded, ledger.walked.swap)
+    findings = []
+    for number in np.flatnonzero(wrong).tolist():
+        busy = ledger.in_flight.get(number)
+        tasks = ledger.mms[number].tasks
+        if busy is None and (not tasks or any(task.runs for task in tasks)):
+            continue
+        numbers = "; ".join(
+            f"{name} {was} recorded, {are} mapped"
+            for name, was, are in zip(RSS_COUNTERS, recorded[number], mapped[number], strict=False)
+            if was != are
+        )
+        findings.append(
+            Finding(
+                cls=FindingClass.RSS_MISMATCH if busy is None else FindingClass.IN_FLIGHT,
+                pfn=None,
+                ptes=int(mapped[number].sum()),
+                mapcount=None,
+                refcount=None,
+                mappings=(owners.owner_of_mm(number),),
+                note=numbers if busy is None else f"{numbers}; {busy}",
+            )
+        )
+    return findings
+
+
+def _mapped_rss(ledger: Ledger) -> Counts:
+    """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
+
+    Hugetlb pages are counted elsewhere.  Shape (mms, 3).
+    """
+    recorded, first = ledger.recorded, ledger.first
+    leaves = np.flatnonzero(ledger.counted & ~recorded.hugetlb[np.maximum(first, 0)])
+    index = first[leaves]
+    anon: Mask = recorded.anon[index]
+    kind = np.where(anon, 1, np.where(recorded.swapbacked[index], 2, 0))
+    cell = ledger.walked.mm[leaves].astype(np.int64) * 3 + kind
+    counts = np.zeros(len(ledger.mms) * 3, np.int64)
+    np.add.at(counts, cell, ledger.sizes[leaves])
+    return counts.reshape(-1, 3)

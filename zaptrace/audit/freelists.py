@@ -1,0 +1,69 @@
+"""Which pages lie on the per-CPU free lists (`struct per_cpu_pages`, mm/page_alloc.c).
+
+Pages in the buddy allocator itself are known by their page type; those on a
+CPU's list look like any page that nobody has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import drgn
+import numpy as np
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
+from drgn.helpers.linux.mmzone import for_each_online_pgdat
+from drgn.helpers.linux.percpu import per_cpu_ptr
+
+from zaptrace.audit.arrays import NOWHERE, Index
+from zaptrace.audit.structpages import StructPages
+
+
+def on_cpu_lists(prog: drgn.Program, pages: StructPages) -> tuple[Index, int]:
+    """Walk every per-CPU free list.
+
+    Returns:
+        The indices of the first page of each entry, ascending, and how many lists
+        are broken (a link leads out of the struct pages, or round in circles) or
+        could not be read; of those, the entries before the break are there.
+    """
+    nexts = pages.raw["lru_next"]
+    found: set[int] = set()
+    broken = 0
+    member = drgn.offsetof(prog.type("struct page"), "lru")
+    for lists in _all_lists(prog):
+        if lists is None:
+            broken += 1
+            continue
+        for head in lists:
+            entry = head.next.value_()
+            while entry != head.address_:
+                index = pages.index_at(entry - member)
+                if index == NOWHERE or index in found:
+                    broken += 1
+                    break
+                found.add(index)
+                entry = int(nexts[index])
+    return np.array(sorted(found), np.int64), broken
+
+
+def _all_lists(prog: drgn.Program) -> Iterator[drgn.Object | None]:
+    """`per_cpu_pages.lists` of each zone and CPU; None for one that cannot be read."""
+    cpus = list(for_each_possible_cpu(prog))
+    for pgdat in for_each_online_pgdat(prog):
+        for zone in pgdat.node_zones[: pgdat.nr_zones.value_()]:
+            if not zone.present_pages:
+                continue
+            for cpu in cpus:
+                try:
+                    # Read at once: the lists' heads are then looked at for nothing.
+                    yield _per_cpu_pages(zone, cpu).lists
+                except (drgn.FaultError, AttributeError):
+                    yield None
+
+
+def _per_cpu_pages(zone: drgn.Object, cpu: int) -> drgn.Object:
+    try:
+        # "mm/page_alloc: split per cpu page lists and zone stats" (5.14)
+        return per_cpu_ptr(zone.per_cpu_pageset, cpu)
+    except AttributeError:
+        return per_cpu_ptr(zone.pageset, cpu).pcp

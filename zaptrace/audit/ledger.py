@@ -1,0 +1,134 @@
+"""Everything that one audit reads, side by side: walked and recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import drgn
+import numpy as np
+
+from zaptrace.audit import inflight, reconcile, special
+from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
+from zaptrace.audit.counters import Flags, derive, flags_of
+from zaptrace.audit.freelists import on_cpu_lists
+from zaptrace.audit.inflight import InFlight
+from zaptrace.audit.ram import DumpRam
+from zaptrace.audit.reconcile import Recorded
+from zaptrace.audit.sources import Mm, find_mms, vmas
+from zaptrace.audit.structpages import StructPages, read_all
+from zaptrace.audit.tables import FORMATS, TableFormat
+from zaptrace.audit.walk import Walked, walk
+from zaptrace.memory.opening import vmcoreinfo_of
+from zaptrace.memory.pages import page_layout
+from zaptrace.memory.registers import CpuRegisters
+from zaptrace.model.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All that one audit knows; arrays about leaves have the shape of `walked.pfn`.
+
+    Attributes:
+        normal: which leaves map pages with counters.
+        first: index of the first page that each leaf maps, NOWHERE without struct page.
+        sizes: how many pages each leaf maps.
+        counted: leaves that are normal and have a struct page.
+        ptes: how many of them map each page; shape (struct pages,).
+        in_flight: the mms that a CPU is changing, by index.
+        gaps: what could not be looked at -> how many.
+    """
+
+    prog: drgn.Program
+    fmt: TableFormat
+    release: str
+    mms: Sequence[Mm]
+    pages: StructPages
+    recorded: Recorded
+    walked: Walked
+    normal: Mask
+    first: Index
+    sizes: Index
+    counted: Mask
+    ptes: Counts
+    in_flight: dict[int, InFlight]
+    gaps: Counter[str]
+
+
+def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
+    """Read and derive everything.
+
+    Raises:
+        BadInput: see `audit`.
+        LookupError, ValueError, drgn.FaultError: something that every kernel has is not
+            in the debug info, VMCOREINFO or the dump.
+    """
+    fmt = format_of(prog)
+    vmcoreinfo = vmcoreinfo_of(prog)
+    layout = page_layout(prog)
+    gaps: Counter[str] = Counter()
+    pages = read_all(prog, layout)
+    flags = flags_of(prog, vmcoreinfo)
+    mms = find_mms(prog, fmt, pages, flags, gaps)
+    walked = walk(fmt, [mm.root for mm in mms], DumpRam(prog, layout))
+    recorded = _recorded(prog, pages, flags, gaps)
+    gaps.update(walked.gaps)
+
+    normal = special.normal(fmt, walked, lambda number: _areas(mms[number]))
+    first = pages.indices(walked.pfn)
+    counted = normal & (first != NOWHERE)
+    gaps["PTEs of memory without a struct page"] += int(np.count_nonzero(normal & ~counted))
+    sizes = np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
+    ptes = reconcile.count_ptes(first[counted], sizes[counted], len(pages))
+    busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus)
+    return Ledger(
+        prog=prog,
+        fmt=fmt,
+        release=vmcoreinfo.get("OSRELEASE", "unknown"),
+        mms=mms,
+        pages=pages,
+        recorded=recorded,
+        walked=walked,
+        normal=normal,
+        first=first,
+        sizes=sizes,
+        counted=counted,
+        ptes=ptes,
+        in_flight=busy,
+        gaps=gaps,
+    )
+
+
+def format_of(prog: drgn.Program) -> TableFormat:
+    """The page tables of the program's architecture.
+
+    Raises:
+        BadInput: they are not known.
+    """
+    arch = prog.platform.arch.name.lower() if prog.platform else "unknown"
+    fmt = FORMATS.get(arch)
+    if fmt is None:
+        known = ", ".join(sorted(FORMATS))
+        raise BadInput(f"the page tables of {arch} are not known to the audit (known: {known})")
+    return fmt
+
+
+def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counter[str]) -> Recorded:
+    listed, broken = on_cpu_lists(prog, pages)
+    recorded = derive(pages, flags, listed)
+    gaps["per-CPU free lists"] += broken
+    gaps["struct pages not in the dump"] += int(np.count_nonzero(~pages.readable))
+    gaps["struct pages never initialised"] += int(
+        np.count_nonzero(pages.readable & ~recorded.known)
+    )
+    return recorded
+
+
+def _areas(mm: Mm) -> special.Areas:
+    rows = [
+        (vma.vm_start.value_(), vma.vm_end.value_(), vma.vm_flags.value_(), vma.vm_pgoff.value_())
+        for vma in vmas(mm)
+    ]
+    columns = np.array(rows, np.uint64).reshape(len(rows), 4)
+    return special.Areas(*columns[np.argsort(columns[:, 0])].T)

@@ -1,0 +1,90 @@
+"""One audit: walk, count, compare, and say whose pages disagree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import drgn
+import numpy as np
+
+from zaptrace.audit import reconcile
+from zaptrace.audit.describe import page_finding, rss_findings
+from zaptrace.audit.ledger import Ledger, take
+from zaptrace.audit.owners import Owners
+from zaptrace.audit.special import zero_pages
+from zaptrace.memory.registers import CpuRegisters
+from zaptrace.model.errors import BadInput
+from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
+
+MAX_FINDINGS = 10_000
+"""Pages that are described; the rest is counted in `unseen`."""
+
+GRAVITY = (*reconcile.PRECEDENCE, FindingClass.RSS_MISMATCH, FindingClass.IN_FLIGHT)
+"""Finding classes, worst first."""
+
+_BROKEN_DUMP = (drgn.FaultError, LookupError, ValueError)
+
+
+def audit(prog: drgn.Program, *, cpus: Sequence[CpuRegisters] | None = None) -> AuditResult:
+    """Compare every page table with every page's counters.
+
+    Args:
+        prog: a stopped kernel's memory (`zaptrace.memory`).
+        cpus: the CPUs' registers where they are known: a finding in flight
+            then says what the CPU is doing.
+
+    Returns:
+        Findings worst class first, then by PFN.
+
+    Raises:
+        BadInput: an architecture whose page tables are not known, or a dump in
+            which the struct pages or the mm_structs cannot be found.
+    """
+    try:
+        return _audit(prog, cpus)
+    except Exception as error:
+        # drgn has bare Exceptions for kernels whose own numbers are broken.
+        if type(error) is not Exception and not isinstance(error, _BROKEN_DUMP):
+            raise
+        raise BadInput(f"the kernel's memory management cannot be read: {error}") from error
+
+
+def _audit(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> AuditResult:
+    started = time.perf_counter()
+    ledger = take(prog, cpus)
+    owners = Owners(ledger)
+    suspects = reconcile.judge(ledger.ptes, ledger.recorded)
+    findings = [page_finding(ledger, owners, suspect) for suspect in suspects[:MAX_FINDINGS]]
+    findings += rss_findings(ledger, owners)
+    ledger.gaps[f"findings beyond the first {MAX_FINDINGS:,}"] = len(suspects[MAX_FINDINGS:])
+    return AuditResult(
+        kernel_release=ledger.release,
+        pages=int(np.count_nonzero(ledger.recorded.known)),
+        mms=len(ledger.mms),
+        ptes=int(np.count_nonzero(ledger.counted)),
+        seconds=time.perf_counter() - started,
+        findings=tuple(sorted(findings, key=_gravity)),
+        unseen=tuple(Unseen(what, count) for what, count in sorted(ledger.gaps.items()) if count),
+        details=_details(ledger),
+    )
+
+
+def _gravity(finding: Finding) -> tuple[int, int]:
+    return GRAVITY.index(finding.cls), -1 if finding.pfn is None else finding.pfn
+
+
+def _details(ledger: Ledger) -> dict[str, Any]:
+    walked = ledger.walked
+    zeros = zero_pages(ledger.prog)
+    in_zeros = (walked.pfn >= zeros.start) & (walked.pfn < zeros.stop)
+    return {
+        "page_tables": walked.tables,
+        "special_ptes": int(np.count_nonzero(~ledger.normal)),
+        "zero_page_ptes": int(np.count_nonzero(~ledger.normal & in_zeros)),
+        "large_leaves": int(np.count_nonzero(ledger.sizes > 1)),
+        "swap_entries": int(walked.swap.sum()),
+        "free_pages": int(np.count_nonzero(ledger.recorded.free)),
+        "mms_in_flight": len(ledger.in_flight),
+    }

@@ -1,0 +1,206 @@
+"""Where the walk begins: every mm_struct, and the tasks that use it.
+
+Tasks alone are not enough: an exiting task has `mm == NULL` while its page
+tables still map pages, and an mm that execve() prepares belongs to no task yet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import drgn
+from drgn.helpers.linux.mm import for_each_vma
+from drgn.helpers.linux.percpu import percpu_counter_sum
+from drgn.helpers.linux.pid import for_each_task
+
+from zaptrace.audit.counters import Flags
+from zaptrace.audit.slabs import allocated_objects
+from zaptrace.audit.structpages import StructPages
+from zaptrace.audit.tables import Root, TableFormat
+from zaptrace.model.errors import BadInput
+
+RSS_COUNTERS = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SHMEMPAGES", "MM_SWAPENTS")
+"""enum in include/linux/mm_types_task.h; the order in which we keep them."""
+
+_PF_EXITING = 0x00000004  # include/linux/sched.h
+_PF_KTHREAD = 0x00200000
+_MAX_VMAS = 1 << 20  # vm.max_map_count is 65,530 unless somebody raised it
+
+UNREADABLE = "mms not in the dump"
+
+BROKEN_TREE = (drgn.FaultError, ValueError, NotImplementedError)
+"""What drgn raises for a maple tree that is broken, or in the middle of a change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A thread.
+
+    Attributes:
+        address: of its task_struct.
+        pid: thread id.
+        tgid: process id.
+        runs: runnable, hence perhaps in the middle of something.
+    """
+
+    address: int
+    pid: int
+    tgid: int
+    comm: str
+    runs: bool
+
+
+@dataclass(slots=True)
+class Mm:
+    """One address space.
+
+    Attributes:
+        obj: `struct mm_struct *`.
+        root: where its page tables begin.
+        rss: RSS_COUNTERS as recorded, what the tasks cache included.
+        tasks: the threads that use it; an exiting thread that gave it up last, too.
+    """
+
+    obj: drgn.Object
+    root: Root
+    rss: list[int]
+    tasks: list[Task] = field(default_factory=list)
+
+    @property
+    def address(self) -> int:
+        """Address of the mm_struct."""
+        return int(self.obj.value_())
+
+    @property
+    def task(self) -> Task | None:
+        """The task to name: the thread group's leader where it is there."""
+        return min(self.tasks, key=lambda task: (task.pid != task.tgid, task.pid), default=None)
+
+
+def find_mms(
+    prog: drgn.Program, fmt: TableFormat, pages: StructPages, flags: Flags, gaps: Counter[str]
+) -> list[Mm]:
+    """Every mm_struct that can map anything, those with tasks first; never init_mm.
+
+    Args:
+        prog: the kernel.
+        fmt: its page tables.
+        pages: all struct pages.
+        flags: this kernel's numbers.
+        gaps: what could not be looked at is counted here.
+
+    Raises:
+        BadInput: the slab cache of mm_structs cannot be found.
+    """
+    try:
+        addresses = allocated_objects(prog["mm_cachep"], "struct mm_struct", pages, flags)
+    except (LookupError, drgn.FaultError) as error:
+        raise BadInput(f"the kernel's mm_structs cannot be found: {error}") from error
+    init_mm = prog["init_mm"].address_
+    kind = prog.type("struct mm_struct *")
+    rss = _Rss(prog)
+    mms: dict[int, Mm] = {}
+    for address in addresses:
+        try:
+            mm = _mm(drgn.Object(prog, kind, value=address), fmt, rss)
+        except drgn.FaultError:
+            gaps[UNREADABLE] += 1
+            continue
+        if mm is not None and address != init_mm:
+            mms[address] = mm
+    _add_tasks(prog, mms, rss)
+    # While dup_mm() copies its parent's mm_struct, two have one root: the one in use goes first.
+    return sorted(mms.values(), key=lambda mm: (not mm.tasks, mm.address))
+
+
+def vmas(mm: Mm) -> list[drgn.Object]:
+    """Its VMAs by address, as far as they can be read."""
+    found: list[drgn.Object] = []
+    try:
+        for vma in for_each_vma(mm.obj):
+            found.append(vma)
+            if len(found) >= _MAX_VMAS:
+                break
+    except BROKEN_TREE:
+        pass
+    return found
+
+
+def task_of(task: drgn.Object) -> Task:
+    """What we keep of a task_struct.
+
+    Raises:
+        drgn.FaultError: it is not in the dump.
+    """
+    # "sched: Change task_struct::state" (5.14)
+    state = task.member_("__state") if hasattr(task, "__state") else task.state
+    return Task(
+        address=task.value_(),
+        pid=task.pid.value_(),
+        tgid=task.tgid.value_(),
+        comm=printable(task.comm.string_()),
+        runs=state.value_() == 0,
+    )
+
+
+def printable(text: bytes) -> str:
+    """A name out of a dump, safe for a terminal."""
+    return "".join(
+        letter if letter.isprintable() else "?" for letter in text.decode(errors="replace")
+    )
+
+
+class _Rss:
+    """Reads rss counters, in the order of RSS_COUNTERS."""
+
+    def __init__(self, prog: drgn.Program) -> None:
+        self._numbers = [prog.constant(name).value_() for name in RSS_COUNTERS]
+        # "mm: convert mm's rss stats into percpu_counter" (6.2)
+        self._per_cpu = (
+            not prog.type("struct mm_struct").member("rss_stat").type.has_member("count")
+        )
+        self._cached = prog.type("struct task_struct").has_member("rss_stat")
+
+    def of_mm(self, mm: drgn.Object) -> list[int]:
+        """What the mm has."""
+        stat = mm.rss_stat
+        if self._per_cpu:
+            return [percpu_counter_sum(stat[number].address_of_()) for number in self._numbers]
+        count = stat.count.read_()
+        return [count[number].counter.value_() for number in self._numbers]
+
+    def of_task(self, task: drgn.Object) -> list[int]:
+        """Changes that a task has cached (SPLIT_RSS_COUNTING, sync_mm_rss(); until 6.2)."""
+        if not self._cached:
+            return [0] * len(RSS_COUNTERS)
+        count = task.rss_stat.count.read_()
+        return [count[number].value_() for number in self._numbers]
+
+
+def _mm(obj: drgn.Object, fmt: TableFormat, rss: _Rss) -> Mm | None:
+    """None when it maps nothing: it is being made or freed, or exit_mmap() is through with it.
+
+    Its top table may be garbage then: mm_init() sets the pgd before it is cleared, and
+    __mmdrop() frees it first.  The bytes of the tables below are counted before the first of
+    them is entered and until after the last is gone (mm_inc_nr_ptes(), since 4.15).
+    """
+    if obj.mm_count.counter.value_() <= 0 or obj.pgtables_bytes.counter.value_() == 0:
+        return None
+    root = fmt.root(obj)
+    return None if root is None else Mm(obj, root, rss=rss.of_mm(obj))
+
+
+def _add_tasks(prog: drgn.Program, mms: dict[int, Mm], rss: _Rss) -> None:
+    for task in for_each_task(prog):
+        try:
+            mm = mms.get(task.mm.value_())
+            if mm is not None:
+                mm.rss = [sum(pair) for pair in zip(mm.rss, rss.of_task(task), strict=True)]
+            elif task.flags.value_() & (_PF_EXITING | _PF_KTHREAD) == _PF_EXITING:
+                # exit_mm() has given up task->mm; until it is scheduled away it keeps active_mm.
+                mm = mms.get(task.active_mm.value_())
+            if mm is not None:
+                mm.tasks.append(task_of(task))
+        except drgn.FaultError:
+            continue

@@ -1,0 +1,81 @@
+"""Which page-table entries map a page that the kernel counts: vm_normal_page() (mm/memory.c).
+
+All architectures in our table have pte_special(), and then a special PTE maps no
+normal page and every other one does, whatever its VMA: vm_normal_page() looks at VM_PFNMAP
+and VM_MIXEDMAP only to tell a legitimate special PTE from a corrupt one.  The zero page, vvar
+and remap_pfn_range() mappings carry the bit; vdso pages do not and are counted.
+
+A large leaf has no such bit: vm_normal_page_pmd() asks the VMA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import drgn
+import numpy as np
+
+from zaptrace.audit.arrays import Mask, Words
+from zaptrace.audit.tables import PAGE_SHIFT, TableFormat
+from zaptrace.audit.walk import Walked
+
+# include/linux/mm.h
+_VM_SHARED = 0x00000008
+_VM_MAYWRITE = 0x00000020
+_VM_PFNMAP = 0x00000400
+_VM_MIXEDMAP = 0x10000000
+
+
+class Areas(NamedTuple):
+    """VMAs of one mm by address, one element each: bytes, bytes, vm_flags, pages."""
+
+    start: Words
+    end: Words
+    flags: Words
+    pgoff: Words
+
+
+def normal(fmt: TableFormat, walked: Walked, areas_of: Callable[[int], Areas]) -> Mask:
+    """Which leaves map pages with mapcounts.  Shape of `walked.pfn`.
+
+    Args:
+        fmt: the page tables' format.
+        walked: what the walk found.
+        areas_of: the VMAs of an mm, by its index; asked only where there are large leaves.
+    """
+    pte = walked.level == len(fmt.levels) - 1
+    special = (walked.entry & np.uint64(fmt.special)) != 0
+    result: Mask = ~(pte & special)
+    large = np.flatnonzero(~pte)
+    for mm in sorted(set(walked.mm[large].tolist())):
+        mine = large[walked.mm[large] == mm]
+        result[mine] = _normal_large(walked.pfn[mine], walked.address[mine], areas_of(mm))
+    return result
+
+
+def _normal_large(pfn: Words, address: Words, areas: Areas) -> Mask:
+    """vm_normal_page_pmd(): VM_PFNMAP maps no pages except where it was copied on write."""
+    if not len(areas.start):
+        return np.ones(len(pfn), bool)
+    area = np.maximum(np.searchsorted(areas.start, address, side="right") - 1, 0)
+    inside = (address >= areas.start[area]) & (address < areas.end[area])
+    flags = np.where(inside, areas.flags[area], np.uint64(0))
+    pages_in = (address - areas.start[area]) >> np.uint64(PAGE_SHIFT)
+    linear = pfn == areas.pgoff[area] + pages_in
+    cow = (flags & np.uint64(_VM_SHARED | _VM_MAYWRITE)) == np.uint64(_VM_MAYWRITE)
+    raw_pfns = (flags & np.uint64(_VM_PFNMAP)) != 0
+    # VM_MIXEDMAP counts every page that has a struct page, as a normal mapping does.
+    mixed = (flags & np.uint64(_VM_MIXEDMAP)) != 0
+    return np.asarray(mixed | ~raw_pfns | (cow & ~linear), dtype=bool)
+
+
+def zero_pages(prog: drgn.Program) -> range:
+    """PFNs of the zero page or pages (my_zero_pfn()); empty when they cannot be found."""
+    try:
+        page = prog["empty_zero_page"]
+        mask = prog["zero_page_mask"].value_()  # s390x: one for each cache colour
+        start = page.value_()
+    except (LookupError, drgn.FaultError):
+        return range(0)
+    return range(start >> PAGE_SHIFT, (start + mask >> PAGE_SHIFT) + 1)

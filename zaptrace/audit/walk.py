@@ -1,0 +1,293 @@
+"""Every page table of every mm, read level by level in bulk.
+
+Pure: tables come from a `Ram`, so the same code walks a dump and a test's bytes.
+
+Hostile tables cost time, never an endless walk or an exception: the number of
+levels is fixed, a table is walked once (a second way to it is counted in
+`gaps`), addresses outside of RAM are counted and left alone.  Walking a
+shared table once is also what the counters ask for: hugetlb's shared PMD
+tables count one mapping, however many mms share them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from zaptrace.audit.arrays import Counts, Mask, Words
+from zaptrace.audit.tables import Level, Root, TableFormat, any_of
+
+Numbers = npt.NDArray[np.int32]
+
+_CHUNK_BYTES = 4 << 20
+"""How much of the tables is held at once."""
+_BRIDGE_BYTES = 16 << 10
+"""Two tables no further apart than this are read with what lies between them."""
+
+OUTSIDE = "page tables outside of memory"
+UNREADABLE = "page tables not in the dump"
+TWICE = "page tables reached twice"
+MALFORMED = "malformed page-table entries"
+
+
+class Unreadable(Exception):
+    """A `Ram` does not hold what it was asked for."""
+
+
+class Ram(Protocol):
+    """Physical memory.
+
+    Attributes:
+        ranges: physical addresses, bytes, at which memory may lie; ascending.
+    """
+
+    @property
+    def ranges(self) -> Sequence[range]:
+        """See above."""
+        ...
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at a physical address.
+
+        Raises:
+            Unreadable: not all of them are there.
+        """
+        ...
+
+
+class Tables(NamedTuple):
+    """Tables of one level, all arrays of one shape.
+
+    Attributes:
+        address: physical address.
+        base: user virtual address that entry 0 stands for.
+        mm: index of the root that leads here.
+        first, end: the entries that exist.
+    """
+
+    address: Words
+    base: Words
+    mm: Numbers
+    first: Words
+    end: Words
+
+    def take(self, which: npt.NDArray[np.intp] | Mask | slice) -> Tables:
+        """Some of them."""
+        return Tables(
+            self.address[which],
+            self.base[which],
+            self.mm[which],
+            self.first[which],
+            self.end[which],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """What the walk found.  The first five arrays have one element a leaf.
+
+    Attributes:
+        pfn: the first page that the leaf maps.
+        address: user virtual address, bytes.
+        mm: index into the roots.
+        entry: the raw PTE (or large leaf) in native byte order.
+        level: index in `TableFormat.levels`.
+        table: physical addresses of the lowest tables (and of those that hold large
+            leaves), whose locks guard the leaves; with `table_mm`, one mm each.
+        swap: shape (number of roots,): entries that are neither present nor empty.
+        tables: how many tables were read.
+        gaps: what could not be looked at -> how many.
+    """
+
+    pfn: Words
+    address: Words
+    mm: Numbers
+    entry: Words
+    level: npt.NDArray[np.uint8]
+    table: Words
+    table_mm: Numbers
+    swap: Counts
+    tables: int
+    gaps: dict[str, int]
+
+
+@dataclass(slots=True)
+class _Harvest:
+    """What the walk has gathered so far."""
+
+    mms: int
+    leaves: list[tuple[Words, Words, Numbers, Words, npt.NDArray[np.uint8]]] = field(
+        default_factory=list
+    )
+    locked_by: list[tuple[Words, Numbers]] = field(default_factory=list)
+    tables: int = 0
+    gaps: Counter[str] = field(default_factory=Counter)
+    swap: Counts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.swap = np.zeros(self.mms, np.int64)
+
+
+def walk(fmt: TableFormat, roots: Sequence[Root], ram: Ram) -> Walked:
+    """Walk all page tables below `roots`, one root an mm.
+
+    Never raises for what it finds in memory: see `Walked.gaps`.
+    """
+    harvest = _Harvest(len(roots))
+    below = _no_tables()
+    for depth, level in enumerate(fmt.levels):
+        wanted = _joined([below, _starting(roots, depth)])
+        tables = _reachable(wanted, level, ram, harvest.gaps)
+        found: list[Tables] = []
+        for some, words in _chunks(tables, level, fmt.word, ram, harvest.gaps):
+            harvest.tables += len(words)
+            found.append(_look_at(fmt, depth, some, words, harvest))
+        below = _joined(found)
+    return _finish(harvest)
+
+
+def _starting(roots: Sequence[Root], depth: int) -> Tables:
+    """The tables at which walks begin on this level."""
+    here = [(number, root) for number, root in enumerate(roots) if root.level == depth]
+    return Tables(
+        np.array([root.table for _, root in here], np.uint64),
+        np.zeros(len(here), np.uint64),
+        np.array([number for number, _ in here], np.int32),
+        np.array([root.first for _, root in here], np.uint64),
+        np.array([root.end for _, root in here], np.uint64),
+    )
+
+
+def _no_tables() -> Tables:
+    none = np.zeros(0, np.uint64)
+    return Tables(none, none, np.zeros(0, np.int32), none, none)
+
+
+def _joined(parts: list[Tables]) -> Tables:
+    parts = [part for part in parts if len(part.address)] or [_no_tables()]
+    return Tables(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _reachable(tables: Tables, level: Level, ram: Ram, gaps: Counter[str]) -> Tables:
+    """Each table that lies in memory once, by ascending address; the rest is counted."""
+    inside = np.zeros(len(tables.address), bool)
+    for span in ram.ranges:
+        if len(span) >= level.bytes:
+            last = np.uint64(span.stop - level.bytes)
+            inside |= (tables.address >= np.uint64(span.start)) & (tables.address <= last)
+    gaps[OUTSIDE] += int(np.count_nonzero(~inside))
+    tables = tables.take(inside)
+    # Stable: of two mms with one table the first is its owner.
+    tables = tables.take(np.argsort(tables.address, kind="stable"))
+    again = np.zeros(len(tables.address), bool)
+    again[1:] = tables.address[1:] == tables.address[:-1]
+    gaps[TWICE] += int(np.count_nonzero(again))
+    return tables.take(~again)
+
+
+def _chunks(
+    tables: Tables, level: Level, word: str, ram: Ram, gaps: Counter[str]
+) -> Iterator[tuple[Tables, Words]]:
+    """The tables with their entries, shape (tables, entries), a few MB at a time."""
+    step = _CHUNK_BYTES // level.bytes
+    for start in range(0, len(tables.address), step):
+        some = tables.take(slice(start, start + step))
+        words, good = _read(some.address, level, word, ram)
+        gaps[UNREADABLE] += int(np.count_nonzero(~good))
+        yield some.take(good), words[good]
+
+
+def _read(addresses: Words, level: Level, word: str, ram: Ram) -> tuple[Words, Mask]:
+    """The entries of tables at ascending addresses, and which tables could be read."""
+    words = np.zeros((len(addresses), level.entries), np.uint64)
+    good = np.zeros(len(addresses), bool)
+    far = np.diff(addresses) > np.uint64(level.bytes + _BRIDGE_BYTES)
+    edges = [0, *(np.flatnonzero(far) + 1).tolist(), len(addresses)]
+    todo = [(first, end) for first, end in pairwise(edges) if first < end]
+    while todo:
+        first, end = todo.pop()
+        start = int(addresses[first])
+        try:
+            raw = ram.read(start, int(addresses[end - 1]) - start + level.bytes)
+        except Unreadable:
+            if end - first > 1:  # find those that can be read
+                middle = (first + end) // 2
+                todo += [(first, middle), (middle, end)]
+            continue
+        read = np.frombuffer(raw, word)
+        places = (addresses[first:end] - np.uint64(start)) // np.uint64(8)
+        for number, place in enumerate(places.tolist(), first):
+            words[number] = read[place : place + level.entries]
+        good[first:end] = True
+    return words, good
+
+
+def _look_at(
+    fmt: TableFormat, depth: int, tables: Tables, words: Words, harvest: _Harvest
+) -> Tables:
+    """Sort the entries of some tables; gather leaves, return the tables they point to."""
+    level = fmt.levels[depth]
+    row, column = np.nonzero(~any_of(level.empty, words))
+    exists = (column >= tables.first[row]) & (column < tables.end[row])
+    row, column = row[exists], column[exists]
+    entries = words[row, column]
+    address = tables.base[row] + (column.astype(np.uint64) << np.uint64(level.shift))
+    if fmt.user_end <= np.iinfo(np.uint64).max:
+        user = address < np.uint64(fmt.user_end)
+        row, entries, address = row[user], entries[user], address[user]
+    mm = tables.mm[row]
+
+    leaf = any_of(level.leaf, entries)
+    table = any_of(level.table, entries)
+    swap = any_of(level.swap, entries)
+    harvest.gaps[MALFORMED] += int(np.count_nonzero(~(leaf | table | swap)))
+    harvest.swap += np.bincount(mm[swap], minlength=harvest.mms)
+    if leaf.any():
+        frames = (entries[leaf] & np.uint64(level.leaf_origin)) >> np.uint64(fmt.levels[-1].shift)
+        depths = np.full(len(frames), depth, np.uint8)
+        harvest.leaves.append((frames, address[leaf], mm[leaf], entries[leaf], depths))
+    holds = np.bincount(row[leaf], minlength=len(tables.address)) > 0
+    if depth == len(fmt.levels) - 1:  # also a table that has just been emptied
+        holds[:] = True
+    harvest.locked_by.append((tables.address[holds], tables.mm[holds]))
+    return _pointed_to(level, entries[table], address[table], mm[table], fmt, depth)
+
+
+def _pointed_to(
+    level: Level, entries: Words, base: Words, mm: Numbers, fmt: TableFormat, depth: int
+) -> Tables:
+    if depth == len(fmt.levels) - 1:
+        return _no_tables()
+    full = fmt.levels[depth + 1].entries
+    first = np.zeros(len(entries), np.uint64)
+    end = np.full(len(entries), full, np.uint64)
+    if level.span is not None:
+        first = level.span.first(entries)
+        end = level.span.end(entries)
+    return Tables(entries & np.uint64(level.table_origin), base, mm, first, end)
+
+
+def _finish(harvest: _Harvest) -> Walked:
+    empty = np.zeros(0, np.uint64)
+    none = (empty, empty, np.zeros(0, np.int32), empty, np.zeros(0, np.uint8))
+    columns = zip(*(harvest.leaves or [none]), strict=True)
+    pfn, address, mm, entry, level = (np.concatenate(column) for column in columns)
+    locks = harvest.locked_by or [(empty, np.zeros(0, np.int32))]
+    return Walked(
+        pfn=pfn,
+        address=address,
+        mm=mm,
+        entry=entry,
+        level=level,
+        table=np.concatenate([address for address, _ in locks]),
+        table_mm=np.concatenate([mm for _, mm in locks]),
+        swap=harvest.swap,
+        tables=harvest.tables,
+        gaps={what: count for what, count in harvest.gaps.items() if count},
+    )
