@@ -1,0 +1,130 @@
+"""Code sites: which lines of kernel source cleared, freed, reported and unmapped the page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.story import Story
+from zaptrace.model.events import Events
+from zaptrace.model.splats import Frame
+from zaptrace.model.verdict import CodeSite
+
+# The functions that take PTEs down, by the names that they had from 2.6 to 7.x: zap_pte_range,
+# zap_present_ptes, zap_present_folio_ptes, do_zap_pte_range, __zap_vma_range, zap_huge_pmd,
+# try_zap_anon_pte_range (-next, July 2023), and what they are inlined into.
+_ZAPS = re.compile(r"(?:try_|do_|_+)*zap_\w+|unmap_(?:page_range|single_vma|vmas)\b")
+
+# What stands between a zap and a free that an interrupt or a fault did in the middle of it.
+_INTERRUPTS = re.compile(r"\w*(?:irq|softirq|interrupt|_int_handler|_nmi|page_fault|pgm_check)\w*")
+
+
+@dataclass(frozen=True, slots=True)
+class ZapLine:
+    """The innermost line inside a zap function: what a reader wants to see first."""
+
+    function: str
+    source: str | None
+
+
+def zap_line(site: CodeSite) -> ZapLine | None:
+    """The zap function that a code site lies in; None when it lies in none."""
+    for link in site.inline_chain:
+        function, _, source = link.partition(" at ")
+        if _ZAPS.match(function):
+            return ZapLine(function, source if source not in ("", "?") else None)
+    if _ZAPS.match(site.symbol or ""):
+        return ZapLine(site.symbol or "", site.source)
+    return None
+
+
+def line_of(role: str, sites: tuple[CodeSite, ...]) -> ZapLine | None:
+    """The line inside a zap at which something was done, if it was done in one."""
+    found = (zap_line(site) for site in sites if site.role == role)
+    return next((line for line in found if line), None)
+
+
+def freed_in_zap(sites: tuple[CodeSite, ...]) -> bool:
+    """The page was freed by a zap."""
+    return line_of("freed", sites) is not None
+
+
+def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
+    """The page was freed by something that interrupted the thread, not by a zap."""
+    return any(site.role == "freed" and not zap_line(site) for site in sites)
+
+
+def code_sites(story: Story, evidence: Evidence) -> tuple[CodeSite, ...]:
+    """The sites of a story, the one that freed the page first; each role at most once."""
+    late, zap = story.removed_late, story.zap
+    found = (
+        _freed(story, evidence.resolve),
+        _called("rmap_removed", late.caller if late else None, evidence),
+        _probed("pte_cleared", zap.site if zap else None, evidence.events),
+        _called("reported", _reporter(story), evidence),
+    )
+    return tuple(site for site in found if site)
+
+
+def _freed(story: Story, resolve: Callable[[int], CodeSite | None]) -> CodeSite | None:
+    """The innermost frame inside a zap, or of what interrupted it; of the first stack with one."""
+    for stack in _stacks(story):
+        for frame in stack:
+            site = resolve(frame.address) if frame.address is not None else None
+            if site is None and frame.symbol is not None:
+                site = CodeSite(frame.symbol, frame.offset, frame.source, address=frame.address)
+            if site and (zap_line(site) or _INTERRUPTS.fullmatch(site.symbol or "")):
+                return replace(site, role="freed")
+    return None
+
+
+def _stacks(story: Story) -> Iterator[list[Frame]]:
+    """The stacks on which the page was freed, the most exact first, each innermost first."""
+    for event in (story.bad, story.freed):
+        if event:
+            caller = () if event.caller is None else (event.caller,)
+            yield [Frame(None, address=address) for address in (*caller, *event.stack)]
+    if story.state:
+        yield [frame for frame in story.state.trace if frame.reliable]
+
+
+def _reporter(story: Story) -> int | None:
+    """The return address of bad_page()."""
+    if story.bad is None:
+        return None
+    return story.bad.caller if story.bad.caller is not None else next(iter(story.bad.stack), None)
+
+
+def _called(role: str, address: int | None, evidence: Evidence) -> CodeSite | None:
+    site = evidence.resolve(address) if address is not None else None
+    return replace(site, role=role) if site else None
+
+
+def _probed(role: str, address: int | None, events: Events | None) -> CodeSite | None:
+    """The place of a probe, as the probe plan in the capture describes it."""
+    if events is None or address is None:
+        return None
+    found = (site for site in planned_sites(events) if site.get("address") == address)
+    return next((_planned(role, site) for site in found), None)
+
+
+def planned_sites(events: Events) -> list[dict[str, Any]]:
+    """The probe plan's sites that the capture carries; none when it carries no plan."""
+    sites = events.meta.get("sites")
+    return [one for one in sites if isinstance(one, dict)] if isinstance(sites, list) else []
+
+
+def _planned(role: str, site: dict[str, Any]) -> CodeSite:
+    source = site.get("source")
+    chain = (f"{site.get('function')} at {source}",) if source and site.get("function") else ()
+    return CodeSite(
+        symbol=site.get("symbol"),
+        offset=site.get("offset"),
+        source=source,
+        inline_chain=chain,
+        role=role,
+        address=site.get("address"),
+    )
