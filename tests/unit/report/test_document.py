@@ -1,0 +1,40 @@
+"""The JSON document is the shared schema's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.unit.report.test_text import INFO, VERDICT
+from zaptrace.model.verdict import Verdict, VerdictKind
+from zaptrace.report import RunInfo, summary
+
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "schemas" / "run.schema.json").read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "info"),
+    [
+        (VERDICT, INFO),
+        (Verdict(VerdictKind.CLEAN, "All is well."), INFO),
+        (Verdict(VerdictKind.UNEXPLAINED, "?"), RunInfo("/run")),
+    ],
+)
+def test_the_document_is_valid(verdict: Verdict, info: RunInfo) -> None:
+    document = json.loads(json.dumps(summary(verdict, info)))
+    jsonschema.validate(document, SCHEMA)
+    assert document["verdict"]["kind"] == verdict.kind.value
+    assert (document["run"], document["lost"]) == (info.run, info.lost)
+    assert document["timing"] == dict(info.timing)
+
+
+def test_a_document_without_its_verdict_is_not() -> None:
+    document = summary(VERDICT, INFO)
+    del document["verdict"]["proof"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)

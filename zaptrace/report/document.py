@@ -1,0 +1,27 @@
+"""The JSON document of `repro --json` and `explain --json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zaptrace.model.verdict import Verdict
+from zaptrace.report.info import RunInfo
+
+
+def summary(verdict: Verdict, info: RunInfo) -> dict[str, Any]:
+    """One run as JSON types: DESIGN section 5, the shared run schema."""
+    return {
+        "run": info.run,
+        "arch": info.arch,
+        "kernel_release": info.kernel_release,
+        "build_id": info.build_id,
+        "ended": info.ended or None,
+        "command": info.command or None,
+        "splats": info.splats,
+        "events": info.events,
+        "lost": info.lost,
+        "findings": info.findings,
+        "unseen": list(info.unseen),
+        "timing": {step: round(seconds, 4) for step, seconds in info.timing.items()},
+        "verdict": verdict.to_json(),
+    }

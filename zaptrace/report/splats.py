@@ -1,0 +1,98 @@
+"""`zaptrace splat` for people: one line a report, grouped by kind, 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from zaptrace.model.splats import Frame, Splat
+from zaptrace.report.words import count, cut, hexadecimal, number, plain, task
+
+WIDTH = 80
+_TITLES = {
+    "bad_page_state": "Bad page state",
+    "bad_page_map": "Bad page map",
+    "bad_rss_counter": "Bad rss-counter state",
+    "other": "Other reports",
+}
+_PAGE_HEAD = "    time [s]        pfn  maps  refs  task                  reason"
+_RSS_HEAD = "    time [s]  counter           pages  mm"
+
+
+def describe(splats: Sequence[Splat], *, limit: int | None) -> str:
+    """All the reports of a log.
+
+    Args:
+        limit: lines a kind; None shows every report.
+    """
+    if not splats:
+        return "No report of the kernel found.\n"
+    lines = [count(len(splats), "report")]
+    for kind, title in _TITLES.items():
+        group = [splat for splat in splats if splat.kind == kind]
+        if group:
+            lines += ["", f"{title}: {len(group)}", *_group(kind, group, limit)]
+    first = next((splat for splat in splats if splat.trace), None)
+    if first:
+        lines += ["", *_trace(first)]
+    return "\n".join(lines) + "\n"
+
+
+def _group(kind: str, group: Sequence[Splat], limit: int | None) -> Iterator[str]:
+    if kind == "bad_rss_counter":
+        yield _RSS_HEAD
+    elif kind != "other":
+        yield _PAGE_HEAD
+    for splat in group[:limit]:
+        yield cut(_LINES.get(kind, _page_line)(splat), WIDTH)
+    if limit is not None and len(group) > limit:
+        yield f"  … and {len(group) - limit} more (--all shows them)"
+    held_back = sum(splat.suppressed or 0 for splat in group)
+    if held_back:
+        yield f"  … and {held_back} that the kernel says it suppressed"
+
+
+def _time(splat: Splat) -> str:
+    return f"{'-' if splat.time is None else f'{splat.time:.6f}':>12}"
+
+
+def _page_line(splat: Splat) -> str:
+    who = cut(task(splat.process or splat.comm, splat.pid), 20)
+    return (
+        f"{_time(splat)}  {hexadecimal(splat.pfn):>9}  {number(splat.mapcount):>4}  "
+        f"{number(splat.refcount):>4}  {who:<20}  {plain(splat.reason or '-')}"
+    )
+
+
+def _rss_line(splat: Splat) -> str:
+    return (
+        f"{_time(splat)}  {splat.rss_type or '-':<13}  {number(splat.rss_value):>8}  "
+        f"{hexadecimal(splat.mm)}"
+    )
+
+
+def _other_line(splat: Splat) -> str:
+    return f"{_time(splat)}  {plain(splat.reason or '-')}"
+
+
+_LINES = {"bad_rss_counter": _rss_line, "other": _other_line}
+
+
+def _trace(splat: Splat) -> Iterator[str]:
+    tainted = f"tainted {splat.tainted}" if splat.tainted else "not tainted"
+    facts = [
+        task(splat.comm or splat.process, splat.pid),
+        plain(splat.kernel_release or "-"),
+        tainted,
+    ]
+    yield cut(f"Call trace of the first: {', '.join(facts)}", WIDTH)
+    for frame in splat.trace:
+        yield cut(f"  {frame_text(frame)}", WIDTH)
+
+
+def frame_text(frame: Frame) -> str:
+    """One frame as the kernel writes it; `?` before what it does not vouch for."""
+    where = frame.symbol or hexadecimal(frame.address)
+    if frame.offset is not None and frame.size is not None:
+        where += f"+{frame.offset:#x}/{frame.size:#x}"
+    source = f"  {frame.source}" if frame.source else ""
+    return f"{'' if frame.reliable else '? '}{where}{source}"

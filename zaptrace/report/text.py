@@ -1,0 +1,170 @@
+"""The report as plain text of at most 72 columns, fit to be pasted into a mail to a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zaptrace.explain.sites import zap_line
+from zaptrace.model.findings import Finding
+from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
+from zaptrace.report.info import RunInfo
+from zaptrace.report.shell import wrapped
+from zaptrace.report.words import count, cut, fill, hexadecimal, number, plain, task
+
+WIDTH = 72
+NS_PER_US = 1000
+
+_SUBJECTS = {
+    VerdictKind.FREED_BEFORE_RMAP_REMOVED: "page freed before its rmap was removed",
+    VerdictKind.MAPPING_LEAKED: "mapping gone, but its rmap never removed",
+    VerdictKind.RMAP_UNDERFLOW: "rmap removed more often than added",
+    VerdictKind.PTE_LEFT_BEHIND: "rmap removed, but a PTE still maps the page",
+    VerdictKind.REFCOUNT_OVERPUT: "page freed while PTEs still map it",
+    VerdictKind.RSS_MISMATCH: "rss counters disagree with what is mapped",
+    VerdictKind.CLEAN: "no bad page found",
+    VerdictKind.UNEXPLAINED: "something went wrong that is not explained",
+}
+_ROLES = {
+    "freed": "Freed",
+    "rmap_removed": "Rmap removed",
+    "pte_cleared": "PTE cleared in a zap entered at",
+    "reported": "Reported",
+}
+_WHEN = {"bad_page": "when it was stopped in bad_page()", "panic": "at the panic"}
+
+
+def render(verdict: Verdict, info: RunInfo) -> str:
+    """The whole report, every line at most `WIDTH` columns, ended by a newline."""
+    if verdict.kind is VerdictKind.CLEAN:
+        sections = [_environment(verdict, info)]
+    else:
+        sections = [
+            _order(verdict.order),
+            _sites(verdict.sites),
+            _proof(verdict.proof, info.ended),
+            _splat(info),
+            _environment(verdict, info),
+            _reproduce(info),
+        ]
+    sections.append(_unseen(verdict, info))
+    head = [subject(verdict, info), "=" * WIDTH, "", *fill(verdict.summary, WIDTH)]
+    lines = head + [line for section in sections for line in _spaced(list(section))]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def subject(verdict: Verdict, info: RunInfo) -> str:
+    """One line that could be a mail's subject."""
+    where = [f"pfn {verdict.pfn:#x}"] if verdict.pfn is not None else []
+    if verdict.comm is not None or verdict.pid is not None:
+        where.append(task(verdict.comm, verdict.pid))
+    if not where:
+        where = [plain(one) for one in (info.kernel_release, info.arch) if one]
+    told = f" ({', '.join(where)})" if where else ""
+    return cut(f"mm: {_SUBJECTS[verdict.kind]}{told}", WIDTH)
+
+
+def _spaced(section: list[str]) -> list[str]:
+    """A section with its heading set off; nothing for one that has nothing to say."""
+    if len(section) < 2:
+        return []
+    return ["", section[0], "-" * len(section[0]), *section[1:]]
+
+
+def _order(steps: tuple[OrderStep, ...]) -> Iterator[str]:
+    yield "Order of events (time in µs)"
+    start = next((step.time_ns for step in steps if step.time_ns is not None), 0)
+    for step in steps:
+        since = "-" if step.time_ns is None else f"{(step.time_ns - start) / NS_PER_US:+.1f}"
+        cpu = "" if step.cpu is None else f"CPU {step.cpu}"
+        head = f"{since:>11}  {cpu:<6} "
+        yield from fill(step.what, WIDTH, head, " " * len(head))
+
+
+def _sites(sites: tuple[CodeSite, ...]) -> Iterator[str]:
+    yield "Source lines"
+    for at, site in enumerate(sites):
+        if at:
+            yield ""
+        where = site.symbol or hexadecimal(site.address)
+        offset = "" if site.offset is None else f"+{site.offset:#x}"
+        yield cut(f"  {_ROLES.get(site.role or '', 'Site')}: {plain(where)}{offset}", WIDTH)
+        yield from _chain(site)
+
+
+def _chain(site: CodeSite) -> Iterator[str]:
+    """The inline chain, innermost first; `>` marks the line inside the zap."""
+    links = [link.partition(" at ") for link in site.inline_chain]
+    if not links and site.source:
+        links = [(site.symbol or "?", " at ", site.source)]
+    inside = zap_line(site) if site.role in ("freed", "rmap_removed") else None
+    wide = min(max((len(function) for function, _, _ in links), default=0), 34)
+    for function, _, source in links:
+        is_it = inside and (function, source) == (inside.function, inside.source)
+        yield from fill(
+            f"{function:<{wide}}  {source}", WIDTH, "  > " if is_it else "    ", "      "
+        )
+
+
+def _proof(findings: tuple[Finding, ...], ended: str) -> Iterator[str]:
+    yield f"Counters against page tables, {_WHEN.get(ended, 'at the end of the run')}"
+    for at, finding in enumerate(findings):
+        if not at:
+            yield "         pfn   PTEs  mapcount  refcount  the audit says"
+        row = (
+            f"  {hexadecimal(finding.pfn):>10}  {number(finding.ptes):>5}  "
+            f"{number(finding.mapcount):>8}  {number(finding.refcount):>8}  {finding.cls.value}"
+        )
+        yield cut(row, WIDTH)
+        if finding.flags:
+            yield from fill(f"flags: {'|'.join(finding.flags)}", WIDTH, "    ", "      ")
+        for owner in finding.mappings[:8]:
+            who = task(owner.comm, owner.pid)
+            mapped = "was mapped by" if finding.ptes == 0 else "mapped by"
+            what = f"{mapped} {who} at {hexadecimal(owner.address)}  {owner.vma or ''}"
+            yield from fill(what, WIDTH, "    ", "      ")
+        if finding.note:
+            yield from fill(finding.note, WIDTH, "    ")
+
+
+def _splat(info: RunInfo) -> Iterator[str]:
+    yield "What the kernel printed"
+    if not info.splat and info.ended == "bad_page":
+        yield "  Nothing yet: it was stopped at the first instruction of bad_page()."
+    for line in info.splat:
+        indent = "    " if line.startswith(" ") else "  "
+        yield from fill(line.strip(), WIDTH, indent, "      ")
+
+
+def _environment(verdict: Verdict, info: RunInfo) -> Iterator[str]:
+    yield "Environment"
+    counts = f"{count(info.events, 'event')} ({info.lost} lost), {count(info.splats, 'splat')}, "
+    counts += count(info.findings, "finding")
+    facts = (
+        ("verdict", verdict.kind.value),
+        ("kernel", " ".join(part for part in (info.kernel_release, info.arch) if part)),
+        ("build ID", info.build_id or ""),
+        ("machine", info.machine),
+        ("ended by", info.ended),
+        ("recorded", counts),
+        ("seconds", ", ".join(f"{step}={took:.2f}" for step, took in info.timing.items())),
+        ("run", info.run),
+    )
+    for name, said in facts:
+        if said:
+            yield from fill(said, WIDTH, f"  {name:<9} ", " " * 12)
+
+
+def _reproduce(info: RunInfo) -> Iterator[str]:
+    yield "How to reproduce"
+    yield from wrapped(info.command, WIDTH)
+    if info.qemu:
+        yield ""
+        yield "  or, without zaptrace, in the run folder:"
+        yield ""
+        yield from wrapped(info.qemu, WIDTH)
+
+
+def _unseen(verdict: Verdict, info: RunInfo) -> Iterator[str]:
+    yield "What was not seen"
+    for doubt in (*verdict.doubts, *info.unseen):
+        yield from fill(doubt, WIDTH, "  - ", "    ")
