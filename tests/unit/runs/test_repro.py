@@ -1,0 +1,41 @@
+"""What a request turns into before anything is booted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from probes.boot import BootTrace
+from zaptrace.model.plan import ProbePlan
+from zaptrace.runs.repro import Request, _tracing, command
+
+BOOT = BootTrace("text", ("bootconfig",), ("kprobe_event=p",), ("one was dropped",))
+TOO_LONG = BootTrace("text", ("bootconfig",), None, ())
+
+
+def plan(*, boot_tracing: bool) -> ProbePlan:
+    return ProbePlan(None, "s390x", None, (), boot_tracing=boot_tracing)
+
+
+def test_the_command_makes_the_same_request_again() -> None:
+    assert command(Request("s390x", folder=Path("/elsewhere"))) == "zaptrace repro s390x"
+    request = Request("s390x", kernel=Path("a b"), append="x=1 y", stop_at="exit", smp=1)
+    assert command(request) == (
+        "zaptrace repro s390x --kernel 'a b' --append 'x=1 y' --smp 1 --stop-at exit"
+    )
+
+
+def test_probes_go_behind_the_initrd_where_the_kernel_reads_them_there() -> None:
+    assert _tracing(plan(boot_tracing=True), BOOT) == (("bootconfig",), ["one was dropped"])
+
+
+def test_else_on_the_command_line_and_what_that_costs_is_said() -> None:
+    arguments, unrecorded = _tracing(plan(boot_tracing=False), BOOT)
+    assert arguments == ("kprobe_event=p",)
+    assert "one was dropped" in unrecorded
+    assert any("CONFIG_BOOTTIME_TRACING" in sentence for sentence in unrecorded)
+
+
+def test_else_there_are_no_events_and_that_is_said() -> None:
+    arguments, unrecorded = _tracing(plan(boot_tracing=False), TOO_LONG)
+    assert arguments == ()
+    assert "No events" in unrecorded[0]

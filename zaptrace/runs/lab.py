@@ -1,0 +1,68 @@
+"""What a repro boot boots: the lab's kernel and initramfs, or the user's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm import initramfs, kernel
+from vm.arch import Arch
+from zaptrace.model.errors import BadInput
+from zaptrace.model.progress import Listener, step
+
+FAULTS = ("batch", "none")
+"""What a lab kernel's `zapfault=` takes; the first is the founding case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """Files to boot, checked to be there.
+
+    Attributes:
+        fault: the lab kernel's `zapfault=`, None for the user's own kernel.
+        ours: the initramfs is the lab's: its init says when it is done.
+    """
+
+    kernel: Path
+    vmlinux: Path
+    initrd: Path
+    fault: str | None
+    ours: bool
+
+
+def prepare(
+    arch: Arch,
+    listener: Listener,
+    timing: dict[str, float],
+    *,
+    fault: str | None,
+    own_kernel: Path | None,
+    own_vmlinux: Path | None,
+    own_initrd: Path | None,
+) -> Boot:
+    """Build or find what is to be booted.
+
+    Raises:
+        BadInput: the user's own files are incomplete or not there.
+        Missing, CannotTell: the lab kernel or initramfs cannot be built.
+    """
+    if (own_kernel is None) != (own_vmlinux is None):
+        raise BadInput(
+            "a kernel of your own needs both its image and its vmlinux (same build)",
+            "--kernel arch/s390/boot/bzImage --vmlinux vmlinux",
+        )
+    if own_kernel is not None and fault is not None:
+        raise BadInput("--fault is for the lab kernel only: yours brings its own", "--append ...")
+    for file in (own_kernel, own_vmlinux, own_initrd):
+        if file is not None and not file.is_file():
+            raise BadInput(f"{file} is not a file")
+    initrd = own_initrd or _lab_initramfs(arch, listener, timing)
+    if own_kernel is not None and own_vmlinux is not None:
+        return Boot(own_kernel, own_vmlinux, initrd, None, own_initrd is None)
+    built = kernel.build(arch, listener, timing)
+    return Boot(built.image, built.vmlinux, initrd, fault or FAULTS[0], own_initrd is None)
+
+
+def _lab_initramfs(arch: Arch, listener: Listener, timing: dict[str, float]) -> Path:
+    with step("initramfs", "Make the initramfs", listener, timing):
+        return initramfs.build(arch)

@@ -1,0 +1,200 @@
+"""A repro boot from its first step to its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from probes.boot import BootTrace, append_bootconfig, render
+from vm import accel
+from vm.arch import Arch, arch_named
+from vm.qemu import GuestConfig, command_line
+from zaptrace.kernel import plan_for
+from zaptrace.memory.vmcore import standardise
+from zaptrace.model.errors import BadInput, GuestLost
+from zaptrace.model.paths import write_whole
+from zaptrace.model.plan import ProbePlan
+from zaptrace.model.progress import Listener, step
+from zaptrace.runs import guest, lab
+from zaptrace.runs.analysis import Result, analyse
+from zaptrace.runs.folder import RunFacts, RunFolder
+
+ALWAYS = "nokaslr"
+"""Kernel arguments of every boot: breakpoints and probes are at link-time addresses."""
+USER_SPACE_BEGINS = b"Run /"
+"""Of "Run /init as init process" (init/main.c)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for; see `zaptrace repro --help`."""
+
+    arch: str
+    fault: str | None = None
+    kernel: Path | None = None
+    vmlinux: Path | None = None
+    initrd: Path | None = None
+    append: str = ""
+    memory: str = "512M"
+    smp: int = 2
+    timeout: float = 60.0
+    stop_at: str = "bad_page"
+    folder: Path | None = None
+
+
+def repro(request: Request, listener: Listener) -> Result:
+    """Boot, stop, dump, read the events, audit, explain.
+
+    Raises:
+        ZaptraceError: whatever kept a step from being done; the run folder
+            keeps what the steps before it left.
+    """
+    timing: dict[str, float] = {}
+    arch = arch_named(request.arch)
+    boot = lab.prepare(
+        arch,
+        listener,
+        timing,
+        fault=request.fault,
+        own_kernel=request.kernel,
+        own_vmlinux=request.vmlinux,
+        own_initrd=request.initrd,
+    )
+    with step("plan", "Resolve the probe sites", listener, timing) as current:
+        plan = plan_for(boot.vmlinux)
+        current.note = f"{len(plan.sites)} sites"
+    if plan.arch != arch.name:
+        raise BadInput(f"{boot.vmlinux} is a kernel for {plan.arch}, not for {arch.name}")
+    folder = RunFolder.create(arch.name, request.folder)
+    folder.save_plan(plan)
+    trace = render(plan)
+    arguments, unrecorded = _tracing(plan, trace)
+    config = _guest_config(request, arch, boot, folder, arguments, trace.bootconfig)
+    facts = RunFacts(
+        arch=arch.name,
+        kernel=str(boot.kernel),
+        vmlinux=str(boot.vmlinux),
+        initrd=str(boot.initrd),
+        fault=boot.fault,
+        command=command(request),
+        unrecorded=unrecorded,
+        timing=timing,
+    )
+    folder.save_facts(facts)
+    facts.ended = asyncio.run(_boot(request, config, plan, folder, facts, listener))
+    folder.save_facts(facts)
+    _check_not_lost(facts.ended, boot, folder, request.timeout)
+    return analyse(folder, facts, listener)
+
+
+def command(request: Request) -> str:
+    """The command line that makes the same request again."""
+    words = ["zaptrace", "repro", request.arch]
+    for field in dataclasses.fields(request):
+        value = getattr(request, field.name)
+        if field.name not in ("arch", "folder") and value != field.default:
+            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _tracing(plan: ProbePlan, trace: BootTrace) -> tuple[tuple[str, ...], list[str]]:
+    """The kernel arguments that start the probes, and what they leave unrecorded."""
+    if plan.boot_tracing:
+        return trace.arguments, list(trace.dropped)
+    if trace.command_line is not None:
+        filtered = "Frees of mapped pages were not recorded: that needs CONFIG_BOOTTIME_TRACING."
+        return trace.command_line, [*trace.dropped, filtered]
+    return (), ["No events: that needs CONFIG_BOOTTIME_TRACING in this kernel."]
+
+
+def _guest_config(
+    request: Request,
+    arch: Arch,
+    boot: lab.Boot,
+    folder: RunFolder,
+    arguments: tuple[str, ...],
+    bootconfig: str,
+) -> GuestConfig:
+    """The guest; its image and initrd, with the probes behind it, lie in the run folder."""
+    write_whole(folder.image, boot.kernel.read_bytes())
+    initrd = append_bootconfig(boot.initrd.read_bytes(), bootconfig)
+    write_whole(folder.initrd, initrd)
+    fault = f"zapfault={boot.fault}" if boot.fault else ""
+    append = (arch.append, ALWAYS, *arguments, fault, request.append)
+    return GuestConfig(
+        arch=arch,
+        kernel=folder.image,
+        initrd=folder.initrd,
+        append=" ".join(word for word in append if word),
+        console=folder.console,
+        memory=request.memory,
+        smp=request.smp,
+    )
+
+
+async def _boot(
+    request: Request,
+    config: GuestConfig,
+    plan: ProbePlan,
+    folder: RunFolder,
+    facts: RunFacts,
+    listener: Listener,
+) -> str:
+    """Boot and dump; says in `facts` what it did.  How the guest ended."""
+    accelerator = await accel.choose(config)
+    config = dataclasses.replace(config, accel=accelerator.name)
+    facts.machine = (
+        f"QEMU {config.arch.machine[-1]}, {config.memory}, {config.smp} CPUs, {accelerator}"
+    )
+    facts.qemu = _by_hand(config)
+    folder.save_facts(facts)
+    ended = await guest.run_guest(
+        config,
+        folder,
+        listener,
+        facts.timing,
+        breakpoints=_breakpoints(plan) if request.stop_at == "bad_page" else (),
+        seconds=request.timeout,
+        dump=request.stop_at != "never",
+    )
+    if folder.vmcore.exists():
+        with step("vmcore", "Make the dump a proper vmcore", listener, facts.timing):
+            standardise(folder.vmcore)
+    return ended
+
+
+def _by_hand(config: GuestConfig) -> str:
+    """The command that boots the same guest in a terminal, typed in the run folder."""
+    here = dataclasses.replace(config, kernel=Path("image"), initrd=Path("initrd"))
+    return shlex.join(command_line(here))
+
+
+def _breakpoints(plan: ProbePlan) -> tuple[int, ...]:
+    """Where bad_page begins."""
+    sites = [site for site in plan.sites if site.event == "bad_page" and not site.inlined]
+    return tuple(site.address for site in sites if site.address is not None)
+
+
+def _check_not_lost(ended: str, boot: lab.Boot, folder: RunFolder, seconds: float) -> None:
+    """A guest that hung is no verdict.
+
+    Raises:
+        GuestLost: the time limit came, and it is not the natural end of that guest.
+    """
+    if ended != "timeout":
+        return
+    console = folder.console.read_bytes()
+    if boot.ours:
+        wanted = "its workload did not end"
+    elif USER_SPACE_BEGINS in console:
+        return
+    else:
+        wanted = "it did not reach user space"
+    raise GuestLost(
+        f"the guest hung: {wanted} within {seconds:g} s; its console ends with: "
+        f"{guest.last_line(folder.console) or '(nothing)'}",
+        f"less {folder.console}, or a longer --timeout",
+    )
