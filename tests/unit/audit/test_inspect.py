@@ -1,0 +1,152 @@
+"""`zaptrace inspect`: what it prints and its exit codes; the audit itself is replaced."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import zaptrace.audit
+import zaptrace.memory.opening
+from zaptrace.cli import inspect
+from zaptrace.model.errors import BadInput, Exit, Missing
+from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner, Unseen
+
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "schemas" / "inspect.schema.json").read_text(encoding="utf-8")
+)
+FREED = Finding(
+    cls=FindingClass.REFCOUNT_BELOW_MAPCOUNT,
+    pfn=2688,
+    ptes=0,
+    mapcount=1,
+    refcount=0,
+    flags=("uptodate", "swapbacked"),
+    mappings=(Owner(29, "init", 0x3FFFFFFB000, "3ffffffb000-3ffffffc000 rw-p", 0xF9C000),),
+    folio={"pfn": 2688, "order": 0, "kind": "other", "free": False},
+    raw_mapcount=0,
+    note="CPU 1 (init, pid 29) is inside this mm's page tables, in unmap_page_range",
+)
+BUSY = Finding(
+    FindingClass.IN_FLIGHT, None, 0, None, None, mappings=(Owner(29, "init", None, None),)
+)
+
+
+def result(*findings: Finding, unseen: tuple[Unseen, ...] = ()) -> AuditResult:
+    return AuditResult("6.1.0", 131072, 3, 519, 0.05, findings, unseen, {"special_ptes": 1})
+
+
+Run = Callable[[AuditResult, str], Exit]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    def go(answer: AuditResult, *options: str) -> Exit:
+        monkeypatch.setattr(zaptrace.memory.opening, "open_vmcore", lambda core, vmlinux: None)
+        monkeypatch.setattr(zaptrace.audit, "audit", lambda prog, cpus: answer)
+        core = tmp_path / "vmcore"
+        core.write_bytes(b"KDUMP   ")  # a format without registers
+        return inspect.run(parse(str(core), *options))
+
+    return go
+
+
+def parse(core: str, *options: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    inspect.configure(parser)
+    return parser.parse_args([core, "--vmlinux", "vmlinux", *options])
+
+
+@pytest.mark.parametrize(
+    ("findings", "code"),
+    [
+        ((), Exit.OK),
+        ((BUSY,), Exit.OK),
+        ((FREED,), Exit.BUG_FOUND),
+        ((FREED, BUSY), Exit.BUG_FOUND),
+    ],
+)
+def test_a_cpu_in_flight_is_no_bug_and_every_other_finding_is(
+    run: Run, findings: tuple[Finding, ...], code: Exit
+) -> None:
+    assert run(result(*findings), "--json") is code
+
+
+def test_json_is_one_document_of_the_schema(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run(result(FREED, BUSY, unseen=(Unseen("page tables not in the dump", 2),)), "--json")
+    document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, SCHEMA)
+    assert document["findings"][0]["mappings"][0]["address"] == 0x3FFFFFFB000
+    assert document["unseen"] == [{"what": "page tables not in the dump", "count": 2}]
+
+
+def test_text_names_page_counters_and_owner_worst_class_first(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(result(FREED, BUSY), *[])
+    text = capsys.readouterr().out
+    assert "pfn 0xa80: 0 PTEs, mapcount 1, refcount 0" in text
+    assert "init (29) at 0x3ffffffb000" in text
+    assert text.index("refcount_below_mapcount") < text.index("in_flight")
+
+
+def test_text_says_so_when_all_is_well(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run(result(), *[])
+    assert "no finding" in capsys.readouterr().out
+
+
+def test_many_findings_of_a_class_are_counted_not_poured_out() -> None:
+    text = "\n".join(inspect.lines(result(*[FREED] * 500)))
+    assert text.count("pfn 0xa80") == inspect.SHOWN_PER_CLASS
+    assert "490 more" in text
+
+
+words = st.text("abc-/", min_size=1, max_size=70)
+owners = st.builds(
+    Owner,
+    pid=st.none() | st.integers(1, 2**22),
+    comm=words,
+    address=st.none() | st.integers(0, 2**64 - 1),
+    vma=st.none() | words,
+)
+numbers = st.none() | st.integers(-(2**31), 2**31)
+findings_of_any_kind = st.builds(
+    Finding,
+    cls=st.sampled_from(FindingClass),
+    pfn=st.none() | st.integers(0, 2**40),
+    ptes=numbers,
+    mapcount=numbers,
+    refcount=numbers,
+    flags=st.lists(words, max_size=9).map(tuple),
+    mappings=st.lists(owners, max_size=6).map(tuple),
+    note=st.none() | st.text("ab ", max_size=200),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(findings_of_any_kind, max_size=4), st.lists(words, max_size=2))
+def test_any_result_fits_80_columns_and_the_schema(
+    findings: list[Finding], gaps: list[str]
+) -> None:
+    answer = result(*findings, unseen=tuple(Unseen(what, 1) for what in gaps))
+    assert all(len(line) <= 80 for line in inspect.lines(answer))
+    jsonschema.validate(json.loads(json.dumps(answer.to_json())), SCHEMA)
+
+
+def test_every_class_has_its_meaning() -> None:
+    assert set(inspect.MEANING) == set(FindingClass)
+
+
+def test_input_that_is_no_vmcore_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("not a dump")
+    with pytest.raises(BadInput, match=r"notes\.txt"):
+        inspect.run(parse(str(text)))
+    with pytest.raises(Missing, match="nowhere"):
+        inspect.run(parse(str(tmp_path / "nowhere")))

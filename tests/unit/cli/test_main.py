@@ -1,0 +1,61 @@
+"""The command line from the outside: help, errors, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from zaptrace.cli.main import COMMANDS, main
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "zaptrace", *args]
+    return subprocess.run(argv, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_that_fits_the_screen(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 5
+    assert max(map(len, lines)) <= 80
+
+
+def test_no_command_is_a_usage_error() -> None:
+    done = run()
+    assert done.returncode == 2
+    assert "usage: zaptrace" in done.stderr
+
+
+def test_an_error_is_one_clear_line_with_what_mends_it() -> None:
+    done = run("repro", "vax")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "no guest architecture is called 'vax'" in done.stderr
+    assert "use one of: s390x" in done.stderr
+
+
+def test_a_kernel_of_your_own_needs_its_vmlinux() -> None:
+    done = run("repro", "s390x", "--kernel", "bzImage")
+    assert done.returncode == 2
+    assert "vmlinux" in done.stderr
+
+
+def test_help_is_quick() -> None:
+    """Nothing heavy is imported to print help or to refuse an argument."""
+    script = (
+        "import sys; from zaptrace.cli.main import build_parser; build_parser();"
+        "heavy = ('numpy', 'drgn', 'rich', 'elftools', 'qemu');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,103 @@
+"""`zaptrace`: finds the command, runs it, prints its errors, sets the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from zaptrace.model.errors import Exit, ZaptraceError
+
+COMMANDS = ("repro", "explain", "inspect", "probes", "splat", "vm")
+EPILOG = """\
+exit status:
+  0    done, and nothing wrong was found
+  1    a bug was found: a bad page, a divergence
+  2    usage or environment; the message says what is missing and what mends it
+  125  cannot tell: the build or the boot failed (git bisect run's "skip")
+
+Every command has --json: one document on stdout, everything else on stderr.
+"""
+
+
+class ManPage(argparse.HelpFormatter):
+    """Help whose prose is filled to the screen and whose examples stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return "".join(indent + line for line in text.splitlines(keepends=True))
+        return super()._fill_text(text, width, indent)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; each command's module adds its own arguments."""
+    parser = argparse.ArgumentParser(
+        prog="zaptrace",
+        description="Who freed my mapped page?  Catches the moment at which a page's counters "
+        "and the page tables of a Linux kernel stop agreeing, proves it in memory, and names "
+        "the line of source that did it.",
+        epilog=EPILOG,
+        formatter_class=ManPage,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"zaptrace.cli.{name}")
+        command = commands.add_parser(name, help=module.HELP, formatter_class=ManPage)
+        module.configure(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    from zaptrace.cli.output import complain
+
+    _interrupts_unwind()
+    try:
+        args = build_parser().parse_args(argv)
+        return int(args.run(args))
+    except ZaptraceError as error:
+        complain(str(error), error.hint)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        complain(f"{error.strerror or error}{where}")
+        return int(Exit.USAGE)
+    except KeyboardInterrupt:
+        complain("interrupted; what was recorded so far stays readable")
+        return int(Exit.CANNOT_TELL)
+
+
+def _interrupts_unwind() -> None:
+    """Make a polite end (timeout, systemd, CI) unwind like Ctrl-C, so that guests are ended too."""
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _interrupt)
+    sys.unraisablehook = _swallowed
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _swallowed(unraisable: sys.UnraisableHookArgs) -> None:
+    """An exception that a C library's callback cannot pass on: an interrupt comes again later."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,128 @@
+"""`zaptrace repro`: boot a kernel in QEMU, stop it at the bug, explain the bug."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zaptrace.model.errors import Exit
+from zaptrace.model.verdict import VerdictKind
+
+if TYPE_CHECKING:
+    from zaptrace.runs.analysis import Result
+
+HELP = "boot a kernel in QEMU, stop it at the bug, and explain the bug"
+EXAMPLES = """\
+examples:
+  zaptrace repro s390x                 the founding bug, on the lab kernel
+  zaptrace repro s390x --fault none    the same boot of a healthy kernel
+  zaptrace repro s390x --kernel arch/s390/boot/bzImage --vmlinux vmlinux \\
+                 --initrd rootfs.cpio --memory 512M --append "debug"
+                                       your own kernel and root file system
+
+The lab kernel is Debian's linux-source-6.1 with zaptrace's patches; it is built
+at the first use (minutes) and kept.  Your own kernel needs CONFIG_KPROBE_EVENTS
+and CONFIG_BOOTTIME_TRACING for events, CONFIG_DEBUG_INFO_DWARF* for everything,
+and CONFIG_CRASH_DUMP for the audit.
+
+Exit status is 1 when a bug was found, 0 for the verdict "clean"; with --expect,
+0 when the verdict is the expected one and 1 when it is another.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = (
+        "Boot a kernel in QEMU with probes from its first instruction on, stop the guest at the "
+        "very instant of the bug, dump its memory, audit every page table against every "
+        "counter, and say which page was freed by whom, in which order, at which line."
+    )
+    parser.epilog = EXAMPLES
+    parser.add_argument("arch", help="guest architecture: s390x")
+    lab = parser.add_argument_group("the lab kernel")
+    lab.add_argument(
+        "--fault",
+        choices=("batch", "none"),
+        help="the fault it shall have: batch (the default), or none for the clean zap path",
+    )
+    own = parser.add_argument_group("your own kernel")
+    own.add_argument("--kernel", type=Path, metavar="IMAGE", help="a bootable image (bzImage)")
+    own.add_argument("--vmlinux", type=Path, help="the same build's ELF file, with DWARF")
+    own.add_argument(
+        "--initrd", type=Path, metavar="CPIO", help="root file system: cpio, plain or compressed"
+    )
+    own.add_argument("--append", default="", metavar="ARGS", help="more kernel arguments")
+    guest = parser.add_argument_group("the guest")
+    guest.add_argument("--memory", default="512M", metavar="SIZE", help="default: %(default)s")
+    guest.add_argument("--smp", type=int, default=2, metavar="N", help="CPUs; default: %(default)s")
+    guest.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long the guest may run; default: %(default)g",
+    )
+    guest.add_argument(
+        "--stop-at",
+        choices=("bad_page", "panic", "exit", "never"),
+        default="bad_page",
+        help="where to stop and dump it: the first instruction of bad_page (the default), a "
+        "panic, the guest's own end; never: let it run, take no dump",
+    )
+    result = parser.add_argument_group("the result")
+    result.add_argument(
+        "--run", dest="folder", type=Path, metavar="DIR", help="where to leave the run folder"
+    )
+    result.add_argument(
+        "--expect",
+        choices=[kind.value for kind in VerdictKind],
+        metavar="VERDICT",
+        help="exit with 0 only when this is the verdict",
+    )
+    result.add_argument("--json", action="store_true", help="print the verdict as JSON")
+
+
+def run(args: argparse.Namespace) -> Exit:
+    """Run the command."""
+    from zaptrace.cli.output import complain, print_json, print_total, progress
+    from zaptrace.runs.repro import Request, repro
+
+    request = Request(
+        arch=args.arch,
+        fault=args.fault,
+        kernel=args.kernel,
+        vmlinux=args.vmlinux,
+        initrd=args.initrd,
+        append=args.append,
+        memory=args.memory,
+        smp=args.smp,
+        timeout=args.timeout,
+        stop_at=args.stop_at,
+        folder=args.folder,
+    )
+    with progress() as listener:
+        result = repro(request, listener)
+    print_total(result.document["timing"])
+    code = exit_code(result, args.expect)
+    if code is Exit.CANNOT_TELL:
+        complain(f"cannot tell: {result.verdict.summary}")
+    if args.json:
+        print_json(result.document)
+    else:
+        print(result.report)
+    return code
+
+
+def exit_code(result: Result, expected: str | None) -> Exit:
+    """What a run's verdict means for a caller.
+
+    Args:
+        expected: the verdict kind that shall be a success; None for `clean`.
+    """
+    kind = result.verdict.kind
+    if expected is not None:
+        return Exit.OK if kind.value == expected else Exit.BUG_FOUND
+    if kind is VerdictKind.UNEXPLAINED and not result.suspicious:
+        return Exit.CANNOT_TELL
+    return Exit.OK if kind is VerdictKind.CLEAN else Exit.BUG_FOUND

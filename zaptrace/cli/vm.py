@@ -1,0 +1,123 @@
+"""`zaptrace vm`: lab kernels, dumps of running guests, and what they leave on disk."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from zaptrace.model.errors import Exit
+
+HELP = "lab kernels, dumps of running guests, and what they leave on disk"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    parser.description = "Build lab kernels, dump running guests, list and remove what is kept."
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    kernel = actions.add_parser("kernel", help="build a lab kernel")
+    verbs = kernel.add_subparsers(metavar="VERB", required=True)
+    build = verbs.add_parser(
+        "build",
+        help="build it, or find it in the cache",
+        description="Build the lab kernel: Debian's linux-source-6.1 with zaptrace's patches "
+        "and configuration.  It is kept in the cache and built again only when its source, "
+        "patches, configuration or compiler change.",
+    )
+    build.add_argument("arch", help="guest architecture: s390x")
+    build.add_argument("--json", action="store_true", help="print the files as JSON")
+    build.set_defaults(action=_kernel_build)
+
+    dump = actions.add_parser(
+        "dump",
+        help="write a proper vmcore of a running guest",
+        description="Dump a QEMU guest through its monitor, or take a dump that QEMU has "
+        "written, and make it a vmcore that plain `drgn -c VMCORE -s VMLINUX` opens.  The "
+        "guest is paused meanwhile and goes on afterwards.",
+        epilog="example:\n  qemu-system-s390x ... -qmp unix:qmp.sock,server=on,wait=off\n"
+        "  zaptrace vm dump qmp.sock vmcore",
+        formatter_class=parser.formatter_class,
+    )
+    dump.add_argument("source", type=Path, help="a QMP unix socket, or a dump written by QEMU")
+    dump.add_argument("vmcore", type=Path, help="the file to write; must not be there yet")
+    dump.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    dump.set_defaults(action=_dump)
+
+    ls = actions.add_parser("ls", help="list kernels and runs")
+    ls.add_argument("--json", action="store_true", help="print them as JSON")
+    ls.set_defaults(action=_ls)
+
+    clean = actions.add_parser(
+        "clean",
+        help="remove runs, or the caches too",
+        description="Remove every run in the state folder.  Runs made with --run DIR stay.",
+    )
+    clean.add_argument("--cache", action="store_true", help="kernels, packages and plans too")
+    clean.add_argument("--json", action="store_true", help="print what was freed as JSON")
+    clean.set_defaults(action=_clean)
+
+
+def run(args: argparse.Namespace) -> Exit:
+    """Run the sub-command."""
+    outcome: Exit = args.action(args)
+    return outcome
+
+
+def _kernel_build(args: argparse.Namespace) -> Exit:
+    from vm import kernel
+    from vm.arch import arch_named
+    from zaptrace.cli.output import print_json, progress
+
+    with progress() as listener:
+        built = kernel.build(arch_named(args.arch), listener)
+    if args.json:
+        print_json({"image": str(built.image), "vmlinux": str(built.vmlinux)})
+    else:
+        print(built.image, built.vmlinux, sep="\n")
+    return Exit.OK
+
+
+def _dump(args: argparse.Namespace) -> Exit:
+    from zaptrace.cli.output import print_json
+    from zaptrace.runs.dump import write_vmcore
+
+    write_vmcore(args.source, args.vmcore)
+    size = args.vmcore.stat().st_size
+    if args.json:
+        print_json({"vmcore": str(args.vmcore), "bytes": size})
+    else:
+        print(f"{args.vmcore}: {size:,} bytes; open it with: drgn -c {args.vmcore} -s VMLINUX")
+    return Exit.OK
+
+
+def _ls(args: argparse.Namespace) -> Exit:
+    from zaptrace.cli.output import print_json
+    from zaptrace.runs import store
+
+    kernels, runs = store.kernels(), store.runs()
+    if args.json:
+        print_json({"kernels": kernels, "runs": runs})
+        return Exit.OK
+    for entry in kernels:
+        print(f"kernel  {_mib(entry['bytes'])}  {entry['path']}")
+    for entry in runs:
+        print(f"run     {_mib(entry['bytes'])}  {entry['path']}  {entry['verdict'] or '-'}")
+    if not kernels and not runs:
+        print("no kernel and no run is kept; make one: zaptrace repro s390x")
+    return Exit.OK
+
+
+def _clean(args: argparse.Namespace) -> Exit:
+    from zaptrace.cli.output import print_json
+    from zaptrace.runs import store
+
+    freed = store.clean(caches=args.cache)
+    if args.json:
+        print_json({"bytes": freed})
+    else:
+        print(f"{_mib(freed).strip()} freed")
+    return Exit.OK
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:8,.1f} MiB"
