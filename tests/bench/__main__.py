@@ -1,0 +1,60 @@
+"""`make bench`: measures, prints a table, writes build/bench.json.
+
+Each bench module has `rows(...)`, which yields rows of the shared schema
+(tests/schemas/bench.schema.json).  A number that was not measured is absent.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import bench_audit, bench_repro, bench_resolve
+
+Row = dict[str, Any]
+OUTPUT = Path("build/bench.json")
+
+
+def measure() -> Iterator[Row]:
+    """Every row, cheapest knowledge last: the cold run builds the kernel the rest needs."""
+    with tempfile.TemporaryDirectory(prefix="zaptrace-bench-") as folder:
+        run = Path(folder) / "run"
+        yield from bench_repro.rows(run)
+        vmlinux = Path(json.loads((run / "run.json").read_text())["vmlinux"])
+        yield from bench_resolve.rows(vmlinux)
+        yield from bench_audit.rows(run / "vmcore", vmlinux)
+
+
+def show(rows: list[Row]) -> None:
+    """The table for people."""
+    table = Table(title="zaptrace bench", width=80)
+    for column in ("what", "value", "peer", "ratio", "conditions"):
+        table.add_column(column, justify="right" if column in ("value", "ratio") else "left")
+    for row in rows:
+        peer, ratio = row.get("peer"), row.get("ratio")
+        table.add_row(
+            row["name"],
+            f"{row['value']:,.3g} {row['unit']}",
+            f"{peer}: {row['peer_value']:,.3g}" if peer else "",
+            f"{ratio:,.3g}" if ratio else "",
+            row["conditions"],
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    """Measure all, show all, write all."""
+    rows = list(measure())
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()

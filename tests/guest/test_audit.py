@@ -1,0 +1,263 @@
+"""The audit of real kernels, against drgn, the kernel's own statistics and the capture."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import drgn
+import jsonschema
+import numpy as np
+import pytest
+from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.mm import follow_pfn, for_each_vma, pfn_to_page
+from drgn.helpers.linux.percpu import per_cpu_ptr
+from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
+
+from tests.guest.conftest import Boot
+from vm.arch import ARCHES
+from vm.qemu import GuestConfig, running
+from zaptrace.audit import audit
+from zaptrace.audit.freelists import on_cpu_lists
+from zaptrace.audit.ledger import Ledger, take
+from zaptrace.capture.reader import read
+from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.registers import cpu_registers
+from zaptrace.memory.vmcore import standardise
+from zaptrace.model.errors import BadInput
+from zaptrace.model.events import Kind, Origin
+from zaptrace.model.findings import AuditResult, Finding, FindingClass
+from zaptrace.runs.folder import RunFolder
+
+pytestmark = pytest.mark.guest
+
+PTE_INVALID = 0x400  # s390x: the hardware's (and drgn's) idea of "not present"
+
+
+@dataclass
+class Dump:
+    """One vmcore, opened and audited once."""
+
+    vmcore: Path
+    vmlinux: Path
+
+    @cached_property
+    def prog(self) -> drgn.Program:
+        return open_vmcore(self.vmcore, self.vmlinux)
+
+    @cached_property
+    def result(self) -> AuditResult:
+        return audit(self.prog, cpus=cpu_registers(self.vmcore))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return take(self.prog, None)
+
+    @property
+    def bugs(self) -> list[Finding]:
+        return [found for found in self.result.findings if found.cls is not FindingClass.IN_FLIGHT]
+
+
+@pytest.fixture(scope="module")
+def bug(founding: Boot) -> Dump:
+    return Dump(founding.vmcore, founding.vmlinux)
+
+
+@pytest.fixture(scope="module")
+def clean(clean_exit: Boot) -> Dump:
+    return Dump(clean_exit.vmcore, clean_exit.vmlinux)
+
+
+@pytest.fixture(params=["bug", "clean"])
+def dump(request: pytest.FixtureRequest) -> Dump:
+    found: Dump = request.getfixturevalue(request.param)
+    return found
+
+
+def test_the_founding_bug_is_one_finding_with_the_page_that_bad_page_was_given(
+    bug: Dump, founding: Boot
+) -> None:
+    events = read(founding.capture).of_kind(Kind.BAD_PAGE)
+    (refused,) = events[events["origin"] == Origin.REGISTERS]
+    (finding,) = bug.bugs
+    assert finding.cls is FindingClass.REFCOUNT_BELOW_MAPCOUNT
+    assert finding.pfn == refused["pfn"]
+    assert (finding.ptes, finding.mapcount, finding.refcount) == (0, 1, 0)
+    assert finding.raw_mapcount == refused["raw_mapcount"] == 0
+
+
+def test_the_founding_finding_names_who_had_the_page_mapped_and_where(
+    bug: Dump, founding: Boot
+) -> None:
+    events = read(founding.capture)
+    (refused,) = events.records[events.records["origin"] == Origin.REGISTERS]
+    (finding,) = bug.bugs
+    (owner,) = finding.mappings
+    assert owner.pid == refused["tgid"]
+    assert owner.comm is not None
+    assert owner.comm.encode() == refused["comm"]
+    assert owner.address is not None
+    assert owner.vma is not None
+    start, end = (int(bound, 16) for bound in owner.vma.split()[0].split("-"))
+    assert start <= owner.address < end
+    zaps = events.of_kind(Kind.ZAP)
+    last = zaps[zaps["pid"] == refused["pid"]][-1]
+    assert owner.address < last["end"]
+
+
+def test_only_the_mm_that_is_being_zapped_is_in_flight(bug: Dump) -> None:
+    (owner,) = bug.bugs[0].mappings
+    for finding in bug.result.findings:
+        assert [mapping.mm for mapping in finding.mappings] == [owner.mm]
+    assert bug.result.details["mms_in_flight"] == 1
+    assert "unmap_page_range" in str(bug.bugs[0].note)
+
+
+def test_a_clean_kernel_has_no_finding_and_nothing_is_left_unseen(clean: Dump) -> None:
+    assert clean.result.findings == ()
+    assert clean.result.unseen == ()
+    assert clean.result.ptes > 100
+    assert clean.result.mms >= 2
+
+
+def test_the_json_is_the_schemas(dump: Dump) -> None:
+    schema = Path(__file__).parents[1] / "schemas/inspect.schema.json"
+    jsonschema.validate(dump.result.to_json(), json.loads(schema.read_text()))
+
+
+def test_every_mm_that_drgn_finds_in_the_slab_is_walked(dump: Dump) -> None:
+    cache = dump.prog["mm_cachep"]
+    there = {
+        mm.value_()
+        for mm in slab_cache_for_each_allocated_object(cache, "struct mm_struct")
+        if mm.mm_count.counter > 0 and mm.pgtables_bytes.counter > 0
+    }
+    assert {mm.address for mm in dump.ledger.mms} == there
+
+
+def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(dump: Dump) -> None:
+    ledger = dump.ledger
+    walked = ledger.walked
+    # drgn goes by the hardware's bit; the kernel keeps old pages invalid but present.
+    valid = (walked.entry & np.uint64(PTE_INVALID)) == 0
+    columns = (walked.mm[valid], walked.address[valid], walked.pfn[valid])
+    ours = set(zip(*(column.tolist() for column in columns), strict=True))
+    theirs = {
+        (number, address, pfn)
+        for number, mm in enumerate(ledger.mms)
+        for address, pfn in translations(mm.obj)
+    }
+    assert ours == theirs
+    assert len(theirs) > 100
+
+
+def translations(mm: drgn.Object) -> Iterator[tuple[int, int]]:
+    for vma in for_each_vma(mm):
+        for address in range(vma.vm_start.value_(), vma.vm_end.value_(), 4096):
+            try:
+                yield address, follow_pfn(mm, address).value_()
+            except drgn.FaultError:
+                continue
+
+
+def test_the_counters_are_those_that_drgn_reads_page_by_page(dump: Dump) -> None:
+    ledger = dump.ledger
+    mapped = np.flatnonzero(ledger.ptes)
+    assert len(mapped) > 50
+    for index, pfn in zip(mapped.tolist(), ledger.pages.pfns(mapped).tolist(), strict=True):
+        page = pfn_to_page(dump.prog, pfn)
+        assert ledger.recorded.raw_mapcount[index] == page._mapcount.counter.value_()
+        assert ledger.recorded.refcount[index] == page._refcount.counter.value_()
+
+
+def test_the_free_pages_are_as_many_as_the_kernel_says(clean: Dump) -> None:
+    """free_area.nr_free counts the buddy allocator's blocks, per_cpu_pages.count pages on lists."""
+    prog, ledger = clean.prog, clean.ledger
+    zones = list(prog["contig_page_data"].node_zones)
+    in_buddy = sum(
+        area.nr_free.value_() << order
+        for zone in zones
+        for order, area in enumerate(zone.free_area)
+    )
+    on_lists = sum(
+        per_cpu_ptr(zone.per_cpu_pageset, cpu).count.value_()
+        for zone in zones
+        if zone.present_pages
+        for cpu in for_each_online_cpu(prog)
+    )
+    listed, broken = on_cpu_lists(prog, ledger.pages)
+    assert broken == 0
+    assert 0 < len(listed) <= on_lists  # an entry of a higher order is several pages
+    assert np.count_nonzero(ledger.recorded.free) == in_buddy + len(listed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_dump_full_of_garbage_gets_an_answer_or_one_clear_error(
+    seed: int, founding: Boot, tmp_path: Path
+) -> None:
+    broken = tmp_path / "vmcore"
+    shutil.copyfile(founding.vmcore, broken)
+    rng = random.Random(seed)
+    with broken.open("r+b") as file:
+        for _ in range(5000 << 2 * seed):
+            file.seek(rng.randrange(1 << 12, 24 << 20) & ~7)
+            file.write(rng.choice([rng.randbytes(8), rng.randrange(1 << 29).to_bytes(8, "big")]))
+    try:
+        prog = open_vmcore(broken, founding.vmlinux)
+        result = audit(prog, cpus=cpu_registers(broken))
+    except BadInput as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert result.findings
+
+
+@pytest.mark.parametrize("event", ["zap", "rmap_remove", "page_free"])
+def test_a_clean_kernel_stopped_inside_a_zap_has_no_bug(
+    event: str, founding: Boot, tmp_path: Path
+) -> None:
+    """At the start of a zap, between PTE and rmap, and on a page's way to the allocator."""
+    sites = [site for site in founding.plan.sites if site.event == event]
+    addresses = [site.address for site in sites if site.address is not None]
+    assert addresses
+    dumps = asyncio.run(stop_at(founding, addresses, tmp_path, stops=3))
+    busy = 0
+    for vmcore in dumps:
+        standardise(vmcore)
+        stopped = Dump(vmcore, founding.vmlinux)
+        assert stopped.bugs == []
+        assert stopped.result.unseen == ()
+        busy += stopped.result.details["mms_in_flight"]
+    if event == "rmap_remove":
+        assert busy, "an rmap removal without a page-table lock"
+
+
+async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int) -> list[Path]:
+    facts = RunFolder(founding.path).facts()
+    assert facts.initrd is not None
+    config = GuestConfig(
+        arch=ARCHES[facts.arch],
+        kernel=Path(facts.kernel),
+        initrd=Path(facts.initrd),
+        append=f"{ARCHES[facts.arch].append} nokaslr zapfault=none",
+        console=folder / "console.log",
+        memory="256M",
+    )
+    dumps: list[Path] = []
+    async with running(config, folder / "qemu.log") as guest:
+        # Not before user space: pages are freed long before a dump of them can be opened.
+        while b"Run /init" not in config.console.read_bytes():
+            assert await guest.run_until((), 0.05) == "timeout"
+        for number in range(stops):
+            assert await guest.run_until(addresses, 60) == "breakpoint"
+            for address in addresses:
+                await guest.clear_breakpoint(address)
+            dumps.append(folder / f"vmcore{number}")
+            await guest.dump(dumps[-1])
+            await guest.run_until((), 0.03)
+    return dumps

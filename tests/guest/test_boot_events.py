@@ -1,0 +1,156 @@
+"""Events read out of a dump, against the guest's own `cat trace` and its own reports."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.guest.conftest import Boot, boot
+from vm import initramfs
+from vm.arch import ARCHES
+from vm.cpio import Archive
+from zaptrace.capture.reader import read
+from zaptrace.model.events import ABSENT, Events, Kind, Origin, Records
+from zaptrace.model.kprobes import recorded_args, site_names
+
+pytestmark = pytest.mark.guest
+
+TELLTALE = b"""#!/bin/busybox sh
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tracefs tracefs /sys/kernel/tracing
+for number in 1 2 3; do ps | cat | wc; done
+cd /sys/kernel/tracing
+echo 0 >tracing_on
+echo zaptrace: trace begins
+cat trace
+echo zaptrace: trace ends
+cat per_cpu/cpu0/stats per_cpu/cpu1/stats
+echo zaptrace: stats end
+poweroff -f
+"""
+LINE = re.compile(
+    r"^ *(?P<comm>.+)-(?P<pid>\d+) +\[(?P<cpu>\d+)\] \S+ +(?P<seconds>\d+)\.(?P<us>\d{6}):"
+    r" (?P<event>\w+): \((?P<place>\S+)\) (?P<fields>.*)$"
+)
+FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
+
+
+def told_by(folder: Path, **request: object) -> Boot:
+    """A boot whose init prints the guest's own view of the trace, then powers off."""
+    archive = Archive()
+    archive.file("/init", TELLTALE, 0o755)
+    folder.mkdir()
+    initrd = folder / "initrd"
+    initrd.write_bytes(initramfs.build(ARCHES["s390x"]).read_bytes() + archive.finish())
+    return boot(folder / "run", fault="none", initrd=initrd, stop_at="exit", **request)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Boot:
+    return told_by(tmp_path_factory.mktemp("told") / "told")
+
+
+@pytest.fixture(scope="module")
+def overrun(tmp_path_factory: pytest.TempPathFactory) -> Boot:
+    """The same with ring buffers so small that most is overwritten."""
+    folder = tmp_path_factory.mktemp("overrun") / "overrun"
+    return told_by(folder, append="trace_buf_size=32K")
+
+
+def console(run: Boot) -> str:
+    return run.console.read_bytes().replace(b"\r", b"").decode(errors="replace")
+
+
+def printed(run: Boot) -> list[re.Match[str]]:
+    """The lines of the guest's own trace."""
+    text = console(run).split("zaptrace: trace begins\n")[1].split("zaptrace: trace ends")[0]
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return [found for line in lines if (found := LINE.match(line))]
+
+
+def lost(run: Boot) -> int:
+    """What the guest's own counters say was overwritten or dropped."""
+    stats = console(run).split("zaptrace: trace ends\n")[1].split("zaptrace: stats end")[0]
+    counted = re.findall(r"^(?:overrun|commit overrun|dropped events): (\d+)$", stats, re.M)
+    assert len(counted) == 6
+    return sum(map(int, counted))
+
+
+def kept(events: Events) -> Records:
+    return events.of_kind(*(kind for kind in Kind if kind is not Kind.LOST))
+
+
+def check_line(run: Boot, events: Events, line: re.Match[str], record: np.void) -> None:
+    site = site_names(run.plan)[line["event"]]
+    assert Kind(record["kind"]) is Kind[site.event.upper()]
+    assert (record["pid"], record["cpu"]) == (int(line["pid"]), int(line["cpu"]))
+    assert (int(record["clock"]) + 500) // 1000 == int(line["seconds"]) * 10**6 + int(line["us"])
+    fields = {name: value.strip('"') for name, value in FIELD.findall(line["fields"])}
+    assert set(recorded_args(site)) | {"comm"} == set(fields)
+    assert record["comm"].decode() == fields.pop("comm")
+    if "reason" in fields:
+        assert events.strings[int(record["reason"])] == fields.pop("reason")
+    for name, value in fields.items():
+        assert int(record[name]) == int(value, 0), name
+
+
+@pytest.mark.parametrize("name", ["told", "overrun"])
+def test_every_event_is_the_guest_s_own(name: str, request: pytest.FixtureRequest) -> None:
+    run: Boot = request.getfixturevalue(name)
+    events = read(run.capture)
+    assert events.meta["damage"] == []
+    assert events.meta["clock"] == "boot"
+    lines, records = printed(run), kept(events)
+    assert len(lines) == len(records) > 300
+    for line, record in zip(lines, records, strict=True):
+        check_line(run, events, line, record)
+
+
+def test_nothing_was_lost_or_it_is_counted(told: Boot, overrun: Boot) -> None:
+    assert read(told.capture).lost == lost(told) == 0
+    assert read(overrun.capture).lost == lost(overrun) > 1000
+
+
+def test_each_zap_knows_its_vma_and_range(told: Boot) -> None:
+    records = kept(read(told.capture))
+    zaps = records[records["kind"] == Kind.ZAP]
+    assert len(zaps) > 50
+    for name in ("mm", "vma", "addr", "end"):
+        assert (zaps[name] != ABSENT).all(), name
+    assert (zaps["addr"] < zaps["end"]).all()
+    # What a zap_enter promises is zapped piece by piece, up to its very end.
+    enters = records[records["kind"] == Kind.ZAP_ENTER]
+    assert set(zaps["vma"].tolist()) <= set(enters["vma"].tolist())
+
+
+def test_the_founding_bug_s_last_moments(founding: Boot) -> None:
+    """zap, free with one mapping left, bad_page: the same thread, the same page."""
+    events = read(founding.capture)
+    stop = events.records[-1]
+    assert (Origin(stop["origin"]), Kind(stop["kind"])) == (Origin.REGISTERS, Kind.BAD_PAGE)
+    assert events.strings[int(stop["reason"])] == "nonzero mapcount"
+    before = kept(events)[:-1]
+    before = before[before["pid"] == stop["pid"]]
+    assert Kind(before[-1]["kind"]) is Kind.PAGE_FREE
+    assert before[-1]["page"] == stop["page"]
+    assert (before[-1]["raw_mapcount"], before[-1]["refcount"]) == (0, 0)
+    assert Kind(before[-2]["kind"]) is Kind.ZAP
+    assert stop["tgid"] == before[-1]["tgid"] > 0
+
+
+def test_bad_pages_are_the_console_s(founding_exit: Boot) -> None:
+    """The kernel reports the first 60 of a minute: the same pages, in the same order."""
+    events = read(founding_exit.capture)
+    bad = events.of_kind(Kind.BAD_PAGE)
+    reported = re.findall(
+        r"BUG: Bad page state in process \S+ +pfn:([0-9a-f]+)", console(founding_exit)
+    )
+    assert len(bad) >= len(reported) > 10
+    assert bad["pfn"][: len(reported)].tolist() == [int(pfn, 16) for pfn in reported]
+    freed = events.of_kind(Kind.PAGE_FREE)
+    assert set(bad["page"].tolist()) <= set(freed["page"].tolist())

@@ -1,0 +1,254 @@
+"""The main job, as users run it: `zaptrace repro` from the outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tests.guest.conftest import Boot
+
+CLEAN_BOOTS = 20
+SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/run.schema.json").read_text())
+
+
+def zaptrace(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "zaptrace", *args],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+
+
+def repro(folder: Path, *args: str) -> tuple[int, dict[str, Any]]:
+    done = zaptrace("repro", "s390x", "--json", "--run", str(folder), *args)
+    assert done.stdout, done.stderr
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, SCHEMA)
+    return done.returncode, document
+
+
+def test_the_founding_bug_is_found_and_explained(tmp_path: Path) -> None:
+    status, document = repro(tmp_path / "run")
+    verdict = document["verdict"]
+    assert status == 1
+    assert verdict["kind"] == "freed_before_rmap_removed"
+    proof = verdict["proof"][0]
+    assert (proof["ptes"], proof["mapcount"], proof["refcount"]) == (0, 1, 0)
+    assert proof["pfn"] == verdict["pfn"]
+    assert proof["mappings"][0]["comm"] == verdict["comm"]
+    freed = next(site for site in verdict["sites"] if site["role"] == "freed")
+    assert freed["source"].startswith("mm/memory.c:") or any(
+        "mm/memory.c:" in line for line in freed["inline_chain"]
+    )
+    assert any("try_zap_anon_pte_range" in line for line in freed["inline_chain"])
+    assert document["lost"] == 0
+
+
+def test_the_kernel_itself_says_the_same(founding: Boot) -> None:
+    """The report that the kernel prints when it is let go names the page of the verdict."""
+    document = founding.result.document
+    assert document["splats"] >= 1
+    said = f"pfn:{document['verdict']['pfn']:05x}"
+    assert f"Bad page state in process {document['verdict']['comm']}  {said}" in (
+        founding.console.read_text(errors="replace")
+    )
+
+
+def test_all_reports_of_a_whole_boot_are_explained(founding_exit: Boot) -> None:
+    document = founding_exit.result.document
+    assert document["verdict"]["kind"] == "freed_before_rmap_removed"
+    assert document["splats"] > 100
+    assert document["events"] > 1000
+
+
+def test_a_healthy_kernel_is_clean(tmp_path: Path) -> None:
+    status, document = repro(tmp_path / "run", "--fault", "none")
+    assert (status, document["verdict"]["kind"]) == (0, "clean")
+    assert (document["findings"], document["splats"]) == (0, 0)
+    assert document["events"] > 100
+
+
+def test_twenty_healthy_boots_are_twenty_times_clean(tmp_path: Path) -> None:
+    kinds = []
+    for number in range(CLEAN_BOOTS):
+        folder = tmp_path / str(number)
+        status, document = repro(folder, "--fault", "none")
+        kinds.append((status, document["verdict"]["kind"], document["findings"]))
+        (folder / "vmcore").unlink()
+    assert kinds == [(0, "clean", 0)] * CLEAN_BOOTS
+
+
+def test_never_stopping_still_explains_from_the_console(tmp_path: Path) -> None:
+    status, document = repro(tmp_path / "run", "--stop-at", "never")
+    assert status == 1
+    assert document["splats"] > 100
+    assert not (tmp_path / "run" / "vmcore").exists()
+
+
+def test_expect_turns_the_exit_code_round(founding: Boot, clean_exit: Boot) -> None:
+    from zaptrace.cli.repro import exit_code
+
+    assert exit_code(founding.result, "freed_before_rmap_removed") == 0
+    assert exit_code(founding.result, "clean") == 1
+    assert exit_code(founding.result, None) == 1
+    assert exit_code(clean_exit.result, None) == 0
+    assert exit_code(clean_exit.result, "freed_before_rmap_removed") == 1
+
+
+def test_explain_comes_to_the_same_verdict_again(founding: Boot) -> None:
+    done = zaptrace("explain", str(founding.path), "--json")
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, SCHEMA)
+    assert done.returncode == 1
+    assert document["verdict"] == founding.result.document["verdict"]
+
+
+def test_the_report_fits_a_mail(founding: Boot) -> None:
+    report = zaptrace("explain", str(founding.path)).stdout
+    assert max(len(line) for line in report.splitlines()) <= 72
+    assert "mm/memory.c:" in report
+    assert "zaptrace repro s390x" in report
+
+
+def test_the_run_folder_is_private(founding: Boot) -> None:
+    assert founding.path.stat().st_mode & 0o077 == 0
+    for file in founding.path.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_your_own_kernel_and_root_file_system(founding: Boot, tmp_path: Path) -> None:
+    """No helper of ours in the guest: a compressed archive with busybox and a mount."""
+    import gzip
+
+    from vm import debian, initramfs
+    from vm.cpio import Archive
+
+    archive = Archive()
+    deb = debian.fetch("busybox-static", initramfs.SUITE, "s390x")
+    archive.file("/bin/busybox", debian.member(deb, "/bin/busybox"), 0o755)
+    archive.directory("/proc")
+    archive.character_device("/dev/console", 5, 1)
+    script = "#!/bin/busybox sh\n/bin/busybox mount -t proc proc /proc\n/bin/busybox poweroff -f\n"
+    archive.file("/init", script.encode(), 0o755)
+    rootfs = tmp_path / "rootfs.cpio.gz"
+    rootfs.write_bytes(gzip.compress(archive.finish()))
+    own = ["--kernel", str(founding.vmlinux.parent / "image"), "--vmlinux", str(founding.vmlinux)]
+    more = ["--initrd", str(rootfs), "--memory", "256M", "--smp", "1"]
+    status, document = repro(tmp_path / "bug", *own, *more, "--append", "zapfault=batch")
+    assert (status, document["verdict"]["kind"]) == (1, "freed_before_rmap_removed")
+    status, document = repro(tmp_path / "clean", *own, *more)
+    assert (status, document["verdict"]["kind"]) == (0, "clean")
+
+
+def test_a_hung_guest_is_lost_and_not_clean(tmp_path: Path) -> None:
+    done = zaptrace(
+        *("repro", "s390x", "--fault", "none", "--append", "zaptrace.do=idle"),
+        *("--timeout", "5", "--run", str(tmp_path / "run")),
+    )
+    assert done.returncode == 125
+    assert "hung" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "console.log").stat().st_size > 0
+
+
+def test_a_guest_that_panics_early_is_no_verdict(tmp_path: Path) -> None:
+    done = zaptrace(
+        *("repro", "s390x", "--fault", "none", "--append", "rdinit=/nothing root=/dev/none"),
+        *("--run", str(tmp_path / "run")),
+    )
+    assert done.returncode == 125
+    assert "panic" in done.stderr
+
+
+def test_a_vmlinux_of_another_build_names_both_build_ids(founding: Boot, tmp_path: Path) -> None:
+    from zaptrace.kernel import build_id
+
+    ours = build_id(founding.vmlinux)
+    assert ours is not None
+    other = tmp_path / "vmlinux"
+    data = founding.vmlinux.read_bytes()
+    place = data.index(bytes.fromhex(ours))
+    other.write_bytes(data[:place] + bytes(20) + data[place + 20 :])
+    done = zaptrace(
+        *("repro", "s390x", "--kernel", str(founding.vmlinux.parent / "image")),
+        *("--vmlinux", str(other), "--run", str(tmp_path / "run")),
+    )
+    assert done.returncode == 2
+    assert ours in done.stderr
+    assert "0" * 40 in done.stderr
+
+
+@pytest.mark.parametrize("after", [0.3, 0.9, 1.6, 2.4, 3.2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_at_any_moment_nothing_stays_behind(
+    after: float, number: signal.Signals, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    argv = [sys.executable, "-m", "zaptrace", "repro", "s390x", "--run", str(folder)]
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(after)
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=30)
+    assert "Traceback" not in errors
+    if number != signal.SIGKILL:
+        assert child.returncode in (125, 1), errors
+    deadline = time.monotonic() + 5
+    while left := guests_of(folder):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def guests_of(folder: Path) -> list[str]:
+    """QEMU processes that have the run's files on their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes()
+        except OSError:
+            continue  # it has just ended
+        if b"qemu-system" in words and str(folder).encode() in words:
+            found.append(str(entry))
+    return found
+
+
+def test_qemu_missing_is_said_with_what_mends_it(founding: Boot, tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("setpriv", "s390x-linux-gnu-gcc", "dpkg", "apt-get"):
+        (tools / name).symlink_to(Path("/usr/bin") / name)
+    done = zaptrace("repro", "s390x", "--run", str(tmp_path / "run"), PATH=str(tools))
+    assert done.returncode == 2
+    assert "qemu-system-s390x is not installed" in done.stderr
+    assert "make setup" in done.stderr
+
+
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    """A dump that does not fit: the file system of the run folder is 8 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mount is not permitted here")
+    try:
+        done = zaptrace("repro", "s390x", "--run", str(small / "run"))
+        assert done.returncode in (2, 125)
+        assert "No space left" in done.stderr or "full" in done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

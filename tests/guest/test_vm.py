@@ -1,0 +1,120 @@
+"""The lab itself: guests boot, hang, are dumped and are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import drgn
+import pytest
+from drgn.helpers.linux.pid import for_each_task
+
+from tests.guest.conftest import Boot
+from vm import accel, initramfs
+from vm.arch import ARCHES
+from vm.qemu import GuestConfig, command_line, running
+from zaptrace.memory.opening import open_vmcore
+
+
+def config(founding: Boot, tmp_path: Path, append: str = "") -> GuestConfig:
+    arch = ARCHES["s390x"]
+    image = founding.vmlinux.parent / "image"
+    words = f"{arch.append} nokaslr {append}"
+    return GuestConfig(arch, image, initramfs.build(arch), words, tmp_path / "console.log")
+
+
+def test_a_guest_runs_to_its_power_off(founding: Boot, tmp_path: Path) -> None:
+    some = config(founding, tmp_path)
+
+    async def go() -> str:
+        async with running(some, tmp_path / "qemu.log") as guest:
+            return await guest.run_until((), 60)
+
+    assert asyncio.run(go()) == "exit"
+    console = some.console.read_text()
+    assert "zaptrace: workload ended with 0" in console
+    assert console.rstrip().endswith("zaptrace: power off")
+
+
+def test_a_panic_is_told_from_a_power_off(founding: Boot, tmp_path: Path) -> None:
+    some = config(founding, tmp_path, "rdinit=/nothing root=/dev/none")
+
+    async def go() -> str:
+        async with running(some, tmp_path / "qemu.log") as guest:
+            return await guest.run_until((), 60)
+
+    assert asyncio.run(go()) == "panic"
+
+
+def test_a_breakpoint_stops_at_its_first_instruction(founding: Boot, tmp_path: Path) -> None:
+    """The stop is at the address, and it comes before the function has run."""
+    site = next(site for site in founding.plan.sites if site.event == "bad_page")
+    assert site.address is not None
+    some = config(founding, tmp_path, "zapfault=batch")
+
+    async def go() -> str:
+        async with running(some, tmp_path / "qemu.log") as guest:
+            return await guest.run_until((site.address or 0,), 60)
+
+    assert asyncio.run(go()) == "breakpoint"
+    assert "Bad page state" not in some.console.read_text()
+
+
+def test_an_accelerator_is_proven_by_a_boot(founding: Boot, tmp_path: Path) -> None:
+    assert asyncio.run(accel.boots(config(founding, tmp_path)))
+
+
+@pytest.mark.parametrize("fault", ["rdinit=/nothing root=/dev/none"])
+def test_an_accelerator_that_does_not_reach_user_space_is_not(
+    founding: Boot, tmp_path: Path, fault: str
+) -> None:
+    assert not asyncio.run(accel.boots(config(founding, tmp_path, fault)))
+
+
+def test_vm_dump_of_a_guest_that_we_did_not_start(founding: Boot, tmp_path: Path) -> None:
+    """A QEMU of the user's own: dumped through its monitor, and it goes on afterwards."""
+    some = dataclasses.replace(config(founding, tmp_path, "zaptrace.do=idle"), memory="256M")
+    argv = command_line(some)
+    socket = tmp_path / "qmp.sock"
+    with subprocess.Popen(
+        [*argv, "-qmp", f"unix:{socket},server=on,wait=off"], stdout=subprocess.PIPE
+    ) as qemu:
+        try:
+            assert qemu.stdout is not None
+            while b"zaptrace: idle" not in qemu.stdout.readline():
+                assert qemu.poll() is None
+            vmcore = tmp_path / "vmcore"
+            program = [sys.executable, "-m", "zaptrace"]
+            subprocess.run([*program, "vm", "dump", str(socket), str(vmcore)], check=True)
+            assert vmcore.stat().st_mode & 0o777 == 0o600
+            assert qemu.poll() is None
+        finally:
+            qemu.kill()
+    prog = open_vmcore(vmcore, founding.vmlinux)
+    names = {task.comm.string_().decode() for task in for_each_task(prog)}
+    assert {"init", "sleep"} & names
+
+
+def test_plain_drgn_opens_the_vmcore_with_no_help(founding: Boot) -> None:
+    """`drgn -c vmcore -s vmlinux`: it knows Linux, and follows user page tables."""
+    script = (
+        "from drgn.helpers.linux.mm import access_process_vm, for_each_vma\n"
+        "from drgn.helpers.linux.pid import find_task\n"
+        "print(prog['UTS_RELEASE'].string_().decode())\n"
+        "task = find_task(prog, 1)\n"
+        "stack = [vma for vma in for_each_vma(task.mm) if vma.vm_flags & 0x100][0]\n"
+        "print(access_process_vm(task, stack.vm_end.value_() - 4096, 4096).count(b'init') > 0)\n"
+    )
+    program = Path(sys.executable).with_name("drgn")
+    done = subprocess.run(
+        [program, "-c", founding.vmcore, "-s", founding.vmlinux, "-e", script],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["6.1.176-zaptrace", "True"] or done.stdout.endswith("True\n")
+    assert drgn.ProgramFlags.IS_LINUX_KERNEL in open_vmcore(founding.vmcore, founding.vmlinux).flags
