@@ -61,7 +61,7 @@ ARCHES = {
             ),
             make_target="bzImage",
             image="arch/s390/boot/bzImage",
-            build_steps=1080,
+            build_steps=985,
             qemu="qemu-system-s390x",
             machine=("-M", "s390-ccw-virtio"),
             console=("-device", "sclpconsole,chardev=console"),
