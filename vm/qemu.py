@@ -125,6 +125,8 @@ class Guest:
         ended: asyncio.Task[str],
         died: asyncio.Task[int],
     ) -> str:
+        if stopped.done() and stopped.exception():  # hung up: most likely on its way out
+            await asyncio.wait({died}, timeout=1.0)
         if died.done():
             raise GuestLost(f"QEMU ended by itself with status {died.result()}")
         # A power-off and a panic stop the CPUs too: ask the monitor first.
@@ -273,8 +275,10 @@ async def _connect(
     deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
     while process.returncode is None and asyncio.get_running_loop().time() < deadline:
         if (sockets / "qmp").exists() and (sockets / "gdb").exists():
-            await qmp.connect(str(sockets / "qmp"))
-            return await GdbStub.connect(sockets / "gdb")
+            with contextlib.suppress(QMPError, OSError):  # it has ended in between
+                await qmp.connect(str(sockets / "qmp"))
+                return await GdbStub.connect(sockets / "gdb")
+            break
         await asyncio.sleep(0.01)
     words = log.read_text(errors="replace").strip().splitlines()
     raise GuestLost(f"QEMU did not start: {words[0] if words else 'no word from it'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ import jsonschema
 import pytest
 
 from tests.guest.conftest import Boot
+from vm import debian, initramfs
+from vm.cpio import Archive
 
 CLEAN_BOOTS = 20
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/run.schema.json").read_text())
@@ -128,28 +131,53 @@ def test_the_run_folder_is_private(founding: Boot) -> None:
         assert file.stat().st_mode & 0o077 == 0, file
 
 
-def test_your_own_kernel_and_root_file_system(founding: Boot, tmp_path: Path) -> None:
-    """No helper of ours in the guest: a compressed archive with busybox and a mount."""
-    import gzip
-
-    from vm import debian, initramfs
-    from vm.cpio import Archive
-
+def own_root(path: Path, last_command: str) -> Path:
+    """A root file system without any helper of ours: busybox, a mount and a last command."""
     archive = Archive()
     deb = debian.fetch("busybox-static", initramfs.SUITE, "s390x")
     archive.file("/bin/busybox", debian.member(deb, "/bin/busybox"), 0o755)
     archive.directory("/proc")
     archive.character_device("/dev/console", 5, 1)
-    script = "#!/bin/busybox sh\n/bin/busybox mount -t proc proc /proc\n/bin/busybox poweroff -f\n"
-    archive.file("/init", script.encode(), 0o755)
-    rootfs = tmp_path / "rootfs.cpio.gz"
-    rootfs.write_bytes(gzip.compress(archive.finish()))
+    commands = ["#!/bin/busybox sh", "/bin/busybox mount -t proc proc /proc", last_command]
+    archive.file("/init", "\n".join(commands).encode(), 0o755)
+    path.write_bytes(gzip.compress(archive.finish()))
+    return path
+
+
+def test_your_own_kernel_and_root_file_system(founding: Boot, tmp_path: Path) -> None:
+    rootfs = own_root(tmp_path / "rootfs.cpio.gz", "/bin/busybox poweroff -f")
     own = ["--kernel", str(founding.vmlinux.parent / "image"), "--vmlinux", str(founding.vmlinux)]
     more = ["--initrd", str(rootfs), "--memory", "256M", "--smp", "1"]
     status, document = repro(tmp_path / "bug", *own, *more, "--append", "zapfault=batch")
     assert (status, document["verdict"]["kind"]) == (1, "freed_before_rmap_removed")
     status, document = repro(tmp_path / "clean", *own, *more)
     assert (status, document["verdict"]["kind"]) == (0, "clean")
+
+
+def test_the_time_limit_is_a_natural_end_for_your_own_root_file_system(tmp_path: Path) -> None:
+    rootfs = own_root(tmp_path / "rootfs.cpio.gz", "exec /bin/busybox sleep 1000")
+    limit = ("--initrd", str(rootfs), "--timeout", "5")
+    status, document = repro(tmp_path / "run", "--fault", "none", *limit)
+    assert (status, document["verdict"]["kind"], document["ended"]) == (0, "clean", "timeout")
+
+
+def test_a_guest_that_dies_is_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    argv = [sys.executable, "-m", "zaptrace", "repro", "s390x", "--fault", "none"]
+    argv += ["--append", "zaptrace.do=idle", "--run", str(folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        deadline = time.monotonic() + 20
+        console = folder / "console.log"
+        while not console.exists() or b"Linux version" not in console.read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for process in guests_of(folder):
+            os.kill(int(Path(process).parent.name), signal.SIGKILL)
+        _, errors = child.communicate(timeout=20)
+    assert child.returncode == 125
+    assert "QEMU ended by itself" in errors
+    assert "Traceback" not in errors
+    assert (folder / "run.json").exists()
 
 
 def test_a_hung_guest_is_lost_and_not_clean(tmp_path: Path) -> None:
