@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import bench_audit, bench_repro, bench_resolve
+from tests.bench.busy import busy_dump
 
 Row = dict[str, Any]
 OUTPUT = Path("build/bench.json")
@@ -28,7 +29,7 @@ def measure() -> Iterator[Row]:
         yield from bench_repro.rows(run)
         vmlinux = Path(json.loads((run / "run.json").read_text())["vmlinux"])
         yield from bench_resolve.rows(vmlinux)
-        yield from bench_audit.rows(run / "vmcore", vmlinux)
+        yield from bench_audit.rows(busy_dump(Path(folder), vmlinux), vmlinux)
 
 
 def show(rows: list[Row]) -> None:

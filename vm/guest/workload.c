@@ -4,7 +4,8 @@
  * shared anonymous mappings: every kind of page that zap_pte_range() takes
  * apart in an ordinary life.
  *
- * usage: workload FILE      (FILE is made, and gone afterwards)
+ * usage: workload FILE          FILE is made, and gone afterwards
+ *        workload FILE hold N   N processes that map, touch and stay
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -72,6 +73,46 @@ static void live(const char *file, int number)
 	_exit(0);
 }
 
+/* Maps and touches as live() does, says so, and stays. */
+static void stay(const char *file, int number, int told)
+{
+	int fd = open(file, O_RDWR);
+
+	if (fd < 0)
+		fail("open");
+	for (int i = 0; i < 4; i++)
+		touch(map(MAP_PRIVATE | MAP_ANONYMOUS, -1), number);
+	touch(map(MAP_SHARED, fd), number);
+	if (write(told, "x", 1) != 1)
+		fail("write");
+	for (;;)
+		pause();
+}
+
+static int hold(const char *file, int processes)
+{
+	int told[2];
+	char one;
+
+	if (pipe(told))
+		fail("pipe");
+	for (int i = 0; i < processes; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			fail("fork");
+		if (pid == 0)
+			stay(file, i, told[1]);
+	}
+	for (int i = 0; i < processes; i++)
+		if (read(told[0], &one, 1) != 1)
+			fail("read");
+	puts("zaptrace: holding");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
 static void make_file(const char *file)
 {
 	int fd = open(file, O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -85,12 +126,14 @@ int main(int argc, char **argv)
 {
 	int bad = 0;
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: %s FILE\n", argv[0]);
+	if (argc != 2 && argc != 4) {
+		fprintf(stderr, "usage: %s FILE [hold N]\n", argv[0]);
 		return 2;
 	}
 	page_size = sysconf(_SC_PAGESIZE);
 	make_file(argv[1]);
+	if (argc == 4)
+		return hold(argv[1], atoi(argv[3]));
 	for (int round = 0; round < ROUNDS; round++) {
 		for (int i = 0; i < PROCESSES; i++) {
 			pid_t pid = fork();
