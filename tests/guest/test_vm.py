@@ -40,7 +40,7 @@ def test_a_guest_runs_to_its_power_off(founding: Boot, tmp_path: Path) -> None:
 
 
 def test_a_panic_is_told_from_a_power_off(founding: Boot, tmp_path: Path) -> None:
-    some = config(founding, tmp_path, "rdinit=/nothing root=/dev/none")
+    some = config(founding, tmp_path, "rdinit=/nothing init=/nothing")
 
     async def go() -> str:
         async with running(some, tmp_path / "qemu.log") as guest:
@@ -67,7 +67,7 @@ def test_an_accelerator_is_proven_by_a_boot(founding: Boot, tmp_path: Path) -> N
     assert asyncio.run(accel.boots(config(founding, tmp_path)))
 
 
-@pytest.mark.parametrize("fault", ["rdinit=/nothing root=/dev/none"])
+@pytest.mark.parametrize("fault", ["rdinit=/nothing init=/nothing"])
 def test_an_accelerator_that_does_not_reach_user_space_is_not(
     founding: Boot, tmp_path: Path, fault: str
 ) -> None:
