@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from zaptrace.explain.sites import zap_line
 from zaptrace.model.findings import Finding
@@ -147,11 +148,17 @@ def _environment(verdict: Verdict, info: RunInfo) -> Iterator[str]:
         ("ended by", info.ended),
         ("recorded", counts),
         ("seconds", ", ".join(f"{step}={took:.2f}" for step, took in info.timing.items())),
-        ("run", info.run),
+        ("run", _without_name(info.run)),
     )
     for name, said in facts:
         if said:
             yield from fill(said, WIDTH, f"  {name:<9} ", " " * 12)
+
+
+def _without_name(path: str) -> str:
+    """A path that may be mailed: the home folder, which names its owner, as `~`."""
+    home = str(Path.home())
+    return "~" + path.removeprefix(home) if path.startswith(home + "/") else path
 
 
 def _reproduce(info: RunInfo) -> Iterator[str]:

@@ -219,3 +219,10 @@ def test_a_wrapped_command_is_the_same_command(words: list[str]) -> None:
 @pytest.mark.parametrize("command", ["", "echo 'open"])
 def test_a_command_that_is_none(command: str) -> None:
     assert all(len(line) <= WIDTH for line in wrapped(command, WIDTH))
+
+
+def test_the_report_does_not_name_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    text = render(VERDICT, dataclasses.replace(INFO, run="/home/somebody/runs/s390x-1"))
+    assert "~/runs/s390x-1" in text
+    assert "somebody" not in text
