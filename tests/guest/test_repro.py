@@ -156,7 +156,7 @@ def test_your_own_kernel_and_root_file_system(founding: Boot, tmp_path: Path) ->
 
 def test_the_time_limit_is_a_natural_end_for_your_own_root_file_system(tmp_path: Path) -> None:
     rootfs = own_root(tmp_path / "rootfs.cpio.gz", "exec /bin/busybox sleep 1000")
-    limit = ("--initrd", str(rootfs), "--timeout", "5")
+    limit = ("--initrd", str(rootfs), "--timeout", "10")
     status, document = repro(tmp_path / "run", "--fault", "none", *limit)
     assert (status, document["verdict"]["kind"], document["ended"]) == (0, "clean", "timeout")
 
