@@ -136,7 +136,7 @@ def _apply(patch: Path, tree: Path) -> None:
 
 
 def _make(arch: Arch, tree: Path, *targets: str) -> list[str]:
-    jobs = f"-j{os.cpu_count() or 1}"
+    jobs = f"-j{(os.cpu_count() or 1) + 1}"  # one waits for the disk
     return ["make", "--no-print-directory", jobs, "-C", str(tree), *_settings(arch, tree), *targets]
 
 
