@@ -34,8 +34,9 @@ def measure() -> Iterator[Row]:
 
 def show(rows: list[Row]) -> None:
     """The table for people."""
-    table = Table(title="zaptrace bench", width=80)
-    for column in ("what", "value", "peer", "ratio", "conditions"):
+    console = Console(width=80, highlight=False)
+    table = Table(title="zaptrace bench")
+    for column in ("what", "value", "peer", "ratio"):
         table.add_column(column, justify="right" if column in ("value", "ratio") else "left")
     for row in rows:
         peer, ratio = row.get("peer"), row.get("ratio")
@@ -44,9 +45,10 @@ def show(rows: list[Row]) -> None:
             f"{row['value']:,.3g} {row['unit']}",
             f"{peer}: {row['peer_value']:,.3g}" if peer else "",
             f"{ratio:,.3g}" if ratio else "",
-            row["conditions"],
         )
-    Console().print(table)
+    console.print(table)
+    for row in rows:
+        console.print(f"{row['name']}: {row['conditions']}")
 
 
 def main() -> None:
