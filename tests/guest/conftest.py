@@ -27,8 +27,10 @@ class Boot:
     plan: ProbePlan
 
 
-def boot(folder: Path, **request: object) -> Boot:
-    result = repro(Request(arch="s390x", folder=folder, **request), progress.ignore)  # type: ignore[arg-type]  # the caller's words
+def boot(request: Request) -> Boot:
+    folder = request.folder
+    assert folder is not None
+    result = repro(request, progress.ignore)
     run = RunFolder(folder)
     plan = run.plan()
     assert plan is not None
@@ -39,16 +41,18 @@ def boot(folder: Path, **request: object) -> Boot:
 @pytest.fixture(scope="session")
 def founding(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """zapfault=batch, stopped at the first instruction of bad_page."""
-    return boot(tmp_path_factory.mktemp("founding") / "run")
+    return boot(Request("s390x", folder=tmp_path_factory.mktemp("founding") / "run"))
 
 
 @pytest.fixture(scope="session")
 def clean_exit(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """zapfault=none, run to the guest's power-off."""
-    return boot(tmp_path_factory.mktemp("clean") / "run", fault="none")
+    folder = tmp_path_factory.mktemp("clean") / "run"
+    return boot(Request("s390x", fault="none", folder=folder))
 
 
 @pytest.fixture(scope="session")
 def founding_exit(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """zapfault=batch, let run to the guest's power-off: every report, every event."""
-    return boot(tmp_path_factory.mktemp("exit") / "run", stop_at="exit")
+    folder = tmp_path_factory.mktemp("exit") / "run"
+    return boot(Request("s390x", stop_at="exit", folder=folder))

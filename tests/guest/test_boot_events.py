@@ -15,6 +15,7 @@ from vm.cpio import Archive
 from zaptrace.capture.reader import read
 from zaptrace.model.events import ABSENT, Events, Kind, Origin, Records
 from zaptrace.model.kprobes import recorded_args, site_names
+from zaptrace.runs.repro import Request
 
 pytestmark = pytest.mark.guest
 
@@ -40,14 +41,17 @@ LINE = re.compile(
 FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
 
 
-def told_by(folder: Path, **request: object) -> Boot:
+def told_by(folder: Path, append: str = "") -> Boot:
     """A boot whose init prints the guest's own view of the trace, then powers off."""
     archive = Archive()
     archive.file("/init", TELLTALE, 0o755)
     folder.mkdir()
     initrd = folder / "initrd"
     initrd.write_bytes(initramfs.build(ARCHES["s390x"]).read_bytes() + archive.finish())
-    return boot(folder / "run", fault="none", initrd=initrd, stop_at="exit", **request)
+    run = folder / "run"
+    return boot(
+        Request("s390x", fault="none", initrd=initrd, stop_at="exit", append=append, folder=run)
+    )
 
 
 @pytest.fixture(scope="module")
