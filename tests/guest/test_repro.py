@@ -218,7 +218,7 @@ def test_a_vmlinux_of_another_build_names_both_build_ids(founding: Boot, tmp_pat
     assert "0" * 40 in done.stderr
 
 
-@pytest.mark.parametrize("after", [0.3, 0.9, 1.6, 2.4, 3.2])
+@pytest.mark.parametrize("after", [0.0, 0.4, 1.0, 1.6, 2.4])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_at_any_moment_nothing_stays_behind(
     after: float, number: signal.Signals, tmp_path: Path
@@ -226,6 +226,8 @@ def test_interrupted_at_any_moment_nothing_stays_behind(
     folder = tmp_path / "run"
     argv = [sys.executable, "-m", "zaptrace", "repro", "s390x", "--run", str(folder)]
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    child.stderr.readline()  # the first step is done: we are well on our way
     time.sleep(after)
     child.send_signal(number)
     _, errors = child.communicate(timeout=30)
