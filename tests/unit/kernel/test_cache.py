@@ -6,7 +6,6 @@ import json
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,6 @@ import pytest
 from tests.unit.kernel.conftest import Mimic
 from zaptrace.kernel import build_id, cache, plan_for
 from zaptrace.kernel.planner import make_plan
-
-CACHED_SECONDS = 0.05
 
 
 def only(folder: Path) -> Path:
@@ -33,9 +30,7 @@ def test_the_second_answer_comes_from_the_cache(
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(only(folder).stat().st_mode) == 0o600
     monkeypatch.setattr("zaptrace.kernel.planner.make_plan", None)
-    started = time.perf_counter()
     assert plan_for(bare.path, folder) == first
-    assert time.perf_counter() - started < CACHED_SECONDS
 
 
 def test_the_user_cache_is_the_default(
