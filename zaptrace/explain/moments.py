@@ -51,11 +51,6 @@ class Moment:
         """The page's counter said that it was mapped."""
         return self.raw_mapcount is not None and self.raw_mapcount >= 0
 
-    @property
-    def underflown(self) -> bool:
-        """The page's counter was below "not mapped"."""
-        return self.raw_mapcount is not None and PAGE_MAPCOUNT_RESERVE <= self.raw_mapcount < -1
-
 
 def moment(events: Events, at: int) -> Moment:
     """The event at one place of the order."""
