@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import stat
@@ -11,6 +10,7 @@ from pathlib import Path
 from vm.qemu import dump_through
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.errors import BadInput
+from zaptrace.runs.loop import run_to_end
 
 
 def write_vmcore(source: Path, vmcore: Path) -> None:
@@ -32,7 +32,7 @@ def write_vmcore(source: Path, vmcore: Path) -> None:
     try:
         os.close(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
         if stat.S_ISSOCK(source.stat().st_mode):
-            asyncio.run(dump_through(source, part))
+            run_to_end(dump_through(source, part))
         else:
             shutil.copyfile(source, part)
         standardise(part)

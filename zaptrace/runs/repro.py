@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import shlex
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from zaptrace.model.progress import Listener, step
 from zaptrace.runs import guest, lab
 from zaptrace.runs.analysis import Result, analyse
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.loop import run_to_end
 
 ALWAYS = "nokaslr"
 """Kernel arguments of every boot: breakpoints and probes are at link-time addresses."""
@@ -84,7 +84,7 @@ def repro(request: Request, listener: Listener) -> Result:
         timing=timing,
     )
     folder.save_facts(facts)
-    facts.ended = asyncio.run(_boot(request, config, plan, folder, facts, listener))
+    facts.ended = run_to_end(_boot(request, config, plan, folder, facts, listener))
     folder.save_facts(facts)
     _check_not_lost(facts.ended, boot, folder, request.timeout)
     return analyse(folder, facts, listener)
