@@ -29,6 +29,7 @@ test-quick: setup-tests
 
 test-guest: setup-tests
 	@$(BIN)/zaptrace vm kernel build s390x
+	@$(BIN)/zaptrace vm kernel build x86_64
 	@$(BIN)/pytest -v tests/guest
 
 lint: setup-tests

@@ -26,7 +26,7 @@ class Arch:
         qemu: the emulator.
         machine: its arguments for the machine itself.
         console: arguments for a serial console on chardev "console".
-        append: kernel arguments that the console needs.
+        append: kernel arguments that the console and the probes need.
         gdb_instruction: length in bytes of a breakpoint's instruction, as the
             gdb protocol's `Z1` packet wants it.
     """
@@ -67,6 +67,27 @@ ARCHES = {
             console=("-device", "sclpconsole,chardev=console"),
             append="console=ttyS0",
             gdb_instruction=2,
+        ),
+        Arch(
+            name="x86_64",
+            debian="amd64",
+            make_arch="x86_64",
+            cross="x86_64-linux-gnu-",
+            packages=(
+                ("gcc-x86-64-linux-gnu", "gcc"),
+                ("libc6-dev-amd64-cross", "libc6-dev"),
+                ("qemu-system-x86",),
+                ("libelf-dev",),  # objtool
+            ),
+            make_target="bzImage",
+            image="arch/x86/boot/bzImage",
+            build_steps=1400,
+            qemu="qemu-system-x86_64",
+            machine=("-device", "vmcoreinfo", "-M", "q35"),
+            console=("-device", "isa-serial,chardev=console"),
+            # Optimised kprobes run with interrupts on, and miss what interrupts hit.
+            append="console=ttyS0 sysctl.debug.kprobes-optimization=0",
+            gdb_instruction=1,
         ),
     )
 }

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "counter, and say which page was freed by whom, in which order, at which line."
     )
     parser.epilog = EXAMPLES
-    parser.add_argument("arch", help="guest architecture: s390x")
+    parser.add_argument("arch", help="guest architecture: s390x or x86_64")
     lab = parser.add_argument_group("the lab kernel")
     lab.add_argument(
         "--fault",

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "and configuration.  It is kept in the cache and built again only when its source, "
         "patches, configuration or compiler change.",
     )
-    build.add_argument("arch", help="guest architecture: s390x")
+    build.add_argument("arch", help="guest architecture: s390x or x86_64")
     build.add_argument("--json", action="store_true", help="print the files as JSON")
     build.set_defaults(action=_kernel_build)
 
