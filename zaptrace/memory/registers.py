@@ -38,6 +38,10 @@ class _Layout:
 
 
 _GPRS = tuple(f"r{number}" for number in range(16))
+_X86_PT_REGS = (
+    *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx"),
+    *("si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss"),
+)
 _LAYOUTS = {
     # s390_regs (arch/s390/include/uapi/asm/ptrace.h): PSW, then the GPRs.
     elf.EM_S390: _Layout(
@@ -49,6 +53,14 @@ _LAYOUTS = {
             "pswaddr": "psw.addr",
             **{name: f"gprs[{number}]" for number, name in enumerate(_GPRS)},
         },
+    ),
+    # user_regs_struct (arch/x86/include/asm/user_64.h): struct pt_regs, then the
+    # bases and data segments.  Names: regoffset_table (arch/x86/kernel/ptrace.c).
+    elf.EM_X86_64: _Layout(
+        order=(*_X86_PT_REGS, "fs_base", "gs_base", "ds", "es", "fs", "gs"),
+        pc="ip",
+        sp="sp",
+        pt_regs={name: name for name in _X86_PT_REGS},
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Registers out of NT_PRSTATUS notes, laid out by hand after asm/ptrace.h."""
+"""Registers out of NT_PRSTATUS notes, laid out by hand after asm/ptrace.h and asm/user_64.h."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from zaptrace.model.errors import BadInput
 
 
 def core(path: Path, *notes: Note, machine: int = elf.EM_S390) -> Path:
-    order = ">"
+    order = ">" if machine == elf.EM_S390 else "<"
     raw = b"".join(elf.pack_note(note, order) for note in notes)
     at = elf.HEADER_SIZE + 2 * elf.SEGMENT_SIZE
     segments = [
         Segment(elf.PT_NOTE, 0, at, 0, 0, len(raw), len(raw), 4),
         Segment(elf.PT_LOAD, 0, at + len(raw), 0, 0, 8, 8, 0),
     ]
-    ident = b"\x7fELF" + bytes([2, 2, 1]) + bytes(9)
+    ident = b"\x7fELF" + bytes([2, 2 if order == ">" else 1, 1]) + bytes(9)
     fields = (elf.ET_CORE, machine, 1, 0, elf.HEADER_SIZE, 0, 0, 64, 56, 2, 0, 0, 0)
     header = struct.pack(order + "16sHHIQQQIHHHHHH", ident, *fields)
     path.write_bytes(header + elf.pack_segments(segments, order) + raw + bytes(8))
@@ -44,6 +44,19 @@ def test_every_cpu_in_the_order_of_the_notes(tmp_path: Path) -> None:
     assert (second.cpu, second.pc, second.sp) == (1, 0x2000, 215)
     assert second.values["r2"] == 202
     assert second.values["pswmask"] == 0x0704C00180000000
+
+
+def test_x86_64s_registers_bear_the_names_of_kprobe_events(tmp_path: Path) -> None:
+    desc = bytearray(336)
+    values = dict.fromkeys(range(27), 0)  # user_regs_struct: 27 words
+    values |= {14: 0xFFFFEA0000001000, 13: 0xFFFFFFFF82000000}  # di: page, si: reason
+    values |= {16: 0xFFFFFFFF81234560, 19: 0xFFFFC90000004000}  # ip, sp
+    struct.pack_into("<27Q", desc, 112, *values.values())
+    path = core(tmp_path / "core", Note(b"CORE", 1, bytes(desc)), machine=elf.EM_X86_64)
+    (registers,) = cpu_registers(path)
+    assert (registers.pc, registers.sp) == (0xFFFFFFFF81234560, 0xFFFFC90000004000)
+    assert registers.values["di"] == 0xFFFFEA0000001000
+    assert registers.values["si"] == 0xFFFFFFFF82000000
 
 
 def test_a_core_without_registers_has_none(tmp_path: Path) -> None:
