@@ -27,7 +27,8 @@ from zaptrace.memory.registers import CpuRegisters
 from zaptrace.memory.stacks import stack_of
 
 # Who holds a lock, from its word.  s390x: the low half is the holder's CPU + 1
-# (arch_spin_lockval(), arch/s390/include/asm/spinlock.h).
+# (arch_spin_lockval(), arch/s390/include/asm/spinlock.h).  x86_64's queued
+# spinlocks do not say (kernel/locking/qspinlock.c).
 _HOLDERS: dict[str, Callable[[int], int | None]] = {
     "s390x": lambda word: (word & 0xFFFF) - 1 if word & 0xFFFF else None,
 }
@@ -47,7 +48,7 @@ class InFlight:
     """Somebody is inside an mm's page tables.
 
     Attributes:
-        cpu: who holds the lock, None when the lock does not say.
+        cpu: who holds the lock, None when that is not known.
         task: what runs on that CPU.
         function: what it is doing, None when its registers are not known.
     """
@@ -139,7 +140,7 @@ def _held_ptls(
 
 def _who(prog: drgn.Program, arch: str, word: int, cpus: Sequence[CpuRegisters]) -> InFlight:
     holder = _HOLDERS.get(arch)
-    cpu = holder(word) if holder is not None else None
+    cpu = holder(word) if holder is not None else _only_changer(prog, cpus)
     if cpu is None:
         return InFlight()
     try:
@@ -147,6 +148,12 @@ def _who(prog: drgn.Program, arch: str, word: int, cpus: Sequence[CpuRegisters])
     except (LookupError, drgn.FaultError):
         task = None
     return InFlight(cpu, task, _function(prog, next((c for c in cpus if c.cpu == cpu), None)))
+
+
+def _only_changer(prog: drgn.Program, cpus: Sequence[CpuRegisters]) -> int | None:
+    """The CPU that is changing page tables, by its stack; None unless it is one alone."""
+    changing = [registers.cpu for registers in cpus if _function(prog, registers)]
+    return changing[0] if len(changing) == 1 else None
 
 
 def _function(prog: drgn.Program, registers: CpuRegisters | None) -> str | None:

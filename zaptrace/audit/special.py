@@ -73,9 +73,11 @@ def _normal_large(pfn: Words, address: Words, areas: Areas) -> Mask:
 def zero_pages(prog: drgn.Program) -> range:
     """PFNs of the zero page or pages (my_zero_pfn()); empty when they cannot be found."""
     try:
-        page = prog["empty_zero_page"]
-        mask = prog["zero_page_mask"].value_()  # s390x: one for each cache colour
-        start = page.value_()
+        start = prog["zero_pfn"].value_()
     except (LookupError, drgn.FaultError):
         return range(0)
-    return range(start >> PAGE_SHIFT, (start + mask >> PAGE_SHIFT) + 1)
+    try:
+        mask = prog["zero_page_mask"].value_()  # s390x: one for each cache colour
+    except (LookupError, drgn.FaultError):
+        mask = 0
+    return range(start, start + (mask >> PAGE_SHIFT) + 1)

@@ -1,8 +1,10 @@
 """What page tables look like: one row an architecture.
 
-Sources of the bits: arch/s390/include/asm/pgtable.h ("Bits in the segment/region
-table address-space-control-element" and the tables of bit patterns below it) and the
-z/Architecture Principles of Operation, chapter 3, "Translation Tables".
+Sources of the bits of s390x: arch/s390/include/asm/pgtable.h ("Bits in the
+segment/region table address-space-control-element" and the tables of bit patterns
+below it) and the z/Architecture Principles of Operation, chapter 3, "Translation
+Tables".  Of x86_64: arch/x86/include/asm/pgtable_types.h, pgtable_64.h and
+pgtable-invert.h.
 """
 
 from __future__ import annotations
@@ -55,8 +57,8 @@ class Span(NamedTuple):
 class Level:
     """One level of tables.
 
-    Leaf, table, empty and swap exclude each other; an entry that is none of them is
-    malformed.
+    Leaf, table and swap exclude each other, and what is empty is none of them; an
+    entry that is nothing of it all is malformed.
 
     Attributes:
         name: for people.
@@ -64,6 +66,7 @@ class Level:
         entries: entries in a full table, 8 bytes each.
         leaf: the entry maps memory.
         leaf_origin: mask of the memory's physical address in a leaf.
+        inverted: leaves that hold the complement of that address.
         table: the entry points to a table of the next level.
         table_origin: mask of that table's physical address.
         empty: nothing is mapped here.
@@ -76,6 +79,7 @@ class Level:
     entries: int
     leaf: tuple[Match, ...] = ()
     leaf_origin: int = 0
+    inverted: tuple[Match, ...] = ()
     table: tuple[Match, ...] = ()
     table_origin: int = 0
     empty: tuple[Match, ...] = ()
@@ -216,6 +220,71 @@ def _s390x_root_of(mm: drgn.Object) -> Root | None:
     return s390x_root(asce)
 
 
+# x86_64 ----------------------------------------------------------------------
+#
+# Present is PRESENT (0x001) or PROT_NONE (0x100, the GLOBAL bit of an entry that
+# is not PRESENT); a huge page is PSE (0x080), also while PRESENT is taken back for
+# an invalidation (pmd_present()).  A leaf without PRESENT holds its address
+# complemented (L1TF: __pte_needs_invert()).  Bit 12 of a huge leaf is PAT.
+# "Empty" ignores ACCESSED and DIRTY, which an erratum may set (pte_none()).
+# PTI keeps a second topmost table for user space, with the same tables below.
+
+_X86_ORIGIN = 0x000FFFFFFFFFF000
+_X86_ENTRIES = 512
+_X86_NOT_PRESENT = (Match(0x001, 0),)
+_X86_PTE_EMPTY = (Match(ALL_BITS & ~0x060, 0),)
+_X86_USER_ENTRIES = 256
+"""Of a topmost table: the rest of it is the kernel's."""
+
+
+def _x86_directory(name: str, shift: int, *, huge: bool) -> Level:
+    return Level(
+        name,
+        shift,
+        _X86_ENTRIES,
+        leaf=(Match(0x080, 0x080),) if huge else (),
+        leaf_origin=_X86_ORIGIN & ~((1 << shift) - 1),
+        inverted=_X86_NOT_PRESENT,
+        table=(Match(0x081 if huge else 0x001, 0x001),),
+        table_origin=_X86_ORIGIN,
+        empty=_X86_PTE_EMPTY,
+        swap=(Match(0x181, 0),) if huge else (),
+    )
+
+
+_X86_64_LEVELS = (
+    _x86_directory("pgd", 48, huge=False),
+    _x86_directory("p4d", 39, huge=False),
+    _x86_directory("pud", 30, huge=True),
+    _x86_directory("pmd", 21, huge=True),
+    Level(
+        "pte",
+        12,
+        _X86_ENTRIES,
+        leaf=(Match(0x001, 0x001), Match(0x101, 0x100)),
+        leaf_origin=_X86_ORIGIN,
+        inverted=_X86_NOT_PRESENT,
+        empty=_X86_PTE_EMPTY,
+        swap=(Match(0x101, 0),),
+    ),
+)
+
+
+def _x86_64_root_of(mm: drgn.Object) -> Root | None:
+    pgd = mm.pgd.read_()
+    if not pgd:
+        return None
+    return Root(virt_to_phys(pgd).value_(), _x86_64_top(mm.prog_), 0, _X86_USER_ENTRIES)
+
+
+def _x86_64_top(prog: drgn.Program) -> int:
+    """The topmost level: with four levels the p4d is folded into the pgd."""
+    try:  # CONFIG_X86_5LEVEL (arch/x86/kernel/head64.c)
+        return 0 if prog["__pgtable_l5_enabled"].value_() else 1
+    except LookupError:
+        return 1
+
+
 FORMATS = {
     "s390x": TableFormat(
         arch="s390x",
@@ -224,5 +293,13 @@ FORMATS = {
         special=0x040,
         user_end=2**64,
         root=_s390x_root_of,
+    ),
+    "x86_64": TableFormat(
+        arch="x86_64",
+        word="<u8",
+        levels=_X86_64_LEVELS,
+        special=0x200,  # _PAGE_SOFTW1
+        user_end=2**56,
+        root=_x86_64_root_of,
     ),
 }

@@ -249,7 +249,8 @@ def _look_at(
     harvest.gaps[MALFORMED] += int(np.count_nonzero(~(leaf | table | swap)))
     harvest.swap += np.bincount(mm[swap], minlength=harvest.mms)
     if leaf.any():
-        frames = (entries[leaf] & np.uint64(level.leaf_origin)) >> np.uint64(fmt.levels[-1].shift)
+        origins = _origins(level, entries[leaf])
+        frames = origins >> np.uint64(fmt.levels[-1].shift)
         depths = np.full(len(frames), depth, np.uint8)
         harvest.leaves.append((frames, address[leaf], mm[leaf], entries[leaf], depths))
     holds = np.bincount(row[leaf], minlength=len(tables.address)) > 0
@@ -257,6 +258,12 @@ def _look_at(
         holds[:] = True
     harvest.locked_by.append((tables.address[holds], tables.mm[holds]))
     return _pointed_to(level, entries[table], address[table], mm[table], fmt, depth)
+
+
+def _origins(level: Level, leaves: Words) -> Words:
+    """The physical address that each leaf maps.  Same shape."""
+    origins = np.where(any_of(level.inverted, leaves), ~leaves, leaves)
+    return origins & np.uint64(level.leaf_origin)
 
 
 def _pointed_to(

@@ -1,0 +1,137 @@
+"""x86_64 entries and tables against a scalar reading of arch/x86/include/asm/pgtable*.h."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from zaptrace.audit.tables import FORMATS, Level, Root, any_of
+from zaptrace.audit.walk import MALFORMED, Unreadable, walk
+
+X86_64 = FORMATS["x86_64"]
+LEVELS = {level.name: level for level in X86_64.levels}
+PRESENT, WRITE, USER, ACCESSED, DIRTY, HUGE, GLOBAL = 0x1, 0x2, 0x4, 0x20, 0x40, 0x80, 0x100
+PAT_LARGE, SPECIAL, NX = 0x1000, 0x200, 1 << 63
+TABLE = PRESENT | WRITE | USER | ACCESSED | DIRTY  # _PAGE_TABLE
+PFN = 0x12345
+ADDRESS_BITS = 0x000FFFFFFFFFF000
+
+
+def inverted(pfn: int) -> int:
+    """The address bits of a leaf without PRESENT (protnone_mask(), pgtable-invert.h)."""
+    return ~(pfn << 12) & ADDRESS_BITS
+
+
+def kind_of(level: Level, entry: int) -> str:
+    entries = np.array([entry], np.uint64)
+    if any_of(level.empty, entries)[0]:
+        return "empty"
+    kinds = ("leaf", "table", "swap")
+    met = [kind for kind in kinds if any_of(getattr(level, kind), entries)[0]]
+    assert len(met) <= 1
+    return met[0] if met else "malformed"
+
+
+@pytest.mark.parametrize(
+    ("level", "entry", "kind"),
+    [
+        ("pte", PFN << 12 | PRESENT | USER | ACCESSED | NX, "leaf"),
+        ("pte", PFN << 12 | PRESENT | HUGE, "leaf"),  # bit 7 of a PTE is PAT
+        ("pte", inverted(PFN) | GLOBAL | ACCESSED, "leaf"),  # PROT_NONE
+        ("pte", 0, "empty"),
+        ("pte", DIRTY | ACCESSED, "empty"),  # _PAGE_KNL_ERRATUM_MASK
+        ("pte", 0x3F << 58 | 0x7FFFFFF << 9, "swap"),
+        ("pmd", 0x5000 | TABLE, "table"),
+        ("pmd", 0x200000 | PRESENT | HUGE | USER, "leaf"),
+        ("pmd", inverted(0x200) | HUGE | GLOBAL, "leaf"),  # PROT_NONE
+        ("pmd", inverted(0x200) | HUGE, "leaf"),  # pmd_mkinvalid(): PSE alone says present
+        ("pmd", 0x1E << 58 | 0x400, "swap"),  # a migration entry of a huge page
+        ("pud", 1 << 30 | PRESENT | HUGE, "leaf"),
+        ("pud", 0x5000 | TABLE, "table"),
+        ("p4d", 0x5000 | TABLE, "table"),
+        ("pgd", 0x5000 | TABLE | NX, "table"),  # PTI: no execution from the kernel's table
+        ("pgd", 0x5000, "malformed"),
+    ],
+)
+def test_entries_are_what_the_kernel_takes_them_for(level: str, entry: int, kind: str) -> None:
+    assert kind_of(LEVELS[level], entry) == kind
+
+
+@dataclass
+class Tables:
+    """Page tables in a bytearray."""
+
+    memory: bytearray = field(default_factory=lambda: bytearray(1 << 20))
+    free: int = 0x1000
+
+    @property
+    def ranges(self) -> list[range]:
+        return [range(len(self.memory))]
+
+    def read(self, address: int, size: int) -> bytes:
+        if address + size > len(self.memory):
+            raise Unreadable
+        return bytes(self.memory[address : address + size])
+
+    def table(self) -> int:
+        self.free += 0x1000
+        return self.free - 0x1000
+
+    def map(self, root: int, top: int, address: int, entry: int, level: str) -> None:
+        table = root
+        for here in X86_64.levels[top:]:
+            slot = table + 8 * (address >> here.shift & 511)
+            if here.name == level:
+                struct.pack_into("<Q", self.memory, slot, entry)
+                return
+            (found,) = struct.unpack_from("<Q", self.memory, slot)
+            if not found:
+                found = self.table() | TABLE
+                struct.pack_into("<Q", self.memory, slot, found)
+            table = found & ADDRESS_BITS
+
+
+def random_leaves(rng: random.Random, top_shift: int) -> Iterator[tuple[int, str, int, int]]:
+    """(address, level, entry, pfn), no two in one 1 GB."""
+    for gigabyte in rng.sample(range(1 << (top_shift + 8 - 30)), 12):
+        level = rng.choice(("pte", "pmd", "pud"))
+        shift = LEVELS[level].shift
+        address = gigabyte << 30 | rng.randrange(1 << (30 - shift)) << shift
+        pfn = rng.randrange(1, 1 << 20) << (shift - 12)
+        huge = 0 if level == "pte" else HUGE
+        if rng.random() < 0.4:
+            yield address, level, inverted(pfn) | GLOBAL | huge, pfn
+        else:
+            pat = PAT_LARGE if huge and rng.random() < 0.5 else 0
+            yield address, level, pfn << 12 | PRESENT | USER | huge | pat, pfn
+
+
+@pytest.mark.parametrize(("top", "top_shift"), [(1, 39), (0, 48)])
+@pytest.mark.parametrize("seed", range(8))
+def test_every_leaf_is_found_with_four_and_five_levels(top: int, top_shift: int, seed: int) -> None:
+    ram, wanted = Tables(), set()
+    root = ram.table()
+    for address, level, entry, pfn in random_leaves(random.Random(seed), top_shift):
+        ram.map(root, top, address, entry, level)
+        wanted.add((address, level, entry, pfn))
+    walked = walk(X86_64, [Root(root, top, 0, 256)], ram)
+    found = {
+        (int(address), X86_64.levels[level].name, int(entry), int(pfn))
+        for address, level, entry, pfn in zip(
+            walked.address, walked.level, walked.entry, walked.pfn, strict=True
+        )
+    }
+    assert found == wanted
+    assert MALFORMED not in walked.gaps
+
+
+def test_the_kernels_half_is_not_walked() -> None:
+    ram = Tables()
+    root = ram.table()
+    ram.map(root, 1, 0xFFFF_8880_0000_0000, PFN << 12 | PRESENT, "pte")
+    assert len(walk(X86_64, [Root(root, 1, 0, 256)], ram).pfn) == 0
