@@ -96,7 +96,12 @@ def _swallowed(unraisable: sys.UnraisableHookArgs) -> None:
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    # All is said and done.  Python gives these back to the kernel's default on its way
+    # out, unless they are ignored: an exit code is not to be lost to a late Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -59,3 +59,26 @@ def test_help_is_quick() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]"
+
+
+LATE = """\
+import os, signal, sys
+import zaptrace.cli.main
+
+class Late:
+    kill, me, number = staticmethod(os.kill), os.getpid(), signal.SIG{name}
+    def __del__(self):
+        self.kill(self.me, self.number)
+
+late = Late()  # goes when the interpreter goes
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = ["zaptrace", "splat", "/dev/null"]
+zaptrace.cli.main.entry()
+"""
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+def test_a_signal_behind_the_end_changes_nothing(name: str) -> None:
+    argv = [sys.executable, "-c", LATE.replace("{name}", name)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
