@@ -22,7 +22,8 @@ class Arch:
         packages: Debian packages that build for it and boot it; each a choice,
             the first one that the distribution has.
         make_target, image: what to make, and where the bootable image then is.
-        build_steps: lines that a build prints, for the progress bar (measured).
+        build_steps: flavour -> lines that a build prints, for the progress bar (measured).
+        virtio: how QEMU names its virtio devices here: virtio-blk-VIRTIO.
         qemu: the emulator.
         machine: its arguments for the machine itself.
         console: arguments for a serial console on chardev "console".
@@ -38,7 +39,8 @@ class Arch:
     packages: tuple[tuple[str, ...], ...]
     make_target: str
     image: str
-    build_steps: int
+    build_steps: dict[str, int]
+    virtio: str
     qemu: str
     machine: tuple[str, ...]
     console: tuple[str, ...]
@@ -61,7 +63,8 @@ ARCHES = {
             ),
             make_target="bzImage",
             image="arch/s390/boot/bzImage",
-            build_steps=985,
+            build_steps={"repro": 985, "live": 1422},
+            virtio="ccw",
             qemu="qemu-system-s390x",
             machine=("-M", "s390-ccw-virtio"),
             console=("-device", "sclpconsole,chardev=console"),
@@ -81,9 +84,10 @@ ARCHES = {
             ),
             make_target="bzImage",
             image="arch/x86/boot/bzImage",
-            build_steps=1400,
+            build_steps={"repro": 1402, "live": 1824},
+            virtio="pci",
             qemu="qemu-system-x86_64",
-            machine=("-device", "vmcoreinfo", "-M", "q35"),
+            machine=("-M", "q35", "-device", "vmcoreinfo", "-device", "pvpanic"),
             console=("-device", "isa-serial,chardev=console"),
             # Optimised kprobes run with interrupts on, and miss what interrupts hit.
             append="console=ttyS0 sysctl.debug.kprobes-optimization=0",

@@ -1,5 +1,8 @@
 """Lab kernels: Debian's kernel source with our patches and config, built once and kept.
 
+There are two flavours of each: `repro` is as small as the founding bug allows,
+and boots in a second; `live` has BPF, disks and every kind of mapping.
+
 A kernel is cached by all that went into it: source package, patches, config
 fragments, compiler.  It is built in a folder beside its final place and
 renamed when whole, so that an interrupted build leaves nothing that looks
@@ -19,13 +22,15 @@ from pathlib import Path
 
 from vm import debian, host
 from vm.arch import Arch
-from zaptrace.model.errors import CannotTell
+from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, Step, step
 
 SOURCE = "linux-source-6.1"
 SUITE = "bookworm"
-FRAGMENTS = ("base", "mm", "trace", "debuginfo", "dump")
+_COMMON = ("base", "mm", "trace", "debuginfo", "dump")
+FLAVOURS = {"repro": _COMMON, "live": (*_COMMON, "bpf", "rootfs", "mappings")}
+"""Flavour -> kconfig fragments; an architecture's own follow: ARCH.config, ARCH-FLAVOUR.config."""
 UNUSED = ("drivers/gpu/drm/*/*.[ch]", "sound/*/*.[ch]", "Documentation/*/*")
 """Parts of the source that no lab kernel compiles, not worth unpacking."""
 CONFIG_LINE = re.compile(r"^(?:CONFIG_\w+=.*|# CONFIG_\w+ is not set)$")
@@ -54,30 +59,64 @@ class Kernel:
         return self.folder / "config"
 
 
-def build(arch: Arch, listener: Listener, timing: dict[str, float] | None = None) -> Kernel:
-    """The lab kernel of one architecture, from the cache or built now (minutes).
+def build(
+    arch: Arch,
+    listener: Listener,
+    timing: dict[str, float] | None = None,
+    flavour: str = "repro",
+) -> Kernel:
+    """A lab kernel of one architecture, from the cache or built now (minutes).
 
     Raises:
+        BadInput: there is no such flavour.
         Missing: no source package, no compiler.
         CannotTell: a patch does not apply, or the build fails.
     """
+    if flavour not in FLAVOURS:
+        raise BadInput(f"no kernel flavour is called {flavour!r}", f"use {' or '.join(FLAVOURS)}")
     with step("source", "Get the kernel source", listener, timing) as current:
         deb = debian.fetch(SOURCE, SUITE, debian.host_arch())
         current.note = deb.name.split("_")[1]
-    key = _key(arch, deb)
-    version = deb.name.split("_")[1]
-    kernel = Kernel(cache_home() / "kernels" / f"{arch.name}-{version}-{key}")
+    recipe = _Recipe(arch, flavour, deb)
+    name = f"{arch.name}-{flavour}-{deb.name.split('_')[1]}-{recipe.key()}"
+    kernel = Kernel(cache_home() / "kernels" / name)
     with locked(cache_home() / "kernels" / ".lock"):
         if not kernel.vmlinux.exists():
-            _build_into(kernel, arch, deb, listener, timing)
+            _build_into(kernel, recipe, listener, timing)
     return kernel
 
 
-def _key(arch: Arch, deb: Path) -> str:
-    parts = [deb.name.encode(), _compiler(arch).encode()]
-    parts += [" ".join(_settings(arch, Path("linux"))).encode()]
-    parts += [path.read_bytes() for path in (*_patches(), *_fragments(arch))]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """All that goes into one kernel."""
+
+    arch: Arch
+    flavour: str
+    deb: Path
+
+    def key(self) -> str:
+        """A hash of it."""
+        parts = [self.deb.name.encode(), _compiler(self.arch).encode()]
+        parts += [" ".join(_settings(self.arch, Path("linux"))).encode()]
+        parts += [path.read_bytes() for path in (*_patches(), *self.fragments())]
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+    def fragments(self) -> list[Path]:
+        """The kconfig fragments, in order; an architecture need not have one of its own."""
+        own = (self.arch.name, f"{self.arch.name}-{self.flavour}")
+        paths = [
+            _resource("kconfig") / f"{name}.config" for name in (*FLAVOURS[self.flavour], *own)
+        ]
+        return [path for path in paths if path.exists()]
+
+    def facts(self) -> dict[str, str]:
+        """What a person may want to know of it later."""
+        return {
+            "source": self.deb.name,
+            "compiler": _compiler(self.arch),
+            "arch": self.arch.name,
+            "flavour": self.flavour,
+        }
 
 
 def _compiler(arch: Arch) -> str:
@@ -92,15 +131,11 @@ def _patches() -> list[Path]:
     return sorted(_resource("patches").glob("*.patch"))
 
 
-def _fragments(arch: Arch) -> list[Path]:
-    return [_resource("kconfig") / f"{name}.config" for name in (*FRAGMENTS, arch.name)]
-
-
 def _build_into(
-    kernel: Kernel, arch: Arch, deb: Path, listener: Listener, timing: dict[str, float] | None
+    kernel: Kernel, recipe: _Recipe, listener: Listener, timing: dict[str, float] | None
 ) -> None:
     """Unpack, patch, configure, compile; the lock is held."""
-    parent = kernel.folder.parent
+    parent, arch = kernel.folder.parent, recipe.arch
     for stale in parent.glob(".building-*"):
         shutil.rmtree(stale)
     work = parent / f".building-{kernel.folder.name}"
@@ -108,14 +143,15 @@ def _build_into(
     tree.mkdir(parents=True)
     try:
         with step("unpack", "Unpack and patch the source", listener, timing) as current:
-            _unpack(deb, work, tree)
+            _unpack(recipe.deb, work, tree)
             for patch in _patches():
                 current.advance(note=patch.name)
                 _apply(patch, tree)
-        with step("compile", f"Compile the {arch.name} lab kernel", listener, timing) as current:
-            _configure(arch, tree, work)
-            _compile(arch, tree, work / "build.log", current)
-            _keep(arch, tree, work / "kept", deb)
+        title = f"Compile the {arch.name} {recipe.flavour} kernel"
+        with step("compile", title, listener, timing) as current:
+            _configure(recipe, tree, work)
+            _compile(recipe, tree, work / "build.log", current)
+            _keep(recipe, tree, work / "kept")
         (work / "kept").rename(kernel.folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -153,20 +189,21 @@ def _settings(arch: Arch, tree: Path) -> list[str]:
     ]
 
 
-def _configure(arch: Arch, tree: Path, work: Path) -> None:
-    wanted = "".join(path.read_text() for path in _fragments(arch))
+def _configure(recipe: _Recipe, tree: Path, work: Path) -> None:
+    wanted = "".join(path.read_text() for path in recipe.fragments())
     lines = [line for line in wanted.splitlines() if CONFIG_LINE.match(line)]
     everything = work / "wanted.config"
     everything.write_text("\n".join(lines) + "\n")
-    host.output(*_make(arch, tree, "allnoconfig"), f"KCONFIG_ALLCONFIG={everything}")
+    host.output(*_make(recipe.arch, tree, "allnoconfig"), f"KCONFIG_ALLCONFIG={everything}")
     got = set((tree / ".config").read_text().splitlines())
     refused = [line for line in lines if not line.startswith("#") and line not in got]
     if refused:
         raise CannotTell(f"Kconfig refuses {' '.join(refused)}")
 
 
-def _compile(arch: Arch, tree: Path, log: Path, current: Step) -> None:
+def _compile(recipe: _Recipe, tree: Path, log: Path, current: Step) -> None:
     """Run make; one line of its output is one step of the progress."""
+    arch, steps = recipe.arch, recipe.arch.build_steps[recipe.flavour]
     argv = _make(arch, tree, arch.make_target)
     done = 0
     with log.open("w") as kept, host.lines_of(argv) as child:
@@ -176,19 +213,20 @@ def _compile(arch: Arch, tree: Path, log: Path, current: Step) -> None:
             kept.write(line)
             if BUILD_LINE.match(line):
                 done += 1
-                current.advance(done, max(done, arch.build_steps), line.split()[-1])
+                current.advance(done, max(done, steps), line.split()[-1])
         status = child.wait()
     if status:
-        saved = cache_home() / "kernels" / f"failed-{arch.name}.log"
+        saved = cache_home() / "kernels" / f"failed-{arch.name}-{recipe.flavour}.log"
         shutil.copy(log, saved)
-        raise CannotTell(f"the {arch.name} lab kernel does not build; the log is {saved}")
+        raise CannotTell(
+            f"the {arch.name} {recipe.flavour} kernel does not build; the log is {saved}"
+        )
     current.note = f"{done} steps"
 
 
-def _keep(arch: Arch, tree: Path, kept: Path, deb: Path) -> None:
+def _keep(recipe: _Recipe, tree: Path, kept: Path) -> None:
     kept.mkdir()
-    shutil.copy(tree / arch.image, kept / "image")
+    shutil.copy(tree / recipe.arch.image, kept / "image")
     shutil.move(tree / "vmlinux", kept / "vmlinux")
     shutil.copy(tree / ".config", kept / "config")
-    facts = {"source": deb.name, "compiler": _compiler(arch), "arch": arch.name}
-    (kept / "kernel.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (kept / "kernel.json").write_text(json.dumps(recipe.facts(), indent=1) + "\n")

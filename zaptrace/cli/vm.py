@@ -20,11 +20,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build = verbs.add_parser(
         "build",
         help="build it, or find it in the cache",
-        description="Build the lab kernel: Debian's linux-source-6.1 with zaptrace's patches "
-        "and configuration.  It is kept in the cache and built again only when its source, "
-        "patches, configuration or compiler change.",
+        description="Build a lab kernel: Debian's linux-source-6.1 with zaptrace's patches "
+        "and configuration, small for repro boots or with BPF and disks for live guests.  It "
+        "is kept in the cache and built again only when its source, patches, configuration "
+        "or compiler change.",
     )
     build.add_argument("arch", help="guest architecture: s390x or x86_64")
+    build.add_argument(
+        "--flavour",
+        default="repro",
+        help="repro (small, boots in a second) or live (BPF, disks); %(default)s by default",
+    )
     build.add_argument("--json", action="store_true", help="print the files as JSON")
     build.set_defaults(action=_kernel_build)
 
@@ -69,7 +75,7 @@ def _kernel_build(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json, progress
 
     with progress() as listener:
-        built = kernel.build(arch_named(args.arch), listener)
+        built = kernel.build(arch_named(args.arch), listener, flavour=args.flavour)
     if args.json:
         print_json({"image": str(built.image), "vmlinux": str(built.vmlinux)})
     else:
