@@ -106,6 +106,8 @@ class Events:
             on each CPU and by clock between CPUs; Origin.REGISTERS last.
         strings: id -> text, for `reason`.
         stacks: id -> return addresses, innermost first.
+        symbols: kernel address -> "function+0x1c", for addresses in `stacks`,
+            `site` and `caller` that the recorder could name.
         meta: what the recorder knew: arch, release, build_id, page_size,
             source, and the probe plan's sites.  JSON types only.
     """
@@ -113,6 +115,7 @@ class Events:
     records: Records = field(default_factory=lambda: np.zeros(0, EVENT))
     strings: dict[int, str] = field(default_factory=dict)
     stacks: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    symbols: dict[int, str] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -137,5 +140,6 @@ def followed_by(first: Events, second: Events) -> Events:
         np.concatenate([first.records, records]),
         first.strings | {strings + number: text for number, text in second.strings.items()},
         first.stacks | {stacks + number: stack for number, stack in second.stacks.items()},
+        first.symbols | second.symbols,
         dict(first.meta),
     )

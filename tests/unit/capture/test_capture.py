@@ -62,7 +62,8 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     records["reason"][3] = 7
     records["stack"][4] = 9
     records["raw_mapcount"][5] = -1
-    events = Events(records, {7: "nonzero mapcount – ü"}, {9: (1, 2**64 - 1)}, {"release": "6.1"})
+    events = Events(records, {7: "nonzero mapcount – ü"}, {9: (1, 2**64 - 1)})
+    events.meta["release"] = "6.1"
     path = tmp_path / "capture"
     writer.write(path, events)
     back = reader.read(path)
