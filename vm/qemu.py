@@ -40,6 +40,9 @@ class GuestConfig:
         memory: as QEMU's `-m` takes it ("512M").
         smp: how many CPUs.
         console: the file that receives the serial console.
+        disks: images in the order /dev/vda, ...; what the guest writes is forgotten.
+        ports: names of virtio ports (/dev/virtio-ports/NAME in the guest).  With
+            any, the guest also has a terminal, hvc0, and its serial console takes input.
     """
 
     arch: Arch
@@ -50,6 +53,8 @@ class GuestConfig:
     memory: str = "512M"
     smp: int = 2
     accel: str = "tcg"
+    disks: tuple[Path, ...] = ()
+    ports: tuple[str, ...] = ()
 
 
 def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
@@ -60,12 +65,34 @@ def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
     if config.initrd is not None:
         argv += ["-initrd", str(config.initrd)]
     argv += ["-append", config.append]
+    for number, disk in enumerate(config.disks):
+        backend = f"if=none,id=disk{number},format=raw,snapshot=on,file={_escaped(disk)}"
+        argv += ["-drive", backend]
+        argv += ["-device", f"virtio-blk-{config.arch.virtio},drive=disk{number}"]
     if sockets is None:
         return [*argv, "-chardev", "stdio,id=console", *config.arch.console]
-    argv += ["-chardev", f"file,id=console,path={_escaped(config.console)}", *config.arch.console]
+    argv += _channels(config, sockets)
     argv += ["-action", "panic=pause,shutdown=pause,reboot=shutdown"]
     argv += ["-qmp", f"unix:{_escaped(sockets / 'qmp')},server=on,wait=off"]
     return [*argv, "-S", "-gdb", f"unix:{_escaped(sockets / 'gdb')},server=on,wait=off"]
+
+
+def _channels(config: GuestConfig, sockets: Path) -> list[str]:
+    """The serial console, and what else a guest talks to us through."""
+    log = _escaped(config.console)
+    if not config.ports:
+        return ["-chardev", f"file,id=console,path={log}", *config.arch.console]
+
+    def chardev(name: str, more: str = "") -> list[str]:
+        place = _escaped(sockets / name)
+        return ["-chardev", f"socket,id={name},path={place},server=on,wait=off{more}"]
+
+    argv = [*chardev("console", f",logfile={log}"), *config.arch.console]
+    argv += ["-device", f"virtio-serial-{config.arch.virtio}"]
+    argv += [*chardev("hvc0"), "-device", "virtconsole,chardev=hvc0"]
+    for name in config.ports:
+        argv += [*chardev(name), "-device", f"virtserialport,chardev={name},name={name}"]
+    return argv
 
 
 def _escaped(path: Path) -> str:
@@ -76,9 +103,15 @@ class Guest:
     """A running QEMU.  Made by `running()`."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, qmp: QMPClient, gdb: GdbStub, config: GuestConfig
+        self,
+        process: asyncio.subprocess.Process,
+        qmp: QMPClient,
+        gdb: GdbStub,
+        config: GuestConfig,
+        sockets: Path,
     ) -> None:
         self.config = config
+        self._sockets = sockets
         self._process = process
         self._qmp = qmp
         self._gdb = gdb
@@ -156,6 +189,10 @@ class Guest:
             GuestLost: the stub refuses or is gone.
         """
         await self._gdb.clear_breakpoint(address, self.config.arch.gdb_instruction)
+
+    def socket(self, name: str) -> Path:
+        """Where the other end of a port, of "hvc0" or of the serial "console" is (unix socket)."""
+        return self._sockets / name
 
     async def dump(self, path: Path) -> None:
         """Write the guest's memory and registers as an ELF file (0600).
@@ -257,7 +294,7 @@ async def running(config: GuestConfig, log: Path) -> AsyncIterator[Guest]:
         try:
             gdb = await _connect(process, qmp, sockets, log)
             try:
-                yield Guest(process, qmp, gdb, config)
+                yield Guest(process, qmp, gdb, config, sockets)
             finally:
                 await gdb.close()
         finally:
