@@ -1,9 +1,10 @@
-"""The lab guest's root file system: busybox, our init and our workload in one cpio archive."""
+"""The guests' initramfs: busybox and an init of ours in one cpio archive."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -13,44 +14,74 @@ from vm.cpio import Archive
 from zaptrace.model.paths import cache_home, write_whole
 
 SUITE = "bookworm"
+LIVE_APPLETS = ("cat", "mkdir", "mount", "sh", "sleep", "switch_root")
 APPLETS = (
     *("cat", "dmesg", "echo", "free", "grep", "head", "ls", "mount", "poweroff", "ps"),
     *("sed", "seq", "setsid", "sh", "sleep", "sync", "tail", "uname", "wc"),
 )
-FOLDERS = ("/bin", "/dev", "/proc", "/sys", "/tmp")
+FOLDERS = ("/bin", "/dev", "/proc", "/root", "/sys", "/tmp")
 
 
 def build(arch: Arch) -> Path:
-    """The archive for one architecture, from the cache or made now (uncompressed cpio).
+    """The archive that a repro guest lives in, with the workload (uncompressed cpio).
+
+    From the cache, or made now.
 
     Raises:
         Missing: no cross compiler, or no package to be had.
         CannotTell: the workload does not compile.
     """
+    workload = _script("workload.c")
+
+    def add_workload(archive: Archive) -> None:
+        archive.file("/bin/workload", _compiled(arch, workload), 0o755)
+
+    return _built(arch, "repro", "init", APPLETS, workload, add_workload)
+
+
+def build_live(arch: Arch) -> Path:
+    """The archive that takes a live guest to its disks (uncompressed cpio).
+
+    Raises:
+        Missing: no package to be had.
+    """
+    return _built(arch, "live", "find-disks", LIVE_APPLETS)
+
+
+def _built(
+    arch: Arch,
+    name: str,
+    init: str,
+    applets: tuple[str, ...],
+    more: bytes = b"",
+    add: Callable[[Archive], None] = lambda archive: None,
+) -> Path:
     busybox = debian.fetch("busybox-static", SUITE, arch.debian)
-    guest = resources.files("vm") / "guest"
-    init = (guest / "init").read_bytes()
-    workload = (guest / "workload.c").read_bytes()
-    key = hashlib.sha256(b"\0".join((busybox.name.encode(), init, workload)))
+    script = _script(init)
+    key = hashlib.sha256(b"\0".join((busybox.name.encode(), script, more)))
     key.update(Path(__file__).read_bytes())
-    path = cache_home() / "initramfs" / f"{arch.name}-{key.hexdigest()[:16]}.cpio"
+    path = cache_home() / "initramfs" / f"{arch.name}-{name}-{key.hexdigest()[:16]}.cpio"
     if not path.exists():
-        shell = debian.member(busybox, "/bin/busybox")
-        write_whole(path, _archive(init, shell, _compiled(arch, workload)))
+        archive = _archive(script, debian.member(busybox, "/bin/busybox"), applets)
+        add(archive)
+        write_whole(path, archive.finish())
     return path
 
 
-def _archive(init: bytes, busybox: bytes, workload: bytes) -> bytes:
+def _script(name: str) -> bytes:
+    return (resources.files("vm") / "guest" / name).read_bytes()
+
+
+def _archive(init: bytes, busybox: bytes, applets: tuple[str, ...]) -> Archive:
     archive = Archive()
     for folder in FOLDERS:
         archive.directory(folder)
     archive.character_device("/dev/console", 5, 1)
     archive.file("/init", init, 0o755)
     archive.file("/bin/busybox", busybox, 0o755)
-    for applet in APPLETS:
+    for applet in applets:
         archive.symlink(f"/bin/{applet}", "busybox")
-    archive.file("/bin/workload", workload, 0o755)
-    return archive.finish()
+    return archive
 
 
 def _compiled(arch: Arch, source: bytes) -> bytes:

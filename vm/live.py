@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vm import payload, rootfs
+from vm import initramfs, payload, rootfs
 from vm.arch import Arch
 from vm.kernel import Kernel
 from vm.qemu import Guest, GuestConfig, running
@@ -134,17 +134,17 @@ async def booted(
 
 def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestConfig:
     shell = f"zaptrace.shell={request.shell}" if request.shell else ""
-    words = ("root=/dev/vda rw init=/init", request.arch.append, shell, request.append)
+    words = (request.arch.append, shell, request.append)
     return GuestConfig(
         arch=request.arch,
         kernel=request.kernel.image,
-        initrd=None,
+        initrd=initramfs.build_live(request.arch),
         append=" ".join(word for word in words if word),
         console=console,
         memory=request.memory,
         smp=request.smp,
         accel=request.accel,
-        disks=(root, disk),
+        disks={"root": root, "checkout": disk},
         ports=(AGENT, STREAM),
     )
 

@@ -12,8 +12,8 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class GuestConfig:
         memory: as QEMU's `-m` takes it ("512M").
         smp: how many CPUs.
         console: the file that receives the serial console.
-        disks: images in the order /dev/vda, ...; what the guest writes is forgotten.
+        disks: serial -> image; what the guest writes there is forgotten.
         ports: names of virtio ports (/dev/virtio-ports/NAME in the guest).  With
             any, the guest also has a terminal, hvc0, and its serial console takes input.
     """
@@ -53,7 +53,7 @@ class GuestConfig:
     memory: str = "512M"
     smp: int = 2
     accel: str = "tcg"
-    disks: tuple[Path, ...] = ()
+    disks: Mapping[str, Path] = field(default_factory=dict)
     ports: tuple[str, ...] = ()
 
 
@@ -65,10 +65,10 @@ def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
     if config.initrd is not None:
         argv += ["-initrd", str(config.initrd)]
     argv += ["-append", config.append]
-    for number, disk in enumerate(config.disks):
-        backend = f"if=none,id=disk{number},format=raw,snapshot=on,file={_escaped(disk)}"
+    for serial, disk in config.disks.items():
+        backend = f"if=none,id={serial},format=raw,snapshot=on,file={_escaped(disk)}"
         argv += ["-drive", backend]
-        argv += ["-device", f"virtio-blk-{config.arch.virtio},drive=disk{number}"]
+        argv += ["-device", f"virtio-blk-{config.arch.virtio},drive={serial},serial={serial}"]
     if sockets is None:
         return [*argv, "-chardev", "stdio,id=console", *config.arch.console]
     argv += _channels(config, sockets)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from importlib import resources
 from pathlib import Path
 
 from vm import guestpython
@@ -38,26 +37,25 @@ def build(arch: Arch, listener: Listener, timing: dict[str, float] | None = None
         Missing: mmdebstrap or mke2fs is not installed, or apt knows no mirror.
         CannotTell: a package cannot be fetched.
     """
-    init = (resources.files("vm") / "guest" / "live-init").read_bytes()
-    key = hashlib.sha256(b"\0".join((init, Path(__file__).read_bytes()))).hexdigest()[:16]
+    key = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     image = cache_home() / "rootfs" / f"{arch.name}-{CODENAME}-{key}.img"
     with locked(image.parent / ".lock"):
         if not image.exists():
             title = f"Make a Debian for {arch.name} guests"
             with step("rootfs", title, listener, timing) as current:
-                _build_into(image, arch, init)
+                _build_into(image, arch)
                 current.note = f"{image.stat().st_blocks // 2048} MiB"
     return image
 
 
-def _build_into(image: Path, arch: Arch, init: bytes) -> None:
+def _build_into(image: Path, arch: Arch) -> None:
     for stale in image.parent.glob(".building-*"):
         shutil.rmtree(stale)
     work = Path(tempfile.mkdtemp(prefix=".building-", dir=image.parent))
     try:
         tree = unpack(arch.debian, PACKAGES, work)
         guestpython.compile_all(tree, *PYTHON_FOLDERS)
-        _finish(tree, init)
+        _finish(tree)
         whole = work / "image"
         make_image(tree, whole, IMAGE_SIZE)
         whole.rename(image)
@@ -65,8 +63,8 @@ def _build_into(image: Path, arch: Arch, init: bytes) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _finish(tree: Path, init: bytes) -> None:
-    """What maintainer scripts would have done, our init, and the places to mount on."""
+def _finish(tree: Path) -> None:
+    """What maintainer scripts would have done, and the places to mount on."""
     for name in UNUSED:
         shutil.rmtree(tree / name, ignore_errors=True)
     for library in sorted(tree.glob("usr/lib/*/*/lib[bl]*a[sc]*.so.3")):  # update-alternatives
@@ -76,5 +74,3 @@ def _finish(tree: Path, init: bytes) -> None:
         (tree / name).mkdir(exist_ok=True)
     (tree / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
     (tree / "etc" / "group").write_text("root:x:0:\n")
-    (tree / "init").write_bytes(init)
-    (tree / "init").chmod(0o755)
