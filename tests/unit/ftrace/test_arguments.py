@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zaptrace.memory.arguments import derive, join_entry_args
+from zaptrace.ftrace.arguments import derive, join_entry_args
 from zaptrace.model.events import ABSENT, Kind, Records, blank
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
