@@ -6,17 +6,27 @@ bytes lie in a dump and come out of trace_pipe_raw.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-MISSED = 3 << 30
-"""RB_MISSED_EVENTS, RB_MISSED_STORED in a page's commit."""
+MISSED_EVENTS, MISSED_STORED = 1 << 31, 1 << 30
+"""Flags of a page's commit: records were lost before it; their number is behind its records."""
+MISSED = MISSED_EVENTS | MISSED_STORED
 _PADDING, _TIME_EXTEND, _TIME_STAMP = 29, 30, 31  # enum ring_buffer_type
-_DELTA_BITS = 27
+_KIND_BITS, _DELTA_BITS = 5, 27
+_END, _BAD, _ASK = -1, -2, -3  # instead of a record's length
+_LENGTHS = np.array([_ASK, *range(2, _PADDING + 1), _ASK, 2, 2])
+"""Words of a record by its kind; _ASK: it says so itself."""
 _ABSOLUTE_BITS = 59  # an absolute stamp lacks the 5 highest bits (rb_fix_abs_ts)
+_ALL_BITS = 2**64 - 1
+_BATCH = 256  # sub-buffers: 1 MiB whose words are looked at together
+
+Rows = npt.NDArray[np.int64]
+Found = tuple[Rows, Rows, npt.NDArray[np.uint64]]
+"""Of some records: offset and size of the payload, time stamp."""
 
 
 @dataclass(slots=True)
@@ -65,62 +75,136 @@ def parse(cpu: int, pages: Sequence[SubBuffer], order: str) -> CpuRing:
 
     A record that cannot be one ends the reading; `damage` says so.
     """
-    starts: list[int] = []
-    sizes: list[int] = []
-    stamps: list[int] = []
+    data: list[bytes] = []
+    found: list[Found] = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint64))]
     damage: list[str] = []
     base = 0
-    try:
-        for page in pages:
-            for at, size, stamp in _records(page, order):
-                starts.append(base + at)
-                sizes.append(size)
-                stamps.append(stamp)
-            base += len(page.data)
-    except Broken as error:
-        damage.append(f"CPU {cpu}: {error}")
+    for first in range(0, len(pages), _BATCH):
+        batch = _Batch(pages[first : first + _BATCH], order)
+        starts, sizes, stamps = batch.records()
+        found.append((starts + base, sizes, stamps))
+        data.append(batch.data)
+        base += len(batch.data)
+        if batch.broken:
+            damage.append(f"CPU {cpu}: {batch.broken}")
+            break
+    starts, sizes, stamps = (np.concatenate(column) for column in zip(*found, strict=True))
     return CpuRing(
-        cpu,
-        np.frombuffer(b"".join(page.data for page in pages), np.uint8),
-        np.array(starts, np.int64),
-        np.array(sizes, np.int64),
-        np.array([stamp & (2**64 - 1) for stamp in stamps], np.uint64),
-        damage=damage,
+        cpu, np.frombuffer(b"".join(data), np.uint8), starts, sizes, stamps, damage=damage
     )
 
 
-def _records(page: SubBuffer, order: str) -> Iterator[tuple[int, int, int]]:
-    """Each data record's payload offset, payload size and time stamp.
+class _Batch:
+    """Some sub-buffers, walked side by side: one step takes a record of each.
 
     struct ring_buffer_event is a C bit field, type_len:5 and time_delta:27, so
     its bits lie at the other end of the word on a big-endian machine.
+
+    Attributes:
+        data: the pages' data, each filled up to whole words.
+        broken: what ended the reading; None while all is well.
     """
-    words = np.frombuffer(page.data, f"{order}u4", len(page.data) // 4).tolist()
-    stamp = page.stamp
-    at = 0  # in words
-    while at < len(words):
-        word = words[at]
-        if order == ">":
-            kind, delta = word >> _DELTA_BITS, word & ((1 << _DELTA_BITS) - 1)
-        else:
-            kind, delta = word & 31, word >> 5
-        if kind == _PADDING and delta == 0:
-            return  # nothing more on this page
-        # All but short data records keep a length, or a stamp's high bits, here.
-        second = words[at + 1] if at + 1 < len(words) else 0
-        if kind in (_TIME_EXTEND, _TIME_STAMP):
-            extended = delta + (second << _DELTA_BITS)
-            stamp = stamp + extended if kind == _TIME_EXTEND else _absolute(extended, stamp)
-            at += 2
-            continue
-        head, size = (1, kind * 4) if 0 < kind < _PADDING else (2, second - 4)
-        if size < 0 or size % 4 or at + head + size // 4 > len(words):
-            raise Broken(f"a record of {size} bytes at byte {at * 4} of a page")
-        if kind != _PADDING:  # else discarded: its time does not count (rb_update_read_stamp)
-            stamp += delta
-            if at * 4 >= page.consumed:
-                yield (at + head) * 4, size, stamp
-        at += head + size // 4
+
+    def __init__(self, pages: Sequence[SubBuffer], order: str) -> None:
+        self.data = b"".join(page.data + bytes(-len(page.data) % 4) for page in pages)
+        self.broken: str | None = None
+        # One word more: a record's second word may be looked for behind the last one.
+        self._words = np.append(np.frombuffer(self.data, f"{order}u4").astype(np.uint32), 0)
+        self._kind_at, self._delta_at = (_DELTA_BITS, 0) if order == ">" else (0, _KIND_BITS)
+        whole = np.array([-(-len(page.data) // 4) for page in pages], np.int64)
+        self._begins = np.cumsum(whole) - whole
+        self._ends = self._begins + [len(page.data) // 4 for page in pages]
+        self._stamps = np.array([page.stamp & _ALL_BITS for page in pages], np.uint64)
+        self._consumed = np.array([page.consumed for page in pages], np.int64)
+
+    def records(self) -> Found:
+        """Each data record's payload offset, payload size and time stamp.  Shape (n,) each."""
+        at, page = self._walk()
+        kind = self._kinds(at)
+        short = (kind > 0) & (kind < _PADDING)
+        sizes = np.where(short, kind * 4, self._second(at, page) - 4)
+        stamps = self._times(at, page, kind)
+        taken = (kind < _PADDING) & ((at - self._begins[page]) * 4 >= self._consumed[page])
+        starts = (at + np.where(short, 1, 2)) * 4
+        return starts[taken], sizes[taken], stamps[taken]
+
+    def _kinds(self, at: Rows) -> Rows:
+        return (self._words[at] >> self._kind_at & 31).astype(np.int64)
+
+    def _deltas(self, at: Rows) -> Rows:
+        return (self._words[at] >> self._delta_at & (1 << _DELTA_BITS) - 1).astype(np.int64)
+
+    def _second(self, at: Rows, page: Rows) -> Rows:
+        """The word behind the head: a length, or a stamp's high bits; 0 behind the page's end."""
+        return np.where(at + 1 < self._ends[page], self._words[at + 1], 0).astype(np.int64)
+
+    def _walk(self) -> tuple[Rows, Rows]:
+        """The heads of all records in their order: index of the word, number of the page."""
+        heads, pages = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        first_bad = (len(self._begins), 0)
+        page = np.flatnonzero(self._begins < self._ends)
+        at, end = self._begins[page], self._ends[page]
+        while len(at):
+            length = _LENGTHS[self._kinds(at)]
+            if length.min() < 0:
+                self._measure(at, page, length)
+            after = at + length
+            if not ((length > 0) & (after < end)).all():  # some page ends here
+                bad = (length == _BAD) | ((after > end) & (self._kinds(at) < _TIME_EXTEND))
+                if bad.any():
+                    first_bad = min(
+                        first_bad, *zip(page[bad].tolist(), at[bad].tolist(), strict=True)
+                    )
+                good = ~bad & (length != _END)
+                heads.append(at[good])
+                pages.append(page[good])
+                on = good & (after < end)
+                at, page, end = after[on], page[on], end[on]
+            else:
+                heads.append(at)
+                pages.append(page)
+                at = after
+        return self._in_order(np.concatenate(heads), np.concatenate(pages), *first_bad)
+
+    def _measure(self, at: Rows, page: Rows, length: Rows) -> None:
+        """The lengths that stand in the record itself, in place: words, _END or _BAD."""
+        asked = np.flatnonzero(length < 0)
+        at = at[asked]
+        second = self._second(at, page[asked])
+        words = np.where((second < 4) | (second % 4 != 0), _BAD, 1 + second // 4)
+        last = (self._kinds(at) == _PADDING) & (self._deltas(at) == 0)  # nothing more on this page
+        length[asked] = np.where(last, _END, words)
+
+    def _in_order(self, at: Rows, page: Rows, bad_page: int, bad: int) -> tuple[Rows, Rows]:
+        """By place, and without what stands behind the first page with a bad record."""
+        if bad_page < len(self._begins):
+            where = np.array([bad])
+            kind = int(self._kinds(where)[0])
+            second = int(self._second(where, np.array([bad_page]))[0])
+            size = kind * 4 if 0 < kind < _PADDING else second - 4
+            place = (bad - int(self._begins[bad_page])) * 4
+            self.broken = f"a record of {size} bytes at byte {place} of a page"
+        known = page <= bad_page
+        at, page = at[known], page[known]
+        order = np.argsort(at)
+        return at[order], page[order]
+
+    def _times(self, at: Rows, page: Rows, kind: Rows) -> npt.NDArray[np.uint64]:
+        """The time after each record.  Shape (len(at),)."""
+        delta = self._deltas(at)
+        extended = (delta + (self._second(at, page) << _DELTA_BITS)).astype(np.uint64)
+        steps = delta.astype(np.uint64)
+        steps[kind == _TIME_EXTEND] = extended[kind == _TIME_EXTEND]
+        # A discarded record's time does not count (rb_update_read_stamp).
+        steps[(kind == _PADDING) | (kind == _TIME_STAMP)] = 0
+        passed = np.cumsum(steps, dtype=np.uint64)  # over all pages; wraps, and back below
+        first = np.searchsorted(page, page)
+        times: npt.NDArray[np.uint64] = passed - (passed - steps)[first] + self._stamps[page]
+        for row in np.flatnonzero(kind == _TIME_STAMP).tolist():
+            behind = slice(row, int(np.searchsorted(page, page[row], "right")))
+            absolute = _absolute(int(extended[row]), int(times[row]))
+            times[behind] += np.uint64((absolute - int(times[row])) & _ALL_BITS)
+        return times
 
 
 def _absolute(stamp: int, before: int) -> int:
