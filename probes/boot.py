@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from probes.definitions import condition, definition
 from zaptrace.model.errors import BadInput
-from zaptrace.model.kprobes import GROUP, recorded_args, site_names
-from zaptrace.model.plan import ProbePlan, ProbeSite
+from zaptrace.model.kprobes import GROUP, site_names
+from zaptrace.model.plan import ProbePlan
 
 _MAX_DEFINITION = 250  # MAX_BUF_LEN of trace_boot.c is 256, with NULs and separators
 _MAX_BOOTCONFIG = 32766  # XBC_DATA_MAX of include/linux/bootconfig.h, exclusive
@@ -24,11 +25,6 @@ _COMMAND_LINE_SIZE = {
     # arch/*/include/asm/setup.h; s390x's is configurable, 4096 by default.
     "s390x": 4096,
     "x86_64": 2048,
-}
-
-_FILTERS = {
-    # Every page freed passes here; only those that still count a mapping matter.
-    "page_free": ("raw_mapcount", "raw_mapcount != -1"),
 }
 
 _WITH_STACK = ("bad_page", "page_free")
@@ -67,14 +63,18 @@ def render(plan: ProbePlan, *, buffer_kib: int = 4096) -> BootTrace:
     commands: list[str] = []
     dropped: list[str] = []
     for name, site in site_names(plan).items():
-        definition = _definition(name, site, dropped)
-        wanted, expression = _FILTERS.get(site.event, ("", ""))
-        if wanted and wanted not in recorded_args(site):
-            dropped.append(f"{name}: it needs a filter on {wanted}, which is not to be had")
+        prefix = f"p:{GROUP}/{name} "
+        text, left_out = definition(site, _MAX_DEFINITION - len(prefix))
+        expression, refusal = condition(site)
+        dropped += [
+            f"{name}: {field} makes its definition too long for the kernel" for field in left_out
+        ]
+        if refusal:
+            dropped.append(f"{name}: {refusal}")
             continue
-        blocks.append(_block(name, definition, site.event, expression))
-        if not wanted:
-            commands.append(f"p:{GROUP}/{name} {definition}".replace(" ", ","))
+        blocks.append(_block(name, text, site.event, expression))
+        if not expression:
+            commands.append(f"{prefix}{text}".replace(" ", ","))
     # ftrace=nop: without a tracer, 6.1 keeps the buffer at two pages whatever
     # trace_buf_size says (ring_buffer_expanded, kernel/trace/trace.c).
     settings = ("ftrace=nop", f"trace_buf_size={buffer_kib}K", "trace_clock=boot")
@@ -103,22 +103,6 @@ def append_bootconfig(initrd: bytes, text: str) -> bytes:
     if len(data) > _MAX_BOOTCONFIG:
         raise BadInput(f"bootconfig of {len(data)} bytes; the kernel takes {_MAX_BOOTCONFIG}")
     return initrd + data + _TRAILER.pack(len(data), _byte_sum(data)) + _MAGIC
-
-
-def _definition(name: str, site: ProbeSite, dropped: list[str]) -> str:
-    place = f"{site.symbol}+{site.offset:#x}" if site.offset else site.symbol
-    args = {
-        field: f"{arg.location}:{arg.type or 'x64'}" for field, arg in recorded_args(site).items()
-    }
-    args.setdefault("comm", "$comm")
-    definition = place
-    for field, location in args.items():
-        longer = f"{definition} {field}={location}"
-        if len(f"p:{GROUP}/{name} {longer}") > _MAX_DEFINITION:
-            dropped.append(f"{name}: {field} makes its definition too long for the kernel")
-            continue
-        definition = longer
-    return definition
 
 
 def _block(name: str, definition: str, event: str, expression: str) -> str:

@@ -4,51 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 import drgn
 from drgn.helpers.linux.list import list_for_each_entry
 
+from zaptrace.ftrace.formats import TraceField, TraceFormat
 from zaptrace.model.kprobes import GROUP
 
 _MAX_EVENTS = 100_000  # all events of all modules; more is a broken list
 _MAX_FIELDS = 128  # MAX_TRACE_ARGS (kernel/trace/trace_probe.h)
-
-
-@dataclass(frozen=True, slots=True)
-class TraceField:
-    """One field of a record.
-
-    Attributes:
-        offset, size: bytes, from the start of the record.
-        signed: an integer with a sign.
-        dynamic: the field holds where a string lies: its offset in the low
-            half, its length in the high half of 32 bits (__data_loc).
-    """
-
-    offset: int
-    size: int
-    signed: bool = False
-    dynamic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TraceFormat:
-    """One kprobe event.
-
-    Attributes:
-        id: what common_type says in its records.
-        missed: how often the kprobe could not run, because another was running.
-    """
-
-    id: int
-    fields: dict[str, TraceField]
-    missed: int = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes of a record up to the end of its last field."""
-        return max((one.offset + one.size for one in self.fields.values()), default=0)
 
 
 def kprobe_formats(prog: drgn.Program, names: Collection[str]) -> dict[str, TraceFormat]:

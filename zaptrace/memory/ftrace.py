@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from drgn.helpers.linux.pid import find_task
 
-from zaptrace.memory.arguments import join_entry_args
-from zaptrace.memory.decoding import Decoder
-from zaptrace.memory.eventformats import TraceFormat, kprobe_formats
+from zaptrace.ftrace.arguments import join_entry_args
+from zaptrace.ftrace.decoding import Decoder
+from zaptrace.ftrace.formats import TraceFormat
+from zaptrace.ftrace.subbuffers import CpuRing
+from zaptrace.memory.eventformats import kprobe_formats
 from zaptrace.memory.pages import byte_order, page_layout
-from zaptrace.memory.ringbuffer import CpuRing, read_rings
+from zaptrace.memory.ringbuffer import read_rings
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
 from zaptrace.model.kprobes import site_names
 from zaptrace.model.plan import ProbePlan, ProbeSite

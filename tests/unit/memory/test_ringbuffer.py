@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zaptrace.memory.ringbuffer import CpuRing, read_rings
+from zaptrace.ftrace.subbuffers import CpuRing
+from zaptrace.memory.ringbuffer import read_rings
 
 PAGE_SIZE = 512
 HEAD, UPDATE = 1, 2  # RB_PAGE_HEAD, RB_PAGE_UPDATE

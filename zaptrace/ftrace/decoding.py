@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.memory.arguments import derive
-from zaptrace.memory.eventformats import TraceFormat
-from zaptrace.memory.ringbuffer import CpuRing
+from zaptrace.ftrace.arguments import derive
+from zaptrace.ftrace.formats import TraceFormat
+from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, EVENT, Kind, Records, blank
 from zaptrace.model.kprobes import recorded_args
 from zaptrace.model.plan import ProbeSite

@@ -41,9 +41,12 @@ def _values(
     arg: ProbeArg, fetched: npt.NDArray[Any], ends: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
     """ProbeArg.value of each; ABSENT where the range's end is needed and not known.  Same shape."""
-    pairs = zip(fetched.tolist(), ends.tolist(), strict=True)
-    values = [ABSENT if arg.block and end == ABSENT else arg.value(one, end) for one, end in pairs]
-    return np.array(values, np.uint64)
+    values = fetched.astype(np.uint64) + np.uint64(arg.addend % 2**64)
+    if not arg.block:
+        return values
+    last = ends - np.uint64(1)
+    begun = np.where(ends > 0, last - last % np.uint64(arg.block), np.uint64(0))
+    return np.where(ends == np.uint64(ABSENT), np.uint64(ABSENT), np.maximum(values, begun))
 
 
 def _pairs(records: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from zaptrace.memory.arguments import derive, join_entry_args
+from zaptrace.ftrace.arguments import derive, join_entry_args
 from zaptrace.model.events import ABSENT, Kind, Records, blank
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
 PMD = 0x100000
+U64 = st.integers(0, 2**64 - 1)
 
 
 def plan() -> ProbePlan:
@@ -87,3 +90,17 @@ def test_addends_wrap_as_registers_do() -> None:
     records = events((Kind.ZAP, 1, {"addr": 0x1000, "nr": 5}))
     derive(records, {"addr": ProbeArg("%r1", "x64", addend=-0x1001), "nr": ProbeArg("%r2", "u32")})
     assert (records["addr"][0], records["nr"][0]) == (2**64 - 1, 5)
+
+
+@given(
+    st.lists(st.tuples(U64, U64), min_size=1, max_size=5),
+    st.integers(-(2**63), 2**63),
+    st.sampled_from([0, 4096, PMD]),
+)
+def test_all_together_as_one_by_one(pairs: list[tuple[int, int]], addend: int, block: int) -> None:
+    arg = ProbeArg("%r1", "x64", addend=addend, block=block)
+    records = events(*((Kind.ZAP, 1, {"addr": addr, "end": end}) for addr, end in pairs))
+    derive(records, {"addr": arg})
+    for record, (addr, end) in zip(records, pairs, strict=True):
+        absent = arg.block and end == ABSENT
+        assert record["addr"] == (ABSENT if absent else arg.value(addr, end))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaptrace.memory.decoding import Decoder
-from zaptrace.memory.eventformats import TraceField, TraceFormat
-from zaptrace.memory.ringbuffer import CpuRing
+from zaptrace.ftrace.decoding import Decoder
+from zaptrace.ftrace.formats import TraceField, TraceFormat
+from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, ABSENT_I32, Kind
 from zaptrace.model.plan import ProbeArg, ProbeSite
 

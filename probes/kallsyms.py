@@ -1,0 +1,93 @@
+"""Names for kernel addresses, from /proc/kallsyms: run-time addresses, so KASLR does not matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+KALLSYMS = Path("/proc/kallsyms")
+
+_DIGITS = 16  # a 64-bit kernel's addresses
+_HEAD = _DIGITS + 3  # "ffffffff81000000 T name"
+_FARTHEST = 1 << 20  # bytes; no function is as long: what is farther off lies between them
+
+
+class Kallsyms:
+    """The kernel's symbols, as they were when this was made.
+
+    Args:
+        raw: the file's content.  What is no symbol's line is passed over.
+    """
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        text = np.frombuffer(raw, np.uint8)
+        ends = np.flatnonzero(text == ord("\n"))
+        starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)[: len(ends)]
+        long = ends - starts > _HEAD
+        starts, ends = starts[long], ends[long]
+        addresses, good = _hex(text[starts[:, None] + np.arange(_DIGITS)])
+        kinds = text[starts + _DIGITS + 1]
+        good &= addresses != 0  # kptr_restrict hides them all
+        self._starts, self._ends = starts[good], ends[good]
+        self._addresses = addresses[good]
+        code = np.flatnonzero(np.isin(kinds[good] | 0x20, np.frombuffer(b"tw", np.uint8)))
+        # Of names for one address the first is taken: the order is the linker's.
+        order = code[np.argsort(self._addresses[code], kind="stable")]
+        self._code, first = np.unique(self._addresses[order], return_index=True)
+        self._code_rows = order[first]
+
+    @classmethod
+    def of_this_kernel(cls, path: Path = KALLSYMS) -> Kallsyms:
+        """Those of the running kernel; none when they cannot be read."""
+        try:
+            return cls(path.read_bytes())
+        except OSError:
+            return cls(b"")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def names(self, addresses: Iterable[int]) -> dict[int, str]:
+        """Address -> "function+0x1c", for those that lie in kernel code."""
+        wanted = np.array(sorted(set(addresses)), np.uint64)
+        rows = np.searchsorted(self._code, wanted, "right") - 1
+        found = {}
+        for address, row in zip(wanted.tolist(), rows.tolist(), strict=True):
+            offset = address - int(self._code[row]) if row >= 0 else _FARTHEST
+            if offset < _FARTHEST:
+                found[address] = f"{self._name(int(self._code_rows[row]))}+{offset:#x}"
+        return found
+
+    def address(self, name: str) -> int | None:
+        """Where a symbol of the kernel proper lies; None when there is none, or several."""
+        found = set()
+        needle = f" {name}\n".encode()
+        at = self._raw.find(needle)
+        while at >= 0:
+            row = int(np.searchsorted(self._ends, at + len(needle) - 1))
+            if row < len(self._ends) and self._name(row) == name:
+                found.add(int(self._addresses[row]))
+            at = self._raw.find(needle, at + 1)
+        return found.pop() if len(found) == 1 else None
+
+    def _name(self, row: int) -> str:
+        line = self._raw[int(self._starts[row]) + _HEAD : int(self._ends[row])]
+        return line.split(b"\t")[0].decode(errors="replace")
+
+
+def _hex(
+    digits: npt.NDArray[np.uint8],
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
+    """Lines of 16 hex digits -> numbers, and which of them were such.  Shape (n, 16) -> (n,)."""
+    lower = digits | 0x20
+    decimal = (digits >= ord("0")) & (digits <= ord("9"))
+    letter = (lower >= ord("a")) & (lower <= ord("f"))
+    values = np.where(decimal, digits - ord("0"), lower - ord("a") + 10).astype(np.uint8)
+    packed = np.ascontiguousarray((values[:, ::2] << 4) | (values[:, 1::2] & 15))
+    numbers = packed.view(">u8").ravel().astype(np.uint64)
+    good: npt.NDArray[np.bool_] = np.all(decimal | letter, axis=1)
+    return numbers, good

@@ -1,0 +1,110 @@
+"""struct page addresses -> page frame numbers, on a running kernel."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from probes.kallsyms import Kallsyms
+from zaptrace.model.events import ABSENT
+
+KCORE = Path("/proc/kcore")
+IOMEM = Path("/proc/iomem")
+
+_BASES = {
+    # Where the array of struct pages begins: the variable that holds it, and
+    # the address that it has where the kernel has no such variable.
+    # x86_64: without CONFIG_DYNAMIC_MEMORY_LAYOUT it is a constant
+    # (__VMEMMAP_BASE_L4, arch/x86/include/asm/pgtable_64_types.h).
+    "x86_64": ("vmemmap_base", 0xFFFFEA0000000000),
+    # s390x: arch/s390/kernel/setup.c.
+    "s390x": ("vmemmap", None),
+}
+_WITNESS = "jiffies"  # variables are among the kernel's symbols (KALLSYMS_ALL) when this one is
+_FLATMEM = "mem_map"  # without SPARSEMEM there is no vmemmap
+_PT_LOAD = 1
+_MAX_HEADERS = 4096
+_RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Vmemmap:
+    """The array of all struct pages.
+
+    Attributes:
+        base: address of PFN 0's struct page.
+        struct_size: bytes of a struct page.
+        end: first PFN behind the last RAM.
+    """
+
+    base: int
+    struct_size: int
+    end: int
+
+    def pfns(self, pages: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """The PFN of each struct page address, ABSENT for what is none.  Same shape."""
+        offsets = pages - np.uint64(self.base)  # below base: wraps to a huge PFN
+        pfns, rest = np.divmod(offsets, np.uint64(self.struct_size))
+        return np.where((rest == 0) & (pfns < np.uint64(self.end)), pfns, np.uint64(ABSENT))
+
+
+def find_vmemmap(
+    symbols: Kallsyms, arch: str, struct_size: int, kcore: Path = KCORE, iomem: Path = IOMEM
+) -> Vmemmap | None:
+    """The running kernel's, or None when it cannot be found.
+
+    Args:
+        struct_size: bytes of its struct page.
+    """
+    base = _base(symbols, arch, kcore)
+    try:
+        ends = [int(end, 16) + 1 for _, end in _RAM.findall(iomem.read_text())]
+    except OSError:
+        ends = []
+    page_size = os.sysconf("SC_PAGE_SIZE")
+    end = max(ends, default=0) // page_size
+    # Without privilege all of iomem's addresses are 0.
+    return Vmemmap(base, struct_size, end) if base and end and struct_size > 0 else None
+
+
+def _base(symbols: Kallsyms, arch: str, kcore: Path) -> int | None:
+    if arch not in _BASES:
+        return None
+    name, otherwise = _BASES[arch]
+    address = symbols.address(name)
+    if address is not None:
+        return read_word(kcore, address)
+    if symbols.address(_WITNESS) is None or symbols.address(_FLATMEM) is not None:
+        return None
+    return otherwise
+
+
+def read_word(kcore: Path, address: int) -> int | None:
+    """The 64-bit word at a kernel address, through /proc/kcore; None when it is not to be had."""
+    order = "<" if sys.byteorder == "little" else ">"
+    try:
+        with kcore.open("rb", buffering=0) as file:
+            head = file.read(64)
+            if head[:5] != b"\x7fELF\x02":
+                return None
+            (at,) = struct.unpack_from(f"{order}Q", head, 32)
+            size, count = struct.unpack_from(f"{order}HH", head, 54)
+            file.seek(at)
+            table = file.read(size * min(count, _MAX_HEADERS))
+            for place in range(0, len(table) - 55, max(size, 56)):
+                kind, _, offset, start, _, length = struct.unpack_from(
+                    f"{order}IIQQQQ", table, place
+                )
+                if kind == _PT_LOAD and start <= address <= start + length - 8:
+                    file.seek(offset + address - start)
+                    return int.from_bytes(file.read(8), sys.byteorder)
+    except (OSError, struct.error, OverflowError, ValueError):
+        pass
+    return None

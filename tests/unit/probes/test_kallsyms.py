@@ -1,0 +1,66 @@
+"""Names for kernel addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.kallsyms import KALLSYMS, Kallsyms
+
+RAW = b"""\
+0000000000000000 A fixed_percpu_data
+ffffffff81000000 T _stext
+ffffffff81000000 T first_function
+ffffffff81000100 t helper
+ffffffff81000180 t twice
+ffffffff81000200 W weak
+ffffffff81000280 t twice
+ffffffff82000000 D jiffies
+ffffffffc0000000 t of_a_module\t[zap]
+"""
+
+
+def test_names_are_those_of_functions_only() -> None:
+    base = 0xFFFFFFFF81000000
+    names = Kallsyms(RAW).names([base, base + 0x11C, base + 0x2FF, base + 0x1000000, 5, 2**64 - 1])
+    assert names == {
+        base: "_stext+0x0",
+        base + 0x11C: "helper+0x1c",
+        base + 0x2FF: "twice+0x7f",
+    }
+
+
+def test_a_modules_function() -> None:
+    assert Kallsyms(RAW).names([0xFFFFFFFFC0000004]) == {0xFFFFFFFFC0000004: "of_a_module+0x4"}
+
+
+def test_addresses_of_symbols() -> None:
+    symbols = Kallsyms(RAW)
+    assert symbols.address("jiffies") == 0xFFFFFFFF82000000
+    assert symbols.address("helper") == 0xFFFFFFFF81000100
+    assert symbols.address("elper") is None
+    assert symbols.address("twice") is None, "which of them?"
+    assert symbols.address("fixed_percpu_data") is None
+
+
+def test_hidden_addresses_give_no_names() -> None:
+    hidden = Kallsyms(b"0000000000000000 T _stext\n0000000000000000 t helper\n")
+    assert len(hidden) == 0
+    assert hidden.names([0, 1, 2**63]) == {}
+
+
+@given(st.binary(max_size=300), st.integers(0, 2**64 - 1))
+def test_no_text_can_make_it_fail(raw: bytes, address: int) -> None:
+    symbols = Kallsyms(raw)
+    symbols.names([address])
+    symbols.address("T")
+
+
+def test_this_kernels_own() -> None:
+    symbols = Kallsyms.of_this_kernel()
+    address = symbols.address("do_exit")
+    if address is None:
+        pytest.skip("this kernel hides its symbols")
+    assert symbols.names([address + 4]) == {address + 4: "do_exit+0x4"}
+    assert len(symbols) <= KALLSYMS.read_bytes().count(b"\n")

@@ -1,0 +1,1 @@
+"""ftrace's binary records -> events: pure, for dumps and for trace_pipe_raw."""
