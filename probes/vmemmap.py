@@ -28,7 +28,7 @@ _BASES = {
     "s390x": ("vmemmap", None),
 }
 _WITNESS = "jiffies"  # variables are among the kernel's symbols (KALLSYMS_ALL) when this one is
-_FLATMEM = "mem_map"  # without SPARSEMEM there is no vmemmap
+_FLATMEM = "mem_map"  # without SPARSEMEM it is set, and there is no vmemmap; with it, NULL
 _PT_LOAD = 1
 _MAX_HEADERS = 4096
 _RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$", re.MULTILINE)
@@ -81,9 +81,10 @@ def _base(symbols: Kallsyms, arch: str, kcore: Path) -> int | None:
     address = symbols.address(name)
     if address is not None:
         return read_word(kcore, address)
-    if symbols.address(_WITNESS) is None or symbols.address(_FLATMEM) is not None:
+    if symbols.address(_WITNESS) is None:
         return None
-    return otherwise
+    flat = symbols.address(_FLATMEM)
+    return otherwise if flat is None or read_word(kcore, flat) == 0 else None
 
 
 def read_word(kcore: Path, address: int) -> int | None:

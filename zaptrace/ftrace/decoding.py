@@ -114,7 +114,8 @@ class Decoder:
             one = np.array([row])
             pid = self._gather(ring, one, self.pid_at, 4).astype(np.int32)[0]
             if pid == records["pid"][owner]:
-                addresses = _return_addresses(self._stack(ring, one), records[owner])
+                site, caller = (int(records[name][owner]) for name in ("site", "caller"))
+                addresses = return_addresses(self._stack(ring, one), site, caller)
                 records["stack"][owner] = self._id(self.stacks, addresses)
 
     def _stack(self, ring: CpuRing, one: Rows) -> list[int]:
@@ -132,14 +133,13 @@ class Decoder:
         return number
 
 
-def _return_addresses(stack: list[int], record: np.void) -> tuple[int, ...]:
+def return_addresses(stack: list[int], site: int, caller: int) -> tuple[int, ...]:
     """The stack of a probe hit as return addresses alone, innermost first.
 
     The kernel's begins with the probed instruction, or even with the handling
     of the probe, and lacks the caller when the probe is at a function's first
     instruction, which has no frame yet: the record knows it.
     """
-    site, caller = int(record["site"]), int(record["caller"])
     probed = (n for n, one in enumerate(stack) if site <= one < site + _INSTRUCTION)
     rest = stack[next(probed, -1) + 1 :]
     if caller != ABSENT and rest[:1] != [caller]:

@@ -14,6 +14,8 @@ MEMBERS = (
     ("page", "_mapcount"),
     ("page", "_refcount"),
     ("page", "flags"),
+    ("page", "mapping"),
+    ("page", "compound_head"),
     ("vm_area_struct", "vm_mm"),
     ("mmu_gather", "mm"),
     ("mm_struct", "pgd"),

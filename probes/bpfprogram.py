@@ -1,0 +1,180 @@
+"""The probe plan as a BPF program: zap.bpf.c with one function a site.
+
+bcc compiles C against the kernel's headers, which takes half a minute in an
+emulated guest and needs them installed.  This program needs none: the plan's
+fetch arguments name registers, and where those lie in `struct pt_regs` is a
+table here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from dataclasses import dataclass
+from importlib import resources
+
+from probes.filters import Filters
+from zaptrace.model.errors import Missing
+from zaptrace.model.kprobes import recorded_args
+from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
+
+RING_BYTES = 16 << 20
+
+_X86_64 = (
+    *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx"),
+    *("si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss"),
+)
+REGISTERS = {
+    # Register -> which 64-bit word of struct pt_regs (arch/*/include/asm/ptrace.h).
+    "x86_64": {name: word for word, name in enumerate(_X86_64)},
+    # One word for the syscall's argument and two for the PSW come first.
+    "s390x": {f"r{number}": 3 + number for number in range(16)},
+}
+PT_REGS_WORDS = 21
+"""No more than the smallest struct pt_regs: the kernel refuses programs that read behind it."""
+
+_ORDINARY = ("zap", "zap_enter", "rmap_remove")
+"""Events that filters thin out; all others are reports of bugs."""
+_WITH_STACK = ("bad_page", "bad_pte", "page_free")
+_FETCH = re.compile(r"(?:[+-]\d+\()*%(\w+)\)*")
+_OFFSET = re.compile(r"([+-]\d+)\(")
+_NARROW = {"raw_mapcount": "at32", "refcount": "at32"}
+_FIELD = {"pte": "more", "reason": "more"}
+"""Event field -> member of struct event, where they differ."""
+
+FREED = ProbeSite(
+    event="page_free",
+    symbol="mm_page_free",
+    offset=0,
+    address=None,
+    inlined=False,
+    source="kmem:mm_page_free",
+    args={
+        # What the tracepoint passes, and the page's counters (include/trace/events/kmem.h).
+        **{name: ProbeArg("tracepoint", "x64") for name in ("page", "order")},
+        **{name: ProbeArg("tracepoint", "s32") for name in ("raw_mapcount", "refcount")},
+    },
+    function="mm_page_free",
+)
+"""Where frees are taken: a tracepoint that every page passes on its way to the allocator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A BPF program for bcc.
+
+    Attributes:
+        text: C.
+        sites: what `event.site` counts; function `site_N` is for sites[N].
+    """
+
+    text: str
+    sites: tuple[ProbeSite, ...]
+
+
+def render(plan: ProbePlan, filters: Filters) -> Program:
+    """The program for one kernel.
+
+    Raises:
+        Missing: the plan lacks the offsets that a filter needs, or is of an
+            architecture that we have no table for.
+    """
+    if plan.arch not in REGISTERS:
+        raise Missing(f"no register table for {plan.arch}")
+    sites = (*(site for site in plan.sites if site.event != "page_free"), FREED)
+    functions = [_function(number, site, plan) for number, site in enumerate(sites)]
+    body = (resources.files("probes") / "zap.bpf.c").read_text()
+    return Program("\n".join([_front(plan, filters), body, *functions]), sites)
+
+
+def _front(plan: ProbePlan, filters: Filters) -> str:
+    offsets = plan.offsets
+    defines = {
+        "ZT_RING_PAGES": RING_BYTES // mmap.PAGESIZE,
+        "ZT_HEAD": offsets.get("page.compound_head"),
+        "ZT_MAPPING": offsets.get("page.mapping"),
+        "ZT_PAGE": offsets.get("sizeof page"),
+    }
+    wanted = {"ZT_ANONYMOUS": filters.anonymous, "ZT_LARGE": filters.large_only}
+    if any(wanted.values()) and None in defines.values():
+        raise Missing("this kernel's plan does not say where a page's folio and mapping are")
+    lines = [f"#define {name} {value}" for name, value in defines.items() if value is not None]
+    lines += [f"#define {name} 1" for name, on in wanted.items() if on]
+    if filters.cgroup is not None:
+        lines.append("#define ZT_CGROUP 1")
+    if task := _task(filters):
+        lines.append(f"#define ZT_TASK(tgid, low, high) ({task})")
+    return "\n".join(lines)
+
+
+def _task(filters: Filters) -> str:
+    """C for "this task is wanted", or "" when all are."""
+    groups = [[f"tgid == {pid}" for pid in filters.pids], []]
+    for comm in filters.comms:
+        low, high = struct.unpack("=QQ", comm.encode()[:15].ljust(16, b"\0"))
+        groups[1].append(f"low == {low:#x}ULL && high == {high:#x}ULL")
+    return " && ".join(
+        "(" + " || ".join(f"({one})" for one in group) + ")" for group in groups if group
+    )
+
+
+def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:
+    if site is FREED:
+        return _freed(number, plan)
+    registers = REGISTERS[plan.arch]
+    values = {name: _value(name, arg, registers) for name, arg in recorded_args(site).items()}
+    guards = ["open_for_business()"]
+    if site.event in _ORDINARY:
+        guards.append("task_wanted()")
+    if site.event == "rmap_remove" and "page" in values:
+        guards.append(f"page_wanted({values['page']})")
+    lines = [f"\tevent->{_FIELD.get(name, name)} = {value};" for name, value in values.items()]
+    if "reason" in values:
+        lines.append(f"\tkeep_reason({values['reason']});")
+    return _frame(number, "struct pt_regs *ctx", guards, lines, stack=site.event in _WITH_STACK)
+
+
+def _freed(number: int, plan: ProbePlan) -> str:
+    counters = {
+        "raw_mapcount": f"page + {plan.offsets['page._mapcount']}",
+        "refcount": f"page + {plan.offsets['page._refcount']}",
+    }
+    lines = ["\tevent->page = page;", "\tevent->order = ctx->args[1];"]
+    lines += [f"\tevent->{name} = at32({address});" for name, address in counters.items()]
+    # Only pages that something still says of itself (that it is mapped, or what type it has).
+    guards = ["open_for_business()", f"at32({counters['raw_mapcount']}) != -1"]
+    context = "struct bpf_raw_tracepoint_args *ctx"
+    return _frame(number, context, guards, lines, stack=True, first="u64 page = ctx->args[0];")
+
+
+def _frame(
+    number: int, context: str, guards: list[str], lines: list[str], *, stack: bool, first: str = ""
+) -> str:
+    text = [f"int site_{number}({context})", "{"]
+    text += [f"\t{first}"] if first else []
+    text += ["\tstruct event *event;", "", f"\tif (!({' && '.join(guards)}))", "\t\treturn 0;"]
+    text += [f"\tevent = begin({number});", "\tif (!event)", "\t\treturn 0;", *lines]
+    text += ["\tevent->stack = stacks.get_stackid(ctx, 0);"] if stack else []
+    # No wake-up: the reader looks by itself, many times a second.
+    text += ["\tevents.ringbuf_submit(event, BPF_RB_NO_WAKEUP);", "\treturn 0;", "}", ""]
+    return "\n".join(text)
+
+
+def _value(name: str, arg: ProbeArg, registers: dict[str, int]) -> str:
+    """C for what an ftrace fetch argument fetches: `+16(%si)` -> `at(ctx->word[13] + (16))`.
+
+    A string's value is its address.
+    """
+    found = _FETCH.fullmatch(arg.location or "")
+    if found is None or found[1] not in registers:
+        raise Missing(f"the plan's argument {arg.location!r} is of no known form")
+    value = f"ctx->word[{registers[found[1]]}]"
+    offsets = [int(one) for one in reversed(_OFFSET.findall(arg.location or ""))]
+    for depth, offset in enumerate(offsets, 1):
+        value = f"{value} + ({offset})"
+        if depth < len(offsets):
+            value = f"at({value})"
+        elif arg.type != "string":
+            value = f"{_NARROW.get(name, 'at')}({value})"
+    return value

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Takes zaptrace's events through kprobes and one raw tracepoint, for bcc.
+ *
+ * No kernel header is included: registers and offsets are numbers that
+ * probes/bpfprogram.py puts in front of this text, and the functions that take
+ * one site's arguments are generated behind it.
+ *
+ * From the front:
+ *	ZT_RING_PAGES			pages of the ring buffer
+ *	ZT_TASK(tgid, low, high)	whether a task is wanted, by process and name
+ *	ZT_CGROUP			only tasks below one cgroup
+ *	ZT_ANONYMOUS, ZT_LARGE		only rmap removals of such pages
+ *	ZT_MAPPING, ZT_HEAD, ZT_PAGE	page.mapping, page.compound_head, sizeof page
+ */
+
+/* Mirrored by RECORD in probes/bccrecords.py; 120 bytes and 8 of header. */
+struct event {
+	u64 clock;
+	u64 page;
+	u64 folio;
+	u64 mm;
+	u64 vma;
+	u64 addr;
+	u64 end;
+	u64 more;		/* pte of bad_pte; address of bad_page's reason */
+	u64 caller;
+	s32 raw_mapcount;
+	s32 refcount;
+	u32 pid;
+	u32 tgid;
+	u32 nr;
+	s32 stack;
+	u32 cpu;
+	u16 site;
+	u8 order;
+	u8 reserved;
+	char comm[16];
+};
+
+struct reason {
+	char text[64];
+};
+
+BPF_RINGBUF_OUTPUT(events, ZT_RING_PAGES);
+BPF_PERCPU_ARRAY(failed, u64, 1);	/* events that found the ring full */
+BPF_ARRAY(gate, u32, 1);		/* 0 until every probe is attached */
+BPF_STACK_TRACE(stacks, 4096);
+BPF_HASH(reasons, u64, struct reason, 256);
+#ifdef ZT_CGROUP
+BPF_CGROUP_ARRAY(cgroup, 1);
+#endif
+
+static __always_inline u64 at(u64 address)
+{
+	u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline s32 at32(u64 address)
+{
+	s32 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+static __always_inline int open_for_business(void)
+{
+	int zero = 0;
+	u32 *open = gate.lookup(&zero);
+
+	return open && *open;
+}
+
+/* Ordinary traffic is thinned by what the user asked for; reports of bugs never are. */
+static __always_inline int task_wanted(void)
+{
+#ifdef ZT_TASK
+	u64 comm[2] = {};
+
+	bpf_get_current_comm(comm, sizeof(comm));
+	if (!(ZT_TASK((u32)(bpf_get_current_pid_tgid() >> 32), comm[0], comm[1])))
+		return 0;
+#endif
+#ifdef ZT_CGROUP
+	if (cgroup.check_current_task(0) <= 0)
+		return 0;
+#endif
+	return 1;
+}
+
+static __always_inline int page_wanted(u64 page)
+{
+#if defined(ZT_ANONYMOUS) || defined(ZT_LARGE)
+	u64 link = at(page + ZT_HEAD);	/* in a tail page: its head's address | 1 */
+#endif
+#ifdef ZT_ANONYMOUS
+	u64 head = link & 1 ? link - 1 : page;
+
+	if (!(at(head + ZT_MAPPING) & 1))	/* PAGE_MAPPING_ANON */
+		return 0;
+#endif
+#ifdef ZT_LARGE
+	if (!(link & 1) && at(page + ZT_PAGE + ZT_HEAD) != (page | 1))
+		return 0;
+#endif
+	return 1;
+}
+
+static __always_inline struct event *begin(u16 site)
+{
+	struct event *event = events.ringbuf_reserve(sizeof(struct event));
+	u64 who = bpf_get_current_pid_tgid();
+
+	if (!event) {
+		int zero = 0;
+		u64 *count = failed.lookup(&zero);
+
+		if (count)
+			*count += 1;
+		return 0;
+	}
+	event->clock = bpf_ktime_get_boot_ns();
+	event->cpu = bpf_get_smp_processor_id();
+	event->pid = who;
+	event->tgid = who >> 32;
+	event->site = site;
+	event->stack = -1;
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	return event;
+}
+
+static __always_inline void keep_reason(u64 address)
+{
+	struct reason reason = {};
+
+	bpf_probe_read_kernel_str(reason.text, sizeof(reason.text), (void *)address);
+	reasons.insert(&address, &reason);
+}
