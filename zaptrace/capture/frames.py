@@ -14,6 +14,7 @@ mark.  Either way a reader passes over each byte once, whatever it is fed.
     EVENTS   u32 bytes per record, then records (model.events.EVENT)
     STRINGS  u32 id, u32 bytes, UTF-8 text; repeated
     STACKS   u32 id, u32 depth, u64 return address * depth, innermost first; repeated
+    SYMBOLS  u64 kernel address, u32 bytes, UTF-8 text; repeated
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class FrameType(enum.IntEnum):
     EVENTS = 2
     STRINGS = 3
     STACKS = 4
+    SYMBOLS = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from zaptrace.capture.frames import FrameType
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.events import EVENT, Events, Kind, Origin, Records
 
+T = TypeVar("T")
 _ENTRY = struct.Struct("<II")
+_NAME = struct.Struct("<QI")
 _KINDS = np.array([int(kind) for kind in Kind], np.uint8)
 _ORIGINS = np.array([int(origin) for origin in Origin], np.uint8)
 
@@ -79,9 +81,11 @@ def _take(kind: int, payload: memoryview, events: Events, chunks: list[Records])
         case FrameType.EVENTS:
             chunks.append(_records(payload))
         case FrameType.STRINGS:
-            events.strings.update(_strings(payload))
+            events.strings.update(_numbered(_texts(payload, _ENTRY)))
         case FrameType.STACKS:
-            events.stacks.update(_stacks(payload))
+            events.stacks.update(_numbered(_stacks(payload)))
+        case FrameType.SYMBOLS:
+            events.symbols.update(_texts(payload, _NAME))
         case _:
             raise _Damaged
 
@@ -104,15 +108,16 @@ def _records(payload: memoryview) -> Records:
     return np.frombuffer(payload, EVENT, offset=4)
 
 
-def _strings(payload: memoryview) -> dict[int, str]:
+def _texts(payload: memoryview, header: struct.Struct) -> dict[int, str]:
+    """Entries of a key and a text; `header` holds the key and the text's length in bytes."""
     found = {}
     position = 0
     while position < len(payload):
-        number, size = _entry(payload, position)
-        position += _ENTRY.size
+        key, size = _entry(payload, position, header)
+        position += header.size
         if size > len(payload) - position:
             raise _Damaged
-        found[number] = bytes(payload[position : position + size]).decode("utf-8", "replace")
+        found[key] = bytes(payload[position : position + size]).decode("utf-8", "replace")
         position += size
     return found
 
@@ -121,7 +126,7 @@ def _stacks(payload: memoryview) -> dict[int, tuple[int, ...]]:
     found = {}
     position = 0
     while position < len(payload):
-        number, depth = _entry(payload, position)
+        number, depth = _entry(payload, position, _ENTRY)
         position += _ENTRY.size
         if depth * 8 > len(payload) - position:
             raise _Damaged
@@ -130,13 +135,17 @@ def _stacks(payload: memoryview) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def _entry(payload: memoryview, position: int) -> tuple[int, int]:
-    if len(payload) - position < _ENTRY.size:
+def _entry(payload: memoryview, position: int, header: struct.Struct) -> tuple[int, int]:
+    if len(payload) - position < header.size:
         raise _Damaged
-    number, size = _ENTRY.unpack_from(payload, position)
-    if number == 0:  # 0 is what a record says that has none
+    key, size = header.unpack_from(payload, position)
+    return key, size
+
+
+def _numbered(entries: dict[int, T]) -> dict[int, T]:
+    if 0 in entries:  # what a record says that has none
         raise _Damaged
-    return number, size
+    return entries
 
 
 def _sound(chunks: list[Records]) -> tuple[Records, int]:
