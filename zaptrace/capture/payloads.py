@@ -100,7 +100,7 @@ def stacks(payload: bytearray) -> dict[int, tuple[int, ...]]:
     Raises:
         Damaged: a depth that cannot be, or the id 0.
     """
-    found = {}
+    found: dict[int, tuple[int, ...]] = {}
     position = 0
     while position < len(payload):
         number, depth = _entry(payload, position, _ENTRY, len(found))
@@ -114,7 +114,7 @@ def stacks(payload: bytearray) -> dict[int, tuple[int, ...]]:
 
 def _texts(payload: bytearray, header: struct.Struct) -> dict[int, str]:
     """Entries of a key and a text; `header` holds the key and the text's length in bytes."""
-    found = {}
+    found: dict[int, str] = {}
     position = 0
     while position < len(payload):
         key, size = _entry(payload, position, header, len(found))

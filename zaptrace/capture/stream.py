@@ -20,11 +20,9 @@ class Stream(Protocol):
 
     def fileno(self) -> int:
         """The descriptor that is read, past any buffer of the object."""
-        ...
 
     def close(self) -> None:
         """Close it."""
-        ...
 
 
 class StreamSource:
@@ -58,54 +56,10 @@ class StreamSource:
             return None
         deadline = time.monotonic() + seconds
         while True:
-            self._drain(max(0.0, deadline - time.monotonic()))
+            more = self._drain(max(0.0, deadline - time.monotonic()))
             events = self._parser.take()
             self._notes = events.meta.get("notes", self._notes)
-            if self._ended:
-                return self._last(events)
-            if not _empty(events) or time.monotonic() >= deadline:
-                return events
-
-    def close(self) -> None:
-        """Close it."""
-        ...
-
-
-class StreamSource:
-    """Implements model.source.Source over a capture that comes in pieces.
-
-    A stream that breaks or is cut in the middle of a frame has ended, and the
-    last increment's notes say how; damage is counted in `meta` as Parser does.
-
-    Args:
-        stream: closed by `close()`.
-        name: what it is called in errors and notes.
-    """
-
-    def __init__(self, stream: Stream, name: str = "the stream") -> None:
-        self._stream = stream
-        self._name = name
-        self._parser = Parser(name)
-        self._poll = select.poll()
-        self._poll.register(stream.fileno(), select.POLLIN)
-        self._notes: list[str] = []  # the recorder's
-        self._ending: str | None = None  # how the stream ended, if not well
-        self._ended = False
-
-    def read(self, seconds: float) -> Events | None:
-        """What came since the last call; waits up to `seconds` while there is nothing.
-
-        Raises:
-            BadInput: not a capture, or one of a version that this program cannot read.
-        """
-        if self._ended:
-            return None
-        deadline = time.monotonic() + seconds
-        while True:
-            self._drain(max(0.0, deadline - time.monotonic()))
-            events = self._parser.take()
-            self._notes = events.meta.get("notes", self._notes)
-            if self._ended:
+            if not more:
                 return self._last(events)
             if not _empty(events) or time.monotonic() >= deadline:
                 return events
@@ -115,23 +69,24 @@ class StreamSource:
         self._ended = True
         self._stream.close()
 
-    def _drain(self, seconds: float) -> None:
-        """Feed the parser what is there; wait for the first piece only."""
+    def _drain(self, seconds: float) -> bool:
+        """Feed the parser what is there, waiting for the first piece only; False at the end."""
         taken = 0
         while taken < _INCREMENT and self._poll.poll(seconds * 1000):
             try:
                 piece = os.read(self._stream.fileno(), _PIECE)
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 self._end(f"{self._name} broke: {error.strerror}")
-                return
+                return False
             if not piece:
                 self._end(None)
-                return
+                return False
             self._feed(piece)
             taken += len(piece)
             seconds = 0
+        return True
 
     def _feed(self, piece: bytes) -> None:
         try:

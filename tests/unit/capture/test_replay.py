@@ -71,11 +71,10 @@ def test_events_come_when_their_time_has_come() -> None:
     assert addrs(replay) == [1, 2]
     assert replay.position == NS
     clock.now += 1
-    assert addrs(replay) == [3]
-    assert not replay.ended
+    assert (addrs(replay), replay.ended) == ([3], False)
     clock.now += 1
-    assert addrs(replay) == [4, 5, 6]  # those without a clock stand at the end
-    assert replay.ended
+    # Those without a clock stand at the end.
+    assert (addrs(replay), replay.ended) == ([4, 5, 6], True)
     assert replay.position == replay.duration == 3 * NS
     assert addrs(replay) == []  # not None: one may go back
 
@@ -150,10 +149,9 @@ def test_a_seek_forward_gives_what_lies_between_at_once() -> None:
 def test_a_seek_back_starts_anew() -> None:
     replay, clock = player()
     clock.now += 3
-    addrs(replay)
-    assert replay.ended
+    assert (len(addrs(replay)), replay.ended) == (5, True)
     replay.seek(NS)
-    assert not replay.ended
+    assert (replay.position, replay.ended) == (NS, False)
     came = replay.read(0)
     assert came is not None
     assert len(came.records) == 3

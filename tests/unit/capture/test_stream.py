@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import socket
@@ -102,7 +103,7 @@ def test_any_pieces_make_the_events_of_one_read(
     one = Parser("test")
     edges = [0, *sorted(cuts), len(data)]
     found = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         one.feed(bytes(data[start:end]))
         found.append(one.take())
     one.finish()
@@ -244,7 +245,7 @@ def test_tables_are_bounded_and_what_was_dropped_is_counted(
     monkeypatch.setattr(parser, "MAX_TABLES", 10_000)
     file = io.BytesIO()
     one = writer.Writer(file)
-    one.strings({number: "x" * 936 for number in range(1, 13)})
+    one.strings(dict.fromkeys(range(1, 13), "x" * 936))
     one.events(record_of_reason(12))
     events = reader.read(io.BytesIO(file.getvalue()))
     assert list(events.strings) == list(range(1, 11))

@@ -77,9 +77,12 @@ def test_a_signal_ends_it_between_increments_and_a_second_one_interrupts(
     try:
         source = Scripted(Events(records(Kind.ZAP, 2)), endless=True)
         with until() as stop:
-            threading.Thread(
-                target=lambda: source.waiting.wait(10) and os.kill(os.getpid(), number)
-            ).start()
+
+            def end() -> None:
+                source.waiting.wait(10)
+                os.kill(os.getpid(), number)
+
+            threading.Thread(target=end).start()
             assert pump(source, [], stop).events == 2
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), number)
