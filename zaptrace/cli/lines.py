@@ -45,13 +45,17 @@ class Plain:
     it has of: pfn, user addresses, pages, mapcount, refcount, PTE, reason.
     """
 
-    HEADER = f"{'time':>11} cpu {'task':<15}   {'event':<11} pfn, addresses, counters\n"
+    _HEADER = f"{'time':>11} cpu {'task':<15}   {'event':<11} pfn, addresses, counters\n"
 
     def __init__(self) -> None:
         self._strings: dict[int, str] = {}
+        self._started = False
 
     def __call__(self, events: Events) -> Iterator[str]:
-        """The lines of one increment, each with its newline."""
+        """The lines of one increment, each with its newline; a header before the first."""
+        if not self._started:
+            self._started = True
+            yield self._HEADER
         self._strings |= {number: plain(text) for number, text in events.strings.items()}
         records = events.records
         names = ("clock", "cpu", "comm", "pid", "kind")

