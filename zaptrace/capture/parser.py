@@ -89,6 +89,7 @@ class Parser:
             events.records = self._sound(np.concatenate(chunks))
         for field, kind in (("reason", FrameType.STRINGS), ("stack", FrameType.STACKS)):
             _drop_dangling(events.records[field], self._known[kind])
+        events.meta.pop("generation", None)  # a replay's to say: views forget all they have
         for name, total in self._totals.items():
             events.meta.pop(name, None)  # ours to say, not the recorder's
             if self._said.get(name) != total:

@@ -116,20 +116,20 @@ class Replay:
             self._move(self._now(), self._target)
             self._paused = False
 
-    def step(self, count: int = 1) -> None:
-        """Pause, and go on (or back, when negative) by exactly so many events."""
+    def step(self, n: int = 1) -> None:
+        """Pause, and go on (or back, when negative) by exactly `n` events."""
         with self._changed:
             self._advance()
             self._paused = True
-            target = min(max(self._target + count, 0), len(self._records))
+            target = min(max(self._target + n, 0), len(self._records))
             if target < self._target:
                 self._restart()
             self._move(self._time_of(target - 1) if target else 0, target)
 
-    def seek(self, position: int) -> None:
-        """Go to a position (ns; the nearest there is); goes on from there unless paused."""
+    def seek(self, ns: int) -> None:
+        """Go to a position, or the nearest there is; goes on from there unless paused."""
         with self._changed:
-            position = min(max(position, 0), self.duration)
+            position = min(max(ns, 0), self.duration)
             if position < self._now():
                 self._restart()
             self._move(position, self._due(position))

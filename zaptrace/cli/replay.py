@@ -140,10 +140,13 @@ def _bugs_shown(args: argparse.Namespace) -> int:
             "make setup, or zaptrace replay --no-tui",
         ) from error
     replay = Replay(events, args.speed or 1.0)
+    shown = app.ZapApp(replay, title=str(path), console=_console(args.recording))
     try:
-        app.ZapApp(replay, title=str(path), console=_console(args.recording)).run()
+        shown.run()
     finally:
         replay.close()
+    if shown.failure is not None:
+        raise shown.failure
     return len(events.of_kind(Kind.BAD_PAGE, Kind.BAD_PTE))
 
 

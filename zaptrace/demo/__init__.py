@@ -15,7 +15,7 @@ def path() -> Path:
     Raises:
         Missing: this installation lacks it.
     """
-    found = Path(__file__).with_name(CAPTURE)
+    found = Path(__file__).parent / CAPTURE
     if not found.is_file():
         raise Missing(
             f"{found}: the shipped capture is not there",

@@ -300,9 +300,10 @@ def test_meta_of_a_wrong_type_is_damage(meta: dict[str, object]) -> None:
 
 
 def test_the_totals_are_ours_to_say() -> None:
-    raw = frames.pack(FrameType.META, b'{"damaged_frames": "none", "damaged_records": -1}')
-    meta = reader.read(io.BytesIO(SAMPLE + raw)).meta
+    lies = b'{"damaged_frames": "none", "damaged_records": -1, "generation": 7}'
+    meta = reader.read(io.BytesIO(SAMPLE + frames.pack(FrameType.META, lies))).meta
     assert (meta["damaged_frames"], meta["damaged_records"]) == (0, 0)
+    assert "generation" not in meta
 
 
 def test_a_frame_of_too_many_entries_is_refused_before_they_are_kept() -> None:

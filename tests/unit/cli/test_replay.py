@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zaptrace import demo
 from zaptrace.capture.writer import write
 from zaptrace.cli.main import main
 from zaptrace.model.events import Events, Kind, blank
@@ -70,6 +72,16 @@ def test_speed_takes_its_time(bug: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert 0.1 <= time.monotonic() - started < 10
 
 
+def test_ctrl_c_ends_the_printing_and_nothing_is_torn(bug: Path) -> None:
+    argv = [sys.executable, "-m", "zaptrace", "replay", str(bug), "--json", "--speed", "0.000001"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout
+        assert json.loads(child.stdout.readline())["kind"] == "zap"  # the next is 1,000 s away
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=20)
+    assert (child.returncode, out, err) == (0, b"", b"")  # the bug was not reached
+
+
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
 def test_a_speed_that_is_none_is_a_usage_error(speed: str, bug: Path) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -91,6 +103,17 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, shell=True, capture_output=True, timeout=60)  # noqa: S602
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr == b""
+
+
+def test_without_an_argument_it_opens_what_ships(
+    bug: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "CAPTURE", str(bug))  # an absolute path stays what it is
+    assert main(["replay", "--json"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    bug.unlink()
+    assert main(["replay", "--json"]) == 2
+    assert "the shipped capture is not there" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
