@@ -14,6 +14,7 @@ mark.  Either way a reader passes over each byte once, whatever it is fed.
     EVENTS   u32 bytes per record, then records (model.events.EVENT)
     STRINGS  u32 id, u32 bytes, UTF-8 text; repeated
     STACKS   u32 id, u32 depth, u64 return address * depth, innermost first; repeated
+    SYMBOLS  u64 kernel address, u32 bytes, UTF-8 text; repeated
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from __future__ import annotations
 import enum
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAGIC = b"\x89zaptrc\n"  # like PNG's: a text transfer breaks it visibly
@@ -41,6 +41,7 @@ class FrameType(enum.IntEnum):
     EVENTS = 2
     STRINGS = 3
     STACKS = 4
+    SYMBOLS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Frame:
     """
 
     type: int
-    payload: memoryview | None
+    payload: bytearray | None
 
 
 def file_header() -> bytes:
@@ -73,40 +74,79 @@ def pack(kind: FrameType, payload: bytes) -> bytes:
     return fields + _CHECK.pack(zlib.crc32(fields)) + payload
 
 
-def split(data: bytes) -> Iterator[Frame]:
-    """The frames behind the file header, damaged ones with payload None.
+class Splitter:
+    """Cuts the bytes behind the file header into frames, in pieces of whatever size they come.
 
-    Bytes that belong to no frame count as one damaged frame a stretch.
+    Damaged frames have the payload None; bytes that belong to no frame count as
+    one damaged frame a stretch.  Holds one unfinished frame at most.
     """
-    position = FILE_HEADER.size
-    view = memoryview(data)
-    while position < len(data):
-        header = _header_at(data, position)
-        if header is None:
-            position = _next_header(data, position + 1)
-            yield Frame(0, None)
-            continue
-        kind, length, checksum = header
-        payload = view[position + FRAME_HEADER_SIZE :][:length]
-        whole = len(payload) == length and zlib.crc32(payload) == checksum
-        yield Frame(kind, payload if whole else None)
-        position += FRAME_HEADER_SIZE + length
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._header: _Header | None = None  # of the frame at the start of `_bytes`
+        self._astray = False  # no header where one should be: looking for the next
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that these bytes make whole."""
+        self._bytes += data
+        found = []
+        while (frame := self._next()) is not None:
+            found.append(frame)
+        return found
+
+    def finish(self) -> list[Frame]:
+        """The bytes have ended: what is left of them is at most one damaged frame."""
+        torn = bool(self._bytes) and not self._astray
+        self._bytes.clear()
+        return [Frame(self._header[0] if self._header else 0, None)] if torn else []
+
+    def _next(self) -> Frame | None:
+        if self._header is None and not self._astray:
+            if len(self._bytes) < FRAME_HEADER_SIZE:
+                return None
+            self._header = _header_at(self._bytes, 0)
+            if self._header is None:
+                self._astray = True
+                return Frame(0, None)
+        if self._astray and not self._find_header():
+            return None
+        return self._cut()
+
+    def _find_header(self) -> bool:
+        """Pass over bytes that belong to no frame; whether a header comes behind them."""
+        position = 0
+        while (position := self._bytes.find(SYNC, position)) >= 0:
+            if len(self._bytes) - position < FRAME_HEADER_SIZE:
+                break
+            self._header = _header_at(self._bytes, position)
+            if self._header is not None:
+                self._astray = False
+                break
+            position += 1
+        else:
+            position = max(0, len(self._bytes) - len(SYNC) + 1)  # half a mark may be there
+        del self._bytes[:position]
+        return not self._astray
+
+    def _cut(self) -> Frame | None:
+        assert self._header is not None
+        kind, length, checksum = self._header
+        if len(self._bytes) < FRAME_HEADER_SIZE + length:
+            return None
+        payload = self._bytes[FRAME_HEADER_SIZE : FRAME_HEADER_SIZE + length]
+        del self._bytes[: FRAME_HEADER_SIZE + length]
+        self._header = None
+        return Frame(kind, payload if zlib.crc32(payload) == checksum else None)
 
 
-def _header_at(data: bytes, position: int) -> tuple[int, int, int] | None:
-    if len(data) - position < FRAME_HEADER_SIZE or not data.startswith(SYNC, position):
-        return None
-    _, kind, length, checksum = _FIELDS.unpack_from(data, position)
+_Header = tuple[int, int, int]  # type, payload bytes, payload checksum
+
+
+def _header_at(data: bytearray, position: int) -> _Header | None:
+    """The frame header there, None when it is none; FRAME_HEADER_SIZE bytes must be there."""
+    sync, kind, length, checksum = _FIELDS.unpack_from(data, position)
     (check,) = _CHECK.unpack_from(data, position + _FIELDS.size)
     fields = data[position : position + _FIELDS.size]
-    if zlib.crc32(fields) != check or length > MAX_PAYLOAD:
+    if sync != SYNC or zlib.crc32(fields) != check or length > MAX_PAYLOAD:
         return None
     return kind, length, checksum
-
-
-def _next_header(data: bytes, position: int) -> int:
-    while (position := data.find(SYNC, position)) >= 0:
-        if _header_at(data, position) is not None:
-            return position
-        position += 1
-    return len(data)

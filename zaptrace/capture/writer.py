@@ -33,6 +33,7 @@ class Writer:
 
     Raises:
         Missing: the target cannot be written (every method).
+        BrokenPipeError: nobody reads the pipe any more (every method).
     """
 
     def __init__(self, target: Path | BinaryIO) -> None:
@@ -45,6 +46,15 @@ class Writer:
             self._name = str(getattr(target, "name", "capture stream"))
             self._file = target
         self._put(frames.file_header())
+
+    def add(self, events: Events) -> None:
+        """Append one increment of a source: what its ids stand for comes before its records."""
+        if events.meta:
+            self.meta(events.meta)
+        self.strings(events.strings)
+        self.stacks(events.stacks)
+        self.symbols(events.symbols)
+        self.events(events.records)
 
     def meta(self, data: Mapping[str, Any]) -> None:
         """Append what the recorder knows; JSON types only.  Later keys win."""
@@ -59,11 +69,7 @@ class Writer:
 
     def strings(self, strings: Mapping[int, str]) -> None:
         """Append texts by id (from 1), before or after the events that use them."""
-        entries = []
-        for number, text in strings.items():
-            raw = text.encode("utf-8", "replace")[:_MAX_TEXT]
-            entries.append(struct.pack("<II", number, len(raw)) + raw)
-        self._entries(FrameType.STRINGS, entries)
+        self._entries(FrameType.STRINGS, _texts("<II", strings))
 
     def stacks(self, stacks: Mapping[int, Sequence[int]]) -> None:
         """Append stacks by id (from 1): return addresses, innermost first."""
@@ -72,6 +78,10 @@ class Writer:
             kept = addresses[:_MAX_DEPTH]
             entries.append(struct.pack(f"<II{len(kept)}Q", number, len(kept), *kept))
         self._entries(FrameType.STACKS, entries)
+
+    def symbols(self, symbols: Mapping[int, str]) -> None:
+        """Append names of kernel addresses ("function+0x1c")."""
+        self._entries(FrameType.SYMBOLS, _texts("<QI", symbols))
 
     def close(self) -> None:
         """Close the file if the writer opened it."""
@@ -108,21 +118,29 @@ class Writer:
             while view:
                 view = view[self._file.write(view) :]  # a raw file may take a part only
             self._file.flush()
+        except BrokenPipeError:
+            raise  # `| head` has seen enough: no error of this machine
         except OSError as error:
             raise Missing(f"{self._name}: cannot be written: {error.strerror}") from error
 
 
 def write(path: Path, events: Events) -> None:
-    """Write a whole capture: meta, strings, stacks, then the events.
+    """Write a whole capture.
 
     Raises:
         Missing: the file cannot be written.
     """
     with Writer(path) as writer:
-        writer.meta(events.meta)
-        writer.strings(events.strings)
-        writer.stacks(events.stacks)
-        writer.events(events.records)
+        writer.add(events)
+
+
+def _texts(header: str, texts: Mapping[int, str]) -> list[bytes]:
+    """Entries of a key and a text; `header` packs the key and the text's length in bytes."""
+    entries = []
+    for key, text in texts.items():
+        raw = text.encode("utf-8", "replace")[:_MAX_TEXT]
+        entries.append(struct.pack(header, key, len(raw)) + raw)
+    return entries
 
 
 def _create(path: Path) -> BinaryIO:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from zaptrace.model.errors import Exit, ZaptraceError
 
-COMMANDS = ("repro", "explain", "inspect", "probes", "splat", "vm")
+COMMANDS = ("repro", "replay", "explain", "inspect", "probes", "splat", "vm")
 EPILOG = """\
 exit status:
   0    done, and nothing wrong was found
@@ -19,7 +19,8 @@ exit status:
   2    usage or environment; the message says what is missing and what mends it
   125  cannot tell: the build or the boot failed (git bisect run's "skip")
 
-Every command has --json: one document on stdout, everything else on stderr.
+Every command has --json: one document on stdout (replay: one a line),
+everything else on stderr.
 """
 
 

@@ -63,6 +63,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     records["stack"][4] = 9
     records["raw_mapcount"][5] = -1
     events = Events(records, {7: "nonzero mapcount – ü"}, {9: (1, 2**64 - 1)})
+    events.symbols = {2**64 - 1: "bad_page+0x0", 4: "été"}
     events.meta["release"] = "6.1"
     path = tmp_path / "capture"
     writer.write(path, events)
@@ -71,7 +72,9 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert back.records.tobytes() == records.tobytes()
     assert back.strings == events.strings
     assert back.stacks == events.stacks
-    assert back.meta == {"release": "6.1", "damaged_frames": 0, "damaged_records": 0}
+    assert back.symbols == events.symbols
+    undamaged = {"damaged_frames": 0, "damaged_records": 0, "dropped_entries": 0}
+    assert back.meta == {"release": "6.1", **undamaged}
 
 
 def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -83,6 +86,7 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
 
 def test_a_pipe_carries_the_same_bytes_as_a_file(tmp_path: Path) -> None:
     events = Events(np.concatenate([record(addr) for addr in range(9000)]), {1: "x"})
+    events.meta["arch"] = "s390x"
     path = tmp_path / "capture"
     writer.write(path, events)
     into, out = os.pipe()
@@ -95,11 +99,7 @@ def test_a_pipe_carries_the_same_bytes_as_a_file(tmp_path: Path) -> None:
     thread = threading.Thread(target=drain)
     thread.start()
     with os.fdopen(out, "wb", buffering=0) as file:  # raw: a write may be taken in part
-        one = writer.Writer(file)
-        one.meta(events.meta)
-        one.strings(events.strings)
-        one.stacks(events.stacks)
-        one.events(events.records)
+        writer.Writer(file).add(events)
     thread.join(10)
     assert got == [path.read_bytes()]
 
@@ -119,6 +119,13 @@ def test_a_full_disk_is_said_plainly() -> None:
         pytest.raises(Missing, match="No space"),
     ):
         writer.Writer(full)
+
+
+def test_a_reader_that_has_gone_is_no_error_of_the_machine() -> None:
+    into, out = os.pipe()
+    os.close(into)
+    with os.fdopen(out, "wb", buffering=0) as file, pytest.raises(BrokenPipeError):
+        writer.Writer(file)
 
 
 @given(st.integers(0, len(SAMPLE)))
@@ -187,6 +194,8 @@ def test_a_frame_with_a_good_checksum_and_a_bad_content_is_only_skipped(
         (FrameType.STRINGS, b"\0"),
         (FrameType.STACKS, struct.pack("<II", 1, 2**32 - 1) + bytes(8)),
         (FrameType.STACKS, struct.pack("<IIQ", 1, 2, 8)),
+        (FrameType.SYMBOLS, struct.pack("<QI", 1, 2**32 - 1) + b"x"),
+        (FrameType.SYMBOLS, bytes(11)),
         (FrameType.META, b"[1]"),
         (FrameType.META, b"[" * 100_000),
         (FrameType.META, b"\xff"),
@@ -196,7 +205,7 @@ def test_lengths_counts_and_ids_are_checked(kind: FrameType, payload: bytes) -> 
     events = read_bytes(SAMPLE + frames.pack(kind, payload))
     assert events.meta["damaged_frames"] == 1
     assert addrs(events) == list(range(FRAMES))
-    assert (events.strings, events.stacks) == ({}, {})
+    assert (events.strings, events.stacks, events.symbols) == ({}, {}, {})
 
 
 def test_a_length_that_lies_is_not_believed() -> None:

@@ -1,0 +1,174 @@
+"""`zaptrace replay`: watch a recording again, in the TUI or as lines."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zaptrace.model.errors import BadInput, Exit, Missing
+
+if TYPE_CHECKING:
+    from zaptrace.cli.pump import Sink
+    from zaptrace.model.source import Source
+
+HELP = "watch a recording again: a capture, a run, or the founding bug"
+STDIN = Path("-")
+EPILOG = """\
+examples:
+  zaptrace replay                       the founding bug, as it was recorded
+  zaptrace replay RUN --speed 0.001     a run, a thousand times slower
+  zaptrace replay capture.zap --no-tui | less
+  zaptrace replay capture.zap --json | jq -r 'select(.pfn == 2688).kind'
+
+--json prints one JSON object a line, an event each.  Without --speed, lines
+come as fast as they can be read.
+
+Exit status is 1 when the recording holds a bad_page or a bad_pte, 0 when not.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = (
+        "Play a recording with a clock that pauses, steps, seeks and changes speed, in the same "
+        "TUI that watches a live kernel; or print it, one line an event."
+    )
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "recording",
+        nargs="?",
+        type=Path,
+        metavar="CAPTURE|RUN",
+        help="a capture or a run folder (- reads standard input, without the TUI); "
+        "default: the founding bug",
+    )
+    parser.add_argument("--no-tui", action="store_true", help="print one line an event")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object an event (no TUI)"
+    )
+    parser.add_argument(
+        "--speed", type=_speed, metavar="X", help="event seconds a second; 1 in the TUI"
+    )
+    parser.add_argument(
+        "--filter", metavar="WORDS", help='print only these, like "kind=bad_page pfn=0xa80"'
+    )
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not (speed > 0 and math.isfinite(speed)):
+        raise ValueError
+    return speed
+
+
+def run(args: argparse.Namespace) -> Exit:
+    """Run the command.
+
+    Raises:
+        BadInput, Missing: the recording cannot be used, or the TUI cannot run here.
+    """
+    found = _bugs_printed(args) if args.no_tui or args.json else _bugs_shown(args)
+    return Exit.BUG_FOUND if found else Exit.OK
+
+
+def _bugs_printed(args: argparse.Namespace) -> int:
+    from zaptrace.cli.lines import JsonLines, Plain, to
+    from zaptrace.cli.pump import pump, say_what_is_missing, until
+
+    sink = _filtered(to(sys.stdout, JsonLines() if args.json else Plain()), args.filter)
+    source, ended = _printed_source(args)
+    try:
+        with until() as stop:
+            tally = pump(source, [sink], lambda: stop() or ended())
+    finally:
+        source.close()
+    say_what_is_missing(tally)
+    return tally.bugs
+
+
+def _printed_source(args: argparse.Namespace) -> tuple[Source, Callable[[], bool]]:
+    """The source, and what says that it has come to an end without ending."""
+    from zaptrace.capture.reader import read
+    from zaptrace.capture.replay import Replay
+    from zaptrace.capture.stream import StreamSource
+
+    path = _capture(args.recording)
+    if args.speed is not None:
+        replay = Replay(read(sys.stdin.buffer if path == STDIN else path), args.speed)
+        return replay, lambda: replay.ended
+    if path == STDIN:
+        return StreamSource(sys.stdin.buffer, "standard input"), lambda: False
+    return StreamSource(path.open("rb", buffering=0), str(path)), lambda: False
+
+
+def _filtered(sink: Sink, words: str | None) -> Sink:
+    if words is None:
+        return sink
+    import dataclasses
+    import importlib
+
+    keep = importlib.import_module("zaptrace.model.query").compile(words)
+    return lambda events: sink(
+        dataclasses.replace(events, records=events.records[keep(events.records)])
+    )
+
+
+def _bugs_shown(args: argparse.Namespace) -> int:
+    import importlib
+
+    if args.filter is not None:
+        raise BadInput("--filter is for printed lines", "--no-tui; in the TUI, press /")
+    if args.recording == STDIN:
+        raise BadInput("the TUI cannot play standard input", "zaptrace replay - --no-tui")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Missing("the TUI needs a terminal", "zaptrace replay --no-tui")
+    from zaptrace.capture.reader import read
+    from zaptrace.capture.replay import Replay
+    from zaptrace.model.events import Kind
+
+    path = _capture(args.recording)
+    events = read(path)
+    try:
+        app = importlib.import_module("tui.app")
+    except ModuleNotFoundError as error:
+        raise Missing(
+            f"the TUI needs {error.name}, which is not installed",
+            "make setup, or zaptrace replay --no-tui",
+        ) from error
+    replay = Replay(events, args.speed or 1.0)
+    shown = app.ZapApp(replay, title=str(path), console=_console(args.recording))
+    try:
+        shown.run()
+    finally:
+        replay.close()
+    if shown.failure is not None:
+        raise shown.failure
+    return len(events.of_kind(Kind.BAD_PAGE, Kind.BAD_PTE))
+
+
+def _capture(recording: Path | None) -> Path:
+    from zaptrace import demo
+    from zaptrace.runs.folder import RunFolder
+
+    if recording is None:
+        return demo.path()
+    if not recording.is_dir():
+        return recording
+    capture = RunFolder.open(recording).capture
+    if not capture.is_file():
+        raise BadInput(f"the run {recording} has no events: it was cut short before they were read")
+    return capture
+
+
+def _console(recording: Path | None) -> Callable[[], str] | None:
+    """What reads a run's console log, None where there is none."""
+    if recording is None or not recording.is_dir():
+        return None
+    from zaptrace.runs.folder import RunFolder
+
+    log = RunFolder(recording).console
+    return (lambda: log.read_text(errors="replace")) if log.is_file() else None
