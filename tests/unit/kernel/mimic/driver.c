@@ -127,9 +127,10 @@ int main(void)
 	       (unsigned long)&details, (unsigned long)pmds, (unsigned long)page,
 	       (unsigned long)folios);
 
-	printf("offsets page._mapcount=%zx page._refcount=%zx page.flags=%zx vm_area_struct.vm_mm=%zx "
+	printf("offsets page._mapcount=%zx page._refcount=%zx page.flags=%zx page.mapping=%zx vm_area_struct.vm_mm=%zx "
 	       "mmu_gather.mm=%zx mm_struct.pgd=%zx\n", offsetof(struct page, _mapcount),
 	       offsetof(struct page, _refcount), offsetof(struct page, flags),
+	       offsetof(struct page, mapping),
 	       offsetof(struct vm_area_struct, vm_mm), offsetof(struct mmu_gather, mm),
 	       offsetof(struct mm_struct, pgd));
 
