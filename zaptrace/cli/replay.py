@@ -124,7 +124,8 @@ def _bugs_shown(args: argparse.Namespace) -> int:
         raise BadInput("--filter is for printed lines", "--no-tui; in the TUI, press /")
     if args.recording == STDIN:
         raise BadInput("the TUI cannot play standard input", "zaptrace replay - --no-tui")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Textual reads keys from stdin and draws on stderr.
+    if not all(file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr)):
         raise Missing("the TUI needs a terminal", "zaptrace replay --no-tui")
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
