@@ -1,0 +1,51 @@
+"""The records of many CPUs, read in turns, as one stream by clock."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zaptrace.ftrace.arguments import join_entry_args
+from zaptrace.model.events import Kind, Records, blank
+from zaptrace.model.plan import ProbePlan
+
+_MOST_ENTERS = 4096  # threads whose last zap_enter is remembered
+
+
+class Merger:
+    """Puts records in order and gives each zap what its thread's zap_enter said.
+
+    Args:
+        plan: where the arguments are.
+    """
+
+    def __init__(self, plan: ProbePlan) -> None:
+        self._plan = plan
+        self._held = blank(0)
+        self._enters = blank(0)
+
+    def add(self, records: Records, horizon: int) -> Records:
+        """Take in records; give those, also of earlier calls, up to a point in time, by clock.
+
+        Args:
+            horizon: ns of the trace clock; every CPU's records up to it are in.
+        """
+        records = np.concatenate([self._held, records])
+        records = records[np.argsort(records["clock"], kind="stable")]
+        count = int(np.searchsorted(records["clock"], np.uint64(horizon), "right"))
+        ready, self._held = records[:count], records[count:].copy()
+        return self._joined(ready)
+
+    def rest(self) -> Records:
+        """What is still held back."""
+        return self.add(blank(0), 2**64 - 1)
+
+    def _joined(self, ready: Records) -> Records:
+        known = len(self._enters)
+        records: Records = np.concatenate([self._enters, ready])
+        join_entry_args(records, self._plan)
+        enters = records[records["kind"] == Kind.ZAP_ENTER]
+        _, last = np.unique(enters["pid"][::-1], return_index=True)
+        newest = np.sort(len(enters) - 1 - last)[-_MOST_ENTERS:]
+        self._enters = enters[newest]
+        behind: Records = records[known:]
+        return behind
