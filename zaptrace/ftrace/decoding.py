@@ -73,6 +73,8 @@ class Decoder:
         records["cpu"] = ring.cpu
         records["pid"] = self._gather(ring, rows, self.pid_at, 4)
         records["kind"] = Kind[site.event.upper()]
+        # Unless the record says it (__probe_ip).
+        records["site"] = ABSENT if site.address is None else site.address
         args = recorded_args(site)
         for name, place in form.fields.items():
             raw = self._gather(ring, rows, place.offset, place.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,6 +136,16 @@ def test_every_field_of_a_record(order: str) -> None:
     assert (first["comm"], first["caller"]) == (b"zapwork", CALLER)
     assert (first["refcount"], first["vma"], first["tgid"]) == (ABSENT_I32, ABSENT, -1)
     assert (records[1]["raw_mapcount"], records[1]["comm"]) == (0, b"x" * 15)
+
+
+def test_a_format_without_the_probes_address_gives_the_sites_own() -> None:
+    site, form = SITES[RMAP]
+    fields = {name: one for name, one in form.fields.items() if name != "__probe_ip"}
+    moved = replace(site, address=SITE - 4)
+    one = Decoder("<", {RMAP: (moved, TraceFormat(RMAP, fields))}, 4, STACK, 8, 16)
+    records = one.decode(ring([rmap("<", 30, 0), stack("<", 30, SITE, 0x21AAAA)]))
+    assert records["site"].tolist() == [SITE - 4]
+    assert one.stacks[int(records[0]["stack"])] == (CALLER, 0x21AAAA)
 
 
 @both

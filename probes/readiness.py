@@ -1,0 +1,50 @@
+"""Whether tracefs can do what is asked of it: told before anything is touched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from probes.filters import COMM_SIZE, Filters
+from probes.tasks import threads
+from zaptrace.model.errors import BadInput, Missing
+
+_BCC = "apt-get install python3-bpfcc"
+
+
+def check(root: Path, control: str, filters: Filters) -> None:
+    """See that events can be defined, and that the filters can be had.
+
+    Raises:
+        Missing: they cannot.
+        BadInput: a filter makes no sense.
+    """
+    check_filters(filters)
+    if os.geteuid() != 0 and not os.access(root / control, os.W_OK):
+        raise Missing("tracing the kernel is for root alone", "run it with sudo")
+    if not (root / "events").is_dir():
+        raise Missing(f"tracefs is not mounted at {root}", f"mount -t tracefs tracefs {root}")
+    if not (root / control).exists():
+        raise Missing(f"this kernel has no {control}", "boot a kernel with CONFIG_KPROBE_EVENTS=y")
+
+
+def check_filters(filters: Filters) -> None:
+    """See that the filters are such that tracefs has.
+
+    Raises:
+        Missing: only bcc has one of them.
+        BadInput: one makes no sense.
+    """
+    wanted = {
+        "cgroup": filters.cgroup is not None,
+        "anonymous memory": filters.anonymous,
+        "large folios": filters.large_only,
+    }
+    for name in (name for name, is_wanted in wanted.items() if is_wanted):
+        raise Missing(f"tracefs cannot filter by {name}: that needs bcc", _BCC)
+    for comm in filters.comms:
+        if not 0 < len(comm.encode()) <= COMM_SIZE or not comm.isprintable() or '"' in comm:
+            raise BadInput(f"{comm!r} is no task's name: 1 to {COMM_SIZE} bytes without quotes")
+    for pid in filters.pids:
+        if not threads(pid):
+            raise BadInput(f"there is no process {pid}")

@@ -1,0 +1,230 @@
+"""The tracefs source: the plan's events as kprobe events, with no compiler and no bcc.
+
+Everything happens in a group of kprobe events and a tracing instance of our
+own, so that nobody else's tracing is touched; both bear our pid and the time
+at which we started, so that the next start removes what a killed one left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probes.attaching import attach
+from probes.dynevents import DynamicEvents, Refused, clean_leftovers, own_name, remove_instance
+from probes.filters import Filters
+from probes.increments import Increments
+from probes.instance import Instance
+from probes.kallsyms import Kallsyms
+from probes.merging import Merger
+from probes.rawpipes import ORDER, RawPipe
+from probes.readiness import check
+from probes.tasks import Tasks, threads
+from probes.vmemmap import find_vmemmap
+from zaptrace.ftrace.decoding import Decoder
+from zaptrace.ftrace.formats import fields_of, parse_format, parse_header_page
+from zaptrace.ftrace.subbuffers import CpuRing
+from zaptrace.model.errors import Missing
+from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
+from zaptrace.model.plan import ProbePlan
+
+TRACING = Path("/sys/kernel/tracing")
+CLOCK = "boot"
+
+_PAUSE = 0.03  # seconds between two looks: a wake-up an event would slow the kernel down
+_MISSES_EVERY = 1.0  # seconds between two looks at the kprobes' misses
+_PAGE = 64  # bytes of struct page, where the plan does not say
+
+
+class TracefsSource:
+    """The events of the running kernel, through kprobe events; a model.source.Source.
+
+    Once made, it records; `close()` (also after an exception in making it)
+    leaves nothing behind.
+
+    Args:
+        plan: of the running kernel.
+        filters: which events are wanted; None: all.
+        buffer_kib: size of each CPU's ring buffer.
+        root: where tracefs is mounted.
+        control: the file that takes the definitions.
+
+    Raises:
+        Missing: tracefs, a permission, or what a filter needs is not there;
+            or the kernel took none of the plan's events.
+    """
+
+    def __init__(
+        self,
+        plan: ProbePlan,
+        filters: Filters | None = None,
+        *,
+        buffer_kib: int = 4096,
+        root: Path = TRACING,
+        control: str = "kprobe_events",
+    ) -> None:
+        self._filters = filters or Filters()
+        self._root = root
+        self._clean_up = contextlib.ExitStack()
+        self._ended = False
+        try:
+            check(root, control, self._filters)
+            self._start(plan, buffer_kib, control)
+        except Refused as error:
+            self.close()
+            raise Missing(f"tracefs refuses to be set up: {error}") from error
+        except OSError as error:
+            self.close()
+            raise Missing(f"tracefs cannot be used: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, plan: ProbePlan, buffer_kib: int, control: str) -> None:
+        """Prepare, load, attach, activate."""
+        leftovers = clean_leftovers(self._root, control)
+        self._symbols = Kallsyms.of_this_kernel()
+        size = plan.offsets.get("sizeof page", _PAGE)
+        self._pages = find_vmemmap(self._symbols, plan.arch, size)
+        name = own_name()
+        self._events = DynamicEvents(self._root, control, name)
+        instance = Instance(self._root / "instances" / name)
+        self._clean_up.callback(self._events.remove)
+        self._clean_up.callback(remove_instance, instance.folder)
+        instance.create(clock=CLOCK, buffer_kib=buffer_kib)
+        self._attached = attach(plan, self._events, instance, self._symbols, self._condition())
+        if not self._attached.sites:
+            why = [one.why for one in (*self._attached.missing, *plan.missing)]
+            raise Missing(
+                "the kernel takes none of the probes: " + (why or ["the plan is empty"])[0]
+            )
+        instance.follow([one for pid in self._filters.pids for one in threads(pid)])
+        self._decoder = self._make_decoder()
+        header = parse_header_page(instance.read("events/header_page"))
+        self._pipes: list[RawPipe] = []
+        for folder in instance.cpus():
+            pipe = RawPipe(folder, header, frozenset(self._attached.with_stack))
+            self._clean_up.callback(pipe.close)
+            self._pipes.append(pipe)
+        self._merger, self._tasks = Merger(plan), Tasks(self._root)
+        self._news = Increments(self._decoder, self._symbols, self._describe(plan, leftovers))
+        self._misses = self._events.missed()
+        self._looked = time.monotonic()
+        instance.set("tracing_on", "1")
+
+    def read(self, seconds: float) -> Events | None:
+        """See model.source.Source."""
+        deadline = time.monotonic() + seconds
+        while not self._ended:
+            records = self._round()
+            left = deadline - time.monotonic()
+            if len(records) or self._news.waiting or left <= 0:
+                return self._news.of(records)
+            time.sleep(min(_PAUSE, left))
+        return None
+
+    def close(self) -> None:
+        """See model.source.Source."""
+        self._ended = True
+        self._clean_up.close()
+
+    def _round(self) -> Records:
+        """What every CPU recorded since the last round, as far as it is complete."""
+        horizon = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        parts = [self._missed(horizon)]
+        now = horizon
+        for pipe in self._pipes:
+            try:
+                ring, until = pipe.read()
+            except OSError as error:
+                raise Missing(
+                    f"CPU {pipe.cpu}'s trace cannot be read any longer: {error}"
+                ) from error
+            if until is not None:
+                horizon = min(horizon, until)
+            parts += [_lost(ring, now), self._decoder.decode(ring)]
+            self._news.note(ring.damage)
+        return self._finished(self._merger.add(np.concatenate(parts), horizon))
+
+    def _finished(self, records: Records) -> Records:
+        """With what the records do not say themselves, and without those of other processes."""
+        if self._pages is not None:
+            records["pfn"] = self._pages.pfns(records["page"])
+        records["tgid"] = self._tasks.tgids(records["pid"])
+        if not self._filters.pids:
+            return records
+        # What a process starts is followed by the kernel as well: a thread is wanted, a child not.
+        wanted = np.isin(records["tgid"], (-1, *self._filters.pids))
+        chosen: Records = records[wanted]
+        return chosen
+
+    def _missed(self, now: int) -> Records:
+        """Hits that the kprobes could not take since it was last looked at."""
+        if time.monotonic() - self._looked < _MISSES_EVERY:
+            return blank(0)
+        self._looked = time.monotonic()
+        before, self._misses = self._misses, self._events.missed()
+        more = {
+            name: self._misses.get(name, 0) - before.get(name, 0) for name in self._attached.names
+        }
+        more = {name: count for name, count in more.items() if count > 0}
+        records = blank(len(more))
+        records["kind"] = Kind.LOST
+        records["cpu"] = NO_CPU
+        records["clock"] = now
+        sites = [self._attached.names[name] for name in more]
+        records["site"] = [ABSENT if site.address is None else site.address for site in sites]
+        records["nr"] = [min(count, 2**32 - 1) for count in more.values()]
+        return records
+
+    def _condition(self) -> str:
+        return " || ".join(f'comm == "{comm}"' for comm in self._filters.comms)
+
+    def _make_decoder(self) -> Decoder:
+        text = (self._root / "events/ftrace/kernel_stack/format").read_text()
+        fields = fields_of(text)
+        try:
+            places = [fields[name].offset for name in ("common_pid", "size", "caller")]
+        except KeyError as error:
+            raise Missing(f"this kernel's trace describes stacks without {error}") from error
+        pid_at, depth_at, stack_at = places
+        stack_type = parse_format(text).id
+        return Decoder(ORDER, self._attached.sites, pid_at, stack_type, depth_at, stack_at)
+
+    def _describe(self, plan: ProbePlan, leftovers: list[str]) -> dict[str, Any]:
+        """`meta` of the first increment."""
+        attached = replace(
+            plan,
+            sites=tuple(self._attached.names.values()),
+            missing=(*plan.missing, *self._attached.missing),
+        ).to_json()
+        notes = [f"removed what {name}, which is gone, left in tracefs" for name in leftovers]
+        release = os.uname().release
+        if plan.release not in (None, release):
+            notes.append(f"the probe plan is of {plan.release}, but {release} is running")
+        if self._pages is None:
+            notes.append("pfns are not known: where the struct pages lie could not be found")
+        return {
+            **{key: attached[key] for key in ("arch", "build_id", "sites", "missing")},
+            "release": release,
+            "page_size": os.sysconf("SC_PAGE_SIZE"),
+            "source": "tracefs",
+            "clock": CLOCK,
+            "notes": notes + self._attached.notes,
+        }
+
+
+def _lost(ring: CpuRing, now: int) -> Records:
+    """What this CPU lost, in front of what it kept: a LOST record or none."""
+    records = blank(1 if ring.lost else 0)
+    records["kind"] = Kind.LOST
+    records["cpu"] = ring.cpu
+    records["clock"] = ring.stamps[0] if len(ring.stamps) else now
+    records["nr"] = min(ring.lost, 2**32 - 1)
+    return records
