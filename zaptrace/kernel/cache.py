@@ -36,21 +36,29 @@ def plan_for(vmlinux: Path, cache: Path | None = None) -> ProbePlan:
             truncated or damaged.
     """
     identity = build_id(vmlinux)
-    kept = None
     if identity is not None:
-        kept = (cache or cache_home() / "plans") / f"{identity}-{_code_version()}.json"
-        plan = _load(kept)
-        if plan is not None and plan.build_id == identity:
+        plan = cached_plan(identity, cache)
+        if plan is not None:
             return plan
 
     from zaptrace.kernel.planner import make_plan
 
     plan = make_plan(vmlinux)
-    if kept is not None:
+    if identity is not None:
         # A cache that cannot be written costs time, never the answer.
         with contextlib.suppress(OSError):
-            write_whole(kept, json.dumps(plan.to_json()).encode())
+            write_whole(_place(identity, cache), json.dumps(plan.to_json()).encode())
     return plan
+
+
+def cached_plan(identity: str, cache: Path | None = None) -> ProbePlan | None:
+    """The plan that is kept of a build ID, None when there is none of this program's making."""
+    plan = _load(_place(identity, cache))
+    return plan if plan is not None and plan.build_id == identity else None
+
+
+def _place(identity: str, cache: Path | None) -> Path:
+    return (cache or cache_home() / "plans") / f"{identity}-{_code_version()}.json"
 
 
 def _load(path: Path) -> ProbePlan | None:

@@ -1,0 +1,54 @@
+"""Which source: bcc where it works, else tracefs, and the reason said."""
+
+from __future__ import annotations
+
+from probes import bccsource
+from probes.bccsource import BccSource
+from probes.filters import Filters
+from probes.tracefs import TracefsSource
+from zaptrace.model.errors import Missing
+from zaptrace.model.events import Events
+from zaptrace.model.plan import ProbePlan
+from zaptrace.model.source import Source
+
+SOURCES = ("bcc", "tracefs")
+
+
+def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) -> Source:
+    """A source of this machine's events, recording already.
+
+    Args:
+        wanted: one of SOURCES, or None for the best that works.
+
+    Raises:
+        Missing: it cannot be had, or none can.
+    """
+    if wanted == "bcc":
+        return BccSource(plan, filters)
+    if wanted == "tracefs":
+        return TracefsSource(plan, filters)
+    try:
+        return BccSource(plan, filters)
+    except Missing as error:
+        why = str(error) if bccsource.available() else f"bcc is missing ({bccsource.INSTALL})"
+    return _Noted(TracefsSource(plan, filters), f"tracefs instead of bcc: {why}")
+
+
+class _Noted:
+    """A source whose first increment has one note more."""
+
+    def __init__(self, source: Source, note: str) -> None:
+        self._source = source
+        self._note: str | None = note
+
+    def read(self, seconds: float) -> Events | None:
+        """See `Source.read`."""
+        events = self._source.read(seconds)
+        if events is not None and self._note is not None:
+            events.meta["notes"] = [self._note, *events.meta.get("notes", ())]
+            self._note = None
+        return events
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._source.close()
