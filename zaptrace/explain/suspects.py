@@ -101,6 +101,14 @@ class Suspects:
         places = np.lexsort((rows["key"], rows["first"], -scores))[:limit]
         return tuple(self._suspect(rows[at], int(scores[at])) for at in places)
 
+    def touched(self, records: Records) -> Mask:
+        """Which records are about a suspected page.  Shape (n,)."""
+        first, last = _reach(records)
+        keys = self._rows["key"]
+        mask: Mask = np.searchsorted(keys, last, "right") > np.searchsorted(keys, first)
+        mask &= first != ABSENT
+        return mask
+
     def _enlist(self, wrong: Records, keys: npt.NDArray[np.uint64]) -> None:
         """A row for each page that has none."""
         pages, first = np.unique(keys, return_index=True)
@@ -155,11 +163,8 @@ class Suspects:
     def _removals(self, removals: Records) -> None:
         """Removals of suspected pages that come after the page reached the allocator."""
         rows = self._rows
-        first = _keys(removals)
+        first, last = _reach(removals)
         begin = np.searchsorted(rows["key"], first)
-        reach = np.where(removals["pfn"] == ABSENT, 1, np.maximum(removals["nr"], 1))
-        # A sum that wraps is below `first`: then the range holds that page alone.
-        last = np.maximum(first, first + (reach - 1).astype(np.uint64))
         hits = np.searchsorted(rows["key"], last, "right") - begin
         touching = np.flatnonzero((hits > 0) & (first != ABSENT))
         touching = touching[np.cumsum(hits[touching]) <= _MOST_PAIRS]
@@ -228,3 +233,12 @@ def _keys(records: Records) -> npt.NDArray[np.uint64]:
     pfn = records["pfn"]
     keys: npt.NDArray[np.uint64] = np.where(pfn == ABSENT, records["page"], pfn)
     return keys
+
+
+def _reach(records: Records) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Keys of the first and the last page that each record is about."""
+    first = _keys(records)
+    ranges = (records["pfn"] != ABSENT) & (records["kind"] == Kind.RMAP_REMOVE)
+    more = np.where(ranges, np.maximum(records["nr"], 1) - 1, 0).astype(np.uint64)
+    # A sum that wraps is below `first`: then the range holds that page alone.
+    return first, np.maximum(first, first + more)
