@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from tui.aggregate import Aggregate
+from tui.clocked import Clocked
 from tui.snapshot import Snapshot
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.events import Events
@@ -55,30 +56,32 @@ class Feed:
 
     def _run(self) -> None:
         try:
-            ended = self._read_all()
-            self._post(self._aggregate.snapshot(ended))
+            self._read_all()
         except Exception as error:  # noqa: BLE001 - the app raises it in its own thread
             self._broken(error)
         finally:
             self._source.close()
 
-    def _read_all(self) -> str:
-        """Read to the end; returns why there is no more."""
+    def _read_all(self) -> None:
         due = 0.0
         while not self._stopped.is_set():
             left = max(due - time.monotonic(), 0.0)
             try:
                 events = self._source.read(min(left, PERIOD) or PERIOD)
             except ZaptraceError as error:
-                return f"the source broke: {error}"
+                self._post(self._aggregate.snapshot(f"the source broke: {error}"))
+                return
             if events is None:
-                return "the source has ended"
+                self._post(self._aggregate.snapshot("the source has ended"))
+                if not isinstance(self._source, Clocked):
+                    return
+                self._stopped.wait(PERIOD)  # a seek may bring it back
+                continue
             self._aggregate.add(events)
             self._pace(events, due)
             if time.monotonic() >= due:
                 self._post(self._aggregate.snapshot(None))
                 due = time.monotonic() + PERIOD
-        return "stopped"
 
     def _pace(self, events: Events, due: float) -> None:
         """Add up early when much waits; leave others room when nothing does."""
