@@ -66,8 +66,7 @@ class RateGraph(Widget):
         style = self._style(STYLES[kind]) if total else self._style("dim")
         cells = column[-_span(width) * _PER_SECOND :]
         bars = sparkline(cells.reshape(-1, _joined(width)).sum(axis=1).astype(np.uint64))
-        # The last bucket has only begun: the last whole second lies before it.
-        rate = int(column[-_PER_SECOND - 1 : -1].sum())
+        rate = int(column[-_PER_SECOND:].sum())
         text.append(f"{MARKS[kind]} {kind.name.lower():<{_NAMED - 2}}", style)
         text.append(bars[-width:].rjust(width), style)
         text.append(f" {rate:>8,}/s {total:>10,}", Style(bold=bool(total)))

@@ -23,11 +23,15 @@ def size_class(size: Size) -> str:
 
 CSS = """
 #too-small { display: none; content-align: center middle; text-align: center; height: 1fr; }
-#steps { display: none; border: round $foreground 30%; border-title-color: $foreground; padding: 0 1; }
+#steps {
+    display: none; border: round $foreground 30%; border-title-color: $foreground; padding: 0 1;
+}
 #tabs { display: none; height: 1; background: $panel; color: $foreground; padding: 0 1; }
 #main { height: 1fr; }
 #rates, #events, #suspects, #console { display: none; }
-#rates, #events, #suspects, #console { border: round $foreground 30%; border-title-style: bold; border-title-color: $foreground; }
+#rates, #events, #suspects, #console {
+    border: round $foreground 30%; border-title-style: bold; border-title-color: $foreground;
+}
 #events:focus, #suspects:focus, #console:focus { border: heavy $accent; }
 
 .-job #steps { display: block; }

@@ -21,6 +21,8 @@ from zaptrace.report.words import plain
 class Timeline(LineView):
     """The lines of a page's timeline."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", show=False)]
+
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[Line] = []

@@ -7,6 +7,7 @@ import numpy as np
 from tui.names import Names
 from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE
 from zaptrace.model.events import ABSENT, ABSENT_I32, Kind, Records
+from zaptrace.report.words import count as counted
 from zaptrace.report.words import cut, plain
 
 Piece = tuple[str, str]
@@ -92,7 +93,7 @@ def detail(record: Records, names: Names) -> str:
         return _complaint(record, names)
     start, end = number_of(record, "addr"), number_of(record, "end")
     if kind in _ADDRESS_KINDS and start is not None and end is not None and end >= start:
-        return f"{start:#x}-{end:#x} {(end - start) >> _PAGE_SHIFT} PTEs"
+        return f"{counted((end - start) >> _PAGE_SHIFT, 'PTE')} from {start:#x}"
     if kind is Kind.RMAP_REMOVE and (caller := number_of(record, "caller")) is not None:
         return f"from {names.symbol(caller)}"
     if kind is Kind.PAGE_FREE and (order := int(record["order"][0])) != 255:

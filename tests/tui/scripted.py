@@ -63,8 +63,7 @@ def console_text(pfns: Sequence[int]) -> str:
         stamp = f"[    0.61{number:04d}]"
         lines += [
             f"{stamp} BUG: Bad page state in process mount  pfn:{pfn:05x}",
-            f"{stamp} page:00000000b1a5ed7e refcount:0 mapcount:1 mapping:0000000000000000"
-            f" index:0x3ffa4 pfn:0x{pfn:x}",
+            f"{stamp} page:00000000b1a5ed7e refcount:0 mapcount:1 index:0x3ffa4 pfn:0x{pfn:x}",
             f"{stamp} flags: 0x8000e(referenced|uptodate|dirty|swapbacked|zone=0)",
             f"{stamp} page dumped because: nonzero mapcount",
             f"{stamp} CPU: 0 PID: 41 Comm: mount Not tainted 6.1.0-zaptrace #1",
