@@ -25,7 +25,7 @@ repro: setup
 test: setup-tests lint test-quick test-guest
 
 test-quick: setup-tests
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q tests/unit tests/tui
 
 test-guest: setup-tests
 	@$(BIN)/zaptrace vm kernel build s390x

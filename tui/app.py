@@ -1,0 +1,381 @@
+"""The one app: live, repro and replay.  It is given a source and never opens one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from tui.clocked import Clocked
+from tui.console import ConsolePane
+from tui.events import EventTable
+from tui.feed import Feed
+from tui.filterbar import FilterBar
+from tui.graph import RateGraph
+from tui.header import Header
+from tui.help import HelpScreen
+from tui.job import Job, Outcome, Work
+from tui.layout import CSS, TOO_SMALL, size_class
+from tui.lines import LineView
+from tui.messages import Broken, ConsoleSaid, JobEnded, JobTold, Shot
+from tui.snapshot import Snapshot
+from tui.steps import Steps
+from tui.story import PageName, StoryWanted, page_of
+from tui.suspects import SuspectList
+from tui.timeline import TimelineScreen
+from tui.verdict import VerdictScreen, headline
+from tui.watch import ConsoleWatch
+from zaptrace.model.errors import ZaptraceError
+from zaptrace.model.progress import Update
+from zaptrace.model.source import Source
+
+PANES = ("events", "suspects", "console")
+_SEEK = 20  # a key press goes 1/20 of the whole
+
+
+class ZapApp(App[Outcome | None]):
+    """Shows a source, a piece of work, or a piece of work and then its source.
+
+    `run()` returns the work's outcome, None when there is none.
+
+    Args:
+        source: the events; the app closes it.  None where `work` brings it.
+        title: what is being done ("live", "repro s390x").
+        console: the guest's whole serial log so far; called from a thread.
+        work: done in a thread; its steps are shown, and its verdict.
+        now: the wall's clock, seconds.
+    """
+
+    TITLE = "zaptrace"
+    CSS = CSS
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "hold", "Hold/follow"),
+        Binding("slash", "filter", "Filter"),
+        Binding("1", "pane('events')", "Events", show=False),
+        Binding("2", "pane('suspects')", "Suspects", show=False),
+        Binding("3", "pane('console')", "Console", show=False),
+        Binding("v", "verdict", "Verdict"),
+        Binding("f", "follow", "Follow the newest", show=False),
+        Binding("full_stop", "step", "Step"),
+        Binding("less_than_sign,comma", "seek(-1)", "Back", show=False),
+        Binding("greater_than_sign", "seek(1)", "Ahead", show=False),
+        Binding("minus", "speed(0.5)", "Slower", show=False),
+        Binding("plus,equals_sign", "speed(2)", "Faster", show=False),
+        Binding("0", "restart", "From the beginning", show=False),
+        Binding("escape", "clear_filter", "Clear the filter", show=False),
+        Binding("d", "dark", "Dark/light", show=False),
+        Binding("question_mark", "help", "Help"),
+        Binding("q,ctrl+c", "quit", "Quit"),
+    ]
+
+    def __init__(
+        self,
+        source: Source | None,
+        *,
+        title: str,
+        console: Callable[[], str] | None = None,
+        work: Work | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.latest = Snapshot()
+        self.outcome: Outcome | None = None
+        self.failure: ZaptraceError | None = None
+        """What the user must know of why the work failed; for who started us to raise."""
+        self._now = now
+        self._source = source
+        self._feed: Feed | None = None
+        self._watch = (
+            ConsoleWatch(console, lambda log: self.post_message(ConsoleSaid(log)), self._broke)
+            if console
+            else None
+        )
+        self._job = Job(work, self._told, self._job_ended) if work else None
+        self._header = Header(title)
+        self._graph = RateGraph(id="rates")
+        self._events = EventTable(id="events")
+        self._suspects = SuspectList(id="suspects")
+        self._console = ConsolePane(id="console")
+        self._steps = Steps(id="steps")
+        self._tabs = Static(id="tabs", markup=False)
+        self._filter = FilterBar(id="filter-bar")
+        self._pane = "events"
+
+    # Building and ending.
+
+    def compose(self) -> ComposeResult:
+        """See Textual."""
+        yield self._header
+        yield self._steps
+        yield self._tabs
+        with Container(id="main"):
+            yield self._graph
+            yield self._suspects
+            yield self._events
+            yield self._console
+        yield self._filter
+        yield Footer()
+        yield Static(TOO_SMALL, id="too-small", markup=False)
+
+    def on_mount(self) -> None:
+        """Start the threads."""
+        screen = self.screen
+        screen.set_class(self._watch is not None, "-console")
+        screen.set_class(self._job is not None, "-job")
+        if self._source:
+            self.watch_source(self._source)
+        if self._watch:
+            self._watch.start()
+        if self._job:
+            self._header.state = "● WORKING"
+            self._header.draw()
+            self._job.start()
+        self.action_pane("events" if self._source else "console")
+
+    def watch_source(self, source: Source) -> None:
+        """Show a source's events from now on."""
+        self._header.clock = source if isinstance(source, Clocked) else None
+        self._feed = Feed(
+            source, lambda shot: self.post_message(Shot(shot)), self._broke, now=self._now
+        )
+        self.screen_stack[0].add_class("-source")
+        self._feed.start()
+        self.refresh_bindings()
+
+    async def action_quit(self) -> None:
+        """Let the threads end, then leave."""
+        if self._job and self.outcome is None and self.failure is None:
+            self.notify("stopping ...")
+        await asyncio.to_thread(self._stop)
+        self.exit(self.outcome)
+
+    async def on_unmount(self) -> None:
+        """However the app ends, the source is closed."""
+        await asyncio.to_thread(self._stop)
+
+    def _stop(self) -> None:
+        for thread in (self._job, self._feed, self._watch):
+            if thread:
+                thread.stop()
+
+    # What the threads say.
+
+    def _told(self, update: Update) -> None:
+        self.post_message(JobTold(update))
+
+    def _job_ended(self, how: Outcome | Exception) -> None:
+        self.post_message(JobEnded(how))
+
+    def _broke(self, error: BaseException) -> None:
+        self.post_message(Broken(error))
+
+    def on_shot(self, message: Shot) -> None:
+        """Draw a snapshot."""
+        if not self.screen_stack:  # the last ones, while the app goes down
+            return
+        shot = self.latest = message.snapshot
+        self._header.show(shot)
+        self._graph.show(shot)
+        self._events.show(shot)
+        self._suspects.show(shot)
+        self._draw_tabs()
+        if isinstance(self.screen, TimelineScreen):
+            self.screen.show(shot)
+
+    def on_console_said(self, message: ConsoleSaid) -> None:
+        """Draw the console."""
+        if not self.screen_stack:
+            return
+        self._console.show(message.log)
+        self._draw_tabs()
+
+    def on_job_told(self, message: JobTold) -> None:
+        """Draw a step."""
+        self._steps.tell(message.update)
+
+    def on_job_ended(self, message: JobEnded) -> None:
+        """End on the verdict, or on what went wrong."""
+        how = message.how
+        if isinstance(how, ZaptraceError):
+            self.failure = how
+            self._header.state = "✖ FAILED"
+            self._steps.fail(how)
+        elif isinstance(how, Exception):
+            raise how
+        else:
+            self.outcome = how
+            self._header.state = None if how.source else "■ DONE"
+            self._steps.done(f"{headline(how.verdict)}  (v: the verdict)")
+            if how.source:
+                self.watch_source(how.source)
+                self.action_pane("events")
+            self.action_verdict()
+        self._header.draw()
+
+    def on_broken(self, message: Broken) -> None:
+        """A bug of ours: show it."""
+        raise message.error
+
+    # What the user does.
+
+    def on_line_view_chosen(self, message: LineView.Chosen) -> None:
+        """Open the story of what was chosen."""
+        page: PageName | None = None
+        if message.view is self._suspects:
+            suspect = self._suspects.chosen(message.line)
+            page = PageName(suspect.pfn, suspect.page)
+        elif message.view is self._events:
+            page = page_of(self._events.chosen(message.line)[1])
+        elif message.view is self._console:
+            splat = self._console.chosen(message.line)
+            page = PageName(splat.pfn) if splat and splat.pfn is not None else None
+        else:
+            return
+        if page is None:
+            self.notify("this line is about no page", timeout=3)
+        else:
+            self._open_story(page)
+
+    def on_story_wanted(self, message: StoryWanted) -> None:
+        """Open a page's story."""
+        self._open_story(message.page)
+
+    def _open_story(self, page: PageName) -> None:
+        self.push_screen(TimelineScreen(page, lambda: self.latest))
+
+    def action_hold(self) -> None:
+        """A replay's clock stands or goes on; anything else is held on the screen."""
+        clock = self._header.clock
+        if self._events.held:
+            self._events.follow()
+            if clock and clock.paused:
+                clock.resume()
+        elif clock and clock.paused:
+            clock.resume()
+        elif clock:
+            clock.pause()
+        else:
+            self._events.hold()
+        self._header.draw()
+
+    def action_follow(self) -> None:
+        """Show the newest events again."""
+        self._events.follow()
+
+    def action_step(self) -> None:
+        """One event more."""
+        if clock := self._header.clock:
+            clock.step()
+            self._header.draw()
+
+    def action_seek(self, by: int) -> None:
+        """Go back or ahead."""
+        if clock := self._header.clock:
+            to = clock.position + by * clock.duration // _SEEK
+            clock.seek(min(max(to, 0), clock.duration))
+
+    def action_restart(self) -> None:
+        """Go to the beginning."""
+        if clock := self._header.clock:
+            clock.seek(0)
+
+    def action_speed(self, factor: float) -> None:
+        """Go slower or faster."""
+        if clock := self._header.clock:
+            clock.speed = min(max(clock.speed * factor, 1 / 1024), 1024.0)
+            self._header.draw()
+
+    def action_pane(self, name: str) -> None:
+        """Show a pane and give it the keys."""
+        if name == "console" and not self._watch:
+            return
+        self._pane = name
+        for pane in PANES:
+            self.screen_stack[0].set_class(pane == name, f"-pane-{pane}")
+        self._draw_tabs()
+        self.screen_stack[0].query_one(f"#{name}").focus()
+
+    def action_filter(self) -> None:
+        """Ask for a filter."""
+        self.action_pane("events")
+        self._filter.open(self._events.filter)
+
+    def action_clear_filter(self) -> None:
+        """Show all events."""
+        self._filter.clear()
+
+    def on_filter_bar_changed(self, message: FilterBar.Changed) -> None:
+        """Filter as the user types."""
+        self._events.set_filter(message.text, message.predicate)
+
+    def on_filter_bar_closed(self) -> None:
+        """Back to the events."""
+        self._events.focus()
+
+    def action_verdict(self) -> None:
+        """Show the verdict page."""
+        if self.outcome:
+            self.push_screen(VerdictScreen(self.outcome.verdict, self.outcome.report))
+
+    def action_dark(self) -> None:
+        """Dark or light."""
+        self.theme = "textual-light" if self.current_theme.dark else "textual-dark"
+
+    def action_help(self) -> None:
+        """Show the help page."""
+        self.push_screen(HelpScreen(replay=self._header.clock is not None))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that mean nothing now are not offered."""
+        if action in ("step", "seek", "restart", "speed"):
+            return self._header.clock is not None
+        if action == "verdict":
+            return self.outcome is not None and not isinstance(self.screen, VerdictScreen)
+        if action in ("hold", "filter"):
+            return self._feed is not None and len(self.screen_stack) == 1
+        return True
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The command palette: ours first."""
+        yield SystemCommand("Hold or follow", "The newest events, or stand still", self.action_hold)
+        yield SystemCommand("Filter", "Show only some events", self.action_filter)
+        yield SystemCommand("Clear the filter", "Show all events", self.action_clear_filter)
+        for pane in PANES:
+            said = f"Go to the {pane}"
+            yield SystemCommand(said, "", lambda name=pane: self.action_pane(name))
+        if self.outcome:
+            yield SystemCommand("Verdict", "What the run came to", self.action_verdict)
+        yield SystemCommand("Dark or light", "Change the colours", self.action_dark)
+        yield from super().get_system_commands(screen)
+
+    # Sizes.
+
+    def on_resize(self, event: Resize) -> None:
+        """Lay the panes out for the terminal's size."""
+        screen = self.screen_stack[0]
+        for name in ("-tiny", "-small", "-medium", "-large"):
+            screen.set_class(name == size_class(event.size), name)
+
+    def _draw_tabs(self) -> None:
+        """Which panes there are, and which one is seen (where only one is)."""
+        views: dict[str, LineView] = {
+            "events": self._events,
+            "suspects": self._suspects,
+            "console": self._console,
+        }
+        shown = [name for name in PANES if name != "console" or self._watch]
+        said = []
+        for name in shown:
+            title = str(views[name].border_title or name).split(" · ")
+            text = " ".join(title[:1] if name == "events" else title)
+            said.append(f"[{text}]" if name == self._pane else f" {text} ")
+        self._tabs.update(" ".join(said))

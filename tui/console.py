@@ -1,0 +1,93 @@
+"""The console pane: the guest's serial log, with the kernel's own reports marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from tui.lines import LineView
+from tui.words import Piece
+from zaptrace.model.splats import Splat
+from zaptrace.report.words import plain
+from zaptrace.splat import parse
+
+MOST_CHARACTERS = 1 << 20
+"""Of the log's end; what stands before is not shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleLog:
+    """A log's lines, and the reports in it by the line that they begin on (from 0)."""
+
+    lines: tuple[str, ...] = ()
+    splats: tuple[tuple[int, Splat], ...] = ()
+
+
+def read_log(text: str) -> ConsoleLog:
+    """Lines and splats of a console's text."""
+    text = text[-MOST_CHARACTERS:]
+    # The parser counts lines as an editor does.
+    lines = text.split("\n")
+    splats = (
+        (splat.line - 1, splat) for splat in parse(text.encode("utf-8", "replace")) if splat.line
+    )
+    clean = tuple(plain(line.rstrip("\r").expandtabs()) for line in lines)
+    found = tuple((line, splat) for line, splat in splats if line < len(clean))
+    return ConsoleLog(clean[:-1] if clean and not clean[-1] else clean, found)
+
+
+class ConsolePane(LineView):
+    """Follows the end of the log until the user looks elsewhere."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "splat(1)", "Next splat"),
+        Binding("N,p", "splat(-1)", "Previous splat", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._log = ConsoleLog()
+        self._marked: dict[int, Splat] = {}
+        self.border_title = "3 Console"
+
+    def show(self, log: ConsoleLog) -> None:
+        """Take a newer log."""
+        following = self.cursor >= self.count() - 1
+        self._log = log
+        self._marked = dict(log.splats)
+        self.border_title = "3 Console"
+        if log.splats:
+            many = len(log.splats)
+            self.border_title += f" · ✖ {many} splat{'s' if many > 1 else ''} (n: next)"
+        self.changed()
+        if following:
+            self.action_last()
+
+    def chosen(self, line: int) -> Splat | None:
+        """The report that a line belongs to: the last one that began at or before it."""
+        before = [splat for start, splat in self._log.splats if start <= line]
+        return before[-1] if before else None
+
+    def action_splat(self, by: int) -> None:
+        """Go to the next or the previous report."""
+        starts = [line for line, _ in self._log.splats]
+        ahead = [line for line in starts if (line - self.cursor) * by > 0]
+        if ahead:
+            self.go_to(min(ahead) if by > 0 else max(ahead))
+
+    def count(self) -> int:
+        """See LineView."""
+        return len(self._log.lines)
+
+    def nothing(self) -> str:
+        """See LineView."""
+        return "the guest has said nothing yet"
+
+    def line(self, index: int, width: int) -> list[Piece]:
+        """See LineView."""
+        text = self._log.lines[index]
+        if index in self._marked:
+            return [("✖ ", "bad"), (text, "bad")]
+        return [("  ", ""), (text, "")]

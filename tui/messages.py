@@ -1,0 +1,58 @@
+"""What the app's threads tell it; a newer picture takes the place of an older one."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+from tui.console import ConsoleLog
+from tui.job import Outcome
+from tui.snapshot import Snapshot
+from zaptrace.model.progress import Update
+
+
+class Shot(Message):
+    """A snapshot of the source."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+
+    def can_replace(self, message: Message) -> bool:
+        """See Textual: only the newest picture is worth drawing."""
+        return isinstance(message, Shot)
+
+
+class ConsoleSaid(Message):
+    """The console's log, as it is now."""
+
+    def __init__(self, log: ConsoleLog) -> None:
+        super().__init__()
+        self.log = log
+
+    def can_replace(self, message: Message) -> bool:
+        """See Textual."""
+        return isinstance(message, ConsoleSaid)
+
+
+class JobTold(Message):
+    """News of a step; each is shown, in order."""
+
+    def __init__(self, update: Update) -> None:
+        super().__init__()
+        self.update = update
+
+
+class JobEnded(Message):
+    """How the work went."""
+
+    def __init__(self, how: Outcome | Exception) -> None:
+        super().__init__()
+        self.how = how
+
+
+class Broken(Message):
+    """A thread of ours failed: a bug, to be raised where it shows."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error

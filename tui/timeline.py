@@ -1,0 +1,85 @@
+"""The screen of one page's timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from tui.lines import LineView
+from tui.snapshot import Snapshot
+from tui.story import Line, PageName, tell
+from tui.words import Piece
+from zaptrace.explain.suspects import Suspect
+from zaptrace.report.words import plain
+
+
+class Timeline(LineView):
+    """The lines of a page's timeline."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", show=False)]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[Line] = []
+
+    def count(self) -> int:
+        """See LineView."""
+        return len(self.lines)
+
+    def nothing(self) -> str:
+        """See LineView."""
+        return "no event about this page is in memory: none came, or newer ones took its place"
+
+    def line(self, index: int, width: int) -> list[Piece]:
+        """See LineView."""
+        return self.lines[index]
+
+
+class TimelineScreen(Screen[None]):
+    """What happened to one page; grows while events come."""
+
+    DEFAULT_CSS = """
+    TimelineScreen #about { background: $panel; padding: 0 1; height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,backspace", "app.pop_screen", "Back"),
+    ]
+
+    def __init__(self, page: PageName, latest: Callable[[], Snapshot]) -> None:
+        super().__init__()
+        self.page = page
+        self._latest = latest
+
+    def compose(self) -> ComposeResult:
+        """See Textual."""
+        yield Static(id="about", markup=False)
+        yield Timeline()
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Tell the story as far as it has come."""
+        self.show(self._latest())
+        self.query_one(Timeline).focus()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Take a newer snapshot."""
+        view = self.query_one(Timeline)
+        lines = tell(self.page, snapshot)
+        if lines != view.lines or not lines:
+            view.lines = lines
+            view.changed()
+        self.query_one("#about", Static).update(self._about(snapshot.suspects))
+
+    def _about(self, suspects: tuple[Suspect, ...]) -> str:
+        mine = (one for one in suspects if (one.pfn, one.page)[one.pfn is None] == self._key())
+        for one in mine:
+            return f"{self.page} · ✖ suspect, score {one.score}\n{plain('; '.join(one.reasons))}"
+        return f"{self.page} · nothing recorded is wrong with it\n "
+
+    def _key(self) -> int | None:
+        return self.page.pfn if self.page.pfn is not None else self.page.page
