@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from zaptrace.model.errors import Exit, ZaptraceError
 
-COMMANDS = ("repro", "replay", "explain", "inspect", "probes", "splat", "vm")
+COMMANDS = ("live", "record", "replay", "repro", "explain", "inspect", "probes", "splat", "vm")
 EPILOG = """\
 exit status:
   0    done, and nothing wrong was found

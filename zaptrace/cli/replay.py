@@ -9,14 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.model.errors import BadInput, Exit, Missing
+from zaptrace.cli.watch import STDIO, add_printing_arguments, printed
+from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
-    from zaptrace.cli.pump import Sink
     from zaptrace.model.source import Source
 
 HELP = "watch a recording again: a capture, a run, or the founding bug"
-STDIN = Path("-")
 EPILOG = """\
 examples:
   zaptrace replay                       the founding bug, as it was recorded
@@ -46,15 +45,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a capture or a run folder (- reads standard input, without the TUI); "
         "default: the founding bug",
     )
-    parser.add_argument("--no-tui", action="store_true", help="print one line an event")
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object an event (no TUI)"
-    )
+    add_printing_arguments(parser)
     parser.add_argument(
         "--speed", type=_speed, metavar="X", help="event seconds a second; 1 in the TUI"
-    )
-    parser.add_argument(
-        "--filter", metavar="WORDS", help='print only these, like "kind=bad_page pfn=0xa80"'
     )
 
 
@@ -71,23 +64,16 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the recording cannot be used, or the TUI cannot run here.
     """
-    found = _bugs_printed(args) if args.no_tui or args.json else _bugs_shown(args)
+    found = _bugs_printed(args) if printed(args) else _bugs_shown(args)
     return Exit.BUG_FOUND if found else Exit.OK
 
 
 def _bugs_printed(args: argparse.Namespace) -> int:
-    from zaptrace.cli.lines import JsonLines, Plain, to
-    from zaptrace.cli.pump import pump, say_what_is_missing, until
+    from zaptrace.cli.watch import drain, line_sink
 
-    sink = _filtered(to(sys.stdout, JsonLines() if args.json else Plain()), args.filter)
+    sink = line_sink(args)
     source, ended = _printed_source(args)
-    try:
-        with until() as stop:
-            tally = pump(source, [sink], lambda: stop() or ended())
-    finally:
-        source.close()
-    say_what_is_missing(tally)
-    return tally.bugs
+    return drain(source, [sink], ended=ended).bugs
 
 
 def _printed_source(args: argparse.Namespace) -> tuple[Source, Callable[[], bool]]:
@@ -98,56 +84,25 @@ def _printed_source(args: argparse.Namespace) -> tuple[Source, Callable[[], bool
 
     path = _capture(args.recording)
     if args.speed is not None:
-        replay = Replay(read(sys.stdin.buffer if path == STDIN else path), args.speed)
+        replay = Replay(read(sys.stdin.buffer if path == STDIO else path), args.speed)
         return replay, lambda: replay.ended
-    if path == STDIN:
+    if path == STDIO:
         return StreamSource(sys.stdin.buffer, "standard input"), lambda: False
     return StreamSource(path.open("rb", buffering=0), str(path)), lambda: False
 
 
-def _filtered(sink: Sink, words: str | None) -> Sink:
-    if words is None:
-        return sink
-    import dataclasses
-    import importlib
-
-    keep = importlib.import_module("zaptrace.model.query").compile(words)
-    return lambda events: sink(
-        dataclasses.replace(events, records=events.records[keep(events.records)])
-    )
-
-
 def _bugs_shown(args: argparse.Namespace) -> int:
-    import importlib
-
-    if args.filter is not None:
-        raise BadInput("--filter is for printed lines", "--no-tui; in the TUI, press /")
-    if args.recording == STDIN:
-        raise BadInput("the TUI cannot play standard input", "zaptrace replay - --no-tui")
-    # Textual reads keys from stdin and draws on stderr.
-    if not all(file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr)):
-        raise Missing("the TUI needs a terminal", "zaptrace replay --no-tui")
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
+    from zaptrace.cli.watch import check_terminal, show
     from zaptrace.model.events import Kind
 
+    if args.recording == STDIO:
+        raise BadInput("the TUI cannot play standard input", "zaptrace replay - --no-tui")
+    check_terminal("replay")
     path = _capture(args.recording)
     events = read(path)
-    try:
-        app = importlib.import_module("tui.app")
-    except ModuleNotFoundError as error:
-        raise Missing(
-            f"the TUI needs {error.name}, which is not installed",
-            "make setup, or zaptrace replay --no-tui",
-        ) from error
-    replay = Replay(events, args.speed or 1.0)
-    shown = app.ZapApp(replay, title=str(path), console=_console(args.recording))
-    try:
-        shown.run()
-    finally:
-        replay.close()
-    if shown.failure is not None:
-        raise shown.failure
+    show(Replay(events, args.speed or 1.0), str(path), _console(args.recording))
     return len(events.of_kind(Kind.BAD_PAGE, Kind.BAD_PTE))
 
 

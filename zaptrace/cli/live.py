@@ -1,0 +1,153 @@
+"""`zaptrace live` and `zaptrace record`: events of a kernel while it runs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zaptrace.cli.watch import add_printing_arguments, printed
+from zaptrace.model.errors import Exit
+
+if TYPE_CHECKING:
+    from probes.filters import Filters
+    from zaptrace.cli.pump import Tally
+    from zaptrace.model.source import Source
+
+HELP = "watch this kernel, or a guest's, take mappings apart"
+DESCRIPTION = """\
+Put kprobes on zap_pte_range, rmap removal, bad_page and print_bad_pte, and
+show what they see: in the TUI, or one line an event.  Needs root.
+
+Events come through bcc where it is installed, else through tracefs.  The
+running kernel's vmlinux is needed once, to find out where the probes go; its
+plan is kept.  With --guest, a lab guest is booted and watched from outside.
+"""
+EPILOG = """\
+examples:
+  sudo zaptrace live
+  sudo zaptrace live --pid 4711 --anonymous --record munmap.zap
+  sudo zaptrace live --no-tui --filter 'kind=rmap_remove mapcount>1' | head
+  zaptrace live --guest s390x --fault batch
+
+Filters thin out zaps and rmap removals inside the kernel; reports of bugs
+always come.  Exit status is 1 when a bad_page or bad_pte was seen, 0 when not.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = DESCRIPTION
+    parser.epilog = EPILOG
+    add_source_arguments(parser)
+    add_printing_arguments(parser)
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write a capture as well")
+    add_guest_arguments(parser)
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the events come from, and which."""
+    parser.add_argument(
+        "--vmlinux", type=Path, metavar="FILE", help="the running kernel's, with debug info"
+    )
+    parser.add_argument("--source", choices=("bcc", "tracefs"), help="default: the best that works")
+    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds (no TUI)")
+    wanted = parser.add_argument_group("filters")
+    wanted.add_argument("--pid", type=int, action="append", default=[], help="this process only")
+    wanted.add_argument("--comm", action="append", default=[], help="tasks of this name only")
+    wanted.add_argument("--cgroup", type=Path, help="tasks below this cgroup v2 folder only")
+    wanted.add_argument("--anonymous", action="store_true", help="anonymous pages only")
+    wanted.add_argument("--large-only", action="store_true", help="pages of large folios only")
+
+
+def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
+    """Watching a guest from outside."""
+    guest = parser.add_argument_group("a guest of ours instead of this machine")
+    guest.add_argument("--guest", metavar="ARCH", help="boot one and watch it: s390x or x86_64")
+    guest.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
+    guest.add_argument(
+        "--run", dest="inside", metavar="COMMAND", help="a shell command to run in it"
+    )
+
+
+def run(args: argparse.Namespace) -> Exit:
+    """Run the command.
+
+    Raises:
+        ZaptraceError: no events can be had here, and why.
+    """
+    if args.guest is not None:
+        tally = _guest(args)
+    elif printed(args):
+        tally = _printed(args)
+    else:
+        tally = _shown(args)
+    return Exit.BUG_FOUND if tally.bugs else Exit.OK
+
+
+def _printed(args: argparse.Namespace) -> Tally:
+    from zaptrace.cli.watch import drain, line_sink, recording
+
+    sinks = [line_sink(args)]
+    with recording(args.record) as writer:
+        if writer is not None:
+            sinks.append(writer.add)
+        return drain(local_source(args), sinks, args.seconds)
+
+
+def _shown(args: argparse.Namespace) -> Tally:
+    from zaptrace.cli.watch import Recorded, check_terminal, recording, show
+
+    check_terminal("live")
+    with recording(args.record) as writer:
+        source = Recorded(local_source(args), writer)
+        show(source, "live")
+    return source.tally
+
+
+def _guest(args: argparse.Namespace) -> Tally:
+    from zaptrace.cli.output import progress
+    from zaptrace.cli.watch import Recorded, check_terminal, drain, line_sink, recording, show
+    from zaptrace.runs.live import watched_guest
+
+    lines = printed(args)
+    if not lines:
+        check_terminal("live")
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(recording(args.record))
+        with progress() as listener:  # its bars are gone before anything else is drawn
+            wanted = watched_guest(
+                args.guest, listener, fault=args.fault, options=_options(args), run=args.inside
+            )
+            guest = stack.enter_context(wanted)
+        if lines:
+            sinks = [line_sink(args), *([writer.add] if writer else [])]
+            return drain(guest.source, sinks, args.seconds, guest.finished)
+        source = Recorded(guest.source, writer)
+        show(source, f"live {args.guest}", guest.console)
+        return source.tally
+
+
+def _options(args: argparse.Namespace) -> list[str]:
+    """The words that make `zaptrace record` in a guest record what was asked for here."""
+    words = [word for pid in args.pid for word in ("--pid", str(pid))]
+    words += [word for comm in args.comm for word in ("--comm", comm)]
+    words += ["--cgroup", str(args.cgroup)] if args.cgroup else []
+    words += ["--anonymous"] if args.anonymous else []
+    words += ["--large-only"] if args.large_only else []
+    return words + (["--source", args.source] if args.source else [])
+
+
+def local_source(args: argparse.Namespace) -> Source:
+    """A source of this machine's events, as the arguments want it."""
+    from probes.choose import open_source
+    from zaptrace.kernel import running_plan
+
+    return open_source(running_plan(args.vmlinux), _filters(args), args.source)
+
+
+def _filters(args: argparse.Namespace) -> Filters:
+    from probes.filters import Filters
+
+    return Filters(tuple(args.pid), tuple(args.comm), args.cgroup, args.anonymous, args.large_only)

@@ -1,0 +1,190 @@
+"""Watching a live guest from outside: boot it, let it record, read its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm import kernel, live
+from vm.arch import arch_named
+from zaptrace.capture.stream import StreamSource
+from zaptrace.kernel import plan_for
+from zaptrace.model.errors import CannotTell
+from zaptrace.model.events import Events
+from zaptrace.model.paths import cache_home
+from zaptrace.model.progress import Listener, step
+from zaptrace.model.source import Source
+
+STATUS = "/run/recorder"
+"""Where the guest leaves the recorder's exit status and last words."""
+LOOK_SECONDS = 1.0
+DRAIN_SECONDS = 1.5
+"""How long events may still be on their way when the command in the guest has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedGuest:
+    """A guest that records.
+
+    Attributes:
+        source: its events; whatever it sends is hostile input.
+        console: its serial console so far.
+        finished: whether the command that was to be run in it has ended, and the
+            events that it caused have had the time to come.
+    """
+
+    source: Source
+    console: Callable[[], str]
+    finished: Callable[[], bool]
+
+
+@contextlib.contextmanager
+def watched_guest(
+    name: str,
+    listener: Listener,
+    *,
+    fault: str,
+    options: Sequence[str] = (),
+    run: str | None = None,
+) -> Iterator[WatchedGuest]:
+    """A live guest of one architecture, booted and recording; gone when the block is left.
+
+    Args:
+        fault: its kernel's `zapfault=`.
+        options: of `zaptrace record` in the guest.
+        run: a shell command that runs in it as soon as events come; its output
+            goes to the console.
+
+    Raises:
+        BadInput: no such architecture.
+        Missing, CannotTell: it cannot be made, booted or made to record.
+    """
+    arch = arch_named(name)
+    built = kernel.build(arch, listener, flavour="live")
+    plan_for(built.vmlinux)  # the guest finds it in the cache that it is given
+    with tempfile.TemporaryDirectory(prefix="zaptrace-") as scratch:
+        folder = Path(scratch)
+        append = f"zapfault={fault}"
+        request = live.Request(arch, built, cache_home() / "plans", append=append)
+        worker = _Worker(request, folder, listener, options, run)
+        worker.start()
+        try:
+            with step("record", "Start the recorder in the guest", listener):
+                source = _GuestSource(StreamSource(worker.connected(), f"the {name} guest"), worker)
+            console = folder / "console.log"
+            yield WatchedGuest(source, lambda: console.read_text(errors="replace"), worker.finished)
+        finally:
+            worker.stop()
+
+
+class _Worker(threading.Thread):
+    """The thread that the guest lives in: it dies with it."""
+
+    def __init__(
+        self,
+        request: live.Request,
+        folder: Path,
+        listener: Listener,
+        options: Sequence[str],
+        run: str | None,
+    ) -> None:
+        super().__init__(name="guest", daemon=True)
+        self.flowing = threading.Event()
+        self.ended: str | None = None
+        self._request, self._folder, self._listener = request, folder, listener
+        self._recorder = shlex.join(["zaptrace", "record", "-", *options])
+        self._command = run
+        self._command_ended: float | None = None
+        self._stream: Future[Path] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def connected(self) -> socket.socket:
+        """The guest's stream, as soon as it has booted.
+
+        Raises:
+            ZaptraceError: it has not.
+        """
+        path = self._stream.result()
+        stream = socket.socket(socket.AF_UNIX)
+        stream.connect(str(path))
+        return stream
+
+    def finished(self) -> bool:
+        """See WatchedGuest."""
+        ended = self._command_ended
+        return ended is not None and time.monotonic() - ended > DRAIN_SECONDS
+
+    def stop(self) -> None:
+        """End the guest."""
+        if self._loop is not None and self._task is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        self.join()
+
+    def run(self) -> None:
+        """The thread's life."""
+        try:
+            asyncio.run(self._live())
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:  # noqa: BLE001  whoever waits for the guest shall hear it
+            self.ended = str(error)
+            if not self._stream.done():
+                self._stream.set_exception(error)
+
+    async def _live(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        async with live.booted(self._request, self._folder, self._listener) as guest:
+            out = f"/dev/virtio-ports/{live.STREAM}"
+            errors = f"{STATUS}.err"
+            status = f'{{ echo "ended with $?"; tail -n 2 {errors}; }} >{STATUS}'
+            await guest.run(f"{{ {self._recorder} >{out} 2>{errors}; {status}; }} &")
+            self._stream.set_result(guest.guest.socket(live.STREAM))
+            while self.ended is None:
+                await asyncio.sleep(LOOK_SECONDS / 4)
+                await self._look(guest)
+
+    async def _look(self, guest: live.LiveGuest) -> None:
+        """Start the command once events flow; see whether it, or the recorder, has ended."""
+        if self.flowing.is_set() and self._command is not None:
+            command, self._command = self._command, None
+            await guest.run(f"{{ {command}; }} >/dev/console 2>&1", float("inf"))
+            self._command_ended = time.monotonic()
+        answer = await guest.run(f"cat {STATUS}")
+        if answer.status == 0:
+            self.ended = f"the recorder in the guest {' '.join(answer.out.split())}"
+
+
+class _GuestSource:
+    """The guest's stream; ends when its recorder does, of which the port itself says nothing."""
+
+    def __init__(self, stream: StreamSource, worker: _Worker) -> None:
+        self._stream = stream
+        self._worker = worker
+
+    def read(self, seconds: float) -> Events | None:
+        """See `Source.read`.
+
+        Raises:
+            CannotTell: the guest or its recorder has ended.
+        """
+        events = self._stream.read(seconds)
+        if events is not None and "source" in events.meta:  # the recorder's first words
+            self._worker.flowing.set()
+        if self._worker.ended is not None and (events is None or not len(events.records)):
+            raise CannotTell(self._worker.ended)
+        return events
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._stream.close()
