@@ -29,6 +29,8 @@ class Merger:
         Args:
             horizon: ns of the trace clock; every CPU's records up to it are in.
         """
+        if not len(self._held) + len(records):
+            return records
         records = np.concatenate([self._held, records])
         records = records[np.argsort(records["clock"], kind="stable")]
         count = int(np.searchsorted(records["clock"], np.uint64(horizon), "right"))

@@ -37,7 +37,7 @@ from zaptrace.model.plan import ProbePlan
 TRACING = Path("/sys/kernel/tracing")
 CLOCK = "boot"
 
-_PAUSE = 0.03  # seconds between two looks: a wake-up an event would slow the kernel down
+_PAUSE = 0.05  # seconds between two looks: a wake-up an event would slow the kernel down
 _MISSES_EVERY = 1.0  # seconds between two looks at the kprobes' misses
 _PAGE = 64  # bytes of struct page, where the plan does not say
 
@@ -154,6 +154,8 @@ class TracefsSource:
 
     def _finished(self, records: Records) -> Records:
         """With what the records do not say themselves, and without those of other processes."""
+        if not len(records):
+            return records
         if self._pages is not None:
             records["pfn"] = self._pages.pfns(records["page"])
         records["tgid"] = self._tasks.tgids(records["pid"])

@@ -51,6 +51,8 @@ class Decoder:
 
     def decode(self, ring: CpuRing) -> Records:
         """The records of the plan's events on one CPU, in their order.  Shape (n,)."""
+        if not len(ring.starts):
+            return blank(0)
         headed = np.flatnonzero(ring.sizes >= self.pid_at + 4)
         types = np.zeros(len(ring.sizes), np.int64)
         types[headed] = self._gather(ring, headed, 0, 2)
@@ -60,6 +62,8 @@ class Decoder:
             mine = np.flatnonzero(types == number)
             rows = mine[ring.sizes[mine] >= max(form.size, self.pid_at + 4)]
             self.short += len(mine) - len(rows)
+            if not len(rows):
+                continue
             row_of[rows] = sum(map(len, parts)) + np.arange(len(rows))
             parts.append(self._site(ring, rows, site, form))
         records: Records = np.concatenate(parts)

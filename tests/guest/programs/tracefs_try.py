@@ -43,7 +43,9 @@ def main(plans: str, seconds: str, *command: str) -> None:
     started = time.monotonic()
     source = TracefsSource(plan_of_this_kernel(Path(plans)))
     answer: dict[str, Any] = {"ready": time.monotonic() - started}
-    parts, symbols, stacks = [np.zeros(0, EVENT)], {}, {}
+    parts: list[Records] = [np.zeros(0, EVENT)]
+    symbols: dict[int, str] = {}
+    stacks: dict[int, tuple[int, ...]] = {}
     cpu = time.process_time()
     try:
         child = subprocess.Popen(command) if command else None
