@@ -48,7 +48,7 @@ def main(plans: str, seconds: str, *command: str) -> None:
     stacks: dict[int, tuple[int, ...]] = {}
     cpu = time.process_time()
     try:
-        child = subprocess.Popen(command) if command else None
+        child = subprocess.Popen(command, stdout=sys.stderr) if command else None
         end = time.monotonic() + float(seconds)
         while (left := end - time.monotonic()) > 0:
             more = source.read(left)
