@@ -29,6 +29,7 @@ from probes.tasks import Tasks, threads
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import fields_of, parse_format, parse_header_page
+from zaptrace.ftrace.records import joined, taken
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
@@ -150,7 +151,7 @@ class TracefsSource:
                 horizon = min(horizon, until)
             parts += [_lost(ring, now), self._decoder.decode(ring)]
             self._news.note(ring.damage)
-        return self._finished(self._merger.add(np.concatenate(parts), horizon))
+        return self._finished(self._merger.add(joined(parts), horizon))
 
     def _finished(self, records: Records) -> Records:
         """With what the records do not say themselves, and without those of other processes."""
@@ -162,9 +163,7 @@ class TracefsSource:
         if not self._filters.pids:
             return records
         # What a process starts is followed by the kernel as well: a thread is wanted, a child not.
-        wanted = np.isin(records["tgid"], (-1, *self._filters.pids))
-        chosen: Records = records[wanted]
-        return chosen
+        return taken(records, np.isin(records["tgid"], (-1, *self._filters.pids)))
 
     def _missed(self, now: int) -> Records:
         """Hits that the kprobes could not take since it was last looked at."""
