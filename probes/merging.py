@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from zaptrace.ftrace.arguments import join_entry_args
+from zaptrace.ftrace.records import joined, taken
 from zaptrace.model.events import Kind, Records, blank
 from zaptrace.model.plan import ProbePlan
 
@@ -29,23 +30,31 @@ class Merger:
         Args:
             horizon: ns of the trace clock; every CPU's records up to it are in.
         """
-        records = np.concatenate([self._held, records])
-        records = records[np.argsort(records["clock"], kind="stable")]
-        count = int(np.searchsorted(records["clock"], np.uint64(horizon), "right"))
-        ready, self._held = records[:count], records[count:].copy()
-        return self._joined(ready)
+        if not len(self._held) + len(records):
+            return records
+        records = joined([self._held, records])
+        clocks = records["clock"].astype(np.uint64)
+        order = np.argsort(clocks, kind="stable")
+        count = int(np.searchsorted(clocks, np.uint64(horizon), "right", sorter=order))
+        self._held = taken(records, order[count:])
+        ready = taken(records, order[:count])
+        self._join(ready)
+        return ready
 
     def rest(self) -> Records:
         """What is still held back."""
         return self.add(blank(0), 2**64 - 1)
 
-    def _joined(self, ready: Records) -> Records:
+    def _join(self, ready: Records) -> None:
+        """Do it for those that it concerns, in place."""
+        rows = np.flatnonzero(np.isin(ready["kind"], (Kind.ZAP, Kind.ZAP_ENTER)))
+        if not len(rows):
+            return
         known = len(self._enters)
-        records: Records = np.concatenate([self._enters, ready])
+        records = joined([self._enters, taken(ready, rows)])
         join_entry_args(records, self._plan)
-        enters = records[records["kind"] == Kind.ZAP_ENTER]
+        ready[rows] = records[known:]
+        enters = taken(records, records["kind"] == Kind.ZAP_ENTER)
         _, last = np.unique(enters["pid"][::-1], return_index=True)
         newest = np.sort(len(enters) - 1 - last)[-_MOST_ENTERS:]
-        self._enters = enters[newest]
-        behind: Records = records[known:]
-        return behind
+        self._enters = taken(enters, newest)

@@ -60,6 +60,8 @@ class RawPipe:
             OSError: the pipe is broken.
         """
         pages, damage, drained = self._pages()
+        if not pages and self._tail is None:
+            return self._nothing(damage), None
         ring = parse(self.cpu, pages, ORDER)
         ring.damage += damage
         if self._tail is not None:
@@ -74,6 +76,12 @@ class RawPipe:
             ring, self._tail = _split(ring)
             return ring, int(self._tail.stamps[0])
         return ring, None
+
+    def _nothing(self, damage: list[str]) -> CpuRing:
+        none = np.zeros(0, np.int64)
+        return CpuRing(
+            self.cpu, np.zeros(0, np.uint8), none, none, np.zeros(0, np.uint64), damage=damage
+        )
 
     def _pages(self) -> tuple[list[SubBuffer], list[str], bool]:
         """Sub-buffers, what was wrong with others, and whether these are all for now."""

@@ -9,10 +9,12 @@ from probes.filters import COMM_SIZE, Filters
 from probes.tasks import threads
 from zaptrace.model.errors import BadInput, Missing
 
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
+
 _BCC = "apt-get install python3-bpfcc"
 
 
-def check(root: Path, control: str, filters: Filters) -> None:
+def check(root: Path, control: str, filters: Filters, lockdown: Path = LOCKDOWN) -> None:
     """See that events can be defined, and that the filters can be had.
 
     Raises:
@@ -22,6 +24,8 @@ def check(root: Path, control: str, filters: Filters) -> None:
     check_filters(filters)
     if os.geteuid() != 0 and not os.access(root / control, os.W_OK):
         raise Missing("tracing the kernel is for root alone", "run it with sudo")
+    if _locked_down(lockdown):
+        raise Missing("this kernel is locked down (confidentiality)", "boot it with lockdown=none")
     if not (root / "events").is_dir():
         raise Missing(f"tracefs is not mounted at {root}", f"mount -t tracefs tracefs {root}")
     if not (root / control).exists():
@@ -48,3 +52,11 @@ def check_filters(filters: Filters) -> None:
     for pid in filters.pids:
         if not threads(pid):
             raise BadInput(f"there is no process {pid}")
+
+
+def _locked_down(path: Path) -> bool:
+    """Kprobes and tracefs are closed to root as well (LOCKDOWN_KPROBES, LOCKDOWN_TRACEFS)."""
+    try:
+        return "[confidentiality]" in path.read_text()
+    except OSError:
+        return False

@@ -29,6 +29,7 @@ from probes.tasks import Tasks, threads
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import fields_of, parse_format, parse_header_page
+from zaptrace.ftrace.records import joined, taken
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
@@ -37,7 +38,7 @@ from zaptrace.model.plan import ProbePlan
 TRACING = Path("/sys/kernel/tracing")
 CLOCK = "boot"
 
-_PAUSE = 0.03  # seconds between two looks: a wake-up an event would slow the kernel down
+_PAUSE = 0.05  # seconds between two looks: a wake-up an event would slow the kernel down
 _MISSES_EVERY = 1.0  # seconds between two looks at the kprobes' misses
 _PAGE = 64  # bytes of struct page, where the plan does not say
 
@@ -150,19 +151,19 @@ class TracefsSource:
                 horizon = min(horizon, until)
             parts += [_lost(ring, now), self._decoder.decode(ring)]
             self._news.note(ring.damage)
-        return self._finished(self._merger.add(np.concatenate(parts), horizon))
+        return self._finished(self._merger.add(joined(parts), horizon))
 
     def _finished(self, records: Records) -> Records:
         """With what the records do not say themselves, and without those of other processes."""
+        if not len(records):
+            return records
         if self._pages is not None:
             records["pfn"] = self._pages.pfns(records["page"])
         records["tgid"] = self._tasks.tgids(records["pid"])
         if not self._filters.pids:
             return records
         # What a process starts is followed by the kernel as well: a thread is wanted, a child not.
-        wanted = np.isin(records["tgid"], (-1, *self._filters.pids))
-        chosen: Records = records[wanted]
-        return chosen
+        return taken(records, np.isin(records["tgid"], (-1, *self._filters.pids)))
 
     def _missed(self, now: int) -> Records:
         """Hits that the kprobes could not take since it was last looked at."""

@@ -3,11 +3,14 @@ without."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.guest import lab
+from tests.guest.lab import Lab
 from vm.arch import ARCHES
 from zaptrace.model import progress
 from zaptrace.model.plan import ProbePlan
@@ -66,3 +69,10 @@ def founding_exit(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """zapfault=batch, let run to the guest's power-off: every report, every event."""
     folder = tmp_path_factory.mktemp("exit") / "run"
     return boot(Request(arch, stop_at="exit", folder=folder))
+
+
+@pytest.fixture(scope="session")
+def live_lab(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A live guest without fault."""
+    with lab.booted(arch, tmp_path_factory.mktemp(f"live-{arch}")) as guest:
+        yield guest

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from zaptrace.ftrace.arguments import derive
 from zaptrace.ftrace.formats import TraceFormat
+from zaptrace.ftrace.records import joined, taken
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, EVENT, Kind, Records, blank
 from zaptrace.model.kprobes import recorded_args
@@ -51,6 +52,8 @@ class Decoder:
 
     def decode(self, ring: CpuRing) -> Records:
         """The records of the plan's events on one CPU, in their order.  Shape (n,)."""
+        if not len(ring.starts):
+            return blank(0)
         headed = np.flatnonzero(ring.sizes >= self.pid_at + 4)
         types = np.zeros(len(ring.sizes), np.int64)
         types[headed] = self._gather(ring, headed, 0, 2)
@@ -60,12 +63,13 @@ class Decoder:
             mine = np.flatnonzero(types == number)
             rows = mine[ring.sizes[mine] >= max(form.size, self.pid_at + 4)]
             self.short += len(mine) - len(rows)
+            if not len(rows):
+                continue
             row_of[rows] = sum(map(len, parts)) + np.arange(len(rows))
             parts.append(self._site(ring, rows, site, form))
-        records: Records = np.concatenate(parts)
+        records = joined(parts)
         self._attach_stacks(ring, records, types, row_of)
-        ordered: Records = records[row_of[row_of >= 0]]
-        return ordered
+        return taken(records, row_of[row_of >= 0])
 
     def _site(self, ring: CpuRing, rows: Rows, site: ProbeSite, form: TraceFormat) -> Records:
         records = blank(len(rows))
@@ -95,7 +99,10 @@ class Decoder:
         self, ring: CpuRing, rows: Rows, offset: int, size: int
     ) -> npt.NDArray[np.unsignedinteger[Any]]:
         """The unsigned integer at one offset of many records.  Shape (len(rows),)."""
-        raw = ring.data[ring.starts[rows, None] + offset + np.arange(size)]
+        if not len(rows):
+            return np.zeros(0, f"u{size}")
+        windows = np.lib.stride_tricks.sliding_window_view(ring.data, size)
+        raw = windows[ring.starts[rows] + offset]
         values: npt.NDArray[np.unsignedinteger[Any]] = (
             raw.view(f"{self.order}u{size}").ravel().astype(f"u{size}")
         )
@@ -162,9 +169,11 @@ def _comms(
     """The task names of many records.  Shape (len(rows),), dtype S16."""
     offsets = (locations & 0xFFFF).astype(np.int64)
     lengths = np.minimum((locations >> 16).astype(np.int64), ring.sizes[rows] - offsets)
-    column = np.arange(_COMM)
-    inside = column < lengths[:, None]
-    at = np.where(inside, ring.starts[rows, None] + offsets[:, None] + column, 0)
-    chars = np.where(inside, ring.data[at], 0).astype(np.uint8)
-    chars[np.cumsum(chars == 0, axis=1) > 0] = 0  # nothing behind the first NUL
+    # A window of 16 bytes at each place of the data; what lies behind its end is empty.
+    padded = np.concatenate([ring.data, np.zeros(_COMM, np.uint8)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _COMM)
+    chars = windows[np.where(lengths > 0, ring.starts[rows] + offsets, 0)]
+    ends = chars == 0
+    sizes = np.where(ends.any(axis=1), ends.argmax(axis=1), _COMM)
+    chars[np.arange(_COMM) >= np.minimum(sizes, lengths)[:, None]] = 0
     return chars.view(f"S{_COMM}").ravel()

@@ -25,6 +25,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from probes.dynevents import DynamicEvents, clean_leftovers, own_name
 from probes.filters import Filters
+from probes.readiness import check
 from probes.tracefs import TRACING, TracefsSource
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.events import ABSENT, Events, Kind
@@ -355,8 +356,19 @@ def test_filters_that_make_no_sense_are_refused() -> None:
 
 def test_without_tracefs_that_is_said(tmp_path: Path) -> None:
     empty = ProbePlan("00", "x86_64", None, ())
-    with pytest.raises(Missing):
+    with pytest.raises(Missing, match="not mounted" if os.geteuid() == 0 else "root"):
         TracefsSource(empty, root=tmp_path)
     (tmp_path / "events").mkdir()
-    with pytest.raises(Missing):
+    with pytest.raises(Missing, match="no kprobe_events" if os.geteuid() == 0 else "root"):
         TracefsSource(empty, root=tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is told of what comes behind its right to it")
+def test_a_kernel_that_is_locked_down_says_so(tmp_path: Path) -> None:
+    lockdown = tmp_path / "lockdown"
+    lockdown.write_text("none integrity [confidentiality]\n")
+    with pytest.raises(Missing, match="locked down"):
+        check(tmp_path, CONTROL, Filters(), lockdown)
+    lockdown.write_text("[none] integrity confidentiality\n")
+    with pytest.raises(Missing, match="not mounted"):
+        check(tmp_path, CONTROL, Filters(), lockdown)

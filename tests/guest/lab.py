@@ -1,0 +1,130 @@
+"""A live guest for tests: booted once, spoken to from plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shlex
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vm import host, kernel, live
+from vm.arch import arch_named
+from zaptrace.kernel import plan_for
+from zaptrace.model.paths import cache_home
+from zaptrace.model.progress import ignore
+
+PROGRAMS = Path(__file__).parent / "programs"
+READY_SECONDS = 90.0
+T = TypeVar("T")
+
+
+class Lab:
+    """A live guest; its event loop has a thread of its own."""
+
+    def __init__(
+        self, arch: str, guest: live.LiveGuest, loop: asyncio.AbstractEventLoop, console: Path
+    ) -> None:
+        self.arch = arch
+        self.console = console
+        self._guest = guest
+        self._loop = loop
+
+    def run(self, command: str, seconds: float = 120.0) -> live.Answer:
+        """One line of shell in the guest; whatever its status."""
+        return self.wait(self._guest.run(command, seconds), seconds + 10)
+
+    def output(self, command: str, seconds: float = 120.0) -> str:
+        """What a command that succeeds prints."""
+        answer = self.run(command, seconds)
+        assert answer.status == 0, f"{command}: {answer}"
+        return answer.out
+
+    def wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Do something in the guest's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+    def open(self, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The other end of a terminal."""
+        return self.wait(self._guest.open(channel), 10)
+
+    def until(self, command: str, seconds: float = READY_SECONDS) -> None:
+        """Wait until a command succeeds."""
+        deadline = time.monotonic() + seconds
+        while self.run(command).status:
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {command}"
+            time.sleep(0.2)
+
+    def recorded(self, options: str, work: Callable[[], T]) -> tuple[Recording, T]:
+        """What `zaptrace live` prints and records while some work is done."""
+        self.output("rm -rf /run/live; mkdir /run/live")
+        command = f"zaptrace live --json --record /run/live/capture {options}"
+        self.output(
+            f"{{ {command} >/run/live/lines 2>/run/live/errors; echo $? >/run/live/status; }} "
+            "& echo $! >/run/live/pid"
+        )
+        # The recorder says what it watches when every probe is active.
+        self.until("grep -q '\"sites\"' /run/live/capture || test -e /run/live/status")
+        assert self.run("test -e /run/live/status").status, self.output("cat /run/live/errors")
+        done = work()
+        time.sleep(0.5)
+        self.output("pkill -INT -f 'zaptrace live'")
+        self.until("test -e /run/live/status")
+        return Recording(self), done
+
+
+class Recording:
+    """What a `zaptrace live` in the guest left."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.errors = lab.output("cat /run/live/errors")
+        self.status = int(lab.output("cat /run/live/status"))
+        self.lines = _objects(lab.output("cat /run/live/lines"))
+        self.replayed = _objects(lab.run("zaptrace replay /run/live/capture --json").out)
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@contextlib.contextmanager
+def booted(arch: str, folder: Path, *, append: str = "", shell: str = "") -> Iterator[Lab]:
+    """A live guest with the test programs in /zaptrace/files."""
+    row = arch_named(arch)
+    built = kernel.build(row, ignore, flavour="live")
+    plan_for(built.vmlinux)
+    programs = {path.stem: compiled(arch, path, folder) for path in sorted(PROGRAMS.glob("*.c"))}
+    request = live.Request(
+        row, built, cache_home() / "plans", append=append, shell=shell, files=programs
+    )
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    context = live.booted(request, folder)
+    enter = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
+    try:
+        guest = enter.result(600)
+        yield Lab(arch, guest, loop, folder / "console.log")
+    finally:
+        if not enter.exception():
+            leave = asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop)
+            leave.result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+
+
+def compiled(arch: str, source: Path, folder: Path) -> Path:
+    """A static program for the guest."""
+    program = folder / f"{source.stem}-{arch}"
+    compiler = f"{arch_named(arch).cross}gcc"
+    host.output(compiler, "-static", "-O2", "-Wall", "-Wextra", "-o", str(program), str(source))
+    return program
+
+
+def quoted(*words: str) -> str:
+    """A command line for the guest's shell."""
+    return shlex.join(words)

@@ -1,0 +1,152 @@
+"""Live events of real kernels: through bcc and through tracefs, here and out of a guest."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.guest.lab import Lab
+
+pytestmark = pytest.mark.guest
+
+PAGES, ROUNDS = 23, 3
+PAGE_SIZE = 4096
+Lines = list[dict[str, Any]]
+
+
+def touch(lab: Lab, pages: int = PAGES, rounds: int = ROUNDS) -> int:
+    """Touch and unmap anonymous pages; the process that did."""
+    pid, _ = lab.output(f"/zaptrace/files/touch {pages} {rounds}").split()
+    return int(pid)
+
+
+def removed_in_each_zap(lines: Lines, pid: int, pages: int) -> list[int]:
+    """Pages whose rmap went, zap by zap of so many pages, up to what the thread did next."""
+    mine = [line for line in lines if line.get("tgid") == pid]
+    counts: list[int] = []
+    counting = False
+    for line in mine:
+        if line["kind"] == "zap_enter":
+            counting = False
+        elif line["kind"] == "zap":
+            counting = line["end"] - line["addr"] == pages * PAGE_SIZE
+            counts += [0] if counting else []
+        elif line["kind"] == "rmap_remove" and counting:
+            counts[-1] += max(1, line.get("nr", 1))
+    return counts
+
+
+@pytest.mark.parametrize("source", ["bcc", "tracefs"])
+def test_exactly_23_pages(live_lab: Lab, source: str) -> None:
+    recording, pid = live_lab.recorded(f"--source {source}", lambda: touch(live_lab))
+    assert recording.status == 0, recording.errors
+    assert "LOST" not in recording.errors
+    assert removed_in_each_zap(recording.lines, pid, PAGES) == [PAGES] * ROUNDS
+    assert removed_in_each_zap(recording.replayed, pid, PAGES) == [PAGES] * ROUNDS
+    assert recording.replayed == recording.lines
+
+
+@pytest.mark.parametrize("source", ["bcc", "tracefs"])
+def test_each_page_is_named_once_and_was_mapped_once(live_lab: Lab, source: str) -> None:
+    recording, pid = live_lab.recorded(
+        f"--source {source} --comm touch", lambda: touch(live_lab, 64, 1)
+    )
+    assert {line["comm"] for line in recording.lines} == {"touch"}
+    (zap,) = [
+        number
+        for number, line in enumerate(recording.lines)
+        if line["kind"] == "zap" and line["end"] - line["addr"] == 64 * PAGE_SIZE
+    ]
+    removals = recording.lines[zap + 1 : zap + 65]
+    assert {line["kind"] for line in removals} == {"rmap_remove"}
+    assert {line["tgid"] for line in removals} == {pid}
+    assert len({line["pfn"] for line in removals}) == 64
+    assert {line["mapcount"] for line in removals} == {1}
+
+
+def test_bcc_filters_in_the_kernel(live_lab: Lab) -> None:
+    """The program's text is file pages: what is left of its exit is anonymous."""
+    every, _ = live_lab.recorded("--comm touch", lambda: touch(live_lab))
+    anonymous, other = live_lab.recorded("--comm touch --anonymous", lambda: touch(live_lab))
+    assert removed_in_each_zap(anonymous.lines, other, PAGES) == [PAGES] * ROUNDS
+
+    def removals(lines: Lines) -> int:
+        return sum(line["kind"] == "rmap_remove" for line in lines)
+
+    assert PAGES * ROUNDS < removals(anonymous.lines) < removals(every.lines)
+    large, _ = live_lab.recorded("--comm touch --large-only", lambda: touch(live_lab))
+    assert removals(large.lines) == 0
+    assert any(line["kind"] == "zap" for line in large.lines)
+
+
+@pytest.mark.parametrize("number", ["INT", "TERM", "KILL"])
+def test_nothing_stays_behind_in_tracefs(live_lab: Lab, number: str) -> None:
+    left = "ls /sys/kernel/tracing/instances; cat /sys/kernel/tracing/kprobe_events"
+    live_lab.output("rm -f /run/capture")
+    live_lab.output("zaptrace record /run/capture --source tracefs >/dev/null 2>&1 &")
+    live_lab.until("grep -q '\"sites\"' /run/capture")
+    assert "zaptrace_" in live_lab.output(left)
+    live_lab.output(f"pkill -{number} -f 'zaptrace record'")
+    live_lab.until("! pgrep -f 'zaptrace record'")
+    if number == "KILL":
+        assert "zaptrace_" in live_lab.output(left)
+        done = live_lab.run("zaptrace record /run/second --source tracefs --seconds 1")
+        assert done.status == 0, done.err
+    assert live_lab.output(left) == ""
+    replayed = live_lab.run("zaptrace replay /run/capture --json")
+    assert replayed.status == 0, replayed.err
+
+
+def test_without_bcc_tracefs_is_taken_and_it_is_said(live_lab: Lab) -> None:
+    hidden = "mount -t tmpfs none /usr/lib/python3/dist-packages/bcc"
+    live_lab.output(hidden)
+    try:
+        done = live_lab.run("zaptrace record /run/capture --seconds 1")
+        refused = live_lab.run("zaptrace record /run/capture --seconds 1 --source bcc")
+    finally:
+        live_lab.output("umount /usr/lib/python3/dist-packages/bcc")
+    assert done.status == 0
+    assert "tracefs instead of bcc" in done.err
+    assert refused.status == 2
+    assert "bcc" in refused.err
+
+
+def test_who_is_not_root_is_told_so(live_lab: Lab) -> None:
+    for source in ("bcc", "tracefs"):
+        command = f"setpriv --reuid=1000 env HOME=/tmp zaptrace live --no-tui --source {source}"
+        done = live_lab.run(command)
+        assert done.status == 2, done
+        assert "Traceback" not in done.err
+        assert "root" in done.err or "sudo" in done.err, done.err
+
+
+def test_a_guest_is_watched_from_outside(arch: str) -> None:
+    """The page that the splats name is the page that the suspects name."""
+    from zaptrace.explain.suspects import Suspects
+    from zaptrace.model.progress import ignore
+    from zaptrace.runs.live import watched_guest
+    from zaptrace.splat import parse
+
+    suspects = Suspects()
+    began = None
+    with watched_guest(arch, ignore, fault="batch", run="ls /") as guest:
+        deadline = time.monotonic() + 120
+        while not guest.finished():
+            assert time.monotonic() < deadline
+            events = guest.source.read(0.5)
+            assert events is not None
+            if began is None and len(events.records):
+                began = int(events.records["clock"][0]) / 1e9
+            suspects.add(events)
+        console = guest.console()
+    assert began is not None
+    named = {
+        splat.pfn
+        for splat in parse(console.encode())
+        if splat.kind == "bad_page_state" and splat.time is not None and splat.time > began
+    }
+    ranking = {row.pfn: row for row in suspects.ranking(100_000)}
+    assert named
+    assert named <= ranking.keys()
