@@ -378,4 +378,4 @@ class ZapApp(App[Outcome | None]):
             title = str(views[name].border_title or name).split(" · ")
             text = " ".join(title[:1] if name == "events" else title)
             said.append(f"[{text}]" if name == self._pane else f" {text} ")
-        self._tabs.update(" ".join(said))
+        self._tabs.update(" ".join(said), layout=False)
