@@ -170,8 +170,11 @@ class LineView(ScrollView, can_focus=True):
 
     def on_click(self, event: Click) -> None:
         """A click puts the cursor there; a double click chooses."""
-        index = self.scroll_offset.y + event.y - self.HEAD
-        if event.y >= self.HEAD and 0 <= index < self.count():
+        place = event.get_content_offset(self)
+        if place is None or place.y < self.HEAD:
+            return
+        index = self.scroll_offset.y + place.y - self.HEAD
+        if 0 <= index < self.count():
             self.go_to(index)
             if event.chain > 1:
                 self.action_choose()
