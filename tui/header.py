@@ -78,6 +78,8 @@ class Header(Static):
 
     def _numbers(self) -> str:
         shot, clock = self.snapshot, self.clock
+        if self.state is not None:
+            return ""
         span = 0 if shot.span_ns is None else shot.span_ns
         if clock is None:
             elapsed = f"{span / _NS:.1f} s"

@@ -38,9 +38,11 @@ class LineView(ScrollView, can_focus=True):
         scrollbar-background-hover: $surface;
         scrollbar-background-active: $surface;
     }
-    LineView > .line--head { color: $text-muted; text-style: bold; }
-    LineView > .line--cursor { background: $primary 35%; text-style: bold; }
-    LineView > .line--dim { color: $text-muted; }
+    LineView > .line--head { text-style: bold; }
+    LineView > .line--cursor {
+        background: $block-cursor-background; color: $block-cursor-foreground; text-style: bold;
+    }
+    LineView > .line--dim { text-style: dim; }
     LineView > .line--zap { color: $text-secondary; }
     LineView > .line--rmap { color: $text-primary; }
     LineView > .line--warn { color: $text-warning; }
@@ -125,8 +127,9 @@ class LineView(ScrollView, can_focus=True):
 
     def _strip(self, pieces: list[Piece], width: int, *, under_cursor: bool = False) -> Strip:
         base = self.rich_style
-        if under_cursor:
+        if under_cursor:  # in one colour: others may not be readable on it
             base += self._style("cursor")
+            pieces = [(text, "") for text, _ in pieces]
         segments = [
             Segment(text, base + self._style(name) if name else base) for text, name in pieces
         ]
