@@ -97,6 +97,9 @@ class LineView(ScrollView, can_focus=True):
     def moved(self) -> None:
         """The cursor or the scroll position is somewhere else, by the user's will."""
 
+    def resized(self) -> None:
+        """The pane has another size."""
+
     # Drawing.
 
     def changed(self) -> None:
@@ -109,6 +112,7 @@ class LineView(ScrollView, can_focus=True):
     def on_resize(self, event: Resize) -> None:
         """Lines are made for the width."""
         self.changed()
+        self.resized()
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""

@@ -54,26 +54,30 @@ class TimelineScreen(Screen[None]):
         super().__init__()
         self.page = page
         self._latest = latest
+        self._head = Static(id="about", markup=False)
+        self._view = Timeline()
 
     def compose(self) -> ComposeResult:
         """See Textual."""
-        yield Static(id="about", markup=False)
-        yield Timeline()
+        yield self._head
+        yield self._view
         yield Footer()
 
     def on_mount(self) -> None:
         """Tell the story as far as it has come."""
         self.show(self._latest())
-        self.query_one(Timeline).focus()
+        self._view.focus()
 
     def show(self, snapshot: Snapshot) -> None:
         """Take a newer snapshot."""
-        view = self.query_one(Timeline)
+        view = self._view
+        if not view.is_attached:  # the app pushes a screen first and fills it afterwards
+            return
         lines = tell(self.page, snapshot)
         if lines != view.lines or not lines:
             view.lines = lines
             view.changed()
-        self.query_one("#about", Static).update(self._about(snapshot.suspects))
+        self._head.update(self._about(snapshot.suspects))
 
     def _about(self, suspects: tuple[Suspect, ...]) -> str:
         mine = (one for one in suspects if (one.pfn, one.page)[one.pfn is None] == self._key())

@@ -15,6 +15,7 @@ from tui.app import ZapApp
 from tui.console import ConsolePane
 from tui.events import EventTable
 from tui.help import HelpScreen
+from tui.story import PageName
 from tui.suspects import SuspectList
 from tui.timeline import Timeline, TimelineScreen
 from zaptrace.model.errors import BadInput
@@ -166,6 +167,17 @@ def test_a_story_grows_while_it_is_read() -> None:
     drive(app_of(), driver)
 
 
+def test_a_snapshot_may_come_before_the_story_s_screen_is_filled() -> None:
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        screen = TimelineScreen(PageName(refused_pfns()[0]), lambda: app.latest)
+        screen.show(app.latest)
+        await app.push_screen(screen)
+        await sees(app, "too late")
+
+    drive(app_of(), driver)
+
+
 def test_an_event_s_story_and_an_event_without_one() -> None:
     async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
         await filled(app)
@@ -207,6 +219,16 @@ def test_a_splat_leads_to_its_page() -> None:
         await press(app, "3", "g", "n", "n", "down", "enter")
         assert isinstance(app.screen, TimelineScreen)
         assert app.screen.page.pfn == refused_pfns()[1]
+
+    drive(app_of(console=True), driver)
+
+
+def test_the_console_s_end_stays_in_view_when_the_pane_shrinks() -> None:
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await sees(app, "random: crng init done")
+        await pilot.resize_terminal(120, 33)
+        await until(lambda: app.query_one(ConsolePane).size.height < 9)
+        await sees(app, "random: crng init done")
 
     drive(app_of(console=True), driver)
 
