@@ -23,7 +23,8 @@ def snapshot_of(*parts: Events) -> Snapshot:
 
 
 def lines_of(name: PageName, snapshot: Snapshot) -> list[str]:
-    return ["".join(text for text, _ in line).strip() for line in tell(name, snapshot)]
+    lines = tell(name, story_of(name, snapshot), snapshot.names)
+    return ["".join(text for text, _ in line).strip() for line in lines]
 
 
 def founding() -> Events:
