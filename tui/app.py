@@ -23,7 +23,7 @@ from tui.graph import RateGraph
 from tui.header import Header
 from tui.help import HelpScreen
 from tui.job import Job, Outcome, Work
-from tui.layout import CSS, TOO_SMALL, size_class
+from tui.layout import CSS, LOW, TOO_SMALL, size_class
 from tui.lines import LineView
 from tui.messages import Broken, ConsoleSaid, JobEnded, JobTold, Shot
 from tui.snapshot import Snapshot
@@ -364,6 +364,7 @@ class ZapApp(App[Outcome | None]):
         screen = self.screen_stack[0]
         for name in ("-tiny", "-small", "-medium", "-large"):
             screen.set_class(name == size_class(event.size), name)
+        screen.set_class(event.size.height < LOW, "-low")
 
     def _draw_tabs(self) -> None:
         """Which panes there are, and which one is seen (where only one is)."""
@@ -378,4 +379,4 @@ class ZapApp(App[Outcome | None]):
             title = str(views[name].border_title or name).split(" · ")
             text = " ".join(title[:1] if name == "events" else title)
             said.append(f"[{text}]" if name == self._pane else f" {text} ")
-        self._tabs.update(" ".join(said))
+        self._tabs.update(" ".join(said), layout=False)

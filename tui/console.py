@@ -65,6 +65,11 @@ class ConsolePane(LineView):
         if following:
             self.action_last()
 
+    def resized(self) -> None:
+        """The end stays in view while it is followed."""
+        if self.cursor >= self.count() - 1:
+            self.action_last()
+
     def chosen(self, line: int) -> Splat | None:
         """The report that a line belongs to: the last one that began at or before it."""
         before = [splat for start, splat in self._log.splats if start <= line]

@@ -29,7 +29,7 @@ class RateGraph(Widget):
     RateGraph > .rate--rmap { color: $text-primary; }
     RateGraph > .rate--warn { color: $text-warning; }
     RateGraph > .rate--bad { color: $text-error; }
-    RateGraph > .rate--dim { color: $text-muted; }
+    RateGraph > .rate--dim { text-style: dim; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"rate--{name}" for name in ("zap", "rmap", "warn", "bad", "dim")

@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from tui.clocked import Clocked
 from tui.snapshot import Snapshot
-from zaptrace.report.words import count, plain
+from zaptrace.report.words import count, cut, plain
 
 _NS = 1_000_000_000
 
@@ -52,18 +52,19 @@ class Header(Static):
         self.draw()
 
     def _text(self, width: int) -> Text:
-        text = Text(no_wrap=True, overflow="ellipsis")
-        text.append(f"zaptrace {self._title}", "bold")
-        text.append(f"  {subject(self.snapshot.meta)}" if self.snapshot.meta else "")
-        text.append("\n")
-        text.append(f"{self._state()}  ", "bold")
-        text.append(self._numbers())
+        title = f"zaptrace {self._title}"
+        state = self._state()
+        said = Text()
+        said.append(cut(f"{title}  {subject(self.snapshot.meta)}", width))
+        said.stylize("bold", 0, len(title))
+        said.append("\n" + cut(f"{state}  {self._numbers()}", width))
+        said.stylize("bold", said.plain.index("\n") + 1, said.plain.index("\n") + 1 + len(state))
         for line in self._trouble():
-            text.append("\n")
-            text.append(line[:width].ljust(width), "bold reverse")
+            said.append("\n")
+            said.append(cut(line, width).ljust(width), "bold reverse")
         for line in gaps(self.snapshot.meta):
-            text.append("\n" + line)
-        return text
+            said.append("\n" + cut(line, width))
+        return said
 
     def _state(self) -> str:
         clock = self.clock
@@ -77,6 +78,8 @@ class Header(Static):
 
     def _numbers(self) -> str:
         shot, clock = self.snapshot, self.clock
+        if self.state is not None:
+            return ""
         span = 0 if shot.span_ns is None else shot.span_ns
         if clock is None:
             elapsed = f"{span / _NS:.1f} s"
@@ -93,7 +96,8 @@ class Header(Static):
         lines = []
         if shot.lost:
             lines.append(
-                f"▲ LOST {count(shot.lost, 'event')}: what you see is not all that happened"
+                f"▲ LOST {shot.lost:,} event{'s' if shot.lost > 1 else ''}: "
+                "what you see is not all that happened"
             )
         if shot.ended and shot.ended.startswith("the source broke"):
             lines.append(f"▲ {plain(shot.ended)}")

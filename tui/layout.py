@@ -7,6 +7,8 @@ from textual.geometry import Size
 TINY = Size(60, 15)
 """Below this there is only a message."""
 _MEDIUM = Size(100, 32)
+LOW = 20
+"""Rows below which the rates make room for the rest."""
 _LARGE = Size(160, 45)
 
 TOO_SMALL = f"zaptrace needs at least\n{TINY.width}×{TINY.height} characters.\n\nq quits."
@@ -50,6 +52,8 @@ CSS = """
 .-small.-source.-pane-events #events { display: block; }
 .-small.-source.-pane-suspects #suspects { display: block; }
 .-small.-pane-console #console { display: block; }
+
+.-small.-low #rates { display: none; }
 
 .-medium.-source #main, .-large.-source #main { layout: grid; }
 .-medium.-source #main { grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 8 1fr; }

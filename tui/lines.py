@@ -38,9 +38,11 @@ class LineView(ScrollView, can_focus=True):
         scrollbar-background-hover: $surface;
         scrollbar-background-active: $surface;
     }
-    LineView > .line--head { color: $text-muted; text-style: bold; }
-    LineView > .line--cursor { background: $primary 35%; text-style: bold; }
-    LineView > .line--dim { color: $text-muted; }
+    LineView > .line--head { text-style: bold; }
+    LineView > .line--cursor {
+        background: $block-cursor-background; color: $block-cursor-foreground; text-style: bold;
+    }
+    LineView > .line--dim { text-style: dim; }
     LineView > .line--zap { color: $text-secondary; }
     LineView > .line--rmap { color: $text-primary; }
     LineView > .line--warn { color: $text-warning; }
@@ -95,6 +97,9 @@ class LineView(ScrollView, can_focus=True):
     def moved(self) -> None:
         """The cursor or the scroll position is somewhere else, by the user's will."""
 
+    def resized(self) -> None:
+        """The pane has another size."""
+
     # Drawing.
 
     def changed(self) -> None:
@@ -107,6 +112,7 @@ class LineView(ScrollView, can_focus=True):
     def on_resize(self, event: Resize) -> None:
         """Lines are made for the width."""
         self.changed()
+        self.resized()
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
@@ -125,8 +131,9 @@ class LineView(ScrollView, can_focus=True):
 
     def _strip(self, pieces: list[Piece], width: int, *, under_cursor: bool = False) -> Strip:
         base = self.rich_style
-        if under_cursor:
+        if under_cursor:  # in one colour: others may not be readable on it
             base += self._style("cursor")
+            pieces = [(text, "") for text, _ in pieces]
         segments = [
             Segment(text, base + self._style(name) if name else base) for text, name in pieces
         ]
@@ -170,8 +177,11 @@ class LineView(ScrollView, can_focus=True):
 
     def on_click(self, event: Click) -> None:
         """A click puts the cursor there; a double click chooses."""
-        index = self.scroll_offset.y + event.y - self.HEAD
-        if event.y >= self.HEAD and 0 <= index < self.count():
+        place = event.get_content_offset(self)
+        if place is None or place.y < self.HEAD:
+            return
+        index = self.scroll_offset.y + place.y - self.HEAD
+        if 0 <= index < self.count():
             self.go_to(index)
             if event.chain > 1:
                 self.action_choose()

@@ -45,7 +45,10 @@ class Ring:
     def add(self, records: Records) -> None:
         """Append records; the oldest make room."""
         self.total += len(records)
-        records = records[-self._capacity :]
+        if len(records) >= self._capacity:
+            self._chunks.clear()
+            self._kept = 0
+            records = records[-self._capacity :].copy()
         first = self.total - len(records)
         if self._chunks and len(self._chunks[-1].records) + len(records) <= _SMALL:
             last = self._chunks.pop()

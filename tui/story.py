@@ -29,7 +29,7 @@ from tui.words import (
 )
 from zaptrace.model.events import ABSENT, ABSENT_I32, Kind, Records
 
-MOST_EVENTS = 2000
+MOST_EVENTS = 500
 """Events of a page that are shown: the newest."""
 
 Line = list[Piece]
@@ -60,10 +60,9 @@ def page_of(record: Records) -> PageName | None:
     return None if pfn is None and address is None else PageName(pfn, address)
 
 
-def tell(name: PageName, snapshot: Snapshot) -> list[Line]:
+def tell(name: PageName, records: Records, names: Names) -> list[Line]:
     """The lines of a page's timeline."""
-    records = story_of(name, snapshot)
-    return list(_lines(records, name, snapshot.names))
+    return list(_lines(records, name, names))
 
 
 def story_of(name: PageName, snapshot: Snapshot) -> Records:

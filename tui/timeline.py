@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -12,9 +13,10 @@ from textual.widgets import Footer, Static
 
 from tui.lines import LineView
 from tui.snapshot import Snapshot
-from tui.story import Line, PageName, tell
+from tui.story import Line, PageName, story_of, tell
 from tui.words import Piece
 from zaptrace.explain.suspects import Suspect
+from zaptrace.model.events import Records
 from zaptrace.report.words import plain
 
 
@@ -54,26 +56,32 @@ class TimelineScreen(Screen[None]):
         super().__init__()
         self.page = page
         self._latest = latest
+        self._told: Records | None = None
+        self._head = Static(id="about", markup=False)
+        self._view = Timeline()
 
     def compose(self) -> ComposeResult:
         """See Textual."""
-        yield Static(id="about", markup=False)
-        yield Timeline()
+        yield self._head
+        yield self._view
         yield Footer()
 
     def on_mount(self) -> None:
         """Tell the story as far as it has come."""
         self.show(self._latest())
-        self.query_one(Timeline).focus()
+        self._view.focus()
 
     def show(self, snapshot: Snapshot) -> None:
         """Take a newer snapshot."""
-        view = self.query_one(Timeline)
-        lines = tell(self.page, snapshot)
-        if lines != view.lines or not lines:
-            view.lines = lines
+        view = self._view
+        if not view.is_attached:  # the app pushes a screen first and fills it afterwards
+            return
+        records = story_of(self.page, snapshot)
+        if self._told is None or not np.array_equal(records, self._told):
+            self._told = records
+            view.lines = tell(self.page, records, snapshot.names)
             view.changed()
-        self.query_one("#about", Static).update(self._about(snapshot.suspects))
+        self._head.update(self._about(snapshot.suspects))
 
     def _about(self, suspects: tuple[Suspect, ...]) -> str:
         mine = (one for one in suspects if (one.pfn, one.page)[one.pfn is None] == self._key())

@@ -1,0 +1,133 @@
+"""Pictures of the screen at three sizes, beside those that a person has looked at.
+
+`ZAPTRACE_UPDATE=1 pytest tests/tui/test_pictures.py` takes them anew: look at
+them before they are committed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.tui.driving import app_of, drive, press, sees, text_of, until
+from tests.tui.work import Work
+from tui.app import ZapApp
+from tui.console import ConsolePane
+from tui.timeline import TimelineScreen
+from tui.verdict import VerdictScreen
+
+FOLDER = Path(__file__).parent / "snapshots"
+SIZES = ((80, 24), (120, 40), (200, 60))
+
+
+async def events(app: ZapApp) -> None:
+    await until(lambda: app.latest.ended, "the end")
+    await until(app.query_one(ConsolePane).count, "the console")
+    await sees(app, "ENDED", "0.600724", "splats")
+
+
+async def story(app: ZapApp) -> None:
+    await events(app)
+    await press(app, "2", "enter")
+    await until(lambda: isinstance(app.screen, TimelineScreen))
+    await sees(app, "too late")
+
+
+async def steps(app: ZapApp) -> None:
+    await sees(app, "50% mm/memory.o", "random: crng init done")
+
+
+async def verdict(app: ZapApp) -> None:
+    await until(lambda: isinstance(app.screen, VerdictScreen))
+    await sees(app, "What happened, in order")
+
+
+async def light(app: ZapApp) -> None:
+    await events(app)
+    await press(app, "d")
+
+
+Scene = Callable[[ZapApp], Awaitable[None]]
+SCENES: dict[str, tuple[Scene, tuple[tuple[int, int], ...]]] = {
+    "events": (events, SIZES),
+    "story": (story, SIZES),
+    "steps": (steps, SIZES),
+    "verdict": (verdict, SIZES),
+    "light": (light, SIZES[1:2]),
+}
+CASES = [(name, size) for name, (_, sizes) in SCENES.items() for size in sizes]
+
+
+def app_for(name: str) -> tuple[ZapApp, Work | None]:
+    """The app of a scene, and the work under it."""
+    if name not in ("steps", "verdict"):
+        return app_of(ends=True, console=True), None
+    work = Work(waits_in="boot" if name == "steps" else None)
+    return app_of(console=True, work=work, source=False), work
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+def test_the_screen_looks_as_it_did(name: str, size: tuple[int, int]) -> None:
+    app, work = app_for(name)
+    taken = []
+
+    async def driver(app: ZapApp, _pilot: object) -> None:
+        await SCENES[name][0](app)
+        await still(app)
+        taken.append(normal(app.export_screenshot(title="zaptrace")))
+        if work:
+            work.go_on.set()
+
+    drive(app, driver, size)
+    kept = FOLDER / f"{name}_{size[0]}x{size[1]}.svg"
+    if "ZAPTRACE_UPDATE" in os.environ:
+        FOLDER.mkdir(exist_ok=True)
+        kept.write_text(taken[0], encoding="utf-8")
+    # Not compared by pytest: its explanation of a difference takes minutes.
+    same = kept.read_text(encoding="utf-8") == taken[0]
+    if not same:
+        seen = kept.with_suffix(".new.svg")
+        seen.write_text(taken[0], encoding="utf-8")
+        pytest.fail(f"{kept.name} has changed; what it is now: {seen}")
+
+
+async def still(app: ZapApp) -> None:
+    """Wait until the footer is there and some looks in a row show the same."""
+    await sees(app, "Quit", "palette")
+    looks: list[str] = []
+
+    def is_still() -> bool:
+        looks.append(text_of(app))
+        return len(looks) > 10 and len(set(looks[-10:])) == 1
+
+    await until(is_still, "a still screen")
+
+
+def normal(picture: str) -> str:
+    """The same picture always has the same ids."""
+    return re.sub(r"terminal-\d+-", "terminal-", picture)
+
+
+def test_a_picture_can_be_told_from_another() -> None:
+    """The comparison would be worth nothing if pictures did not hold the screen's words."""
+    kept = (FOLDER / "events_120x40.svg").read_text(encoding="utf-8")
+    assert "rmap_remove" in kept and "6.1.0-zaptrace" in kept.replace("&#160;", " ")
+
+
+def test_no_colour_alone_carries_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = app_of(ends=True, console=True)
+    colours: set[str] = set()
+
+    async def driver(app: ZapApp, _pilot: object) -> None:
+        await events(app)
+        await still(app)
+        colours.update(re.findall(r"fill: #([0-9a-f]{6})", app.export_screenshot()))
+        assert "✖ bad_page" in text_of(app) and "▶" in text_of(app)
+
+    drive(app, driver)
+    assert {grey for grey in colours if len({grey[:2], grey[2:4], grey[4:]}) > 1} <= {"c5c8c6"}
