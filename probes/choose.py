@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from probes import bccsource
 from probes.bccsource import BccSource
 from probes.filters import Filters
@@ -23,6 +25,8 @@ def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) ->
     Raises:
         Missing: it cannot be had, or none can.
     """
+    if os.geteuid() != 0:
+        raise Missing("watching the kernel is for root alone", "sudo zaptrace ...")
     if wanted == "bcc":
         return BccSource(plan, filters)
     if wanted == "tracefs":

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 _TGID = re.compile(r"^Tgid:\s*(\d+)$", re.MULTILINE)
 _KNOWN = 1 << 16  # threads that are remembered
-_EVERY = 1.0  # seconds between two looks into saved_tgids, which lists every thread
+_SHARE = 20  # saved_tgids lists every thread: no more than 1/20 of the time goes into reading it
 
 
 class Tasks:
@@ -24,7 +24,7 @@ class Tasks:
     def __init__(self, root: Path) -> None:
         self._saved = root / "saved_tgids"
         self._known: dict[int, int] = {}
-        self._looked = 0.0
+        self._not_before = 0.0
 
     def tgids(self, pids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """The process id of each thread id, -1 when it cannot be told.  Same shape."""
@@ -36,14 +36,14 @@ class Tasks:
             if pid not in self._known and (tgid := _tgid(pid)) is not None:
                 self._known[pid] = tgid
         unknown = [pid for pid in wanted if pid not in self._known]
-        if unknown and time.monotonic() - self._looked >= _EVERY:
+        if unknown and time.monotonic() >= self._not_before:
             self._look_up(unknown)
         found = np.array([self._known.get(pid, -1) for pid in distinct.tolist()], np.int32)
         return found[which].reshape(pids.shape)
 
     def _look_up(self, pids: list[int]) -> None:
         """Threads that are gone: the kernel notes them at each switch (record-tgid)."""
-        self._looked = time.monotonic()
+        began = time.monotonic()
         try:
             lines = self._saved.read_text().splitlines()
         except OSError:
@@ -51,6 +51,8 @@ class Tasks:
         pairs = (line.split() for line in lines)
         saved = {int(one[0]): int(one[1]) for one in pairs if len(one) == 2}
         self._known |= {pid: saved[pid] for pid in pids if pid in saved}
+        ended = time.monotonic()
+        self._not_before = ended + _SHARE * (ended - began)
 
 
 def threads(pid: int) -> list[int]:

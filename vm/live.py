@@ -60,9 +60,15 @@ class LiveGuest:
     """A guest in user space that answers.  Made by `booted()`."""
 
     def __init__(
-        self, guest: Guest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        guest: Guest,
+        ended: asyncio.Task[str],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self.guest = guest
+        self.ended = ended
+        """Done when the guest has powered off or panicked ("exit", "panic")."""
         self._reader = reader
         self._writer = writer
 
@@ -125,7 +131,7 @@ async def booted(
                     await _user_space(config.console, end)
                     current.note = "user space"
                 reader, writer = await asyncio.open_unix_connection(str(guest.socket(AGENT)))
-                yield LiveGuest(guest, reader, writer)
+                yield LiveGuest(guest, end, reader, writer)
                 writer.close()
             finally:
                 end.cancel()

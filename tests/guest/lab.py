@@ -72,7 +72,7 @@ class Lab:
         assert self.run("test -e /run/live/status").status, self.output("cat /run/live/errors")
         done = work()
         time.sleep(0.5)
-        self.output("pkill -INT -f 'zaptrace live'")
+        self.output("pkill -INT -x python3")
         self.until("test -e /run/live/status")
         return Recording(self), done
 

@@ -24,7 +24,7 @@ def touch(lab: Lab, pages: int = PAGES, rounds: int = ROUNDS) -> int:
 
 def removed_in_each_zap(lines: Lines, pid: int, pages: int) -> list[int]:
     """Pages whose rmap went, zap by zap of so many pages, up to what the thread did next."""
-    mine = [line for line in lines if line.get("tgid") == pid]
+    mine = [line for line in lines if line.get("pid") == pid]
     counts: list[int] = []
     counting = False
     for line in mine:
@@ -61,7 +61,7 @@ def test_each_page_is_named_once_and_was_mapped_once(live_lab: Lab, source: str)
     ]
     removals = recording.lines[zap + 1 : zap + 65]
     assert {line["kind"] for line in removals} == {"rmap_remove"}
-    assert {line["tgid"] for line in removals} == {pid}
+    assert {line["pid"] for line in removals} == {pid}
     assert len({line["pfn"] for line in removals}) == 64
     assert {line["mapcount"] for line in removals} == {1}
 
@@ -88,8 +88,8 @@ def test_nothing_stays_behind_in_tracefs(live_lab: Lab, number: str) -> None:
     live_lab.output("zaptrace record /run/capture --source tracefs >/dev/null 2>&1 &")
     live_lab.until("grep -q '\"sites\"' /run/capture")
     assert "zaptrace_" in live_lab.output(left)
-    live_lab.output(f"pkill -{number} -f 'zaptrace record'")
-    live_lab.until("! pgrep -f 'zaptrace record'")
+    live_lab.output(f"pkill -{number} -x python3")
+    live_lab.until("! pgrep -x python3")
     if number == "KILL":
         assert "zaptrace_" in live_lab.output(left)
         done = live_lab.run("zaptrace record /run/second --source tracefs --seconds 1")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zaptrace.model.errors import Exit
+
+if TYPE_CHECKING:
+    Actions = argparse._SubParsersAction[argparse.ArgumentParser]
 
 HELP = "lab kernels, dumps of running guests, and what they leave on disk"
 
@@ -34,6 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--json", action="store_true", help="print the files as JSON")
     build.set_defaults(action=_kernel_build)
 
+    _configure_guests(actions)
+
     dump = actions.add_parser(
         "dump",
         help="write a proper vmcore of a running guest",
@@ -61,6 +67,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clean.add_argument("--cache", action="store_true", help="kernels, packages and plans too")
     clean.add_argument("--json", action="store_true", help="print what was freed as JSON")
     clean.set_defaults(action=_clean)
+
+
+def _configure_guests(actions: Actions) -> None:
+    """`boot` and `shell`."""
+    from zaptrace.cli import guests
+
+    boot = actions.add_parser(
+        "boot",
+        help="run a command in a live guest",
+        description="Boot a live guest (Debian 13 with bcc and this checkout of zaptrace), run "
+        "a command in it as root, and power it off.  Exit status is 0 when the command "
+        "succeeds, else 1.",
+    )
+    boot.add_argument("arch", help="guest architecture: s390x or x86_64")
+    boot.add_argument("command", nargs="*", metavar="COMMAND", help="default: uname -a")
+    boot.set_defaults(action=guests.boot)
+    shell = actions.add_parser(
+        "shell",
+        help="a shell in a live guest",
+        description="Boot a live guest (Debian 13 with bcc and this checkout of zaptrace) and "
+        "give it this terminal.  Ctrl-] leaves; what was written in the guest is gone then.",
+    )
+    shell.add_argument("arch", help="guest architecture: s390x or x86_64")
+    shell.set_defaults(action=guests.shell)
+    for parser in (boot, shell):
+        parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
+    boot.add_argument("--json", action="store_true", help="print what it printed as JSON")
 
 
 def run(args: argparse.Namespace) -> Exit:

@@ -47,6 +47,24 @@ class WatchedGuest:
     finished: Callable[[], bool]
 
 
+def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> live.Request:
+    """A live guest of one architecture, its kernel built and its probe plan made.
+
+    Args:
+        fault: its kernel's `zapfault=`.
+        shell: the terminal to start a shell on, or "".
+
+    Raises:
+        BadInput: no such architecture.
+        Missing, CannotTell: the kernel cannot be built.
+    """
+    arch = arch_named(name)
+    built = kernel.build(arch, listener, flavour="live")
+    plan_for(built.vmlinux)  # the guest finds it in the cache that it is given
+    append = f"zapfault={fault}"
+    return live.Request(arch, built, cache_home() / "plans", append=append, shell=shell)
+
+
 @contextlib.contextmanager
 def watched_guest(
     name: str,
@@ -68,13 +86,9 @@ def watched_guest(
         BadInput: no such architecture.
         Missing, CannotTell: it cannot be made, booted or made to record.
     """
-    arch = arch_named(name)
-    built = kernel.build(arch, listener, flavour="live")
-    plan_for(built.vmlinux)  # the guest finds it in the cache that it is given
+    request = lab_guest(name, listener, fault=fault)
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as scratch:
         folder = Path(scratch)
-        append = f"zapfault={fault}"
-        request = live.Request(arch, built, cache_home() / "plans", append=append)
         worker = _Worker(request, folder, listener, options, run)
         worker.start()
         try:
