@@ -10,6 +10,7 @@ from textual.widgets import Static
 
 from tui.clocked import Clocked
 from tui.snapshot import Snapshot
+from tui.words import clock as seconds
 from zaptrace.report.words import count, cut, plain
 
 _NS = 1_000_000_000
@@ -72,7 +73,7 @@ class Header(Static):
             return self.state
         if clock is None:
             return "■ ENDED" if self.snapshot.ended else "● LIVE"
-        if self.snapshot.ended:
+        if self.snapshot.ended or clock.position >= clock.duration:
             return "■ END"
         return "‖ PAUSED" if clock.paused else f"▸ {clock.speed:g}×"
 
@@ -84,7 +85,7 @@ class Header(Static):
         if clock is None:
             elapsed = f"{span / _NS:.1f} s"
         else:
-            elapsed = f"{clock.position / _NS:.3f} of {clock.duration / _NS:.3f} s"
+            elapsed = f"{seconds(clock.position)} of {seconds(clock.duration)} s"
         lost = f"LOST {shot.lost:,}" if shot.lost else "lost 0"
         said = [elapsed, f"{shot.events:,} events", f"{shot.per_second:,}/s", lost]
         if shot.suspected:

@@ -323,7 +323,7 @@ def test_driving_a_tape() -> None:
         await filled(app)
         await press(app, "space")
         assert tape.paused
-        await sees(app, "PAUSED", "0.250 of 2.000 s")
+        await sees(app, "PAUSED", "0.250000 of 2.000000 s")
         await press(app, "space", "plus", "plus", "minus")
         await until(lambda: not tape.paused and tape.speed == 2.0)
         await press(app, "full_stop", "full_stop")
@@ -332,6 +332,8 @@ def test_driving_a_tape() -> None:
         assert tape.position == 350_000_000
         await press(app, "less_than_sign", "0")
         assert tape.position == 0
+        tape.position = tape.duration
+        await sees(app, "■ END")
 
     drive(ZapApp(tape, title="replay"), driver)
 
