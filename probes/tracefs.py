@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,8 @@ class TracefsSource:
 
     Args:
         plan: of the running kernel.
-        filters: which events are wanted; None: all.
+        filters: which events are wanted; None: all.  Those of our own process
+            are wanted only if its pid is named.
         buffer_kib: size of each CPU's ring buffer.
         root: where tracefs is mounted.
         control: the file that takes the definitions.
@@ -72,6 +74,9 @@ class TracefsSource:
     ) -> None:
         self._filters = filters or Filters()
         self._root = root
+        # To read is to free memory: without end, if that were recorded in its turn.
+        self._hides = os.getpid() not in self._filters.pids
+        self._hidden: set[int] = set()
         self._clean_up = contextlib.ExitStack()
         self._ended = False
         try:
@@ -95,7 +100,7 @@ class TracefsSource:
         self._pages = find_vmemmap(self._symbols, plan.arch, size)
         name = own_name()
         self._events = DynamicEvents(self._root, control, name)
-        instance = Instance(self._root / "instances" / name)
+        instance = self._instance = Instance(self._root / "instances" / name)
         self._clean_up.callback(self._events.remove)
         self._clean_up.callback(remove_instance, instance.folder)
         instance.create(clock=CLOCK, buffer_kib=buffer_kib)
@@ -116,6 +121,7 @@ class TracefsSource:
         self._merger, self._tasks = Merger(plan), Tasks(self._root)
         self._news = Increments(self._decoder, self._symbols, self._describe(plan, leftovers))
         self._misses = self._events.missed()
+        self._hide()
         self._looked = time.monotonic()
         instance.set("tracing_on", "1")
 
@@ -137,6 +143,7 @@ class TracefsSource:
 
     def _round(self) -> Records:
         """What every CPU recorded since the last round, as far as it is complete."""
+        self._hide()
         horizon = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         parts = [self._missed(horizon)]
         now = horizon
@@ -160,10 +167,19 @@ class TracefsSource:
         if self._pages is not None:
             records["pfn"] = self._pages.pfns(records["page"])
         records["tgid"] = self._tasks.tgids(records["pid"])
+        if self._hides:
+            records = taken(records, records["tgid"] != os.getpid())
         if not self._filters.pids:
             return records
         # What a process starts is followed by the kernel as well: a thread is wanted, a child not.
         return taken(records, np.isin(records["tgid"], (-1, *self._filters.pids)))
+
+    def _hide(self) -> None:
+        """Have the kernel leave out the thread that reads."""
+        thread = threading.get_native_id()
+        if self._hides and thread not in self._hidden:
+            self._hidden.add(thread)
+            self._instance.ignore(thread)
 
     def _missed(self, now: int) -> Records:
         """Hits that the kprobes could not take since it was last looked at."""
