@@ -39,7 +39,10 @@ from zaptrace.model.plan import ProbePlan
 TRACING = Path("/sys/kernel/tracing")
 CLOCK = "boot"
 
-_PAUSE = 0.05  # seconds between two looks: a wake-up an event would slow the kernel down
+# Seconds between two looks, since to be woken by each event would slow the kernel down; longer
+# where a look takes long, so that what is watched gets most of a slow machine.
+_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+_PAUSE_PER_LOOK = 2
 _MISSES_EVERY = 1.0  # seconds between two looks at the kprobes' misses
 _PAGE = 64  # bytes of struct page, where the plan does not say
 
@@ -77,6 +80,7 @@ class TracefsSource:
         # To read is to free memory: without end, if that were recorded in its turn.
         self._hides = os.getpid() not in self._filters.pids
         self._hidden: set[int] = set()
+        self._next = 0.0
         self._clean_up = contextlib.ExitStack()
         self._ended = False
         try:
@@ -129,11 +133,9 @@ class TracefsSource:
         """See model.source.Source."""
         deadline = time.monotonic() + seconds
         while not self._ended:
-            records = self._round()
-            left = deadline - time.monotonic()
-            if len(records) or self._news.waiting or left <= 0:
+            records = self._look(deadline)
+            if len(records) or self._news.waiting or time.monotonic() >= deadline:
                 return self._news.of(records)
-            time.sleep(min(_PAUSE, left))
         return None
 
     def close(self) -> None:
@@ -141,12 +143,22 @@ class TracefsSource:
         self._ended = True
         self._clean_up.close()
 
-    def _round(self) -> Records:
-        """What every CPU recorded since the last round, as far as it is complete."""
+    def _look(self, deadline: float) -> Records:
+        """A round, not too soon after the last: many records at once cost far less than each."""
+        time.sleep(max(0.0, min(self._next, deadline) - time.monotonic()))
+        began = time.monotonic()
+        records, is_all = self._round()
+        ended = time.monotonic()
+        pause = max(_PAUSE, min((ended - began) * _PAUSE_PER_LOOK, _LONGEST_PAUSE))
+        self._next = ended + pause if is_all else ended
+        return records
+
+    def _round(self) -> tuple[Records, bool]:
+        """What every CPU recorded since the last round, and whether nothing more waits."""
         self._hide()
         horizon = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         parts = [self._missed(horizon)]
-        now = horizon
+        now, is_all = horizon, True
         for pipe in self._pipes:
             try:
                 ring, until = pipe.read()
@@ -156,9 +168,10 @@ class TracefsSource:
                 ) from error
             if until is not None:
                 horizon = min(horizon, until)
+                is_all = False
             parts += [_lost(ring, now), self._decoder.decode(ring)]
             self._news.note(ring.damage)
-        return self._finished(self._merger.add(joined(parts), horizon))
+        return self._finished(self._merger.add(joined(parts), horizon)), is_all
 
     def _finished(self, records: Records) -> Records:
         """With what the records do not say themselves, and without those of other processes."""
