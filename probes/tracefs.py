@@ -23,6 +23,7 @@ from probes.filters import Filters
 from probes.increments import Increments
 from probes.instance import Instance
 from probes.kallsyms import Kallsyms
+from probes.losses import Misses, lost
 from probes.merging import Merger
 from probes.rawpipes import ORDER, RawPipe
 from probes.readiness import check
@@ -31,9 +32,8 @@ from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import fields_of, parse_format, parse_header_page
 from zaptrace.ftrace.records import joined, taken
-from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.errors import Missing
-from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
+from zaptrace.model.events import Events, Records
 from zaptrace.model.plan import ProbePlan
 
 TRACING = Path("/sys/kernel/tracing")
@@ -43,7 +43,6 @@ CLOCK = "boot"
 # where a look takes long, so that what is watched gets most of a slow machine.
 _PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 _PAUSE_PER_LOOK = 2
-_MISSES_EVERY = 1.0  # seconds between two looks at the kprobes' misses
 _PAGE = 64  # bytes of struct page, where the plan does not say
 
 
@@ -124,9 +123,8 @@ class TracefsSource:
             self._pipes.append(pipe)
         self._merger, self._tasks = Merger(plan), Tasks(self._root)
         self._news = Increments(self._decoder, self._symbols, self._describe(plan, leftovers))
-        self._misses = self._events.missed()
+        self._misses = Misses(self._events, self._attached.names)
         self._hide()
-        self._looked = time.monotonic()
         instance.set("tracing_on", "1")
 
     def read(self, seconds: float) -> Events | None:
@@ -157,7 +155,7 @@ class TracefsSource:
         """What every CPU recorded since the last round, and whether nothing more waits."""
         self._hide()
         horizon = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        parts = [self._missed(horizon)]
+        parts = [self._misses.since(horizon)]
         now, is_all = horizon, True
         for pipe in self._pipes:
             try:
@@ -169,7 +167,7 @@ class TracefsSource:
             if until is not None:
                 horizon = min(horizon, until)
                 is_all = False
-            parts += [_lost(ring, now), self._decoder.decode(ring)]
+            parts += [lost(ring, now), self._decoder.decode(ring)]
             self._news.note(ring.damage)
         return self._finished(self._merger.add(joined(parts), horizon)), is_all
 
@@ -193,25 +191,6 @@ class TracefsSource:
         if self._hides and thread not in self._hidden:
             self._hidden.add(thread)
             self._instance.ignore(thread)
-
-    def _missed(self, now: int) -> Records:
-        """Hits that the kprobes could not take since it was last looked at."""
-        if time.monotonic() - self._looked < _MISSES_EVERY:
-            return blank(0)
-        self._looked = time.monotonic()
-        before, self._misses = self._misses, self._events.missed()
-        more = {
-            name: self._misses.get(name, 0) - before.get(name, 0) for name in self._attached.names
-        }
-        more = {name: count for name, count in more.items() if count > 0}
-        records = blank(len(more))
-        records["kind"] = Kind.LOST
-        records["cpu"] = NO_CPU
-        records["clock"] = now
-        sites = [self._attached.names[name] for name in more]
-        records["site"] = [ABSENT if site.address is None else site.address for site in sites]
-        records["nr"] = [min(count, 2**32 - 1) for count in more.values()]
-        return records
 
     def _condition(self) -> str:
         return " || ".join(f'comm == "{comm}"' for comm in self._filters.comms)
@@ -248,13 +227,3 @@ class TracefsSource:
             "clock": CLOCK,
             "notes": notes + self._attached.notes,
         }
-
-
-def _lost(ring: CpuRing, now: int) -> Records:
-    """What this CPU lost, in front of what it kept: a LOST record or none."""
-    records = blank(1 if ring.lost else 0)
-    records["kind"] = Kind.LOST
-    records["cpu"] = ring.cpu
-    records["clock"] = ring.stamps[0] if len(ring.stamps) else now
-    records["nr"] = min(ring.lost, 2**32 - 1)
-    return records
