@@ -92,3 +92,8 @@ class Instance:
             self.set("options/event-fork", "1")
         for thread in threads:
             self.set("set_event_pid", str(thread))
+
+    def ignore(self, thread: int) -> None:
+        """Do not record this thread, where the kernel can do that (5.7)."""
+        with contextlib.suppress(Refused):
+            self.set("set_event_notrace_pid", str(thread))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from probes.filters import Filters
 from probes.increments import Increments
 from probes.instance import Instance
 from probes.kallsyms import Kallsyms
+from probes.losses import Misses, lost
 from probes.merging import Merger
 from probes.rawpipes import ORDER, RawPipe
 from probes.readiness import check
@@ -30,16 +32,17 @@ from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import fields_of, parse_format, parse_header_page
 from zaptrace.ftrace.records import joined, taken
-from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.errors import Missing
-from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
+from zaptrace.model.events import Events, Records
 from zaptrace.model.plan import ProbePlan
 
 TRACING = Path("/sys/kernel/tracing")
 CLOCK = "boot"
 
-_PAUSE = 0.05  # seconds between two looks: a wake-up an event would slow the kernel down
-_MISSES_EVERY = 1.0  # seconds between two looks at the kprobes' misses
+# Seconds between two looks, since to be woken by each event would slow the kernel down; longer
+# where a look takes long, so that what is watched gets most of a slow machine.
+_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+_PAUSE_PER_LOOK = 2
 _PAGE = 64  # bytes of struct page, where the plan does not say
 
 
@@ -51,7 +54,8 @@ class TracefsSource:
 
     Args:
         plan: of the running kernel.
-        filters: which events are wanted; None: all.
+        filters: which events are wanted; None: all.  Those of our own process
+            are wanted only if its pid is named.
         buffer_kib: size of each CPU's ring buffer.
         root: where tracefs is mounted.
         control: the file that takes the definitions.
@@ -72,6 +76,10 @@ class TracefsSource:
     ) -> None:
         self._filters = filters or Filters()
         self._root = root
+        # To read is to free memory: without end, if that were recorded in its turn.
+        self._hides = os.getpid() not in self._filters.pids
+        self._hidden: set[int] = set()
+        self._next = 0.0
         self._clean_up = contextlib.ExitStack()
         self._ended = False
         try:
@@ -95,7 +103,7 @@ class TracefsSource:
         self._pages = find_vmemmap(self._symbols, plan.arch, size)
         name = own_name()
         self._events = DynamicEvents(self._root, control, name)
-        instance = Instance(self._root / "instances" / name)
+        instance = self._instance = Instance(self._root / "instances" / name)
         self._clean_up.callback(self._events.remove)
         self._clean_up.callback(remove_instance, instance.folder)
         instance.create(clock=CLOCK, buffer_kib=buffer_kib)
@@ -115,19 +123,17 @@ class TracefsSource:
             self._pipes.append(pipe)
         self._merger, self._tasks = Merger(plan), Tasks(self._root)
         self._news = Increments(self._decoder, self._symbols, self._describe(plan, leftovers))
-        self._misses = self._events.missed()
-        self._looked = time.monotonic()
+        self._misses = Misses(self._events, self._attached.names)
+        self._hide()
         instance.set("tracing_on", "1")
 
     def read(self, seconds: float) -> Events | None:
         """See model.source.Source."""
         deadline = time.monotonic() + seconds
         while not self._ended:
-            records = self._round()
-            left = deadline - time.monotonic()
-            if len(records) or self._news.waiting or left <= 0:
+            records = self._look(deadline)
+            if len(records) or self._news.waiting or time.monotonic() >= deadline:
                 return self._news.of(records)
-            time.sleep(min(_PAUSE, left))
         return None
 
     def close(self) -> None:
@@ -135,11 +141,22 @@ class TracefsSource:
         self._ended = True
         self._clean_up.close()
 
-    def _round(self) -> Records:
-        """What every CPU recorded since the last round, as far as it is complete."""
+    def _look(self, deadline: float) -> Records:
+        """A round, not too soon after the last: many records at once cost far less than each."""
+        time.sleep(max(0.0, min(self._next, deadline) - time.monotonic()))
+        began = time.monotonic()
+        records, is_all = self._round()
+        ended = time.monotonic()
+        pause = max(_PAUSE, min((ended - began) * _PAUSE_PER_LOOK, _LONGEST_PAUSE))
+        self._next = ended + pause if is_all else ended
+        return records
+
+    def _round(self) -> tuple[Records, bool]:
+        """What every CPU recorded since the last round, and whether nothing more waits."""
+        self._hide()
         horizon = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        parts = [self._missed(horizon)]
-        now = horizon
+        parts = [self._misses.since(horizon)]
+        now, is_all = horizon, True
         for pipe in self._pipes:
             try:
                 ring, until = pipe.read()
@@ -149,9 +166,10 @@ class TracefsSource:
                 ) from error
             if until is not None:
                 horizon = min(horizon, until)
-            parts += [_lost(ring, now), self._decoder.decode(ring)]
+                is_all = False
+            parts += [lost(ring, now), self._decoder.decode(ring)]
             self._news.note(ring.damage)
-        return self._finished(self._merger.add(joined(parts), horizon))
+        return self._finished(self._merger.add(joined(parts), horizon)), is_all
 
     def _finished(self, records: Records) -> Records:
         """With what the records do not say themselves, and without those of other processes."""
@@ -160,29 +178,19 @@ class TracefsSource:
         if self._pages is not None:
             records["pfn"] = self._pages.pfns(records["page"])
         records["tgid"] = self._tasks.tgids(records["pid"])
+        if self._hides:
+            records = taken(records, records["tgid"] != os.getpid())
         if not self._filters.pids:
             return records
         # What a process starts is followed by the kernel as well: a thread is wanted, a child not.
         return taken(records, np.isin(records["tgid"], (-1, *self._filters.pids)))
 
-    def _missed(self, now: int) -> Records:
-        """Hits that the kprobes could not take since it was last looked at."""
-        if time.monotonic() - self._looked < _MISSES_EVERY:
-            return blank(0)
-        self._looked = time.monotonic()
-        before, self._misses = self._misses, self._events.missed()
-        more = {
-            name: self._misses.get(name, 0) - before.get(name, 0) for name in self._attached.names
-        }
-        more = {name: count for name, count in more.items() if count > 0}
-        records = blank(len(more))
-        records["kind"] = Kind.LOST
-        records["cpu"] = NO_CPU
-        records["clock"] = now
-        sites = [self._attached.names[name] for name in more]
-        records["site"] = [ABSENT if site.address is None else site.address for site in sites]
-        records["nr"] = [min(count, 2**32 - 1) for count in more.values()]
-        return records
+    def _hide(self) -> None:
+        """Have the kernel leave out the thread that reads."""
+        thread = threading.get_native_id()
+        if self._hides and thread not in self._hidden:
+            self._hidden.add(thread)
+            self._instance.ignore(thread)
 
     def _condition(self) -> str:
         return " || ".join(f'comm == "{comm}"' for comm in self._filters.comms)
@@ -219,13 +227,3 @@ class TracefsSource:
             "clock": CLOCK,
             "notes": notes + self._attached.notes,
         }
-
-
-def _lost(ring: CpuRing, now: int) -> Records:
-    """What this CPU lost, in front of what it kept: a LOST record or none."""
-    records = blank(1 if ring.lost else 0)
-    records["kind"] = Kind.LOST
-    records["cpu"] = ring.cpu
-    records["clock"] = ring.stamps[0] if len(ring.stamps) else now
-    records["nr"] = min(ring.lost, 2**32 - 1)
-    return records

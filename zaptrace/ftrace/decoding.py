@@ -101,10 +101,9 @@ class Decoder:
         """The unsigned integer at one offset of many records.  Shape (len(rows),)."""
         if not len(rows):
             return np.zeros(0, f"u{size}")
-        windows = np.lib.stride_tricks.sliding_window_view(ring.data, size)
-        raw = windows[ring.starts[rows] + offset]
-        values: npt.NDArray[np.unsignedinteger[Any]] = (
-            raw.view(f"{self.order}u{size}").ravel().astype(f"u{size}")
+        raw = _windows(ring.data, size)[ring.starts[rows] + offset]
+        values: npt.NDArray[np.unsignedinteger[Any]] = raw.view(f"{self.order}u{size}").astype(
+            f"u{size}"
         )
         return values
 
@@ -171,9 +170,14 @@ def _comms(
     lengths = np.minimum((locations >> 16).astype(np.int64), ring.sizes[rows] - offsets)
     # A window of 16 bytes at each place of the data; what lies behind its end is empty.
     padded = np.concatenate([ring.data, np.zeros(_COMM, np.uint8)])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _COMM)
-    chars = windows[np.where(lengths > 0, ring.starts[rows] + offsets, 0)]
+    at = np.where(lengths > 0, ring.starts[rows] + offsets, 0)
+    chars = _windows(padded, _COMM)[at].view(np.uint8).reshape(-1, _COMM)
     ends = chars == 0
     sizes = np.where(ends.any(axis=1), ends.argmax(axis=1), _COMM)
     chars[np.arange(_COMM) >= np.minimum(sizes, lengths)[:, None]] = 0
     return chars.view(f"S{_COMM}").ravel()
+
+
+def _windows(data: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.void]:
+    """What stands at each place, so many bytes; no copy.  Shape (len(data) - size + 1,)."""
+    return np.ndarray((len(data) - size + 1,), f"V{size}", np.ascontiguousarray(data), strides=(1,))

@@ -92,7 +92,7 @@ live = pytest.mark.skipif(bool(usable()), reason=str(usable()))
 
 @pytest.fixture
 def source() -> Iterator[TracefsSource]:
-    made = TracefsSource(plan(), SELF, control=CONTROL, buffer_kib=256)
+    made = TracefsSource(plan(), SELF, control=CONTROL)
     try:
         yield made
     finally:
@@ -238,6 +238,24 @@ def test_other_processes_are_not_seen_neither_are_children(source: TracefsSource
     call("labs", 1, 1)
     records = everything(source, 1).records
     assert records["page"].tolist() == [1]
+
+
+@live
+def test_our_own_process_is_not_seen_unless_it_is_asked_for() -> None:
+    source = TracefsSource(plan(), control=CONTROL)
+    try:
+        source.read(0)
+        thread = threading.Thread(target=busy, args=(5,))
+        call("labs", 1, 1)
+        thread.start()
+        thread.join()
+        child = subprocess.Popen([sys.executable, "-c", CHILD, "23"])
+        child.wait()
+        records = everything(source, 23).records
+        assert set(records["pid"]) == {child.pid} and len(records) == 23
+        assert str(os.getpid()) in source._instance.read("set_event_notrace_pid").split()
+    finally:
+        source.close()
 
 
 @live
