@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from probes.merging import Merger
 from probes.ringbuf import RingBuffer
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import return_addresses
+from zaptrace.ftrace.records import joined
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, Events, Kind, Records, blank
 from zaptrace.model.plan import ProbePlan, ProbeSite
@@ -72,7 +74,8 @@ class BccSource:
                 self._bpf["cgroup"][0] = str(filters.cgroup)
             self._sites, missing = _attach(self._bpf, program)
             self._program = program
-            self._addresses = np.array([self._address(one) for one in program.sites], np.uint64)
+            found = [self._address(one) for one in program.sites]
+            self._addresses = np.array([ABSENT if at is None else at for at in found], np.uint64)
             self._ring = RingBuffer(self._bpf["events"].map_fd, RING_BYTES, RECORD.itemsize)
             self._bpf["gate"][ctypes.c_int(0)] = ctypes.c_uint32(1)
         except BaseException:
@@ -104,7 +107,7 @@ class BccSource:
         # The ring has them in the order in which they were begun: none is to be waited for.
         records = self._merger.add(records, 2**64 - 1)
         events, self._fresh = self._fresh, Events()
-        events.records = np.concatenate([lost, records])
+        events.records = joined([lost, records])
         self._name(events)
         return events
 
@@ -159,13 +162,15 @@ class BccSource:
         records["nr"] = [min(count, 2**32 - 1) for _, count in rows]
         return records
 
-    def _address(self, site: ProbeSite) -> int:
+    def _address(self, site: ProbeSite) -> int | None:
         start = None if site is FREED else self._symbols.address(site.symbol)
-        return ABSENT if start is None else start + site.offset
+        return None if start is None else start + site.offset
 
     def _meta(self, missing: list[dict[str, str]]) -> dict[str, Any]:
         whole = self._plan.to_json()
-        attached = ProbePlan(None, "", None, tuple(self._sites)).to_json()["sites"]
+        # At the addresses where they are now: KASLR moves them.
+        here = [replace(site, address=self._address(site)) for site in self._sites]
+        attached = ProbePlan(None, "", None, tuple(here)).to_json()["sites"]
         return {
             **{key: whole[key] for key in ("arch", "release", "build_id")},
             "page_size": os.sysconf("SC_PAGE_SIZE"),

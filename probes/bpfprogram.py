@@ -9,12 +9,13 @@ table here.
 from __future__ import annotations
 
 import mmap
+import os
 import re
 import struct
 from dataclasses import dataclass
 from importlib import resources
 
-from probes.filters import Filters
+from probes.filters import COMM_SIZE, Filters
 from zaptrace.model.errors import Missing
 from zaptrace.model.kprobes import recorded_args
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
@@ -103,20 +104,23 @@ def _front(plan: ProbePlan, filters: Filters) -> str:
     lines += [f"#define {name} 1" for name, on in wanted.items() if on]
     if filters.cgroup is not None:
         lines.append("#define ZT_CGROUP 1")
-    if task := _task(filters):
-        lines.append(f"#define ZT_TASK(tgid, low, high) ({task})")
+    lines.append(f"#define ZT_TASK(tgid) ({_process(filters)})")
+    if filters.comms:
+        lines.append(f"#define ZT_COMM(low, high) ({_name(filters.comms)})")
     return "\n".join(lines)
 
 
-def _task(filters: Filters) -> str:
-    """C for "this task is wanted", or "" when all are."""
-    groups = [[f"tgid == {pid}" for pid in filters.pids], []]
-    for comm in filters.comms:
-        low, high = struct.unpack("=QQ", comm.encode()[:15].ljust(16, b"\0"))
-        groups[1].append(f"low == {low:#x}ULL && high == {high:#x}ULL")
-    return " && ".join(
-        "(" + " || ".join(f"({one})" for one in group) + ")" for group in groups if group
-    )
+def _process(filters: Filters) -> str:
+    """C for "this process is wanted".  We are not, unless named: reading events makes events."""
+    if filters.pids:
+        return " || ".join(f"tgid == {pid}" for pid in filters.pids)
+    return f"tgid != {os.getpid()}"
+
+
+def _name(comms: tuple[str, ...]) -> str:
+    """C for "the task has one of these names"."""
+    words = [struct.unpack("=QQ", comm.encode()[:COMM_SIZE].ljust(16, b"\0")) for comm in comms]
+    return " || ".join(f"(low == {low:#x}ULL && high == {high:#x}ULL)" for low, high in words)
 
 
 def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:

@@ -8,7 +8,8 @@
  *
  * From the front:
  *	ZT_RING_PAGES			pages of the ring buffer
- *	ZT_TASK(tgid, low, high)	whether a task is wanted, by process and name
+ *	ZT_TASK(tgid)			whether a process is wanted
+ *	ZT_COMM(low, high)		whether a task's name is, as two words
  *	ZT_CGROUP			only tasks below one cgroup
  *	ZT_ANONYMOUS, ZT_LARGE		only rmap removals of such pages
  *	ZT_MAPPING, ZT_HEAD, ZT_PAGE	page.mapping, page.compound_head, sizeof page
@@ -78,11 +79,13 @@ static __always_inline int open_for_business(void)
 /* Ordinary traffic is thinned by what the user asked for; reports of bugs never are. */
 static __always_inline int task_wanted(void)
 {
-#ifdef ZT_TASK
+	if (!(ZT_TASK((u32)(bpf_get_current_pid_tgid() >> 32))))
+		return 0;
+#ifdef ZT_COMM
 	u64 comm[2] = {};
 
 	bpf_get_current_comm(comm, sizeof(comm));
-	if (!(ZT_TASK((u32)(bpf_get_current_pid_tgid() >> 32), comm[0], comm[1])))
+	if (!(ZT_COMM(comm[0], comm[1])))
 		return 0;
 #endif
 #ifdef ZT_CGROUP

@@ -14,12 +14,13 @@ KERNEL_BUILD = ("make", "gcc", "libc6-dev", "bison", "flex", "bc", "patch", "xz-
 LIVE = ("dwarves", "mmdebstrap", "e2fsprogs")  # BTF; a Debian tree; a disk with it
 GUEST = ("util-linux",)  # setpriv: the guest dies with us
 PYTHON = ("python3-venv", "ca-certificates")
+BCC = ("python3-bpfcc",)  # live events of this machine; PyPI's "bcc" is something else
 TESTS = ("cpio", "shellcheck", "linux-perf")  # linux-perf: the peer of the probe plan
 
 
 def needed(*, tests: bool) -> list[str]:
     """What zaptrace needs, and what its tests need besides, in the form that is printed."""
-    lines = [*KERNEL_BUILD, *LIVE, *GUEST, *PYTHON, *(TESTS if tests else ())]
+    lines = [*KERNEL_BUILD, *LIVE, *GUEST, *PYTHON, *BCC, *(TESTS if tests else ())]
     for arch in ARCHES.values():
         lines += ["|".join(choice) for choice in arch.packages]
     return lines

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zaptrace.cli.watch import at_terminal
 from zaptrace.model.errors import Exit
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
+    from zaptrace.model.progress import Listener
     from zaptrace.runs.analysis import Result
+    from zaptrace.runs.repro import Request
 
 HELP = "boot a kernel in QEMU, stop it at the bug, and explain the bug"
 EXAMPLES = """\
@@ -80,13 +84,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="VERDICT",
         help="exit with 0 only when this is the verdict",
     )
-    result.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    result.add_argument("--no-tui", action="store_true", help="a line for each step, no TUI")
+    result.add_argument("--json", action="store_true", help="print the verdict as JSON (no TUI)")
 
 
 def run(args: argparse.Namespace) -> Exit:
-    """Run the command."""
-    from zaptrace.cli.output import complain, print_json, print_total, progress
-    from zaptrace.runs.repro import Request, repro
+    """Run the command.
+
+    Raises:
+        ZaptraceError: a step could not be done, and why.
+    """
+    from zaptrace.cli.output import complain, print_json, print_total
+    from zaptrace.runs.repro import Request
 
     request = Request(
         arch=args.arch,
@@ -101,8 +110,10 @@ def run(args: argparse.Namespace) -> Exit:
         stop_at=args.stop_at,
         folder=args.folder,
     )
-    with progress() as listener:
-        result = repro(request, listener)
+    result = _told(request) if args.json or args.no_tui or not at_terminal() else _shown(request)
+    if result is None:
+        complain("left before there was a verdict; what was recorded so far stays readable")
+        return Exit.CANNOT_TELL
     print_total(result.document["timing"])
     code = exit_code(result, args.expect)
     if code is Exit.CANNOT_TELL:
@@ -112,6 +123,44 @@ def run(args: argparse.Namespace) -> Exit:
     else:
         print(result.report)
     return code
+
+
+def _told(request: Request) -> Result:
+    """Do it with a line or a bar for each step."""
+    from zaptrace.cli.output import progress
+    from zaptrace.runs.repro import repro
+
+    with progress() as listener:
+        return repro(request, listener)
+
+
+def _shown(request: Request) -> Result | None:
+    """Do it in the TUI; None when the user has left before its end."""
+    from tui.app import ZapApp
+    from tui.job import Outcome
+    from zaptrace.capture.reader import read
+    from zaptrace.capture.replay import Replay
+    from zaptrace.runs.folder import RunFolder
+    from zaptrace.runs.repro import repro
+
+    folder = RunFolder.create(request.arch, request.folder)
+    request = dataclasses.replace(request, folder=folder.path)
+    results: list[Result] = []
+
+    def work(listener: Listener) -> Outcome:
+        result = repro(request, listener)
+        results.append(result)
+        source = Replay(read(folder.capture)) if folder.capture.is_file() else None
+        return Outcome(result.verdict, result.report, source)
+
+    def console() -> str:
+        return folder.console.read_text(errors="replace") if folder.console.exists() else ""
+
+    app = ZapApp(None, title=f"repro {request.arch}", console=console, work=work)
+    app.run()
+    if app.failure is not None:
+        raise app.failure
+    return results[0] if results else None
 
 
 def exit_code(result: Result, expected: str | None) -> Exit:

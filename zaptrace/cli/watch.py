@@ -80,14 +80,18 @@ def drain(
     return tally
 
 
+def at_terminal() -> bool:
+    """Whether a person sits in front: Textual reads keys from stdin and draws on stderr."""
+    return all(file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr))
+
+
 def check_terminal(command: str) -> None:
     """Refuse the TUI where it cannot run, before anything is set up.
 
     Raises:
         Missing: no terminal, or no textual.
     """
-    # Textual reads keys from stdin and draws on stderr.
-    if not all(file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr)):
+    if not at_terminal():
         raise Missing("the TUI needs a terminal", f"zaptrace {command} --no-tui")
     try:
         import textual  # noqa: F401  only whether it is there
