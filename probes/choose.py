@@ -16,6 +16,16 @@ from zaptrace.model.source import Source
 SOURCES = ("bcc", "tracefs")
 
 
+def check_root() -> None:
+    """Refuse who is not root, before anything else is looked at.
+
+    Raises:
+        Missing: for them.
+    """
+    if os.geteuid() != 0:
+        raise Missing("watching the kernel is for root alone", "sudo zaptrace ...")
+
+
 def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) -> Source:
     """A source of this machine's events, recording already.
 
@@ -25,8 +35,6 @@ def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) ->
     Raises:
         Missing: it cannot be had, or none can.
     """
-    if os.geteuid() != 0:
-        raise Missing("watching the kernel is for root alone", "sudo zaptrace ...")
     if wanted == "bcc":
         return BccSource(plan, filters)
     if wanted == "tracefs":

@@ -80,6 +80,8 @@ def build(
     recipe = _Recipe(arch, flavour, deb)
     name = f"{arch.name}-{flavour}-{deb.name.split('_')[1]}-{recipe.key()}"
     kernel = Kernel(cache_home() / "kernels" / name)
+    if kernel.vmlinux.exists():  # whole, or not there: nobody's build is waited for
+        return kernel
     with locked(cache_home() / "kernels" / ".lock"):
         if not kernel.vmlinux.exists():
             _build_into(kernel, recipe, listener, timing)

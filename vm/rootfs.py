@@ -39,6 +39,8 @@ def build(arch: Arch, listener: Listener, timing: dict[str, float] | None = None
     """
     key = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     image = cache_home() / "rootfs" / f"{arch.name}-{CODENAME}-{key}.img"
+    if image.exists():
+        return image
     with locked(image.parent / ".lock"):
         if not image.exists():
             title = f"Make a Debian for {arch.name} guests"

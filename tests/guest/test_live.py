@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 
 from tests.guest.lab import Lab
+from zaptrace.explain.suspects import Suspects
+from zaptrace.model.progress import ignore
+from zaptrace.runs.live import watched_guest
+from zaptrace.splat import parse
 
 pytestmark = pytest.mark.guest
 
@@ -122,31 +126,37 @@ def test_who_is_not_root_is_told_so(live_lab: Lab) -> None:
         assert "root" in done.err or "sudo" in done.err, done.err
 
 
-def test_a_guest_is_watched_from_outside(arch: str) -> None:
-    """The page that the splats name is the page that the suspects name."""
-    from zaptrace.explain.suspects import Suspects
-    from zaptrace.model.progress import ignore
-    from zaptrace.runs.live import watched_guest
-    from zaptrace.splat import parse
+FAULT = "/sys/module/kernel/parameters/zapfault"
 
+
+def test_a_guest_is_watched_from_outside(arch: str) -> None:
+    """The pages that the splats name are the pages that the suspects name."""
     suspects = Suspects()
-    began = None
-    with watched_guest(arch, ignore, fault="batch", run="ls /") as guest:
+    # Not from the boot on: of the reports a minute is allowed, all would be spent by now.
+    command = f"echo batch >{FAULT}; cat /proc/version; echo none >{FAULT}"
+    with watched_guest(arch, ignore, fault="none", run=command) as guest:
         deadline = time.monotonic() + 120
         while not guest.finished():
             assert time.monotonic() < deadline
             events = guest.source.read(0.5)
             assert events is not None
-            if began is None and len(events.records):
-                began = int(events.records["clock"][0]) / 1e9
             suspects.add(events)
         console = guest.console()
-    assert began is not None
-    named = {
-        splat.pfn
-        for splat in parse(console.encode())
-        if splat.kind == "bad_page_state" and splat.time is not None and splat.time > began
-    }
-    ranking = {row.pfn: row for row in suspects.ranking(100_000)}
+    named = {splat.pfn for splat in parse(console.encode()) if splat.kind == "bad_page_state"}
     assert named
-    assert named <= ranking.keys()
+    assert named <= {row.pfn for row in suspects.ranking(10_000)}
+
+
+def test_a_clean_guest_has_no_suspects(arch: str) -> None:
+    suspects = Suspects()
+    events_seen = 0
+    with watched_guest(arch, ignore, fault="none", run="ls -lR /usr >/dev/null") as guest:
+        deadline = time.monotonic() + 120
+        while not guest.finished():
+            assert time.monotonic() < deadline
+            events = guest.source.read(0.5)
+            assert events is not None
+            events_seen += len(events.records)
+            suspects.add(events)
+    assert events_seen > 50
+    assert suspects.ranking(10) == ()

@@ -141,9 +141,10 @@ def _options(args: argparse.Namespace) -> list[str]:
 
 def local_source(args: argparse.Namespace) -> Source:
     """A source of this machine's events, as the arguments want it."""
-    from probes.choose import open_source
+    from probes.choose import check_root, open_source
     from zaptrace.kernel import running_plan
 
+    check_root()
     return open_source(running_plan(args.vmlinux), _filters(args), args.source)
 
 

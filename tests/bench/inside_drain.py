@@ -1,0 +1,54 @@
+"""Runs in a live guest: the same records out of one ring, by our drain and by bcc's callbacks.
+
+Prints one JSON object: records, and seconds of each way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+from probes.bccrecords import RECORD
+from probes.bccsource import BccSource
+from probes.filters import Filters
+from zaptrace.kernel import running_plan
+
+
+def main(program: str, pages: str) -> None:
+    """Fill the ring by unmapping pages, and empty it twice."""
+    source: Any = BccSource(running_plan(), Filters(comms=("touch",)))
+    subprocess.run([program, pages, "1"], check=True, stdout=subprocess.DEVNULL)
+    source._bpf["gate"][ctypes.c_int(0)] = ctypes.c_uint32(0)
+    begin = int(source._ring._consumer[0])
+
+    started = time.perf_counter()
+    drained = source._ring.read()
+    ours = time.perf_counter() - started
+
+    source._ring._consumer[0] = begin  # and the same ones again
+    received: list[bytes] = []
+
+    def callback(_context: Any, data: Any, size: int) -> None:
+        received.append(ctypes.string_at(data, size))
+
+    source._bpf["events"].open_ring_buffer(callback)
+    started = time.perf_counter()
+    source._bpf.ring_buffer_consume()
+    theirs = time.perf_counter() - started
+
+    started = time.perf_counter()
+    records = source._increment(drained, source._lost_records()).records
+    decoded = time.perf_counter() - started
+    same = drained.tobytes() == b"".join(one[: RECORD.itemsize] for one in received)
+    source.close()
+    answer = {"records": len(drained), "decoded": len(records), "same": same}
+    seconds = {"drain": ours, "callbacks": theirs, "decode": decoded}
+    json.dump({**answer, "seconds": seconds}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,106 @@
+"""Runs in a live guest: a munmap loop alone, under zaptrace, and under bpftrace's same probes.
+
+The three take turns.  Prints one JSON object: nanoseconds a page of each turn, and
+what each tracer saw and lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from zaptrace.kernel import running_plan
+
+OURS, THEIRS = Path("/run/ours"), Path("/run/theirs")
+PATIENCE = 120.0
+
+
+def bpftrace_program() -> str:
+    """The plan's probes with what zaptrace records, in bpftrace's language."""
+    plan = running_plan()
+    common = '"%llu %d %d %d %s", nsecs(boot), cpu, tid, pid, comm'
+    text = []
+    for site in plan.sites:
+        if site.event == "page_free":
+            continue
+        place = f"{site.symbol}+{site.offset}" if site.offset else site.symbol
+        body = f"printf({common});"
+        if site.event == "rmap_remove":
+            page, folio = ("arg1", "arg2") if "folio" in site.args else ("arg0", "arg1")
+            values = f"{page}, {folio}, *(int32 *)({page} + 48), *(int32 *)({page} + 52)"
+            body = f'printf("%llu %d %d %d %s %llx %llx %d %d\\n", nsecs(boot), cpu, tid, pid, comm, {values});'
+        elif site.event == "zap_enter":
+            body = 'printf("%llu %d %d %d %s %llx %llx %llx\\n", nsecs(boot), cpu, tid, pid, comm, arg1, arg2, arg3);'
+        else:
+            body = 'printf("%llu %d %d %d %s\\n", nsecs(boot), cpu, tid, pid, comm);'
+        text.append(f"kprobe:{place} {{ {body} }}")
+    text.append("rawtracepoint:mm_page_free /*(int32 *)(arg0 + 48) != -1/ { printf(\"%llx\\n\", arg0); }")
+    return "\n".join(text)
+
+
+@contextlib.contextmanager
+def zaptrace() -> Iterator[None]:
+    """Record with zaptrace."""
+    OURS.unlink(missing_ok=True)
+    child = subprocess.Popen(["zaptrace", "record", str(OURS), "--source", "bcc"])
+    with ended(child, lambda: OURS.exists() and b'"sites"' in OURS.read_bytes()):
+        yield
+
+
+@contextlib.contextmanager
+def bpftrace() -> Iterator[None]:
+    """Record with bpftrace."""
+    THEIRS.unlink(missing_ok=True)
+    program = f'BEGIN {{ printf("ready\\n"); }}\n{bpftrace_program()}'
+    child = subprocess.Popen(["bpftrace", "-o", str(THEIRS), "-e", program])
+    with ended(child, lambda: THEIRS.exists() and b"ready" in THEIRS.read_bytes()[:4096]):
+        yield
+
+
+@contextlib.contextmanager
+def ended(child: subprocess.Popen[bytes], ready: Callable[[], bool]) -> Iterator[None]:
+    """Wait until a tracer is ready; end it."""
+    deadline = time.monotonic() + PATIENCE
+    try:
+        while not ready():
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{child.args}: did not get ready")
+            time.sleep(0.1)
+        time.sleep(1.0)
+        yield
+        time.sleep(0.5)
+    finally:
+        child.send_signal(signal.SIGINT)
+        child.wait()
+
+
+def loop(program: str, pages: str, rounds: str) -> float:
+    """Nanoseconds a page."""
+    done = subprocess.run([program, pages, rounds], check=True, stdout=subprocess.PIPE)
+    return int(done.stdout.split()[1]) / (int(pages) * int(rounds))
+
+
+def main(program: str, pages: str, rounds: str, turns: str) -> None:
+    """Take turns."""
+    ways: dict[str, Callable[[], AbstractContextManager[None]]] = {
+        "alone": contextlib.nullcontext,
+        "zaptrace": zaptrace,
+        "bpftrace": bpftrace,
+    }
+    seen: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(int(turns)):
+        for name, way in ways.items():
+            with way():
+                seen[name].append(loop(program, pages, rounds))
+    json.dump({"nanoseconds": seen, "bytes": {"theirs": THEIRS.stat().st_size}}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
