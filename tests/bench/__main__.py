@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_audit, bench_repro, bench_resolve
+from tests.bench import bench_audit, bench_live, bench_repro, bench_resolve, bench_tui
 from tests.bench.busy import busy_dump
 
 Row = dict[str, Any]
@@ -30,6 +30,8 @@ def measure() -> Iterator[Row]:
         vmlinux = Path(json.loads((run / "run.json").read_text())["vmlinux"])
         yield from bench_resolve.rows(vmlinux)
         yield from bench_audit.rows(busy_dump(Path(folder), vmlinux), vmlinux)
+        yield from bench_live.rows(Path(folder))
+        yield from bench_tui.rows()
 
 
 def show(rows: list[Row]) -> None:

@@ -17,32 +17,41 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from zaptrace.kernel import running_plan
+from zaptrace.model.plan import ProbeSite
 
 OURS, THEIRS = Path("/run/ours"), Path("/run/theirs")
 PATIENCE = 120.0
 
 
 def bpftrace_program() -> str:
-    """The plan's probes with what zaptrace records, in bpftrace's language."""
+    """The plan's probes, and what zaptrace records at them, in bpftrace's language."""
     plan = running_plan()
-    common = '"%llu %d %d %d %s", nsecs(boot), cpu, tid, pid, comm'
-    text = []
-    for site in plan.sites:
-        if site.event == "page_free":
-            continue
-        place = f"{site.symbol}+{site.offset}" if site.offset else site.symbol
-        body = f"printf({common});"
-        if site.event == "rmap_remove":
-            page, folio = ("arg1", "arg2") if "folio" in site.args else ("arg0", "arg1")
-            values = f"{page}, {folio}, *(int32 *)({page} + 48), *(int32 *)({page} + 52)"
-            body = f'printf("%llu %d %d %d %s %llx %llx %d %d\\n", nsecs(boot), cpu, tid, pid, comm, {values});'
-        elif site.event == "zap_enter":
-            body = 'printf("%llu %d %d %d %s %llx %llx %llx\\n", nsecs(boot), cpu, tid, pid, comm, arg1, arg2, arg3);'
-        else:
-            body = 'printf("%llu %d %d %d %s\\n", nsecs(boot), cpu, tid, pid, comm);'
-        text.append(f"kprobe:{place} {{ {body} }}")
-    text.append("rawtracepoint:mm_page_free /*(int32 *)(arg0 + 48) != -1/ { printf(\"%llx\\n\", arg0); }")
-    return "\n".join(text)
+    sites = [site for site in plan.sites if site.event != "page_free"]
+    probes = [f"kprobe:{_place(site)} {{ {_printed(_values(site))} }}" for site in sites]
+    counter = plan.offsets["page._mapcount"]
+    freed = f"rawtracepoint:mm_page_free /*(int32 *)(arg0 + {counter}) != -1/"
+    return "\n".join([*probes, f"{freed} {{ {_printed(['arg0'])} }}"])
+
+
+def _place(site: ProbeSite) -> str:
+    return f"{site.symbol}+{site.offset}" if site.offset else site.symbol
+
+
+def _values(site: ProbeSite) -> list[str]:
+    """What is recorded besides the time and the task."""
+    if site.event == "rmap_remove":
+        page, vma = ("arg1", "arg3") if "folio" in site.args else ("arg0", "arg1")
+        mapcount, refcount = (f"*(int32 *)({page} + {offset})" for offset in (48, 52))
+        return [page, vma, f"*(uint64 *)({vma} + 16)", mapcount, refcount]
+    if site.event == "zap_enter":
+        return ["arg1", "arg2", "arg3", "*(uint64 *)(arg1 + 16)"]
+    return [] if site.inlined else ["arg0", "arg1"]
+
+
+def _printed(values: list[str]) -> str:
+    wanted = ["nsecs(boot)", "cpu", "tid", "pid", "comm", *values]
+    form = " ".join(["%llu", "%d", "%d", "%d", "%s", *("%llx" for _ in values)])
+    return f'printf("{form}\\n", {", ".join(wanted)});'
 
 
 @contextlib.contextmanager
@@ -71,7 +80,7 @@ def ended(child: subprocess.Popen[bytes], ready: Callable[[], bool]) -> Iterator
     try:
         while not ready():
             if child.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{child.args}: did not get ready")
+                raise SystemExit(f"{child.args!r}: did not get ready")
             time.sleep(0.1)
         time.sleep(1.0)
         yield

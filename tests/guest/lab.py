@@ -8,7 +8,7 @@ import json
 import shlex
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,14 +92,21 @@ def _objects(text: str) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def booted(arch: str, folder: Path, *, append: str = "", shell: str = "") -> Iterator[Lab]:
-    """A live guest with the test programs in /zaptrace/files."""
+def booted(
+    arch: str, folder: Path, *, append: str = "", shell: str = "", files: Iterable[Path] = ()
+) -> Iterator[Lab]:
+    """A live guest with the test programs, and more files, in /zaptrace/files."""
     row = arch_named(arch)
     built = kernel.build(row, ignore, flavour="live")
     plan_for(built.vmlinux)
     programs = {path.stem: compiled(arch, path, folder) for path in sorted(PROGRAMS.glob("*.c"))}
     request = live.Request(
-        row, built, cache_home() / "plans", append=append, shell=shell, files=programs
+        row,
+        built,
+        cache_home() / "plans",
+        append=append,
+        shell=shell,
+        files=programs | {path.name: path for path in files},
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
