@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import importlib
 import importlib.util
+import itertools
 import os
 import tempfile
 import time
@@ -38,6 +39,8 @@ from zaptrace.model.plan import ProbePlan, ProbeSite
 
 LOOK_SECONDS = 0.02
 """How often the ring is looked at; 100,000 events/s fill a sixtieth of it meanwhile."""
+_TRACING = ("bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_")
+"""Functions between a tracepoint and a BPF program."""
 INSTALL = "apt-get install python3-bpfcc"
 
 
@@ -146,8 +149,17 @@ class BccSource:
         if key not in self._stack_ids:
             number = self._stack_ids[key] = len(self._stack_ids) + 1
             addresses = [int(one) for one in self._bpf["stacks"].walk(kernel_id)]
-            self._fresh.stacks[number] = return_addresses(addresses, site, caller)
+            if site == ABSENT:
+                self._fresh.stacks[number] = self._behind_tracepoint(addresses)
+            else:
+                self._fresh.stacks[number] = return_addresses(addresses, site, caller)
         return self._stack_ids[key]
+
+    def _behind_tracepoint(self, stack: list[int]) -> tuple[int, ...]:
+        """A tracepoint's stack without what the tracepoint itself and BPF put on it."""
+        names = self._symbols.names(stack)
+        ours = (names.get(one, "").startswith(_TRACING) or one not in names for one in stack)
+        return tuple(stack[len(list(itertools.takewhile(bool, ours))) :])
 
     def _lost_records(self) -> Records:
         """Events that found the ring full since the last look: a LOST record for each CPU."""

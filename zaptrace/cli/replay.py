@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from zaptrace.model.source import Source
 
 HELP = "watch a recording again: a capture, a run, or the founding bug"
+DEMO_SPEED = 0.01
+"""The founding bug is over in a tenth of a second."""
 EPILOG = """\
 examples:
   zaptrace replay                       the founding bug, as it was recorded
@@ -102,7 +104,8 @@ def _bugs_shown(args: argparse.Namespace) -> int:
     check_terminal("replay")
     path = _capture(args.recording)
     events = read(path)
-    show(Replay(events, args.speed or 1.0), str(path), _console(args.recording))
+    usual = DEMO_SPEED if args.recording is None else 1.0
+    show(Replay(events, args.speed or usual), f"replay {path.name}", _console(args.recording))
     return len(events.of_kind(Kind.BAD_PAGE, Kind.BAD_PTE))
 
 

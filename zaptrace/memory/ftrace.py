@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from typing import Any
 
 import drgn
@@ -54,6 +56,7 @@ def read_trace(prog: drgn.Program, plan: ProbePlan) -> Events:
         events.meta["damage"].append(f"{decoder.short} records too short for their event")
     events.strings, events.stacks = decoder.strings, decoder.stacks
     events.records = _finished(prog, plan, np.concatenate(parts))
+    events.symbols = _symbols(prog, events)
     return events
 
 
@@ -125,6 +128,17 @@ def _finished(prog: drgn.Program, plan: ProbePlan, records: Records) -> Records:
     records["tgid"] = _tgids(prog, records["pid"])
     join_entry_args(records, plan)
     return records
+
+
+def _symbols(prog: drgn.Program, events: Events) -> dict[int, str]:
+    """Names of the kernel addresses that the events bring: "function+0x1c"."""
+    columns = [np.unique(events.records[name]).tolist() for name in ("site", "caller")]
+    named = {}
+    for address in {*itertools.chain(*columns, *events.stacks.values())} - {ABSENT}:
+        with contextlib.suppress(LookupError):
+            symbol = prog.symbol(address)
+            named[address] = f"{symbol.name}+{address - symbol.address:#x}"
+    return named
 
 
 def _tgids(prog: drgn.Program, pids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

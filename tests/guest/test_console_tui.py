@@ -1,0 +1,70 @@
+"""The TUI on a guest's serial console, typed at as a person would."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.guest import lab
+from tests.guest.lab import Lab
+
+pytestmark = pytest.mark.guest
+
+TERMINAL = "ttyS0"
+CONTROL = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+SECONDS = 120.0
+
+
+class Console:
+    """The serial console: what was drawn since it was last asked, without control sequences."""
+
+    def __init__(self, guest: Lab) -> None:
+        self._guest = guest
+        self._reader, self._writer = guest.open("console")
+
+    def type(self, keys: str) -> None:
+        async def send() -> None:
+            self._writer.write(keys.encode())
+            await self._writer.drain()
+
+        self._guest.wait(send(), 10)
+
+    def until(self, *words: str) -> str:
+        """Read until all of the words have been drawn."""
+        drawn = b""
+        deadline = time.monotonic() + SECONDS
+        while not all(word in _text(drawn) for word in words):
+            assert time.monotonic() < deadline, f"not drawn: {words} in {_text(drawn)[-3000:]}"
+            try:
+                drawn += self._guest.wait(asyncio.wait_for(self._reader.read(65536), 1), 10)
+            except TimeoutError:
+                continue
+        return _text(drawn)
+
+
+def _text(raw: bytes) -> str:
+    return CONTROL.sub(b"", raw).decode(errors="replace")
+
+
+def test_sudo_zaptrace_live_as_it_is_typed(tmp_path: Path) -> None:
+    with lab.booted("x86_64", tmp_path, shell=TERMINAL) as guest:
+        guest.output(f"stty -F /dev/{TERMINAL} rows 40 cols 120")
+        console = Console(guest)
+        console.type("\n")
+        console.until("# ")
+        console.type("zaptrace live\n")
+        console.until("6.1.176-zaptrace", "bcc", "LIVE", "lost 0")
+        for _ in range(3):
+            guest.output("/zaptrace/files/touch 23 1")
+        console.until("rmap_remove", "zap", "touch")
+        console.type("?")
+        console.until("Help")
+        console.type("\x1b")
+        console.type("q")
+        console.type("echo the shell is $((40 + 2)) again\n")
+        console.until("the shell is 42 again")
+        assert guest.output("pgrep -x python3 || true") == ""
