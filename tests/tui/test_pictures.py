@@ -19,6 +19,9 @@ from tui.app import ZapApp
 from tui.console import ConsolePane
 from tui.timeline import TimelineScreen
 from tui.verdict import VerdictScreen
+from zaptrace import demo as shipped
+from zaptrace.capture.reader import read
+from zaptrace.capture.replay import Replay
 
 FOLDER = Path(__file__).parent / "snapshots"
 SIZES = ((80, 24), (120, 40), (200, 60))
@@ -51,6 +54,18 @@ async def light(app: ZapApp) -> None:
     await press(app, "d")
 
 
+async def demo(app: ZapApp) -> None:
+    """What `zaptrace replay` shows at its end: these are in the README."""
+    await sees(app, "■ END", "620 events", "0.620894")
+
+
+async def demo_story(app: ZapApp) -> None:
+    await demo(app)
+    await press(app, "2", "enter")
+    await until(lambda: isinstance(app.screen, TimelineScreen))
+    await sees(app, "too late")
+
+
 Scene = Callable[[ZapApp], Awaitable[None]]
 SCENES: dict[str, tuple[Scene, tuple[tuple[int, int], ...]]] = {
     "events": (events, SIZES),
@@ -58,12 +73,17 @@ SCENES: dict[str, tuple[Scene, tuple[tuple[int, int], ...]]] = {
     "steps": (steps, SIZES),
     "verdict": (verdict, SIZES),
     "light": (light, SIZES[1:2]),
+    "demo": (demo, SIZES[1:2]),
+    "demo_story": (demo_story, SIZES[1:2]),
 }
 CASES = [(name, size) for name, (_, sizes) in SCENES.items() for size in sizes]
 
 
 def app_for(name: str) -> tuple[ZapApp, Work | None]:
     """The app of a scene, and the work under it."""
+    if name.startswith("demo"):
+        source = Replay(read(shipped.path()), speed=1000.0)
+        return ZapApp(source, title="replay founding.zap"), None
     if name not in ("steps", "verdict"):
         return app_of(ends=True, console=True), None
     work = Work(waits_in="boot" if name == "steps" else None)
