@@ -28,8 +28,8 @@ test-quick: setup-tests
 	@$(BIN)/pytest -q tests/unit tests/tui
 
 test-guest: setup-tests
-	@$(BIN)/zaptrace vm kernel build s390x
-	@$(BIN)/zaptrace vm kernel build x86_64
+	@for flavour in repro live; do for arch in s390x x86_64; do \
+		$(BIN)/zaptrace vm kernel build $$arch --flavour $$flavour || exit; done; done
 	@$(BIN)/pytest -v tests/guest
 
 lint: setup-tests
