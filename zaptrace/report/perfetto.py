@@ -110,8 +110,8 @@ def _descriptors(records: Records, tasks: _Tasks, pages: list[int]) -> Iterator[
     if pages:
         yield message(_DESCRIPTOR, number(1, _PAGES), text(2, "Refused pages"))
     for at, pfn in enumerate(pages):
-        parts = (number(1, _PAGES + 1 + at), number(5, _PAGES))
-        yield message(_DESCRIPTOR, *parts, text(2, f"mapcount of pfn {pfn:#x}"), message(8))
+        page = (number(1, _PAGES + 1 + at), number(5, _PAGES))
+        yield message(_DESCRIPTOR, *page, text(2, f"mapcount of pfn {pfn:#x}"), message(8))
 
 
 _Timed = tuple[int, int, bytes]
