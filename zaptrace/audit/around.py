@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import drgn
 import numpy as np
 
@@ -11,21 +13,24 @@ from zaptrace.audit.tables import PAGE_SHIFT
 from zaptrace.audit.walk import walk
 from zaptrace.memory.pages import page_layout
 from zaptrace.model.errors import BadInput
+from zaptrace.model.findings import Owner
 from zaptrace.model.window import PAGES, TableWindow
 
+_VMA = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ")
 
-def around(prog: drgn.Program, mm: int, address: int, pfn: int | None) -> TableWindow:
-    """The `PAGES` entries among which `address` lies.
+
+def around(prog: drgn.Program, owner: Owner, pfn: int | None) -> TableWindow:
+    """The `PAGES` entries among which a mapping lies.
 
     Args:
         prog: a stopped kernel's memory.
-        mm: address of the mm_struct.
-        address: user address, bytes.
+        owner: the mapping, with its mm and its address.
         pfn: the page that the report is about.
 
     Raises:
         BadInput: the mm or its page tables cannot be read.
     """
+    mm, address = owner.mm or 0, owner.address or 0
     try:
         fmt = format_of(prog)
         obj = drgn.Object(prog, prog.type("struct mm_struct *"), value=mm)
@@ -45,4 +50,9 @@ def around(prog: drgn.Program, mm: int, address: int, pfn: int | None) -> TableW
         begin = (int(walked.address[leaf]) - start) >> PAGE_SHIFT
         for at in range(max(begin, 0), min(begin + pages, PAGES)):
             found[at] = int(walked.pfn[leaf]) + at - begin
-    return TableWindow(start, size, address, pfn, tuple(found))
+    return TableWindow(start, size, address, pfn, tuple(found), _vma(owner))
+
+
+def _vma(owner: Owner) -> range | None:
+    told = _VMA.match(owner.vma or "")
+    return range(int(told[1], 16), int(told[2], 16)) if told else None

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 from zaptrace.model.errors import BadInput, Exit, Missing
 
 if TYPE_CHECKING:
+    from zaptrace.model.findings import Owner
+    from zaptrace.model.verdict import Verdict
+    from zaptrace.model.window import TableWindow
+    from zaptrace.report.info import RunInfo
     from zaptrace.runs.folder import RunFolder
 
 HELP = "a run as a mail, a web page, JSON, Parquet or a Perfetto trace"
@@ -110,7 +114,7 @@ def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace)
         verdict,
         _info(folder, document),
         events=read(folder.capture) if folder.capture.is_file() else None,
-        window=_page_tables(folder, document),
+        window=_page_tables(folder, verdict),
         excerpts=excerpts(args.source_tree, verdict.sites) if args.source_tree else {},
     )
     _put(text.encode("utf-8", "replace"), args.output or folder.path / "report.html")
@@ -146,7 +150,7 @@ _WRITERS: dict[str, Callable[[RunFolder, dict[str, Any], argparse.Namespace], No
 }
 
 
-def _info(folder: RunFolder, document: dict[str, Any]) -> Any:
+def _info(folder: RunFolder, document: dict[str, Any]) -> RunInfo:
     from zaptrace.report.stored import info_of
 
     facts = folder.facts()
@@ -154,11 +158,11 @@ def _info(folder: RunFolder, document: dict[str, Any]) -> Any:
     return info_of(document, machine=facts.machine, qemu=facts.qemu, console=console)
 
 
-def _page_tables(folder: RunFolder, document: dict[str, Any]) -> Any:
+def _page_tables(folder: RunFolder, verdict: Verdict) -> TableWindow | None:
     """The page tables around the verdict's page; None when the run cannot show them."""
     from zaptrace.model.errors import ZaptraceError
 
-    owner = _owner(document)
+    owner = _owner(verdict)
     if owner is None or not folder.vmcore.is_file():
         return None
     from zaptrace.audit.around import around
@@ -166,20 +170,17 @@ def _page_tables(folder: RunFolder, document: dict[str, Any]) -> Any:
 
     try:
         prog = open_vmcore(folder.vmcore, Path(folder.facts().vmlinux))
-        return around(prog, owner[0], owner[1], document["verdict"]["pfn"])
+        return around(prog, owner, verdict.pfn)
     except ZaptraceError as error:
         # A picture less: the vmlinux may be gone long after the run was explained.
         print(f"zaptrace: no page-table picture: {error}", file=sys.stderr)
         return None
 
 
-def _owner(document: dict[str, Any]) -> tuple[int, int] | None:
-    """The mm and the user address at which the verdict's page was mapped."""
-    for finding in document["verdict"]["proof"]:
-        for owner in finding["mappings"]:
-            if owner.get("mm") is not None and owner.get("address") is not None:
-                return owner["mm"], owner["address"]
-    return None
+def _owner(verdict: Verdict) -> Owner | None:
+    """Who mapped the verdict's page, and where."""
+    owners = (owner for finding in verdict.proof for owner in finding.mappings)
+    return next((one for one in owners if None not in (one.mm, one.address)), None)
 
 
 def _put(data: bytes, where: Path) -> None:

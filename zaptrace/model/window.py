@@ -18,6 +18,7 @@ class TableWindow:
         address: the user address that the window is about.
         pfn: the page that was mapped there, None when unknown.
         pfns: what each PTE maps; None where there is no present PTE.
+        vma: the user addresses of the mapping that `address` is in, None when unknown.
     """
 
     start: int
@@ -25,3 +26,4 @@ class TableWindow:
     address: int
     pfn: int | None
     pfns: tuple[int | None, ...]
+    vma: range | None = None

@@ -206,11 +206,15 @@ def _splat(info: RunInfo) -> Markup:
 def _reproduce(info: RunInfo) -> Markup:
     if not info.command:
         return Markup("")
-    parts: list[Content] = [tag("pre", _lines(wrapped(info.command, 100)))]
+    parts: list[Content] = [tag("pre", _command(info.command))]
     if info.qemu:
         parts.append(tag("p", "Or, without zaptrace, in the run folder:", class_="sub"))
-        parts.append(tag("pre", _lines(wrapped(info.qemu, 100))))
+        parts.append(tag("pre", _command(info.qemu)))
     return section("reproduce", "How to reproduce", "", *parts)
+
+
+def _command(command: str) -> list[str]:
+    return _lines(line.removeprefix("  ") for line in wrapped(command, 100))
 
 
 def _lines(lines: Iterable[str]) -> list[str]:

@@ -32,14 +32,15 @@ h2 { font-size:16px; margin:0 0 2px; }
 .sub { color:var(--soft); margin:0 0 12px; font-size:13.5px; }
 section { background:var(--card); border:1px solid var(--line); border-radius:8px;
   padding:18px 20px; margin:0 0 16px; }
-dl.facts { display:grid; grid-template-columns:repeat(auto-fit,minmax(120px,1fr)); gap:1px;
+dl.facts { display:flex; flex-wrap:wrap; gap:1px;
   background:var(--line); border:1px solid var(--line); border-radius:8px; overflow:hidden;
   margin:0 0 16px; }
-dl.facts div { background:var(--card); padding:10px 14px; }
+dl.facts div { background:var(--card); padding:10px 14px; flex:1 1 auto; }
 dt { color:var(--soft); font-size:12.5px; }
 dl.facts dd { margin:0; font-size:18px; font-weight:600; font-variant-numeric:tabular-nums;
   overflow-wrap:anywhere; }
-dl.facts .wrong dd { color:var(--bad); }
+dl.facts .wrong dt { font-weight:400; color:var(--soft); } dl.facts .wrong dd { color:var(--bad); }
+dl.facts div:last-child { flex:1 1 200px; }
 table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; }
 th { text-align:left; font-weight:600; font-size:12.5px; color:var(--soft);
   border-bottom:1px solid var(--line); padding:4px 10px 4px 0; vertical-align:bottom; }
@@ -57,6 +58,7 @@ svg .end { text-anchor:end; } svg .mid { text-anchor:middle; }
 svg .number { fill:var(--card); font-size:11px; font-weight:700; text-anchor:middle; }
 .rule { stroke:var(--line); } .axis { stroke:var(--soft); } .mark { stroke:var(--bad); }
 .dash { stroke-dasharray:3 3; }
+.out { fill:var(--line); }
 .none { fill:var(--wash); stroke:var(--line); } .present { fill:var(--rmap_remove); opacity:.75; }
 .same { fill:var(--bad); } .ring { fill:none; stroke:var(--bad); stroke-width:2.5; }
 .dot { fill:var(--zap); } .dot.turn { fill:var(--bad); }

@@ -32,9 +32,10 @@ def _where(at: int) -> tuple[int, int]:
     return _LEFT + at % COLUMNS * _STEP, at // COLUMNS * _STEP + 4
 
 
-def _kind(window: TableWindow, pfn: int | None) -> str:
+def _kind(window: TableWindow, at: int, pfn: int | None) -> str:
     if pfn is None:
-        return "none"
+        address = window.start + at * window.page_size
+        return "none" if window.vma is None or address in window.vma else "out"
     return "same" if pfn == window.pfn else "present"
 
 
@@ -42,7 +43,9 @@ def _cell(window: TableWindow, at: int, pfn: int | None) -> Markup:
     x, y = _where(at)
     maps = "no PTE" if pfn is None else f"pfn {pfn:#x}"
     title = tag("title", f"{window.start + at * window.page_size:#x}: {maps}")
-    kind = _kind(window, pfn)
+    kind = _kind(window, at, pfn)
+    if kind == "out":  # a dot: nothing can be mapped here
+        return tag("circle", title, cx=x + _CELL / 2, cy=y + _CELL / 2, r=2, class_=kind)
     return tag("rect", title, x=x, y=y, width=_CELL, height=_CELL, rx=3, class_=kind)
 
 
@@ -60,11 +63,7 @@ def _key() -> Markup:
         ("ring", "where this page was mapped"),
     )
     square = {"x": 1.5, "y": 1.5, "width": 11, "height": 11, "rx": 2}
-    return tag(
-        "p",
-        [
-            tag("span", tag("svg", tag("rect", class_=kind, **square), viewBox="0 0 14 14"), said)
-            for kind, said in words
-        ],
-        class_="key",
-    )
+    shown = [(tag("rect", class_=kind, **square), said) for kind, said in words]
+    shown.append((tag("circle", cx=7, cy=7, r=2, class_="out"), "outside of the mapping"))
+    signs = [tag("span", tag("svg", mark, viewBox="0 0 14 14"), said) for mark, said in shown]
+    return tag("p", signs, class_="key")

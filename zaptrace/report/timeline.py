@@ -58,7 +58,7 @@ def timeline(steps: Sequence[OrderStep]) -> Markup:
     for at, step in enumerate(steps):
         later = step.time_ns is None
         x = (right + _RIGHT) / 2 if later else x_of(((step.time_ns or 0) - start) / _NS_PER_US)
-        body.append(_dot(at, step, x, 18 + at * _ROW, later=later))
+        body.append(_dot(at, step, x, 18 + at * _ROW, start))
     for at, (one, two) in enumerate(pairwise(steps)):
         if one.time_ns is not None and two.time_ns is not None:
             begin, end = ((time - start) / _NS_PER_US for time in (one.time_ns, two.time_ns))
@@ -68,25 +68,26 @@ def timeline(steps: Sequence[OrderStep]) -> Markup:
     return picture("Time line of the page", top + 24, body)
 
 
-def _dot(at: int, step: OrderStep, x: float, y: float, *, later: bool) -> Markup:
+def _dot(at: int, step: OrderStep, x: float, y: float, start: int) -> Markup:
     turn = " turn" if is_turn(step) else ""
     label = cut(re.split(r"[:;,]| on 0x", step.what)[0], _LONGEST)
-    before = later or x > _LEFT + (_RIGHT - _LEFT) * 0.55
+    when = f"{(step.time_ns - start) / _NS_PER_US:+.1f} µs  " if step.time_ns else ""
+    before = x > _LEFT + (_RIGHT - _LEFT) * 0.55
+    where = {"x": x - 18 if before else x + 18, "y": y + 4, "class_": "end" if before else None}
     return joined(
         tag("circle", cx=x, cy=y, r=10, class_=f"dot{turn}"),
         tag("text", str(at + 1), x=x, y=y + 4, class_="number"),
-        tag(
-            "text", label, x=x - 18 if before else x + 18, y=y + 4, class_="end" if before else None
-        ),
+        tag("text", tag("tspan", when, class_="soft"), label, **where),
     )
 
 
 def rates(events: Events, bug_ns: int | None) -> Markup:
     """A lane a kind: events over time, each lane with its own scale."""
-    clock = events.records["clock"]
+    clock, kinds = events.records["clock"], events.records["kind"]
     good = clock < np.uint64(2**63)
-    clock, kinds = clock[good].astype(np.int64), events.records["kind"][good]
-    shown = [kind for kind in Kind if kind is not Kind.ZAP_ENTER and (kinds == kind).any()]
+    shown = [kind for kind in Kind if (kinds == kind).any()]
+    totals = {kind: int((kinds == kind).sum()) for kind in shown}
+    clock, kinds = clock[good].astype(np.int64), kinds[good]
     start, end = (int(clock.min()), int(clock.max())) if len(clock) else (0, 0)
     span = max(end - start, 1)
     left, width = 130, _RIGHT - 130 - 60
@@ -98,7 +99,8 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
         body.append(tag("text", kind.name.lower(), x=20, y=base - 4, class_="mono"))
         body.append(tag("line", x1=left, x2=left + width, y1=base, y2=base, class_="rule"))
         body += _bars(counts.tolist(), left, width, base, kind.name.lower())
-        total = f"{int(counts.sum()):,}"
+        # What was read from registers has no time: it is counted and not drawn.
+        total = f"{totals[kind]:,}"
         body.append(tag("text", total, x=_RIGHT, y=base - 4, class_="end"))
     bottom = len(shown) * _LANE
     if bug_ns is not None and start <= bug_ns <= end:
@@ -112,7 +114,7 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
 
 
 def _bars(counts: list[int], left: float, width: float, base: float, name: str) -> list[Markup]:
-    most = max(counts)
+    most = max(counts, default=0)
     wide = width / _BINS
     return [
         tag(
