@@ -5,6 +5,7 @@ Every array is converted in bulk; absent values are pandas' own NA.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -108,14 +109,14 @@ def findings_frame(audit: AuditResult | None) -> pd.DataFrame:
     found = audit.findings if audit else ()
     numbers = ("ptes", "mapcount", "raw_mapcount", "refcount")
     columns: dict[str, Any] = {
-        "class": pd.Categorical([one.cls.value for one in found]),
+        "class": _texts([one.cls.value for one in found]),
         "pfn": _optional([one.pfn for one in found], "UInt64"),  # as in events: they are joined
     }
     for name in numbers:
         columns[name] = _optional([getattr(one, name) for one in found])
     owners = [next(iter(one.mappings), None) for one in found]
     columns["pid"] = _optional([owner.pid if owner else None for owner in owners])
-    columns["comm"] = pd.Categorical([owner.comm if owner else None for owner in owners])
+    columns["comm"] = _texts([owner.comm if owner else None for owner in owners])
     columns["address"] = _optional([owner.address if owner else None for owner in owners], "UInt64")
     columns["vma"] = pd.array([owner.vma if owner else None for owner in owners], dtype="string")
     columns["mappings"] = _optional([len(one.mappings) for one in found])
@@ -146,8 +147,11 @@ def pages_frame(events: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     pages = pages.join(wrong[["class", "ptes"]].rename(columns={"class": "finding"}), how="outer")
     counts = ["events", *wanted]
     pages[counts] = pages[counts].fillna(0).astype("int64")
-    pages.index.name = "pfn"
-    return pages.astype({"comm": "category", "finding": "category"})
+    pages.index = pages.index.astype("uint64").rename("pfn")
+    for name in ("comm", "finding"):
+        texts = pages[name].astype("object")
+        pages[name] = _texts(texts.where(texts.notna(), None).tolist())
+    return pages
 
 
 def _stacks(events: Events) -> dict[int, str]:
@@ -185,12 +189,19 @@ def _category(texts: list[str], values: Any) -> Any:
     return _coded(_pandas(), [text or None for text in texts], codes)
 
 
-def _coded(pd: Any, texts: list[str | None], codes: Any) -> Any:
+def _texts(texts: Sequence[str | None]) -> Any:
+    """A category for each of few texts."""
+    return _coded(_pandas(), texts, np.arange(len(texts)))
+
+
+def _coded(pd: Any, texts: Sequence[str | None], codes: Any) -> Any:
     """Texts by code as a categorical; two codes may have one text."""
     categories = sorted({text for text in texts if text is not None})
     place = {text: at for at, text in enumerate(categories)}
     where = np.array([-1 if text is None else place[text] for text in texts], np.int64)
-    return pd.Categorical.from_codes(where[codes] if len(where) else codes, categories)
+    # Typed, so that a column without any text is still one of texts in Parquet.
+    index = pd.Index(categories, dtype="str")
+    return pd.Categorical.from_codes(where[codes] if len(where) else codes, index)
 
 
 def _text(comm: bytes) -> str:

@@ -94,8 +94,8 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
     body: list[str] = []
     for lane, kind in enumerate(shown):
         base = (lane + 1) * _LANE
-        places = (clock[kinds == kind] - start) * _BINS // (span + 1)
-        counts = np.bincount(places, minlength=_BINS)
+        places = (clock[kinds == kind] - start) / span * _BINS  # as floats: hostile clocks fit
+        counts = np.bincount(np.minimum(places.astype(int), _BINS - 1), minlength=_BINS)
         body.append(tag("text", kind.name.lower(), x=20, y=base - 4, class_="mono"))
         body.append(tag("line", x1=left, x2=left + width, y1=base, y2=base, class_="rule"))
         body += _bars(counts.tolist(), left, width, base, kind.name.lower())
