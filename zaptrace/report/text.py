@@ -25,7 +25,7 @@ _SUBJECTS = {
     VerdictKind.CLEAN: "no bad page found",
     VerdictKind.UNEXPLAINED: "something went wrong that is not explained",
 }
-_ROLES = {
+ROLES = {
     "freed": "Freed",
     "rmap_removed": "Rmap removed",
     "pte_cleared": "PTE cleared in a zap entered at",
@@ -88,7 +88,7 @@ def _sites(sites: tuple[CodeSite, ...]) -> Iterator[str]:
             yield ""
         where = site.symbol or hexadecimal(site.address)
         offset = "" if site.offset is None else f"+{site.offset:#x}"
-        yield cut(f"  {_ROLES.get(site.role or '', 'Site')}: {plain(where)}{offset}", WIDTH)
+        yield cut(f"  {ROLES.get(site.role or '', 'Site')}: {plain(where)}{offset}", WIDTH)
         yield from _chain(site)
 
 
@@ -106,8 +106,13 @@ def _chain(site: CodeSite) -> Iterator[str]:
         )
 
 
+def proof_heading(ended: str) -> str:
+    """What the audit compared, and when."""
+    return f"Counters against page tables, {_WHEN.get(ended, 'at the end of the run')}"
+
+
 def _proof(findings: tuple[Finding, ...], ended: str) -> Iterator[str]:
-    yield f"Counters against page tables, {_WHEN.get(ended, 'at the end of the run')}"
+    yield proof_heading(ended)
     for at, finding in enumerate(findings):
         if not at:
             yield "         pfn   PTEs  mapcount  refcount  the audit says"
@@ -138,9 +143,16 @@ def _splat(info: RunInfo) -> Iterator[str]:
 
 def _environment(verdict: Verdict, info: RunInfo) -> Iterator[str]:
     yield "Environment"
+    for name, said in run_facts(verdict, info):
+        if said:
+            yield from fill(said, WIDTH, f"  {name:<9} ", " " * 12)
+
+
+def run_facts(verdict: Verdict, info: RunInfo) -> tuple[tuple[str, str], ...]:
+    """Where and how the run was made, by name; "" for what is not known."""
     counts = f"{count(info.events, 'event')} ({info.lost} lost), {count(info.splats, 'splat')}, "
     counts += count(info.findings, "finding")
-    facts = (
+    return (
         ("verdict", verdict.kind.value),
         ("kernel", " ".join(part for part in (info.kernel_release, info.arch) if part)),
         ("build ID", info.build_id or ""),
@@ -150,9 +162,6 @@ def _environment(verdict: Verdict, info: RunInfo) -> Iterator[str]:
         ("seconds", ", ".join(f"{step}={took:.2f}" for step, took in info.timing.items())),
         ("run", _without_name(info.run)),
     )
-    for name, said in facts:
-        if said:
-            yield from fill(said, WIDTH, f"  {name:<9} ", " " * 12)
 
 
 def _without_name(path: str) -> str:

@@ -1,0 +1,120 @@
+"""Data frames: every number as the record has it, what is absent absent, names as categories."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import zaptrace
+from tests.unit.report.test_text import VERDICT
+from zaptrace import demo
+from zaptrace.capture.reader import read
+from zaptrace.model.errors import BadInput, Missing
+from zaptrace.model.events import ABSENT, EVENT, Events, Kind, Origin, blank
+from zaptrace.model.findings import AuditResult
+from zaptrace.report.frames import Frames
+
+AUDIT = AuditResult("6.1", 10, 1, 3, 0.1, VERDICT.proof)
+
+
+@pytest.fixture(scope="module")
+def founding() -> Events:
+    return read(demo.path())
+
+
+def test_every_event_is_a_row_with_its_own_numbers(founding: Events) -> None:
+    events = zaptrace.open_run(demo.path()).events
+    assert len(events) == len(founding.records)
+    for name in ("pfn", "raw_mapcount", "refcount", "addr", "end", "pid", "cpu", "mm", "site"):
+        for told, stored in zip(
+            events[name].tolist(), founding.records[name].tolist(), strict=True
+        ):
+            assert told is pd.NA or told == stored, name
+    there = founding.records["pfn"] != ABSENT
+    assert events["pfn"].notna().to_numpy().tolist() == there.tolist()
+    known = events["raw_mapcount"].dropna()
+    assert (events.loc[known.index, "mapcount"].dropna() == known + 1).all()
+
+
+def test_the_index_is_the_boot_clock(founding: Events) -> None:
+    events = Frames(founding).events
+    assert events.index.name == "time"
+    clocks = founding.records["clock"]
+    timed = clocks != ABSENT
+    nanoseconds = events.index[timed].to_numpy().astype("timedelta64[ns]").astype(np.int64)
+    assert nanoseconds.tolist() == clocks[timed].tolist()
+    assert events.index[~timed].isna().all()
+
+
+def test_what_has_no_clock_has_no_time() -> None:
+    records = blank(2)
+    records["clock"][0] = 7
+    records["kind"] = Kind.BAD_PAGE
+    records["origin"][1] = Origin.REGISTERS
+    events = Frames(Events(records)).events
+    assert events.index[0] == pd.Timedelta(7, "ns") and events.index[1] is pd.NaT
+    assert events["origin"].tolist() == ["probe", "registers"]
+
+
+def test_names_are_categories(founding: Events) -> None:
+    events = Frames(founding).events
+    for name in ("kind", "comm", "reason", "where", "origin", "stack"):
+        assert isinstance(events[name].dtype, pd.CategoricalDtype), name
+    assert events["kind"].value_counts()["bad_page"] == len(founding.of_kind(Kind.BAD_PAGE))
+    assert "nonzero mapcount" in set(events["reason"].dropna())
+
+
+def test_pages_join_events_and_findings(founding: Events) -> None:
+    frames = Frames(founding, AUDIT)
+    pages = frames.pages
+    bad = founding.of_kind(Kind.BAD_PAGE)["pfn"]
+    assert set(pages.index[pages["bad_page"] > 0]) == set(bad.tolist())
+    wrong = pages.loc[0x1F3C5]
+    assert wrong["finding"] == "more_mapcount_than_ptes"
+    assert (wrong["ptes"], wrong["events"]) == (0, int(np.sum(founding.records["pfn"] == 0x1F3C5)))
+    assert pages["events"].sum() == int(np.sum(founding.records["pfn"] != ABSENT))
+
+
+def test_findings_have_their_first_owner() -> None:
+    (row,) = Frames(Events(), AUDIT).findings.to_dict("records")
+    assert (row["class"], row["pfn"], row["ptes"]) == ("more_mapcount_than_ptes", 0x1F3C5, 0)
+    assert (row["comm"], row["pid"], row["flags"]) == (
+        "mount",
+        41,
+        "referenced|uptodate|swapbacked",
+    )
+
+
+def test_a_run_that_recorded_nothing_has_empty_frames(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    run = zaptrace.open_run(tmp_path)
+    assert [len(frame) for frame in (run.events, run.pages, run.findings)] == [0, 0, 0]
+    assert list(run.events.columns) == list(zaptrace.open_run(demo.path()).events.columns)
+
+
+def test_any_bytes_of_a_guest_make_frames() -> None:
+    raw = random.Random(7).randbytes(EVENT.itemsize * 500)
+    frames = Frames(Events(np.frombuffer(raw, EVENT).copy()))
+    assert len(frames.events) == 500
+    assert frames.pages["events"].sum() == frames.events["pfn"].notna().sum()
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="not a run folder"):
+        zaptrace.open_run(tmp_path)
+    with pytest.raises(Missing):
+        zaptrace.open_run(tmp_path / "nothing")
+
+
+def test_the_package_is_light() -> None:
+    program = (
+        "import sys, zaptrace, zaptrace.report, zaptrace.cli.main as m; m.build_parser();"
+        "assert not {'pandas', 'pyarrow', 'drgn'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

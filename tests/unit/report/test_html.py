@@ -1,0 +1,235 @@
+"""The web page: everything that matters is in it, and nothing that a guest says is markup."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tests.unit.report.test_text import INFO, INFOS, VERDICT, VERDICTS
+from zaptrace import demo
+from zaptrace.capture.reader import read
+from zaptrace.model.events import Events, Kind
+from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
+from zaptrace.model.window import TableWindow
+from zaptrace.report import RunInfo
+from zaptrace.report.html import page
+from zaptrace.report.sourcelines import Excerpt
+from zaptrace.report.steptable import steps_table
+from zaptrace.report.tablemap import table_map
+from zaptrace.report.timeline import nice, rates, timeline
+
+HOSTILE = (
+    "</pre><script>document.title='owned'</script><img src=http://127.0.0.1:9/x>\"'\x1b[2J\u202e"
+)
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "main", "header", "footer", "section"),
+    *("div", "dl", "dt", "dd", "h1", "h2", "h3", "p", "pre", "code", "span", "table", "tr", "th"),
+    *("td", "ul", "li", "svg", "line", "text", "tspan", "path", "circle", "rect"),
+}
+EXCERPT = Excerpt("mm/memory.c", 1445, 1447, ("if (a < b)", "\tx();", "\t__tlb_remove_page();"))
+WINDOW = TableWindow(
+    0x1000, 4096, 0x3000, 7, (5, None, None, 7, *[None] * 124), range(0x1000, 0x5000)
+)
+
+
+class Reader(HTMLParser):
+    """Elements, attributes and text; complains of what is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag != "meta":
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+
+def whole(verdict: Verdict = VERDICT, info: RunInfo = INFO) -> str:
+    events = read(demo.path())
+    return page(verdict, info, events=events, window=WINDOW, excerpts={"mm/memory.c:1447": EXCERPT})
+
+
+def hostile() -> str:
+    order = (OrderStep(HOSTILE, 5, 0, 1, 0, 0, HOSTILE), *VERDICT.order)
+    owner = dataclasses.replace(VERDICT.proof[0].mappings[0], comm=HOSTILE, vma=HOSTILE)
+    proof = dataclasses.replace(VERDICT.proof[0], mappings=(owner,), flags=(HOSTILE,), note=HOSTILE)
+    site = dataclasses.replace(VERDICT.sites[0], inline_chain=(f"{HOSTILE} at {HOSTILE}",))
+    verdict = dataclasses.replace(
+        *(VERDICT,),
+        summary=HOSTILE,
+        comm=HOSTILE,
+        order=order,
+        proof=(proof,),
+        sites=(site,),
+        doubts=(HOSTILE,),
+    )
+    info = dataclasses.replace(
+        INFO, splat=(HOSTILE,), unseen=(HOSTILE,), command=HOSTILE, qemu=HOSTILE, machine=HOSTILE
+    )
+    return whole(verdict, info)
+
+
+def test_what_matters_is_there() -> None:
+    told = Reader(whole())
+    for said in (
+        "Page freed before its rmap was removed",
+        VERDICT.summary,
+        "0x1f3c5",
+        "try_zap_anon_pte_range",
+        "more_mapcount_than_ptes",
+        "was mapped by mount/41",
+        "__tlb_remove_page();",
+        "zaptrace repro s390x",
+        "The kernel was stopped before the rmap removal.",
+    ):
+        assert said in told.text, said
+    ids = {value for name, value in told.attributes if name == "id"}
+    assert {"story", "counters", "tables", "sources", "rates", "reproduce", "unseen"} <= ids
+
+
+def checked(text: str) -> Reader:
+    """Only our own elements, and nothing that is fetched or run."""
+    told = Reader(text)
+    assert set(told.tags) <= TAGS
+    names = {name for name, _ in told.attributes}
+    assert not names & {"src", "href", "srcset", "action", "background"}
+    assert not any(name.startswith("on") for name in names)
+    assert "url(" not in text and "@import" not in text
+    return told
+
+
+def test_a_guest_s_words_are_text() -> None:
+    told = checked(hostile())
+    assert "<script>document.title" in told.text
+    assert "\x1b" not in told.text and "\u202e" not in told.text
+
+
+@settings(max_examples=60, deadline=None)
+@given(VERDICTS, INFOS)
+def test_whatever_a_guest_says_it_is_a_page(verdict: Verdict, info: RunInfo) -> None:
+    checked(page(verdict, info))
+
+
+def test_a_clean_page_says_so() -> None:
+    told = checked(page(Verdict(VerdictKind.CLEAN, "All is well."), INFO))
+    assert "No bad page found" in told.text and "All is well." in told.text
+    assert "What happened to the page" not in told.text
+
+
+def test_dots_stand_where_their_time_is() -> None:
+    steps = [OrderStep("a", 1000, 0), OrderStep("b", 26_000, 0), OrderStep("c", 101_000, 0)]
+    places = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', timeline(steps))]
+    first, middle, last = places
+    assert (middle - first) / (last - first) == pytest.approx(0.25, abs=0.001)
+
+
+def test_what_has_no_time_stands_behind_all_that_has() -> None:
+    steps = [OrderStep("a", 1000), OrderStep("b", 9000), OrderStep("c", None)]
+    drawn = timeline(steps)
+    places = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', drawn)]
+    assert places == sorted(places) and places[2] > places[1] + 20
+    assert "time not known" in drawn
+
+
+def test_the_bars_of_a_kind_are_its_events() -> None:
+    events = read(demo.path())
+    drawn = rates(events, None)
+    for kind in (Kind.ZAP, Kind.RMAP_REMOVE, Kind.BAD_PAGE):
+        name = kind.name.lower()
+        counts = [int(one) for one in re.findall(rf"<title>(\d+) {name}</title>", drawn)]
+        assert sum(counts) == len(events.of_kind(kind)) > 0
+
+
+def test_events_at_any_clock_can_be_drawn() -> None:
+    records = read(demo.path()).records[:3].copy()
+    for clocks in ((0, 0, 0), (0, 2**63 - 1, 5), (2**64 - 1, 2**64 - 1, 2**63)):
+        records["clock"] = np.array(clocks, np.uint64)
+        checked(f"<html>{rates(Events(records), 3)}</html>")
+
+
+def test_the_table_map_shows_each_entry_as_it_is() -> None:
+    drawn = table_map(WINDOW).split('<p class="key">')[0]
+    for kind, count in (("present", 1), ("same", 1), ("none", 2), ("ring", 1), ("out", 124)):
+        assert drawn.count(f'class="{kind}"') == count, kind
+    assert "<title>0x4000: pfn 0x7</title>" in drawn
+
+
+def test_counters_before_and_after() -> None:
+    steps = (
+        OrderStep("begins", 0),
+        OrderStep("removed", 1, raw_mapcount=0, refcount=1),
+        OrderStep("freed", 2, raw_mapcount=-1, refcount=0),
+    )
+    rows = re.findall(r"<tr>.*?</tr>", steps_table(steps, VERDICT.proof[0]))[1:]
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row)[-2:] for row in rows]
+    assert cells == [["-", "-"], ["1 → 0", "1 → 0"], ["0", "0 → 0"]]
+
+
+@pytest.mark.parametrize(("step", "round_"), [(0, 1), (0.3, 0.5), (1.1, 2), (64, 100), (101, 200)])
+def test_ticks_are_round(step: float, round_: float) -> None:
+    assert nice(step) == pytest.approx(round_)
+
+
+def chromium(path: Path, folder: Path) -> tuple[str, set[str]]:
+    """The page's DOM in a real browser, and the schemes of all that was asked for."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed: the page was not looked at in a browser")
+    log = folder / "net.json"
+    flags: tuple[str, ...] = (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+    )
+    flags += ("--disable-component-update", "--no-first-run", f"--user-data-dir={folder / 'user'}")
+    done = subprocess.run(
+        [program, *flags, f"--log-net-log={log}", "--dump-dom", path.as_uri()],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    asked: list[dict[str, Any]] = json.loads(log.read_text())["events"]
+    urls = {one.get("params", {}).get("url", "") for one in asked}
+    return done.stdout, {url for url in urls if url}
+
+
+def test_a_browser_shows_it_and_asks_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(hostile(), encoding="utf-8")
+    dom, asked = chromium(path, tmp_path)
+    told = Reader(dom.removeprefix("<!DOCTYPE html>"))
+    assert set(told.tags) <= TAGS | {"tbody"}
+    assert re.findall(r"<title>(.*?)</title>", dom)[0].startswith("zaptrace:")  # nothing ran
+    assert "try_zap_anon_pte_range" not in told.text and "What happened to the page" in told.text
+    # The browser may call its maker on its own account; our page names this address.
+    assert not {url for url in asked if "127.0.0.1" in url}

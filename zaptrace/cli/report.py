@@ -1,0 +1,198 @@
+"""`zaptrace report`: a run for people, browsers, notebooks and viewers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zaptrace.model.errors import BadInput, Exit, Missing
+
+if TYPE_CHECKING:
+    from zaptrace.model.findings import Owner
+    from zaptrace.model.verdict import Verdict
+    from zaptrace.model.window import TableWindow
+    from zaptrace.report.info import RunInfo
+    from zaptrace.runs.folder import RunFolder
+
+HELP = "a run as a mail, a web page, JSON, Parquet or a Perfetto trace"
+STDOUT = Path("-")
+EPILOG = """\
+formats:
+  text      72 columns, fit for a mailing list (on stdout)
+  html      one page for any browser, without a network (RUN/report.html)
+  json      what explain --json prints (on stdout)
+  parquet   events, pages and findings, a file each (RUN/*.parquet)
+  perfetto  a trace for ui.perfetto.dev (RUN/trace.pftrace)
+
+examples:
+  zaptrace report                                the newest run, as text
+  zaptrace report RUN --format html -o bug.html
+  zaptrace report RUN --format html --source-tree ~/linux
+  zaptrace report RUN --format parquet -o FOLDER
+
+Exit status is 1 when the run holds a bug, 0 when it is clean.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = (
+        "Make a report of a run.  A run that has not been explained yet is explained first."
+    )
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "folder", nargs="?", type=Path, metavar="RUN", help="a run folder; default: the newest"
+    )
+    parser.add_argument("--format", choices=sorted(_WRITERS), default="text", help="default: text")
+    parser.add_argument("--json", action="store_const", const="json", dest="format", help="as JSON")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="where it goes; - is standard output"
+    )
+    parser.add_argument(
+        "--source-tree", type=Path, metavar="DIR", help="html: show the lines of this kernel tree"
+    )
+
+
+def run(args: argparse.Namespace) -> Exit:
+    """Run the command.
+
+    Raises:
+        BadInput, Missing: the run lacks what the format shows.
+    """
+    from zaptrace.runs.folder import RunFolder
+
+    folder = RunFolder.open(args.folder)
+    if args.source_tree and not args.source_tree.is_dir():
+        raise Missing(f"{args.source_tree}: there is no such source tree")
+    document = _explained(folder)
+    _WRITERS[args.format](folder, document, args)
+    return Exit.OK if document["verdict"]["kind"] == "clean" else Exit.BUG_FOUND
+
+
+def _explained(folder: RunFolder) -> dict[str, Any]:
+    """What verdict.json says; made when the run has none yet.
+
+    Raises:
+        BadInput: it is not a verdict.
+    """
+    from zaptrace.report.stored import verdict_of
+
+    document = folder.verdict()
+    if document is None:
+        from zaptrace.model.progress import ignore
+        from zaptrace.runs.analysis import analyse
+
+        document = analyse(folder, folder.facts(), ignore).document
+    verdict_of(document)
+    return document
+
+
+def _text(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
+    from zaptrace.report import render
+    from zaptrace.report.stored import verdict_of
+
+    text = render(verdict_of(document), _info(folder, document))
+    _put(text.encode("utf-8", "replace"), args.output or STDOUT)
+
+
+def _json(_folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
+    _put((json.dumps(document, indent=2) + "\n").encode(), args.output or STDOUT)
+
+
+def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
+    from zaptrace.capture.reader import read
+    from zaptrace.report.html import page
+    from zaptrace.report.sourcelines import excerpts
+    from zaptrace.report.stored import verdict_of
+
+    verdict = verdict_of(document)
+    text = page(
+        verdict,
+        _info(folder, document),
+        events=read(folder.capture) if folder.capture.is_file() else None,
+        window=_page_tables(folder, verdict),
+        excerpts=excerpts(args.source_tree, verdict.sites) if args.source_tree else {},
+    )
+    _put(text.encode("utf-8", "replace"), args.output or folder.path / "report.html")
+
+
+def _parquet(folder: RunFolder, _document: dict[str, Any], args: argparse.Namespace) -> None:
+    from zaptrace import open_run
+    from zaptrace.report.parquet import write
+
+    into = args.output or folder.path
+    if into == STDOUT:
+        raise BadInput("Parquet is three files: it does not go to standard output", "-o FOLDER")
+    into.mkdir(parents=True, exist_ok=True)
+    for path in write(open_run(folder.path), into):
+        _say(path)
+
+
+def _perfetto(folder: RunFolder, _document: dict[str, Any], args: argparse.Namespace) -> None:
+    from zaptrace.capture.reader import read
+    from zaptrace.report.perfetto import trace
+
+    if not folder.capture.is_file():
+        raise BadInput(f"the run {folder.path} has no events: there is no trace to make")
+    _put(trace(read(folder.capture)), args.output or folder.path / "trace.pftrace")
+
+
+_WRITERS: dict[str, Callable[[RunFolder, dict[str, Any], argparse.Namespace], None]] = {
+    "text": _text,
+    "html": _html,
+    "json": _json,
+    "parquet": _parquet,
+    "perfetto": _perfetto,
+}
+
+
+def _info(folder: RunFolder, document: dict[str, Any]) -> RunInfo:
+    from zaptrace.report.stored import info_of
+
+    facts = folder.facts()
+    console = folder.console.read_bytes() if folder.console.is_file() else b""
+    return info_of(document, machine=facts.machine, qemu=facts.qemu, console=console)
+
+
+def _page_tables(folder: RunFolder, verdict: Verdict) -> TableWindow | None:
+    """The page tables around the verdict's page; None when the run cannot show them."""
+    from zaptrace.model.errors import ZaptraceError
+
+    owner = _owner(verdict)
+    if owner is None or not folder.vmcore.is_file():
+        return None
+    from zaptrace.audit.around import around
+    from zaptrace.memory.opening import open_vmcore
+
+    try:
+        prog = open_vmcore(folder.vmcore, Path(folder.facts().vmlinux))
+        return around(prog, owner, verdict.pfn)
+    except ZaptraceError as error:
+        # A picture less: the vmlinux may be gone long after the run was explained.
+        print(f"zaptrace: no page-table picture: {error}", file=sys.stderr)
+        return None
+
+
+def _owner(verdict: Verdict) -> Owner | None:
+    """Who mapped the verdict's page, and where."""
+    owners = (owner for finding in verdict.proof for owner in finding.mappings)
+    return next((one for one in owners if None not in (one.mm, one.address)), None)
+
+
+def _put(data: bytes, where: Path) -> None:
+    if where == STDOUT:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    from zaptrace.model.paths import write_whole
+
+    write_whole(where, data)
+    _say(where)
+
+
+def _say(path: Path) -> None:
+    print(f"wrote {path}", file=sys.stderr)

@@ -1,0 +1,223 @@
+"""A run as pandas DataFrames, for questions that nobody thought of.
+
+Every array is converted in bulk; absent values are pandas' own NA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zaptrace.model.errors import Missing
+from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, NO_ORDER, Events, Kind, Origin
+from zaptrace.model.findings import AuditResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_INTEGERS: tuple[tuple[str, int], ...] = (
+    ("cpu", NO_CPU),
+    ("pid", -1),
+    ("tgid", -1),
+    ("pfn", ABSENT),
+    ("raw_mapcount", ABSENT_I32),
+    ("refcount", ABSENT_I32),
+    ("addr", ABSENT),
+    ("end", ABSENT),
+    ("nr", 0),
+    ("order", NO_ORDER),
+    ("page", ABSENT),
+    ("folio", ABSENT),
+    ("mm", ABSENT),
+    ("vma", ABSENT),
+    ("pte", ABSENT),
+    ("site", ABSENT),
+    ("caller", ABSENT),
+)
+"""Columns of numbers, and what says "absent" in a record."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One run: what `zaptrace.open_run` returns.
+
+    Attributes:
+        recorded: the capture.
+        audit: what the audit found, None when the run has no dump.
+    """
+
+    recorded: Events
+    audit: AuditResult | None = None
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """One row an event; the index `time` is the boot clock as a Timedelta.
+
+        NaT is the time of what was read from a stopped CPU's registers.  `kind`,
+        `comm`, `reason`, `origin` and `where` (the probe's site by name) are
+        categories.  `mapcount` is `raw_mapcount` + 1.
+        """
+        return events_frame(self.recorded)
+
+    @cached_property
+    def pages(self) -> pd.DataFrame:
+        """One row a page that an event or a finding names; the index is `pfn`.
+
+        How many events of each kind it had, the first and the last time, the
+        counters as last seen, and what the audit says (`ptes`, `finding`).
+        """
+        return pages_frame(self.events, self.findings)
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """One row a finding of the audit, worst first; `mappings` is how many there are."""
+        return findings_frame(self.audit)
+
+
+def events_frame(events: Events) -> pd.DataFrame:
+    """The events as `Frames.events` describes them."""
+    pd = _pandas()
+    records = events.records
+    known = {int(kind): kind.name.lower() for kind in Kind}
+    columns: dict[str, Any] = {
+        "kind": _named(records["kind"], known),
+        "comm": _category([_text(one) for one in np.unique(records["comm"])], records["comm"]),
+    }
+    for name, absent in _INTEGERS:
+        columns[name] = _integers(records[name], absent)
+    columns["mapcount"] = columns["raw_mapcount"] + 1
+    columns["reason"] = _named(records["reason"], events.strings)
+    columns["where"] = _named(records["site"], events.symbols)
+    columns["origin"] = _named(
+        records["origin"], {int(origin): origin.name.lower() for origin in Origin}
+    )
+    columns["stack"] = _named(records["stack"], _stacks(events))
+    # ABSENT and anything that no boot clock says: pandas counts in signed ns.
+    clock = records["clock"]
+    nanoseconds = np.where(clock < np.uint64(2**63), clock, 0).astype("timedelta64[ns]")
+    nanoseconds[clock >= np.uint64(2**63)] = np.timedelta64("NaT")
+    return pd.DataFrame(columns, index=pd.TimedeltaIndex(nanoseconds, name="time"))
+
+
+def findings_frame(audit: AuditResult | None) -> pd.DataFrame:
+    """The findings as `Frames.findings` describes them."""
+    pd = _pandas()
+    found = audit.findings if audit else ()
+    numbers = ("ptes", "mapcount", "raw_mapcount", "refcount")
+    columns: dict[str, Any] = {
+        "class": _texts([one.cls.value for one in found]),
+        "pfn": _optional([one.pfn for one in found], "UInt64"),  # as in events: they are joined
+    }
+    for name in numbers:
+        columns[name] = _optional([getattr(one, name) for one in found])
+    owners = [next(iter(one.mappings), None) for one in found]
+    columns["pid"] = _optional([owner.pid if owner else None for owner in owners])
+    columns["comm"] = _texts([owner.comm if owner else None for owner in owners])
+    columns["address"] = _optional([owner.address if owner else None for owner in owners], "UInt64")
+    columns["vma"] = pd.array([owner.vma if owner else None for owner in owners], dtype="string")
+    columns["mappings"] = _optional([len(one.mappings) for one in found])
+    columns["flags"] = pd.array(["|".join(one.flags) for one in found], dtype="string")
+    columns["note"] = pd.array([one.note for one in found], dtype="string")
+    return pd.DataFrame(columns)
+
+
+def pages_frame(events: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
+    """The pages as `Frames.pages` describes them."""
+    pd = _pandas()
+    about = events[events["pfn"].notna()].reset_index()
+    told = about.groupby("pfn", sort=True, observed=True)
+    pages = told.agg(
+        first=("time", "min"),
+        last=("time", "max"),
+        events=("kind", "size"),
+        raw_mapcount=("raw_mapcount", "last"),
+        refcount=("refcount", "last"),
+        comm=("comm", "last"),
+        pid=("pid", "last"),
+    )
+    kinds = pd.crosstab(about["pfn"], about["kind"].astype("object"))
+    wanted = [kind.name.lower() for kind in (Kind.RMAP_REMOVE, Kind.PAGE_FREE)]
+    wanted += [kind.name.lower() for kind in (Kind.BAD_PAGE, Kind.BAD_PTE)]
+    pages = pages.join(kinds.reindex(columns=wanted, fill_value=0))
+    wrong = findings[findings["pfn"].notna()].drop_duplicates("pfn").set_index("pfn")
+    pages = pages.join(wrong[["class", "ptes"]].rename(columns={"class": "finding"}), how="outer")
+    counts = ["events", *wanted]
+    pages[counts] = pages[counts].fillna(0).astype("int64")
+    pages.index = pages.index.astype("uint64").rename("pfn")
+    for name in ("comm", "finding"):
+        texts = pages[name].astype("object")
+        pages[name] = _texts(texts.where(texts.notna(), None).tolist())
+    return pages
+
+
+def _stacks(events: Events) -> dict[int, str]:
+    """Each stack as one line, innermost first."""
+    return {
+        number: " < ".join(events.symbols.get(one, f"{one:#x}") for one in stack)
+        for number, stack in events.stacks.items()
+    }
+
+
+def _integers(values: Any, absent: int) -> Any:
+    """A nullable column of the record's own width, in the machine's byte order."""
+    pd = _pandas()
+    native = values.astype(values.dtype.newbyteorder("="))
+    arrays = pd.arrays.IntegerArray
+    return arrays(native, np.asarray(native == native.dtype.type(absent)))
+
+
+def _optional(values: list[int | None], dtype: str = "Int64") -> Any:
+    """A nullable column out of few numbers."""
+    return _pandas().array(values, dtype=dtype)
+
+
+def _named(ids: Any, names: dict[int, str]) -> Any:
+    """A category for each id; NA for ids without a name."""
+    pd = _pandas()
+    distinct, codes = np.unique(ids, return_inverse=True)
+    texts = [names.get(int(one)) for one in distinct]
+    return _coded(pd, texts, codes)
+
+
+def _category(texts: list[str], values: Any) -> Any:
+    """A category for each distinct value, whose texts are given in ascending order of value."""
+    _, codes = np.unique(values, return_inverse=True)
+    return _coded(_pandas(), [text or None for text in texts], codes)
+
+
+def _texts(texts: Sequence[str | None]) -> Any:
+    """A category for each of few texts."""
+    return _coded(_pandas(), texts, np.arange(len(texts)))
+
+
+def _coded(pd: Any, texts: Sequence[str | None], codes: Any) -> Any:
+    """Texts by code as a categorical; two codes may have one text."""
+    categories = sorted({text for text in texts if text is not None})
+    place = {text: at for at, text in enumerate(categories)}
+    where = np.array([-1 if text is None else place[text] for text in texts], np.int64)
+    # Typed, so that a column without any text is still one of texts in Parquet.
+    index = pd.Index(categories, dtype="str")
+    return pd.Categorical.from_codes(where[codes] if len(where) else codes, index)
+
+
+def _text(comm: bytes) -> str:
+    return bytes(comm).decode("utf-8", "replace")
+
+
+def _pandas() -> Any:
+    """pandas, which only those need who ask for frames: guests have none.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise Missing(
+            "data frames need pandas, which is not installed", "pip install 'zaptrace[frames]'"
+        ) from None
+    return pandas

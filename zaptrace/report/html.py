@@ -1,0 +1,234 @@
+"""The report as one web page: no script, no network, every string of a guest escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from zaptrace.model.events import Events
+from zaptrace.model.findings import Finding
+from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
+from zaptrace.model.window import TableWindow
+from zaptrace.report.info import RunInfo
+from zaptrace.report.markup import Content, Markup, joined, tag
+from zaptrace.report.shell import wrapped
+from zaptrace.report.sourcelines import Excerpt
+from zaptrace.report.sourcesection import sources
+from zaptrace.report.steptable import steps_table
+from zaptrace.report.style import CSS
+from zaptrace.report.tablemap import table_map
+from zaptrace.report.text import proof_heading, run_facts, subject
+from zaptrace.report.timeline import is_turn, rates, timeline
+from zaptrace.report.words import count, hexadecimal, number, task
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""Nothing is loaded and nothing runs, even if something slipped through."""
+_OWNERS = 8
+
+
+def page(
+    verdict: Verdict,
+    info: RunInfo,
+    *,
+    events: Events | None = None,
+    window: TableWindow | None = None,
+    excerpts: Mapping[str, Excerpt] | None = None,
+) -> str:
+    """The whole document.
+
+    Args:
+        events: the capture, for the rates.
+        window: the page tables around the page.
+        excerpts: source lines by `file:line`.
+    """
+    title = subject(verdict, info).removeprefix("mm: ")
+    head = joined(
+        Markup('<meta charset="utf-8">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", f"zaptrace: {title}"),
+        tag("style", CSS),
+    )
+    body = joined(
+        _headline(verdict, title),
+        _facts(verdict, info),
+        _story(verdict),
+        _counters(verdict, info),
+        _tables(window),
+        sources(verdict.sites, excerpts or {}),
+        _splat(info),
+        _rates(verdict, events, info),
+        _reproduce(info),
+        _unseen(verdict, info),
+        _environment(verdict, info),
+        tag("footer", "Made by zaptrace. This page holds everything that it shows."),
+    )
+    whole = tag("html", tag("head", head), tag("body", tag("main", body)), lang="en")
+    return f"<!DOCTYPE html>\n{whole}\n"
+
+
+def section(name: str, heading: str, sub: str, *content: Content) -> Markup:
+    """A card of the page; `name` is its id."""
+    below = tag("p", sub, class_="sub") if sub else ""
+    return tag("section", tag("h2", heading), below, *content, id=name)
+
+
+def _headline(verdict: Verdict, title: str) -> Markup:
+    first, _, rest = title.partition(" (")
+    clean = verdict.kind is VerdictKind.CLEAN
+    return tag(
+        "header",
+        tag("div", verdict.kind.value, class_="kind mono"),
+        tag("h1", f"{first[:1].upper()}{first[1:]}{f' ({rest}' if clean and rest else ''}"),
+        tag("p", verdict.summary, id="summary"),
+        class_="clean" if clean else None,
+    )
+
+
+def _facts(verdict: Verdict, info: RunInfo) -> Markup:
+    """What one wants to know first, in large figures."""
+    turn = next((step for step in verdict.order if is_turn(step)), None)
+    finding = _finding(verdict)
+    told: list[tuple[str, str, bool]] = []
+    if verdict.pfn is not None:
+        told.append(("page (pfn)", f"{verdict.pfn:#x}", False))
+    if verdict.comm is not None or verdict.pid is not None:
+        told.append(("task", task(verdict.comm, verdict.pid), False))
+    if turn and turn.raw_mapcount is not None:
+        told.append(("mapcount when freed", str(turn.raw_mapcount + 1), True))
+        told.append(("refcount when freed", number(turn.refcount), False))
+    if finding and finding.ptes is not None:
+        told.append(("PTEs that map it", str(finding.ptes), False))
+    if not told:
+        told = [("events", f"{info.events:,}", False), ("findings", str(info.findings), False)]
+    told.append(("kernel", " ".join(one for one in (info.kernel_release, info.arch) if one), False))
+    cells = [
+        tag("div", tag("dt", name), tag("dd", said or "-"), class_="wrong" if wrong else None)
+        for name, said, wrong in told
+    ]
+    return tag("dl", cells, class_="facts")
+
+
+def _finding(verdict: Verdict) -> Finding | None:
+    return next((one for one in verdict.proof if one.pfn == verdict.pfn), None)
+
+
+def _story(verdict: Verdict) -> Markup:
+    if not verdict.order:
+        return Markup("")
+    first = _time(verdict.order)
+    since = "" if first is None else f" Time 0 is {first / 1e6:,.3f} ms after boot."
+    return section(
+        "story",
+        "What happened to the page",
+        f"Microseconds since the first of these events.{since}",
+        timeline(verdict.order),
+    )
+
+
+def _time(steps: tuple[OrderStep, ...]) -> int | None:
+    return next((step.time_ns for step in steps if step.time_ns is not None), None)
+
+
+def _counters(verdict: Verdict, info: RunInfo) -> Markup:
+    if not verdict.order and not verdict.proof:
+        return Markup("")
+    finding = _finding(verdict)
+    parts = [steps_table(verdict.order, finding)] if verdict.order else []
+    if verdict.proof:
+        parts.append(tag("h3", proof_heading(info.ended)))
+        parts += [_proof(verdict.proof)]
+    return section(
+        "counters",
+        "Counters before and after",
+        "As each event found them, and as the next one that says so did. The allocator takes "
+        "a page only when its mapcount and its refcount are 0.",
+        *parts,
+    )
+
+
+def _proof(findings: tuple[Finding, ...]) -> Markup:
+    names = (("pfn", ""), ("PTEs", "n"), ("mapcount", "n"), ("refcount", "n"))
+    head = [tag("th", name, class_=kind or None) for name, kind in names]
+    rows = [tag("tr", *head, tag("th", "the audit says"))]
+    for one in findings:
+        numbers = (one.ptes, one.mapcount, one.refcount)
+        rows.append(
+            tag(
+                "tr",
+                tag("td", tag("code", hexadecimal(one.pfn))),
+                [tag("td", number(value), class_="n") for value in numbers],
+                tag("td", tag("code", one.cls.value, class_="wrong"), _details(one)),
+            )
+        )
+    return tag("table", rows, id="proof")
+
+
+def _details(finding: Finding) -> Markup:
+    mapped = "was mapped by" if finding.ptes == 0 else "mapped by"
+    lines = [
+        f"{mapped} {task(one.comm, one.pid)} at {hexadecimal(one.address)}, {one.vma or 'no VMA'}"
+        for one in finding.mappings[:_OWNERS]
+    ]
+    if finding.flags:
+        lines.append(f"flags: {' | '.join(finding.flags)}")
+    if finding.note:
+        lines.append(finding.note)
+    return joined([tag("div", line, class_="soft") for line in lines])
+
+
+def _tables(window: TableWindow | None) -> Markup:
+    if window is None:
+        return Markup("")
+    there = sum(pfn is not None for pfn in window.pfns)
+    sub = (
+        f"{len(window.pfns)} entries of the page table around {window.address:#x}, out of the "
+        f"stopped guest's memory; {there} present."
+    )
+    return section("tables", "The page table around it", sub, table_map(window))
+
+
+def _rates(verdict: Verdict, events: Events | None, info: RunInfo) -> Markup:
+    if events is None or not len(events.records):
+        return Markup("")
+    turn = next((step for step in verdict.order if is_turn(step) and step.time_ns), None)
+    marked = " The dashed line is the moment of the bug." if turn else ""
+    sub = f"{count(info.events, 'event')}, {info.lost} lost; time since boot.{marked}"
+    bug = turn.time_ns if turn else None
+    return section("rates", "Events by kind", sub, rates(events, bug))
+
+
+def _splat(info: RunInfo) -> Markup:
+    if not info.splat:
+        return Markup("")
+    return section("splat", "What the kernel printed", "", tag("pre", _lines(info.splat)))
+
+
+def _reproduce(info: RunInfo) -> Markup:
+    if not info.command:
+        return Markup("")
+    parts: list[Content] = [tag("pre", _command(info.command))]
+    if info.qemu:
+        parts.append(tag("p", "Or, without zaptrace, in the run folder:", class_="sub"))
+        parts.append(tag("pre", _command(info.qemu)))
+    return section("reproduce", "How to reproduce", "", *parts)
+
+
+def _command(command: str) -> list[str]:
+    return _lines(line.removeprefix("  ") for line in wrapped(command, 100))
+
+
+def _lines(lines: Iterable[str]) -> list[str]:
+    """Lines of a `pre`: each escaped for itself, for a line end is not printable."""
+    return [part for line in lines for part in (line, Markup("\n"))]
+
+
+def _unseen(verdict: Verdict, info: RunInfo) -> Markup:
+    said = [tag("li", one) for one in (*verdict.doubts, *info.unseen)]
+    if not said:
+        return Markup("")
+    return section("unseen", "What was not seen", "", tag("ul", said, class_="doubts"))
+
+
+def _environment(verdict: Verdict, info: RunInfo) -> Markup:
+    rows = [(tag("dt", name), tag("dd", said)) for name, said in run_facts(verdict, info) if said]
+    return section("environment", "Environment", "", tag("dl", *rows, class_="env"))

@@ -1,0 +1,60 @@
+"""HTML: the order of events with the counters before and after each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zaptrace.model.findings import Finding
+from zaptrace.model.verdict import OrderStep
+from zaptrace.report.markup import Markup, tag
+from zaptrace.report.timeline import is_turn
+from zaptrace.report.words import number
+
+_NS_PER_US = 1000
+
+
+def steps_table(steps: Sequence[OrderStep], finding: Finding | None) -> Markup:
+    """A row a step.
+
+    Args:
+        finding: what the audit says of the page, which was taken last of all.
+    """
+    heads = (("", ""), ("µs", "n"), ("CPU", "n"), ("event", ""), ("mapcount", "n"))
+    head = [tag("th", name, class_=kind or None) for name, kind in (*heads, ("refcount", "n"))]
+    start = next((step.time_ns for step in steps if step.time_ns is not None), 0)
+    raw = finding.raw_mapcount if finding else None
+    mapcounts = [_plus_one(step.raw_mapcount) for step in steps] + [_plus_one(raw)]
+    refcounts = [step.refcount for step in steps] + [finding.refcount if finding else None]
+    rows = [
+        _row(at, step, start, _change(mapcounts, at), _change(refcounts, at))
+        for at, step in enumerate(steps)
+    ]
+    return tag("table", tag("tr", *head), rows, id="order")
+
+
+def _row(at: int, step: OrderStep, start: int, mapcount: str, refcount: str) -> Markup:
+    since = "-" if step.time_ns is None else f"{(step.time_ns - start) / _NS_PER_US:+.1f}"
+    turn = is_turn(step)
+    return tag(
+        "tr",
+        tag("td", str(at + 1), class_="soft"),
+        tag("td", since, class_="n"),
+        tag("td", number(step.cpu), class_="n"),
+        tag("td", step.what),
+        tag("td", mapcount, class_="n wrong" if turn else "n"),
+        tag("td", refcount, class_="n"),
+        class_="turn" if turn else None,
+    )
+
+
+def _plus_one(raw: int | None) -> int | None:
+    return None if raw is None else raw + 1
+
+
+def _change(values: Sequence[int | None], at: int) -> str:
+    """`1 → 0`: before, and what was seen next; one number where nobody looked again."""
+    before = values[at]
+    if before is None:
+        return "-"
+    after = next((value for value in values[at + 1 :] if value is not None), None)
+    return str(before) if after is None else f"{before} → {after}"

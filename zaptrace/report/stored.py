@@ -1,0 +1,83 @@
+"""A verdict and its surroundings out of the run's own files: what `verdict.json` says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from zaptrace.model.errors import BadInput
+from zaptrace.model.findings import Finding
+from zaptrace.model.splats import Splat
+from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
+from zaptrace.report.excerpt import excerpt
+from zaptrace.report.info import RunInfo
+from zaptrace.splat import parse
+
+
+def verdict_of(document: dict[str, Any]) -> Verdict:
+    """The inverse of `Verdict.to_json`, for what stands under `verdict`.
+
+    Raises:
+        BadInput: it is not a verdict.
+    """
+    try:
+        data = dict(document["verdict"])
+        return Verdict(
+            kind=VerdictKind(data["kind"]),
+            summary=str(data["summary"]),
+            pfn=data["pfn"],
+            comm=data["comm"],
+            pid=data["pid"],
+            order=tuple(OrderStep(**one) for one in data["order"]),
+            sites=tuple(
+                CodeSite(**{**one, "inline_chain": tuple(one["inline_chain"])})
+                for one in data["sites"]
+            ),
+            proof=tuple(Finding.from_json(one) for one in data["proof"]),
+            doubts=tuple(data["doubts"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"verdict.json does not hold a verdict ({error})", "zaptrace explain RUN"
+        ) from None
+
+
+def info_of(document: dict[str, Any], *, machine: str, qemu: str, console: bytes) -> RunInfo:
+    """What surrounds the verdict.
+
+    Args:
+        document: verdict.json.
+        machine, qemu: as run.json has them.
+        console: the console log, for the kernel's own words on the page.
+
+    Raises:
+        BadInput: it is not what `summary` made.
+    """
+    try:
+        info = RunInfo(
+            run=document["run"],
+            arch=document["arch"],
+            kernel_release=document["kernel_release"],
+            build_id=document["build_id"],
+            machine=machine,
+            command=document["command"] or "",
+            qemu=qemu,
+            ended=document["ended"] or "",
+            unseen=tuple(document["unseen"]),
+            splats=document["splats"],
+            events=document["events"],
+            lost=document["lost"],
+            findings=document["findings"],
+            timing=dict(document["timing"]),
+        )
+        pfn = document["verdict"]["pfn"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"verdict.json lacks {error}", "zaptrace explain RUN") from None
+    return replace(info, splat=_words(console, parse(console), pfn))
+
+
+def _words(console: bytes, splats: Sequence[Splat], pfn: int | None) -> tuple[str, ...]:
+    """The kernel's first report on the page."""
+    first = next((splat for splat in splats if pfn is not None and splat.pfn == pfn), None)
+    return excerpt(console, first) if first else ()
