@@ -112,13 +112,18 @@ def find(arch: Arch, name: str) -> StockKernel:
     folder = Path(name)
     if (folder / "facts.json").is_file() and (folder / "image").is_file():
         return StockKernel(folder.absolute())
-    found = sorted(_place(arch, "").parent.glob(f"{_place(arch, '').name}{name}*"), key=_natural)
-    if not name or not found:
+    start = _place(arch, "")
+    found = [
+        path
+        for path in start.parent.glob(f"{start.name}*")
+        if name and _begins(path.name.removeprefix(start.name), name)
+    ]
+    if not found:
         raise Missing(
             f"no stock kernel {name} for {arch.name} is kept",
             f"zaptrace vm kernel fetch 13 {arch.name}",
         )
-    return StockKernel(found[-1])
+    return StockKernel(max(found, key=_natural))
 
 
 def _suite(name: str) -> Suite:
@@ -156,14 +161,19 @@ def _newest(apt: debian.Apt, flavour: str, version: str, suite: str) -> str:
     """The release of the newest kernel that is whole in the index."""
     form = re.compile(rf"linux-image-(\d.*-{re.escape(flavour)})")
     found = (form.fullmatch(name) for name in apt.names("linux-image-"))
-    # Of 6.12.1 no 6.12.107 is wanted.
-    begins = re.compile(rf"{re.escape(version)}(?!\d)" if version else "")
-    releases = sorted((one[1] for one in found if one and begins.match(one[1])), key=_natural)
+    releases = sorted((one[1] for one in found if one and _begins(one[1], version)), key=_natural)
     for release in reversed(releases):
         if not any(name.startswith(_ABSENT) for name in apt.depends(f"linux-image-{release}")):
             return release
     wanted = f" {version}" if version else ""
     raise BadInput(f"{suite} has no whole kernel{wanted} of the flavour {flavour}")
+
+
+def _begins(release: str, version: str) -> bool:
+    """Whether a release is one of a version: 6.12.107 is none of 6.1."""
+    return release.startswith(version) and not (
+        version and version[-1].isdigit() and release[len(version) :][:1].isdigit()
+    )
 
 
 def _natural(name: str | Path) -> list[tuple[int, str]]:

@@ -110,6 +110,12 @@ def _configure_guests(actions: Actions) -> None:
     shell.add_argument("arch", help="guest architecture: s390x or x86_64")
     shell.set_defaults(action=guests.shell)
     for parser in (boot, shell):
+        parser.add_argument(
+            "--kernel",
+            metavar="NAME",
+            help="a stock kernel from `vm kernel fetch`: what its release begins with, or its "
+            "folder; default: the lab kernel",
+        )
         parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
     boot.add_argument("--json", action="store_true", help="print what it printed as JSON")
 
@@ -148,7 +154,7 @@ def _kernel_fetch(args: argparse.Namespace) -> Exit:
         print_json({"release": kernel.release, **paths})
     else:
         print(f"{kernel.release}: {kernel.folder}")
-        print(f"boot it: zaptrace vm boot {arch.name} --kernel {kernel.release}")
+        print(f"boot it: zaptrace vm boot --kernel {kernel.release} {arch.name} -- COMMAND")
     return Exit.OK
 
 

@@ -162,7 +162,7 @@ def test_kernels_are_found_by_release_and_by_folder(
     assert stock.find(arch, "6.12").release == "6.12.107-s390x"
     assert stock.find(arch, "6.12.94").release == "6.12.94-s390x"
     assert stock.find(arch, str(stock._place(arch, "6.12.94-s390x"))).release == "6.12.94-s390x"
-    for absent in ("5.10", ""):
+    for absent in ("5.10", "6.1", ""):
         with pytest.raises(Missing) as error:
             stock.find(arch, absent)
         assert "vm kernel fetch" in str(error.value.hint)
