@@ -11,7 +11,10 @@ from collections.abc import Sequence
 
 from zaptrace.model.errors import Exit, ZaptraceError
 
-COMMANDS = ("live", "record", "replay", "repro", "explain", "inspect", "probes", "splat", "vm")
+COMMANDS = (
+    *("live", "record", "replay", "repro", "explain", "inspect", "probes", "splat", "doctor"),
+    "vm",
+)
 EPILOG = """\
 exit status:
   0    done, and nothing wrong was found
