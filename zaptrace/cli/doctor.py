@@ -66,6 +66,9 @@ def _lines(check: Check) -> list[str]:
     blank = " " * _INDENT
     head = f"  {WORDS[check.works]:<12} {check.name}"
     wrapped = textwrap.wrap(check.says, _WIDTH, initial_indent=blank, subsequent_indent=blank)
-    lines = [f"{head:<{_INDENT - 1}} {wrapped[0].lstrip()}", *wrapped[1:]]
+    if len(head) < _INDENT:
+        lines = [f"{head:<{_INDENT}}{wrapped[0].lstrip()}", *wrapped[1:]]
+    else:
+        lines = [head, *wrapped]
     # In one piece: it is to be copied.
     return lines + ([f"{blank}mend: {check.mend}"] if check.mend else [])

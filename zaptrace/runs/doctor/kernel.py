@@ -46,7 +46,7 @@ ABILITIES = (
         "events of a repro boot of this kernel; live sessions do without",
     ),
 )
-_TAINTS = "PFRMBUDAWCIOELKXTNJ"
+_TAINTS = "PFSRMBUDAWCIOELKXTNJ"
 """Letters by bit (kernel/panic.c, taint_flags)."""
 _SEEN_TROUBLE = {"B": "a bad page", "D": "an oops", "M": "a machine check"}
 
