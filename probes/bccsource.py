@@ -182,6 +182,7 @@ class BccSource:
         whole = self._plan.to_json()
         # At the addresses where they are now: KASLR moves them.
         here = [replace(site, address=self._address(site)) for site in self._sites]
+        unknown = [] if self._vmemmap else ["page frame numbers cannot be had on this kernel"]
         attached = ProbePlan(None, "", None, tuple(here)).to_json()["sites"]
         return {
             **{key: whole[key] for key in ("arch", "release", "build_id")},
@@ -193,7 +194,7 @@ class BccSource:
                 *(gap for gap in whole["missing"] if gap["event"] != "page_free"),
                 *missing,
             ],
-            "notes": [] if self._vmemmap else ["page frame numbers cannot be had on this kernel"],
+            "notes": [*whole["notes"], *unknown],
         }
 
 

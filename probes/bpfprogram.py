@@ -40,6 +40,7 @@ _ORDINARY = ("zap", "zap_enter", "rmap_remove")
 _WITH_STACK = ("bad_page", "bad_pte", "page_free")
 _FETCH = re.compile(r"(?:[+-]\d+\()*%(\w+)\)*")
 _OFFSET = re.compile(r"([+-]\d+)\(")
+_COUNTERS = {"page._mapcount", "page._refcount"}
 _NARROW = {"raw_mapcount": "at32", "refcount": "at32"}
 _FIELD = {"pte": "more", "reason": "more"}
 """Event field -> member of struct event, where they differ."""
@@ -83,7 +84,9 @@ def render(plan: ProbePlan, filters: Filters) -> Program:
     """
     if plan.arch not in REGISTERS:
         raise Missing(f"no register table for {plan.arch}")
-    sites = (*(site for site in plan.sites if site.event != "page_free"), FREED)
+    # Without BTF and debug info nobody knows where a page counts its mappings.
+    freed = (FREED,) if plan.offsets.keys() >= _COUNTERS else ()
+    sites = (*(site for site in plan.sites if site.event != "page_free"), *freed)
     functions = [_function(number, site, plan) for number, site in enumerate(sites)]
     body = (resources.files("probes") / "zap.bpf.c").read_text()
     return Program("\n".join([_front(plan, filters), body, *functions]), sites)

@@ -225,5 +225,5 @@ class TracefsSource:
             "page_size": os.sysconf("SC_PAGE_SIZE"),
             "source": "tracefs",
             "clock": CLOCK,
-            "notes": notes + self._attached.notes,
+            "notes": [*plan.notes, *notes, *self._attached.notes],
         }

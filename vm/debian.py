@@ -34,34 +34,77 @@ def fetch(package: str, suite: str, arch: str) -> Path:
     folder = cache_home() / "debs" / f"{suite}-{arch}"
     with locked(folder / ".lock"):
         found = sorted(folder.glob(f"{package}_*.deb"))
-        return found[-1] if found else _download(package, suite, arch, folder)
+        if found:
+            return found[-1]
+        apt = Apt(suite, arch, folder)
+        apt.update()
+        return apt.download(package)
 
 
-def _download(package: str, suite: str, arch: str, folder: Path) -> Path:
-    incoming = folder / "incoming"
-    for part in ("lists/partial", "archives/partial", "incoming"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    sources = folder / "sources.list"
-    sources.write_text(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n")
-    settings = {
-        "APT::Architecture": arch,
-        "APT::Architectures": arch,
-        "APT::Sandbox::User": "",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "3",
-        "Debug::NoLocking": "true",
-        "Dir::State": folder,
-        "Dir::State::lists": folder / "lists",
-        "Dir::State::status": "/dev/null",
-        "Dir::Cache": folder,
-        "Dir::Etc::sourcelist": sources,
-        "Dir::Etc::sourceparts": "/dev/null",
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    host.output("apt-get", *options, "update")
-    host.output("apt-get", *options, "download", f"{package}:{arch}", cwd=incoming)
-    fetched = next(incoming.glob(f"{package}_*.deb"))
-    return fetched.rename(folder / fetched.name)
+class Apt:
+    """apt with a state of its own, for one suite and one architecture.
+
+    Attributes:
+        folder: where that state lies; hold a lock on it.
+    """
+
+    def __init__(self, suite: str, arch: str, folder: Path) -> None:
+        for part in ("lists/partial", "archives/partial", "incoming"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._arch = arch
+        sources = folder / "sources.list"
+        sources.write_text(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n")
+        settings = {
+            "APT::Architecture": arch,
+            "APT::Architectures": arch,
+            "APT::Sandbox::User": "",
+            "APT::Update::Error-Mode": "any",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+            "Debug::NoLocking": "true",
+            "Dir::State": folder,
+            "Dir::State::lists": folder / "lists",
+            "Dir::State::status": "/dev/null",
+            "Dir::Cache": folder,
+            "Dir::Etc::sourcelist": sources,
+            "Dir::Etc::sourceparts": "/dev/null",
+        }
+        self._options = [w for key, value in settings.items() for w in ("-o", f"{key}={value}")]
+
+    def update(self) -> None:
+        """Fetch the suite's index.
+
+        Raises:
+            CannotTell: the mirror does not have it whole.
+        """
+        host.output("apt-get", *self._options, "update")
+
+    def codename(self) -> str:
+        """The name of the release that the suite was, by its index."""
+        form = ("--format", "$(CODENAME)")
+        return host.output("apt-get", *self._options, "indextargets", *form).split("\n")[0]
+
+    def names(self, prefix: str) -> list[str]:
+        """The packages whose names begin so."""
+        return host.output("apt-cache", *self._options, "pkgnames", prefix).split()
+
+    def depends(self, package: str) -> list[str]:
+        """What a package depends on; what the suite does not have stands in <>."""
+        quiet = ("--no-recommends", "--no-suggests", "--no-breaks", "--no-conflicts")
+        lines = host.output("apt-cache", *self._options, "depends", *quiet, package).splitlines()
+        return [line.split()[-1] for line in lines[1:] if "epends:" in line]
+
+    def download(self, package: str) -> Path:
+        """Fetch a package's .deb and verify it; it then lies in the state's folder.
+
+        Raises:
+            CannotTell: the mirror does not have it.
+        """
+        incoming = self.folder / "incoming"
+        host.output("apt-get", *self._options, "download", f"{package}:{self._arch}", cwd=incoming)
+        fetched = next(incoming.glob(f"{package}_*.deb"))
+        return fetched.rename(self.folder / fetched.name)
 
 
 def host_arch() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from vm.cpio import Archive
 from zaptrace.model.paths import cache_home, write_whole
 
 SUITE = "bookworm"
-LIVE_APPLETS = ("cat", "mkdir", "mount", "sh", "sleep", "switch_root")
+LIVE_APPLETS = ("cat", "insmod", "mkdir", "mount", "sh", "sleep", "switch_root")
 APPLETS = (
     *("cat", "dmesg", "echo", "free", "grep", "head", "ls", "mount", "poweroff", "ps"),
     *("sed", "seq", "setsid", "sh", "sleep", "sync", "tail", "uname", "wc"),
@@ -39,13 +39,23 @@ def build(arch: Arch) -> Path:
     return _built(arch, "repro", "init", APPLETS, workload, add_workload)
 
 
-def build_live(arch: Arch) -> Path:
+def build_live(arch: Arch, modules: Sequence[Path] = ()) -> Path:
     """The archive that takes a live guest to its disks (uncompressed cpio).
+
+    Args:
+        modules: what must be loaded for that, in this order; named so that they sort.
 
     Raises:
         Missing: no package to be had.
     """
-    return _built(arch, "live", "find-disks", LIVE_APPLETS)
+    files = {path.name: path.read_bytes() for path in modules}
+    more = b"".join(name.encode() + data for name, data in files.items())
+
+    def add_modules(archive: Archive) -> None:
+        for name, data in files.items():
+            archive.file(f"/modules/{name}", data)
+
+    return _built(arch, "live", "find-disks", LIVE_APPLETS, more, add_modules)
 
 
 def _built(

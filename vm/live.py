@@ -13,6 +13,7 @@ from vm import initramfs, payload, rootfs
 from vm.arch import Arch
 from vm.kernel import Kernel
 from vm.qemu import Guest, GuestConfig, running
+from vm.stock import StockKernel
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, ignore, step
 
@@ -30,6 +31,7 @@ class Request:
     """What live guest to boot.
 
     Attributes:
+        kernel: a lab kernel, or a stock one.
         plans: the folder of probe plans that the guest shall find.
         shell: the terminal to start a shell on ("hvc0", "ttyS0"), or "".
         append: more kernel arguments ("zapfault=batch").
@@ -140,11 +142,12 @@ async def booted(
 
 def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestConfig:
     shell = f"zaptrace.shell={request.shell}" if request.shell else ""
+    modules = request.kernel.modules if isinstance(request.kernel, StockKernel) else ()
     words = (request.arch.append, shell, request.append)
     return GuestConfig(
         arch=request.arch,
         kernel=request.kernel.image,
-        initrd=initramfs.build_live(request.arch),
+        initrd=initramfs.build_live(request.arch, modules),
         append=" ".join(word for word in words if word),
         console=console,
         memory=request.memory,

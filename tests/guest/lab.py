@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import shlex
 import threading
@@ -99,15 +100,24 @@ def booted(
     row = arch_named(arch)
     built = kernel.build(row, ignore, flavour="live")
     plan_for(built.vmlinux)
-    programs = {path.stem: compiled(arch, path, folder) for path in sorted(PROGRAMS.glob("*.c"))}
     request = live.Request(
         row,
         built,
         cache_home() / "plans",
         append=append,
         shell=shell,
-        files=programs | {path.name: path for path in files},
+        files={path.name: path for path in files},
     )
+    with running(request, folder) as guest:
+        yield guest
+
+
+@contextlib.contextmanager
+def running(request: live.Request, folder: Path) -> Iterator[Lab]:
+    """A live guest as it was asked for, and with the test programs."""
+    arch = request.arch.name
+    programs = {path.stem: compiled(arch, path, folder) for path in sorted(PROGRAMS.glob("*.c"))}
+    request = dataclasses.replace(request, files=programs | dict(request.files))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

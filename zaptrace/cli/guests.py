@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.model.errors import Exit, Missing
+from zaptrace.model.errors import BadInput, Exit, Missing
 
 if TYPE_CHECKING:
     from vm.live import Answer, LiveGuest, Request
@@ -35,12 +35,11 @@ def boot(args: argparse.Namespace) -> Exit:
         ZaptraceError: the guest cannot be made or booted.
     """
     from zaptrace.cli.output import print_json, progress
-    from zaptrace.runs.live import lab_guest
     from zaptrace.runs.loop import run_to_end
 
     command = shlex.join(args.command) if len(args.command) > 1 else " ".join(args.command)
     with progress() as listener:
-        request = lab_guest(args.arch, listener, fault=args.fault)
+        request = _request(args, listener)
         answer = run_to_end(_answer(request, command or "uname -a", listener))
     if args.json:
         print_json({"status": answer.status, "stdout": answer.out, "stderr": answer.err})
@@ -48,6 +47,16 @@ def boot(args: argparse.Namespace) -> Exit:
         print(answer.out, end="")
         print(answer.err, end="", file=sys.stderr)
     return Exit.OK if answer.status == 0 else Exit.BUG_FOUND
+
+
+def _request(args: argparse.Namespace, listener: Listener, shell: str = "") -> Request:
+    from zaptrace.runs.live import lab_guest, stock_guest
+
+    if args.kernel is None:
+        return lab_guest(args.arch, listener, fault=args.fault, shell=shell)
+    if args.fault != "none":
+        raise BadInput("a stock kernel has none of the lab's faults", "leave out --fault")
+    return stock_guest(args.arch, args.kernel, shell=shell)
 
 
 async def _answer(request: Request, command: str, listener: Listener) -> Answer:
@@ -65,13 +74,12 @@ def shell(args: argparse.Namespace) -> Exit:
         ZaptraceError: no terminal, or the guest cannot be made or booted.
     """
     from zaptrace.cli.output import progress
-    from zaptrace.runs.live import lab_guest
     from zaptrace.runs.loop import run_to_end
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Missing("a shell needs a terminal", f"zaptrace vm boot {args.arch} -- COMMAND")
     with progress() as listener:
-        request = lab_guest(args.arch, listener, fault=args.fault, shell=TERMINAL)
+        request = _request(args, listener, TERMINAL)
     run_to_end(_shell(request))
     return Exit.OK
 

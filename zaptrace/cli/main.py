@@ -13,7 +13,7 @@ from zaptrace.model.errors import Exit, ZaptraceError
 
 COMMANDS = (
     *("live", "record", "replay", "repro", "explain", "report"),
-    *("inspect", "probes", "splat", "vm"),
+    *("inspect", "probes", "splat", "doctor", "vm"),
 )
 EPILOG = """\
 exit status:

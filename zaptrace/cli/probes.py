@@ -22,6 +22,10 @@ the functions that remove an rmap, those by which pages reach the allocator,
 bad_page and print_bad_pte; with each argument's location as an ftrace fetch
 argument.  It is read from the vmlinux's symbols and DWARF alone: no kernel has
 to run.  What the compiler left nothing of is said, not guessed.
+
+Without VMLINUX it is the running kernel's plan: from its debug info where that
+is installed, else from BTF and kallsyms, with the nearest functions that are
+not inlined.
 """
 EPILOG = """\
 locations:
@@ -34,6 +38,7 @@ locations:
 Plans are kept in the cache folder ($XDG_CACHE_HOME/zaptrace/plans) by build ID.
 
 examples:
+  zaptrace probes
   zaptrace probes /usr/lib/debug/boot/vmlinux-$(uname -r)
   zaptrace probes vmlinux --json | jq '.sites[] | select(.event == "zap")'
 """
@@ -46,18 +51,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "vmlinux",
         type=Path,
+        nargs="?",
         metavar="VMLINUX",
-        help="the kernel's ELF file with debug info (s390x or x86_64)",
+        help="ELF file with debug info; default: the running kernel",
     )
     parser.add_argument("--json", action="store_true", help="print the plan as one JSON document")
 
 
 def run(args: argparse.Namespace) -> Exit:
     """Print the plan; a kernel that cannot give an event is no error."""
-    from zaptrace.kernel import plan_for
+    from zaptrace.kernel import plan_for, running_plan
 
     started = time.perf_counter()
-    plan = plan_for(args.vmlinux)
+    plan = plan_for(args.vmlinux) if args.vmlinux is not None else running_plan()
     seconds = time.perf_counter() - started
     if args.json:
         from zaptrace.cli.output import print_json
@@ -81,6 +87,8 @@ def table(plan: ProbePlan, seconds: float) -> list[str]:
     ]
     for site in plan.sites:
         lines += ["", *_site(site)]
+    for note in plan.notes:
+        lines += ["", *textwrap.wrap(note, _WIDTH)]
     if plan.missing:
         lines += ["", "not to be had from this kernel:"]
         lines += [line for gap in plan.missing for line in _gap(gap)]

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Build lab kernels, dump running guests, list and remove what is kept."
     actions = parser.add_subparsers(metavar="ACTION", required=True)
 
-    kernel = actions.add_parser("kernel", help="build a lab kernel")
+    kernel = actions.add_parser("kernel", help="build a lab kernel, fetch a stock one")
     verbs = kernel.add_subparsers(metavar="VERB", required=True)
     build = verbs.add_parser(
         "build",
@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--json", action="store_true", help="print the files as JSON")
     build.set_defaults(action=_kernel_build)
+    _configure_fetch(verbs)
 
     _configure_guests(actions)
 
@@ -69,6 +70,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clean.set_defaults(action=_clean)
 
 
+def _configure_fetch(verbs: Actions) -> None:
+    """`kernel fetch`."""
+    fetch = verbs.add_parser(
+        "fetch",
+        help="fetch a stock kernel of Debian's",
+        description="Fetch the newest kernel of a Debian release from the mirror that this "
+        "machine's apt uses (cloud flavour on x86_64), and keep what a guest needs of it: "
+        "image, configuration, modules for its disks.",
+    )
+    fetch.add_argument("suite", metavar="SUITE", help="12, 13 or 13-backports, or the codename")
+    fetch.add_argument("arch", metavar="ARCH", help="guest architecture: s390x or x86_64")
+    fetch.add_argument("--version", default="", help="what its release begins with (6.12.107)")
+    fetch.add_argument("--debug", action="store_true", help="also vmlinux with debug symbols")
+    fetch.add_argument("--json", action="store_true", help="print the files as JSON")
+    fetch.set_defaults(action=_kernel_fetch)
+
+
 def _configure_guests(actions: Actions) -> None:
     """`boot` and `shell`."""
     from zaptrace.cli import guests
@@ -92,6 +110,12 @@ def _configure_guests(actions: Actions) -> None:
     shell.add_argument("arch", help="guest architecture: s390x or x86_64")
     shell.set_defaults(action=guests.shell)
     for parser in (boot, shell):
+        parser.add_argument(
+            "--kernel",
+            metavar="NAME",
+            help="a stock kernel from `vm kernel fetch`: what its release begins with, or its "
+            "folder; default: the lab kernel",
+        )
         parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
     boot.add_argument("--json", action="store_true", help="print what it printed as JSON")
 
@@ -113,6 +137,24 @@ def _kernel_build(args: argparse.Namespace) -> Exit:
         print_json({"image": str(built.image), "vmlinux": str(built.vmlinux)})
     else:
         print(built.image, built.vmlinux, sep="\n")
+    return Exit.OK
+
+
+def _kernel_fetch(args: argparse.Namespace) -> Exit:
+    from vm import stock
+    from vm.arch import arch_named
+    from zaptrace.cli.output import print_json, progress
+
+    with progress() as listener:
+        arch = arch_named(args.arch)
+        kernel = stock.fetch(args.suite, arch, listener, args.version, debug=args.debug)
+    vmlinux = str(kernel.vmlinux) if kernel.vmlinux.exists() else None
+    if args.json:
+        paths = {"folder": str(kernel.folder), "image": str(kernel.image), "vmlinux": vmlinux}
+        print_json({"release": kernel.release, **paths})
+    else:
+        print(f"{kernel.release}: {kernel.folder}")
+        print(f"boot it: zaptrace vm boot --kernel {kernel.release} {arch.name} -- COMMAND")
     return Exit.OK
 
 

@@ -13,7 +13,7 @@ from zaptrace.kernel.dies import CType, origin
 from zaptrace.kernel.image import Image
 from zaptrace.kernel.layouts import offsets
 from zaptrace.kernel.places import Place, Unavailable, absent, probe_arg
-from zaptrace.kernel.probed import ZAP, ZAP_FILE, ZAP_NEIGHBOURS
+from zaptrace.kernel.probed import MEMBER_OF, ZAP, ZAP_FILE, ZAP_NEIGHBOURS
 from zaptrace.kernel.symbols import Symbols
 from zaptrace.kernel.units import Unit
 from zaptrace.kernel.variables import VariableFinder
@@ -24,9 +24,9 @@ _COUNTER = CType(4, signed=True)  # atomic_t
 
 DERIVED = {
     # Event field -> (C parameter that points at the struct, member, type of the member).
-    "mm": ("vma", "vm_area_struct.vm_mm", POINTER),
-    "raw_mapcount": ("page", "page._mapcount", _COUNTER),
-    "refcount": ("page", "page._refcount", _COUNTER),
+    "mm": (*MEMBER_OF["mm"], POINTER),
+    "raw_mapcount": (*MEMBER_OF["raw_mapcount"], _COUNTER),
+    "refcount": (*MEMBER_OF["refcount"], _COUNTER),
 }
 
 Find = Callable[[], Place]

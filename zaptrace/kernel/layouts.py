@@ -5,21 +5,11 @@ from __future__ import annotations
 from elftools.dwarf.die import DIE
 
 from zaptrace.kernel.dies import children, name_of, type_die
+from zaptrace.kernel.probed import MEMBERS
 from zaptrace.kernel.units import Unit
 
 _DEEPEST = 8
 """Anonymous structs and unions within each other; struct page has three."""
-
-MEMBERS = (
-    ("page", "_mapcount"),
-    ("page", "_refcount"),
-    ("page", "flags"),
-    ("page", "mapping"),
-    ("page", "compound_head"),
-    ("vm_area_struct", "vm_mm"),
-    ("mmu_gather", "mm"),
-    ("mm_struct", "pgd"),
-)
 
 
 def offsets(unit: Unit) -> dict[str, int]:

@@ -25,6 +25,16 @@ ZAP_ENTER_FIELDS = ("addr", "end", "vma", "mm", "caller")
 ZAP_CALLERS = ("zap_pmd_range", "zap_pud_range", "zap_p4d_range", "unmap_page_range")
 """From the inside out; mm/memory.c: each loops over its part of [addr, end)."""
 
+ZAP_AROUND = (
+    ZAP,
+    *ZAP_CALLERS,
+    # unmap_page_range() is inlined into it since 7.1.
+    "__zap_vma_range",
+    "unmap_single_vma",
+)
+"""From the inside out: the first that a kernel has out of line is the nearest to zap_pte_range
+that can be watched without debug info."""
+
 PASSED_DOWN = ("tlb", "vma", "details")
 """Parameters that every one of ZAP_CALLERS hands on as it got them."""
 
@@ -56,8 +66,30 @@ FIELD_OF_PARAMETER = {
     # C parameter -> event field, where they differ.
     "nr_pages": "nr",  # folio_remove_rmap_ptes()
     "address": "addr",
+    "start": "addr",  # __zap_vma_range()
+    "start_addr": "addr",  # unmap_single_vma()
+    "end_addr": "end",
     "entry": "pte",  # print_bad_page_map()
 }
+
+MEMBER_OF = {
+    # Event field -> (C parameter that points at the struct, member).
+    "mm": ("vma", "vm_area_struct.vm_mm"),
+    "raw_mapcount": ("page", "page._mapcount"),
+    "refcount": ("page", "page._refcount"),
+}
+
+MEMBERS = (
+    # Struct and member whose offset a plan tells.
+    ("page", "_mapcount"),
+    ("page", "_refcount"),
+    ("page", "flags"),
+    ("page", "mapping"),
+    ("page", "compound_head"),
+    ("vm_area_struct", "vm_mm"),
+    ("mmu_gather", "mm"),
+    ("mm_struct", "pgd"),
+)
 
 _BY_LIST = "frees pages by the list: those are not seen one by one"
 

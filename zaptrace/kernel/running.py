@@ -1,4 +1,5 @@
-"""The running kernel: which build it is, and its probe plan."""
+"""The running kernel: which build it is, and its probe plan,
+with debug info or without."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import platform
 import struct
 from pathlib import Path
 
+from zaptrace.kernel.arches import ARCHES
 from zaptrace.kernel.cache import build_id, cached_plan, plan_for
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.plan import ProbePlan
@@ -19,6 +21,9 @@ PLACES = (
     "/lib/modules/{release}/vmlinux",
     "/boot/vmlinux-{release}",
 )
+KALLSYMS = Path("/proc/kallsyms")
+BTF = Path("/sys/kernel/btf/vmlinux")
+DEBUG_HINT = f"apt-get install linux-image-{platform.release()}-dbg, or --vmlinux FILE"
 _HEADER = struct.Struct("=III")  # name size, description size, type; native byte order
 _BUILD_ID = 3  # NT_GNU_BUILD_ID
 
@@ -45,11 +50,13 @@ def running_plan(vmlinux: Path | None = None) -> ProbePlan:
 
     Args:
         vmlinux: its ELF file with debug info; looked for in the usual places when
-            None, and not needed when the plan is in the cache.
+            None, and not needed when the plan is in the cache.  Where it is nowhere,
+            the plan is made without debug info, and says so in its notes.
 
     Raises:
         BadInput: `vmlinux` is of another build.
-        Missing: it is nowhere to be found.
+        Missing: the kernel tells nothing of itself, or is of an architecture
+            that we do not know.
     """
     identity = running_build_id()
     if vmlinux is not None:
@@ -63,11 +70,40 @@ def running_plan(vmlinux: Path | None = None) -> ProbePlan:
         plan = cached_plan(identity)
         if plan is not None:
             return plan
-        for place in PLACES:
-            path = Path(place.format(release=platform.release()))
-            if path.is_file() and build_id(path) == identity:
-                return plan_for(path)
-    raise Missing(
-        f"no vmlinux with debug info for the running kernel {platform.release()}",
-        f"apt-get install linux-image-{platform.release()}-dbg, or --vmlinux FILE",
+        found = running_vmlinux(identity)
+        if found is not None:
+            return plan_for(found)
+    return _told_plan(identity)
+
+
+def running_vmlinux(identity: str) -> Path | None:
+    """The running kernel's vmlinux in one of the usual places, None when it is in none.
+
+    Args:
+        identity: the kernel's build ID.
+    """
+    for place in PLACES:
+        path = Path(place.format(release=platform.release()))
+        if path.is_file() and build_id(path) == identity:
+            return path
+    return None
+
+
+def _told_plan(identity: str | None) -> ProbePlan:
+    """The plan that can be made of what the running kernel tells of itself."""
+    from zaptrace.kernel.btf import Btf
+    from zaptrace.kernel.btfplan import names_in, plan_without_debug_info
+
+    release = platform.release()
+    arch = next((one for one in ARCHES if one.name == platform.machine()), None)
+    try:
+        names = names_in(KALLSYMS.read_bytes())
+    except OSError:
+        names = None
+    if arch is None or names is None or not names.plain:
+        why = "none for this architecture" if arch is None else f"{KALLSYMS} names no functions"
+        raise Missing(f"no probe plan for the running kernel {release}: {why}", DEBUG_HINT)
+    btf = (
+        Btf(BTF.read_bytes(), "<" if arch.byteorder == "little" else ">") if BTF.exists() else None
     )
+    return plan_without_debug_info(names, btf, arch, release, identity)

@@ -89,6 +89,7 @@ class ProbePlan:
         release: `uname -r`, None when it is not to be found in vmlinux.
         offsets: `struct.member` -> bytes ("page._mapcount", "mm_struct.pgd").
         boot_tracing: the kernel takes probes from bootconfig behind its initrd.
+        notes: what else a person should know of it, one sentence each.
     """
 
     build_id: str | None
@@ -98,6 +99,7 @@ class ProbePlan:
     missing: tuple[MissingEvent, ...] = ()
     offsets: dict[str, int] = field(default_factory=dict)
     boot_tracing: bool = False
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As `probes --json` prints it (shared schema), also what the cache holds."""
@@ -109,6 +111,7 @@ class ProbePlan:
             "missing": [{"event": gap.event, "why": gap.why} for gap in self.missing],
             "offsets": dict(self.offsets),
             "boot_tracing": self.boot_tracing,
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -126,6 +129,7 @@ class ProbePlan:
             missing=tuple(MissingEvent(gap["event"], gap["why"]) for gap in data["missing"]),
             offsets=dict(data["offsets"]),
             boot_tracing=data["boot_tracing"],
+            notes=tuple(data.get("notes", ())),  # plans of older runs have none
         )
 
 

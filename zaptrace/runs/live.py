@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import kernel, live
+from vm import kernel, live, stock
 from vm.arch import arch_named
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
@@ -63,6 +63,26 @@ def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> 
     plan_for(built.vmlinux)  # the guest finds it in the cache that it is given
     append = f"zapfault={fault}"
     return live.Request(arch, built, cache_home() / "plans", append=append, shell=shell)
+
+
+def stock_guest(name: str, kernel_name: str, *, shell: str = "") -> live.Request:
+    """A live guest with a stock kernel; without a vmlinux it makes its probe plan itself.
+
+    Args:
+        kernel_name: what its release begins with, or its folder.
+        shell: the terminal to start a shell on, or "".
+
+    Raises:
+        BadInput: no such architecture.
+        Missing: no such kernel was fetched.
+    """
+    arch = arch_named(name)
+    found = stock.find(arch, kernel_name)
+    plans = cache_home() / "plans"
+    plans.mkdir(exist_ok=True)
+    if found.vmlinux.exists():
+        plan_for(found.vmlinux)
+    return live.Request(arch, found, plans, shell=shell)
 
 
 @contextlib.contextmanager

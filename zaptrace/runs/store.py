@@ -11,8 +11,8 @@ from zaptrace.runs.folder import all_runs
 
 
 def kernels() -> list[dict[str, Any]]:
-    """The lab kernels: path and size on disk in bytes."""
-    folders = sorted(path.parent for path in (cache_home() / "kernels").glob("*/vmlinux"))
+    """The lab and stock kernels: path and size on disk in bytes."""
+    folders = sorted(path.parent for path in (cache_home() / "kernels").glob("*/image"))
     return [{"path": str(folder), "bytes": _size(folder)} for folder in folders]
 
 

@@ -1,0 +1,127 @@
+"""What the doctor says of kernels and machines that the test has made up, and of this one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from zaptrace.cli import doctor as command
+from zaptrace.kernel.running import running_build_id
+from zaptrace.model.errors import Exit
+from zaptrace.runs import doctor
+from zaptrace.runs.doctor import Check, kernel, machine
+
+ABLE = "".join(f"0000000000000000 T {one.function}\n" for one in kernel.ABILITIES)
+FILES = {
+    "proc/kallsyms": ABLE,
+    "proc/self/mounts": "tracefs /sys/kernel/tracing tracefs rw 0 0\n",
+    "sys/kernel/btf/vmlinux": "x",
+    "sys/kernel/security/lockdown": "[none] integrity confidentiality\n",
+    "proc/sys/kernel/kptr_restrict": "1\n",
+    "proc/sys/kernel/tainted": "0\n",
+}
+
+
+def looked_at(root: Path, **changes: str | None) -> dict[str, Check]:
+    """The checks of a kernel whose files are FILES with changes (by file name; None: no such)."""
+    for name, usual in FILES.items():
+        text = changes.get(Path(name).name, usual)
+        if text is not None:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+    return {check.name: check for check in kernel.checks(root)}
+
+
+def test_an_able_kernel(tmp_path: Path) -> None:
+    checks = looked_at(tmp_path)
+    assert {one.name for one in checks.values() if one.works is False} == {"debug symbols"}
+    assert all(one.mend is None for one in checks.values() if one.works)
+    assert doctor.is_healthy(checks.values())
+
+
+@pytest.mark.parametrize("ability", kernel.ABILITIES, ids=lambda one: one.name)
+def test_what_a_kernel_lacks_is_said_with_its_option(
+    tmp_path: Path, ability: kernel.Ability
+) -> None:
+    # A function whose name only begins so is none.
+    symbols = ABLE.replace(f" {ability.function}\n", f" {ability.function}_more\n")
+    check = looked_at(tmp_path, kallsyms=symbols)[ability.name]
+    assert check.works is False
+    assert ability.option in str(check.mend)
+    assert doctor.is_healthy([check]) is not ability.needed
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "name", "works", "word"),
+    [
+        ("mounts", "proc /proc proc rw 0 0\n", "tracefs", False, "mount -t tracefs"),
+        ("vmlinux", None, "BTF", False, "CONFIG_DEBUG_INFO_BTF=y"),
+        ("lockdown", "none integrity [confidentiality]", "lockdown", False, "lockdown=none"),
+        ("lockdown", "none [integrity] confidentiality", "lockdown", True, "None"),
+        ("lockdown", None, "lockdown", True, "None"),
+        ("kptr_restrict", "2\n", "kptr_restrict", False, "sysctl kernel.kptr_restrict=1"),
+        ("tainted", str(1 << 5), "taint", False, "reboot"),
+        ("tainted", str(1 << 12 | 1), "taint", True, "None"),
+        ("kallsyms", None, "kprobes", None, "CONFIG_KALLSYMS=y"),
+    ],
+)
+def test_each_trouble_has_its_cure(
+    tmp_path: Path, file: str, text: str | None, name: str, works: bool | None, word: str
+) -> None:
+    check = looked_at(tmp_path, **{file: text})[name]
+    assert check.works is works
+    assert word in str(check.mend)
+
+
+def test_taint_letters_are_the_kernels(tmp_path: Path) -> None:
+    assert looked_at(tmp_path, tainted=str(1 << 12 | 1))["taint"].says == "PO"
+    assert "a bad page" in looked_at(tmp_path, tainted=str(1 << 5))["taint"].says
+
+
+def test_disk_and_memory(tmp_path: Path) -> None:
+    assert machine.disk(tmp_path).says.endswith("8 are wanted")
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    1048576 kB\n")
+    low = machine.memory(meminfo)
+    assert low.works is False
+    assert low.says.startswith("1.0 GiB")
+    assert low.mend
+    meminfo.write_text("MemAvailable:    4194304 kB\n")
+    assert machine.memory(meminfo).works
+
+
+CHECKS = [
+    Check("kernel", "kprobes", works=True, says="for every live event"),
+    Check("kernel", "a name that is long", works=None, says="words " * 30, mend="x", needed=False),
+    Check("lab", "QEMU s390x", works=False, says="not there", mend="apt-get install qemu"),
+]
+
+
+def test_the_page_says_it_in_words_and_in_80_columns() -> None:
+    lines = command.page(CHECKS)
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    for words in ("✓ yes", "✗ no", "? not known", "mend: apt-get install qemu", "this kernel"):
+        assert words in text
+    assert "its probes" not in text  # no empty headings
+
+
+def test_health_decides_the_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for checks, status in ((CHECKS, Exit.USAGE), (CHECKS[:2], Exit.OK)):
+        monkeypatch.setattr(doctor, "examine", lambda checks=checks: checks)
+        assert command.run(argparse.Namespace(json=True)) is status
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["healthy"] is (status is Exit.OK)
+        assert [Check(**one) for one in printed["checks"]] == checks
+
+
+def test_this_machine_can_be_examined() -> None:
+    """Whatever it is: nothing but checks comes of it."""
+    found = {check.name: check for check in kernel.checks(Path("/"))}
+    assert (found["BTF"].works is True) == Path("/sys/kernel/btf/vmlinux").exists()
+    assert running_build_id(Path("/nowhere")) is None

@@ -1,0 +1,240 @@
+"""Probe plans without debug info: from BTF and the names of the kernel's functions.
+
+What is inlined cannot be probed then.  Of each event the nearest function is
+taken that this kernel has out of line, and its arguments lie where the calling
+convention puts them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from zaptrace.kernel.arches import Arch
+from zaptrace.kernel.btf import Btf, Parameter
+from zaptrace.kernel.probed import (
+    ENTRIES,
+    FIELD_OF_PARAMETER,
+    MEMBER_OF,
+    MEMBERS,
+    ZAP,
+    ZAP_AROUND,
+    Probed,
+)
+from zaptrace.model.plan import MissingEvent, ProbeArg, ProbePlan, ProbeSite
+
+NO_DEBUG_INFO = (
+    "made from BTF and kallsyms, without debug info: what is inlined is not seen, and no source "
+    "lines are known"
+)
+NO_BTF = (
+    "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF) and no debug info is installed: where "
+    "arguments lie is not known"
+)
+_BOOT_TRACING = "trace_boot_init"
+"""kernel/trace/trace_boot.c: there when CONFIG_BOOTTIME_TRACING is set."""
+_TLB_MM = ("tlb", "mmu_gather.mm")
+_ZAP = Probed(
+    event="zap",
+    functions=(ZAP_AROUND,),
+    wanted=("mm", "addr", "end", "vma", "tlb", "pmd", "details", "caller"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Functions of a kernel, those that matter here.
+
+    Attributes:
+        plain: name -> its link-time address, or None where only run-time addresses are known.
+        made: names of what the compiler made out of them (`bad_page.isra.0`).
+    """
+
+    plain: dict[str, int | None]
+    made: tuple[str, ...] = ()
+
+
+def names_in(raw: bytes, *, linked: bool = False) -> Names:
+    """Of /proc/kallsyms or System.map, the functions that may be probed.
+
+    One that is there twice is left out: a probe by name would be at either.
+
+    Args:
+        linked: its addresses are those of the link (System.map).
+    """
+    wanted = {name for probed in (_ZAP, *ENTRIES) for group in probed.functions for name in group}
+    wanted |= {name for probed in ENTRIES for name, _ in probed.unseen} | {_BOOT_TRACING}
+    plain: dict[str, int | None] = {}
+    twice: set[str] = set()
+    made: list[str] = []
+    for name, address in _lines(raw, wanted):
+        if "." in name:
+            made.append(name)
+        elif name in plain:
+            twice.add(name)
+        else:
+            plain[name] = address if linked else None
+    return Names({name: at for name, at in plain.items() if name not in twice}, tuple(made))
+
+
+def _lines(raw: bytes, wanted: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Functions of these names, or made of them, and their addresses.
+
+    One search a name: an expression over all lines takes several times as long.
+    """
+    for name in sorted(wanted):
+        needle = f" {name}".encode()
+        at = raw.find(needle)
+        while at >= 0:
+            line = raw[raw.rfind(b"\n", 0, at) + 1 : raw.find(b"\n", at) + 1]
+            # A module's symbol has the module's name behind it.
+            found = re.fullmatch(rb"([0-9a-f]+) [tTwW] (%s(?:\.[\w.]+)?)\n" % needle[1:], line)
+            if found is not None and not found[2].endswith(b".cold"):
+                yield found[2].decode(), int(found[1], 16)
+            at = raw.find(needle, at + 1)
+
+
+def plan_without_debug_info(
+    names: Names, btf: Btf | None, arch: Arch, release: str | None, build_id: str | None
+) -> ProbePlan:
+    """The plan of a kernel whose debug info is not at hand.
+
+    Args:
+        btf: None when the kernel has none: events then come with no arguments.
+    """
+    maker = _Maker(names, btf, arch)
+    for probed in (_ZAP, *ENTRIES):
+        maker.add(probed)
+    notes = [NO_DEBUG_INFO if btf is not None else NO_BTF]
+    notes += maker.notes
+    notes += [
+        f"{site.function}() is watched for {ZAP}(), which is inlined into it: a zap is the whole "
+        "range of a mapping"
+        for site in maker.sites
+        if site.event == "zap" and site.function != ZAP
+    ]
+    return ProbePlan(
+        build_id=build_id,
+        arch=arch.name,
+        release=release,
+        sites=tuple(maker.sites),
+        missing=tuple(maker.missing),
+        offsets=maker.offsets,
+        boot_tracing=_BOOT_TRACING in names.plain,
+        notes=tuple(notes),
+    )
+
+
+class _Maker:
+    """Puts sites together."""
+
+    def __init__(self, names: Names, btf: Btf | None, arch: Arch) -> None:
+        self._names, self._btf, self._arch = names, btf, arch
+        self.offsets = _offsets(btf) if btf is not None else {}
+        self.sites: list[ProbeSite] = []
+        self.missing: list[MissingEvent] = []
+        self.notes: list[str] = []
+
+    def add(self, probed: Probed) -> None:
+        """All sites of an event, or why there is none."""
+        found = [name for group in probed.functions if (name := self._first(group))]
+        found = found or self._made_of(probed)
+        self.sites += [self._site(probed, name) for name in found]
+        if not found:
+            names = ", ".join(name for group in probed.functions for name in group)
+            self.missing.append(
+                MissingEvent(probed.event, f"no function of this kernel is {names}")
+            )
+        self.missing += [
+            MissingEvent(probed.event, f"{function} {why}")
+            for function, why in probed.unseen
+            if function in self._names.plain
+        ]
+
+    def _first(self, group: Iterable[str]) -> str | None:
+        return next((name for name in group if name in self._names.plain), None)
+
+    def _made_of(self, probed: Probed) -> list[str]:
+        """What the compiler made of an event's functions: better than nothing."""
+        every = {name for group in probed.functions for name in group}
+        # A .part clone is entered behind the head of the function, which is inlined elsewhere.
+        whole = [name for name in self._names.made if ".part." not in name]
+        return [name for name in whole if name.partition(".")[0] in every]
+
+    def _site(self, probed: Probed, name: str) -> ProbeSite:
+        parameters = self._btf.parameters(name) if self._btf is not None else None
+        if parameters is None and self._btf is not None:
+            self.notes.append(f"{name}() comes without arguments: BTF does not describe it")
+        args = _Arguments(parameters or (), self.offsets, self._arch)
+        found = {field: arg for field in probed.wanted if (arg := args.arg(field)) is not None}
+        return ProbeSite(
+            event=probed.event,
+            symbol=name,
+            offset=0,
+            address=self._names.plain.get(name),
+            inlined=False,
+            source=None,
+            args=found,
+            function=name.partition(".")[0],
+        )
+
+
+class _Arguments:
+    """A function's arguments at its first instruction, where the calling convention puts them."""
+
+    def __init__(
+        self, parameters: tuple[Parameter, ...], offsets: dict[str, int], arch: Arch
+    ) -> None:
+        self._offsets, self._arch = offsets, arch
+        self._parameters = {
+            FIELD_OF_PARAMETER.get(one.name, one.name): (number, one)
+            for number, one in enumerate(parameters)
+        }
+
+    def arg(self, field: str) -> ProbeArg | None:
+        """The argument for an event field; None when no function like this would give it."""
+        if field == "caller":
+            return ProbeArg(self._arch.caller, "x64")
+        if field == "mm" and _TLB_MM[0] in self._parameters:
+            return self._member(*_TLB_MM, "x64")
+        if field in MEMBER_OF:
+            parameter, member = MEMBER_OF[field]
+            if parameter not in self._parameters:
+                return None
+            return self._member(parameter, member, "x64" if field == "mm" else "s32")
+        return self._own(field) if field in self._parameters else None
+
+    def _own(self, field: str) -> ProbeArg:
+        number, parameter = self._parameters[field]
+        if number >= len(self._arch.arguments):
+            return ProbeArg(None, note="passed on the stack")
+        place = f"%{self._arch.arguments[number]}"
+        if field == "reason":
+            return ProbeArg(f"+0({place})", "string")
+        if parameter.size not in (1, 2, 4, 8):
+            return ProbeArg(None, note=f"{parameter.size} bytes wide")
+        if parameter.size == 8 and not parameter.signed:
+            return ProbeArg(place, "x64")
+        return ProbeArg(place, f"{'s' if parameter.signed else 'u'}{8 * parameter.size}")
+
+    def _member(self, parameter: str, member: str, kind: str) -> ProbeArg:
+        offset = self._offsets.get(member)
+        pointer = self._own(parameter)
+        if offset is None:
+            return ProbeArg(None, note=f"no {member} in this kernel's BTF")
+        if pointer.location is None:
+            return pointer
+        return ProbeArg(f"{offset:+d}({pointer.location})", kind)
+
+
+def _offsets(btf: Btf) -> dict[str, int]:
+    """`struct.member` -> bytes, and `sizeof STRUCT` -> bytes; what there is not is absent."""
+    found = {}
+    for struct, member in MEMBERS:
+        size, offset = btf.struct_size(struct), btf.offset(struct, member)
+        if size is not None:
+            found[f"sizeof {struct}"] = size
+        if offset is not None:
+            found[f"{struct}.{member}"] = offset
+    return found

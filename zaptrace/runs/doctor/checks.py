@@ -1,0 +1,31 @@
+"""One thing that the doctor looked at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found.
+
+    Attributes:
+        area: `kernel`, `probes` or `lab` (what builds and boots guests).
+        name: what was looked at, in a word or two.
+        works: None when it cannot be told.
+        says: what was found, for a person.
+        mend: the command that mends it, or None when there is nothing to mend.
+        needed: nothing works without it; else only some things do not.
+    """
+
+    area: str
+    name: str
+    works: bool | None
+    says: str
+    mend: str | None = None
+    needed: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """As `doctor --json` prints it."""
+        return asdict(self)
