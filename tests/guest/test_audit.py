@@ -24,8 +24,10 @@ from tests.guest.conftest import Boot
 from vm.arch import ARCHES
 from vm.qemu import GuestConfig, running
 from zaptrace.audit import audit
+from zaptrace.audit.chain import EntryKind
 from zaptrace.audit.freelists import on_cpu_lists
 from zaptrace.audit.ledger import Ledger, take
+from zaptrace.audit.look import Looking
 from zaptrace.capture.reader import read
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.memory.registers import cpu_registers
@@ -264,3 +266,33 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
             await guest.dump(dumps[-1])
             await guest.run_until((), 0.03)
     return dumps
+
+
+def test_looking_at_the_founding_page_and_address_tells_the_same_story(bug: Dump) -> None:
+    looking = Looking(bug.prog, cpu_registers(bug.vmcore))
+    (finding,) = bug.bugs
+    assert finding.pfn is not None
+    page = looking.page(finding.pfn)
+    assert page.finding == finding
+    (owner,) = finding.mappings
+    assert owner.address is not None
+    assert owner.pid is not None
+    ways = looking.address(owner.address, owner.pid)
+    (way,) = [view for view in ways if view.owner.mm == owner.mm]
+    assert way.steps[-1].kind is EntryKind.EMPTY
+    (process,) = [view for view in looking.process(owner.pid) if view.owner.mm == owner.mm]
+    assert finding in process.findings
+    with pytest.raises(BadInput, match="no process 4000000"):
+        looking.process(4000000)
+
+
+def test_every_mapped_address_leads_to_the_page_that_the_walk_found(clean: Dump) -> None:
+    looking = Looking(clean.prog)
+    walked = looking.ledger.walked
+    for leaf in range(0, len(walked.pfn), 7):
+        address = int(walked.address[leaf])
+        views = looking.address(address, None)
+        wanted = looking.ledger.mms[int(walked.mm[leaf])].address
+        (view,) = [view for view in views if view.owner.mm == wanted]
+        assert view.pfn == walked.pfn[leaf]
+        assert view.steps[-1].entry == walked.entry[leaf]
