@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from zaptrace.audit import reconcile
-from zaptrace.audit.arrays import Counts, Mask
+from zaptrace.audit.arrays import NOWHERE, Counts
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
 from zaptrace.audit.sources import RSS_COUNTERS
+from zaptrace.audit.swaps import IN_RSS, SwapKind
 from zaptrace.model.findings import Finding, FindingClass
 
 MAX_MAPPINGS = 64
@@ -145,9 +146,11 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     cached (sync_mm_rss()): an mm that a runnable task or nobody uses is not judged, one in flight
     is reported as just that.
     """
-    mapped = mapped_rss(ledger)
+    mapped, mms = mapped_rss(ledger), len(ledger.mms)
     recorded = np.array([mm.rss for mm in ledger.mms], np.int64).reshape(-1, len(RSS_COUNTERS))
-    wrong = reconcile.rss_mismatches(mapped, recorded, ledger.walked.swap)
+    swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
+    unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
+    wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
@@ -156,7 +159,9 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
             continue
         numbers = "; ".join(
             f"{name} {was} recorded, {are} mapped"
-            for name, was, are in zip(RSS_COUNTERS, recorded[number], mapped[number], strict=False)
+            for name, was, are in zip(
+                RSS_COUNTERS, recorded[number], (*mapped[number], swaps[number]), strict=True
+            )
             if was != are
         )
         findings.append(
@@ -176,14 +181,22 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
 def mapped_rss(ledger: Ledger) -> Counts:
     """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
 
-    Hugetlb pages are counted elsewhere.  Shape (mms, 3).
+    A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
+    Shape (mms, 3).
     """
-    recorded, first = ledger.recorded, ledger.first
-    leaves = np.flatnonzero(ledger.counted & ~recorded.hugetlb[np.maximum(first, 0)])
-    index = first[leaves]
-    anon: Mask = recorded.anon[index]
-    kind = np.where(anon, 1, np.where(recorded.swapbacked[index], 2, 0))
-    cell = ledger.walked.mm[leaves].astype(np.int64) * 3 + kind
+    absent = ledger.absent
+    moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
+    large = np.array([level.pages for level in ledger.fmt.levels], np.int64)
+    leaves = np.flatnonzero(ledger.counted)
+    index = np.concatenate([ledger.first[leaves], ledger.pages.indices(absent.pfn[moving])])
+    mm = np.concatenate([ledger.walked.mm[leaves], absent.mm[moving]]).astype(np.int64)
+    sizes = np.concatenate([ledger.sizes[leaves], large[absent.level[moving]]])
+
+    recorded = ledger.recorded
+    here = (index != NOWHERE) & ~recorded.hugetlb[index]
+    index = index[here]
+    shmem = np.where(recorded.swapbacked[index], 2, 0)
+    kind = np.where(recorded.anon[index], 1, shmem)
     counts = np.zeros(len(ledger.mms) * 3, np.int64)
-    np.add.at(counts, cell, ledger.sizes[leaves])
+    np.add.at(counts, mm[here] * 3 + kind, sizes[here])
     return counts.reshape(-1, 3)

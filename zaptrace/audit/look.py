@@ -21,6 +21,7 @@ from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.owners import Owners, Place, describe_vma
 from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.sources import RSS_COUNTERS, vmas
+from zaptrace.audit.swaps import SwapKind
 from zaptrace.audit.tables import PAGE_SHIFT
 from zaptrace.memory.registers import CpuRegisters
 from zaptrace.model.errors import BadInput
@@ -94,6 +95,7 @@ class ProcessView:
         owner: who it is.
         threads: pids that use the mm.
         rss: counter's name -> (recorded, mapped).
+        not_present: kind -> entries that say something without being present.
         areas: VMA as in /proc/PID/maps -> pages mapped in it.
         in_flight: what a CPU is doing to it, None when nothing.
         findings: those that name this mm.
@@ -102,7 +104,7 @@ class ProcessView:
     owner: Owner
     threads: tuple[int, ...]
     rss: dict[str, tuple[int, int]]
-    swap_entries: int
+    not_present: dict[str, int]
     areas: tuple[tuple[str, int], ...]
     in_flight: str | None
     findings: tuple[Finding, ...]
@@ -115,7 +117,7 @@ class ProcessView:
             "rss": {
                 name: {"recorded": was, "mapped": is_} for name, (was, is_) in self.rss.items()
             },
-            "swap_entries": self.swap_entries,
+            "not_present": self.not_present,
             "areas": [{"vma": vma, "pages": pages} for vma, pages in self.areas],
             "in_flight": self.in_flight,
             "findings": [finding.to_json() for finding in self.findings],
@@ -242,13 +244,14 @@ class Looking:
 
     def _process(self, number: int) -> ProcessView:
         ledger, mm = self.ledger, self.ledger.mms[number]
-        mapped = describe.mapped_rss(ledger)[number].tolist()
+        swaps = ledger.absent.per_mm(SwapKind.SWAP, len(ledger.mms))[number]
+        mapped = [*describe.mapped_rss(ledger)[number].tolist(), int(swaps)]
         busy = ledger.in_flight.get(number)
         return ProcessView(
             owner=self._owners.owner_of_mm(number),
             threads=tuple(sorted(task.pid for task in mm.tasks)),
-            rss=dict(zip(RSS_COUNTERS, zip(mm.rss, mapped, strict=False), strict=False)),
-            swap_entries=int(ledger.walked.swap[number]),
+            rss=dict(zip(RSS_COUNTERS, zip(mm.rss, mapped, strict=True), strict=True)),
+            not_present=ledger.absent.of_mm(number).by_kind(),
             areas=tuple(self._areas(number)),
             in_flight=None if busy is None else str(busy),
             findings=tuple(self._findings(number)),

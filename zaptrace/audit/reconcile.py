@@ -142,17 +142,18 @@ def settle(cls: FindingClass, lost_from_mms_in_flight: bool) -> FindingClass:
     return cls
 
 
-def rss_mismatches(mapped: Counts, recorded: Counts, unresolved: Counts) -> Mask:
+def rss_mismatches(mapped: Counts, recorded: Counts, swaps: Counts, unresolved: Counts) -> Mask:
     """Which mms' rss counters differ from what their tables map.  Shape (mms,).
 
     Args:
-        mapped: shape (mms, 3): file, anonymous and shmem pages that are mapped.
+        mapped: shape (mms, 3): file, anonymous and shmem pages that are mapped or migrating.
         recorded: shape (mms, 4): the same counters and MM_SWAPENTS.
-        unresolved: shape (mms,): entries that are neither present nor empty.  A swap entry
-            counts in MM_SWAPENTS, a migration entry as its page, a marker nowhere; so with
-            any of them only the sum can be judged, and within bounds.
+        swaps: shape (mms,): swap entries.
+        unresolved: shape (mms,): entries whose kind is not known.  A swap entry counts in
+            MM_SWAPENTS, a migration entry as its page, a marker nowhere; so with any of them
+            only the sum can be judged, and within bounds.
     """
-    present, total = mapped.sum(axis=1), recorded.sum(axis=1)
+    present, total = mapped.sum(axis=1) + swaps, recorded.sum(axis=1)
     bounded = (total >= present) & (total <= present + unresolved)
-    exact = (recorded[:, :3] == mapped).all(axis=1) & (recorded[:, 3] == 0)
+    exact = (recorded[:, :3] == mapped).all(axis=1) & (recorded[:, 3] == swaps)
     return np.asarray(~np.where(unresolved > 0, bounded, exact), dtype=bool)

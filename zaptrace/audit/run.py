@@ -74,7 +74,7 @@ def _details(ledger: Ledger) -> dict[str, Any]:
         "special_ptes": int(np.count_nonzero(~ledger.normal)),
         "zero_page_ptes": int(np.count_nonzero(~ledger.normal & in_zeros)),
         "large_leaves": int(np.count_nonzero(ledger.sizes > 1)),
-        "swap_entries": int(walked.swap.sum()),
+        "not_present": ledger.absent.by_kind(),
         "free_pages": int(np.count_nonzero(ledger.recorded.free)),
         "mms_in_flight": len(ledger.in_flight),
     }

@@ -93,7 +93,8 @@ def process_lines(view: ProcessView) -> Iterator[str]:
     for name, (was, mapped) in view.rss.items():
         differs = "  <- differs" if was != mapped else ""
         yield from labelled(name[3:].lower(), f"{was:,} recorded, {mapped:,} mapped{differs}")
-    yield from labelled("not present", f"{view.swap_entries:,} swap entries and the like")
+    for kind, count in view.not_present.items():
+        yield from labelled("not present", f"{count:,} {kind}")
     if view.in_flight:
         yield from labelled("in flight", view.in_flight)
     yield ""

@@ -93,7 +93,9 @@ def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> No
 
 def test_a_process_shows_where_its_counters_differ() -> None:
     rss = {"MM_FILEPAGES": (3, 3), "MM_ANONPAGES": (9, 8)}
-    view = ProcessView(OWNER, (28, 29), rss, 2, (("1000-2000 rw-p [heap]", 1),), None, (FREED,))
+    view = ProcessView(
+        OWNER, (28, 29), rss, {"swap": 2}, (("1000-2000 rw-p [heap]", 1),), None, (FREED,)
+    )
     text = "\n".join(looktext.process_lines(view))
     assert "3 recorded, 3 mapped\n" in text
     assert "9 recorded, 8 mapped  <- differs" in text

@@ -197,21 +197,24 @@ def test_entries_are_counted_at_every_page_that_they_map(entries: list[tuple[int
 
 
 @pytest.mark.parametrize(
-    ("mapped", "counted", "unresolved", "wrong"),
+    ("mapped", "counted", "swaps", "unresolved", "wrong"),
     [
-        ((3, 5, 2), (3, 5, 2, 0), 0, False),
-        ((3, 5, 2), (3, 6, 2, 0), 0, True),
+        ((3, 5, 2), (3, 5, 2, 0), 0, 0, False),
+        ((3, 5, 2), (3, 6, 2, 0), 0, 0, True),
         # The founding bug: PageAnon was gone when the counter was chosen.
-        ((3, 5, 2), (2, 6, 2, 0), 0, True),
-        ((3, 5, 2), (3, 5, 2, 1), 0, True),  # a swap entry is counted, none is there
-        ((3, 5, 2), (3, 5, 2, 4), 4, False),
-        ((3, 5, 2), (5, 5, 2, 0), 2, False),  # migration entries count as their pages
-        ((3, 5, 2), (3, 5, 2, 5), 4, True),
-        ((3, 5, 2), (3, 4, 2, 0), 4, True),
+        ((3, 5, 2), (2, 6, 2, 0), 0, 0, True),
+        ((3, 5, 2), (3, 5, 2, 1), 0, 0, True),  # a swap entry is counted, none is there
+        ((3, 5, 2), (3, 5, 2, 0), 1, 0, True),
+        ((3, 5, 2), (3, 5, 2, 1), 1, 0, False),
+        ((3, 5, 2), (3, 5, 2, 4), 0, 4, False),
+        ((3, 5, 2), (5, 5, 2, 0), 0, 2, False),  # migration entries count as their pages
+        ((3, 5, 2), (3, 5, 2, 5), 0, 4, True),
+        ((3, 5, 2), (3, 5, 2, 5), 1, 4, False),
+        ((3, 5, 2), (3, 4, 2, 0), 0, 4, True),
     ],
 )
 def test_rss(
-    mapped: tuple[int, ...], counted: tuple[int, ...], unresolved: int, wrong: bool
+    mapped: tuple[int, ...], counted: tuple[int, ...], swaps: int, unresolved: int, wrong: bool
 ) -> None:
-    answer = rss_mismatches(np.array([mapped]), np.array([counted]), np.array([unresolved]))
+    answer = rss_mismatches(*(np.array([one]) for one in (mapped, counted, swaps, unresolved)))
     assert answer.tolist() == [wrong]
