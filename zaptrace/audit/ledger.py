@@ -11,7 +11,8 @@ import numpy as np
 
 from zaptrace.audit import inflight, reconcile, special
 from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
-from zaptrace.audit.counters import Flags, derive, flags_of
+from zaptrace.audit.counters import derive
+from zaptrace.audit.flags import Flags, flags_of
 from zaptrace.audit.freelists import on_cpu_lists
 from zaptrace.audit.inflight import InFlight
 from zaptrace.audit.ram import DumpRam
@@ -128,6 +129,9 @@ def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counte
     recorded = derive(pages, flags, listed)
     gaps["per-CPU free lists"] += broken
     gaps["struct pages not in the dump"] += int(np.count_nonzero(~pages.readable))
+    gaps["pages of large folios without a mapcount of their own"] += int(
+        np.count_nonzero(~recorded.counted)
+    )
     gaps["struct pages never initialised"] += int(
         np.count_nonzero(pages.readable & ~recorded.known)
     )

@@ -14,7 +14,7 @@ from drgn.helpers.linux.mm import for_each_vma
 from drgn.helpers.linux.percpu import percpu_counter_sum
 from drgn.helpers.linux.pid import for_each_task
 
-from zaptrace.audit.counters import Flags
+from zaptrace.audit.flags import Flags
 from zaptrace.audit.slabs import allocated_objects
 from zaptrace.audit.structpages import StructPages
 from zaptrace.audit.tables import Root, TableFormat

@@ -33,6 +33,7 @@ def recorded(pages: list[Page]) -> Recorded:
         mappable=np.array([page.mappable and page.known for page in pages], bool),
         raw_mapcount=raw,
         mapcount=raw.astype(np.int64) + 1,
+        counted=np.ones(count, bool),
         head=np.arange(count),
         mappings=raw.astype(np.int64) + 1,
         refcount=np.array([page.refcount for page in pages], np.int32),
