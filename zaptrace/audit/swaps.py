@@ -170,10 +170,12 @@ def _if(prog: drgn.Program, symbol: str, kinds: list[SwapKind]) -> list[SwapKind
 
 
 def _has(prog: drgn.Program, function: str) -> bool:
+    # By symbol: the debug info of a function may be a copy without an address.
     try:
-        return not prog.function(function).absent_
+        prog.symbol(function)
     except LookupError:
         return False
+    return True
 
 
 def classify(fmt: TableFormat, walked: Walked, types: SwapTypes) -> Absent:
