@@ -7,6 +7,11 @@ The guest's init is `programs/mappings.c`: it builds the mappings, reads /proc/s
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +22,7 @@ from tests.guest import lab
 from vm import kernel
 from vm.arch import arch_named
 from vm.cpio import Archive
-from vm.qemu import GuestConfig, running
+from vm.qemu import GuestConfig, command_line, running
 from zaptrace.audit import audit
 from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.look import Looking
@@ -57,6 +62,8 @@ class Told:
 
 @dataclass
 class Guest:
+    config: GuestConfig
+    vmlinux: Path
     arch: str
     told: Told
     vmcore: Path
@@ -107,14 +114,14 @@ def guest(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     standardise(vmcore)
     prog = open_vmcore(vmcore, built.vmlinux)
     result = audit(prog, cpus=cpu_registers(vmcore))
-    return Guest(arch, Told.of(told), vmcore, take(prog, None), result)
+    return Guest(config, built.vmlinux, arch, Told.of(told), vmcore, take(prog, None), result)
 
 
 async def dumped(config: GuestConfig, folder: Path, vmcore: Path) -> str:
     """The console of a guest that was dumped when it was ready."""
     async with running(config, folder / "qemu.log") as machine:
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
-        while "READY 1" not in (text := config.console.read_text(errors="replace")):
+        while "READY 1" not in (text := console(config)):
             assert asyncio.get_running_loop().time() < deadline, text[-2000:]
             assert await machine.run_until((), 0.2) == "timeout", text[-2000:]
         await machine.dump(vmcore)
@@ -172,3 +179,28 @@ def test_looking_at_a_large_page_names_its_folio(guest: Guest) -> None:
     assert view.steps[-1].level == "pmd"
     assert view.page.folio["order"] == 9
     assert view.pfn == view.page.pfn == view.page.folio["pfn"] + 5
+
+
+def test_a_running_guest_is_inspected_through_its_monitor(guest: Guest, tmp_path: Path) -> None:
+    config = dataclasses.replace(guest.config, console=tmp_path / "console.log")
+    argv = [word for word in command_line(config, tmp_path) if word != "-S"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as machine:
+        try:
+            deadline = time.monotonic() + READY_SECONDS
+            while "READY 1" not in (text := console(config)):
+                assert time.monotonic() < deadline, text[-2000:]
+                time.sleep(0.2)
+            inspect = [sys.executable, "-m", "zaptrace", "inspect", "--qmp", str(tmp_path / "qmp")]
+            inspect += ["--vmlinux", str(guest.vmlinux), "--json"]
+            told = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=True)
+            assert machine.poll() is None
+        finally:
+            machine.kill()
+    result = AuditResult.from_json(json.loads(told.stdout))
+    assert (result.findings, result.unseen) == ((), ())
+    # Which pages of its own init has touched by then differs.
+    assert abs(result.ptes - guest.result.ptes) < 16
+
+
+def console(config: GuestConfig) -> str:
+    return config.console.read_text(errors="replace") if config.console.exists() else ""

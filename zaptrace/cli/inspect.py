@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from zaptrace.audit.look import AddressView, Looking, PageView, ProcessView
     from zaptrace.memory.registers import CpuRegisters
 
+    _Cpus = list[CpuRegisters] | None
     _Views = tuple[
         str, Sequence[PageView | AddressView | ProcessView], Iterator[str], Sequence[Finding]
     ]
@@ -28,10 +31,14 @@ examples:
   zaptrace inspect vmcore --vmlinux vmlinux --json | jq '.findings[].pfn'
   zaptrace inspect vmcore --vmlinux vmlinux --pfn 0x5da
   zaptrace inspect vmcore --vmlinux vmlinux --pid 28 --address 0x3ffffffb000
+  zaptrace inspect --qmp /run/guest.qmp --vmlinux vmlinux
 
 Findings come worst class first; those that differ in their page only are shown
 together.  in_flight is not a bug: a CPU was changing that mm's page tables
 when the machine stopped.
+
+In drgn already?  The same audit as a script for it:
+  drgn -c VMCORE -s VMLINUX {script}
 
 exit status: 0 no finding, 1 findings, 2 input that cannot be used
 """
@@ -43,12 +50,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Walk every page table of every mm in a crash dump and list each page whose PTEs "
         "and counters disagree, with those who map it."
     )
-    parser.epilog = EPILOG
-    parser.add_argument("vmcore", type=Path, metavar="VMCORE", help="the crash dump")
+    parser.epilog = EPILOG.format(script=Path(__file__).with_name("drgn_audit.py"))
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("vmcore", type=Path, nargs="?", metavar="VMCORE", help="the crash dump")
+    source.add_argument(
+        "--qmp",
+        type=Path,
+        metavar="SOCKET",
+        help="a running QEMU guest instead, by its QMP unix socket; paused while it is dumped",
+    )
     parser.add_argument(
         "--vmlinux", type=Path, required=True, help="vmlinux of the same build, with DWARF"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--shell",
+        action="store_true",
+        help="drgn's prompt with the opened kernel and the helpers of zaptrace",
+    )
     one = parser.add_argument_group("look at one thing instead")
     one.add_argument(
         "--pfn", type=_integer, metavar="N", help="a page: counters, folio, owners, neighbours"
@@ -71,17 +90,39 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the dump or vmlinux cannot be used.
     """
-    from zaptrace.audit import audit
-    from zaptrace.cli.audittext import lines
-    from zaptrace.cli.output import print_json
     from zaptrace.memory.opening import open_vmcore
 
     if args.pfn is not None and (args.pid is not None or args.address is not None):
         raise BadInput("--pfn goes with neither --pid nor --address")
-    prog = open_vmcore(args.vmcore, args.vmlinux)
-    if not args.pfn is args.pid is args.address is None:
-        return _look(prog, args)
-    result = audit(prog, cpus=_registers(args.vmcore))
+    with _vmcore(args) as vmcore:
+        prog, cpus = open_vmcore(vmcore, args.vmlinux), _registers(vmcore)
+        if args.shell:
+            return _shell(prog, cpus)
+        if any(one is not None for one in (args.pfn, args.pid, args.address)):
+            return _look(prog, cpus, args)
+        return _audit(prog, cpus, args)
+
+
+@contextlib.contextmanager
+def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
+    """The dump; of a running guest one that lives as long as the block."""
+    if args.vmcore is not None:
+        yield args.vmcore
+        return
+    from zaptrace.runs.dump import write_vmcore
+
+    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
+        vmcore = Path(folder) / "vmcore"
+        write_vmcore(args.qmp, vmcore)
+        yield vmcore
+
+
+def _audit(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace) -> Exit:
+    from zaptrace.audit import audit
+    from zaptrace.cli.audittext import lines
+    from zaptrace.cli.output import print_json
+
+    result = audit(prog, cpus=cpus)
     if args.json:
         print_json(result.to_json())
     else:
@@ -89,11 +130,40 @@ def run(args: argparse.Namespace) -> Exit:
     return _exit(result.findings)
 
 
-def _look(prog: drgn.Program, args: argparse.Namespace) -> Exit:
+def _shell(prog: drgn.Program, cpus: _Cpus) -> Exit:
+    from zaptrace.audit.look import Looking
+    from zaptrace.audit.shell import interact
+    from zaptrace.cli import looktext
+
+    looking = Looking(prog, cpus)
+
+    def page(pfn: int) -> PageView:
+        """page(pfn): print a page and return it."""
+        view = looking.page(pfn)
+        print("\n".join(looktext.page_lines(view)))
+        return view
+
+    def address(at: int, pid: int | None = None) -> list[AddressView]:
+        """address(at, pid=None): print the way from the page tables to a page."""
+        views = looking.address(at, pid)
+        print("\n".join(_joined(map(looktext.address_lines, views))))
+        return views
+
+    def process(pid: int) -> list[ProcessView]:
+        """process(pid): print a process's counters, VMAs and findings."""
+        views = looking.process(pid)
+        print("\n".join(_joined(map(looktext.process_lines, views))))
+        return views
+
+    interact(prog, {"page": page, "address": address, "process": process})
+    return Exit.OK
+
+
+def _look(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace) -> Exit:
     from zaptrace.audit.look import Looking
     from zaptrace.cli.output import print_json
 
-    looking = Looking(prog, _registers(args.vmcore))
+    looking = Looking(prog, cpus)
     key, views, text, findings = _views(looking, args)
     if args.json:
         said = [view.to_json() for view in views]
