@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +23,15 @@ from drgn.helpers.linux.mm import follow_pfn, for_each_vma, pfn_to_page
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
+import zaptrace.cli
 from tests.guest.conftest import Boot
 from vm.arch import ARCHES
 from vm.qemu import GuestConfig, running
 from zaptrace.audit import audit
+from zaptrace.audit.chain import EntryKind
 from zaptrace.audit.freelists import on_cpu_lists
 from zaptrace.audit.ledger import Ledger, take
+from zaptrace.audit.look import Looking
 from zaptrace.capture.reader import read
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.memory.registers import cpu_registers
@@ -37,6 +43,7 @@ from zaptrace.runs.folder import RunFolder
 
 pytestmark = pytest.mark.guest
 
+SCRIPT = Path(zaptrace.cli.__file__).with_name("drgn_audit.py")
 NOT_PRESENT = {"s390x": (0x400, 0x400), "x86_64": (0x001, 0)}
 """Mask and value of a PTE that is not present to the hardware, and to drgn."""
 
@@ -264,3 +271,64 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
             await guest.dump(dumps[-1])
             await guest.run_until((), 0.03)
     return dumps
+
+
+def test_looking_at_the_founding_page_and_address_tells_the_same_story(bug: Dump) -> None:
+    looking = Looking(bug.prog, cpu_registers(bug.vmcore))
+    (finding,) = bug.bugs
+    assert finding.pfn is not None
+    page = looking.page(finding.pfn)
+    assert page.finding == finding
+    (owner,) = finding.mappings
+    assert owner.address is not None
+    assert owner.pid is not None
+    ways = looking.address(owner.address, owner.pid)
+    (way,) = [view for view in ways if view.owner.mm == owner.mm]
+    assert way.steps[-1].kind is EntryKind.EMPTY
+    (process,) = [view for view in looking.process(owner.pid) if view.owner.mm == owner.mm]
+    assert finding in process.findings
+    with pytest.raises(BadInput, match="no process 4000000"):
+        looking.process(4000000)
+
+
+def test_every_mapped_address_leads_to_the_page_that_the_walk_found(clean: Dump) -> None:
+    looking = Looking(clean.prog)
+    walked = looking.ledger.walked
+    for leaf in range(0, len(walked.pfn), 7):
+        address = int(walked.address[leaf])
+        views = looking.address(address, None)
+        wanted = looking.ledger.mms[int(walked.mm[leaf])].address
+        (view,) = [view for view in views if view.owner.mm == wanted]
+        assert view.pfn == walked.pfn[leaf]
+        assert view.steps[-1].entry == walked.entry[leaf]
+
+
+def test_the_script_for_drgn_says_what_inspect_says(founding: Boot, bug: Dump) -> None:
+    drgn_itself = Path(sys.executable).with_name("drgn")
+    argv: list[str | Path] = [drgn_itself, "-q", "-c", founding.vmcore, "-s", founding.vmlinux]
+    # Not from our own folder: the script has to find zaptrace by itself.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    told = subprocess.run(
+        [*argv, SCRIPT, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        cwd="/",
+        check=True,
+    )
+    findings = AuditResult.from_json(json.loads(told.stdout)).findings
+    assert {(found.cls, found.pfn) for found in findings} == {
+        (found.cls, found.pfn) for found in bug.result.findings
+    }
+
+
+def test_the_shell_has_the_kernel_and_our_helpers(founding: Boot, bug: Dump) -> None:
+    (finding,) = bug.bugs
+    argv: list[str | Path] = [sys.executable, "-m", "zaptrace", "inspect", founding.vmcore]
+    argv += ["--vmlinux", founding.vmlinux, "--shell"]
+    typed = f"view = page({finding.pfn})\nprint('refs', view.refcount, prog['UTS_RELEASE'])\n"
+    told = subprocess.run(argv, input=typed, capture_output=True, text=True, timeout=60, check=True)
+    assert f"pfn {finding.pfn:#x}: " in told.stdout
+    assert "refs 0" in told.stdout
+    assert bug.result.kernel_release in told.stdout

@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 
 from zaptrace.audit import reconcile
-from zaptrace.audit.arrays import Counts, Mask
+from zaptrace.audit.arrays import NOWHERE, Counts
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
 from zaptrace.audit.sources import RSS_COUNTERS
+from zaptrace.audit.swaps import IN_RSS, SwapKind
 from zaptrace.model.findings import Finding, FindingClass
 
 MAX_MAPPINGS = 64
 """Mappings named in one finding; libc's pages can have thousands."""
+MAX_FINDINGS = 10_000
+"""Pages that are described; the rest is counted in `unseen`."""
+NEIGHBOURS = 2
+"""Pages shown on each side of a page."""
 
 
 def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> Finding:
@@ -36,9 +41,9 @@ def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> 
         ptes=suspect.ptes,
         mapcount=int(recorded.mapcount[index]) if mappable else None,
         refcount=int(recorded.refcount[index]),
-        flags=_flag_names(ledger, index),
+        flags=flag_names(ledger, index),
         mappings=tuple(owners.owner(place) for place in places),
-        folio=_folio(ledger, owners, head),
+        folio=folio(ledger, owners, head) | {"neighbours": neighbours(ledger, owners, index)},
         raw_mapcount=int(recorded.raw_mapcount[index]),
         note=_note(ledger, len(mapped), len(lost), busy),
     )
@@ -74,7 +79,7 @@ def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | 
     return "; ".join(said) or None
 
 
-def _flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
+def flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
     """Names of enum pageflags; of a bit with several the first, which the kernel prints too."""
     flags = int(ledger.pages.column("flags", np.array([index]))[0])
     last = ledger.prog.constant("__NR_PAGEFLAGS")
@@ -85,7 +90,8 @@ def _flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
     return tuple(name for bit, name in sorted(names.items()) if flags >> bit & 1)
 
 
-def _folio(ledger: Ledger, owners: Owners, head: int) -> dict[str, Any]:
+def folio(ledger: Ledger, owners: Owners, head: int) -> dict[str, Any]:
+    """A folio by the index of its first page: pfn, order, kind, free."""
     recorded = ledger.recorded
     return {
         "pfn": int(ledger.pages.pfns(np.array([head]))[0]),
@@ -95,6 +101,44 @@ def _folio(ledger: Ledger, owners: Owners, head: int) -> dict[str, Any]:
     }
 
 
+def neighbours(ledger: Ledger, owners: Owners, index: int) -> list[dict[str, Any]]:
+    """The pages around a page, itself left out: what lay beside it when it went wrong.
+
+    Of each: pfn, kind, ptes, mapcount (None when the field counts no mappings), refcount.
+    """
+    recorded, pages = ledger.recorded, ledger.pages
+    around = range(max(0, index - NEIGHBOURS), min(len(pages), index + NEIGHBOURS + 1))
+    found = []
+    for here in around:
+        if here == index:
+            continue
+        mappable = bool(recorded.mappable[here])
+        found.append(
+            {
+                "pfn": int(pages.pfns(np.array([here]))[0]),
+                "kind": kind(ledger, owners, here),
+                "ptes": int(ledger.ptes[here]),
+                "mapcount": int(recorded.mapcount[here]) if mappable else None,
+                "refcount": int(recorded.refcount[here]),
+            }
+        )
+    return found
+
+
+def kind(ledger: Ledger, owners: Owners, index: int) -> str:
+    """What a page is, in one or two words."""
+    recorded = ledger.recorded
+    if not recorded.known[index]:
+        return "not initialised" if ledger.pages.readable[index] else "not in the dump"
+    if recorded.free[index]:
+        return "free"
+    if recorded.hugetlb[index]:
+        return "hugetlb"
+    if not recorded.mappable[index]:
+        return "kernel"
+    return owners.kind(int(recorded.head[index]))
+
+
 def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     """The mms whose rss counters are not what their tables map.
 
@@ -102,9 +146,11 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     cached (sync_mm_rss()): an mm that a runnable task or nobody uses is not judged, one in flight
     is reported as just that.
     """
-    mapped = _mapped_rss(ledger)
+    mapped, mms = mapped_rss(ledger), len(ledger.mms)
     recorded = np.array([mm.rss for mm in ledger.mms], np.int64).reshape(-1, len(RSS_COUNTERS))
-    wrong = reconcile.rss_mismatches(mapped, recorded, ledger.walked.swap)
+    swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
+    unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
+    wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
@@ -113,7 +159,9 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
             continue
         numbers = "; ".join(
             f"{name} {was} recorded, {are} mapped"
-            for name, was, are in zip(RSS_COUNTERS, recorded[number], mapped[number], strict=False)
+            for name, was, are in zip(
+                RSS_COUNTERS, recorded[number], (*mapped[number], swaps[number]), strict=True
+            )
             if was != are
         )
         findings.append(
@@ -130,17 +178,25 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     return findings
 
 
-def _mapped_rss(ledger: Ledger) -> Counts:
+def mapped_rss(ledger: Ledger) -> Counts:
     """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
 
-    Hugetlb pages are counted elsewhere.  Shape (mms, 3).
+    A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
+    Shape (mms, 3).
     """
-    recorded, first = ledger.recorded, ledger.first
-    leaves = np.flatnonzero(ledger.counted & ~recorded.hugetlb[np.maximum(first, 0)])
-    index = first[leaves]
-    anon: Mask = recorded.anon[index]
-    kind = np.where(anon, 1, np.where(recorded.swapbacked[index], 2, 0))
-    cell = ledger.walked.mm[leaves].astype(np.int64) * 3 + kind
+    absent = ledger.absent
+    moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
+    large = np.array([level.pages for level in ledger.fmt.levels], np.int64)
+    leaves = np.flatnonzero(ledger.counted)
+    index = np.concatenate([ledger.first[leaves], ledger.pages.indices(absent.pfn[moving])])
+    mm = np.concatenate([ledger.walked.mm[leaves], absent.mm[moving]]).astype(np.int64)
+    sizes = np.concatenate([ledger.sizes[leaves], large[absent.level[moving]]])
+
+    recorded = ledger.recorded
+    here = (index != NOWHERE) & ~recorded.hugetlb[index]
+    index = index[here]
+    shmem = np.where(recorded.swapbacked[index], 2, 0)
+    kind = np.where(recorded.anon[index], 1, shmem)
     counts = np.zeros(len(ledger.mms) * 3, np.int64)
-    np.add.at(counts, cell, ledger.sizes[leaves])
+    np.add.at(counts, mm[here] * 3 + kind, sizes[here])
     return counts.reshape(-1, 3)

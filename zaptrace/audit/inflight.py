@@ -111,16 +111,24 @@ def _locks(prog: drgn.Program) -> _Locks | None:
         word = drgn.offsetof(lock, "rlock.raw_lock")
         if drgn.sizeof(prog.type("arch_spinlock_t")) != 4:
             return None
-        ptl = prog.type("struct page").member("ptl")
+        table = _table_type(prog)
+        ptl = table.member("ptl")
         if ptl.type.type_name() != lock.type_name():  # ALLOC_SPLIT_PTLOCKS: a pointer
             return None
         return _Locks(
-            drgn.offsetof(prog.type("struct page"), "ptl") + word,
+            drgn.offsetof(table, "ptl") + word,
             drgn.offsetof(prog.type("struct mm_struct"), "page_table_lock") + word,
             f"{byte_order(prog)}u4",
         )
     except LookupError:
         return None
+
+
+def _table_type(prog: drgn.Program) -> drgn.Type:
+    try:  # "mm: introduce ptdesc"'s series took ptl out of struct page, which it overlies (6.6)
+        return prog.type("struct ptdesc")
+    except LookupError:
+        return prog.type("struct page")
 
 
 def _held_ptls(

@@ -11,13 +11,15 @@ import numpy as np
 
 from zaptrace.audit import inflight, reconcile, special
 from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
-from zaptrace.audit.counters import Flags, derive, flags_of
+from zaptrace.audit.counters import derive
+from zaptrace.audit.flags import Flags, flags_of
 from zaptrace.audit.freelists import on_cpu_lists
 from zaptrace.audit.inflight import InFlight
 from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.reconcile import Recorded
 from zaptrace.audit.sources import Mm, find_mms, vmas
 from zaptrace.audit.structpages import StructPages, read_all
+from zaptrace.audit.swaps import Absent, SwapKind, classify, types_of
 from zaptrace.audit.tables import FORMATS, TableFormat
 from zaptrace.audit.walk import Walked, walk
 from zaptrace.memory.opening import vmcoreinfo_of
@@ -35,7 +37,8 @@ class Ledger:
         first: index of the first page that each leaf maps, NOWHERE without struct page.
         sizes: how many pages each leaf maps.
         counted: leaves that are normal and have a struct page.
-        ptes: how many of them map each page; shape (struct pages,).
+        absent: what the entries that are not present stand for.
+        ptes: how many entries map each page; shape (struct pages,).
         in_flight: the mms that a CPU is changing, by index.
         gaps: what could not be looked at -> how many.
     """
@@ -51,6 +54,7 @@ class Ledger:
     first: Index
     sizes: Index
     counted: Mask
+    absent: Absent
     ptes: Counts
     in_flight: dict[int, InFlight]
     gaps: Counter[str]
@@ -80,7 +84,12 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     counted = normal & (first != NOWHERE)
     gaps["PTEs of memory without a struct page"] += int(np.count_nonzero(normal & ~counted))
     sizes = np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
+    absent = classify(fmt, walked, types_of(prog, vmcoreinfo))
+    gaps["entries of a type that this kernel does not tell"] += absent.by_kind().get(
+        SwapKind.UNKNOWN.name.lower(), 0
+    )
     ptes = reconcile.count_ptes(first[counted], sizes[counted], len(pages))
+    ptes += _mapped_elsewhere(fmt, absent, pages)
     busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus)
     return Ledger(
         prog=prog,
@@ -94,6 +103,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         first=first,
         sizes=sizes,
         counted=counted,
+        absent=absent,
         ptes=ptes,
         in_flight=busy,
         gaps=gaps,
@@ -119,10 +129,21 @@ def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counte
     recorded = derive(pages, flags, listed)
     gaps["per-CPU free lists"] += broken
     gaps["struct pages not in the dump"] += int(np.count_nonzero(~pages.readable))
+    gaps["pages of large folios without a mapcount of their own"] += int(
+        np.count_nonzero(~recorded.counted)
+    )
     gaps["struct pages never initialised"] += int(
         np.count_nonzero(pages.readable & ~recorded.known)
     )
     return recorded
+
+
+def _mapped_elsewhere(fmt: TableFormat, absent: Absent, pages: StructPages) -> Counts:
+    """Mappings that devices have: entries that are not present, yet count."""
+    first = pages.indices(absent.pfn[absent.mapped])
+    sizes = np.array([level.pages for level in fmt.levels], np.int64)[absent.level[absent.mapped]]
+    there = first != NOWHERE
+    return reconcile.count_ptes(first[there], sizes[there], len(pages))
 
 
 def _areas(mm: Mm) -> special.Areas:

@@ -113,7 +113,7 @@ class Owners:
     def owner(self, place: Place) -> Owner:
         """Who that is."""
         mm = self._ledger.mms[place.mm]
-        task = self._task(place.mm)
+        task = self.task(place.mm)
         return Owner(
             pid=None if task is None else task.tgid,
             comm=None if task is None else task.comm,
@@ -124,11 +124,11 @@ class Owners:
 
     def owner_of_mm(self, number: int) -> Owner:
         """Who an mm is."""
-        task = self._task(number)
+        task = self.task(number)
         pid, comm = (None, None) if task is None else (task.tgid, task.comm)
         return Owner(pid, comm, None, None, self._ledger.mms[number].address)
 
-    def _task(self, number: int) -> Task | None:
+    def task(self, number: int) -> Task | None:
         """A task that uses the mm; failing that, the one that is inside of it (exec, exit)."""
         task = self._ledger.mms[number].task
         if task is None and number in self._ledger.in_flight:
@@ -183,19 +183,31 @@ def _in_tree(kind: str, root: drgn.Object, member: str) -> Iterator[drgn.Object]
 
 
 def _describe(mm: Mm, address: int) -> str | None:
-    """`start-end flags what` of the VMA at an address, as in /proc/PID/maps."""
     try:
         vma = vma_find(mm.obj, address)
-        if not vma:
-            return None
-        flags = vma.vm_flags.value_()
-        shown = "".join(letter if flags & bit else "-" for bit, letter in _SHOWN)
-        shown += "s" if flags & _VM_MAYSHARE else "p"
-        span = f"{vma.vm_start.value_():x}-{vma.vm_end.value_():x} {shown}"
+        return describe_vma(vma, address) if vma else None
     except BROKEN_TREE:
         return None
+
+
+def describe_vma(vma: drgn.Object, address: int | None = None) -> str:
+    """`start-end flags what` of a VMA, as in /proc/PID/maps.
+
+    Args:
+        vma: `struct vm_area_struct *`.
+        address: of a page in it: a file's name is followed by the page's offset in it.
+
+    Raises:
+        drgn.FaultError: it is not in the dump.
+    """
+    flags, start = vma.vm_flags.value_(), vma.vm_start.value_()
+    shown = "".join(letter if flags & bit else "-" for bit, letter in _SHOWN)
+    shown += "s" if flags & _VM_MAYSHARE else "p"
+    span = f"{start:x}-{vma.vm_end.value_():x} {shown}"
     try:
         what = printable(vma_name(vma))
+        if what and address is not None and vma.vm_file:
+            what += f"+{(vma.vm_pgoff.value_() << PAGE_SHIFT) + address - start:#x}"
     except (drgn.FaultError, LookupError, ValueError, AttributeError):
         what = ""
     return f"{span} {what}".rstrip()

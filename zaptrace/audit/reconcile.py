@@ -50,6 +50,7 @@ class Recorded:
             movable driver page).
         raw_mapcount: `page->_mapcount` as stored.
         mapcount: page_mapcount(): how many page-table entries should map the page.
+        counted: the page has a count of its own; in a large folio it may have none.
         head: index of the folio's first page; the page itself if it is one.
         mappings: at a folio's first page folio_mapcount(), elsewhere 0.
         refcount: `_refcount` of the folio's first page.
@@ -62,6 +63,7 @@ class Recorded:
     mappable: Mask
     raw_mapcount: npt.NDArray[np.int32]
     mapcount: Counts
+    counted: Mask
     head: Index
     mappings: Counts
     refcount: npt.NDArray[np.int32]
@@ -109,7 +111,10 @@ def count_ptes(first: Index, pages: Index, total: int) -> Counts:
 def judge(ptes: Counts, recorded: Recorded) -> list[Suspect]:
     """The pages that break a rule, gravest class first, then by index."""
     first_page = recorded.head == np.arange(len(ptes))
-    mappable, raw = recorded.mappable, recorded.raw_mapcount
+    mappable = recorded.mappable
+    counted = mappable & recorded.counted
+    # The first page of a hugetlb folio has a type there, or nothing.
+    raw = np.where(recorded.hugetlb, recorded.mapcount - 1, recorded.raw_mapcount)
     mapped = recorded.known & (ptes > 0)
     rules: dict[FindingClass, Mask] = {
         FindingClass.MAPPED_BUT_FREE: mapped & (recorded.free | (recorded.refcount == 0)),
@@ -119,8 +124,9 @@ def judge(ptes: Counts, recorded: Recorded) -> list[Suspect]:
         & first_page
         & (recorded.refcount < recorded.mappings),
         FindingClass.MAPCOUNT_UNDERFLOW: mappable & (raw < _NEVER_MAPPED),
-        FindingClass.MORE_PTES_THAN_MAPCOUNT: mapped & (~mappable | (ptes > recorded.mapcount)),
-        FindingClass.MORE_MAPCOUNT_THAN_PTES: mappable & (ptes < recorded.mapcount),
+        FindingClass.MORE_PTES_THAN_MAPCOUNT: mapped
+        & (~mappable | (counted & (ptes > recorded.mapcount))),
+        FindingClass.MORE_MAPCOUNT_THAN_PTES: counted & (ptes < recorded.mapcount),
     }
     suspects: list[Suspect] = []
     seen = np.zeros(len(ptes), bool)
@@ -142,17 +148,18 @@ def settle(cls: FindingClass, lost_from_mms_in_flight: bool) -> FindingClass:
     return cls
 
 
-def rss_mismatches(mapped: Counts, recorded: Counts, unresolved: Counts) -> Mask:
+def rss_mismatches(mapped: Counts, recorded: Counts, swaps: Counts, unresolved: Counts) -> Mask:
     """Which mms' rss counters differ from what their tables map.  Shape (mms,).
 
     Args:
-        mapped: shape (mms, 3): file, anonymous and shmem pages that are mapped.
+        mapped: shape (mms, 3): file, anonymous and shmem pages that are mapped or migrating.
         recorded: shape (mms, 4): the same counters and MM_SWAPENTS.
-        unresolved: shape (mms,): entries that are neither present nor empty.  A swap entry
-            counts in MM_SWAPENTS, a migration entry as its page, a marker nowhere; so with
-            any of them only the sum can be judged, and within bounds.
+        swaps: shape (mms,): swap entries.
+        unresolved: shape (mms,): entries whose kind is not known.  A swap entry counts in
+            MM_SWAPENTS, a migration entry as its page, a marker nowhere; so with any of them
+            only the sum can be judged, and within bounds.
     """
-    present, total = mapped.sum(axis=1), recorded.sum(axis=1)
+    present, total = mapped.sum(axis=1) + swaps, recorded.sum(axis=1)
     bounded = (total >= present) & (total <= present + unresolved)
-    exact = (recorded[:, :3] == mapped).all(axis=1) & (recorded[:, 3] == 0)
+    exact = (recorded[:, :3] == mapped).all(axis=1) & (recorded[:, 3] == swaps)
     return np.asarray(~np.where(unresolved > 0, bounded, exact), dtype=bool)

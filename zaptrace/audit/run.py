@@ -10,21 +10,16 @@ import drgn
 import numpy as np
 
 from zaptrace.audit import reconcile
-from zaptrace.audit.describe import page_finding, rss_findings
+from zaptrace.audit.broken import as_bad_input
+from zaptrace.audit.describe import MAX_FINDINGS, page_finding, rss_findings
 from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.owners import Owners
 from zaptrace.audit.special import zero_pages
 from zaptrace.memory.registers import CpuRegisters
-from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
-
-MAX_FINDINGS = 10_000
-"""Pages that are described; the rest is counted in `unseen`."""
 
 GRAVITY = (*reconcile.PRECEDENCE, FindingClass.RSS_MISMATCH, FindingClass.IN_FLIGHT)
 """Finding classes, worst first."""
-
-_BROKEN_DUMP = (drgn.FaultError, LookupError, ValueError)
 
 
 def audit(prog: drgn.Program, *, cpus: Sequence[CpuRegisters] | None = None) -> AuditResult:
@@ -42,13 +37,8 @@ def audit(prog: drgn.Program, *, cpus: Sequence[CpuRegisters] | None = None) -> 
         BadInput: an architecture whose page tables are not known, or a dump in
             which the struct pages or the mm_structs cannot be found.
     """
-    try:
+    with as_bad_input():
         return _audit(prog, cpus)
-    except Exception as error:
-        # drgn has bare Exceptions for kernels whose own numbers are broken.
-        if type(error) is not Exception and not isinstance(error, _BROKEN_DUMP):
-            raise
-        raise BadInput(f"the kernel's memory management cannot be read: {error}") from error
 
 
 def _audit(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> AuditResult:
@@ -84,7 +74,7 @@ def _details(ledger: Ledger) -> dict[str, Any]:
         "special_ptes": int(np.count_nonzero(~ledger.normal)),
         "zero_page_ptes": int(np.count_nonzero(~ledger.normal & in_zeros)),
         "large_leaves": int(np.count_nonzero(ledger.sizes > 1)),
-        "swap_entries": int(walked.swap.sum()),
+        "not_present": ledger.absent.by_kind(),
         "free_pages": int(np.count_nonzero(ledger.recorded.free)),
         "mms_in_flight": len(ledger.in_flight),
     }

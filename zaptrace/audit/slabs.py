@@ -15,7 +15,7 @@ from drgn.helpers.linux.mm import page_to_virt
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
-from zaptrace.audit.counters import Flags
+from zaptrace.audit.flags import Flags
 from zaptrace.audit.structpages import StructPages
 from zaptrace.memory.pages import byte_order
 

@@ -14,7 +14,7 @@ from drgn.helpers.linux.mm import for_each_vma
 from drgn.helpers.linux.percpu import percpu_counter_sum
 from drgn.helpers.linux.pid import for_each_task
 
-from zaptrace.audit.counters import Flags
+from zaptrace.audit.flags import Flags
 from zaptrace.audit.slabs import allocated_objects
 from zaptrace.audit.structpages import StructPages
 from zaptrace.audit.tables import Root, TableFormat
@@ -156,10 +156,9 @@ class _Rss:
 
     def __init__(self, prog: drgn.Program) -> None:
         self._numbers = [prog.constant(name).value_() for name in RSS_COUNTERS]
-        # "mm: convert mm's rss stats into percpu_counter" (6.2)
-        self._per_cpu = (
-            not prog.type("struct mm_struct").member("rss_stat").type.has_member("count")
-        )
+        stat = prog.type("struct mm_struct").member("rss_stat").type
+        # "mm: convert mm's rss stats into percpu_counter" (6.2); "struct mm_rss_stat" before
+        self._per_cpu = stat.kind == drgn.TypeKind.ARRAY
         self._cached = prog.type("struct task_struct").has_member("rss_stat")
 
     def of_mm(self, mm: drgn.Object) -> list[int]:

@@ -72,12 +72,16 @@ def _normal_large(pfn: Words, address: Words, areas: Areas) -> Mask:
 
 def zero_pages(prog: drgn.Program) -> range:
     """PFNs of the zero page or pages (my_zero_pfn()); empty when they cannot be found."""
-    try:
-        start = prog["zero_pfn"].value_()
-    except (LookupError, drgn.FaultError):
+    # In 7.3 zero_pfn() is a function, and the variable has another name.
+    start = _variable(prog, "zero_page_pfn") or _variable(prog, "zero_pfn")
+    if start is None:
         return range(0)
-    try:
-        mask = prog["zero_page_mask"].value_()  # s390x: one for each cache colour
-    except (LookupError, drgn.FaultError):
-        mask = 0
+    mask = _variable(prog, "zero_page_mask") or 0  # s390x: one for each cache colour
     return range(start, start + (mask >> PAGE_SHIFT) + 1)
+
+
+def _variable(prog: drgn.Program, name: str) -> int | None:
+    try:
+        return int(prog.variable(name).value_())
+    except (LookupError, drgn.FaultError, drgn.ObjectAbsentError):
+        return None

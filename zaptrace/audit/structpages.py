@@ -27,17 +27,24 @@ _SMALLEST_READ = 64  # struct pages in one page of the array
 # Column -> members that may hold it, newest first.  Columns of members that this kernel
 # lacks are absent.  All from include/linux/mm_types.h.
 _MEMBERS: dict[str, tuple[str, ...]] = {
+    # "mm: introduce memdesc_flags_t" (6.18)
     "flags": ("flags.f", "flags"),
     "lru_next": ("lru.next",),
     "mapping": ("mapping",),
-    "index": ("index",),
+    # "mm: rename page->index to page->__folio_index" (6.16)
+    "index": ("__folio_index", "index"),
     "private": ("private",),
     "raw_mapcount": ("_mapcount.counter",),
     "refcount": ("_refcount.counter",),
-    "compound_head": ("compound_head",),
-    # First tail page; until "mm: move compound_order into the folio" and its kin (6.3).
-    "compound_mapcount": ("compound_mapcount.counter",),
-    "compound_dtor": ("compound_dtor",),
+    "compound_head": ("compound_info", "compound_head"),
+}
+
+# The same for what a folio keeps in its first tail page: members of struct folio or, before
+# "mm: move compound_order into the folio" and its kin (6.3), of that struct page.
+_TAIL_MEMBERS: dict[str, tuple[str, ...]] = {
+    "large_mapcount": ("_large_mapcount.counter",),
+    "compound_mapcount": ("_entire_mapcount.counter", "compound_mapcount.counter"),
+    "compound_dtor": ("_folio_dtor", "compound_dtor"),
 }
 
 
@@ -73,6 +80,11 @@ class StructPages:
         firsts = _first_indices(self.layout)
         span = np.searchsorted(firsts, where, side="right") - 1
         return (where - firsts[span] + starts[span]).astype(np.uint64)
+
+    def addresses(self, where: Index) -> Words:
+        """The addresses of some struct pages."""
+        size = np.uint64(self.layout.struct_size)
+        return np.uint64(self.layout.base) + self.pfns(where) * size
 
     def indices(self, pfns: Words) -> Index:
         """The indices of some PFNs, NOWHERE for those without a struct page."""
@@ -120,19 +132,43 @@ def read_all(prog: drgn.Program, layout: PageLayout) -> StructPages:
 
 
 def _dtype(prog: drgn.Program, layout: PageLayout) -> np.dtype[Any]:
-    members: dict[str, str] = {}
-    for name, candidates in _MEMBERS.items():
-        for path in candidates:
-            try:
-                page_dtype(prog, layout, {name: path})
-            except (LookupError, TypeError):  # no such member, or no struct
-                continue
-            members[name] = path
-            break
-    missing = {"flags", "raw_mapcount", "refcount", "compound_head"} - members.keys()
+    dtype = _first_of(prog, layout, _MEMBERS, "struct page")
+    missing = {"flags", "raw_mapcount", "refcount", "compound_head"} - set(dtype)
     if missing:
         raise LookupError(f"struct page without {', '.join(sorted(missing))}")
-    return page_dtype(prog, layout, members)
+    in_page = _first_of(prog, layout, _TAIL_MEMBERS, "struct page")
+    in_folio = _first_of(prog, layout, _TAIL_MEMBERS, "struct folio")
+    for name, (kind, offset) in in_folio.items():
+        # Before 6.3 struct folio had those of its first tail page under their old names only.
+        if layout.struct_size <= offset < 2 * layout.struct_size:
+            in_page[name] = kind, offset - layout.struct_size
+    dtype |= in_page
+    return np.dtype(
+        {
+            "names": list(dtype),
+            "formats": [kind for kind, _ in dtype.values()],
+            "offsets": [offset for _, offset in dtype.values()],
+            "itemsize": layout.struct_size,
+        }
+    )
+
+
+def _first_of(
+    prog: drgn.Program, layout: PageLayout, members: dict[str, tuple[str, ...]], kind: str
+) -> dict[str, tuple[str, int]]:
+    """Column -> format and offset of the first of its members that the type has."""
+    found: dict[str, tuple[str, int]] = {}
+    for name, candidates in members.items():
+        for path in candidates:
+            try:
+                dtype = page_dtype(prog, layout, {name: path}, kind)
+            except (LookupError, TypeError):  # no such type or member, or no struct
+                continue
+            assert dtype.fields is not None
+            field, offset = dtype.fields[name][:2]
+            found[name] = field.str, offset
+            break
+    return found
 
 
 def _read(

@@ -153,13 +153,22 @@ def any_of(matches: tuple[Match, ...], entries: Words) -> Mask:
 # A segment or region-third leaf may be invalid and still present (young
 # tracking), so the large bit alone decides.
 # A PTE is present by the software bit 0x001 alone, for the same reason.
+# A swap entry of these levels has COMM and not PRESENT (0x001); its type covers the large bit
+# ("s390/mm: Introduce region-third and segment table swap entries", 6.14).  Nothing that is in
+# user space has COMM otherwise.
 
 _S390_TABLE_TYPE = 0x0C
 _S390_INVALID = 0x20
 _S390_LARGE = 0x400
+_S390_COMM = 0x10
 _S390_ORIGIN = ALL_BITS & ~0xFFF
 _S390_CRST_ENTRIES = 2048
 _S390_SPAN = Span(first_mask=0xC0, first_shift=6, last_mask=0x03, unit=512)
+
+
+def _s390x_swap(kind: int) -> Match:
+    known = _S390_INVALID | _S390_COMM
+    return Match(known | _S390_TABLE_TYPE | 0x001, known | kind)
 
 
 def _s390x_region(name: str, shift: int, kind: int, large: int = 0) -> Level:
@@ -167,11 +176,12 @@ def _s390x_region(name: str, shift: int, kind: int, large: int = 0) -> Level:
         name,
         shift,
         _S390_CRST_ENTRIES,
-        leaf=(Match(large | _S390_TABLE_TYPE, large | kind),) if large else (),
+        leaf=(Match(large | _S390_COMM | _S390_TABLE_TYPE, large | kind),) if large else (),
         leaf_origin=ALL_BITS & ~0x7FFFFFFF,
         table=(Match(large | _S390_INVALID | _S390_TABLE_TYPE, kind),),
         table_origin=_S390_ORIGIN,
-        empty=(Match(large | _S390_INVALID, _S390_INVALID),),
+        empty=(Match(large | _S390_COMM | _S390_INVALID, _S390_INVALID),),
+        swap=(_s390x_swap(kind),) if large else (),
         span=_S390_SPAN,
     )
 
@@ -184,11 +194,12 @@ _S390X_LEVELS = (
         "segment",
         20,
         _S390_CRST_ENTRIES,
-        leaf=(Match(_S390_LARGE | _S390_TABLE_TYPE, _S390_LARGE),),
+        leaf=(Match(_S390_LARGE | _S390_COMM | _S390_TABLE_TYPE, _S390_LARGE),),
         leaf_origin=ALL_BITS & ~0xFFFFF,
         table=(Match(_S390_LARGE | _S390_INVALID | _S390_TABLE_TYPE, 0),),
         table_origin=ALL_BITS & ~0x7FF,
-        empty=(Match(_S390_LARGE | _S390_INVALID, _S390_INVALID),),
+        empty=(Match(_S390_LARGE | _S390_COMM | _S390_INVALID, _S390_INVALID),),
+        swap=(_s390x_swap(0),),
     ),
     Level(
         "page",

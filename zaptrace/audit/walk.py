@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.audit.arrays import Counts, Mask, Words
+from zaptrace.audit.arrays import Mask, Words
 from zaptrace.audit.tables import Level, Root, TableFormat, any_of
 
 Numbers = npt.NDArray[np.int32]
@@ -88,6 +88,15 @@ class Tables(NamedTuple):
         )
 
 
+class Nonpresent(NamedTuple):
+    """Entries that are neither present nor empty, one element each; see `Walked`."""
+
+    entry: Words
+    address: Words
+    mm: Numbers
+    level: npt.NDArray[np.uint8]
+
+
 @dataclass(frozen=True, slots=True)
 class Walked:
     """What the walk found.  The first five arrays have one element a leaf.
@@ -100,7 +109,7 @@ class Walked:
         level: index in `TableFormat.levels`.
         table: physical addresses of the lowest tables (and of those that hold large
             leaves), whose locks guard the leaves; with `table_mm`, one mm each.
-        swap: shape (number of roots,): entries that are neither present nor empty.
+        nonpresent: entries that are neither present nor empty.
         tables: how many tables were read.
         gaps: what could not be looked at -> how many.
     """
@@ -112,7 +121,7 @@ class Walked:
     level: npt.NDArray[np.uint8]
     table: Words
     table_mm: Numbers
-    swap: Counts
+    nonpresent: Nonpresent
     tables: int
     gaps: dict[str, int]
 
@@ -121,17 +130,13 @@ class Walked:
 class _Harvest:
     """What the walk has gathered so far."""
 
-    mms: int
     leaves: list[tuple[Words, Words, Numbers, Words, npt.NDArray[np.uint8]]] = field(
         default_factory=list
     )
     locked_by: list[tuple[Words, Numbers]] = field(default_factory=list)
     tables: int = 0
     gaps: Counter[str] = field(default_factory=Counter)
-    swap: Counts = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.swap = np.zeros(self.mms, np.int64)
+    nonpresent: list[Nonpresent] = field(default_factory=list)
 
 
 def walk(fmt: TableFormat, roots: Sequence[Root], ram: Ram) -> Walked:
@@ -139,7 +144,7 @@ def walk(fmt: TableFormat, roots: Sequence[Root], ram: Ram) -> Walked:
 
     Never raises for what it finds in memory: see `Walked.gaps`.
     """
-    harvest = _Harvest(len(roots))
+    harvest = _Harvest()
     below = _no_tables()
     for depth, level in enumerate(fmt.levels):
         wanted = _joined([below, _starting(roots, depth)])
@@ -247,7 +252,9 @@ def _look_at(
     table = any_of(level.table, entries)
     swap = any_of(level.swap, entries)
     harvest.gaps[MALFORMED] += int(np.count_nonzero(~(leaf | table | swap)))
-    harvest.swap += np.bincount(mm[swap], minlength=harvest.mms)
+    if swap.any():
+        depths = np.full(int(np.count_nonzero(swap)), depth, np.uint8)
+        harvest.nonpresent.append(Nonpresent(entries[swap], address[swap], mm[swap], depths))
     if leaf.any():
         origins = _origins(level, entries[leaf])
         frames = origins >> np.uint64(fmt.levels[-1].shift)
@@ -285,6 +292,7 @@ def _finish(harvest: _Harvest) -> Walked:
     none = (empty, empty, np.zeros(0, np.int32), empty, np.zeros(0, np.uint8))
     columns = zip(*(harvest.leaves or [none]), strict=True)
     pfn, address, mm, entry, level = (np.concatenate(column) for column in columns)
+    absent = harvest.nonpresent or [Nonpresent(empty, empty, none[2], none[4])]
     locks = harvest.locked_by or [(empty, np.zeros(0, np.int32))]
     return Walked(
         pfn=pfn,
@@ -294,7 +302,7 @@ def _finish(harvest: _Harvest) -> Walked:
         level=level,
         table=np.concatenate([address for address, _ in locks]),
         table_mm=np.concatenate([mm for _, mm in locks]),
-        swap=harvest.swap,
+        nonpresent=Nonpresent(*map(np.concatenate, zip(*absent, strict=True))),
         tables=harvest.tables,
         gaps={what: count for what, count in harvest.gaps.items() if count},
     )

@@ -1,19 +1,27 @@
-"""`zaptrace inspect`: audit a crash dump."""
+"""`zaptrace inspect`: audit a crash dump, or look at one thing in it."""
 
 from __future__ import annotations
 
 import argparse
-import textwrap
-from collections.abc import Iterator
-from itertools import groupby, islice
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.model.errors import BadInput, Exit
-from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner
+from zaptrace.model.findings import Finding, FindingClass
 
 if TYPE_CHECKING:
+    import drgn
+
+    from zaptrace.audit.look import AddressView, Looking, PageView, ProcessView
     from zaptrace.memory.registers import CpuRegisters
+
+    _Cpus = list[CpuRegisters] | None
+    _Views = tuple[
+        str, Sequence[PageView | AddressView | ProcessView], Iterator[str], Sequence[Finding]
+    ]
 
 HELP = "audit a vmcore: page tables against every page's counters"
 
@@ -21,30 +29,19 @@ EPILOG = """\
 examples:
   zaptrace inspect vmcore --vmlinux vmlinux
   zaptrace inspect vmcore --vmlinux vmlinux --json | jq '.findings[].pfn'
+  zaptrace inspect vmcore --vmlinux vmlinux --pfn 0x5da
+  zaptrace inspect vmcore --vmlinux vmlinux --pid 28 --address 0x3ffffffb000
+  zaptrace inspect --qmp /run/guest.qmp --vmlinux vmlinux
 
-Findings come worst class first.  in_flight is not a bug: a CPU was changing
-that mm's page tables when the machine stopped.
+Findings come worst class first; those that differ in their page only are shown
+together.  in_flight is not a bug: a CPU was changing that mm's page tables
+when the machine stopped.
+
+In drgn already?  The same audit as a script for it:
+  drgn -c VMCORE -s VMLINUX {script}
 
 exit status: 0 no finding, 1 findings, 2 input that cannot be used
 """
-
-WIDTH = 80
-SHOWN_PER_CLASS = 10
-SHOWN_MAPPINGS = 4
-
-MEANING = {
-    FindingClass.MAPPED_BUT_FREE: "PTEs map a page that is free: others may get it.",
-    FindingClass.DIRTY_FREE_PAGE: "A page on a free list still has references or mappings.",
-    FindingClass.REFCOUNT_BELOW_MAPCOUNT: "More mappings than references: "
-    "the page was freed, or is being freed, while it still counts as mapped.",
-    FindingClass.MAPCOUNT_UNDERFLOW: "The rmap was removed more often than it was added.",
-    FindingClass.MORE_PTES_THAN_MAPCOUNT: "PTEs that no mapcount stands for: "
-    "the rmap was removed and the PTE stayed.",
-    FindingClass.MORE_MAPCOUNT_THAN_PTES: "Mappings counted that no page table has: "
-    "the PTE went and the rmap was not removed.",
-    FindingClass.RSS_MISMATCH: "An mm's rss counters are not what its page tables map.",
-    FindingClass.IN_FLIGHT: "Not a bug: a CPU was inside this mm's page tables.",
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +50,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Walk every page table of every mm in a crash dump and list each page whose PTEs "
         "and counters disagree, with those who map it."
     )
-    parser.epilog = EPILOG
-    parser.add_argument("vmcore", type=Path, metavar="VMCORE", help="the crash dump")
+    parser.epilog = EPILOG.format(script=Path(__file__).with_name("drgn_audit.py"))
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("vmcore", type=Path, nargs="?", metavar="VMCORE", help="the crash dump")
+    source.add_argument(
+        "--qmp",
+        type=Path,
+        metavar="SOCKET",
+        help="a running QEMU guest instead, by its QMP unix socket; paused while it is dumped",
+    )
     parser.add_argument(
         "--vmlinux", type=Path, required=True, help="vmlinux of the same build, with DWARF"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--shell",
+        action="store_true",
+        help="drgn's prompt with the opened kernel and the helpers of zaptrace",
+    )
+    one = parser.add_argument_group("look at one thing instead")
+    one.add_argument(
+        "--pfn", type=_integer, metavar="N", help="a page: counters, folio, owners, neighbours"
+    )
+    one.add_argument(
+        "--pid", type=_integer, metavar="P", help="a process: rss counters, VMAs, findings"
+    )
+    one.add_argument(
+        "--address",
+        type=_integer,
+        metavar="A",
+        help="a user address (of --pid, or of whoever maps it), from the top page table to the "
+        "page; or a struct page's address",
+    )
 
 
 def run(args: argparse.Namespace) -> Exit:
@@ -67,18 +90,128 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the dump or vmlinux cannot be used.
     """
-    from zaptrace.audit import audit
-    from zaptrace.cli.output import print_json
     from zaptrace.memory.opening import open_vmcore
 
-    prog = open_vmcore(args.vmcore, args.vmlinux)
-    result = audit(prog, cpus=_registers(args.vmcore))
+    if args.pfn is not None and (args.pid is not None or args.address is not None):
+        raise BadInput("--pfn goes with neither --pid nor --address")
+    with _vmcore(args) as vmcore:
+        prog, cpus = open_vmcore(vmcore, args.vmlinux), _registers(vmcore)
+        if args.shell:
+            return _shell(prog, cpus)
+        if any(one is not None for one in (args.pfn, args.pid, args.address)):
+            return _look(prog, cpus, args)
+        return _audit(prog, cpus, args)
+
+
+@contextlib.contextmanager
+def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
+    """The dump; of a running guest one that lives as long as the block."""
+    if args.vmcore is not None:
+        yield args.vmcore
+        return
+    from zaptrace.runs.dump import write_vmcore
+
+    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
+        vmcore = Path(folder) / "vmcore"
+        write_vmcore(args.qmp, vmcore)
+        yield vmcore
+
+
+def _audit(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace) -> Exit:
+    from zaptrace.audit import audit
+    from zaptrace.cli.audittext import lines
+    from zaptrace.cli.output import print_json
+
+    result = audit(prog, cpus=cpus)
     if args.json:
         print_json(result.to_json())
     else:
         print("\n".join(lines(result)))
-    bugs = [finding for finding in result.findings if finding.cls is not FindingClass.IN_FLIGHT]
+    return _exit(result.findings)
+
+
+def _shell(prog: drgn.Program, cpus: _Cpus) -> Exit:
+    from zaptrace.audit.look import Looking
+    from zaptrace.audit.shell import interact
+    from zaptrace.cli import looktext
+
+    looking = Looking(prog, cpus)
+
+    def page(pfn: int) -> PageView:
+        """page(pfn): print a page and return it."""
+        view = looking.page(pfn)
+        print("\n".join(looktext.page_lines(view)))
+        return view
+
+    def address(at: int, pid: int | None = None) -> list[AddressView]:
+        """address(at, pid=None): print the way from the page tables to a page."""
+        views = looking.address(at, pid)
+        print("\n".join(_joined(map(looktext.address_lines, views))))
+        return views
+
+    def process(pid: int) -> list[ProcessView]:
+        """process(pid): print a process's counters, VMAs and findings."""
+        views = looking.process(pid)
+        print("\n".join(_joined(map(looktext.process_lines, views))))
+        return views
+
+    interact(prog, {"page": page, "address": address, "process": process})
+    return Exit.OK
+
+
+def _look(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace) -> Exit:
+    from zaptrace.audit.look import Looking
+    from zaptrace.cli.output import print_json
+
+    looking = Looking(prog, cpus)
+    key, views, text, findings = _views(looking, args)
+    if args.json:
+        said = [view.to_json() for view in views]
+        print_json({"kernel_release": looking.ledger.release, key: said})
+    else:
+        print("\n".join(text))
+    return _exit(findings)
+
+
+def _views(looking: Looking, args: argparse.Namespace) -> _Views:
+    """What was asked for, as JSON's key and objects, as text, and the findings about it."""
+    from zaptrace.cli import looktext
+
+    if args.pfn is not None:
+        return _pages([looking.page(args.pfn)])
+    if args.address is None:
+        processes = looking.process(args.pid)
+        found = [finding for view in processes for finding in view.findings]
+        return "processes", processes, _joined(map(looktext.process_lines, processes)), found
+    page = looking.page_at(args.address) if args.pid is None else None
+    if page is not None:
+        return _pages([page])
+    addresses = looking.address(args.address, args.pid)
+    about = [view.page.finding for view in addresses if view.page and view.page.finding]
+    return "addresses", addresses, _joined(map(looktext.address_lines, addresses)), about
+
+
+def _pages(pages: Sequence[PageView]) -> _Views:
+    from zaptrace.cli import looktext
+
+    found = [view.finding for view in pages if view.finding]
+    return "pages", pages, _joined(map(looktext.page_lines, pages)), found
+
+
+def _joined(parts: Iterable[Iterator[str]]) -> Iterator[str]:
+    for number, part in enumerate(parts):
+        if number:
+            yield ""
+        yield from part
+
+
+def _exit(findings: Iterable[Finding]) -> Exit:
+    bugs = any(finding.cls is not FindingClass.IN_FLIGHT for finding in findings)
     return Exit.BUG_FOUND if bugs else Exit.OK
+
+
+def _integer(text: str) -> int:
+    return int(text, 0)
 
 
 def _registers(vmcore: Path) -> list[CpuRegisters] | None:
@@ -89,73 +222,3 @@ def _registers(vmcore: Path) -> list[CpuRegisters] | None:
         return cpu_registers(vmcore)
     except BadInput:
         return None
-
-
-def lines(result: AuditResult) -> Iterator[str]:
-    """The result for a person, at most 80 columns.  Findings must be in order of class."""
-    yield from _wrapped(
-        f"{result.kernel_release}: {result.pages:,} pages, {result.mms:,} mms, "
-        f"{result.ptes:,} PTEs ({result.seconds:.2f} s)",
-        "",
-        "  ",
-    )
-    for cls, group in groupby(result.findings, lambda finding: finding.cls):
-        findings = list(group)
-        yield ""
-        yield f"{cls.value}: {len(findings):,}"
-        yield from _wrapped(MEANING[cls], "  ", "  ")
-        for finding in findings[:SHOWN_PER_CLASS]:
-            yield ""
-            yield from _finding_lines(finding)
-        if len(findings) > SHOWN_PER_CLASS:
-            yield ""
-            yield f"  and {len(findings) - SHOWN_PER_CLASS:,} more: --json has them all"
-    if not result.findings:
-        yield "no finding: every page table and every counter agree"
-    if result.unseen:
-        yield ""
-        yield "not seen:"
-    for gap in result.unseen:
-        yield from _wrapped(f"{gap.count:,} {gap.what}", "  ", "    ")
-
-
-def _finding_lines(finding: Finding) -> Iterator[str]:
-    yield from _wrapped(_headline(finding), "  ", "    ")
-    if finding.flags:
-        yield from _labelled("flags", "|".join(finding.flags))
-    for owner in islice(finding.mappings, SHOWN_MAPPINGS):
-        yield from _labelled("mapping", _owner_text(owner))
-    if len(finding.mappings) > SHOWN_MAPPINGS:
-        yield from _labelled("", f"and {len(finding.mappings) - SHOWN_MAPPINGS} more")
-    if finding.note:
-        yield from _labelled("note", finding.note)
-
-
-def _headline(finding: Finding) -> str:
-    if finding.pfn is None:
-        return f"{_number(finding.ptes)} pages mapped"
-    folio = finding.folio or {}
-    order = f", folio of order {folio['order']}" if folio.get("order") else ""
-    return (
-        f"pfn {finding.pfn:#x}: {_number(finding.ptes)} PTEs, mapcount "
-        f"{_number(finding.mapcount)}, refcount {_number(finding.refcount)}{order}"
-    )
-
-
-def _owner_text(owner: Owner) -> str:
-    who = "no task" if owner.pid is None else f"{owner.comm} ({owner.pid})"
-    where = "" if owner.address is None else f" at {owner.address:#x}"
-    area = f" in {owner.vma}" if owner.vma else ""
-    return f"{who}{where}{area}"
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _labelled(label: str, text: str) -> list[str]:
-    return _wrapped(text, f"    {label:8}", " " * 12)
-
-
-def _wrapped(text: str, first: str, rest: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest)

@@ -121,17 +121,20 @@ def read_array(
     return np.frombuffer(prog.read(address, count * item.itemsize, physical), item)
 
 
-def page_dtype(prog: drgn.Program, layout: PageLayout, members: dict[str, str]) -> np.dtype[Any]:
+def page_dtype(
+    prog: drgn.Program, layout: PageLayout, members: dict[str, str], of: str = "struct page"
+) -> np.dtype[Any]:
     """A dtype that picks members out of struct page.
 
     Args:
+        of: struct folio, for members of its first page or beyond.
         members: field name -> struct page member path, such as
             {"raw_mapcount": "_mapcount.counter"}.  Integers and pointers only.
 
     Raises:
         LookupError: this kernel's struct page has no such member.
     """
-    page = prog.type("struct page")
+    page = prog.type(of)
     names, formats, offsets = [], [], []
     for name, path in members.items():
         parts = path.split(".")
@@ -143,7 +146,12 @@ def page_dtype(prog: drgn.Program, layout: PageLayout, members: dict[str, str]) 
         formats.append(f"{byte_order(prog)}{'i' if signed else 'u'}{drgn.sizeof(kind)}")
         offsets.append(drgn.offsetof(page, path))
     return np.dtype(
-        {"names": names, "formats": formats, "offsets": offsets, "itemsize": layout.struct_size}
+        {
+            "names": names,
+            "formats": formats,
+            "offsets": offsets,
+            "itemsize": layout.struct_size if of == "struct page" else drgn.sizeof(page),
+        }
     )
 
 

@@ -11,6 +11,7 @@ replacing the 64 bytes of its header.
 from __future__ import annotations
 
 import dataclasses
+import mmap
 import os
 import re
 import struct
@@ -23,6 +24,8 @@ from zaptrace.model.errors import BadInput, Missing
 
 VMCOREINFO = b"VMCOREINFO"
 _PAGE = 4096
+_NOTE_HEAD = 12  # namesz, descsz, type
+_NOTE_BEGINS = VMCOREINFO + b"\0\0OSRELEASE="
 _MAX_VMCOREINFO = 1 << 20  # bytes; the kernel's own limit is a few pages
 
 
@@ -32,7 +35,7 @@ class _Architecture:
 
     Attributes:
         note_pointer: physical address of the kernel's pointer to its VMCOREINFO
-            note, or None where QEMU's dump has the note by itself.
+            note, or None where nothing in memory points to it: then it is searched for.
         identity_base: VMCOREINFO key whose hex value is the virtual address of
             physical 0; where the key is absent, virtual equals physical.
     """
@@ -45,7 +48,8 @@ _ARCHITECTURES = {
     # lowcore.vmcore_info (arch/s390/include/asm/lowcore.h) points to the note;
     # IDENTITYBASE since "s390/vmcoreinfo: Store virtual memory layout" (6.10).
     elf.EM_S390: _Architecture(note_pointer=0xE0C, identity_base=b"IDENTITYBASE"),
-    # QEMU's `-device vmcoreinfo` puts the guest's note among its own.
+    # QEMU's `-device vmcoreinfo` puts the guest's note among its own, once the guest has
+    # loaded qemu_fw_cfg (a module in Debian's kernels).
     elf.EM_X86_64: _Architecture(note_pointer=None, identity_base=None),
 }
 
@@ -109,10 +113,7 @@ def _vmcoreinfo_in_memory(
         hint="dump later in the boot; the kernel needs CONFIG_CRASH_DUMP"
         " (and on x86_64 QEMU's -device vmcoreinfo)",
     )
-    if architecture.note_pointer is None:
-        raise missing
-    pointer = _read_physical(file, headers, architecture.note_pointer, 8)
-    address = struct.unpack(headers.order + "Q", pointer)[0] if len(pointer) == 8 else 0
+    address = _note_address(file, headers, architecture.note_pointer)
     # The header says how long the note is; it is read before it is believed.
     head = _read_physical(file, headers, address, 12) if address else b""
     if len(head) < 12:
@@ -125,6 +126,24 @@ def _vmcoreinfo_in_memory(
     if note is None or note.name != VMCOREINFO or b"OSRELEASE=" not in note.desc:
         raise missing
     return note
+
+
+def _note_address(file: BinaryIO, headers: elf.Headers, pointer_at: int | None) -> int:
+    """Physical address of the kernel's VMCOREINFO note; 0 when there is none."""
+    if pointer_at is not None:
+        pointer = _read_physical(file, headers, pointer_at, 8)
+        return struct.unpack(headers.order + "Q", pointer)[0] if len(pointer) == 8 else 0
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for load in headers.loads():
+            end = load.offset + load.filesz
+            found = content.find(_NOTE_BEGINS, load.offset, end)
+            while found >= 0:
+                # alloc_pages_exact() in crash_save_vmcoreinfo_init(): at the start of a page.
+                inside = found - _NOTE_HEAD - load.offset
+                if inside >= 0 and (load.paddr + inside) % _PAGE == 0:
+                    return load.paddr + inside
+                found = content.find(_NOTE_BEGINS, found + 1, end)
+    return 0
 
 
 def _read_physical(file: BinaryIO, headers: elf.Headers, address: int, size: int) -> bytes:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zaptrace.audit.arrays import NOWHERE
-from zaptrace.audit.counters import Flags, derive
+from zaptrace.audit.counters import derive
+from zaptrace.audit.flags import Flags
 from zaptrace.audit.reconcile import Recorded
 from zaptrace.audit.structpages import StructPages
 from zaptrace.memory.pages import PageLayout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import zaptrace.audit
 import zaptrace.memory.opening
-from zaptrace.cli import inspect
+from zaptrace.cli import audittext, inspect
 from zaptrace.model.errors import BadInput, Exit, Missing
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner, Unseen
 
@@ -101,10 +102,33 @@ def test_text_says_so_when_all_is_well(run: Run, capsys: pytest.CaptureFixture[s
     assert "no finding" in capsys.readouterr().out
 
 
-def test_many_findings_of_a_class_are_counted_not_poured_out() -> None:
-    text = "\n".join(inspect.lines(result(*[FREED] * 500)))
-    assert text.count("pfn 0xa80") == inspect.SHOWN_PER_CLASS
-    assert "490 more" in text
+def test_pages_of_one_cause_are_shown_together() -> None:
+    pages = [dataclasses.replace(FREED, pfn=2688 + number) for number in range(500)]
+    text = "\n".join(audittext.lines(result(*pages)))
+    assert text.count("init (29) at") == 1
+    assert "refcount_below_mapcount: 500\n" in text
+    assert "499 alike" in text
+    assert "0xa81, 0xa82" in text
+    assert "(475 more)" in text
+
+
+def test_causes_beyond_the_first_are_counted_and_the_most_frequent_comes_first() -> None:
+    owners = [Owner(pid, "init", 0x1000, None, pid) for pid in range(100, 150)]
+    alone = [dataclasses.replace(FREED, mappings=(owner,)) for owner in owners]
+    twice = dataclasses.replace(FREED, mappings=(Owner(7, "leak", 0x1000, None),))
+    text = "\n".join(audittext.lines(result(*alone, twice, twice)))
+    assert "refcount_below_mapcount: 52 of 51 causes" in text
+    assert text.index("leak (7)") < text.index("init (100)")
+    assert text.count("pfn 0xa80:") == audittext.SHOWN_PER_CLASS
+    assert "and 45 more" in text
+
+
+def test_a_finding_names_the_pages_beside_it() -> None:
+    beside = {"pfn": 0xA81, "kind": "free", "ptes": 0, "mapcount": None, "refcount": 0}
+    folio = {"pfn": 0xA80, "order": 2, "kind": "anon", "free": False, "neighbours": [beside]}
+    text = "\n".join(audittext.lines(result(dataclasses.replace(FREED, folio=folio))))
+    assert "0xa81 free 0/-/0" in text
+    assert "anon, folio 0xa80 of order 2" in text
 
 
 words = st.text("abc-/", min_size=1, max_size=70)
@@ -135,12 +159,12 @@ def test_any_result_fits_80_columns_and_the_schema(
     findings: list[Finding], gaps: list[str]
 ) -> None:
     answer = result(*findings, unseen=tuple(Unseen(what, 1) for what in gaps))
-    assert all(len(line) <= 80 for line in inspect.lines(answer))
+    assert all(len(line) <= 80 for line in audittext.lines(answer))
     jsonschema.validate(json.loads(json.dumps(answer.to_json())), SCHEMA)
 
 
 def test_every_class_has_its_meaning() -> None:
-    assert set(inspect.MEANING) == set(FindingClass)
+    assert set(audittext.MEANING) == set(FindingClass)
 
 
 def test_input_that_is_no_vmcore_is_refused(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def recorded(pages: list[Page]) -> Recorded:
         mappable=np.array([page.mappable and page.known for page in pages], bool),
         raw_mapcount=raw,
         mapcount=raw.astype(np.int64) + 1,
+        counted=np.ones(count, bool),
         head=np.arange(count),
         mappings=raw.astype(np.int64) + 1,
         refcount=np.array([page.refcount for page in pages], np.int32),
@@ -197,21 +198,24 @@ def test_entries_are_counted_at_every_page_that_they_map(entries: list[tuple[int
 
 
 @pytest.mark.parametrize(
-    ("mapped", "counted", "unresolved", "wrong"),
+    ("mapped", "counted", "swaps", "unresolved", "wrong"),
     [
-        ((3, 5, 2), (3, 5, 2, 0), 0, False),
-        ((3, 5, 2), (3, 6, 2, 0), 0, True),
+        ((3, 5, 2), (3, 5, 2, 0), 0, 0, False),
+        ((3, 5, 2), (3, 6, 2, 0), 0, 0, True),
         # The founding bug: PageAnon was gone when the counter was chosen.
-        ((3, 5, 2), (2, 6, 2, 0), 0, True),
-        ((3, 5, 2), (3, 5, 2, 1), 0, True),  # a swap entry is counted, none is there
-        ((3, 5, 2), (3, 5, 2, 4), 4, False),
-        ((3, 5, 2), (5, 5, 2, 0), 2, False),  # migration entries count as their pages
-        ((3, 5, 2), (3, 5, 2, 5), 4, True),
-        ((3, 5, 2), (3, 4, 2, 0), 4, True),
+        ((3, 5, 2), (2, 6, 2, 0), 0, 0, True),
+        ((3, 5, 2), (3, 5, 2, 1), 0, 0, True),  # a swap entry is counted, none is there
+        ((3, 5, 2), (3, 5, 2, 0), 1, 0, True),
+        ((3, 5, 2), (3, 5, 2, 1), 1, 0, False),
+        ((3, 5, 2), (3, 5, 2, 4), 0, 4, False),
+        ((3, 5, 2), (5, 5, 2, 0), 0, 2, False),  # migration entries count as their pages
+        ((3, 5, 2), (3, 5, 2, 5), 0, 4, True),
+        ((3, 5, 2), (3, 5, 2, 5), 1, 4, False),
+        ((3, 5, 2), (3, 4, 2, 0), 0, 4, True),
     ],
 )
 def test_rss(
-    mapped: tuple[int, ...], counted: tuple[int, ...], unresolved: int, wrong: bool
+    mapped: tuple[int, ...], counted: tuple[int, ...], swaps: int, unresolved: int, wrong: bool
 ) -> None:
-    answer = rss_mismatches(np.array([mapped]), np.array([counted]), np.array([unresolved]))
+    answer = rss_mismatches(*(np.array([one]) for one in (mapped, counted, swaps, unresolved)))
     assert answer.tolist() == [wrong]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zaptrace.audit.special import Areas, normal
 from zaptrace.audit.tables import FORMATS
-from zaptrace.audit.walk import Walked
+from zaptrace.audit.walk import Nonpresent, Walked
 
 S390X = FORMATS["s390x"]
 SEGMENT, PAGE = 3, 4
@@ -31,7 +31,7 @@ def leaves(*rows: tuple[int, int, int, int]) -> Walked:
         level=np.array(level, np.uint8),
         table=none,
         table_mm=np.zeros(0, np.int32),
-        swap=np.zeros(1, np.int64),
+        nonpresent=Nonpresent(none, none, np.zeros(0, np.int32), np.zeros(0, np.uint8)),
         tables=0,
         gaps={},
     )

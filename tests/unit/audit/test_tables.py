@@ -102,6 +102,9 @@ def test_a_large_leaf_is_present_even_where_the_hardware_calls_it_invalid(
         ("segment", 0x5800, "table"),  # page tables are 2 KB: a 4 KB page holds two
         ("segment", 0x20, "empty"),
         ("segment", 0x5800 | 0x04, "malformed"),
+        ("segment", 0x5000 | 0x30 | 3 << 6, "swap"),  # mk_swap_rste()
+        ("segment", 0x5000 | 0x30 | 29 << 6, "swap"),  # the type covers the large bit
+        ("region third", 0x5000 | 0x34 | 29 << 6, "swap"),
         ("page", 0, "malformed"),  # neither present, nor swap, nor pte_none()
     ],
 )

@@ -151,6 +151,18 @@ def test_x86_64_brings_its_note_along(tmp_path: Path) -> None:
         vmcore.standardise(dump)
 
 
+def test_x86_64_without_the_note_among_its_notes_has_it_in_memory(tmp_path: Path) -> None:
+    """Stock kernels have qemu_fw_cfg as a module: until it is loaded QEMU knows of no note."""
+    content = bytearray(memory(None))
+    note = elf.pack_note(INFO_NOTE, "<")
+    content[0x3040 : 0x3040 + len(note)] = note  # a copy, not at the start of a page
+    content[0x7000 : 0x7000 + len(note)] = note
+    dump = tmp_path / "vmcore"
+    dump.write_bytes(qemu_dump(bytes(content), machine=elf.EM_X86_64))
+    vmcore.standardise(dump)
+    assert opened(dump)[1] == [PRSTATUS, INFO_NOTE]
+
+
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Builds one mapping of each kind, says which page lies where and what the kernel counts for
+ * it, and stays.  Lines on stdout: "map NAME ADDRESS PAGES", "page ADDRESS PFN MAPCOUNT",
+ * "no NAME" for what this kernel does not have, at last "READY PID".
+ * Runs as init, too: it mounts what it needs.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifdef __s390x__
+#define HUGETLB (1UL << 20)
+#else
+#define HUGETLB (1UL << 21)
+#endif
+#define PAGE 4096UL
+#define PRESENT (1ULL << 63)
+#define PFN_MASK ((1ULL << 55) - 1)
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+
+static struct {
+	const char *name;
+	char *at;
+	size_t pages;
+} maps[32];
+static int nr_maps;
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0)
+		return;
+	if (write(fd, text, strlen(text)) < 0)
+		printf("no %s\n", path);
+	close(fd);
+}
+
+static long number(const char *path)
+{
+	char text[32] = "";
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0)
+		return 0;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = 0;
+	close(fd);
+	return atol(text);
+}
+
+static char *keep(const char *name, char *at, size_t pages)
+{
+	if (at == MAP_FAILED) {
+		printf("no %s\n", name);
+		return NULL;
+	}
+	maps[nr_maps].name = name;
+	maps[nr_maps].at = at;
+	maps[nr_maps++].pages = pages;
+	return at;
+}
+
+static char *map(const char *name, size_t pages, int flags, int fd)
+{
+	return keep(name, mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags, fd, 0), pages);
+}
+
+static void touch(char *at, size_t pages, int distinct)
+{
+	for (size_t page = 0; at && page < pages; page++)
+		memset(at + page * PAGE, distinct ? (int)(page + 1) : 0x5a, 64);
+}
+
+/* A region of `size` bytes, aligned, with huge pages asked for. */
+static char *huge(const char *name, size_t size)
+{
+	char *at = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (at == MAP_FAILED)
+		return NULL;
+	at = (char *)(((uintptr_t)at + size - 1) & -size);
+	madvise(at, size, MADV_HUGEPAGE);
+	touch(at, 1, 1);
+	return keep(name, at, size / PAGE);
+}
+
+static void merge(void)
+{
+	char *at = map("ksm", 8, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	touch(at, 8, 0);
+	if (!at || madvise(at, 8 * PAGE, MADV_MERGEABLE)) {
+		printf("no ksm merging\n");
+		return;
+	}
+	put("/sys/kernel/mm/ksm/sleep_millisecs", "10");
+	put("/sys/kernel/mm/ksm/pages_to_scan", "1000");
+	put("/sys/kernel/mm/ksm/run", "1");
+	for (int tries = 0; tries < 100 && number("/sys/kernel/mm/ksm/pages_sharing") < 7; tries++)
+		usleep(50000);
+	put("/sys/kernel/mm/ksm/run", "0");
+}
+
+static void files(void)
+{
+	char *at;
+	int fd = open("/proc/self/exe", O_RDONLY);
+	volatile char sum = 0;
+
+	at = keep("file", mmap(NULL, 8 * PAGE, PROT_READ, MAP_PRIVATE, fd, 0), 8);
+	for (int page = 0; at && page < 8; page++)
+		sum += at[page * PAGE];
+	fd = memfd_create("mappings", 0);
+	if (fd >= 0 && !ftruncate(fd, 4 * PAGE)) {
+		touch(map("memfd", 4, MAP_SHARED, fd), 4, 1);
+		touch(map("memfd again", 4, MAP_SHARED, fd), 4, 1);
+		touch(map("memfd copied", 4, MAP_PRIVATE, fd), 2, 1);
+	}
+	fd = syscall(SYS_memfd_secret, 0);
+	if (fd >= 0 && !ftruncate(fd, 2 * PAGE))
+		touch(map("secretmem", 2, MAP_SHARED, fd), 2, 1);
+	else
+		printf("no secretmem\n");
+}
+
+static void build(void)
+{
+	size_t block = number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
+	volatile char sum = 0;
+	char *at;
+
+	touch(map("anon", 16, MAP_PRIVATE | MAP_ANONYMOUS, -1), 16, 1);
+	touch(map("shmem", 8, MAP_SHARED | MAP_ANONYMOUS, -1), 8, 1);
+	at = map("zero", 4, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	for (int page = 0; at && page < 4; page++)
+		sum += at[page * PAGE];
+	at = map("prot_none", 4, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	touch(at, 4, 1);
+	if (at)
+		mprotect(at, 4 * PAGE, PROT_NONE);
+	at = map("guard", 4, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	if (at && madvise(at, 4 * PAGE, MADV_GUARD_INSTALL))
+		printf("no guard\n");
+	if (block) {
+		put("/sys/kernel/mm/transparent_hugepage/enabled", "always");
+		huge("thp", block);
+		at = huge("thp by PTE", block);
+		if (at)
+			mprotect(at + 8 * PAGE, 4 * PAGE, PROT_READ);
+		at = huge("thp in part", block);
+		if (at)
+			munmap(at + 16 * PAGE, 4 * PAGE);
+	}
+	put("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", "always");
+	touch(map("smaller thp", 32, MAP_PRIVATE | MAP_ANONYMOUS, -1), 32, 1);
+	put("/proc/sys/vm/nr_hugepages", "2");
+	at = mmap(NULL, HUGETLB, PROT_READ | PROT_WRITE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	touch(keep("hugetlb", at, HUGETLB / PAGE), 1, 1);
+	merge();
+	files();
+}
+
+/* A child of fork() shares all of it; a child of its vfork() borrows the child's mm. */
+static void family(void)
+{
+	if (fork())
+		return;
+	if (!vfork())
+		for (;;)
+			pause();
+	for (;;)
+		pause();
+}
+
+static uint64_t word(int fd, uint64_t index)
+{
+	uint64_t value = 0;
+
+	return pread(fd, &value, sizeof(value), index * sizeof(value)) == sizeof(value) ? value : 0;
+}
+
+static void tell(void)
+{
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+	int counts = open("/proc/kpagecount", O_RDONLY);
+
+	for (int number = 0; number < nr_maps; number++) {
+		printf("map %p %zu %s\n", (void *)maps[number].at, maps[number].pages,
+		       maps[number].name);
+		for (size_t page = 0; page < maps[number].pages; page++) {
+			uintptr_t at = (uintptr_t)maps[number].at + page * PAGE;
+			uint64_t entry = word(pagemap, at / PAGE);
+
+			if (entry & PRESENT)
+				printf("page %#" PRIxPTR " %#llx %" PRIu64 "\n", at,
+				       entry & PFN_MASK, word(counts, entry & PFN_MASK));
+		}
+	}
+}
+
+int main(void)
+{
+	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+	if (getpid() == 1) {
+		mkdir("/proc", 0755);
+		mkdir("/sys", 0755);
+		mount("proc", "/proc", "proc", 0, NULL);
+		mount("sysfs", "/sys", "sysfs", 0, NULL);
+	}
+	build();
+	family();
+	sleep(1);
+	tell();
+	printf("READY %d\n", getpid());
+	fflush(stdout);
+	for (;;)
+		pause();
+}

@@ -1,0 +1,206 @@
+"""The audit of a guest with one mapping of each kind, against what the guest's kernel said of it.
+
+The guest's init is `programs/mappings.c`: it builds the mappings, reads /proc/self/pagemap and
+/proc/kpagecount, says what it found and stays; then the guest is dumped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.guest import lab
+from vm import kernel
+from vm.arch import arch_named
+from vm.cpio import Archive
+from vm.qemu import GuestConfig, command_line, running
+from zaptrace.audit import audit
+from zaptrace.audit.ledger import Ledger, take
+from zaptrace.audit.look import Looking
+from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.registers import cpu_registers
+from zaptrace.memory.vmcore import standardise
+from zaptrace.model.findings import AuditResult
+from zaptrace.model.progress import ignore
+
+pytestmark = pytest.mark.guest
+
+EVERYWHERE = {"anon", "shmem", "zero", "prot_none", "ksm", "file", "memfd", "memfd copied"}
+OF_ARCH = {"s390x": set[str](), "x86_64": {"thp", "thp by PTE", "thp in part", "hugetlb"}}
+"""What the lab kernel of only that architecture has (TCG's s390x has no EDAT for large pages)."""
+READY_SECONDS = 60.0
+
+
+@dataclass
+class Told:
+    """What the guest said: name of the mapping -> address -> (pfn, kpagecount)."""
+
+    maps: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    areas: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, console: str) -> Told:
+        told, pages = cls(), dict[int, tuple[int, int]]()
+        for line in console.splitlines():
+            match line.split():
+                case ["map", address, count, *name]:
+                    pages = told.maps.setdefault(" ".join(name), {})
+                    told.areas[" ".join(name)] = int(address, 16), int(count)
+                case ["page", address, pfn, mapcount]:
+                    pages[int(address, 16)] = int(pfn, 16), int(mapcount)
+        return told
+
+
+@dataclass
+class Guest:
+    config: GuestConfig
+    vmlinux: Path
+    arch: str
+    told: Told
+    vmcore: Path
+    ledger: Ledger
+    result: AuditResult
+
+    def pfn(self, name: str) -> int:
+        """Of the first page of a mapping."""
+        return next(iter(self.told.maps[name].values()))[0]
+
+    def walked(self) -> dict[int, tuple[int, bool]]:
+        """Address -> (pfn, whether it counts), in the mm of init."""
+        ledger, walked = self.ledger, self.ledger.walked
+        (number,) = [
+            number
+            for number, mm in enumerate(ledger.mms)
+            if any(task.pid == 1 for task in mm.tasks)
+        ]
+        return {
+            int(walked.address[leaf]) + 4096 * page: (
+                int(walked.pfn[leaf]) + page,
+                bool(ledger.normal[leaf]),
+            )
+            for leaf in np.flatnonzero(walked.mm == number)
+            for page in range(int(ledger.sizes[leaf]))
+        }
+
+
+@pytest.fixture(scope="module")
+def guest(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    folder = tmp_path_factory.mktemp(f"mappings-{arch}")
+    row, built = arch_named(arch), kernel.build(arch_named(arch), ignore, flavour="live")
+    archive = Archive()
+    archive.character_device("/dev/console", 5, 1)
+    init = lab.compiled(arch, lab.PROGRAMS / "mappings.c", folder).read_bytes()
+    archive.file("/init", init, 0o755)
+    initrd = folder / "initrd"
+    initrd.write_bytes(archive.finish())
+    config = GuestConfig(
+        arch=row,
+        kernel=built.image,
+        initrd=initrd,
+        append=f"{row.append} nokaslr",
+        console=folder / "console.log",
+    )
+    vmcore = folder / "vmcore"
+    told = asyncio.run(dumped(config, folder, vmcore))
+    standardise(vmcore)
+    prog = open_vmcore(vmcore, built.vmlinux)
+    result = audit(prog, cpus=cpu_registers(vmcore))
+    return Guest(config, built.vmlinux, arch, Told.of(told), vmcore, take(prog, None), result)
+
+
+async def dumped(config: GuestConfig, folder: Path, vmcore: Path) -> str:
+    """The console of a guest that was dumped when it was ready."""
+    async with running(config, folder / "qemu.log") as machine:
+        deadline = asyncio.get_running_loop().time() + READY_SECONDS
+        while "READY 1" not in (text := console(config)):
+            assert asyncio.get_running_loop().time() < deadline, text[-2000:]
+            assert await machine.run_until((), 0.2) == "timeout", text[-2000:]
+        await machine.dump(vmcore)
+    return text
+
+
+def test_every_kind_was_built(guest: Guest) -> None:
+    there = {name for name, pages in guest.told.maps.items() if pages}
+    assert there >= EVERYWHERE | OF_ARCH[guest.arch]
+
+
+def test_nothing_is_wrong_and_nothing_is_unseen(guest: Guest) -> None:
+    assert guest.result.findings == ()
+    assert guest.result.unseen == ()
+    assert guest.result.details["zero_page_ptes"] >= 4
+
+
+def test_every_page_is_where_pagemap_says(guest: Guest) -> None:
+    walked = guest.walked()
+    for name, pages in guest.told.maps.items():
+        for address, (pfn, _) in pages.items():
+            assert walked[address][0] == pfn, f"{name} at {address:#x}"
+        start, count = guest.told.areas[name]
+        mine = {address for address in walked if start <= address < start + 4096 * count}
+        assert mine == set(pages), name
+
+
+def test_every_mapcount_is_what_kpagecount_says(guest: Guest) -> None:
+    ledger, walked = guest.ledger, guest.walked()
+    for name, pages in guest.told.maps.items():
+        for address, (pfn, mapcount) in pages.items():
+            (index,) = ledger.pages.indices(np.array([pfn], np.uint64))
+            assert walked[address][1] == (name != "zero"), name
+            if name != "zero":
+                assert ledger.recorded.mapcount[index] == mapcount, f"{name} at {address:#x}"
+                assert ledger.ptes[index] == mapcount, f"{name} at {address:#x}"
+
+
+def test_what_is_shared_is_counted_for_each_who_maps_it(guest: Guest) -> None:
+    first, again = guest.told.maps["memfd"], guest.told.maps["memfd again"]
+    assert [page for page, _ in first.values()] == [page for page, _ in again.values()]
+    # fork() copies the page tables of anonymous memory; a file's are filled at faults.
+    assert {mapcount for _, mapcount in first.values()} == {2}
+    assert {mapcount for _, mapcount in guest.told.maps["anon"].values()} == {2}
+    # Eight pages of the same content are one KSM page, in init and in its child.
+    assert [set(guest.told.maps["ksm"].values())] == [{(guest.pfn("ksm"), 16)}]
+
+
+def test_looking_at_a_large_page_names_its_folio(guest: Guest) -> None:
+    if guest.arch != "x86_64":
+        pytest.skip("no large folios of a known order here")
+    address = guest.told.areas["thp"][0] + 5 * 4096
+    (view,) = Looking(guest.ledger.prog).address(address, 1)
+    assert view.page is not None
+    assert view.steps[-1].level == "pmd"
+    assert view.page.folio["order"] == 9
+    assert view.pfn == view.page.pfn == view.page.folio["pfn"] + 5
+
+
+def test_a_running_guest_is_inspected_through_its_monitor(guest: Guest, tmp_path: Path) -> None:
+    config = dataclasses.replace(guest.config, console=tmp_path / "console.log")
+    argv = [word for word in command_line(config, tmp_path) if word != "-S"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as machine:
+        try:
+            deadline = time.monotonic() + READY_SECONDS
+            while "READY 1" not in (text := console(config)):
+                assert time.monotonic() < deadline, text[-2000:]
+                time.sleep(0.2)
+            inspect = [sys.executable, "-m", "zaptrace", "inspect", "--qmp", str(tmp_path / "qmp")]
+            inspect += ["--vmlinux", str(guest.vmlinux), "--json"]
+            told = subprocess.run(inspect, capture_output=True, text=True, timeout=60, check=True)
+            assert machine.poll() is None
+        finally:
+            machine.kill()
+    result = AuditResult.from_json(json.loads(told.stdout))
+    assert (result.findings, result.unseen) == ((), ())
+    # Which pages of its own init has touched by then differs.
+    assert abs(result.ptes - guest.result.ptes) < 16
+
+
+def console(config: GuestConfig) -> str:
+    return config.console.read_text(errors="replace") if config.console.exists() else ""

@@ -1,0 +1,171 @@
+"""Large folios under the layouts after 6.1, against scalar copies of those kernels' functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.audit.test_counters import BASE
+from zaptrace.audit.counters import derive
+from zaptrace.audit.flags import Flags
+from zaptrace.audit.reconcile import Recorded
+from zaptrace.audit.structpages import StructPages
+from zaptrace.memory.pages import PageLayout
+
+TYPE_BUDDY, TYPE_HUGETLB = 0xF0000000 - (1 << 32), 0xF4000000 - (1 << 32)
+PLAIN = Flags(slab=None, swapbacked=17, buddy=TYPE_BUDDY)
+COMMON = {
+    "flags": ("<u8", 0),
+    "compound_head": ("<u8", 8),
+    "lru_next": ("<u8", 8),
+    "mapping": ("<u8", 24),
+    "index": ("<u8", 32),
+    "private": ("<u8", 40),
+    "raw_mapcount": ("<i4", 48),
+    "refcount": ("<i4", 52),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns beside the common ones, and how hugetlb is told."""
+
+    tail: dict[str, tuple[str, int]]
+    flags: Flags
+    masks: bool = False
+
+    def pages(self, count: int) -> StructPages:
+        fields = COMMON | self.tail
+        dtype = np.dtype(
+            {
+                "names": list(fields),
+                "formats": [kind for kind, _ in fields.values()],
+                "offsets": [offset for _, offset in fields.values()],
+                "itemsize": 64,
+            }
+        )
+        raw: Any = np.zeros(count, dtype)
+        raw["raw_mapcount"] = -1
+        raw["refcount"] = 1
+        layout = PageLayout(BASE, 64, 12, (range(count),))
+        return StructPages(layout, raw, np.ones(count, bool))
+
+
+ENTIRE = {"compound_mapcount": ("<i4", 24)}
+LARGE = {"compound_mapcount": ("<i4", 24), "large_mapcount": ("<i4", 16)}
+LAYOUTS = {
+    "6.2": Layout(
+        ENTIRE | {"compound_dtor": ("u1", 16)}, Flags(9, 17, -129, hugetlb=2, double_map=None)
+    ),
+    "6.6": Layout(ENTIRE, Flags(9, 17, -129, hugetlb_flag=8)),
+    "6.9": Layout(ENTIRE, Flags(9, 17, -129, hugetlb_type=-2049)),
+    "6.12": Layout(LARGE, Flags(None, 17, TYPE_BUDDY, hugetlb_type=TYPE_HUGETLB)),
+    "7.3": Layout(LARGE, Flags(None, 17, TYPE_BUDDY, hugetlb_type=TYPE_HUGETLB), masks=True),
+}
+
+
+@dataclass
+class Folio:
+    order: int
+    hugetlb: bool
+    entire: int
+    own: list[int]
+
+    def write(self, layout: Layout, pages: StructPages, at: int) -> None:
+        raw, nr = pages.raw, 1 << self.order
+        own = np.zeros(nr, np.int64) if self.hugetlb else np.array(self.own)
+        raw["raw_mapcount"][at : at + nr] = own - 1
+        raw["mapping"][at] = 0x1001
+        raw["refcount"][at + 1 : at + nr] = 0
+        link = (2**64 - (64 << self.order)) if layout.masks else BASE + 64 * at
+        raw["compound_head"][at + 1 : at + nr] = link | 1
+        raw["compound_mapcount"][at + 1] = self.entire - 1
+        if "large_mapcount" in layout.tail:
+            raw["large_mapcount"][at + 1] = self.folio_mapcount() - 1
+        if not self.hugetlb:
+            return
+        flags = layout.flags
+        if flags.hugetlb_type is not None:
+            raw["raw_mapcount"][at] = flags.hugetlb_type
+        elif flags.hugetlb_flag is not None:
+            raw["flags"][at + 1] = 1 << flags.hugetlb_flag
+        else:
+            raw["compound_dtor"][at + 1] = flags.hugetlb
+
+    def page_mapcount(self, page: int) -> int:
+        """folio_precise_page_mapcount() (fs/proc/internal.h); a hugetlb page has the whole's."""
+        return self.entire + (0 if self.hugetlb else self.own[page])
+
+    def folio_mapcount(self) -> int:
+        return self.entire + (0 if self.hugetlb else sum(self.own))
+
+
+@st.composite
+def folios(draw: st.DrawFn) -> Folio:
+    order = draw(st.integers(1, 3))
+    own = draw(st.lists(st.integers(0, 4), min_size=1 << order, max_size=1 << order))
+    return Folio(order, draw(st.booleans()), draw(st.integers(0, 3)), own)
+
+
+def derived(layout: Layout, found: list[Folio]) -> Recorded:
+    pages = layout.pages(64)
+    for number, folio in enumerate(found):
+        folio.write(layout, pages, 8 + 8 * number)
+    return derive(pages, layout.flags, np.zeros(0, np.int64))
+
+
+@pytest.mark.parametrize("version", sorted(LAYOUTS))
+@settings(deadline=None, max_examples=40)
+@given(found=st.lists(folios(), min_size=1, max_size=6))
+def test_folios_count_as_that_kernel_counts_them(version: str, found: list[Folio]) -> None:
+    recorded = derived(LAYOUTS[version], found)
+    for number, folio in enumerate(found):
+        start, nr = 8 + 8 * number, 1 << folio.order
+        inside = slice(start, start + nr)
+        assert recorded.head[inside].tolist() == [start] * nr
+        assert recorded.hugetlb[inside].tolist() == [folio.hugetlb] * nr
+        assert recorded.mappable[inside].all()
+        assert recorded.mapcount[inside].tolist() == [folio.page_mapcount(n) for n in range(nr)]
+        assert recorded.counted[inside].all()
+        assert recorded.mappings[start] == folio.folio_mapcount()
+        assert recorded.order[start] == folio.order
+
+
+def test_where_no_page_of_a_large_folio_counts_none_is_judged_by_its_count() -> None:
+    """CONFIG_NO_PAGE_MAPCOUNT: the folio alone knows that it is mapped seven times."""
+    layout = LAYOUTS["7.3"]
+    pages = layout.pages(32)
+    Folio(2, False, 1, [2, 2, 2, 0]).write(layout, pages, 8)
+    pages.raw["raw_mapcount"] = -1
+    recorded = derive(pages, layout.flags, np.zeros(0, np.int64))
+    assert np.flatnonzero(~recorded.counted).tolist() == [8, 9, 10, 11]
+    assert recorded.mappings[8] == 7
+
+
+def test_a_hugetlb_folios_type_may_carry_a_number_of_its_own() -> None:
+    layout = LAYOUTS["6.12"]
+    pages = layout.pages(32)
+    Folio(2, True, 3, [0] * 4).write(layout, pages, 8)
+    pages.raw["raw_mapcount"][8] += 0x1234
+    recorded = derive(pages, layout.flags, np.zeros(0, np.int64))
+    assert recorded.hugetlb[8:12].all()
+    assert recorded.mapcount[8:12].tolist() == [3] * 4
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 63), st.integers(0, 2**64 - 1)), max_size=40))
+def test_links_that_are_garbage_never_make_a_head_of_a_later_page_or_of_a_tail(
+    links: list[tuple[int, int]],
+) -> None:
+    layout = LAYOUTS["7.3"]
+    pages = layout.pages(64)
+    for at, link in links:
+        pages.raw["compound_head"][at] = link | 1
+    head = derive(pages, layout.flags, np.zeros(0, np.int64)).head
+    assert (head <= np.arange(64)).all()
+    assert (head[head] == head).all()

@@ -1,0 +1,24 @@
+"""The audit as a script for drgn: drgn -c VMCORE -s VMLINUX drgn_audit.py [--json].
+
+For people who already sit in drgn; `zaptrace inspect --help` names its place.  It needs numpy
+beside drgn, and finds zaptrace where it lies itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import drgn
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from zaptrace.audit import audit
+    from zaptrace.cli.audittext import lines
+
+    result = audit(drgn.get_default_prog())
+    if "--json" in sys.argv[1:]:
+        print(json.dumps(result.to_json(), indent=2))
+    else:
+        print("\n".join(lines(result)))
