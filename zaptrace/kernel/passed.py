@@ -13,7 +13,7 @@ from elftools.dwarf.die import DIE
 
 from zaptrace.kernel.dies import children, name_of
 from zaptrace.kernel.inlines import Instance
-from zaptrace.kernel.probed import PASSED_BY_CALLER, PASSED_DOWN, ZAP_CALLERS
+from zaptrace.kernel.probed import PASSED_BY_CALLER, PASSED_DOWN, ZAP_CALLERS, ZAP_OUTERMOST
 
 _VARIABLES = ("DW_TAG_variable", "DW_TAG_formal_parameter")
 _FUNCTIONS = ("DW_TAG_inlined_subroutine", "DW_TAG_subprogram")
@@ -39,15 +39,15 @@ def passed_variables(instance: Instance, name: str) -> Iterator[tuple[str, DIE]]
 
 
 def runs_over_pmds(instance: Instance) -> bool:
-    """Whether each call gets what lies in one PMD of unmap_page_range()'s [addr, end).
+    """Whether each call gets what lies in one PMD of the outermost function's [addr, end).
 
     zap_pmd_range(): `next = pmd_addr_end(addr, end)`, and `addr = next` behind
     each call; the loops around it cut at multiples of that.
     """
-    inner, outer = ZAP_CALLERS[0], ZAP_CALLERS[-1]
+    outer = name_of(instance.path[0])
     callers = [caller for caller, _ in _callers(instance)]
-    known_throughout = callers[:1] == [inner] and callers[-1:] == [outer]
-    return known_throughout and name_of(instance.path[0]) == outer
+    known_throughout = callers[:1] == [ZAP_CALLERS[0]] and callers[-1:] == [outer]
+    return known_throughout and outer in ZAP_OUTERMOST
 
 
 def _callers(instance: Instance) -> Iterator[tuple[str, list[DIE]]]:

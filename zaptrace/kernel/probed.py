@@ -22,14 +22,17 @@ ZAP_PARAMETERS = ("addr", "end", "vma", "tlb", "pmd", "details")
 ZAP_ENTER_FIELDS = ("addr", "end", "vma", "mm", "caller")
 """What the entry of the function around zap_pte_range gives, where it has such a parameter."""
 
-ZAP_CALLERS = ("zap_pmd_range", "zap_pud_range", "zap_p4d_range", "unmap_page_range")
+ZAP_OUTERMOST = (
+    "unmap_page_range",
+    # 66837206f325 "mm/memory: inline unmap_page_range() into __zap_vma_range()"
+    "__zap_vma_range",
+)
+ZAP_CALLERS = ("zap_pmd_range", "zap_pud_range", "zap_p4d_range", *ZAP_OUTERMOST)
 """From the inside out; mm/memory.c: each loops over its part of [addr, end)."""
 
 ZAP_AROUND = (
     ZAP,
     *ZAP_CALLERS,
-    # unmap_page_range() is inlined into it since 7.1.
-    "__zap_vma_range",
     "unmap_single_vma",
 )
 """From the inside out: the first that a kernel has out of line is the nearest to zap_pte_range

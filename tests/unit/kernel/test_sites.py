@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.kernel.conftest import Mimic, compile_mimic, compiler
+from tests.unit.kernel.conftest import VARIANTS, Mimic, compile_mimic, compiler
+from zaptrace.kernel.context import Context
 from zaptrace.kernel.debuginfo import DebugInfo
-from zaptrace.kernel.dies import children, end_of
+from zaptrace.kernel.dies import children, end_of, name_of
 from zaptrace.kernel.image import Image
+from zaptrace.kernel.inlines import InstanceFinder
 from zaptrace.kernel.instructions import starts_instruction
+from zaptrace.kernel.passed import passed_variables, runs_over_pmds
 from zaptrace.kernel.planner import make_plan
 from zaptrace.kernel.skim import Skimmer
 from zaptrace.kernel.symbols import Symbols
@@ -151,3 +154,15 @@ def test_events_that_are_missing_are_named(bare: Mimic, tmp_path: Path) -> None:
     plan = make_plan(renamed)
     assert {"bad_page", "zap"} == {gap.event for gap in plan.missing}
     assert {site.event for site in plan.sites} == {"rmap_remove", "page_free", "bad_pte"}
+
+
+@pytest.mark.parametrize("outermost", ["unmap_page_range", "__zap_vma_range"])
+def test_what_the_outermost_function_passes_is_known(tmp_path: Path, outermost: str) -> None:
+    flags = f"{VARIANTS['dwarf5']} -Dunmap_page_range={outermost}"
+    with Image(compile_mimic(tmp_path, compiler("gcc"), flags, driver=False)) as image:
+        context = Context.open(image)
+        assert context.zap is not None
+        instances = InstanceFinder(context.info, context.zap).instances()
+        (inlined,) = [one for one in instances if name_of(one.path[0]) == outermost]
+        assert runs_over_pmds(inlined)
+        assert outermost in [caller for caller, _ in passed_variables(inlined, "tlb")]
