@@ -215,7 +215,7 @@ def _attach(bpf: Any, program: Program) -> tuple[list[ProbeSite], list[dict[str,
             continue
         attached.append(site)
     if not attached:
-        raise Missing("the kernel refuses every probe: " + missing[0]["why"], "sudo zaptrace live")
+        raise Missing("the kernel refuses every probe: " + missing[0]["why"], "zaptrace doctor")
     return attached, missing
 
 

@@ -18,6 +18,7 @@ def first_event() -> float:
     assert child.stdout is not None
     child.stdout.readline()
     seconds = time.perf_counter() - started
+    child.stdout.close()  # it would wait for us to read on, and never hear the signal
     child.terminate()
     child.wait()
     return seconds

@@ -58,9 +58,9 @@ def test_sudo_zaptrace_live_as_it_is_typed(tmp_path: Path) -> None:
         console.until("# ")
         console.type("zaptrace live\n")
         console.until("6.1.176-zaptrace", "bcc", "LIVE", "lost 0")
-        for _ in range(3):
-            guest.output("/zaptrace/files/touch 23 1")
-        console.until("rmap_remove", "zap", "touch")
+        console.type("/comm=touch\r")
+        guest.output("/zaptrace/files/touch 23 1")
+        console.until("rmap_remove", "touch/", "23 PTEs from")
         console.type("?")
         console.until("Help")
         console.type("\x1b")
