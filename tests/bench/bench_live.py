@@ -22,7 +22,7 @@ LOOP = (256, 40, 5)
 def rows(folder: Path) -> Iterator[dict[str, Any]]:
     """drain_vs_bcc, first_event and overhead_vs_bpftrace; each in a guest of its own."""
     inside = sorted(HERE.glob("inside_*.py"))
-    for measure in (first_event, drain, overhead):
+    for measure in (drain, overhead, first_event):
         with lab.booted(ARCH, folder, files=inside) as guest:
             yield measure(guest)
 

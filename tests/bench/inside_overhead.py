@@ -29,7 +29,7 @@ def bpftrace_program() -> str:
     sites = [site for site in plan.sites if site.event != "page_free"]
     probes = [f"kprobe:{_place(site)} {{ {_printed(_values(site))} }}" for site in sites]
     counter = plan.offsets["page._mapcount"]
-    freed = f"rawtracepoint:mm_page_free /*(int32 *)(arg0 + {counter}) != -1/"
+    freed = f"rawtracepoint:mm_page_free /(*(int32 *)(arg0 + {counter})) != -1/"
     return "\n".join([*probes, f"{freed} {{ {_printed(['arg0'])} }}"])
 
 
@@ -49,8 +49,9 @@ def _values(site: ProbeSite) -> list[str]:
 
 
 def _printed(values: list[str]) -> str:
-    wanted = ["nsecs(boot)", "cpu", "tid", "pid", "comm", *values]
-    form = " ".join(["%llu", "%d", "%d", "%d", "%s", *("%llx" for _ in values)])
+    # Without the pid, which it cannot have in a kernel without PID namespaces: less to do.
+    wanted = ["nsecs(boot)", "cpu", "comm", *values]
+    form = " ".join(["%llu", "%d", "%s", *("%llx" for _ in values)])
     return f'printf("{form}\\n", {", ".join(wanted)});'
 
 
