@@ -20,7 +20,7 @@ from zaptrace.kernel import running_plan
 from zaptrace.model.plan import ProbeSite
 
 OURS, THEIRS = Path("/run/ours"), Path("/run/theirs")
-PATIENCE = 120.0
+PATIENCE = 60.0
 
 
 def bpftrace_program() -> str:
@@ -59,7 +59,9 @@ def _printed(values: list[str]) -> str:
 def zaptrace() -> Iterator[None]:
     """Record with zaptrace."""
     OURS.unlink(missing_ok=True)
-    child = subprocess.Popen(["zaptrace", "record", str(OURS), "--source", "bcc"])
+    child = subprocess.Popen(
+        ["zaptrace", "record", str(OURS), "--source", "bcc"], stdout=subprocess.DEVNULL
+    )
     with ended(child, lambda: OURS.exists() and b'"sites"' in OURS.read_bytes()):
         yield
 
@@ -68,9 +70,10 @@ def zaptrace() -> Iterator[None]:
 def bpftrace() -> Iterator[None]:
     """Record with bpftrace."""
     THEIRS.unlink(missing_ok=True)
-    program = f'BEGIN {{ printf("ready\\n"); }}\n{bpftrace_program()}'
-    child = subprocess.Popen(["bpftrace", "-o", str(THEIRS), "-e", program])
-    with ended(child, lambda: THEIRS.exists() and b"ready" in THEIRS.read_bytes()[:4096]):
+    child = subprocess.Popen(
+        ["bpftrace", "-o", str(THEIRS), "-e", bpftrace_program()], stdout=subprocess.DEVNULL
+    )
+    with ended(child, lambda: THEIRS.exists() and THEIRS.stat().st_size > 0):
         yield
 
 
@@ -82,6 +85,7 @@ def ended(child: subprocess.Popen[bytes], ready: Callable[[], bool]) -> Iterator
         while not ready():
             if child.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{child.args!r}: did not get ready")
+            subprocess.run(["true"], check=True)  # bpftrace writes when it has 4 KiB of events
             time.sleep(0.1)
         time.sleep(1.0)
         yield
