@@ -133,13 +133,31 @@ def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:
     values = {name: _value(name, arg, registers) for name, arg in recorded_args(site).items()}
     guards = ["open_for_business()"]
     if site.event in _ORDINARY:
-        guards.append("task_wanted()")
+        guards.append("task_wanted(who)")
     if site.event == "rmap_remove" and "page" in values:
         guards.append(f"page_wanted({values['page']})")
-    lines = [f"\tevent->{_FIELD.get(name, name)} = {value};" for name, value in values.items()]
+    lines = _counters(site, registers, values)
+    lines += [f"\tevent->{_FIELD.get(name, name)} = {value};" for name, value in values.items()]
     if "reason" in values:
         lines.append(f"\tkeep_reason({values['reason']});")
     return _frame(number, "struct pt_regs *ctx", guards, lines, stack=site.event in _WITH_STACK)
+
+
+def _counters(site: ProbeSite, registers: dict[str, int], values: dict[str, str]) -> list[str]:
+    """Both counters in one read, where they lie side by side as in struct event; taken out of
+    `values`."""
+    if not {"raw_mapcount", "refcount"} <= values.keys():
+        return []
+    first = _FETCH.fullmatch(site.args["raw_mapcount"].location or "")
+    second = _FETCH.fullmatch(site.args["refcount"].location or "")
+    if first is None or second is None or first[1] != second[1]:
+        return []
+    offsets = [[int(one) for one in _OFFSET.findall(place[0])] for place in (first, second)]
+    if [len(one) for one in offsets] != [1, 1] or offsets[1][0] - offsets[0][0] != 4:
+        return []
+    del values["raw_mapcount"], values["refcount"]
+    address = f"ctx->word[{registers[first[1]]}] + ({offsets[0][0]})"
+    return [f"\tbpf_probe_read_kernel(&event->raw_mapcount, 8, (void *)({address}));"]
 
 
 def _freed(number: int, plan: ProbePlan) -> str:
@@ -160,8 +178,14 @@ def _frame(
 ) -> str:
     text = [f"int site_{number}({context})", "{"]
     text += [f"\t{first}"] if first else []
-    text += ["\tstruct event *event;", "", f"\tif (!({' && '.join(guards)}))", "\t\treturn 0;"]
-    text += [f"\tevent = begin({number});", "\tif (!event)", "\t\treturn 0;", *lines]
+    text += [
+        "\tu64 who = bpf_get_current_pid_tgid();",
+        "\tstruct event *event;",
+        "",
+        f"\tif (!({' && '.join(guards)}))",
+        "\t\treturn 0;",
+    ]
+    text += [f"\tevent = begin({number}, who);", "\tif (!event)", "\t\treturn 0;", *lines]
     text += ["\tevent->stack = stacks.get_stackid(ctx, 0);"] if stack else []
     # No wake-up: the reader looks by itself, many times a second.
     text += ["\tevents.ringbuf_submit(event, BPF_RB_NO_WAKEUP);", "\treturn 0;", "}", ""]

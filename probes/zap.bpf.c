@@ -77,9 +77,9 @@ static __always_inline int open_for_business(void)
 }
 
 /* Ordinary traffic is thinned by what the user asked for; reports of bugs never are. */
-static __always_inline int task_wanted(void)
+static __always_inline int task_wanted(u64 who)
 {
-	if (!(ZT_TASK((u32)(bpf_get_current_pid_tgid() >> 32))))
+	if (!(ZT_TASK((u32)(who >> 32))))
 		return 0;
 #ifdef ZT_COMM
 	u64 comm[2] = {};
@@ -113,10 +113,9 @@ static __always_inline int page_wanted(u64 page)
 	return 1;
 }
 
-static __always_inline struct event *begin(u16 site)
+static __always_inline struct event *begin(u16 site, u64 who)
 {
 	struct event *event = events.ringbuf_reserve(sizeof(struct event));
-	u64 who = bpf_get_current_pid_tgid();
 
 	if (!event) {
 		int zero = 0;

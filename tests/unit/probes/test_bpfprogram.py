@@ -55,6 +55,16 @@ def test_fetch_arguments(arch: str, location: str, kind: str, field: str, value:
     assert f"event->{field} = {value};" in function(program.text)
 
 
+def test_both_counters_are_read_at_once() -> None:
+    both = site("bad_page", raw_mapcount=("+48(%di)", "s32"), refcount=("+52(%di)", "s32"))
+    text = function(render(plan("x86_64", both), Filters()).text)
+    assert "bpf_probe_read_kernel(&event->raw_mapcount, 8, (void *)(ctx->word[14] + (48)));" in text
+    assert "at32" not in text
+    apart = site("bad_page", raw_mapcount=("+48(%di)", "s32"), refcount=("+56(%di)", "s32"))
+    text = function(render(plan("x86_64", apart), Filters()).text)
+    assert "event->refcount = at32(ctx->word[14] + (56));" in text
+
+
 def test_a_reason_is_kept_by_its_address() -> None:
     program = render(plan("x86_64", site("bad_page", reason=("+0(%si)", "string"))), Filters())
     text = function(program.text)
@@ -76,11 +86,11 @@ def test_a_location_of_no_known_form_is_refused(location: str) -> None:
 def test_filters_thin_out_ordinary_traffic_only() -> None:
     for event in ("zap", "zap_enter", "rmap_remove"):
         text = function(render(plan("x86_64", site(event)), Filters()).text)
-        assert "task_wanted()" in text
+        assert "task_wanted(who)" in text
     for event in ("bad_page", "bad_pte"):
         program = render(plan("x86_64", site(event)), Filters(pids=(1,)))
-        assert "task_wanted()" not in function(program.text)
-        assert "task_wanted()" not in function(program.text, program.sites.index(FREED))
+        assert "task_wanted(who)" not in function(program.text)
+        assert "task_wanted(who)" not in function(program.text, program.sites.index(FREED))
 
 
 def test_tasks_by_pid_and_by_name() -> None:
