@@ -19,7 +19,7 @@ from vm.arch import arch_named
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import CannotTell
-from zaptrace.model.events import Events
+from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.source import Source
@@ -27,8 +27,9 @@ from zaptrace.model.source import Source
 STATUS = "/run/recorder"
 """Where the guest leaves the recorder's exit status and last words."""
 LOOK_SECONDS = 1.0
-DRAIN_SECONDS = 1.5
-"""How long events may still be on their way when the command in the guest has ended."""
+DRAIN_SECONDS = 10.0
+"""How long events may at most be on their way when the command in the guest has ended."""
+_CLOCK_NS = 20_000_000  # /proc/uptime counts hundredths of a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,10 @@ class _Worker(threading.Thread):
         self._request, self._folder, self._listener = request, folder, listener
         self._recorder = shlex.join(["zaptrace", "record", "-", *options])
         self._command = run
-        self._command_ended: float | None = None
+        self._command_ended: tuple[float, int] | None = None
+        """By our clock in s, and by the guest's boot clock in ns."""
+        self.seen_ns = 0
+        """Boot clock of the newest event that has come."""
         self._stream: Future[Path] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -155,8 +159,11 @@ class _Worker(threading.Thread):
 
     def finished(self) -> bool:
         """See WatchedGuest."""
-        ended = self._command_ended
-        return ended is not None and time.monotonic() - ended > DRAIN_SECONDS
+        if self._command_ended is None:
+            return False
+        ended, ended_ns = self._command_ended
+        # Something always exits in a guest: what came later says that all is here.
+        return self.seen_ns > ended_ns or time.monotonic() - ended > DRAIN_SECONDS
 
     def stop(self) -> None:
         """End the guest."""
@@ -185,7 +192,7 @@ class _Worker(threading.Thread):
             await guest.run(f"{{ {self._recorder} >{out} 2>{errors}; {status}; }} &")
             self._stream.set_result(guest.guest.socket(live.STREAM))
             while self.ended is None:
-                await asyncio.sleep(LOOK_SECONDS / 4)
+                await asyncio.sleep(LOOK_SECONDS)
                 await self._look(guest)
 
     async def _look(self, guest: live.LiveGuest) -> None:
@@ -193,7 +200,9 @@ class _Worker(threading.Thread):
         if self.flowing.is_set() and self._command is not None:
             command, self._command = self._command, None
             await guest.run(f"{{ {command}; }} >/dev/console 2>&1", float("inf"))
-            self._command_ended = time.monotonic()
+            uptime = (await guest.run("cat /proc/uptime")).out.split()
+            now_ns = int(float(uptime[0]) * 1e9) if uptime else 0
+            self._command_ended = (time.monotonic(), now_ns + _CLOCK_NS)
         answer = await guest.run(f"cat {STATUS}")
         if answer.status == 0:
             self.ended = f"the recorder in the guest {' '.join(answer.out.split())}"
@@ -215,6 +224,9 @@ class _GuestSource:
         events = self._stream.read(seconds)
         if events is not None and "source" in events.meta:  # the recorder's first words
             self._worker.flowing.set()
+        if events is not None and len(clocks := events.records["clock"]):
+            newest = clocks[clocks != ABSENT].max(initial=0)
+            self._worker.seen_ns = max(self._worker.seen_ns, int(newest))
         if self._worker.ended is not None and (events is None or not len(events.records)):
             raise CannotTell(self._worker.ended)
         return events
