@@ -32,7 +32,7 @@ RECORD = np.dtype(
     ]
 )
 ALWAYS = ("clock", "pid", "tgid", "cpu", "comm")
-_STORED = {"pte": "more"}
+_STORED = {"pte": "more", "reason": "more"}
 """Event field -> field of RECORD, where they differ."""
 
 Ids = npt.NDArray[np.uint32]
