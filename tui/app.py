@@ -59,7 +59,8 @@ class ZapApp(App[Outcome | None]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "hold", "Hold/follow"),
-        Binding("slash", "filter", "Filter"),
+        # With priority, so that the keys behind it in one burst are the filter's already.
+        Binding("slash", "filter", "Filter", priority=True),
         Binding("1", "pane('events')", "Events", show=False),
         Binding("2", "pane('suspects')", "Suspects", show=False),
         Binding("3", "pane('console')", "Console", show=False),
@@ -298,15 +299,18 @@ class ZapApp(App[Outcome | None]):
         """Show a pane and give it the keys."""
         if name == "console" and not self._watch:
             return
+        self._show_pane(name)
+        self.screen_stack[0].query_one(f"#{name}").focus()
+
+    def _show_pane(self, name: str) -> None:
         self._pane = name
         for pane in PANES:
             self.screen_stack[0].set_class(pane == name, f"-pane-{pane}")
         self._draw_tabs()
-        self.screen_stack[0].query_one(f"#{name}").focus()
 
     def action_filter(self) -> None:
         """Ask for a filter."""
-        self.action_pane("events")
+        self._show_pane("events")
         self._filter.open(self._events.filter)
 
     def action_clear_filter(self) -> None:
@@ -340,6 +344,8 @@ class ZapApp(App[Outcome | None]):
             return self._header.clock is not None
         if action == "verdict":
             return self.outcome is not None and not isinstance(self.screen, VerdictScreen)
+        if action == "filter" and self._filter.display:  # the key is part of its text
+            return False
         if action in ("hold", "filter"):
             return self._feed is not None and len(self.screen_stack) == 1
         return True

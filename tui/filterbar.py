@@ -18,8 +18,7 @@ class FilterBar(Horizontal):
     """Not seen until it is opened; closed by Enter (keeps the filter) or Escape (clears it)."""
 
     DEFAULT_CSS = """
-    FilterBar { display: none; height: 1; background: $panel; color: $foreground; }
-    FilterBar.-open { display: block; }
+    FilterBar { height: 1; background: $panel; color: $foreground; }
     FilterBar Input {
         width: 1fr; height: 1; border: none; padding: 0 1; background: $surface;
     }
@@ -41,6 +40,10 @@ class FilterBar(Horizontal):
     class Closed(Message):
         """The user is done with it."""
 
+    def on_mount(self) -> None:
+        """Closed at first."""
+        self.display = False
+
     def compose(self) -> ComposeResult:
         """See Textual."""
         yield Label("/", markup=False)
@@ -52,10 +55,12 @@ class FilterBar(Horizontal):
     def open(self, text: str) -> None:
         """Show it with a text to go on from."""
         self.add_class("-open")
+        self.display = True
         box = self.query_one(Input)
         box.value = text
         box.cursor_position = len(text)
-        box.focus()
+        # At once, and not after the next refresh: what is typed meanwhile is the filter.
+        self.screen.set_focus(box)
 
     def clear(self) -> None:
         """Show every event, and close."""
@@ -90,4 +95,5 @@ class FilterBar(Horizontal):
     def _close(self) -> None:
         if self.has_class("-open"):
             self.remove_class("-open")
+            self.display = False
             self.post_message(self.Closed())

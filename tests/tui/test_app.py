@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -358,5 +359,23 @@ def test_another_generation_clears_the_view() -> None:
         source_of(app).say(again)
         await until(lambda: table.count() == 1, "the cleared table")
         await until(lambda: not table.held and app.query_one(SuspectList).count() == 0)
+
+    drive(app_of(), driver)
+
+
+def test_a_filter_typed_ahead_of_a_slow_screen_is_a_filter() -> None:
+    """Keys that come in one burst, as over a serial line: none of them is a command."""
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        for key, character in (("slash", "/"), *((letter, letter) for letter in "comm")):
+            app.post_message(Key(key, character))
+        app.post_message(Key("equals_sign", "="))
+        for letter in "stress":
+            app.post_message(Key(letter, letter))
+        app.post_message(Key("enter", "\r"))
+        await until(lambda: app.query_one(EventTable).filter == "comm=stress")
+        await until(lambda: not app.query_one("#filter-bar").has_class("-open"))
+        assert not isinstance(app.screen, TimelineScreen)
 
     drive(app_of(), driver)
