@@ -40,8 +40,6 @@ def test_a_guest_runs_to_its_power_off(founding: Boot, tmp_path: Path) -> None:
 
 
 def test_a_panic_is_told_from_a_power_off(founding: Boot, tmp_path: Path) -> None:
-    if founding.arch == "x86_64":
-        pytest.skip("x86_64 says a panic through a pvpanic device, which the lab kernel lacks")
     some = config(founding, tmp_path, "rdinit=/nothing init=/nothing")
 
     async def go() -> str:
