@@ -229,7 +229,9 @@ class ZapApp(App[Outcome | None]):
     # What the user does.
 
     def on_line_view_chosen(self, message: LineView.Chosen) -> None:
-        """Open the story of what was chosen."""
+        """Open the story of what was chosen, if it is still there."""
+        if message.line >= message.view.count():
+            return
         page: PageName | None = None
         if message.view is self._suspects:
             suspect = self._suspects.chosen(message.line)
@@ -322,8 +324,9 @@ class ZapApp(App[Outcome | None]):
         self._events.set_filter(message.text, message.predicate)
 
     def on_filter_bar_closed(self) -> None:
-        """Back to the events."""
-        self._events.focus()
+        """Back to the events: at once, and not if the next filter is typed already."""
+        if not self._filter.has_class("-open"):
+            self.screen_stack[0].set_focus(self._events)
 
     def action_verdict(self) -> None:
         """Show the verdict page."""

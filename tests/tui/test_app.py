@@ -16,6 +16,7 @@ from tui.app import ZapApp
 from tui.console import ConsolePane
 from tui.events import EventTable
 from tui.help import HelpScreen
+from tui.lines import LineView
 from tui.story import PageName
 from tui.suspects import SuspectList
 from tui.timeline import Timeline, TimelineScreen
@@ -363,19 +364,34 @@ def test_another_generation_clears_the_view() -> None:
     drive(app_of(), driver)
 
 
+def typed(app: ZapApp, keys: str) -> None:
+    """Keys that come in one burst, as over a serial line."""
+    names = {"/": "slash", "=": "equals_sign", " ": "space", "\r": "enter"}
+    for key in keys:
+        app.post_message(Key(names.get(key, key), key))
+
+
 def test_a_filter_typed_ahead_of_a_slow_screen_is_a_filter() -> None:
-    """Keys that come in one burst, as over a serial line: none of them is a command."""
+    """None of its keys is a command."""
 
     async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
         await filled(app)
-        for key, character in (("slash", "/"), *((letter, letter) for letter in "comm")):
-            app.post_message(Key(key, character))
-        app.post_message(Key("equals_sign", "="))
-        for letter in "stress":
-            app.post_message(Key(letter, letter))
-        app.post_message(Key("enter", "\r"))
+        typed(app, "/comm=stress\r")
         await until(lambda: app.query_one(EventTable).filter == "comm=stress")
         await until(lambda: not app.query_one("#filter-bar").has_class("-open"))
+        assert not isinstance(app.screen, TimelineScreen)
+
+    drive(app_of(), driver)
+
+
+def test_a_line_that_is_gone_when_it_is_chosen_opens_nothing() -> None:
+    """A filter that nothing passes can come between the key and its answer."""
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        table = app.query_one(EventTable)
+        table.post_message(LineView.Chosen(table, table.count()))
+        await pilot.pause()
         assert not isinstance(app.screen, TimelineScreen)
 
     drive(app_of(), driver)
