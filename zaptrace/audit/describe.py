@@ -31,7 +31,9 @@ def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> 
     mappable = bool(recorded.mappable[index])
     lost: list[Place] = []
     busy: set[int] = set()
-    if mappable and suspect.ptes < recorded.mapcount[index]:
+    fewer = mappable and suspect.ptes < recorded.mapcount[index]
+    # A count below zero says how many removals were too many, not who still maps the page.
+    if fewer or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
         lost, busy = _lost(ledger, owners, index, head, set(mapped))
     cls = reconcile.settle(suspect.cls, bool(busy))
     places = (mapped + lost)[:MAX_MAPPINGS]
