@@ -171,20 +171,21 @@ static void again(char *page)
 
 static void stale_small(void)
 {
+	char *last = pinned_page();	/* now: later it would be the page that was freed */
+
 	strike(pinned_page(), "quiet");
 	strike(small_page(), "freed");
-	again(pinned_page());
+	again(last);
 }
 
 static void stale_large(void)
 {
-	char *all;
+	char *last = large_folio(), *all = large_folio();
 
 	strike(large_folio() + SOME * page_size, "quiet");
-	all = large_folio();
 	say(all, "freed");
 	zap(all, LARGE * page_size);
-	again(large_folio() + SOME * page_size);
+	again(last + SOME * page_size);
 }
 
 /* overput */
