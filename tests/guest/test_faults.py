@@ -75,6 +75,17 @@ LEFT: dict[tuple[str, str], tuple[set[FindingClass], set[FindingClass]]] = {
 """Fault and evidence -> one of which classes the page has (rss: its owner's mm) when all is over,
 and which its folio's first page.  What bad_page() has seen is clean again: it resets the count."""
 
+STOPPED = {
+    "leak": REFS,
+    "leak-large": REFS,
+    "underflow": UNDER,
+    "underflow-large": UNDER,
+    "stale": UNDER,
+    "overput": FREE,
+    "overput-large": FREE,
+}
+"""What the loud page is at the first instruction of bad_page(), before that resets its count."""
+
 
 @dataclass(frozen=True)
 class Victim:
@@ -124,12 +135,18 @@ def check(run: Boot, *faults: str) -> None:
     assert Counter((one.fault, one.evidence) for one in victims) == wanted
     for victim in victims:
         _check_victim(victim, bugs)
-    names = {(victim.pid, victim.fault) for victim in victims}
-    for bug in bugs:
-        owners = {(owner.pid, owner.comm) for owner in bug.mappings}
-        assert owners & names, f"not about a victim: {bug}"
+    _check_nothing_else(victims, bugs)
     assert "zaptrace: workload ended with 0" in run.console.read_text(errors="replace")
     run.vmcore.unlink()
+
+
+def _check_nothing_else(victims: list[Victim], bugs: list[Finding]) -> None:
+    """One cause, one finding: every one is about a page (rss: an mm) that a victim named."""
+    pages = {one.pfn for one in victims} | {one.head for one in victims if "large" in one.fault}
+    mms = {one.pid for one in victims if one.fault.startswith("rss")}
+    for bug in bugs:
+        known = bug.mappings[0].pid in mms if bug.cls is RSS else bug.pfn in pages
+        assert known, f"not about a victim: {bug}"
 
 
 def _check_victim(victim: Victim, bugs: list[Finding]) -> None:
@@ -142,17 +159,33 @@ def _check_victim(victim: Victim, bugs: list[Finding]) -> None:
     assert len(here) == bool(page), (victim, here)
     for bug in here:
         assert bug.cls in page, (victim, bug)
-        owner = next(owner for owner in bug.mappings if owner.pid == victim.pid)
-        assert (owner.comm, owner.address) == (victim.fault, victim.address)
+        _check_owner(victim, bug)
     if head:
         (bug,) = [bug for bug in bugs if bug.pfn == victim.head]
         assert bug.cls in head
         assert (victim.pid, victim.fault) in {(owner.pid, owner.comm) for owner in bug.mappings}
 
 
+def _check_owner(victim: Victim, bug: Finding) -> None:
+    owner = next(owner for owner in bug.mappings if owner.pid == victim.pid)
+    assert (owner.comm, owner.address) == (victim.fault, victim.address)
+
+
 @pytest.mark.parametrize("fault", STRIKING)
 def test_each_fault_is_found_and_its_victim_named(arch: str, fault: str, tmp_path: Path) -> None:
     check(struck(arch, tmp_path, fault), fault)
+
+
+@pytest.mark.parametrize("fault", STOPPED)
+def test_the_page_of_a_report_is_found_as_it_was(arch: str, fault: str, tmp_path: Path) -> None:
+    run = struck(arch, tmp_path, fault, stop_at="bad_page")
+    victims, bugs = victims_of(run), bugs_of(run)
+    (loud,) = [victim for victim in victims if victim.evidence == "loud"]
+    (bug,) = [bug for bug in bugs if bug.pfn == loud.pfn]
+    assert bug.cls is STOPPED[fault]
+    _check_owner(loud, bug)
+    _check_nothing_else(victims, bugs)
+    run.vmcore.unlink()
 
 
 def test_three_faults_at_once_are_told_apart(arch: str, tmp_path: Path) -> None:

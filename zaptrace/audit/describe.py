@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from zaptrace.audit import reconcile
-from zaptrace.audit.arrays import NOWHERE, Counts
+from zaptrace.audit.arrays import NOWHERE, Counts, Mask
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
 from zaptrace.audit.sources import RSS_COUNTERS
@@ -152,7 +152,9 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     recorded = np.array([mm.rss for mm in ledger.mms], np.int64).reshape(-1, len(RSS_COUNTERS))
     swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
-    wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
+    strayed = mapped_rss(ledger, reconcile.strayed(ledger.ptes, ledger.recorded))
+    unresolved = unresolved + strayed.sum(axis=1)
+    wrong = reconcile.rss_mismatches(mapped - strayed, recorded, swaps, unresolved)
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
@@ -180,11 +182,14 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     return findings
 
 
-def mapped_rss(ledger: Ledger) -> Counts:
+def mapped_rss(ledger: Ledger, pages: Mask | None = None) -> Counts:
     """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
 
     A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
     Shape (mms, 3).
+
+    Args:
+        pages: those to count; None for all.
     """
     absent = ledger.absent
     moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
@@ -196,6 +201,8 @@ def mapped_rss(ledger: Ledger) -> Counts:
 
     recorded = ledger.recorded
     here = (index != NOWHERE) & ~recorded.hugetlb[index]
+    if pages is not None:
+        here &= pages[index]
     index = index[here]
     shmem = np.where(recorded.swapbacked[index], 2, 0)
     kind = np.where(recorded.anon[index], 1, shmem)
