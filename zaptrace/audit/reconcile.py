@@ -142,7 +142,8 @@ def strayed(ptes: Counts, recorded: Recorded) -> Mask:
     somebody mapped them is not to be known any more.  Shape (number of pages,)."""
     counted = recorded.mappable & recorded.counted
     more = ~recorded.mappable | (counted & (ptes > recorded.mapcount))
-    return recorded.known & (ptes > 0) & (recorded.free | (recorded.refcount == 0) | more)
+    free = recorded.free | (recorded.refcount == 0)
+    return np.asarray(recorded.known & (ptes > 0) & (free | more), dtype=bool)
 
 
 def settle(cls: FindingClass, lost_from_mms_in_flight: bool) -> FindingClass:
