@@ -38,7 +38,7 @@ def code_site(
         pass
     chain: list[str] = []
     lines: list[str | None] = []
-    for location in _locations(prog, inside):
+    for location in locations(prog, inside):
         line = _file_line(prog, location)
         lines.append(line)
         chain.append(f"{location.name() or '?'} at {line or '?'}")
@@ -52,7 +52,8 @@ def code_site(
     )
 
 
-def _locations(prog: drgn.Program, address: int) -> list[drgn.SourceLocation]:
+def locations(prog: drgn.Program, address: int) -> list[drgn.SourceLocation]:
+    """The frames at an address, innermost first; none when there is no debug info for it."""
     try:
         return list(prog.source_location(address))
     except LookupError:
