@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from pathlib import Path
 
 import drgn
 
@@ -50,6 +51,13 @@ def code_site(
         role=role,
         address=address,
     )
+
+
+def compiled_in(prog: drgn.Program) -> Path | None:
+    """The source tree that the kernel was compiled in, when it is on this machine."""
+    prefix = _tree_prefix(prog)
+    tree = Path(prefix)
+    return tree if tree.is_absolute() and (tree / _LANDMARK).is_file() else None
 
 
 def locations(prog: drgn.Program, address: int) -> list[drgn.SourceLocation]:

@@ -6,23 +6,18 @@ What explains a run is pure and knows addresses that somebody resolves for it; a
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import drgn
 
+from zaptrace.explain.clears import clears
 from zaptrace.explain.sites import zap_line
 from zaptrace.memory.resolve import code_site, locations
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 
-# ptep_get_and_clear_full and the like; {get_and_,}clear_{full_,}ptes since 6.9.  Not
-# pte_clear_not_present_full(), which takes swap entries.
-_CLEARS = re.compile(
-    r"(?:native_(?:local_)?)?(?:ptep_(?:get_and_clear|clear_flush)|(?:get_and_)?clear_(?:full_)?ptes)\w*"
-)
 _FREED_BY_ITS_ZAP = (VerdictKind.FREED_BEFORE_RMAP_REMOVED, VerdictKind.MAPPING_LEAKED)
 _STRIDE = 4
 """Bytes between the addresses asked for: less than taking a PTE down needs anywhere."""
@@ -57,11 +52,6 @@ def _addressed(prog: drgn.Program, frame: Frame) -> Frame:
         return frame
     start = _start(prog, frame.symbol, frame.size)
     return frame if start is None else replace(frame, address=start + frame.offset)
-
-
-def is_clearing(site: CodeSite) -> bool:
-    """The site is where the PTE itself is cleared, not only a zap that does so somewhere."""
-    return any(_CLEARS.fullmatch(link.partition(" at ")[0]) for link in site.inline_chain)
 
 
 def _resolved(prog: drgn.Program, site: CodeSite) -> CodeSite:
@@ -120,13 +110,13 @@ def _clears_below(
         at = len(chain) - len(outer) - 1
         if at < 1 or chain[at + 1 :] != outer or chain[at].partition(" at ")[0] != function:
             continue
-        if _CLEARS.fullmatch(chain[at - 1].partition(" at ")[0]):
+        if clears(chain[at - 1].partition(" at ")[0]):
             yield chain[at], site
 
 
 def _clears_at(prog: drgn.Program, address: int) -> bool:
     """Quicker than a whole code site."""
-    return any(_CLEARS.fullmatch(one.name() or "") for one in locations(prog, address))
+    return any(clears(one.name() or "") for one in locations(prog, address))
 
 
 def _behind(chain: tuple[str, ...], function: str) -> tuple[str, ...]:

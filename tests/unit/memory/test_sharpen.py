@@ -10,7 +10,8 @@ from pathlib import Path
 import drgn
 import pytest
 
-from zaptrace.memory.sharpen import addressed, is_clearing, sharpened
+from zaptrace.explain.clears import is_clearing
+from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.splats import Frame, Splat
