@@ -14,7 +14,9 @@ from drgn.helpers.linux.mm import follow_pfn, for_each_vma
 from drgn.helpers.linux.pid import for_each_task
 
 import zaptrace
+from tests import browser
 from tests.guest.conftest import Boot
+from tests.looks import clipped, sections
 from zaptrace.audit.around import around
 from zaptrace.cli.main import main
 from zaptrace.explain.sites import zap_line
@@ -76,6 +78,22 @@ def test_the_page_shows_the_bug_at_its_lines(founding: Boot, tmp_path: Path) -> 
         number = int(line.source.rpartition(":")[2])
         assert re.search(rf'class="it">▸ +{number}  [^<]*{call}\([^<]*<[^>]+>  ◄ {remark}', text)
     assert f"{verdict.pfn:#x}" in text
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_a_browser_shows_all_of_it(founding: Boot, tmp_path: Path, width: int) -> None:
+    program = browser.program()
+    if program is None:
+        pytest.skip("Chromium is not installed (make setup-tests): no browser looked at the page")
+    out = report(founding, "html", tmp_path / "report.html")
+    with browser.opened(program) as chromium:
+        chromium.show(out, width)
+        assert chromium.said == [] and chromium.asked == [out.resolve().as_uri()]
+        assert clipped(chromium) == []
+        shown = sections(chromium)
+        wanted = {"story", "counters", "tables", "sources", "splat", "rates", "reproduce"}
+        assert wanted | {"environment", "unseen"} == set(shown)
+        assert all(height > 40 for height in shown.values())
 
 
 def test_another_tree_is_not_shown_for_the_kernel_s(founding: Boot, tmp_path: Path) -> None:

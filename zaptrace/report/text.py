@@ -8,6 +8,7 @@ from pathlib import Path
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.info import RunInfo
+from zaptrace.report.meanings import MEANINGS, owner_lines
 from zaptrace.report.roles import chain_of, marked_line, place, shared_tail, title
 from zaptrace.report.shell import wrapped
 from zaptrace.report.sourcelines import Sources
@@ -148,15 +149,11 @@ def _proof(findings: tuple[Finding, ...], ended: str) -> Iterator[str]:
             f"{number(finding.mapcount):>8}  {number(finding.refcount):>8}  {finding.cls.value}"
         )
         yield cut(row, WIDTH)
+        yield from fill(MEANINGS[finding.cls], WIDTH, "    ")
         if finding.flags:
             yield from fill(f"flags: {'|'.join(finding.flags)}", WIDTH, "    ", "      ")
-        for owner in finding.mappings[:8]:
-            who = task(owner.comm, owner.pid)
-            mapped = "was mapped by" if finding.ptes == 0 else "mapped by"
-            what = f"{mapped} {who} at {hexadecimal(owner.address)}  {owner.vma or ''}"
-            yield from fill(what, WIDTH, "    ", "      ")
-        if finding.note:
-            yield from fill(finding.note, WIDTH, "    ")
+        for line in (*owner_lines(finding), finding.note or ""):
+            yield from fill(line, WIDTH, "    ", "      ")
 
 
 def _splat(info: RunInfo) -> Iterator[str]:
