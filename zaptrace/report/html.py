@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from zaptrace.model.events import Events
 from zaptrace.model.findings import Finding
@@ -11,8 +11,8 @@ from zaptrace.model.window import TableWindow
 from zaptrace.report.info import RunInfo
 from zaptrace.report.markup import Content, Markup, joined, tag
 from zaptrace.report.shell import wrapped
-from zaptrace.report.sourcelines import Excerpt
-from zaptrace.report.sourcesection import sources
+from zaptrace.report.sourcelines import Sources
+from zaptrace.report.sourcesection import source_section
 from zaptrace.report.steptable import steps_table
 from zaptrace.report.style import CSS
 from zaptrace.report.tablemap import table_map
@@ -31,14 +31,14 @@ def page(
     *,
     events: Events | None = None,
     window: TableWindow | None = None,
-    excerpts: Mapping[str, Excerpt] | None = None,
+    sources: Sources | None = None,
 ) -> str:
     """The whole document.
 
     Args:
         events: the capture, for the rates.
         window: the page tables around the page.
-        excerpts: source lines by `file:line`.
+        sources: the lines of the kernel's source, where a tree is at hand.
     """
     title = subject(verdict, info).removeprefix("mm: ")
     head = joined(
@@ -54,7 +54,7 @@ def page(
         _story(verdict),
         _counters(verdict, info),
         _tables(window),
-        sources(verdict.sites, excerpts or {}),
+        source_section(verdict.sites, sources or Sources()),
         _splat(info),
         _rates(verdict, events, info),
         _reproduce(info),
@@ -133,7 +133,7 @@ def _counters(verdict: Verdict, info: RunInfo) -> Markup:
     if not verdict.order and not verdict.proof:
         return Markup("")
     finding = _finding(verdict)
-    parts = [steps_table(verdict.order, finding)] if verdict.order else []
+    parts = [steps_table(verdict, finding)] if verdict.order else []
     if verdict.proof:
         parts.append(tag("h3", proof_heading(info.ended)))
         parts += [_proof(verdict.proof)]

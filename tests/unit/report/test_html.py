@@ -23,7 +23,7 @@ from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 from zaptrace.model.window import TableWindow
 from zaptrace.report import RunInfo
 from zaptrace.report.html import page
-from zaptrace.report.sourcelines import Excerpt
+from zaptrace.report.sourcelines import Excerpt, Sources
 from zaptrace.report.steptable import steps_table
 from zaptrace.report.tablemap import table_map
 from zaptrace.report.timeline import nice, rates, timeline
@@ -36,7 +36,17 @@ TAGS = {
     *("div", "dl", "dt", "dd", "h1", "h2", "h3", "p", "pre", "code", "span", "table", "tr", "th"),
     *("td", "ul", "li", "svg", "line", "text", "tspan", "path", "circle", "rect"),
 }
-EXCERPT = Excerpt("mm/memory.c", 1445, 1447, ("if (a < b)", "\tx();", "\t__tlb_remove_page();"))
+SOURCES = Sources(
+    (
+        Excerpt(
+            "mm/memory.c",
+            1445,
+            ("if (a < b)", "\tx();", "\t__tlb_remove_page();"),
+            {1447: "the page is freed"},
+        ),
+    ),
+    ("mm/rmap.c is not shown: it is not in the tree.",),
+)
 WINDOW = TableWindow(
     0x1000, 4096, 0x3000, 7, (5, None, None, 7, *[None] * 124), range(0x1000, 0x5000)
 )
@@ -74,7 +84,7 @@ class Reader(HTMLParser):
 
 def whole(verdict: Verdict = VERDICT, info: RunInfo = INFO) -> str:
     events = read(demo.path())
-    return page(verdict, info, events=events, window=WINDOW, excerpts={"mm/memory.c:1447": EXCERPT})
+    return page(verdict, info, events=events, window=WINDOW, sources=SOURCES)
 
 
 def hostile() -> str:
@@ -106,7 +116,8 @@ def test_what_matters_is_there() -> None:
         "try_zap_anon_pte_range",
         "more_mapcount_than_ptes",
         "was mapped by mount/41",
-        "__tlb_remove_page();",
+        "__tlb_remove_page();  ◄ the page is freed",
+        "mm/rmap.c is not shown: it is not in the tree.",
         "zaptrace repro s390x",
         "The kernel was stopped before the rmap removal.",
     ):
@@ -188,7 +199,9 @@ def test_counters_before_and_after() -> None:
         OrderStep("removed", 1, raw_mapcount=0, refcount=1),
         OrderStep("freed", 2, raw_mapcount=-1, refcount=0),
     )
-    rows = re.findall(r"<tr>.*?</tr>", steps_table(steps, VERDICT.proof[0]))[1:]
+    rows = re.findall(
+        r"<tr>.*?</tr>", steps_table(dataclasses.replace(VERDICT, order=steps), VERDICT.proof[0])
+    )[1:]
     cells = [re.findall(r"<td[^>]*>(.*?)</td>", row)[-2:] for row in rows]
     assert cells == [["-", "-"], ["1 → 0", "1 → 0"], ["0", "0 → 0"]]
 
