@@ -230,4 +230,9 @@ def _first_error(log: str) -> str:
 
 def forget(tree: Path, arch: Arch) -> None:
     """Remove a tree's objects."""
-    shutil.rmtree(objects_folder(tree, arch), ignore_errors=True)
+    remove_folder(objects_folder(tree, arch))
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
