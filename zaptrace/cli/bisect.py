@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from zaptrace.cli.numbers import whole
 from zaptrace.model.errors import CannotTell, Exit, ZaptraceError
 
 if TYPE_CHECKING:
@@ -130,19 +131,11 @@ def _add_boot_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--repeat",
-        type=_positive,
+        type=whole,
         default=3,
         metavar="N",
         help="clean boots that make a commit good; default: %(default)s",
     )
-
-
-def _positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def run(args: argparse.Namespace) -> Exit:
