@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zaptrace.cli.numbers import whole
 from zaptrace.cli.watch import at_terminal
-from zaptrace.model.errors import Exit
+from zaptrace.model.errors import BadInput, CannotTell, Exit
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
     from zaptrace.model.progress import Listener
+    from zaptrace.report.cases import Case
     from zaptrace.runs.analysis import Result
+    from zaptrace.runs.repeat import Repeats
     from zaptrace.runs.repro import Request
 
 HELP = "boot a kernel in QEMU, stop it at the bug, and explain the bug"
@@ -24,11 +28,23 @@ examples:
   zaptrace repro s390x --kernel arch/s390/boot/bzImage --vmlinux vmlinux \\
                  --initrd rootfs.cpio --memory 512M --append "debug"
                                        your own kernel and root file system
+  zaptrace repro s390x --kernel-tree ~/linux
+                                       build that tree as it is, and boot it
+  zaptrace repro s390x --repeat 50 --jobs 4 --junit boots.xml
+                                       how often does it strike?
 
 The lab kernel is Debian's linux-source-6.1 with zaptrace's patches; it is built
 at the first use (minutes) and kept.  Your own kernel needs CONFIG_KPROBE_EVENTS
 and CONFIG_BOOTTIME_TRACING for events, CONFIG_DEBUG_INFO_DWARF* for everything,
 and CONFIG_CRASH_DUMP for the audit.
+
+--kernel-tree builds out of the tree, in the cache, and again only what changed;
+your checkout is only read.  Its .config (or --config FILE) gets what zaptrace
+needs, and the difference is shown; with neither, a small configuration is used.
+
+--repeat stops early once the bug has struck and the 95% interval (Wilson) of
+its hit rate is narrower than 20 points; clean boots alone are all made.  Each
+boot has a run folder of its own; the dumps of clean ones are not kept.
 
 Exit status is 1 when a bug was found, 0 for the verdict "clean"; with --expect,
 0 when the verdict is the expected one and 1 when it is another.
@@ -56,6 +72,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--initrd", type=Path, metavar="CPIO", help="root file system: cpio, plain or compressed"
     )
+    own.add_argument(
+        "--kernel-tree", type=Path, metavar="DIR", help="a kernel's git checkout, to be built"
+    )
+    own.add_argument(
+        "--config", type=Path, metavar="FILE", help="its configuration; default: DIR/.config"
+    )
     own.add_argument("--append", default="", metavar="ARGS", help="more kernel arguments")
     guest = parser.add_argument_group("the guest")
     guest.add_argument("--memory", default="512M", metavar="SIZE", help="default: %(default)s")
@@ -74,6 +96,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where to stop and dump it: the first instruction of bad_page (the default), a "
         "panic, the guest's own end; never: let it run, take no dump",
     )
+    often = parser.add_argument_group("flaky bugs")
+    often.add_argument(
+        "--repeat", type=whole, default=None, metavar="N", help="boot up to N times (no TUI)"
+    )
+    often.add_argument(
+        "--jobs", type=whole, default=1, metavar="J", help="guests at once; default: %(default)s"
+    )
     result = parser.add_argument_group("the result")
     result.add_argument(
         "--run", dest="folder", type=Path, metavar="DIR", help="where to leave the run folder"
@@ -84,6 +113,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="VERDICT",
         help="exit with 0 only when this is the verdict",
     )
+    result.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML for a CI")
+    result.add_argument("--ktap", type=Path, metavar="FILE", help="write KTAP for a kernel CI")
     result.add_argument("--no-tui", action="store_true", help="a line for each step, no TUI")
     result.add_argument("--json", action="store_true", help="print the verdict as JSON (no TUI)")
 
@@ -94,7 +125,6 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         ZaptraceError: a step could not be done, and why.
     """
-    from zaptrace.cli.output import complain, print_json, print_total
     from zaptrace.runs.repro import Request
 
     request = Request(
@@ -110,11 +140,80 @@ def run(args: argparse.Namespace) -> Exit:
         stop_at=args.stop_at,
         folder=args.folder,
     )
-    result = _told(request) if args.json or args.no_tui or not at_terminal() else _shown(request)
+    if args.kernel_tree is not None:
+        request = _built(request, args)
+    elif args.config is not None:
+        raise BadInput("--config is for a tree that is to be built", "--kernel-tree DIR")
+    return _many(request, args) if args.repeat is not None else _once(request, args)
+
+
+def _built(request: Request, args: argparse.Namespace) -> Request:
+    """Build the user's tree; the difference to their configuration goes to stderr."""
+    from zaptrace.cli.output import progress
+    from zaptrace.runs import owntree
+
+    with progress() as listener:
+        request, changes = owntree.build(request, args.kernel_tree, args.config, listener)
+    if changes:
+        print(f"changed in the configuration ({len(changes)} lines):", file=sys.stderr)
+        print("\n".join(f"  {line}" for line in changes), file=sys.stderr)
+    return request
+
+
+def _many(request: Request, args: argparse.Namespace) -> Exit:
+    """The same boot many times."""
+    from zaptrace.cli.output import print_json, progress
+    from zaptrace.runs.repeat import case_of, repeat, told
+
+    with progress() as listener:
+        repeats = repeat(request, args.repeat, args.jobs, listener)
+    _write_cases(args, [case_of(boot, args.expect) for boot in repeats.in_order])
+    if args.json:
+        print_json(repeats.to_json())
+    else:
+        print(told(repeats))
+    return repeats_code(repeats, args.expect)
+
+
+def repeats_code(repeats: Repeats, expected: str | None) -> Exit:
+    """What many boots mean for a caller.
+
+    Args:
+        expected: the verdict kind that every boot shall have; None for `clean`.
+    """
+    wanted = expected or VerdictKind.CLEAN.value
+    if any(kind != wanted for kind in repeats.verdicts):
+        return Exit.BUG_FOUND
+    return Exit.CANNOT_TELL if repeats.lost else Exit.OK
+
+
+def _write_cases(args: argparse.Namespace, cases: list[Case]) -> None:
+    """What --junit and --ktap ask for."""
+    from zaptrace.report.cases import junit, ktap
+
+    suite = f"zaptrace.{args.arch}"
+    if args.junit is not None:
+        args.junit.write_bytes(junit(suite, cases))
+    if args.ktap is not None:
+        args.ktap.write_text(ktap(suite, cases))
+
+
+def _once(request: Request, args: argparse.Namespace) -> Exit:
+    """One boot."""
+    from zaptrace.cli.output import complain, print_json, print_total
+    from zaptrace.report.cases import Case
+
+    plain = args.json or args.no_tui or not at_terminal()
+    try:
+        result = _told(request) if plain else _shown(request)
+    except CannotTell as error:
+        _write_cases(args, [Case("boot_1", 0.0, error=str(error))])
+        raise
     if result is None:
         complain("left before there was a verdict; what was recorded so far stays readable")
         return Exit.CANNOT_TELL
     print_total(result.document["timing"])
+    _write_cases(args, [_case(result, args.expect)])
     code = exit_code(result, args.expect)
     if code is Exit.CANNOT_TELL:
         complain(f"cannot tell: {result.verdict.summary}")
@@ -123,6 +222,21 @@ def run(args: argparse.Namespace) -> Exit:
     else:
         print(result.report)
     return code
+
+
+def _case(result: Result, expected: str | None) -> Case:
+    """A boot as a test case."""
+    from zaptrace.report.cases import Case
+
+    seconds, verdict = sum(result.document["timing"].values()), result.verdict
+    code = exit_code(result, expected)
+    if code is Exit.OK:
+        return Case("boot_1", seconds)
+    if code is Exit.CANNOT_TELL:
+        return Case("boot_1", seconds, error=verdict.summary)
+    return Case(
+        "boot_1", seconds, verdict.kind.value, message=verdict.summary, details=result.report
+    )
 
 
 def _told(request: Request) -> Result:
