@@ -26,6 +26,8 @@ from zaptrace.model.progress import Listener, Step, step
 
 PARTS = ("Kbuild", "Kconfig", "Makefile", "mm", "scripts")
 """What every kernel tree has had at its top for twenty years."""
+MAKE_SECONDS = 10.0
+"""What an interrupted make is given to remove the objects that it has half written."""
 ERROR_LINE = re.compile(r"\b(?:fatal )?error: |\*\*\* |undefined reference")
 
 
@@ -205,8 +207,8 @@ def _make(tree: Tree, *targets: str) -> list[str]:
 
 def _compile(tree: Tree, current: Step) -> None:
     """Run make; one line of its output is one step of the progress."""
-    done = 0
-    with tree.log.open("w") as kept, host.lines_of(_make(tree, tree.arch.make_target)) as child:
+    done, argv = 0, _make(tree, tree.arch.make_target)
+    with tree.log.open("w") as kept, host.lines_of(argv, MAKE_SECONDS) as child:
         assert child.stdout is not None
         for raw in child.stdout:
             line = raw.decode(errors="replace")
@@ -216,7 +218,7 @@ def _compile(tree: Tree, current: Step) -> None:
                 current.advance(done, note=line.split()[-1])
         status = child.wait()
     if status:
-        words = _first_error(tree.log.read_text(errors="replace"))
+        words = _first_error(tree.log.read_text(errors="replace").replace(f"{tree.source}/", ""))
         raise CannotTell(f"it does not build: {words}", f"less {tree.log}")
     current.note = f"{done} steps"
 
