@@ -119,9 +119,27 @@ def build(tree: Tree, listener: Listener, timing: dict[str, float] | None = None
     with locked(tree.objects.parent / ".lock"):
         with step("configure", "Configure", listener, timing) as current:
             current.note = _configure(tree)
+        _remove_half_written(tree.objects)
         with step("compile", f"Compile for {tree.arch.name}", listener, timing) as current:
             _compile(tree, current)
     return TreeKernel(tree.objects, tree.arch)
+
+
+def _remove_half_written(objects: Path) -> None:
+    """Remove objects that a build was killed over.
+
+    Kbuild writes .NAME.cmd behind each object.  One that is newer than its
+    .cmd may be cut short, and make would take it for finished: the command in
+    there is the same.
+    """
+    for folder, _folders, files in os.walk(objects):
+        names = set(files)
+        for name in files:
+            command = f".{name}.cmd"
+            if name.endswith((".o", ".a")) and command in names:
+                path = Path(folder, name)
+                if path.stat().st_mtime_ns > Path(folder, command).stat().st_mtime_ns:
+                    path.unlink()
 
 
 def config_changes(tree: Tree) -> list[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 MAKEFILE = """\
@@ -40,6 +44,16 @@ def history(tree: Path, *, commits: int = 8, bug_from: int = 5, broken: int = -1
         bug_from: the number of the commit that brings a file `bug`.
         broken: the number of one that does not build.
     """
+    shutil.copytree(_made(commits, bug_from, broken), tree, symlinks=True)
+    return tree
+
+
+@functools.cache
+def _made(commits: int, bug_from: int, broken: int) -> Path:
+    """That repository, made once: fifty calls of git are a second."""
+    folder = Path(tempfile.mkdtemp(prefix="zaptrace-test-"))
+    atexit.register(shutil.rmtree, folder)
+    tree = folder / "linux"
     tree.mkdir()
     git(tree, "init", "--quiet", "--initial-branch=main")
     git(tree, "config", "user.name", "A Hacker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_a_tree_that_does_not_build_says_where(tree: Path) -> None:
         trees.build(source, heard.append)
     assert str(source.log) in (error.value.hint or "")
     assert any(update.note == "mm/memory.o" for update in heard)
+
+
+def test_an_object_that_a_build_was_killed_over_is_not_taken_for_finished(tree: Path) -> None:
+    source = trees.checkout(tree, S390X, None, ignore)
+    folder = source.objects / "mm"
+    folder.mkdir(parents=True)
+    for number, name in enumerate((".half.o.cmd", "half.o", "whole.o", ".whole.o.cmd", "no.o")):
+        (folder / name).touch()
+        os.utime(folder / name, (number, number))
+    trees.build(source, ignore)
+    assert sorted(path.name for path in folder.glob("*.o")) == ["no.o", "whole.o"]
 
 
 def test_what_is_no_kernel_tree_is_refused(tree: Path, tmp_path: Path) -> None:
