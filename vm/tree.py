@@ -20,12 +20,13 @@ from vm import host, ownconfig
 from vm.arch import Arch
 from vm.kernel import BUILD_LINE, Kernel, small_config
 from vm.mirror import mirror
-from zaptrace.model.errors import BadInput, CannotTell
+from zaptrace.model.errors import BadInput, CannotTell, Missing, ZaptraceError
 from zaptrace.model.paths import cache_home, locked, write_whole
 from zaptrace.model.progress import Listener, Step, step
 
 PARTS = ("Kbuild", "Kconfig", "Makefile", "mm", "scripts")
 """What every kernel tree has had at its top for twenty years."""
+FULL = "No space left on device"
 MAKE_SECONDS = 10.0
 """What an interrupted make is given to remove the objects that it has half written."""
 ERROR_LINE = re.compile(r"\b(?:fatal )?error: |\*\*\* |undefined reference")
@@ -115,6 +116,7 @@ def build(tree: Tree, listener: Listener, timing: dict[str, float] | None = None
 
     Raises:
         CannotTell: it does not configure or compile.
+        Missing: there is no compiler, or no space.
     """
     with locked(tree.objects.parent / ".lock"):
         with step("configure", "Configure", listener, timing) as current:
@@ -236,9 +238,16 @@ def _compile(tree: Tree, current: Step) -> None:
                 current.advance(done, note=line.split()[-1])
         status = child.wait()
     if status:
-        words = _first_error(tree.log.read_text(errors="replace").replace(f"{tree.source}/", ""))
-        raise CannotTell(f"it does not build: {words}", f"less {tree.log}")
+        raise _failure(tree, tree.log.read_text(errors="replace"))
     current.note = f"{done} steps"
+
+
+def _failure(tree: Tree, log: str) -> ZaptraceError:
+    """Why make failed: the source's fault, or this machine's."""
+    if FULL in log:
+        return Missing(f"the disk with {tree.objects} is full", "zaptrace vm clean --cache")
+    words = _first_error(log.replace(f"{tree.source}/", ""))
+    return CannotTell(f"it does not build: {words}", f"less {tree.log}")
 
 
 def _first_error(log: str) -> str:
