@@ -22,7 +22,9 @@ from zaptrace.memory.opening import open_vmcore
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.stop import stop_events
-from zaptrace.model.events import Events, followed_by
+from zaptrace.memory.vmcore import standardise
+from zaptrace.model.errors import ZaptraceError
+from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.progress import Listener, step
@@ -30,6 +32,7 @@ from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite, Verdict
 from zaptrace.report import RunInfo, render, summary
 from zaptrace.report.excerpt import excerpt
+from zaptrace.runs import secondlook
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.splat import parse
 
@@ -140,14 +143,36 @@ def _events(
     if prog is None or plan is None:
         return None
     with step("events", "Read the events out of the dump", listener, facts.timing) as current:
-        events = _recorded(prog, folder.vmcore, plan)
+        stop = stop_events(prog, folder.vmcore, plan)
+        _name(prog, stop)
+        later = _later(folder, facts, plan)
+        events = secondlook.whole(read_trace(prog, plan), stop, later)
         write_capture(folder.capture, events)
+        folder.later.unlink(missing_ok=True)
         current.note = f"{len(events.records)} events, {events.lost} lost"
     return events
 
 
-def _recorded(prog: drgn.Program, core: Path, plan: ProbePlan) -> Events:
-    return followed_by(read_trace(prog, plan), stop_events(prog, core, plan))
+def _name(prog: drgn.Program, events: Events) -> None:
+    """Name the addresses of the stacks: a capture may be read where there is no vmlinux."""
+    for address in {address for stack in events.stacks.values() for address in stack}:
+        site = code_site(prog, address)
+        if site.symbol is not None:
+            events.symbols[address] = f"{site.symbol}+{site.offset or 0:#x}"
+
+
+def _later(folder: RunFolder, facts: RunFacts, plan: ProbePlan) -> Events | None:
+    """What the ring buffer held when the guest had run on; None when nobody looked then."""
+    if not folder.later.exists():
+        return None
+    try:
+        standardise(folder.later)
+        later = read_trace(open_vmcore(folder.later, Path(facts.vmlinux)), plan)
+    except ZaptraceError:
+        return None  # a torn dump, or a guest that has wrecked itself since
+    # In the capture, for what is read out of the stop's dump alone has not seen it.
+    later.meta["after"] = facts.after
+    return later
 
 
 def _audit(
