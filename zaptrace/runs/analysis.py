@@ -6,7 +6,7 @@ Each step reads its file where the run has it already, and makes it where not:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         console = folder.console.read_bytes() if folder.console.exists() else b""
         splats = parse(console)
         ended = facts.ended or "interrupted"
-        verdict = explain(Evidence(events, splats, found, _resolver(prog), ended))
+        verdict = explain(Evidence(events, splats, found, _resolver(prog, events), ended))
         current.note = verdict.kind.value
     info = RunInfo(
         run=str(folder.path),
@@ -190,9 +190,18 @@ def _audit(
     return found
 
 
-def _resolver(prog: drgn.Program | None) -> Callable[[int], CodeSite | None]:
-    """Return address -> code site; None for everything without a dump."""
-    if prog is None:
-        return lambda _address: None
-    opened = prog
-    return lambda address: code_site(opened, address)
+def _resolver(prog: drgn.Program | None, events: Events | None) -> Callable[[int], CodeSite | None]:
+    """Return address -> code site; without a dump by the names that the capture carries."""
+    if prog is not None:
+        opened = prog
+        return lambda address: code_site(opened, address)
+    symbols = events.symbols if events else {}
+    return lambda address: _named(symbols, address)
+
+
+def _named(symbols: Mapping[int, str], address: int) -> CodeSite | None:
+    name, plus, offset = symbols.get(address, "").partition("+0x")
+    try:
+        return CodeSite(name, int(offset, 16), None, address=address) if plus else None
+    except ValueError:  # a capture is hostile
+        return None
