@@ -144,6 +144,11 @@ class RunFolder:
         return self.path / "capture.zap"
 
     @property
+    def audit_file(self) -> Path:
+        """What the audit found."""
+        return self.path / "audit.json"
+
+    @property
     def report(self) -> Path:
         """The text report."""
         return self.path / "report.txt"
