@@ -21,6 +21,8 @@ EXAMPLES = """\
 examples:
   zaptrace repro s390x                 the founding bug, on the lab kernel
   zaptrace repro s390x --fault none    the same boot of a healthy kernel
+  zaptrace repro s390x --fault leak,rss-large --stop-at exit
+                                       two other faults, each with a victim
   zaptrace repro s390x --kernel arch/s390/boot/bzImage --vmlinux vmlinux \\
                  --initrd rootfs.cpio --memory 512M --append "debug"
                                        your own kernel and root file system
@@ -42,13 +44,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "very instant of the bug, dump its memory, audit every page table against every "
         "counter, and say which page was freed by whom, in which order, at which line."
     )
-    parser.epilog = EXAMPLES
+    parser.epilog = f"{EXAMPLES}\n{_faults()}"
     parser.add_argument("arch", help="guest architecture: s390x or x86_64")
     lab = parser.add_argument_group("the lab kernel")
     lab.add_argument(
         "--fault",
-        choices=("batch", "none"),
-        help="the fault it shall have: batch (the default), or none for the clean zap path",
+        metavar="NAME[,NAME]",
+        help="the faults it shall have; default: batch, the founding bug; all names are below",
     )
     own = parser.add_argument_group("your own kernel")
     own.add_argument("--kernel", type=Path, metavar="IMAGE", help="a bootable image (bzImage)")
@@ -86,6 +88,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     result.add_argument("--no-tui", action="store_true", help="a line for each step, no TUI")
     result.add_argument("--json", action="store_true", help="print the verdict as JSON (no TUI)")
+
+
+def _faults() -> str:
+    """What --fault takes."""
+    from zaptrace.runs.lab import FAULTS
+
+    return "\n".join(["faults:", *(f"  {name:<16} {what}" for name, what in FAULTS.items()), ""])
 
 
 def run(args: argparse.Namespace) -> Exit:
