@@ -62,7 +62,7 @@ def _of_story(case: Case, kind: VerdictKind, others: list[tuple[Case, VerdictKin
         proof=(story.finding,) if story.finding else story.rss[:MOST_PROOF],
         doubts=doubts(case, kind),
         evidence=carried_by(case, kind),
-        others=_counted(others),
+        others=_counted(story.pfn, others),
     )
 
 
@@ -76,9 +76,10 @@ def carried_by(case: Case, kind: VerdictKind) -> tuple[str, ...]:
     return there
 
 
-def _counted(others: list[tuple[Case, VerdictKind]]) -> tuple[str, ...]:
+def _counted(pfn: int | None, others: list[tuple[Case, VerdictKind]]) -> tuple[str, ...]:
     """`3 more pages: mapping_leaked`; a page that has no verdict of its own is not told of."""
-    counts = Counter(kind for _, kind in others if kind is not UNEXPLAINED)
+    pages = {(kind, case.story.pfn) for case, kind in others if kind is not UNEXPLAINED}
+    counts = Counter(kind for kind, page in pages if page != pfn)
     return tuple(
         f"{counts[kind]} more page{'s' if counts[kind] > 1 else ''}: {kind.value}"
         for kind in sorted(counts, key=_RANK.__getitem__)
