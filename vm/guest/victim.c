@@ -32,26 +32,18 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { SOME = 5 };	/* a page of a large folio, but not its first */
+enum {
+	LARGE = 16,	/* pages of a large folio: ZAPFAULT_LARGE_ORDER of mm/memory.c */
+	SOME = 5,	/* one of them, but not the first */
+};
 
-static long page_size, huge_size;
+static long page_size;
 static const char *fault;
 
 static void fail(const char *what)
 {
 	fprintf(stderr, "victim %s: %s: %s\n", fault, what, strerror(errno));
 	_exit(1);
-}
-
-static unsigned long read_long(const char *file)
-{
-	unsigned long value = 0;
-	FILE *open = fopen(file, "r");
-
-	if (!open || fscanf(open, "%lu", &value) != 1)
-		fail(file);
-	fclose(open);
-	return value;
 }
 
 /* An entry of /proc/self/pagemap or /proc/kpageflags. */
@@ -106,23 +98,18 @@ static char *small_page(void)
 	return page;
 }
 
-/* One large folio, mapped by PTEs; khugepaged is told to leave it alone. */
+/* One large folio, mapped by PTEs: this kernel makes them for victims of its name. */
 static char *large_folio(void)
 {
-	char *at = map(2 * huge_size);
+	size_t size = LARGE * page_size;
+	char *at = map(2 * size);
 
-	at += -(uintptr_t)at & (huge_size - 1);
-	if (madvise(at, huge_size, MADV_HUGEPAGE))
+	at += -(uintptr_t)at & (size - 1);
+	if (madvise(at, size, MADV_HUGEPAGE))
 		fail("MADV_HUGEPAGE");
 	*at = 1;
-	if (madvise(at, huge_size, MADV_NOHUGEPAGE))
-		fail("MADV_NOHUGEPAGE");
-	if (!(entry("/proc/kpageflags", pfn_of(at)) >> 22 & 1))	/* KPF_THP */
+	if (!(entry("/proc/kpageflags", pfn_of(at + size - page_size)) >> 22 & 1)) /* KPF_THP */
 		fail("no large folio to be had");
-	/* Rights of one page alone: the kernel splits the PMD. */
-	if (mprotect(at + page_size, page_size, PROT_READ) ||
-	    mprotect(at + page_size, page_size, PROT_READ | PROT_WRITE))
-		fail("mprotect");
 	return at;
 }
 
@@ -171,7 +158,7 @@ static void rmap_large(void)
 	strike(large_folio() + SOME * page_size, "quiet");
 	all = large_folio();
 	say(all, "loud");
-	zap(all, huge_size);
+	zap(all, LARGE * page_size);
 }
 
 /* stale: what was left behind is zapped again at the end, as an exit would do. */
@@ -184,20 +171,21 @@ static void again(char *page)
 
 static void stale_small(void)
 {
+	char *last = pinned_page();	/* now: later it would be the page that was freed */
+
 	strike(pinned_page(), "quiet");
 	strike(small_page(), "freed");
-	again(pinned_page());
+	again(last);
 }
 
 static void stale_large(void)
 {
-	char *all;
+	char *last = large_folio(), *all = large_folio();
 
 	strike(large_folio() + SOME * page_size, "quiet");
-	all = large_folio();
 	say(all, "freed");
-	zap(all, huge_size);
-	again(large_folio() + SOME * page_size);
+	zap(all, LARGE * page_size);
+	again(last + SOME * page_size);
 }
 
 /* overput */
@@ -263,8 +251,8 @@ static void overput_large(void)
 
 	strike(large_folio() + SOME * page_size, "quiet");
 	all = large_folio();
-	say(all + huge_size - page_size, "loud");
-	zap(all, huge_size - page_size);
+	say(all + (LARGE - 1) * page_size, "loud");
+	zap(all, (LARGE - 1) * page_size);
 }
 
 /* rss */
@@ -322,7 +310,6 @@ static void stay_on_this_cpu(void)
 static void live(void (*provoke)(void), const int ends[2])
 {
 	page_size = sysconf(_SC_PAGESIZE);
-	huge_size = read_long("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
 	stay_on_this_cpu();
 	if (prctl(PR_SET_NAME, fault))
 		fail("prctl");

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from zaptrace.audit import reconcile
-from zaptrace.audit.arrays import NOWHERE, Counts
+from zaptrace.audit.arrays import NOWHERE, Counts, Mask
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
 from zaptrace.audit.sources import RSS_COUNTERS
@@ -31,7 +31,9 @@ def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> 
     mappable = bool(recorded.mappable[index])
     lost: list[Place] = []
     busy: set[int] = set()
-    if mappable and suspect.ptes < recorded.mapcount[index]:
+    fewer = mappable and suspect.ptes < recorded.mapcount[index]
+    # A count below zero says how many removals were too many, not who still maps the page.
+    if fewer or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
         lost, busy = _lost(ledger, owners, index, head, set(mapped))
     cls = reconcile.settle(suspect.cls, bool(busy))
     places = (mapped + lost)[:MAX_MAPPINGS]
@@ -150,7 +152,9 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     recorded = np.array([mm.rss for mm in ledger.mms], np.int64).reshape(-1, len(RSS_COUNTERS))
     swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
-    wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
+    strayed = mapped_rss(ledger, reconcile.strayed(ledger.ptes, ledger.recorded))
+    unresolved = unresolved + strayed.sum(axis=1)
+    wrong = reconcile.rss_mismatches(mapped - strayed, recorded, swaps, unresolved)
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
@@ -178,11 +182,14 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     return findings
 
 
-def mapped_rss(ledger: Ledger) -> Counts:
+def mapped_rss(ledger: Ledger, pages: Mask | None = None) -> Counts:
     """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
 
     A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
     Shape (mms, 3).
+
+    Args:
+        pages: those to count; None for all.
     """
     absent = ledger.absent
     moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
@@ -194,6 +201,8 @@ def mapped_rss(ledger: Ledger) -> Counts:
 
     recorded = ledger.recorded
     here = (index != NOWHERE) & ~recorded.hugetlb[index]
+    if pages is not None:
+        here &= pages[index]
     index = index[here]
     shmem = np.where(recorded.swapbacked[index], 2, 0)
     kind = np.where(recorded.anon[index], 1, shmem)

@@ -137,6 +137,15 @@ def judge(ptes: Counts, recorded: Recorded) -> list[Suspect]:
     return suspects
 
 
+def strayed(ptes: Counts, recorded: Recorded) -> Mask:
+    """Mapped pages that are free or not mapped by their own count: of what kind they were when
+    somebody mapped them is not to be known any more.  Shape (number of pages,)."""
+    counted = recorded.mappable & recorded.counted
+    more = ~recorded.mappable | (counted & (ptes > recorded.mapcount))
+    free = recorded.free | (recorded.refcount == 0)
+    return np.asarray(recorded.known & (ptes > 0) & (free | more), dtype=bool)
+
+
 def settle(cls: FindingClass, lost_from_mms_in_flight: bool) -> FindingClass:
     """The class of a page once it is known which mms are in flight.
 
@@ -156,8 +165,8 @@ def rss_mismatches(mapped: Counts, recorded: Counts, swaps: Counts, unresolved: 
         recorded: shape (mms, 4): the same counters and MM_SWAPENTS.
         swaps: shape (mms,): swap entries.
         unresolved: shape (mms,): entries whose kind is not known.  A swap entry counts in
-            MM_SWAPENTS, a migration entry as its page, a marker nowhere; so with any of them
-            only the sum can be judged, and within bounds.
+            MM_SWAPENTS, a migration entry as its page, a marker nowhere, a page that strayed as
+            what it was; so with any of them only the sum can be judged, and within bounds.
     """
     present, total = mapped.sum(axis=1) + swaps, recorded.sum(axis=1)
     bounded = (total >= present) & (total <= present + unresolved)
