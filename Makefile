@@ -1,7 +1,7 @@
 # make repro   the main job: build, boot and explain the founding bug (s390x)
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests repro test test-quick test-guest lint bench clean
+.PHONY: help setup setup-tests repro test test-quick test-guest lint bench scoreboard clean
 BIN := .venv/bin
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo "make test-quick   unit and TUI tests: under a minute, no kernel"
 	@echo "make lint         ruff, mypy, import-linter, shellcheck"
 	@echo "make bench        measure; writes build/bench.json"
+	@echo "make scoreboard   explain every fault from every subset of the evidence"
 	@echo "make setup        only install what is missing (setup-tests: for the tests too)"
 	@echo "make clean        remove what was made in this folder (not the caches)"
 
@@ -42,6 +43,9 @@ lint: setup-tests
 
 bench: setup-tests
 	@$(BIN)/python -m tests.bench
+
+scoreboard: setup-tests
+	@$(BIN)/python -m tests.scoreboard
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

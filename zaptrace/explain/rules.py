@@ -176,10 +176,11 @@ def pte_of_nobody(case: Case) -> bool:
         return False
     if finding.mapcount is None or not at_rest(case, finding.mappings) or not never_refused(case):
         return False
-    referenced = (finding.refcount or 0) if is_small(finding) else finding.ptes
     if is_free(finding):
         return finding.mapcount == 0
-    return finding.mapcount < finding.ptes and referenced < finding.ptes
+    # References, unlike mapcounts, are those of the whole folio.
+    mapped = (finding.folio or {}).get("ptes", finding.ptes if is_small(finding) else 0)
+    return finding.mapcount < finding.ptes and (finding.refcount or 0) < mapped
 
 
 def zapped_but_there(case: Case) -> bool:

@@ -26,12 +26,22 @@ def whole(before: Events, stop: Events, later: Events | None) -> Events:
     if later is None:
         return followed_by(before, stop)
     recorded = _continued(before, later) if later.lost > before.lost else later
+    _know_processes(recorded.records, before.records, stop.records)
     probed = recorded.records[_after(recorded.records, _last(before.records))]
     silent = [row for row in stop.records if not _taken_by_probe(row, probed)]
     if not silent:
         return recorded
     rest = Events(np.array(silent, stop.records.dtype), stop.strings, stop.stacks, stop.symbols)
     return followed_by(recorded, rest)
+
+
+def _know_processes(records: Records, *known: Records) -> None:
+    """Fill in the process ids of threads that were there at the stop and have ended since."""
+    tasks = np.concatenate([part[["pid", "comm", "tgid"]] for part in known])
+    tasks = np.unique(tasks[tasks["tgid"] > 0])
+    for pid, comm, tgid in tasks.tolist():
+        same = (records["pid"] == pid) & (records["comm"] == comm) & (records["tgid"] == -1)
+        records["tgid"][same] = tgid
 
 
 def _taken_by_probe(stop: np.void, probed: Records) -> bool:

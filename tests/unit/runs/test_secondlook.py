@@ -63,6 +63,13 @@ def test_a_gap_between_the_two_readings_stays_lost() -> None:
     assert (clocks(found), found.lost) == ([10, 20, 35, 35, 40, ABSENT], 7)
 
 
+def test_a_process_that_has_ended_since_keeps_its_id() -> None:
+    before = events_of([row(10, tgid=30, comm=b"mount"), row(20)])
+    rows = [row(10, comm=b"mount"), row(20), PROBED, row(40, comm=b"other")]
+    found = whole(before, stop(), events_of(rows))
+    assert found.records["tgid"].tolist() == [30, -1, -1, -1]
+
+
 def test_hits_that_a_kprobe_missed_are_counted_once() -> None:
     def missed(count: int) -> dict[str, Any]:
         return {"kind": Kind.LOST, "cpu": NO_CPU, "clock": 0, "nr": count}
