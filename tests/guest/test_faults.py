@@ -61,7 +61,7 @@ LEFT: dict[tuple[str, str], tuple[set[FindingClass], set[FindingClass]]] = {
     ("stale", "freed"): ({FREE, MORE}, set()),
     ("stale", "loud"): (set(), set()),
     ("stale-large", "quiet"): ({MORE}, set()),
-    ("stale-large", "freed"): ({FREE, MORE}, set()),
+    ("stale-large", "freed"): ({FREE, MORE, REFS}, set()),
     ("stale-large", "loud"): ({UNDER}, set()),
     ("overput", "quiet"): ({REFS}, set()),
     ("overput", "loud"): ({FREE}, set()),
@@ -73,7 +73,8 @@ LEFT: dict[tuple[str, str], tuple[set[FindingClass], set[FindingClass]]] = {
     ("rss-large", "quiet"): ({RSS}, set()),
 }
 """Fault and evidence -> one of which classes the page has (rss: its owner's mm) when all is over,
-and which its folio's first page.  What bad_page() has seen is clean again: it resets the count."""
+and which its folio's first page.  What bad_page() has seen is clean again: it resets the count.
+What was freed may have gone to another victim, and got worse there."""
 
 STOPPED = {
     "leak": REFS,

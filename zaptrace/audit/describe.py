@@ -63,10 +63,9 @@ def _lost(
     busy = {place.mm for place in places} & ledger.in_flight.keys()
     if busy:
         return [place for place in places if place.mm in busy], busy
-    if not owners.has_rmap(head):
-        return [], set(ledger.in_flight)
     # A fork's copy maps another page there by now; where nothing is mapped, a PTE went missing.
-    return [place for place in places if owners.is_empty(place)], set()
+    empty = [place for place in places if owners.is_empty(place)]
+    return empty, set() if owners.has_rmap(head) else set(ledger.in_flight)
 
 
 def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | None:
