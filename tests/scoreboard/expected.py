@@ -83,8 +83,12 @@ WEAKER: dict[str, tuple[Weaker, ...]] = {
 }
 WEAKER["leak-large"] = (*WEAKER["leak"], Weaker(("c", "cs"), "unexplained", PART_OF_LARGE))
 WEAKER["underflow-large"] = WEAKER["underflow"]
-WEAKER["stale-large"] = WEAKER["stale"]
-WEAKER["overput-large"] = WEAKER["overput"]
+WEAKER["stale-large"] = WEAKER["stale"][:1]  # nothing is freed: the dump is of the end
+WEAKER["overput-large"] = (
+    Weaker(("s",), "unexplained", ONE_REPORT),
+    Weaker(("c", "cs"), "unexplained", PART_OF_LARGE),
+    Weaker(("v", "sv"), "unexplained", CUT_OFF, "s390x"),
+)
 WEAKER["rss-large"] = WEAKER["rss"]
 
 
