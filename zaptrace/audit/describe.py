@@ -94,13 +94,15 @@ def flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
 
 
 def folio(ledger: Ledger, owners: Owners, head: int) -> dict[str, Any]:
-    """A folio by the index of its first page: pfn, order, kind, free."""
+    """A folio by the index of its first page: pfn, order, kind, free, PTEs of all its pages."""
     recorded = ledger.recorded
+    pages = slice(head, head + (1 << int(recorded.order[head])))
     return {
         "pfn": int(ledger.pages.pfns(np.array([head]))[0]),
         "order": int(recorded.order[head]),
         "kind": "hugetlb" if recorded.hugetlb[head] else owners.kind(head),
         "free": bool(recorded.free[head]),
+        "ptes": int(ledger.ptes[pages].sum()),
     }
 
 
