@@ -19,7 +19,7 @@ from zaptrace.report.style import CSS
 from zaptrace.report.tablemap import COLUMNS, table_map
 from zaptrace.report.text import proof_heading, run_facts, subject
 from zaptrace.report.timeline import is_turn, rates, timeline
-from zaptrace.report.words import count, hexadecimal, number, task
+from zaptrace.report.words import hexadecimal, number, task
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Nothing is loaded and nothing runs, even if something slipped through."""
@@ -192,7 +192,7 @@ def _rates(verdict: Verdict, events: Events | None, info: RunInfo) -> Markup:
     turn = next((step for step in verdict.order if is_turn(step) and step.time_ns), None)
     marked = " The dashed line is the moment of the bug." if turn else ""
     sub = (
-        f"{count(info.events, 'event')}, {info.lost} lost; time since boot. Each kind has its own "
+        f"{info.events:,} events, {info.lost:,} lost; time since boot. Each kind has its own "
         f"scale.{marked}"
     )
     bug = turn.time_ns if turn else None

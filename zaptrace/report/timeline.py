@@ -97,7 +97,7 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
     clock, kinds = clock[good].astype(np.int64), kinds[good]
     start, end = (int(clock.min()), int(clock.max())) if len(clock) else (0, 0)
     span = max(end - start, 1)
-    left, width = 130, _RIGHT - 130 - 150
+    left, width = 130, _RIGHT - 130 - 160
     body: list[str] = []
     for lane, kind in enumerate(shown):
         base = (lane + 1) * _LANE
