@@ -20,12 +20,15 @@ from vm import host, ownconfig
 from vm.arch import Arch
 from vm.kernel import BUILD_LINE, Kernel, small_config
 from vm.mirror import mirror
-from zaptrace.model.errors import BadInput, CannotTell
+from zaptrace.model.errors import BadInput, CannotTell, Missing, ZaptraceError
 from zaptrace.model.paths import cache_home, locked, write_whole
 from zaptrace.model.progress import Listener, Step, step
 
 PARTS = ("Kbuild", "Kconfig", "Makefile", "mm", "scripts")
 """What every kernel tree has had at its top for twenty years."""
+FULL = "No space left on device"
+MAKE_SECONDS = 10.0
+"""What an interrupted make is given to remove the objects that it has half written."""
 ERROR_LINE = re.compile(r"\b(?:fatal )?error: |\*\*\* |undefined reference")
 
 
@@ -113,13 +116,32 @@ def build(tree: Tree, listener: Listener, timing: dict[str, float] | None = None
 
     Raises:
         CannotTell: it does not configure or compile.
+        Missing: there is no compiler, or no space.
     """
     with locked(tree.objects.parent / ".lock"):
         with step("configure", "Configure", listener, timing) as current:
             current.note = _configure(tree)
+        _remove_half_written(tree.objects)
         with step("compile", f"Compile for {tree.arch.name}", listener, timing) as current:
             _compile(tree, current)
     return TreeKernel(tree.objects, tree.arch)
+
+
+def _remove_half_written(objects: Path) -> None:
+    """Remove objects that a build was killed over.
+
+    Kbuild writes .NAME.cmd behind each object.  One that is newer than its
+    .cmd may be cut short, and make would take it for finished: the command in
+    there is the same.
+    """
+    for folder, _folders, files in os.walk(objects):
+        names = set(files)
+        for name in files:
+            command = f".{name}.cmd"
+            if name.endswith((".o", ".a")) and command in names:
+                path = Path(folder, name)
+                if path.stat().st_mtime_ns > Path(folder, command).stat().st_mtime_ns:
+                    path.unlink()
 
 
 def config_changes(tree: Tree) -> list[str]:
@@ -205,8 +227,8 @@ def _make(tree: Tree, *targets: str) -> list[str]:
 
 def _compile(tree: Tree, current: Step) -> None:
     """Run make; one line of its output is one step of the progress."""
-    done = 0
-    with tree.log.open("w") as kept, host.lines_of(_make(tree, tree.arch.make_target)) as child:
+    done, argv = 0, _make(tree, tree.arch.make_target)
+    with tree.log.open("w") as kept, host.lines_of(argv, MAKE_SECONDS) as child:
         assert child.stdout is not None
         for raw in child.stdout:
             line = raw.decode(errors="replace")
@@ -216,9 +238,16 @@ def _compile(tree: Tree, current: Step) -> None:
                 current.advance(done, note=line.split()[-1])
         status = child.wait()
     if status:
-        words = _first_error(tree.log.read_text(errors="replace"))
-        raise CannotTell(f"it does not build: {words}", f"less {tree.log}")
+        raise _failure(tree, tree.log.read_text(errors="replace"))
     current.note = f"{done} steps"
+
+
+def _failure(tree: Tree, log: str) -> ZaptraceError:
+    """Why make failed: the source's fault, or this machine's."""
+    if FULL in log:
+        return Missing(f"the disk with {tree.objects} is full", "zaptrace vm clean --cache")
+    words = _first_error(log.replace(f"{tree.source}/", ""))
+    return CannotTell(f"it does not build: {words}", f"less {tree.log}")
 
 
 def _first_error(log: str) -> str:

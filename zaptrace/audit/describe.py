@@ -206,7 +206,7 @@ def mapped_rss(ledger: Ledger) -> Counts:
 def _tally(mm: Numbers, kind: npt.NDArray[np.uint8], sizes: Counts, mms: int) -> Counts:
     """Pages by mm and kind; shape (mms, 4)."""
     key = mm * np.int64(4) + kind
-    if len(sizes) and sizes.max() > 1:  # exact: pages are fewer than 2**53
+    if sizes.strides != (0,):  # exact: pages are fewer than 2**53
         counts = np.bincount(key, sizes, minlength=mms * 4).astype(np.int64)
     else:
         counts = np.bincount(key, minlength=mms * 4)

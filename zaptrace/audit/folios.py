@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
+from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask, side_by_side
 from zaptrace.audit.flags import Flags, has_bit
 from zaptrace.audit.structpages import StructPages
 
@@ -89,9 +89,9 @@ class Folios:
     def count(self, raw: npt.NDArray[np.int32], anon: Mask) -> tuple[Counts, Counts, Mask]:
         """page_mapcount() of every page, folio_mapcount() at every first page, and which
         pages have a count of their own at all."""
-        mapcount = raw.astype(np.int64)
-        mapcount += 1
-        mappings = mapcount.copy()
+        mapcount, mappings = side_by_side(len(raw), [np.int64, np.int64])
+        np.add(raw, 1, out=mapcount, dtype=np.int64)
+        mappings[:] = mapcount
         first, tails = self._heads, self._tails
         # Exact: a folio's sum stays far below 2**53.
         of_tails = np.bincount(self._of, mapcount[tails], minlength=len(first)).astype(np.int64)

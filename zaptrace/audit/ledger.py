@@ -83,14 +83,15 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     first = pages.indices(walked.pfn)
     counted = normal & (first != NOWHERE)
     gaps["PTEs of memory without a struct page"] += int(np.count_nonzero(normal & ~counted))
-    sizes = np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
+    sizes = _sizes(fmt, walked)
     # Where there is no such entry nobody asks which types there are: that takes symbols.
     types = types_of(prog, vmcoreinfo) if len(walked.nonpresent.entry) else NO_TYPES
     absent = classify(fmt, walked, types)
     gaps["entries of a type that this kernel does not tell"] += absent.by_kind().get(
         SwapKind.UNKNOWN.name.lower(), 0
     )
-    ptes = reconcile.count_ptes(first[counted], sizes[counted], len(pages))
+    large = None if sizes.strides == (0,) else sizes[counted]
+    ptes = reconcile.count_ptes(first[counted], large, len(pages))
     if absent.mapped.any():
         ptes += _mapped_elsewhere(fmt, absent, pages)
     busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus)
@@ -111,6 +112,13 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         in_flight=busy,
         gaps=gaps,
     )
+
+
+def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
+    """How many pages each leaf maps; all ones take no memory."""
+    if (walked.level == len(fmt.levels) - 1).all():
+        return np.broadcast_to(np.int64(1), walked.level.shape)
+    return np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
 
 
 def format_of(prog: drgn.Program) -> TableFormat:

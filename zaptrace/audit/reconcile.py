@@ -89,17 +89,18 @@ class Suspect:
     ptes: int
 
 
-def count_ptes(first: Index, pages: Index, total: int) -> Counts:
+def count_ptes(first: Index, pages: Index | None, total: int) -> Counts:
     """How many page-table entries map each page.  Shape (total,).
 
     Args:
         first: index of the first page of each entry; all within [0, total).
-        pages: how many pages each entry maps; what lies behind `total` is not counted.
+        pages: how many pages each entry maps, None when each maps one; what lies behind
+            `total` is not counted.
         total: number of struct pages.
     """
-    single = pages == 1
-    if single.all():
+    if pages is None:
         return np.bincount(first, minlength=total)
+    single = pages == 1
     counts = np.bincount(first[single], minlength=total)
     starts = first[~single]
     ends = np.minimum(starts + pages[~single], total)

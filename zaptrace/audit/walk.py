@@ -268,20 +268,15 @@ def _there(
     fmt: TableFormat, level: Level, tables: Tables, words: Words
 ) -> tuple[Index, Words, Words]:
     """The entries that are not empty: whose table (a place in `tables`), raw, user address."""
-    flat = words.reshape(-1)
-    at = np.flatnonzero(~any_of(level.empty, flat))
-    entries = flat[at]
-    row, column = at >> level.index_bits, (at & (level.entries - 1)).astype(np.uint64)
-    address = tables.base[row] + (column << np.uint64(level.shift))
-    good = None
+    columns = np.arange(level.entries, dtype=np.uint64)
+    there = ~any_of(level.empty, words)
     if tables.first.any() or (tables.end != np.uint64(level.entries)).any():
-        good = (column >= tables.first[row]) & (column < tables.end[row])
-    if len(address) and int(address.max()) >= fmt.user_end:
-        user = address < np.uint64(fmt.user_end)
-        good = user if good is None else good & user
-    if good is None:
-        return row, entries, address
-    return row[good], entries[good], address[good]
+        there &= (columns >= tables.first[:, None]) & (columns < tables.end[:, None])
+    address = tables.base[:, None] + (columns << np.uint64(level.shift))
+    if address.size and int(address[:, -1].max()) >= fmt.user_end:
+        there &= address < np.uint64(fmt.user_end)
+    at = np.flatnonzero(there)
+    return at >> level.index_bits, words.reshape(-1)[at], address.reshape(-1)[at]
 
 
 def _origins(level: Level, leaves: Words) -> Words:

@@ -6,7 +6,7 @@ import argparse
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from zaptrace.cli.numbers import whole
 from zaptrace.model.errors import CannotTell, Exit, ZaptraceError
@@ -57,6 +57,13 @@ nothing marked (interrupted, or something is missing on this machine).
 
 class _Parser(argparse.ArgumentParser):
     """A step's usage error must not tell git that a commit is bad."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What is not known is refused here, and not by the parser above."""
+        known, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return known, rest
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from zaptrace.model.progress import Listener
     from zaptrace.report.cases import Case
     from zaptrace.runs.analysis import Result
-    from zaptrace.runs.repeat import Repeats
     from zaptrace.runs.repro import Request
 
 HELP = "boot a kernel in QEMU, stop it at the bug, and explain the bug"
@@ -144,7 +143,11 @@ def run(args: argparse.Namespace) -> Exit:
         request = _built(request, args)
     elif args.config is not None:
         raise BadInput("--config is for a tree that is to be built", "--kernel-tree DIR")
-    return _many(request, args) if args.repeat is not None else _once(request, args)
+    if args.repeat is not None:
+        from zaptrace.cli.repeats import many
+
+        return many(request, args)
+    return _once(request, args)
 
 
 def _built(request: Request, args: argparse.Namespace) -> Request:
@@ -160,60 +163,23 @@ def _built(request: Request, args: argparse.Namespace) -> Request:
     return request
 
 
-def _many(request: Request, args: argparse.Namespace) -> Exit:
-    """The same boot many times."""
-    from zaptrace.cli.output import print_json, progress
-    from zaptrace.runs.repeat import case_of, repeat, told
-
-    with progress() as listener:
-        repeats = repeat(request, args.repeat, args.jobs, listener)
-    _write_cases(args, [case_of(boot, args.expect) for boot in repeats.in_order])
-    if args.json:
-        print_json(repeats.to_json())
-    else:
-        print(told(repeats))
-    return repeats_code(repeats, args.expect)
-
-
-def repeats_code(repeats: Repeats, expected: str | None) -> Exit:
-    """What many boots mean for a caller.
-
-    Args:
-        expected: the verdict kind that every boot shall have; None for `clean`.
-    """
-    wanted = expected or VerdictKind.CLEAN.value
-    if any(kind != wanted for kind in repeats.verdicts):
-        return Exit.BUG_FOUND
-    return Exit.CANNOT_TELL if repeats.lost else Exit.OK
-
-
-def _write_cases(args: argparse.Namespace, cases: list[Case]) -> None:
-    """What --junit and --ktap ask for."""
-    from zaptrace.report.cases import junit, ktap
-
-    suite = f"zaptrace.{args.arch}"
-    if args.junit is not None:
-        args.junit.write_bytes(junit(suite, cases))
-    if args.ktap is not None:
-        args.ktap.write_text(ktap(suite, cases))
-
-
 def _once(request: Request, args: argparse.Namespace) -> Exit:
     """One boot."""
     from zaptrace.cli.output import complain, print_json, print_total
+    from zaptrace.cli.repeats import write_cases
     from zaptrace.report.cases import Case
 
     plain = args.json or args.no_tui or not at_terminal()
     try:
         result = _told(request) if plain else _shown(request)
     except CannotTell as error:
-        _write_cases(args, [Case("boot_1", 0.0, error=str(error))])
+        write_cases(args, [Case("boot_1", 0.0, error=str(error))])
         raise
     if result is None:
         complain("left before there was a verdict; what was recorded so far stays readable")
         return Exit.CANNOT_TELL
     print_total(result.document["timing"])
-    _write_cases(args, [_case(result, args.expect)])
+    write_cases(args, [_case(result, args.expect)])
     code = exit_code(result, args.expect)
     if code is Exit.CANNOT_TELL:
         complain(f"cannot tell: {result.verdict.summary}")
@@ -222,21 +188,6 @@ def _once(request: Request, args: argparse.Namespace) -> Exit:
     else:
         print(result.report)
     return code
-
-
-def _case(result: Result, expected: str | None) -> Case:
-    """A boot as a test case."""
-    from zaptrace.report.cases import Case
-
-    seconds, verdict = sum(result.document["timing"].values()), result.verdict
-    code = exit_code(result, expected)
-    if code is Exit.OK:
-        return Case("boot_1", seconds)
-    if code is Exit.CANNOT_TELL:
-        return Case("boot_1", seconds, error=verdict.summary)
-    return Case(
-        "boot_1", seconds, verdict.kind.value, message=verdict.summary, details=result.report
-    )
 
 
 def _told(request: Request) -> Result:
@@ -275,6 +226,21 @@ def _shown(request: Request) -> Result | None:
     if app.failure is not None:
         raise app.failure
     return results[0] if results else None
+
+
+def _case(result: Result, expected: str | None) -> Case:
+    """A boot as a test case."""
+    from zaptrace.report.cases import Case
+
+    seconds, verdict = sum(result.document["timing"].values()), result.verdict
+    code = exit_code(result, expected)
+    if code is Exit.OK:
+        return Case("boot_1", seconds)
+    if code is Exit.CANNOT_TELL:
+        return Case("boot_1", seconds, error=verdict.summary)
+    return Case(
+        "boot_1", seconds, verdict.kind.value, message=verdict.summary, details=result.report
+    )
 
 
 def exit_code(result: Result, expected: str | None) -> Exit:
