@@ -19,7 +19,7 @@ from tui.story import PageName, StoryWanted
 from tui.words import clock, count
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
-from zaptrace.report.roles import chain_of, marked_line, place, shared_tail, title
+from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
 from zaptrace.report.words import plain
 
 HEADLINES = {
@@ -113,12 +113,12 @@ def _order(verdict: Verdict) -> Table | None:
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(ratio=1)
     previous: int | None = None
-    for step in verdict.order:
+    for step, where in zip(verdict.order, places(verdict), strict=True):
         known = step.time_ns is not None and previous is not None
         since = f"{((step.time_ns or 0) - (previous or 0)) / 1000:+,.1f} µs" if known else ""
         cpu = "" if step.cpu is None else f"  [cpu {step.cpu}]"
         what = Text(plain(step.what)).append(cpu, "dim")
-        if where := place(step, verdict.sites):
+        if where:
             what.append(f"\n{plain(where)}", "dim")
         grid.add_row(clock(step.time_ns), since, what)
         previous = step.time_ns if step.time_ns is not None else previous

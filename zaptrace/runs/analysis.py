@@ -23,8 +23,6 @@ from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.memory.stop import stop_events
-from zaptrace.memory.vmlinux import open_vmlinux
-from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.events import Events, followed_by
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.plan import ProbePlan
@@ -33,6 +31,7 @@ from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite, Verdict
 from zaptrace.report import RunInfo, render, summary
 from zaptrace.report.excerpt import excerpt
+from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.splat import parse
 
@@ -67,7 +66,7 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         console = folder.console.read_bytes() if folder.console.exists() else b""
         splats = parse(console)
         ended = facts.ended or "interrupted"
-        names = prog or _names(facts, events)
+        names = debug_info(prog, facts, events)
         told = addressed(names, splats) if names else splats
         verdict = explain(Evidence(events, told, found, _resolver(names), ended))
         verdict = sharpened(names, verdict) if names else verdict
@@ -169,14 +168,6 @@ def _audit(
         folder.save_audit(found)
         current.note = f"{found.ptes} PTEs, {len(found.findings)} findings"
     return found
-
-
-def _names(facts: RunFacts, events: Events | None) -> drgn.Program | None:
-    """The vmlinux alone, for source lines without a dump; None when it is gone, or another's."""
-    try:
-        return open_vmlinux(Path(facts.vmlinux), events.meta.get("build_id") if events else None)
-    except ZaptraceError:
-        return None
 
 
 def _resolver(prog: drgn.Program | None) -> Callable[[int], CodeSite | None]:
