@@ -11,14 +11,13 @@ _TITLES = {
     "freed": "Freed",
     "rmap_removed": "Rmap removed",
     "pte_cleared": "PTE cleared",
-    _ZAP_ENTRY: "PTE cleared in a zap entered at",
+    _ZAP_ENTRY: "Zap entered",
     "reported": "Reported",
 }
 _MARKS = {
     "freed": "the page is freed",
     "rmap_removed": "its rmap is removed",
     "pte_cleared": "the PTE is cleared",
-    _ZAP_ENTRY: "the zap begins",
     "reported": "the page is refused",
 }
 # Steps are sentences: explain.order's.  A correct removal of an rmap has no site.
@@ -45,9 +44,10 @@ def title(site: CodeSite) -> str:
     return _TITLES.get(_role(site), "Site")
 
 
-def mark(site: CodeSite) -> str:
-    """What happens at a line, as a remark beside it."""
-    return _MARKS.get(_role(site), "here")
+def mark(site: CodeSite) -> str | None:
+    """What happens at a line, as a remark beside it; None where its code tells nobody anything."""
+    role = _role(site)
+    return None if role == _ZAP_ENTRY else _MARKS.get(role, "here")
 
 
 def marked_line(site: CodeSite) -> tuple[str, str | None]:

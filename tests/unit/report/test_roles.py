@@ -49,7 +49,7 @@ def test_a_site_is_given_once_and_a_removal_in_time_has_none() -> None:
 
 def test_what_clears_is_told_from_a_zap_that_does_so_somewhere() -> None:
     assert title(CLEARED) == "PTE cleared"
-    assert title(site("pte_cleared")) == "PTE cleared in a zap entered at"
+    assert title(site("pte_cleared")) == "Zap entered"
 
 
 def test_the_outer_links_are_told_once() -> None:
