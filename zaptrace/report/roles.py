@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.explain.clears import is_clearing
+from zaptrace.explain.clears import clears, is_clearing
 from zaptrace.explain.sites import zap_line
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict
 
@@ -53,9 +53,14 @@ def mark(site: CodeSite) -> str | None:
 def marked_line(site: CodeSite) -> tuple[str, str | None]:
     """The function and the `file:line` that a reader wants to see first.
 
-    What lies in a zap is shown there, not in the helpers inlined into it.
+    What lies in a zap is shown there, not in the helpers inlined into it; a PTE that is
+    cleared, where the function for it is called.
     """
-    inside = zap_line(site) if _role(site) != _ZAP_ENTRY else None
+    role = _role(site)
+    if role == "pte_cleared":
+        callers = [link for link in chain_of(site) if not clears(link[0])]
+        return callers[0] if callers else chain_of(site)[0]
+    inside = zap_line(site) if role != _ZAP_ENTRY else None
     if inside and inside.source:
         return inside.function, inside.source
     first = next(iter(site.inline_chain), "").partition(" at ")[0]

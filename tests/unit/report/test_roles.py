@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
-from zaptrace.report.roles import is_freed_wrong, is_turn, places, shared_tail, title
+from zaptrace.report.roles import is_freed_wrong, is_turn, marked_line, places, shared_tail, title
 
 OUTER = ("zap_pte_range at mm/memory.c:1516", "unmap_page_range at mm/memory.c:1741")
 
@@ -50,6 +50,14 @@ def test_a_site_is_given_once_and_a_removal_in_time_has_none() -> None:
 def test_what_clears_is_told_from_a_zap_that_does_so_somewhere() -> None:
     assert title(CLEARED) == "PTE cleared"
     assert title(site("pte_cleared")) == "Zap entered"
+
+
+def test_a_pte_is_cleared_where_its_clearing_is_called() -> None:
+    inner = ("native_ptep_get_and_clear at x.h:1", "ptep_get_and_clear at x.h:2")
+    cleared = site("pte_cleared", *inner, "helper at mm/memory.c:1492", "zap_it at mm/memory.c:9")
+    assert marked_line(cleared) == ("helper", "mm/memory.c:1492")
+    freed = site("freed", "helper at mm/memory.c:1507", "zap_it at mm/memory.c:9")
+    assert marked_line(freed) == ("zap_it", "mm/memory.c:9")
 
 
 def test_the_outer_links_are_told_once() -> None:
