@@ -23,6 +23,7 @@ from zaptrace.explain.sites import zap_line
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import Owner
+from zaptrace.report.roles import places
 
 pytestmark = pytest.mark.guest
 
@@ -75,6 +76,7 @@ def test_the_page_shows_the_bug_at_its_lines(founding: Boot, tmp_path: Path) -> 
         site = next(site for site in verdict.sites if site.role == role)
         line = zap_line(site)
         assert line and line.source and line.function == "try_zap_anon_pte_range"
+        assert f"{line.source} in {line.function}()" in places(verdict)
         number = int(line.source.rpartition(":")[2])
         assert re.search(rf'class="it">▸ +{number}  [^<]*{call}\([^<]*<[^>]+>  ◄ {remark}', text)
     assert f"{verdict.pfn:#x}" in text

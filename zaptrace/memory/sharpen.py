@@ -6,7 +6,6 @@ What explains a run is pure and knows addresses that somebody resolves for it; a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -83,43 +82,50 @@ def _start(prog: drgn.Program, symbol: str, size: int | None = None) -> int | No
 def _clearing(prog: drgn.Program, freed: CodeSite) -> CodeSite | None:
     """Where the zap that freed a page had cleared its PTE.
 
-    The zap function's own body is looked through, in the very copy that freed the page.
-    None when it clears PTEs at several lines, or calls another function for it.
+    The functions that the free is inlined into are looked through, in the very copies that
+    freed the page, from the innermost to the zap; the first that clears PTEs has cleared this
+    one.  None when it does so at several lines, or calls another function for it.
     """
     inside = zap_line(freed)
     if inside is None or freed.symbol is None or _start(prog, freed.symbol) is None:
         return None
-    places = list(_clears_below(prog, freed, inside.function))
-    lines = Counter(link for link, _ in places)
-    if len(lines) != 1:
-        return None
-    return min((site for _, site in places), key=lambda site: site.address or 0)
+    clears_there = list(_clears_in(prog, freed.symbol))
+    for at, link in enumerate(freed.inline_chain):
+        function = _function(link)
+        found = _within(clears_there, function, freed.inline_chain[at + 1 :])
+        if found:
+            lines = {line for line, _ in found}
+            return found[0][1] if len(lines) == 1 else None
+        if function == inside.function:
+            break
+    return None
 
 
-def _clears_below(
-    prog: drgn.Program, freed: CodeSite, function: str
-) -> Iterator[tuple[str, CodeSite]]:
-    """Code that takes a PTE down, inlined into `function` as `freed` is: its line, the site."""
-    outer = _behind(freed.inline_chain, function)
-    symbol = prog.symbol(freed.symbol)
+def _clears_in(prog: drgn.Program, name: str) -> Iterator[CodeSite]:
+    """All code of a function that takes PTEs down, inlined at any depth."""
+    symbol = prog.symbol(name)
     for address in range(symbol.address, symbol.address + min(symbol.size, _LARGEST), _STRIDE):
-        if not _clears_at(prog, address):
-            continue
-        site = code_site(prog, address, is_return=False, role="pte_cleared")
+        if _clears_at(prog, address):
+            yield code_site(prog, address, is_return=False, role="pte_cleared")
+
+
+def _within(
+    sites: Sequence[CodeSite], function: str, outer: tuple[str, ...]
+) -> list[tuple[str, CodeSite]]:
+    """Those that lie in the copy of `function` that is inlined at `outer`, each with its line."""
+    found = []
+    for site in sites:
         chain = site.inline_chain
         at = len(chain) - len(outer) - 1
-        if at < 1 or chain[at + 1 :] != outer or chain[at].partition(" at ")[0] != function:
-            continue
-        if clears(chain[at - 1].partition(" at ")[0]):
-            yield chain[at], site
+        if at > 0 and chain[at + 1 :] == outer and _function(chain[at]) == function:
+            found.append((chain[at], site))
+    return found
+
+
+def _function(link: str) -> str:
+    return link.partition(" at ")[0]
 
 
 def _clears_at(prog: drgn.Program, address: int) -> bool:
     """Quicker than a whole code site."""
     return any(clears(one.name() or "") for one in locations(prog, address))
-
-
-def _behind(chain: tuple[str, ...], function: str) -> tuple[str, ...]:
-    """The links around the first one that is of `function`."""
-    names = [link.partition(" at ")[0] for link in chain]
-    return chain[names.index(function) + 1 :] if function in names else ()

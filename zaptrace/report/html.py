@@ -11,6 +11,7 @@ from zaptrace.model.window import TableWindow
 from zaptrace.report.info import RunInfo
 from zaptrace.report.markup import Content, Markup, joined, tag
 from zaptrace.report.meanings import MEANINGS, owner_lines
+from zaptrace.report.roles import is_freed_wrong, is_turn
 from zaptrace.report.shell import wrapped
 from zaptrace.report.sourcelines import Sources
 from zaptrace.report.sourcesection import source_section
@@ -18,8 +19,8 @@ from zaptrace.report.steptable import steps_table
 from zaptrace.report.style import CSS
 from zaptrace.report.tablemap import COLUMNS, table_map
 from zaptrace.report.text import proof_heading, run_facts, subject
-from zaptrace.report.timeline import is_turn, rates, timeline
-from zaptrace.report.words import count, hexadecimal, number, task
+from zaptrace.report.timeline import rates, timeline
+from zaptrace.report.words import hexadecimal, number, task
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Nothing is loaded and nothing runs, even if something slipped through."""
@@ -86,7 +87,7 @@ def _headline(verdict: Verdict, title: str) -> Markup:
 
 def _facts(verdict: Verdict, info: RunInfo) -> Markup:
     """What one wants to know first, in large figures."""
-    turn = next((step for step in verdict.order if is_turn(step)), None)
+    turn = next((step for step in verdict.order if is_freed_wrong(step)), None)
     finding = _finding(verdict)
     told: list[tuple[str, str, bool]] = []
     if verdict.pfn is not None:
@@ -192,7 +193,7 @@ def _rates(verdict: Verdict, events: Events | None, info: RunInfo) -> Markup:
     turn = next((step for step in verdict.order if is_turn(step) and step.time_ns), None)
     marked = " The dashed line is the moment of the bug." if turn else ""
     sub = (
-        f"{count(info.events, 'event')}, {info.lost} lost; time since boot. Each kind has its own "
+        f"{info.events:,} events, {info.lost:,} lost; time since boot. Each kind has its own "
         f"scale.{marked}"
     )
     bug = turn.time_ns if turn else None

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from zaptrace.explain.clears import is_clearing
+from zaptrace.explain.clears import clears, is_clearing
 from zaptrace.explain.sites import zap_line
-from zaptrace.model.verdict import CodeSite, OrderStep
+from zaptrace.model.verdict import CodeSite, OrderStep, Verdict
 
 _ZAP_ENTRY = "zap_entry"
 _TITLES = {
     "freed": "Freed",
     "rmap_removed": "Rmap removed",
     "pte_cleared": "PTE cleared",
-    _ZAP_ENTRY: "PTE cleared in a zap entered at",
+    _ZAP_ENTRY: "Zap entered",
     "reported": "Reported",
 }
 _MARKS = {
     "freed": "the page is freed",
     "rmap_removed": "its rmap is removed",
     "pte_cleared": "the PTE is cleared",
-    _ZAP_ENTRY: "the zap begins",
     "reported": "the page is refused",
 }
-# Steps are sentences: explain.order's.
+# Steps are sentences: explain.order's.  A correct removal of an rmap has no site.
 _STEPS = (
     ("zap_pte_range() begins", "pte_cleared"),
-    ("rmap is removed", "rmap_removed"),
+    ("too late", "rmap_removed"),
+    ("rmap is removed again", "rmap_removed"),
+    ("its PTE stays", "rmap_removed"),
     ("handed to the allocator", "freed"),
     ('"Bad page state" is printed', "freed"),
     ("bad_page() refuses it", "reported"),
 )
+_TURNS = ("rmap is removed again", "its PTE stays", "never removed", "PTE is still there")
 
 
 def _role(site: CodeSite) -> str:
@@ -44,31 +44,53 @@ def title(site: CodeSite) -> str:
     return _TITLES.get(_role(site), "Site")
 
 
-def mark(site: CodeSite) -> str:
-    """What happens at a line, as a remark beside it."""
-    return _MARKS.get(_role(site), "here")
+def mark(site: CodeSite) -> str | None:
+    """What happens at a line, as a remark beside it; None where its code tells nobody anything."""
+    role = _role(site)
+    return None if role == _ZAP_ENTRY else _MARKS.get(role, "here")
 
 
 def marked_line(site: CodeSite) -> tuple[str, str | None]:
     """The function and the `file:line` that a reader wants to see first.
 
-    What lies in a zap is shown there, not in the helpers inlined into it.
+    What lies in a zap is shown there, not in the helpers inlined into it; a PTE that is
+    cleared, where the function for it is called.
     """
-    inside = zap_line(site) if _role(site) != _ZAP_ENTRY else None
+    role = _role(site)
+    if role == "pte_cleared":
+        callers = [link for link in chain_of(site) if not clears(link[0])]
+        return callers[0] if callers else chain_of(site)[0]
+    inside = zap_line(site) if role != _ZAP_ENTRY else None
     if inside and inside.source:
         return inside.function, inside.source
     first = next(iter(site.inline_chain), "").partition(" at ")[0]
     return first or site.symbol or "?", site.source
 
 
-def place(step: OrderStep, sites: Sequence[CodeSite]) -> str | None:
-    """`mm/memory.c:1464 in f()`: where a step was done; None when nothing says so."""
-    role = next((role for said, role in _STEPS if said in step.what), None)
-    site = next((one for one in sites if one.role == role), None) if role else None
-    if site is None:
-        return None
-    function, source = marked_line(site)
-    return f"{source} in {function}()" if source else None
+def places(verdict: Verdict) -> list[str | None]:
+    """`mm/memory.c:1464 in f()` for each step of the order; None where nothing says so.
+
+    Of two steps that a site could be of, it is the later one's.
+    """
+    found: list[str | None] = []
+    left = {site.role: site for site in verdict.sites}
+    for step in reversed(verdict.order):
+        role = next((role for said, role in _STEPS if said in step.what), None)
+        site = left.pop(role, None) if role else None
+        function, source = marked_line(site) if site else ("", None)
+        found.append(f"{source} in {function}()" if source else None)
+    return found[::-1]
+
+
+def is_freed_wrong(step: OrderStep) -> bool:
+    """The page went to the allocator, and was still counted as mapped."""
+    freed = any(said in step.what for said in ("handed to the allocator", "refuses it"))
+    return freed and step.raw_mapcount is not None and step.raw_mapcount >= 0
+
+
+def is_turn(step: OrderStep) -> bool:
+    """The step at which it goes wrong, or is seen to have gone wrong."""
+    return is_freed_wrong(step) or any(said in step.what for said in _TURNS)
 
 
 def chain_of(site: CodeSite) -> tuple[tuple[str, str], ...]:

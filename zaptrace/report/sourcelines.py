@@ -65,11 +65,11 @@ def read_sources(tree: Path, sites: Iterable[CodeSite]) -> Sources:
     sites = list(sites)
     marks: dict[str, dict[int, str]] = {}
     for site in sites:
-        told = _PLACE.fullmatch(marked_line(site)[1] or "")
-        if told:
+        told, said = _PLACE.fullmatch(marked_line(site)[1] or ""), mark(site)
+        if told and said:
             here = marks.setdefault(told["file"], {})
             line = int(told["line"])
-            here[line] = f"{here[line]}; {mark(site)}" if line in here else mark(site)
+            here[line] = f"{here[line]}; {said}" if line in here else said
     found: list[Excerpt] = []
     left_out: list[str] = []
     for file, here in marks.items():

@@ -23,20 +23,15 @@ def verdict_of(document: dict[str, Any]) -> Verdict:
     """
     try:
         data = dict(document["verdict"])
-        return Verdict(
-            kind=VerdictKind(data["kind"]),
-            summary=str(data["summary"]),
-            pfn=data["pfn"],
-            comm=data["comm"],
-            pid=data["pid"],
-            order=tuple(OrderStep(**one) for one in data["order"]),
-            sites=tuple(
-                CodeSite(**{**one, "inline_chain": tuple(one["inline_chain"])})
-                for one in data["sites"]
-            ),
-            proof=tuple(Finding.from_json(one) for one in data["proof"]),
-            doubts=tuple(data["doubts"]),
-        )
+        sites = [{**one, "inline_chain": tuple(one["inline_chain"])} for one in data.pop("sites")]
+        made: dict[str, Any] = {
+            "kind": VerdictKind(data.pop("kind")),
+            "order": tuple(OrderStep(**one) for one in data.pop("order")),
+            "sites": tuple(CodeSite(**one) for one in sites),
+            "proof": tuple(Finding.from_json(one) for one in data.pop("proof")),
+        }
+        lists = {name: tuple(said) for name, said in data.items() if isinstance(said, list)}
+        return Verdict(**{**data, **lists, **made})
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"verdict.json does not hold a verdict ({error})", "zaptrace explain RUN"

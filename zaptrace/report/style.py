@@ -66,7 +66,7 @@ svg .number { fill:var(--card); font-size:11px; font-weight:700; text-anchor:mid
 .cross { fill:none; stroke:var(--card); stroke-width:2; stroke-linecap:round; }
 .dot { fill:var(--zap); } .dot.turn { fill:var(--bad); }
 .chains { columns:2 400px; column-gap:28px; } .chains > div { break-inside:avoid;
-  padding-bottom:10px; } .chains h3 { margin:0 0 4px; } h2 + pre { margin-top:8px; }
+  padding-bottom:10px; } .chains h3:first-of-type { margin:0 0 4px; } h2 + pre { margin-top:8px; }
 .chains .soft { font-size:12.5px; } .apart { margin-top:14px; }
 h3 { font-size:14px; margin:16px 0 4px; } section h3:first-of-type { margin-top:4px; }
 .chain { margin:0; padding:0; list-style:none; } .chain li { padding:1px 0 1px 14px;

@@ -9,7 +9,7 @@ from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.info import RunInfo
 from zaptrace.report.meanings import MEANINGS, owner_lines
-from zaptrace.report.roles import chain_of, marked_line, place, shared_tail, title
+from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
 from zaptrace.report.shell import wrapped
 from zaptrace.report.sourcelines import Sources
 from zaptrace.report.words import count, cut, fill, hexadecimal, number, plain, task
@@ -76,12 +76,11 @@ def _order(verdict: Verdict) -> Iterator[str]:
     yield "Order of events (time in µs)"
     steps = verdict.order
     start = next((step.time_ns for step in steps if step.time_ns is not None), 0)
-    for step in steps:
+    for step, where in zip(steps, places(verdict), strict=True):
         since = "-" if step.time_ns is None else f"{(step.time_ns - start) / NS_PER_US:+.1f}"
         cpu = "" if step.cpu is None else f"CPU {step.cpu}"
         head = f"{since:>11}  {cpu:<6} "
         yield from fill(step.what, WIDTH, head, " " * len(head))
-        where = place(step, verdict.sites)
         if where:
             yield from fill(f"at {where}", WIDTH, " " * len(head))
 

@@ -12,6 +12,7 @@ import numpy as np
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.verdict import OrderStep
 from zaptrace.report.markup import Markup, joined, tag
+from zaptrace.report.roles import is_turn
 from zaptrace.report.words import cut
 
 WIDTH = 960
@@ -25,12 +26,6 @@ _FEWEST = 5
 _UNTIMED = 150
 """Pixels at the right for what has no time."""
 _LONGEST = 60
-
-
-def is_turn(step: OrderStep) -> bool:
-    """The step at which the page's counters show that something is wrong."""
-    freed = "handed to the allocator" in step.what or "refuses it" in step.what
-    return freed and step.raw_mapcount is not None and step.raw_mapcount >= 0
 
 
 def timeline(steps: Sequence[OrderStep]) -> Markup:
@@ -97,7 +92,7 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
     clock, kinds = clock[good].astype(np.int64), kinds[good]
     start, end = (int(clock.min()), int(clock.max())) if len(clock) else (0, 0)
     span = max(end - start, 1)
-    left, width = 130, _RIGHT - 130 - 150
+    left, width = 130, _RIGHT - 130 - 160
     body: list[str] = []
     for lane, kind in enumerate(shown):
         base = (lane + 1) * _LANE

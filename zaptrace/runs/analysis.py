@@ -20,8 +20,9 @@ from zaptrace.model.verdict import Verdict
 from zaptrace.report import RunInfo, render, summary
 from zaptrace.report.excerpt import excerpt
 from zaptrace.runs import belonging
+from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.loading import load_audit, load_events, open_dump, open_names, resolver
+from zaptrace.runs.loading import load_audit, load_events, open_dump, resolver
 from zaptrace.splat import parse
 
 
@@ -56,7 +57,7 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         splats = parse(console)
         belonging.check(folder, facts, events, found, splats)
         ended = facts.ended or "interrupted"
-        names = prog or open_names(facts, events)
+        names = debug_info(prog, facts, events)
         told = addressed(names, splats) if names else splats
         verdict = explain(Evidence(events, told, found, resolver(names, events), ended))
         verdict = sharpened(names, verdict) if names else verdict

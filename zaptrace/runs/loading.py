@@ -16,7 +16,6 @@ from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.stop import stop_events
 from zaptrace.memory.vmcore import standardise
-from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError
 from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult
@@ -105,14 +104,6 @@ def load_audit(
         folder.save_audit(found)
         current.note = f"{found.ptes} PTEs, {len(found.findings)} findings"
     return found
-
-
-def open_names(facts: RunFacts, events: Events | None) -> drgn.Program | None:
-    """The vmlinux alone, for source lines without a dump; None when it is gone, or another's."""
-    try:
-        return open_vmlinux(Path(facts.vmlinux), events.meta.get("build_id") if events else None)
-    except ZaptraceError:
-        return None
 
 
 def resolver(prog: drgn.Program | None, events: Events | None) -> Callable[[int], CodeSite | None]:

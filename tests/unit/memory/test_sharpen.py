@@ -36,6 +36,12 @@ noinline void free_unref_page(unsigned long page)
 	sink += page;
 }
 
+inlined void remove_one(volatile pte_t *at)
+{
+	pte_t old = ptep_get_and_clear_full(at); /* HELPER CLEARED */
+	free_unref_page(old.pte); /* HELPER FREED */
+}
+
 inlined void zap_pte_range(volatile pte_t *at, int nr)
 {
 	for (; nr; nr--, at++) {
@@ -45,6 +51,10 @@ inlined void zap_pte_range(volatile pte_t *at, int nr)
 			old = ptep_get_and_clear_full(at + 512);
 #endif
 		free_unref_page(old.pte); /* FREED */
+#ifdef HELPER
+		if (old.pte & 2)
+			remove_one(at + 1024); /* HELPED */
+#endif
 	}
 }
 
@@ -85,13 +95,13 @@ def compiled(folder: Path, *flags: str) -> Path:
     return out
 
 
-def returns(vmlinux: Path, function: str) -> tuple[int, int]:
-    """Of the first call of free_unref_page in a function: the bytes behind, the function's size."""
+def returns(vmlinux: Path, function: str, call: int = 0) -> tuple[int, int]:
+    """Of a call of free_unref_page in a function: the bytes behind, the function's size."""
     argv = ["objdump", "-d", f"--disassemble={function}", str(vmlinux)]
     text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     code = [int(one, 16) for one in re.findall(r"^ +([0-9a-f]+):\t", text, re.MULTILINE)]
     calls = re.findall(r"^ +([0-9a-f]+):\t.*(?:call|brasl|bl)\b.*<free_unref_page>", text, re.M)
-    after = code[code.index(int(calls[0], 16)) + 1]
+    after = code[code.index(int(calls[call], 16)) + 1]
     return after - code[0], code[-1] + 1 - code[0]
 
 
@@ -99,8 +109,9 @@ def verdict(*sites: CodeSite, kind: VerdictKind = VerdictKind.FREED_BEFORE_RMAP_
     return Verdict(kind, "", sites=sites)
 
 
-def freed(vmlinux: Path, function: str = "unmap_page_range") -> CodeSite:
-    return CodeSite(function, returns(vmlinux, function)[0], None, role="freed")
+def freed(vmlinux: Path, call: int = 0) -> CodeSite:
+    offset, _ = returns(vmlinux, "unmap_page_range", call)
+    return CodeSite("unmap_page_range", offset, None, role="freed")
 
 
 @pytest.fixture
@@ -122,6 +133,23 @@ def test_a_splat_s_symbol_is_enough_for_who_freed_and_who_cleared(vmlinux: Path)
     assert told["freed"] == [("zap_pte_range", str(line_of("FREED"))), outer]
     assert told["pte_cleared"][0][0] == "ptep_get_and_clear_full"
     assert told["pte_cleared"][1:] == [("zap_pte_range", str(line_of("CLEARED"))), outer]
+
+
+def test_the_helper_that_frees_is_the_one_that_clears(tmp_path: Path) -> None:
+    """Not the zap around it, which clears at a line of its own, for other pages."""
+    path = compiled(tmp_path, "-DHELPER")
+    prog = open_vmlinux(path)
+    seen = set()
+    for call in (0, 1):
+        told = chains(prog, verdict(freed(path, call)))
+        free_line = told["freed"][0][1]
+        seen.add(free_line)
+        if free_line == str(line_of("HELPER FREED")):
+            line = ("remove_one", str(line_of("HELPER CLEARED")))
+            assert told["pte_cleared"][1:3] == [line, ("zap_pte_range", str(line_of("HELPED")))]
+        else:  # the zap's own page: the helper clears in it, too, so nobody can tell
+            assert "pte_cleared" not in told
+    assert seen == {str(line_of("HELPER FREED")), str(line_of("FREED"))}
 
 
 def test_two_places_that_clear_are_no_place(tmp_path: Path) -> None:
