@@ -96,13 +96,18 @@ def run(args: argparse.Namespace) -> Exit:
     if args.pfn is not None and (args.pid is not None or args.address is not None):
         raise BadInput("--pfn goes with neither --pid nor --address")
     with _vmcore(args) as vmcore:
-        prog = open_vmcore(vmcore, args.vmlinux, whole=False)
+        prog, cut = open_vmcore(vmcore, args.vmlinux, whole=False), cut_off(vmcore)
         cpus = _registers(vmcore)
-        if args.shell:
-            return _shell(prog, cpus)
-        if any(one is not None for one in (args.pfn, args.pid, args.address)):
-            return _look(prog, cpus, args)
-        return _audit(prog, cpus, args, cut_off(vmcore))
+        try:
+            if args.shell:
+                return _shell(prog, cpus)
+            if any(one is not None for one in (args.pfn, args.pid, args.address)):
+                return _look(prog, cpus, args)
+            return _audit(prog, cpus, args, cut)
+        except BadInput as error:
+            if cut and error.hint is None:
+                error.hint = f"the dump is cut short by {cut:,} bytes: dump or copy it again"
+            raise
 
 
 @contextlib.contextmanager
