@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +97,8 @@ class Steps:
         assert recording.status == 0, recording.errors[-300:]
         counted = removed_in_each_zap(recording.lines, pid, PAGES)
         assert counted == [PAGES] * ROUNDS, f"counted {counted}"
+        removed = [line for line in recording.lines if line["kind"] == "rmap_remove"]
+        assert all(line.get("pfn") for line in removed), "pages without a PFN"
 
     def dump(self) -> str:
         """A vmcore of the guest with one page damaged."""
@@ -138,14 +139,15 @@ class Steps:
         shutil.copy(guest.console, run.console)
         self._vmcore.rename(run.vmcore)
         plan = plan_for(self.kernel.vmlinux, self._plans)
-        run.save_plan(replace(plan))
+        run.save_plan(plan)
         image, vmlinux = str(self.kernel.image), str(self.kernel.vmlinux)
         facts = RunFacts(self._row.arch, image, vmlinux, "", None, "make matrix", ended="exit")
         run.save_facts(facts)
         verdict = self._zaptrace("explain", run.path)["verdict"]
         run.vmcore.unlink()
-        assert verdict["pfn"] == damage.pfn, f"{verdict['kind']}: {verdict['summary']}"
-        assert verdict["kind"] == "rmap_underflow", f"{verdict['kind']}: {verdict['summary']}"
+        told = f"{verdict['kind']} of page {verdict['pfn']}: {verdict['summary']}"
+        assert verdict["kind"] == "rmap_underflow", told
+        assert verdict["pfn"] == damage.pfn, told
         return str(verdict["kind"])
 
     def repro(self) -> str:

@@ -211,4 +211,4 @@ def _sum(counter: drgn.Object) -> int:
     more (stop_this_cpu()), and what it had counted was not handed over."""
     cpus = for_each_possible_cpu(counter.prog_)
     parts = sum(per_cpu_ptr(counter.counters, cpu)[0].value_() for cpu in cpus)
-    return int(counter.count.value_()) + parts
+    return int(counter.count.value_() + parts)
