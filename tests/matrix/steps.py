@@ -57,6 +57,7 @@ class Steps:
             self.kernel,
             self._plans,
             smp=self._row.smp,
+            read_only=self._row.read_only,
             files={"holder.py": holder},
         )
         with lab.running(request, self._folder) as self._guest:
