@@ -128,11 +128,14 @@ class Steps:
         assert damage is not None, "no page was damaged"
         guest = self.guest
         recorder = "zaptrace record /run/fault.zap --source tracefs --comm python3"
-        guest.output(f"{{ {recorder} >/run/recorder 2>&1; echo $? >/run/recorded; }} &")
+        guest.output(
+            f"{{ {recorder} >/run/words 2>&1; echo $? >/run/recorded; }} & echo $! >/run/recorder"
+        )
         guest.until("grep -q '\"sites\"' /run/fault.zap || test -e /run/recorded")
         guest.output("touch /run/go")
-        guest.until("grep -q . /run/holder")
-        guest.run("sleep 1; pkill -INT -f 'zaptrace.* record'")
+        guest.until("grep -qx 0 /run/holder")
+        guest.until("dmesg | grep -q 'BUG: Bad page map' && sleep 1")
+        guest.output("pkill -INT -P $(cat /run/recorder)")
         guest.until("test -e /run/recorded")
         run = RunFolder.create(self._row.arch, self._folder / "run")
         text = guest.output("base64 -w0 /run/fault.zap")
@@ -144,11 +147,13 @@ class Steps:
         image, vmlinux = str(self.kernel.image), str(self.kernel.vmlinux)
         facts = RunFacts(self._row.arch, image, vmlinux, "", None, "make matrix", ended="exit")
         run.save_facts(facts)
-        verdict = self._zaptrace("explain", run.path)["verdict"]
+        told = self._zaptrace("explain", run.path)
+        verdict = told["verdict"]
         run.vmcore.unlink()
-        told = f"{verdict['kind']} of page {verdict['pfn']}: {verdict['summary']}"
-        assert verdict["kind"] == "rmap_underflow", told
-        assert verdict["pfn"] == damage.pfn, told
+        words = f"{told['events']} events, {told['splats']} splats, {verdict['kind']} of page "
+        words += f"{verdict['pfn']}: {verdict['summary']}"
+        assert verdict["kind"] == "rmap_underflow", words
+        assert verdict["pfn"] == damage.pfn, words
         return str(verdict["kind"])
 
     def repro(self) -> str:
