@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -22,7 +23,7 @@ def test_every_kernel_is_on_every_architecture() -> None:
 
 
 def test_a_row_that_was_cut_short_has_all_its_cells() -> None:
-    done = {
+    done: dict[str, dict[str, Any]] = {
         RELEASE: {"result": PASSED, "reason": "6.1.0", "seconds": None},
         "plan": {"result": PASSED, "reason": None, "seconds": 1.0},
         "live_bcc": {"result": NOT_POSSIBLE, "reason": "no BTF", "seconds": 2.0},
