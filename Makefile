@@ -1,13 +1,14 @@
 # make repro   the main job: build, boot and explain the founding bug (s390x)
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests repro test test-quick test-guest lint bench matrix clean
+.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix clean
 BIN := .venv/bin
 
 help:
 	@echo "make repro        build the s390x lab kernel, boot the founding bug, explain it"
 	@echo "make test         lint and every test, with guests in QEMU"
 	@echo "make test-quick   unit and TUI tests: under a minute, no kernel"
+	@echo "make test-slow    a whole bisect of a kernel: a quarter of an hour and more"
 	@echo "make lint         ruff, mypy, import-linter, shellcheck"
 	@echo "make bench        measure; writes build/bench.json"
 	@echo "make matrix       every step on Debian's kernels in guests; writes docs/matrix.md"
@@ -32,6 +33,9 @@ test-guest: setup-tests
 	@for flavour in repro live; do for arch in s390x x86_64; do \
 		$(BIN)/zaptrace vm kernel build $$arch --flavour $$flavour || exit; done; done
 	@$(BIN)/pytest -v tests/guest
+
+test-slow: setup-tests
+	@$(BIN)/pytest -v tests/slow
 
 lint: setup-tests
 	@$(BIN)/ruff format --check --quiet .

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zaptrace.audit import reconcile
-from zaptrace.audit.arrays import NOWHERE, Counts
+from zaptrace.audit.arrays import NOWHERE, Counts, Index
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
 from zaptrace.audit.sources import RSS_COUNTERS
 from zaptrace.audit.swaps import IN_RSS, SwapKind
+from zaptrace.audit.walk import Numbers
 from zaptrace.model.findings import Finding, FindingClass
 
 MAX_MAPPINGS = 64
@@ -31,7 +33,9 @@ def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> 
     mappable = bool(recorded.mappable[index])
     lost: list[Place] = []
     busy: set[int] = set()
-    if mappable and suspect.ptes < recorded.mapcount[index]:
+    fewer = mappable and suspect.ptes < recorded.mapcount[index]
+    # A count below zero says how many removals were too many, not who still maps the page.
+    if fewer or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
         lost, busy = _lost(ledger, owners, index, head, set(mapped))
     cls = reconcile.settle(suspect.cls, bool(busy))
     places = (mapped + lost)[:MAX_MAPPINGS]
@@ -61,10 +65,9 @@ def _lost(
     busy = {place.mm for place in places} & ledger.in_flight.keys()
     if busy:
         return [place for place in places if place.mm in busy], busy
-    if not owners.has_rmap(head):
-        return [], set(ledger.in_flight)
     # A fork's copy maps another page there by now; where nothing is mapped, a PTE went missing.
-    return [place for place in places if owners.is_empty(place)], set()
+    empty = [place for place in places if owners.is_empty(place)]
+    return empty, set() if owners.has_rmap(head) else set(ledger.in_flight)
 
 
 def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | None:
@@ -151,6 +154,11 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
     wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
+    if wrong.any():
+        # Perhaps a page that is told of already: of what kind that was, nobody knows any more.
+        known = mapped_rss(ledger, reconcile.strayed(ledger.ptes, ledger.recorded))
+        strayed = (mapped - known).sum(axis=1)
+        wrong = reconcile.rss_mismatches(known, recorded, swaps, unresolved + strayed)
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
@@ -178,25 +186,39 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     return findings
 
 
-def mapped_rss(ledger: Ledger) -> Counts:
+def mapped_rss(ledger: Ledger, without: Index | None = None) -> Counts:
     """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
 
     A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
     Shape (mms, 3).
+
+    Args:
+        without: pages that are not to be counted.
     """
-    absent = ledger.absent
+    absent, recorded = ledger.absent, ledger.recorded
     moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
     large = np.array([level.pages for level in ledger.fmt.levels], np.int64)
-    leaves = np.flatnonzero(ledger.counted)
-    index = np.concatenate([ledger.first[leaves], ledger.pages.indices(absent.pfn[moving])])
-    mm = np.concatenate([ledger.walked.mm[leaves], absent.mm[moving]]).astype(np.int64)
-    sizes = np.concatenate([ledger.sizes[leaves], large[absent.level[moving]]])
+    # 0 file, 1 anonymous, 2 shmem, 3 none of these counters: one look-up a leaf, and
+    # NOWHERE finds the last one.
+    kinds = np.zeros(len(ledger.pages) + 1, np.uint8)
+    kinds[:-1] = recorded.swapbacked * np.uint8(2)
+    kinds[:-1][recorded.anon] = 1
+    kinds[:-1][recorded.hugetlb] = 3
+    kinds[NOWHERE] = 3
+    if without is not None:
+        kinds[without] = 3
+    kind = np.where(ledger.normal, kinds[ledger.first], np.uint8(3))
+    counts = _tally(ledger.walked.mm, kind, ledger.sizes, len(ledger.mms))
+    moved = kinds[ledger.pages.indices(absent.pfn[moving])]
+    counts += _tally(absent.mm[moving], moved, large[absent.level[moving]], len(ledger.mms))
+    return counts[:, :3]
 
-    recorded = ledger.recorded
-    here = (index != NOWHERE) & ~recorded.hugetlb[index]
-    index = index[here]
-    shmem = np.where(recorded.swapbacked[index], 2, 0)
-    kind = np.where(recorded.anon[index], 1, shmem)
-    counts = np.zeros(len(ledger.mms) * 3, np.int64)
-    np.add.at(counts, mm[here] * 3 + kind, sizes[here])
-    return counts.reshape(-1, 3)
+
+def _tally(mm: Numbers, kind: npt.NDArray[np.uint8], sizes: Counts, mms: int) -> Counts:
+    """Pages by mm and kind; shape (mms, 4)."""
+    key = mm * np.int64(4) + kind
+    if sizes.strides != (0,):  # exact: pages are fewer than 2**53
+        counts = np.bincount(key, sizes, minlength=mms * 4).astype(np.int64)
+    else:
+        counts = np.bincount(key, minlength=mms * 4)
+    return counts.reshape(-1, 4)
