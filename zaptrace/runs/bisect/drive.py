@@ -51,6 +51,7 @@ def bisect(request: Request, listener: Listener) -> dict[str, Any]:
             found: dict[str, Any] = json.loads(session.result.read_bytes())
             return found
         work = _worktree(repo, session, listener)
+        _keep_config_changes(session, listener)
         _learn(work, session, listener)
         suspects = _search(work, session, listener)
         log = work.run("bisect", "log")
@@ -98,6 +99,17 @@ def _worktree(repo: Repo, session: Session, listener: Listener) -> Repo:
 def _unlocked(work: Repo) -> None:
     """A checkout that was killed leaves its lock; the session is ours, so nobody holds it."""
     (Path(work.run("rev-parse", "--absolute-git-dir")) / "index.lock").unlink(missing_ok=True)
+
+
+def _keep_config_changes(session: Session, listener: Listener) -> None:
+    """Leave what is changed in the user's configuration where it can be read."""
+    path = session.folder / "config.diff"
+    if session.source.config is None or path.exists():
+        return
+    with step("config", "Merge what is needed into the configuration", listener) as current:
+        lines = tree.config_changes(session.source)
+        write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+        current.note = f"{len(lines)} lines changed, see {path}"
 
 
 def _learn(work: Repo, session: Session, listener: Listener) -> None:
