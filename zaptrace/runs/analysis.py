@@ -21,7 +21,10 @@ from zaptrace.memory.ftrace import read_trace
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
+from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.memory.stop import stop_events
+from zaptrace.memory.vmlinux import open_vmlinux
+from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.events import Events, followed_by
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.plan import ProbePlan
@@ -64,7 +67,10 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         console = folder.console.read_bytes() if folder.console.exists() else b""
         splats = parse(console)
         ended = facts.ended or "interrupted"
-        verdict = explain(Evidence(events, splats, found, _resolver(prog), ended))
+        names = prog or _names(facts, events)
+        told = addressed(names, splats) if names else splats
+        verdict = explain(Evidence(events, told, found, _resolver(names), ended))
+        verdict = sharpened(names, verdict) if names else verdict
         current.note = verdict.kind.value
     info = RunInfo(
         run=str(folder.path),
@@ -165,8 +171,16 @@ def _audit(
     return found
 
 
+def _names(facts: RunFacts, events: Events | None) -> drgn.Program | None:
+    """The vmlinux alone, for source lines without a dump; None when it is gone, or another's."""
+    try:
+        return open_vmlinux(Path(facts.vmlinux), events.meta.get("build_id") if events else None)
+    except ZaptraceError:
+        return None
+
+
 def _resolver(prog: drgn.Program | None) -> Callable[[int], CodeSite | None]:
-    """Return address -> code site; None for everything without a dump."""
+    """Return address -> code site; None for everything without debug info."""
     if prog is None:
         return lambda _address: None
     opened = prog
