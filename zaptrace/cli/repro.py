@@ -160,16 +160,16 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _built(request: Request, args: argparse.Namespace) -> Request:
-    """Build the user's tree; the difference to their configuration goes to stderr."""
+    """Build the user's tree; before that, the change to their configuration goes to stderr."""
     from zaptrace.cli.output import progress
     from zaptrace.runs import owntree
 
     with progress() as listener:
-        request, changes = owntree.build(request, args.kernel_tree, args.config, listener)
-    if changes:
-        print(f"changed in the configuration ({len(changes)} lines):", file=sys.stderr)
-        print("\n".join(f"  {line}" for line in changes), file=sys.stderr)
-    return request
+        source, changes = owntree.prepare(request, args.kernel_tree, args.config, listener)
+    for line in changes:
+        print(f"          {line}", file=sys.stderr)
+    with progress() as listener:
+        return owntree.build(request, source, listener)
 
 
 def _once(request: Request, args: argparse.Namespace) -> Exit:
