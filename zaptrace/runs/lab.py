@@ -12,12 +12,12 @@ from zaptrace.model.progress import Listener, step
 
 FOUNDING = "batch"
 FAULTS = {
-    FOUNDING: "anonymous pages freed before their rmap is removed, as posted in July 2023",
+    FOUNDING: "pages freed before their rmap is removed: July 2023",
     "none": "the clean zap path",
     "leak": "the rmap of a page is not removed",
     "underflow": "the rmap of a page is removed twice",
     "stale": "a page is freed, its PTE stays",
-    "overput": "a reference too many is dropped while another PTE maps the page",
+    "overput": "one put too many, while another PTE maps the page",
     "rss": "a page is not taken off its mm's rss counter",
     "leak-large": "leak, a page of a large folio",
     "underflow-large": "underflow, a page of a large folio",
