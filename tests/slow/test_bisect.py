@@ -5,6 +5,7 @@ A kernel is built nine times: a quarter of an hour on two idle cores.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.slow.history import BROKEN, GUILTY, git, make
+from zaptrace.report.cases import Case, ktap
 
 pytestmark = pytest.mark.slow
 LONG = 7200.0  # s; this machine may have other work
@@ -105,3 +107,22 @@ def test_it_names_the_guilty_commit_also_after_an_interruption(bisect: Bisect) -
     assert found["log"][-1].startswith("# first bad commit: ")
     assert {one["commit"] for one in found["steps"]} >= set(known)
     assert state(bisect.tree) == before
+
+
+def test_the_kernels_own_parser_reads_our_ktap(
+    bisect: Bisect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tools/testing/kunit/kunit_parser.py, as `kunit.py parse` uses it."""
+    monkeypatch.syspath_prepend(bisect.tree / "tools" / "testing" / "kunit")
+    parser = importlib.import_module("kunit_parser")
+    cases = [
+        Case("boot_1", 1.0),
+        Case("boot_2", 1.0, "rmap_underflow", message="pfn 1", details="not ok\ntwo # three"),
+        Case("boot_3", 1.0, error="the guest hung"),
+    ]
+    (suite,) = parser.parse_run_tests(ktap("zaptrace.s390x", cases).splitlines()).subtests
+    assert [(one.name, one.status.name) for one in suite.subtests] == [
+        ("boot_1", "SUCCESS"),
+        ("boot_2", "FAILURE"),
+        ("boot_3", "FAILURE"),
+    ]

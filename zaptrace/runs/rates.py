@@ -36,3 +36,14 @@ def passes_unseen(hits: int, trials: int, boots: int) -> float:
         + math.lgamma(trials + 2)
         - math.lgamma(trials + 2 + boots)
     )
+
+
+def boots_needed(hits: int, trials: int, unseen: float, most: int = 1000) -> int:
+    """The clean boots that a kernel with the bug passes with no more than a probability.
+
+    Args:
+        unseen: that probability.
+        most: the largest number that is considered.
+    """
+    boots = range(1, most)
+    return next((n for n in boots if passes_unseen(hits, trials, n) <= unseen), most)

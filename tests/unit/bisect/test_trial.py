@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zaptrace.model.progress import Update
+from zaptrace.runs.bisect.drive import _doubt
 from zaptrace.runs.bisect.trial import Mark, Outcome, _judged, _most_often
 from zaptrace.runs.signature import Signature
 
@@ -30,6 +32,14 @@ def test_the_bug_of_a_revision_is_the_one_that_most_boots_show() -> None:
     outcome = _most_often(seen, 5)
     assert (outcome.mark, outcome.signature, outcome.run) == (Mark.BAD, BUG, "/2")
     assert (outcome.hits, outcome.boots) == (2, 5)
+
+
+def test_a_rare_bug_is_a_warning_before_the_long_work() -> None:
+    heard: list[Update] = []
+    _doubt(Outcome(Mark.BAD, "", 3, 3), 3, heard.append)
+    assert heard == []
+    _doubt(Outcome(Mark.BAD, "", 3, 1), 3, heard.append)
+    assert "29%: --repeat 8 makes that 10%" in heard[-1].note
 
 
 def test_an_outcome_survives_the_session_file() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zaptrace.runs.rates import passes_unseen, wilson
+from zaptrace.runs.rates import boots_needed, passes_unseen, wilson
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,9 @@ def test_passing_unseen_is_what_a_simulation_says() -> None:
 
 def test_no_boots_show_nothing() -> None:
     assert passes_unseen(3, 3, 0) == pytest.approx(1.0)
+
+
+def test_the_boots_needed_are_just_enough() -> None:
+    boots = boots_needed(1, 3, 0.1)
+    assert passes_unseen(1, 3, boots) <= 0.1 < passes_unseen(1, 3, boots - 1)
+    assert boots_needed(0, 3, 0.0, most=50) == 50

@@ -18,6 +18,10 @@ from zaptrace.runs.bisect.conclude import document, heals
 from zaptrace.runs.bisect.repo import Repo
 from zaptrace.runs.bisect.session import Session, held, open_session
 from zaptrace.runs.bisect.trial import Guest, Mark, Outcome, try_tree
+from zaptrace.runs.rates import boots_needed, passes_unseen
+
+DOUBT = 0.10
+"""The probability of taking a bad commit for a good one at which the user is warned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +131,24 @@ def _learn(work: Repo, session: Session, listener: Listener) -> None:
         raise CannotTell(f"the bad revision cannot be judged: {bad.why}")
     session.bug = bad.signature
     session.save()
+    _doubt(bad, session.guest.boots, listener)
     good = _tried(work, session, session.good, "good", listener)
     if good.mark is Mark.BAD:
         raise CannotTell(f"the good revision has the bug too: {good.why}", "an older --good")
     if good.mark is Mark.SKIP:
         raise CannotTell(f"the good revision cannot be judged: {good.why}")
+
+
+def _doubt(bad: Outcome, boots: int, listener: Listener) -> None:
+    """Say so when the bug is too rare for the clean boots that were asked for."""
+    unseen = passes_unseen(bad.hits, bad.boots, boots)
+    if unseen > DOUBT:
+        with step("doubt", "The bug is rare", listener) as current:
+            needed = boots_needed(bad.hits, bad.boots, DOUBT)
+            current.note = (
+                f"a bad commit may pass {boots} clean boots with {unseen:.0%}: "
+                f"--repeat {needed} makes that {DOUBT:.0%}"
+            )
 
 
 def _tried(work: Repo, session: Session, commit: str, name: str, listener: Listener) -> Outcome:
