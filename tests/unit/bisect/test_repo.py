@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,15 @@ def test_a_folder_without_history_is_refused(tmp_path: Path) -> None:
         Repo.at(tmp_path)
     with pytest.raises(BadInput, match="is not a folder"):
         Repo.at(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a tree away needs root")
+def test_a_tree_of_another_user_is_told_how_git_works_in_it(tree: Path) -> None:
+    os.chown(tree, 65534, 65534)
+    os.chown(tree / ".git", 65534, 65534)
+    with pytest.raises(BadInput, match="another user owns it") as error:
+        Repo.at(tree)
+    assert f"safe.directory {tree}" in (error.value.hint or "")
 
 
 def test_a_dirty_tree_is_refused_and_the_file_named(tree: Path) -> None:

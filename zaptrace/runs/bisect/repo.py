@@ -29,10 +29,15 @@ class Repo:
         """
         if not folder.is_dir():
             raise BadInput(f"{folder} is not a folder")
-        top = cls(folder).ask("rev-parse", "--show-toplevel")
-        if not top:
+        done = host.run(*cls(folder)._argv("rev-parse", "--show-toplevel"))
+        if b"dubious ownership" in done.stderr:
+            raise BadInput(
+                f"git does not work in {folder}: another user owns it",
+                f"git config --global --add safe.directory {folder.resolve()}",
+            )
+        if done.returncode:
             raise BadInput(f"{folder} is not a git tree: there is no history to bisect")
-        return cls(Path(top))
+        return cls(Path(os.fsdecode(done.stdout.removesuffix(b"\n"))))
 
     def ask(self, *args: str) -> str | None:
         """What git prints; None when it says no."""
