@@ -99,6 +99,19 @@ class LiveGuest:
         err = await self._reader.readexactly(err_size)
         return Answer(status, out.decode(errors="replace"), err.decode(errors="replace"))
 
+    async def damage(self, address: int, data: bytes) -> None:
+        """Overwrite its memory, by physical address, while it is stopped for a moment.
+
+        Raises:
+            GuestLost: it has ended, or QEMU refuses.
+        """
+        await self.guest.pause()
+        how = await self.ended
+        if how != "breakpoint":
+            raise GuestLost(f"the guest has ended ({how})")
+        await self.guest.write_physical(address, data)
+        self.ended = asyncio.create_task(self.guest.run_until((), float("inf")))
+
     async def open(self, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """The other end of a port, of "hvc0" or of the serial "console"."""
         return await asyncio.open_unix_connection(str(self.guest.socket(channel)))
@@ -128,14 +141,17 @@ async def booted(
         config = _config(request, root, disk, folder / "console.log")
         async with running(config, folder / "qemu.log") as guest:
             end = asyncio.create_task(guest.run_until((), float("inf")))
+            live = None
             try:
                 with step("boot", f"Boot under {config.accel}", listener, timing) as current:
                     await _user_space(config.console, end)
                     current.note = "user space"
                 reader, writer = await asyncio.open_unix_connection(str(guest.socket(AGENT)))
-                yield LiveGuest(guest, end, reader, writer)
+                live = LiveGuest(guest, end, reader, writer)
+                yield live
                 writer.close()
             finally:
+                end = live.ended if live is not None else end
                 end.cancel()
                 await asyncio.gather(end, return_exceptions=True)
 

@@ -15,7 +15,11 @@ LIVE = ("dwarves", "mmdebstrap", "e2fsprogs")  # BTF; a Debian tree; a disk with
 GUEST = ("util-linux",)  # setpriv: the guest dies with us
 PYTHON = ("python3-venv", "ca-certificates")
 BCC = ("python3-bpfcc",)  # live events of this machine; PyPI's "bcc" is something else
-TESTS = ("cpio", "shellcheck", "linux-perf")  # linux-perf: the peer of the probe plan
+TESTS = (
+    *("cpio", "shellcheck"),
+    "linux-perf",  # the peer of the probe plan
+    *("chromium", "fonts-dejavu-core"),  # looks at the reports
+)
 
 
 def needed(*, tests: bool) -> list[str]:

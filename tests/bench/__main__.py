@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import bench_audit, bench_live, bench_repro, bench_resolve, bench_tui
-from tests.bench.busy import busy_dump
 
 Row = dict[str, Any]
 OUTPUT = Path("build/bench.json")
@@ -29,7 +28,7 @@ def measure() -> Iterator[Row]:
         yield from bench_repro.rows(run)
         vmlinux = Path(json.loads((run / "run.json").read_text())["vmlinux"])
         yield from bench_resolve.rows(vmlinux)
-        yield from bench_audit.rows(busy_dump(Path(folder), vmlinux), vmlinux)
+        yield from bench_audit.rows(Path(folder))
         yield from bench_live.rows(Path(folder))
         yield from bench_tui.rows()
 

@@ -23,6 +23,7 @@ from zaptrace.audit.structpages import (
 _POISON = np.uint64(2**64 - 1)
 """page->flags of a struct page that nobody has initialised (page_init_poison())."""
 _MAX_ORDER = 30  # no kernel has larger blocks: a broken one
+_SMALL_ORDER = 4  # many blocks of few pages are marked page by page, few of many block by block
 
 
 def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
@@ -35,15 +36,22 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
     """
     bits = pages.column("flags")
     raw: npt.NDArray[np.int32] = pages.column("raw_mapcount")
-    mapping = pages.column("mapping")
     known = pages.readable & (bits != _POISON)
-    head = heads(pages, known)
-    kind = mapping[head] & np.uint64(MAPPING_FLAGS)
-    own = (raw >= flags.types_below) & (kind != MAPPING_MOVABLE)
+    head, tails = heads(pages, known)
+    # What a folio's pages have in common is said by the first one.
+    refcount = pages.column("refcount").copy()
+    refcount[tails] = refcount[head[tails]]
+    mapping = (pages.column("mapping") & np.uint64(MAPPING_FLAGS)).astype(np.uint8)
+    mapping[tails] = mapping[head[tails]]
+    anon = (mapping & MAPPING_ANON) != 0
+    own = (raw >= flags.types_below) & (mapping != MAPPING_MOVABLE)
+    swapbacked = has_bit(bits, flags.swapbacked)
+    swapbacked[tails] = swapbacked[head[tails]]
     if flags.slab is not None:
-        own &= ~has_bit(bits[head], flags.slab)
-    anon = (mapping[head] & np.uint64(MAPPING_ANON)) != 0
-    folios = Folios(pages, flags, head)
+        slab = has_bit(bits, flags.slab)
+        slab[tails] = slab[head[tails]]
+        own &= ~slab
+    folios = Folios(pages, flags, head, tails)
     mapcount, mappings, counted = folios.count(raw, anon)
     return Recorded(
         known=known,
@@ -53,10 +61,10 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
         counted=counted,
         head=head,
         mappings=mappings,
-        refcount=pages.column("refcount")[head],
+        refcount=refcount,
         free=_free(pages, raw, known, flags.buddy, on_cpu_lists),
         anon=anon,
-        swapbacked=has_bit(bits[head], flags.swapbacked),
+        swapbacked=swapbacked,
         hugetlb=folios.hugetlb,
         order=folios.order,
     )
@@ -68,10 +76,14 @@ def _free(
     """Pages in the buddy allocator's blocks (`private` is the order) or on a CPU's list."""
     blocks = np.flatnonzero(known & (raw == buddy))
     orders = np.minimum(pages.column("private", blocks), np.uint64(_MAX_ORDER)).astype(np.int64)
-    ends = np.minimum(blocks + (1 << orders), len(pages))
-    edges = np.zeros(len(pages) + 1, np.int64)
-    np.add.at(edges, blocks, 1)
-    np.add.at(edges, ends, -1)
-    free: Mask = np.cumsum(edges[:-1]) > 0
+    free = np.zeros(len(pages), bool)
+    for order in np.unique(orders).tolist():
+        here = blocks[orders == order]
+        if order <= _SMALL_ORDER:
+            for page in range(1 << order):
+                free[np.minimum(here + page, len(pages) - 1)] = True
+        else:
+            for start in here.tolist():
+                free[start : start + (1 << order)] = True
     free[on_cpu_lists] = True
     return free & known

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zaptrace.audit import reconcile
-from zaptrace.audit.arrays import NOWHERE, Counts, Mask
+from zaptrace.audit.arrays import NOWHERE, Counts, Index
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
 from zaptrace.audit.sources import RSS_COUNTERS
 from zaptrace.audit.swaps import IN_RSS, SwapKind
+from zaptrace.audit.walk import Numbers
 from zaptrace.model.findings import Finding, FindingClass
 
 MAX_MAPPINGS = 64
@@ -153,9 +155,12 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     recorded = np.array([mm.rss for mm in ledger.mms], np.int64).reshape(-1, len(RSS_COUNTERS))
     swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
-    strayed = mapped_rss(ledger, reconcile.strayed(ledger.ptes, ledger.recorded))
-    unresolved = unresolved + strayed.sum(axis=1)
-    wrong = reconcile.rss_mismatches(mapped - strayed, recorded, swaps, unresolved)
+    wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
+    if wrong.any():
+        # Perhaps a page that is told of already: of what kind that was, nobody knows any more.
+        known = mapped_rss(ledger, reconcile.strayed(ledger.ptes, ledger.recorded))
+        strayed = (mapped - known).sum(axis=1)
+        wrong = reconcile.rss_mismatches(known, recorded, swaps, unresolved + strayed)
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
@@ -183,30 +188,39 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     return findings
 
 
-def mapped_rss(ledger: Ledger, pages: Mask | None = None) -> Counts:
+def mapped_rss(ledger: Ledger, without: Index | None = None) -> Counts:
     """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
 
     A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
     Shape (mms, 3).
 
     Args:
-        pages: those to count; None for all.
+        without: pages that are not to be counted.
     """
-    absent = ledger.absent
+    absent, recorded = ledger.absent, ledger.recorded
     moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
     large = np.array([level.pages for level in ledger.fmt.levels], np.int64)
-    leaves = np.flatnonzero(ledger.counted)
-    index = np.concatenate([ledger.first[leaves], ledger.pages.indices(absent.pfn[moving])])
-    mm = np.concatenate([ledger.walked.mm[leaves], absent.mm[moving]]).astype(np.int64)
-    sizes = np.concatenate([ledger.sizes[leaves], large[absent.level[moving]]])
+    # 0 file, 1 anonymous, 2 shmem, 3 none of these counters: one look-up a leaf, and
+    # NOWHERE finds the last one.
+    kinds = np.zeros(len(ledger.pages) + 1, np.uint8)
+    kinds[:-1] = recorded.swapbacked * np.uint8(2)
+    kinds[:-1][recorded.anon] = 1
+    kinds[:-1][recorded.hugetlb] = 3
+    kinds[NOWHERE] = 3
+    if without is not None:
+        kinds[without] = 3
+    kind = np.where(ledger.normal, kinds[ledger.first], np.uint8(3))
+    counts = _tally(ledger.walked.mm, kind, ledger.sizes, len(ledger.mms))
+    moved = kinds[ledger.pages.indices(absent.pfn[moving])]
+    counts += _tally(absent.mm[moving], moved, large[absent.level[moving]], len(ledger.mms))
+    return counts[:, :3]
 
-    recorded = ledger.recorded
-    here = (index != NOWHERE) & ~recorded.hugetlb[index]
-    if pages is not None:
-        here &= pages[index]
-    index = index[here]
-    shmem = np.where(recorded.swapbacked[index], 2, 0)
-    kind = np.where(recorded.anon[index], 1, shmem)
-    counts = np.zeros(len(ledger.mms) * 3, np.int64)
-    np.add.at(counts, mm[here] * 3 + kind, sizes[here])
-    return counts.reshape(-1, 3)
+
+def _tally(mm: Numbers, kind: npt.NDArray[np.uint8], sizes: Counts, mms: int) -> Counts:
+    """Pages by mm and kind; shape (mms, 4)."""
+    key = mm * np.int64(4) + kind
+    if sizes.strides != (0,):  # exact: pages are fewer than 2**53
+        counts = np.bincount(key, sizes, minlength=mms * 4).astype(np.int64)
+    else:
+        counts = np.bincount(key, minlength=mms * 4)
+    return counts.reshape(-1, 4)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
+from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask, side_by_side
 from zaptrace.audit.flags import Flags, has_bit
 from zaptrace.audit.structpages import StructPages
 
@@ -24,8 +24,10 @@ _LARGEST_MASK = np.uint64(1 << 40)
 """-compound_info of a tail, if that is a mask, is a folio's struct pages in bytes: never more."""
 
 
-def heads(pages: StructPages, known: Mask) -> Index:
-    """The index of each page's first page; a tail whose head is nowhere is its own.
+def heads(pages: StructPages, known: Mask) -> tuple[Index, Index]:
+    """The index of each page's first page, and which pages have another one than themselves.
+
+    A tail whose head is nowhere is its own.
 
     `compound_info` ("mm: rework compound_head() for power-of-2 sizeof(struct page)", 7.1)
     holds the mask that makes a tail's address its head's, or the head's address as
@@ -37,14 +39,17 @@ def heads(pages: StructPages, known: Mask) -> Index:
     info = link[tails] - np.uint64(1)
     span = -info  # modulo 2**64
     masks = (span <= _LARGEST_MASK) & (span & (span - np.uint64(1)) == 0)
-    target = np.where(masks, pages.addresses(tails) & info, info)
+    target = np.where(masks, pages.addresses(tails) & info, info) if masks.any() else info
     found = pages.indices_at(target)
     good = (found != NOWHERE) & (found < tails)
-    head[tails[good]] = found[good]
+    tails, found = tails[good], found[good]
+    head[tails] = found
     # A head is no tail itself: else a broken link would count for two folios.
-    chained = head[head] != head
-    head[chained] = np.flatnonzero(chained)
-    return head
+    chained = head[found] != found
+    if chained.any():
+        head[tails[chained]] = tails[chained]
+        tails = tails[~chained]
+    return head, tails
 
 
 class Folios:
@@ -55,83 +60,89 @@ class Folios:
         order: at a large folio's first page log2 of its pages, elsewhere 0; shape (pages,).
     """
 
-    def __init__(self, pages: StructPages, flags: Flags, head: Index) -> None:
-        self._head = head
-        self._tails = np.flatnonzero(head != np.arange(len(head)))
-        sizes = np.bincount(head[self._tails], minlength=len(head)) + 1
-        first = np.flatnonzero(sizes > 1)
-        first_tail = first + 1
-        # Only where the next page really is the tail that holds the counters.
-        real = head[np.minimum(first_tail, len(head) - 1)] == first
-        self._heads, self._first_tail = first[real], first_tail[real]
-        self._sizes = sizes
+    def __init__(self, pages: StructPages, flags: Flags, head: Index, tails: Index) -> None:
+        self._tails = tails
+        # Which folio each tail is of, by its place among `_heads`, and how many pages each has.
+        self._heads, self._of, others = np.unique(
+            head[tails], return_inverse=True, return_counts=True
+        )
+        self._sizes = others + 1
+        self._has_large = pages.has("large_mapcount")
         self._old = flags.double_map is not None
+        # Only where the next page really is the tail that holds the counters.
+        first_tail = self._heads + 1
+        self._real = head[first_tail] == self._heads
+        self._first_tail = first_tail[self._real]
         self._entire = self._counter(pages, "compound_mapcount")
         self._large = self._counter(pages, "large_mapcount")
-        self._has_large = pages.has("large_mapcount")
-        self._double = np.zeros(len(head), np.int64)
+        self._double = np.zeros(len(self._heads), np.int64)
         if flags.double_map is not None:
             tail_flags = pages.column("flags", self._first_tail)
-            self._double[self._heads] = has_bit(tail_flags, flags.double_map)
+            self._double[self._real] = has_bit(tail_flags, flags.double_map)
         self.order = np.zeros(len(head), np.uint8)
-        self.order[first] = np.log2(sizes[first]).astype(np.uint8)
-        self.hugetlb = self._hugetlb(pages, flags)
+        self.order[self._heads] = np.log2(self._sizes).astype(np.uint8)
+        self._huge = self._hugetlb(pages, flags)
+        self.hugetlb = np.zeros(len(head), bool)
+        self.hugetlb[self._heads] = self._huge
+        self.hugetlb[tails] = self._huge[self._of]
 
     def count(self, raw: npt.NDArray[np.int32], anon: Mask) -> tuple[Counts, Counts, Mask]:
         """page_mapcount() of every page, folio_mapcount() at every first page, and which
         pages have a count of their own at all."""
-        head, entire, double = self._head, self._entire, self._double
-        own = raw.astype(np.int64) + 1
-        mapcount, mappings = own.copy(), own
-        tails, first = self._tails, self._heads
-        members = np.concatenate([first, tails])
-        of = head[members]
-
-        np.add.at(mappings, head[tails], mapcount[tails])
+        mapcount, mappings = side_by_side(len(raw), [np.int64, np.int64])
+        np.add(raw, 1, out=mapcount, dtype=np.int64)
+        mappings[:] = mapcount
+        first, tails = self._heads, self._tails
+        # Exact: a folio's sum stays far below 2**53.
+        of_tails = np.bincount(self._of, mapcount[tails], minlength=len(first)).astype(np.int64)
+        of_pages = mapcount[first] + of_tails
+        counted = self._counted(of_pages, len(raw))
         mappings[tails] = 0
-        counted = self._counted(mappings, members, len(raw))
-        mappings[first] += entire[first]
+        mappings[first] = self._folio_mapcounts(of_pages, anon[first])
+        # What each page of a folio has of the whole folio's mappings.
+        share = self._entire
         if self._old:
-            mappings[first] -= (
-                np.where(anon[first], double[first], entire[first]) * (self._sizes[first])
-            )
-            mapcount[members] += np.where(anon[members], entire[of] - double[of], 0)
-        else:
-            mapcount[members] += entire[of]
-        if self._has_large:
-            mappings[first] = self._large[first]
-        huge = self.hugetlb[of]
-        mapcount[members[huge]] = entire[of[huge]]
-        hugetlb = first[self.hugetlb[first]]
-        mappings[hugetlb] = entire[hugetlb]
+            share = np.where(anon[first], self._entire - self._double, 0)
+        mapcount[first] = np.where(self._huge, self._entire, mapcount[first] + share)
+        of = self._of
+        mapcount[tails] = np.where(self._huge[of], self._entire[of], mapcount[tails] + share[of])
         return mapcount, mappings, counted
 
-    def _counted(self, of_pages: Counts, members: Index, count: int) -> Mask:
+    def _folio_mapcounts(self, of_pages: Counts, anon: Mask) -> Counts:
+        """folio_mapcount() of every large folio, from the sum of its pages' own."""
+        total = of_pages + self._entire
+        if self._old:
+            total -= np.where(anon, self._double, self._entire) * self._sizes
+        if self._has_large:
+            total = np.where(self._real, self._large, total)
+        return np.where(self._huge & self._real, self._entire, total)
+
+    def _counted(self, of_pages: Counts, count: int) -> Mask:
         """With CONFIG_NO_PAGE_MAPCOUNT, which nothing in memory names, no page of any large
         folio counts, though folios are mapped by PTE."""
         counted = np.ones(count, bool)
-        first = self._heads[~self.hugetlb[self._heads]]
-        by_pte = self._large[first] > self._entire[first]
-        if self._has_large and by_pte.any() and not of_pages[first][by_pte].any():
-            counted[members[~self.hugetlb[members]]] = False
+        by_pte = self._real & ~self._huge & (self._large > self._entire)
+        if self._has_large and by_pte.any() and not of_pages[by_pte].any():
+            counted[self._heads[self._real & ~self._huge]] = False
+            counted[self._tails[~self._huge[self._of]]] = False
         return counted
 
     def _counter(self, pages: StructPages, name: str) -> Counts:
-        """A counter of the first tail page that begins at -1; shape (pages,)."""
-        found = np.zeros(len(self._head), np.int64)
+        """A counter of the first tail page that begins at -1; shape of `_heads`."""
+        found = np.zeros(len(self._heads), np.int64)
         if pages.has(name):
-            found[self._heads] = pages.column(name, self._first_tail).astype(np.int64) + 1
+            found[self._real] = pages.column(name, self._first_tail).astype(np.int64) + 1
         return found
 
     def _hugetlb(self, pages: StructPages, flags: Flags) -> Mask:
-        mine = np.zeros(len(self._head), bool)
-        first, tails = self._heads, self._first_tail
+        """Which folios are hugetlb's; shape of `_heads`."""
+        mine = np.zeros(len(self._heads), bool)
+        tails = self._first_tail
         if flags.hugetlb_type is not None:
-            raw = pages.column("raw_mapcount", first)
-            mine[first] = (raw & flags.hugetlb_type_mask) == flags.hugetlb_type
+            raw = pages.column("raw_mapcount", self._heads[self._real])
+            mine[self._real] = (raw & flags.hugetlb_type_mask) == flags.hugetlb_type
         elif flags.hugetlb_flag is not None:
-            mine[first] = has_bit(pages.column("flags", tails), flags.hugetlb_flag)
+            mine[self._real] = has_bit(pages.column("flags", tails), flags.hugetlb_flag)
         elif flags.hugetlb is not None and pages.has("compound_dtor"):
-            mine[first] = pages.column("compound_dtor", tails) == flags.hugetlb
-        found: Mask = mine[self._head]
-        return found
+            mine[self._real] = pages.column("compound_dtor", tails) == flags.hugetlb
+        return mine

@@ -26,7 +26,7 @@ def on_cpu_lists(prog: drgn.Program, pages: StructPages) -> tuple[Index, int]:
         are broken (a link leads out of the struct pages, or round in circles) or
         could not be read; of those, the entries before the break are there.
     """
-    nexts = pages.raw["lru_next"]
+    nexts = pages.links()
     found: set[int] = set()
     broken = 0
     member = drgn.offsetof(prog.type("struct page"), "lru")

@@ -139,9 +139,7 @@ def _held_ptls(
     # Only a page of the type "table" has been through pgtable_pte_page_ctor().
     where = np.flatnonzero(index != NOWHERE)
     where = where[~recorded.mappable[index[where]]]
-    words = np.ndarray(len(pages), locks.word, pages.raw, locks.in_page, (pages.raw.itemsize,))[
-        index[where]
-    ]
+    words = pages.member(locks.word, locks.in_page, index[where])
     taken = np.flatnonzero(words)
     return {int(walked.table_mm[where[at]]): int(words[at]) for at in taken}
 

@@ -19,7 +19,7 @@ from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.reconcile import Recorded
 from zaptrace.audit.sources import Mm, find_mms, vmas
 from zaptrace.audit.structpages import StructPages, read_all
-from zaptrace.audit.swaps import Absent, SwapKind, classify, types_of
+from zaptrace.audit.swaps import NO_TYPES, Absent, SwapKind, classify, types_of
 from zaptrace.audit.tables import FORMATS, TableFormat
 from zaptrace.audit.walk import Walked, walk
 from zaptrace.memory.opening import vmcoreinfo_of
@@ -72,8 +72,8 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     vmcoreinfo = vmcoreinfo_of(prog)
     layout = page_layout(prog)
     gaps: Counter[str] = Counter()
-    pages = read_all(prog, layout)
     flags = flags_of(prog, vmcoreinfo)
+    pages = read_all(prog, layout, flags.slab)
     mms = find_mms(prog, fmt, pages, flags, gaps)
     walked = walk(fmt, [mm.root for mm in mms], DumpRam(prog, layout))
     recorded = _recorded(prog, pages, flags, gaps)
@@ -83,13 +83,17 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     first = pages.indices(walked.pfn)
     counted = normal & (first != NOWHERE)
     gaps["PTEs of memory without a struct page"] += int(np.count_nonzero(normal & ~counted))
-    sizes = np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
-    absent = classify(fmt, walked, types_of(prog, vmcoreinfo))
+    sizes = _sizes(fmt, walked)
+    # Where there is no such entry nobody asks which types there are: that takes symbols.
+    types = types_of(prog, vmcoreinfo) if len(walked.nonpresent.entry) else NO_TYPES
+    absent = classify(fmt, walked, types)
     gaps["entries of a type that this kernel does not tell"] += absent.by_kind().get(
         SwapKind.UNKNOWN.name.lower(), 0
     )
-    ptes = reconcile.count_ptes(first[counted], sizes[counted], len(pages))
-    ptes += _mapped_elsewhere(fmt, absent, pages)
+    large = None if sizes.strides == (0,) else sizes[counted]
+    ptes = reconcile.count_ptes(first[counted], large, len(pages))
+    if absent.mapped.any():
+        ptes += _mapped_elsewhere(fmt, absent, pages)
     busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus)
     return Ledger(
         prog=prog,
@@ -108,6 +112,13 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         in_flight=busy,
         gaps=gaps,
     )
+
+
+def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
+    """How many pages each leaf maps; all ones take no memory."""
+    if (walked.level == len(fmt.levels) - 1).all():
+        return np.broadcast_to(np.int64(1), walked.level.shape)
+    return np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
 
 
 def format_of(prog: drgn.Program) -> TableFormat:

@@ -55,7 +55,8 @@ class Owners:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._numbers = {mm.address: number for number, mm in enumerate(ledger.mms)}
-        self._large = np.flatnonzero(ledger.counted & (ledger.sizes > 1))
+        large = ledger.walked.level != len(ledger.fmt.levels) - 1
+        self._large = np.flatnonzero(ledger.counted & large)
 
     def mapped_at(self, index: int) -> list[Place]:
         """Where the walk found a page."""

@@ -89,18 +89,19 @@ class Suspect:
     ptes: int
 
 
-def count_ptes(first: Index, pages: Index, total: int) -> Counts:
+def count_ptes(first: Index, pages: Index | None, total: int) -> Counts:
     """How many page-table entries map each page.  Shape (total,).
 
     Args:
         first: index of the first page of each entry; all within [0, total).
-        pages: how many pages each entry maps; what lies behind `total` is not counted.
+        pages: how many pages each entry maps, None when each maps one; what lies behind
+            `total` is not counted.
         total: number of struct pages.
     """
+    if pages is None:
+        return np.bincount(first, minlength=total)
     single = pages == 1
     counts = np.bincount(first[single], minlength=total)
-    if single.all():
-        return counts
     starts = first[~single]
     ends = np.minimum(starts + pages[~single], total)
     edges = np.bincount(starts, minlength=total + 1) - np.bincount(ends, minlength=total + 1)
@@ -110,40 +111,58 @@ def count_ptes(first: Index, pages: Index, total: int) -> Counts:
 
 def judge(ptes: Counts, recorded: Recorded) -> list[Suspect]:
     """The pages that break a rule, gravest class first, then by index."""
-    first_page = recorded.head == np.arange(len(ptes))
-    mappable = recorded.mappable
-    counted = mappable & recorded.counted
-    # The first page of a hugetlb folio has a type there, or nothing.
-    raw = np.where(recorded.hugetlb, recorded.mapcount - 1, recorded.raw_mapcount)
-    mapped = recorded.known & (ptes > 0)
-    rules: dict[FindingClass, Mask] = {
-        FindingClass.MAPPED_BUT_FREE: mapped & (recorded.free | (recorded.refcount == 0)),
-        FindingClass.DIRTY_FREE_PAGE: recorded.free
-        & ((recorded.refcount != 0) | (mappable & (raw != _NEVER_MAPPED))),
-        FindingClass.REFCOUNT_BELOW_MAPCOUNT: mappable
-        & first_page
-        & (recorded.refcount < recorded.mappings),
-        FindingClass.MAPCOUNT_UNDERFLOW: mappable & (raw < _NEVER_MAPPED),
-        FindingClass.MORE_PTES_THAN_MAPCOUNT: mapped
-        & (~mappable | (counted & (ptes > recorded.mapcount))),
-        FindingClass.MORE_MAPCOUNT_THAN_PTES: counted & (ptes < recorded.mapcount),
-    }
+    where = _judged(ptes, recorded)
+    ptes, rules = ptes[where], _rules(where, ptes[where], recorded)
     suspects: list[Suspect] = []
-    seen = np.zeros(len(ptes), bool)
+    seen = np.zeros(len(where), bool)
     for cls in PRECEDENCE:
         new = np.flatnonzero(rules[cls] & ~seen)
         seen[new] = True
-        suspects += [Suspect(int(index), cls, int(ptes[index])) for index in new]
+        suspects += [Suspect(int(where[at]), cls, int(ptes[at])) for at in new]
     return suspects
 
 
-def strayed(ptes: Counts, recorded: Recorded) -> Mask:
-    """Mapped pages that are free or not mapped by their own count: of what kind they were when
-    somebody mapped them is not to be known any more.  Shape (number of pages,)."""
-    counted = recorded.mappable & recorded.counted
-    more = ~recorded.mappable | (counted & (ptes > recorded.mapcount))
-    free = recorded.free | (recorded.refcount == 0)
-    return np.asarray(recorded.known & (ptes > 0) & (free | more), dtype=bool)
+def _judged(ptes: Counts, recorded: Recorded) -> Index:
+    """The pages that a rule could be about; most are neither mapped nor were they ever."""
+    told = ptes != 0
+    told |= recorded.mapcount != 0
+    told |= recorded.mappings != 0
+    told |= recorded.refcount < 0
+    told |= recorded.free & (recorded.refcount != 0)
+    told |= recorded.raw_mapcount < _NEVER_MAPPED
+    return np.flatnonzero(told & recorded.known)
+
+
+def _rules(where: Index, ptes: Counts, recorded: Recorded) -> dict[FindingClass, Mask]:
+    """Which of some pages break which rule.  Shape of `where`."""
+    mappable = recorded.mappable[where]
+    counted = mappable & recorded.counted[where]
+    mapcount, refcount = recorded.mapcount[where], recorded.refcount[where]
+    free = recorded.free[where]
+    # The first page of a hugetlb folio has a type there, or nothing.
+    raw = np.where(recorded.hugetlb[where], mapcount - 1, recorded.raw_mapcount[where])
+    mapped = ptes > 0
+    first_page = recorded.head[where] == where
+    return {
+        FindingClass.MAPPED_BUT_FREE: mapped & (free | (refcount == 0)),
+        FindingClass.DIRTY_FREE_PAGE: free
+        & ((refcount != 0) | (mappable & (raw != _NEVER_MAPPED))),
+        FindingClass.REFCOUNT_BELOW_MAPCOUNT: mappable
+        & first_page
+        & (refcount < recorded.mappings[where]),
+        FindingClass.MAPCOUNT_UNDERFLOW: mappable & (raw < _NEVER_MAPPED),
+        FindingClass.MORE_PTES_THAN_MAPCOUNT: mapped & (~mappable | (counted & (ptes > mapcount))),
+        FindingClass.MORE_MAPCOUNT_THAN_PTES: counted & (ptes < mapcount),
+    }
+
+
+def strayed(ptes: Counts, recorded: Recorded) -> Index:
+    """Mapped pages that are free, or that more entries map than they count: of what kind they
+    were when somebody mapped them is not to be known any more."""
+    where = _judged(ptes, recorded)
+    rules = _rules(where, ptes[where], recorded)
+    free, more = FindingClass.MAPPED_BUT_FREE, FindingClass.MORE_PTES_THAN_MAPCOUNT
+    return where[rules[free] | rules[more]]
 
 
 def settle(cls: FindingClass, lost_from_mms_in_flight: bool) -> FindingClass:

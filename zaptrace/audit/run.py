@@ -68,12 +68,13 @@ def _gravity(finding: Finding) -> tuple[int, int]:
 def _details(ledger: Ledger) -> dict[str, Any]:
     walked = ledger.walked
     zeros = zero_pages(ledger.prog)
-    in_zeros = (walked.pfn >= zeros.start) & (walked.pfn < zeros.stop)
+    special = np.flatnonzero(~ledger.normal)
+    in_zeros = (walked.pfn[special] >= zeros.start) & (walked.pfn[special] < zeros.stop)
     return {
         "page_tables": walked.tables,
-        "special_ptes": int(np.count_nonzero(~ledger.normal)),
-        "zero_page_ptes": int(np.count_nonzero(~ledger.normal & in_zeros)),
-        "large_leaves": int(np.count_nonzero(ledger.sizes > 1)),
+        "special_ptes": len(special),
+        "zero_page_ptes": int(np.count_nonzero(in_zeros)),
+        "large_leaves": int(np.count_nonzero(walked.level != len(ledger.fmt.levels) - 1)),
         "not_present": ledger.absent.by_kind(),
         "free_pages": int(np.count_nonzero(ledger.recorded.free)),
         "mms_in_flight": len(ledger.in_flight),

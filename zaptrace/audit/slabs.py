@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import drgn
-import numpy as np
 from drgn.helpers.linux.cpumask import for_each_online_cpu
 from drgn.helpers.linux.mm import page_to_virt
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
-from zaptrace.audit.flags import Flags
+from zaptrace.audit.flags import Flags, has_bit
 from zaptrace.audit.structpages import StructPages
 from zaptrace.memory.pages import byte_order
 
@@ -76,11 +75,9 @@ class _Slub:
     def _slabs(self, pages: StructPages, pg_slab: int) -> Iterator[drgn.Object]:
         """The cache's slabs: pages with PG_slab whose slab_cache is this one."""
         owner = drgn.offsetof(self._slab, "slab_cache")
-        column = np.ndarray(
-            len(pages), f"{byte_order(self._prog)}u8", pages.raw, owner, (pages.raw.itemsize,)
-        )
-        marked = np.flatnonzero(pages.column("flags") & np.uint64(1 << pg_slab))
-        mine = marked[column[marked] == self._cache.value_()]
+        marked = pages.kept[has_bit(pages.column("flags", pages.kept), pg_slab)]
+        caches = pages.member(f"{byte_order(self._prog)}u8", owner, marked)
+        mine = marked[caches == self._cache.value_()]
         for pfn in pages.pfns(mine):
             address = pages.layout.address(int(pfn))
             yield drgn.Object(self._prog, "struct slab *", value=address)

@@ -44,10 +44,8 @@ def normal(fmt: TableFormat, walked: Walked, areas_of: Callable[[int], Areas]) -
         walked: what the walk found.
         areas_of: the VMAs of an mm, by its index; asked only where there are large leaves.
     """
-    pte = walked.level == len(fmt.levels) - 1
-    special = (walked.entry & np.uint64(fmt.special)) != 0
-    result: Mask = ~(pte & special)
-    large = np.flatnonzero(~pte)
+    result: Mask = (walked.entry & np.uint64(fmt.special)) == 0
+    large = np.flatnonzero(walked.level != len(fmt.levels) - 1)
     for mm in sorted(set(walked.mm[large].tolist())):
         mine = large[walked.mm[large] == mm]
         result[mine] = _normal_large(walked.pfn[mine], walked.address[mine], areas_of(mm))

@@ -1,28 +1,36 @@
-"""The kernel's whole array of struct pages, held once and read by column.
+"""The kernel's whole array of struct pages, read once and held by column.
 
 A page's *index* is its place in this array: PFNs without a struct page have none.
+
+The array is 1/64 of RAM, so it goes through the CPU's cache once, a piece at a time: what
+every page has (`DENSE`) becomes native columns, and a whole struct page is kept only where it
+says more than a mapcount does: free blocks, slabs, page tables, a folio's first tail page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import drgn
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.audit.arrays import NOWHERE, Index, Mask, Words
-from zaptrace.memory.pages import PageLayout, page_dtype, read_struct_pages
+from zaptrace.audit.arrays import NOWHERE, Index, Mask, Words, side_by_side
+from zaptrace.memory.pages import PageLayout, page_dtype
 
 # Low bits of page->mapping, include/linux/page-flags.h.
 MAPPING_ANON = 0x1  # the rest is an anon_vma
 MAPPING_MOVABLE = 0x2  # without ANON a driver's page, never mapped; with it a KSM page
 MAPPING_FLAGS = 0x3
 
-_CHUNK_PAGES = 1 << 18  # 16 MB of struct pages
+_CHUNK_PAGES = 1 << 14  # 1 MB of struct pages, which a CPU's second-level cache holds
 _SMALLEST_READ = 64  # struct pages in one page of the array
+_PLAIN_MAPCOUNT = -1  # raw mapcount of a page without mappings; what is less has a type
+
+DENSE = ("flags", "mapping", "compound_head", "raw_mapcount", "refcount")
+"""The columns that are held for every page."""
 
 # Column -> members that may hold it, newest first.  Columns of members that this kernel
 # lacks are absent.  All from include/linux/mm_types.h.
@@ -54,25 +62,68 @@ class StructPages:
 
     Attributes:
         layout: where they lie.
-        raw: dtype with a field for each column, shape (number of pages,); read-only.
-        readable: which of them are in the dump.
+        dtype: a struct page as it lies in memory, a field for each column.
+        readable: which of them are in the dump; those that are not read as zeros.
+        dense: column of DENSE -> native values, shape (number of pages,).
+        kept: the indices of those that are held whole, ascending.
+        whole: the bytes of those, shape of `kept`.
+        fetch: reads the struct page of a PFN.
     """
 
     layout: PageLayout
-    raw: npt.NDArray[Any]
+    dtype: np.dtype[Any]
     readable: Mask
+    dense: dict[str, npt.NDArray[Any]]
+    kept: Index
+    whole: npt.NDArray[np.void]
+    fetch: Callable[[int], bytes]
 
     def __len__(self) -> int:
-        return len(self.raw)
+        return len(self.readable)
 
     def has(self, name: str) -> bool:
         """Whether this kernel has the column."""
-        return name in (self.raw.dtype.names or ())
+        return name in (self.dtype.names or ())
 
     def column(self, name: str, where: Index | None = None) -> npt.NDArray[Any]:
-        """A column (at some pages) in native byte order.  Shape (pages,)."""
-        values = self.raw[name] if where is None else self.raw[name][where]
-        return values.astype(values.dtype.newbyteorder("="))
+        """A column in native byte order: a dense one, or any at some pages.
+
+        Shape (pages,) or that of `where`.
+        """
+        if name in self.dense:
+            return self.dense[name] if where is None else self.dense[name][where]
+        assert where is not None, f"{name} is not held for every page"
+        assert self.dtype.fields is not None
+        kind, offset = self.dtype.fields[name][:2]
+        return self.member(kind, offset, where)
+
+    def member(self, kind: npt.DTypeLike, offset: int, where: Index) -> npt.NDArray[Any]:
+        """What lies at an offset in some struct pages, in native byte order."""
+        # As bytes: a structured array of no pages cannot be cut out of a buffer.
+        rows = self._rows(where).view(np.uint8).reshape(len(where), self.dtype.itemsize)
+        kind = np.dtype(kind)
+        values = np.ascontiguousarray(rows[:, offset : offset + kind.itemsize]).view(kind)[:, 0]
+        return values.astype(kind.newbyteorder("="))
+
+    def links(self) -> npt.NDArray[np.uint64]:
+        """`lru.next` of every page: `compound_head` lies over it."""
+        assert self.dtype.fields is not None
+        assert self.dtype.fields["lru_next"][:2] == self.dtype.fields["compound_head"][:2]
+        return self.dense["compound_head"]
+
+    def _rows(self, where: Index) -> npt.NDArray[np.void]:
+        at = np.searchsorted(self.kept, where)
+        at[at == len(self.kept)] = 0
+        held = self.kept[at] == where if len(self.kept) else np.zeros(len(where), bool)
+        if held.all():
+            return self.whole[at]
+        rows = np.zeros(len(where), self.whole.dtype)
+        rows[held] = self.whole[at[held]]
+        others = np.flatnonzero(~held)
+        pfns = self.pfns(where[others]).tolist()
+        for number, pfn in zip(others.tolist(), pfns, strict=True):
+            rows[number] = np.void(self.fetch(pfn))
+        return rows
 
     def pfns(self, where: Index) -> Words:
         """The PFNs of some pages."""
@@ -90,8 +141,13 @@ class StructPages:
         """The indices of some PFNs, NOWHERE for those without a struct page."""
         found = np.full(pfns.shape, NOWHERE, np.int64)
         for span, first in zip(self.layout.valid, _first_indices(self.layout), strict=True):
-            here = (pfns >= np.uint64(span.start)) & (pfns < np.uint64(span.stop))
-            found[here] = pfns[here].astype(np.int64) - span.start + first
+            inside = pfns - np.uint64(span.start)  # below: wraps to a huge number
+            here = inside < np.uint64(len(span))
+            places = inside.view(np.int64)
+            places += first
+            if here.all():
+                return places
+            np.copyto(found, places, where=here)
         return found
 
     def indices_at(self, addresses: Words) -> Index:
@@ -109,31 +165,94 @@ class StructPages:
         return NOWHERE
 
 
-def read_all(prog: drgn.Program, layout: PageLayout) -> StructPages:
+def read_all(prog: drgn.Program, layout: PageLayout, slab: int | None) -> StructPages:
     """Read every struct page: 64 bytes a page, 1/64 of RAM.
+
+    Args:
+        slab: bit number of PG_slab, None where slab is a page type.
 
     Raises:
         LookupError: struct page has no `_mapcount` or no `_refcount`.
     """
     dtype = _dtype(prog, layout)
-    parts: list[npt.NDArray[Any]] = []
-    there: list[bool] = []
+
+    def fetch(pfn: int) -> bytes:
+        try:
+            return bytes(prog.read(layout.address(pfn), layout.struct_size))
+        except drgn.FaultError:
+            return bytes(layout.struct_size)
+
+    gatherer = Gatherer(layout, dtype, slab)
     for span in layout.valid:
         for pfns in _steps(span, _CHUNK_PAGES):
-            for found, is_there in _read(prog, layout, pfns, dtype):
-                parts.append(found)
-                there.append(is_there)
-    readable = np.repeat(there, [len(part) for part in parts])
-    if len(parts) == 1:
-        return StructPages(layout, parts[0], readable)
-    # As bytes: numpy copies a structured array by its fields and drops what lies between.
-    memory = np.concatenate([part.view(np.uint8) for part in parts])
-    return StructPages(layout, memory.view(dtype), readable)
+            for count, raw in _read(prog, layout, pfns):
+                gatherer.add(count, raw)
+    return gatherer.finish(fetch)
+
+
+@dataclass(slots=True)
+class Gatherer:
+    """Takes struct pages in the order of their index."""
+
+    layout: PageLayout
+    dtype: np.dtype[Any]
+    slab: int | None
+    _at: int = 0
+    _dense: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    _readable: Mask = field(default_factory=lambda: np.zeros(0, bool))
+    _kept: list[Index] = field(default_factory=list)
+    _whole: list[npt.NDArray[np.void]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        total = sum(len(span) for span in self.layout.valid)
+        assert self.dtype.fields is not None
+        kinds = [self.dtype.fields[name][0].newbyteorder("=") for name in DENSE]
+        *columns, self._readable = side_by_side(total, [*kinds, np.bool_])
+        self._dense = dict(zip(DENSE, columns, strict=True))
+
+    def add(self, count: int, raw: bytes | None) -> None:
+        """The next `count` struct pages, None when they are not in the dump."""
+        here = slice(self._at, self._at + count)
+        self._at += count
+        self._readable[here] = raw is not None
+        if raw is None:
+            for column in self._dense.values():
+                column[here] = 0
+            return
+        pages = np.frombuffer(raw, self.dtype)
+        for name, column in self._dense.items():
+            column[here] = pages[name]
+        odd = np.flatnonzero(self._says_more(here))
+        if len(odd):
+            self._kept.append(odd + here.start)
+            self._whole.append(np.frombuffer(raw, f"V{self.dtype.itemsize}")[odd])
+
+    def _says_more(self, here: slice) -> Mask:
+        typed: Mask = self._dense["raw_mapcount"][here] < _PLAIN_MAPCOUNT
+        tail = (self._dense["compound_head"][here] & np.uint64(1)) != 0
+        typed[0] |= tail[0]
+        typed[1:] |= tail[1:] & ~tail[:-1]
+        if self.slab is not None:
+            typed |= (self._dense["flags"][here] & np.uint64(1 << self.slab)) != 0
+        return typed
+
+    def finish(self, fetch: Callable[[int], bytes]) -> StructPages:
+        """All that was taken."""
+        none = np.zeros(0, f"V{self.dtype.itemsize}")
+        return StructPages(
+            layout=self.layout,
+            dtype=self.dtype,
+            readable=self._readable,
+            dense=self._dense,
+            kept=np.concatenate([np.zeros(0, np.int64), *self._kept]),
+            whole=np.concatenate([none, *self._whole]),
+            fetch=fetch,
+        )
 
 
 def _dtype(prog: drgn.Program, layout: PageLayout) -> np.dtype[Any]:
     dtype = _first_of(prog, layout, _MEMBERS, "struct page")
-    missing = {"flags", "raw_mapcount", "refcount", "compound_head"} - set(dtype)
+    missing = set(DENSE) - set(dtype)
     if missing:
         raise LookupError(f"struct page without {', '.join(sorted(missing))}")
     in_page = _first_of(prog, layout, _TAIL_MEMBERS, "struct page")
@@ -172,18 +291,18 @@ def _first_of(
 
 
 def _read(
-    prog: drgn.Program, layout: PageLayout, pfns: range, dtype: np.dtype[Any]
-) -> Iterator[tuple[npt.NDArray[Any], bool]]:
-    """Some struct pages in as few pieces as possible, and which pieces are in the dump."""
+    prog: drgn.Program, layout: PageLayout, pfns: range
+) -> Iterator[tuple[int, bytes | None]]:
+    """Some struct pages in as few pieces as possible; None for those not in the dump."""
     try:
-        yield read_struct_pages(prog, layout, pfns, dtype), True
+        yield len(pfns), prog.read(layout.address(pfns.start), len(pfns) * layout.struct_size)
     except drgn.FaultError:
         if len(pfns) <= _SMALLEST_READ:
-            yield np.zeros(len(pfns), dtype), False
+            yield len(pfns), None
             return
         half = len(pfns) // 2
-        yield from _read(prog, layout, pfns[:half], dtype)
-        yield from _read(prog, layout, pfns[half:], dtype)
+        yield from _read(prog, layout, pfns[:half])
+        yield from _read(prog, layout, pfns[half:])
 
 
 def _steps(span: range, size: int) -> Iterator[range]:

@@ -85,6 +85,10 @@ class SwapTypes:
     pfn_bits: int = _PHYSMEM_BITS - _PAGE_SHIFT
 
 
+NO_TYPES = SwapTypes(np.zeros(_TYPES, np.uint8))
+"""Of a kernel whose types nobody has looked up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Absent:
     """The entries that are not present, one element each.

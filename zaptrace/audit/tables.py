@@ -92,6 +92,11 @@ class Level:
         return self.entries * 8
 
     @property
+    def index_bits(self) -> int:
+        """log2 of the entries in a full table."""
+        return self.entries.bit_length() - 1
+
+    @property
     def pages(self) -> int:
         """Pages that a leaf of this level maps."""
         return 1 << (self.shift - PAGE_SHIFT)

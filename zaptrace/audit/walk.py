@@ -20,13 +20,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.audit.arrays import Mask, Words
+from zaptrace.audit.arrays import Index, Mask, Words, side_by_side
 from zaptrace.audit.tables import Level, Root, TableFormat, any_of
 
 Numbers = npt.NDArray[np.int32]
 
-_CHUNK_BYTES = 4 << 20
-"""How much of the tables is held at once."""
+_CHUNK_BYTES = 512 << 10
+"""How much of the tables is held at once: what a CPU's cache keeps through all steps."""
 _BRIDGE_BYTES = 16 << 10
 """Two tables no further apart than this are read with what lies between them."""
 
@@ -238,38 +238,51 @@ def _look_at(
 ) -> Tables:
     """Sort the entries of some tables; gather leaves, return the tables they point to."""
     level = fmt.levels[depth]
-    row, column = np.nonzero(~any_of(level.empty, words))
-    exists = (column >= tables.first[row]) & (column < tables.end[row])
-    row, column = row[exists], column[exists]
-    entries = words[row, column]
-    address = tables.base[row] + (column.astype(np.uint64) << np.uint64(level.shift))
-    if fmt.user_end <= np.iinfo(np.uint64).max:
-        user = address < np.uint64(fmt.user_end)
-        row, entries, address = row[user], entries[user], address[user]
+    row, entries, address = _there(fmt, level, tables, words)
     mm = tables.mm[row]
-
     leaf = any_of(level.leaf, entries)
-    table = any_of(level.table, entries)
-    swap = any_of(level.swap, entries)
-    harvest.gaps[MALFORMED] += int(np.count_nonzero(~(leaf | table | swap)))
-    if swap.any():
-        depths = np.full(int(np.count_nonzero(swap)), depth, np.uint8)
-        harvest.nonpresent.append(Nonpresent(entries[swap], address[swap], mm[swap], depths))
-    if leaf.any():
-        origins = _origins(level, entries[leaf])
-        frames = origins >> np.uint64(fmt.levels[-1].shift)
+    if not leaf.all():
+        swap = any_of(level.swap, entries)
+        table = any_of(level.table, entries)
+        harvest.gaps[MALFORMED] += int(np.count_nonzero(~(leaf | table | swap)))
+        if swap.any():
+            depths = np.full(int(np.count_nonzero(swap)), depth, np.uint8)
+            harvest.nonpresent.append(Nonpresent(entries[swap], address[swap], mm[swap], depths))
+        below = _pointed_to(level, entries[table], address[table], mm[table], fmt, depth)
+        row, entries, address, mm = row[leaf], entries[leaf], address[leaf], mm[leaf]
+    else:
+        below = _no_tables()
+    if len(entries):
+        frames = _origins(level, entries) >> np.uint64(fmt.levels[-1].shift)
         depths = np.full(len(frames), depth, np.uint8)
-        harvest.leaves.append((frames, address[leaf], mm[leaf], entries[leaf], depths))
-    holds = np.bincount(row[leaf], minlength=len(tables.address)) > 0
+        harvest.leaves.append((frames, address, mm, entries, depths))
     if depth == len(fmt.levels) - 1:  # also a table that has just been emptied
-        holds[:] = True
-    harvest.locked_by.append((tables.address[holds], tables.mm[holds]))
-    return _pointed_to(level, entries[table], address[table], mm[table], fmt, depth)
+        harvest.locked_by.append((tables.address, tables.mm))
+    else:
+        holds = np.bincount(row, minlength=len(tables.address)) > 0
+        harvest.locked_by.append((tables.address[holds], tables.mm[holds]))
+    return below
+
+
+def _there(
+    fmt: TableFormat, level: Level, tables: Tables, words: Words
+) -> tuple[Index, Words, Words]:
+    """The entries that are not empty: whose table (a place in `tables`), raw, user address."""
+    columns = np.arange(level.entries, dtype=np.uint64)
+    there = ~any_of(level.empty, words)
+    if tables.first.any() or (tables.end != np.uint64(level.entries)).any():
+        there &= (columns >= tables.first[:, None]) & (columns < tables.end[:, None])
+    address = tables.base[:, None] + (columns << np.uint64(level.shift))
+    if address.size and int(address[:, -1].max()) >= fmt.user_end:
+        there &= address < np.uint64(fmt.user_end)
+    at = np.flatnonzero(there)
+    return at >> level.index_bits, words.reshape(-1)[at], address.reshape(-1)[at]
 
 
 def _origins(level: Level, leaves: Words) -> Words:
     """The physical address that each leaf maps.  Same shape."""
-    origins = np.where(any_of(level.inverted, leaves), ~leaves, leaves)
+    inverted = any_of(level.inverted, leaves)
+    origins = np.where(inverted, ~leaves, leaves) if inverted.any() else leaves
     return origins & np.uint64(level.leaf_origin)
 
 
@@ -290,8 +303,11 @@ def _pointed_to(
 def _finish(harvest: _Harvest) -> Walked:
     empty = np.zeros(0, np.uint64)
     none = (empty, empty, np.zeros(0, np.int32), empty, np.zeros(0, np.uint8))
-    columns = zip(*(harvest.leaves or [none]), strict=True)
-    pfn, address, mm, entry, level = (np.concatenate(column) for column in columns)
+    parts = list(zip(*(harvest.leaves or [none]), strict=True))
+    columns = side_by_side(sum(map(len, parts[0])), [part[0].dtype for part in parts])
+    for part, column in zip(parts, columns, strict=True):
+        np.concatenate(part, out=column)
+    pfn, address, mm, entry, level = columns
     absent = harvest.nonpresent or [Nonpresent(empty, empty, none[2], none[4])]
     locks = harvest.locked_by or [(empty, np.zeros(0, np.int32))]
     return Walked(

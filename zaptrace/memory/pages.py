@@ -155,19 +155,6 @@ def page_dtype(
     )
 
 
-def read_struct_pages(
-    prog: drgn.Program, layout: PageLayout, pfns: range, dtype: np.dtype[Any]
-) -> npt.NDArray[Any]:
-    """The struct pages of consecutive PFNs through a dtype of `page_dtype`.
-
-    Shape (len(pfns),).  Read in one go: 64 bytes a page, 1/64 of the RAM.
-
-    Raises:
-        drgn.FaultError: some of them are not in the dump.
-    """
-    return read_array(prog, layout.address(pfns.start), dtype, len(pfns))
-
-
 def _unaliased(kind: drgn.Type) -> drgn.Type:
     while kind.kind == drgn.TypeKind.TYPEDEF:
         kind = kind.type

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zaptrace.explain import Evidence, explain
+from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.progress import Listener, step
@@ -20,7 +21,7 @@ from zaptrace.report import RunInfo, render, summary
 from zaptrace.report.excerpt import excerpt
 from zaptrace.runs import belonging
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.loading import load_audit, load_events, open_dump, resolver
+from zaptrace.runs.loading import load_audit, load_events, load_names, open_dump, resolver
 from zaptrace.splat import parse
 
 
@@ -55,7 +56,10 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         splats = parse(console)
         belonging.check(folder, facts, events, found, splats)
         ended = facts.ended or "interrupted"
-        verdict = explain(Evidence(events, splats, found, resolver(prog, events), ended))
+        names = prog or load_names(facts, events)
+        told = addressed(names, splats) if names else splats
+        verdict = explain(Evidence(events, told, found, resolver(names, events), ended))
+        verdict = sharpened(names, verdict) if names else verdict
         current.note = verdict.kind.value
     info = RunInfo(
         run=str(folder.path),

@@ -16,6 +16,7 @@ from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.stop import stop_events
 from zaptrace.memory.vmcore import standardise
+from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError
 from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult
@@ -106,8 +107,16 @@ def load_audit(
     return found
 
 
+def load_names(facts: RunFacts, events: Events | None) -> drgn.Program | None:
+    """The vmlinux alone, for source lines without a dump; None when it is gone, or another's."""
+    try:
+        return open_vmlinux(Path(facts.vmlinux), events.meta.get("build_id") if events else None)
+    except ZaptraceError:
+        return None
+
+
 def resolver(prog: drgn.Program | None, events: Events | None) -> Callable[[int], CodeSite | None]:
-    """Return address -> code site; without a dump by the names that the capture carries."""
+    """Return address -> code site; without debug info by the names that the capture carries."""
     if prog is not None:
         opened = prog
         return lambda address: code_site(opened, address)

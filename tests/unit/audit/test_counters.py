@@ -15,7 +15,7 @@ from zaptrace.audit.arrays import NOWHERE
 from zaptrace.audit.counters import derive
 from zaptrace.audit.flags import Flags
 from zaptrace.audit.reconcile import Recorded
-from zaptrace.audit.structpages import StructPages
+from zaptrace.audit.structpages import Gatherer, StructPages
 from zaptrace.memory.pages import PageLayout
 
 BASE = 0x37200000000
@@ -46,17 +46,39 @@ DTYPE = np.dtype(
 )
 
 
-def struct_pages(count: int, valid: Iterable[range] | None = None) -> StructPages:
+@dataclass
+class Memory:
+    """Struct pages as they lie in a dump; `readable` says which are in it."""
+
+    layout: PageLayout
+    raw: Any
+    readable: Any
+    slab: int | None
+
+    def gathered(self) -> StructPages:
+        """As `read_all` gathers them, by threes."""
+        gatherer = Gatherer(self.layout, self.raw.dtype, self.slab)
+        for start in range(0, len(self.raw), 3):
+            for at in range(start, min(start + 3, len(self.raw))):
+                if not self.readable[start : start + 3].all():
+                    gatherer.add(1, self.raw[at : at + 1].tobytes() if self.readable[at] else None)
+            if self.readable[start : start + 3].all():
+                piece = self.raw[start : start + 3]
+                gatherer.add(len(piece), piece.tobytes())
+        return gatherer.finish(lambda pfn: self.raw[pfn : pfn + 1].tobytes())
+
+
+def struct_pages(count: int, valid: Iterable[range] | None = None) -> Memory:
     """`count` unused pages: mapcount 0, one reference."""
     raw: Any = np.zeros(count, DTYPE)
     raw["raw_mapcount"] = -1
     raw["refcount"] = 1
     layout = PageLayout(BASE, 64, 12, tuple(valid or [range(count)]))
-    return StructPages(layout, raw, np.ones(count, bool))
+    return Memory(layout, raw, np.ones(count, bool), FLAGS.slab)
 
 
-def judged(pages: StructPages, lists: Iterable[int] = ()) -> Recorded:
-    return derive(pages, FLAGS, np.array(list(lists), np.int64))
+def judged(pages: Memory, lists: Iterable[int] = ()) -> Recorded:
+    return derive(pages.gathered(), FLAGS, np.array(list(lists), np.int64))
 
 
 @dataclass
@@ -70,7 +92,7 @@ class Folio:
     entire: int = 0
     own: list[int] = field(default_factory=list)
 
-    def write(self, pages: StructPages, at: int) -> None:
+    def write(self, pages: Memory, at: int) -> None:
         raw = pages.raw
         nr = 1 << self.order
         raw["mapping"][at] = 0x1000 | self.anon
@@ -180,7 +202,7 @@ def test_types_in_the_top_byte_leave_more_room_for_underflow() -> None:
     pages = struct_pages(3)
     pages.raw["raw_mapcount"] = [-2, -4096, 0xF0000000 - (1 << 32)]
     new = Flags(slab=None, swapbacked=17, buddy=0xF0000000 - (1 << 32))
-    recorded = derive(pages, new, np.array([], np.int64))
+    recorded = derive(pages.gathered(), new, np.array([], np.int64))
     assert recorded.mappable.tolist() == [True, True, False]
     assert recorded.free.tolist() == [False, False, True]
 
@@ -218,7 +240,7 @@ def test_pages_on_cpu_lists_are_free() -> None:
 class TestIndices:
     """Places in an array of struct pages with a hole in it."""
 
-    pages = struct_pages(30, [range(10, 30), range(100, 110)])
+    pages = struct_pages(30, [range(10, 30), range(100, 110)]).gathered()
 
     def test_pfns_and_indices_are_each_others_inverse(self) -> None:
         everywhere = np.arange(30)

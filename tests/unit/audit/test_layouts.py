@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.audit.test_counters import BASE
+from tests.unit.audit.test_counters import BASE, Memory
 from zaptrace.audit.counters import derive
 from zaptrace.audit.flags import Flags
 from zaptrace.audit.reconcile import Recorded
-from zaptrace.audit.structpages import StructPages
 from zaptrace.memory.pages import PageLayout
 
 TYPE_BUDDY, TYPE_HUGETLB = 0xF0000000 - (1 << 32), 0xF4000000 - (1 << 32)
@@ -39,7 +38,7 @@ class Layout:
     flags: Flags
     masks: bool = False
 
-    def pages(self, count: int) -> StructPages:
+    def pages(self, count: int) -> Memory:
         fields = COMMON | self.tail
         dtype = np.dtype(
             {
@@ -53,7 +52,7 @@ class Layout:
         raw["raw_mapcount"] = -1
         raw["refcount"] = 1
         layout = PageLayout(BASE, 64, 12, (range(count),))
-        return StructPages(layout, raw, np.ones(count, bool))
+        return Memory(layout, raw, np.ones(count, bool), self.flags.slab)
 
 
 ENTIRE = {"compound_mapcount": ("<i4", 24)}
@@ -76,7 +75,7 @@ class Folio:
     entire: int
     own: list[int]
 
-    def write(self, layout: Layout, pages: StructPages, at: int) -> None:
+    def write(self, layout: Layout, pages: Memory, at: int) -> None:
         raw, nr = pages.raw, 1 << self.order
         own = np.zeros(nr, np.int64) if self.hugetlb else np.array(self.own)
         raw["raw_mapcount"][at : at + nr] = own - 1
@@ -116,7 +115,7 @@ def derived(layout: Layout, found: list[Folio]) -> Recorded:
     pages = layout.pages(64)
     for number, folio in enumerate(found):
         folio.write(layout, pages, 8 + 8 * number)
-    return derive(pages, layout.flags, np.zeros(0, np.int64))
+    return derive(pages.gathered(), layout.flags, np.zeros(0, np.int64))
 
 
 @pytest.mark.parametrize("version", sorted(LAYOUTS))
@@ -142,7 +141,7 @@ def test_where_no_page_of_a_large_folio_counts_none_is_judged_by_its_count() -> 
     pages = layout.pages(32)
     Folio(2, False, 1, [2, 2, 2, 0]).write(layout, pages, 8)
     pages.raw["raw_mapcount"] = -1
-    recorded = derive(pages, layout.flags, np.zeros(0, np.int64))
+    recorded = derive(pages.gathered(), layout.flags, np.zeros(0, np.int64))
     assert np.flatnonzero(~recorded.counted).tolist() == [8, 9, 10, 11]
     assert recorded.mappings[8] == 7
 
@@ -152,7 +151,7 @@ def test_a_hugetlb_folios_type_may_carry_a_number_of_its_own() -> None:
     pages = layout.pages(32)
     Folio(2, True, 3, [0] * 4).write(layout, pages, 8)
     pages.raw["raw_mapcount"][8] += 0x1234
-    recorded = derive(pages, layout.flags, np.zeros(0, np.int64))
+    recorded = derive(pages.gathered(), layout.flags, np.zeros(0, np.int64))
     assert recorded.hugetlb[8:12].all()
     assert recorded.mapcount[8:12].tolist() == [3] * 4
 
@@ -166,6 +165,6 @@ def test_links_that_are_garbage_never_make_a_head_of_a_later_page_or_of_a_tail(
     pages = layout.pages(64)
     for at, link in links:
         pages.raw["compound_head"][at] = link | 1
-    head = derive(pages, layout.flags, np.zeros(0, np.int64)).head
+    head = derive(pages.gathered(), layout.flags, np.zeros(0, np.int64)).head
     assert (head <= np.arange(64)).all()
     assert (head[head] == head).all()

@@ -1,0 +1,38 @@
+"""A request for a kernel tree of the user's: built, it is a request like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from vm import tree
+from vm.arch import arch_named
+from zaptrace.model.errors import BadInput
+from zaptrace.model.progress import Listener
+from zaptrace.runs.repro import Request
+
+
+def build(
+    request: Request, folder: Path, config: Path | None, listener: Listener
+) -> tuple[Request, list[str]]:
+    """Build a tree; the request for its kernel, and what was changed in its configuration.
+
+    Args:
+        folder: the tree, a git checkout; it is only read.
+        config: the configuration to start from; None for the tree's own, or a small one.
+
+    Raises:
+        BadInput: it is not such a tree, or the request names another kernel.
+        Missing: no compiler.
+        CannotTell: it does not build.
+    """
+    if request.kernel is not None or request.vmlinux is not None:
+        raise BadInput("--kernel-tree builds its own kernel: leave out --kernel and --vmlinux")
+    if request.fault is not None:
+        raise BadInput("--fault is for the lab kernel only: yours brings its own", "--append ...")
+    arch = arch_named(request.arch)
+    tree.check(folder, arch)
+    source = tree.checkout(folder, arch, tree.config_of(folder, config), listener)
+    changes = tree.config_changes(source)
+    built = tree.build(source, listener)
+    return dataclasses.replace(request, kernel=built.image, vmlinux=built.vmlinux), changes
