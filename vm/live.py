@@ -36,6 +36,7 @@ class Request:
         shell: the terminal to start a shell on ("hvc0", "ttyS0"), or "".
         append: more kernel arguments ("zapfault=batch").
         files: name -> a file that shall lie in the guest's /zaptrace/files.
+        read_only: nothing is written to its disks, for kernels that cannot.
     """
 
     arch: Arch
@@ -47,6 +48,7 @@ class Request:
     smp: int = 2
     accel: str = "tcg"
     files: Mapping[str, Path] = field(default_factory=dict)
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,8 @@ async def booted(
 def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestConfig:
     shell = f"zaptrace.shell={request.shell}" if request.shell else ""
     modules = request.kernel.modules if isinstance(request.kernel, StockKernel) else ()
-    words = (request.arch.append, shell, request.append)
+    root_disk = "zaptrace.root=ro" if request.read_only else ""
+    words = (request.arch.append, shell, root_disk, request.append)
     return GuestConfig(
         arch=request.arch,
         kernel=request.kernel.image,

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +57,7 @@ class Steps:
             self.kernel,
             self._plans,
             smp=self._row.smp,
+            read_only=self._row.read_only,
             files={"holder.py": holder},
         )
         with lab.running(request, self._folder) as self._guest:
@@ -98,6 +98,8 @@ class Steps:
         assert recording.status == 0, recording.errors[-300:]
         counted = removed_in_each_zap(recording.lines, pid, PAGES)
         assert counted == [PAGES] * ROUNDS, f"counted {counted}"
+        removed = [line for line in recording.lines if line["kind"] == "rmap_remove"]
+        assert all(line.get("pfn") for line in removed), "pages without a PFN"
 
     def dump(self) -> str:
         """A vmcore of the guest with one page damaged."""
@@ -126,11 +128,14 @@ class Steps:
         assert damage is not None, "no page was damaged"
         guest = self.guest
         recorder = "zaptrace record /run/fault.zap --source tracefs --comm python3"
-        guest.output(f"{{ {recorder} >/run/recorder 2>&1; echo $? >/run/recorded; }} &")
+        guest.output(
+            f"{{ {recorder} >/run/words 2>&1; echo $? >/run/recorded; }} & echo $! >/run/recorder"
+        )
         guest.until("grep -q '\"sites\"' /run/fault.zap || test -e /run/recorded")
         guest.output("touch /run/go")
-        guest.until("grep -q . /run/holder")
-        guest.run("sleep 1; pkill -INT -f 'zaptrace.* record'")
+        guest.until("grep -qx 0 /run/holder")
+        guest.until("dmesg | grep -q 'BUG: Bad page map' && sleep 1")
+        guest.output("pkill -INT -P $(cat /run/recorder)")
         guest.until("test -e /run/recorded")
         run = RunFolder.create(self._row.arch, self._folder / "run")
         text = guest.output("base64 -w0 /run/fault.zap")
@@ -138,14 +143,17 @@ class Steps:
         shutil.copy(guest.console, run.console)
         self._vmcore.rename(run.vmcore)
         plan = plan_for(self.kernel.vmlinux, self._plans)
-        run.save_plan(replace(plan))
+        run.save_plan(plan)
         image, vmlinux = str(self.kernel.image), str(self.kernel.vmlinux)
         facts = RunFacts(self._row.arch, image, vmlinux, "", None, "make matrix", ended="exit")
         run.save_facts(facts)
-        verdict = self._zaptrace("explain", run.path)["verdict"]
+        told = self._zaptrace("explain", run.path)
+        verdict = told["verdict"]
         run.vmcore.unlink()
-        assert verdict["pfn"] == damage.pfn, f"{verdict['kind']}: {verdict['summary']}"
-        assert verdict["kind"] == "rmap_underflow", f"{verdict['kind']}: {verdict['summary']}"
+        words = f"{told['events']} events, {told['splats']} splats, {verdict['kind']} of page "
+        words += f"{verdict['pfn']}: {verdict['summary']}"
+        assert verdict["kind"] == "rmap_underflow", words
+        assert verdict["pfn"] == damage.pfn, words
         return str(verdict["kind"])
 
     def repro(self) -> str:

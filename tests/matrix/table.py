@@ -56,7 +56,7 @@ def page(cells: Sequence[Cell]) -> str:
     ]
     for row in ROWS:
         mine = [cell for cell in cells if (cell.kernel, cell.arch) == (row.kernel, row.arch)]
-        cpus = f"; {row.smp} CPU, because {row.why_smp}" if row.why_smp else ""
+        cpus = f"; {row.smp} CPU and a read-only disk: {row.special}" if row.special else ""
         lines += [f"- {row.kernel} {row.arch} ({mine[0].release}{cpus})"]
         lines += [f"  - {cell.step}: {cell.result}{_because(cell)}" for cell in mine]
     return "\n".join(lines) + "\n"

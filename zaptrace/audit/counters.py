@@ -36,8 +36,9 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
     """
     bits = pages.column("flags")
     raw: npt.NDArray[np.int32] = pages.column("raw_mapcount")
-    known = pages.readable & (bits != _POISON)
+    known = _legible(pages) & (bits != _POISON)
     head, tails = heads(pages, known)
+    known[tails] &= known[head[tails]]
     # What a folio's pages have in common is said by the first one.
     refcount = pages.column("refcount").copy()
     refcount[tails] = refcount[head[tails]]
@@ -68,6 +69,17 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
         hugetlb=folios.hugetlb,
         order=folios.order,
     )
+
+
+def _legible(pages: StructPages) -> Mask:
+    """The struct pages that are in the dump, and whose folio's first tail page is, if any.
+
+    A page before a gap may be the first of a large folio whose counters lie in the gap.
+    """
+    legible = pages.readable.copy()
+    if not legible.all():
+        legible[:-1] &= pages.readable[1:]
+    return legible
 
 
 def _free(

@@ -17,10 +17,12 @@ from zaptrace.audit.freelists import on_cpu_lists
 from zaptrace.audit.inflight import InFlight
 from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.reconcile import Recorded
+from zaptrace.audit.sources import UNREADABLE as MMS_UNREADABLE
 from zaptrace.audit.sources import Mm, find_mms, vmas
 from zaptrace.audit.structpages import StructPages, read_all
 from zaptrace.audit.swaps import NO_TYPES, Absent, SwapKind, classify, types_of
 from zaptrace.audit.tables import FORMATS, TableFormat
+from zaptrace.audit.walk import UNREADABLE as TABLES_UNREADABLE
 from zaptrace.audit.walk import Walked, walk
 from zaptrace.memory.opening import vmcoreinfo_of
 from zaptrace.memory.pages import page_layout
@@ -40,6 +42,7 @@ class Ledger:
         absent: what the entries that are not present stand for.
         ptes: how many entries map each page; shape (struct pages,).
         in_flight: the mms that a CPU is changing, by index.
+        blind: page tables are missing from the dump: what maps a page may not have been seen.
         gaps: what could not be looked at -> how many.
     """
 
@@ -57,6 +60,7 @@ class Ledger:
     absent: Absent
     ptes: Counts
     in_flight: dict[int, InFlight]
+    blind: bool
     gaps: Counter[str]
 
 
@@ -110,6 +114,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         absent=absent,
         ptes=ptes,
         in_flight=busy,
+        blind=bool(gaps[TABLES_UNREADABLE] or gaps[MMS_UNREADABLE]),
         gaps=gaps,
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
+from typing import Any
 
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner
 
@@ -94,8 +95,11 @@ def _alike(findings: list[Finding]) -> Iterator[str]:
     yield from labelled(f"{len(findings):,} alike", f"{named}{more}" if named else "")
 
 
-def finding_lines(finding: Finding) -> Iterator[str]:
-    """One finding."""
+def finding_lines(finding: Finding, *, beside: bool = True) -> Iterator[str]:
+    """One finding; `beside`: with the pages around it."""
+    if finding.pfn is None:
+        yield from _mm_lines(finding)
+        return
     yield from wrapped(_headline(finding), "  ", "    ")
     if finding.flags:
         yield from labelled("flags", "|".join(finding.flags))
@@ -103,28 +107,47 @@ def finding_lines(finding: Finding) -> Iterator[str]:
         yield from labelled("mapping", owner_text(owner))
     if len(finding.mappings) > SHOWN_MAPPINGS:
         yield from labelled("", f"and {len(finding.mappings) - SHOWN_MAPPINGS} more")
-    beside = (finding.folio or {}).get("neighbours") or []
-    if beside:
-        text = "; ".join(
-            f"{page['pfn']:#x} {page['kind']} {page['ptes']}/"
-            f"{number(page['mapcount'])}/{page['refcount']}"
-            for page in beside
-        )
-        yield from labelled("beside", f"{text} (PTEs/mapcount/refcount)")
     if finding.note:
         yield from labelled("note", finding.note)
+    around = (finding.folio or {}).get("neighbours") or []
+    if beside and around:
+        yield from _around(finding, around)
+
+
+def _mm_lines(finding: Finding) -> Iterator[str]:
+    """One finding about an mm: whose, and what its counters say."""
+    who = ", ".join(owner_text(owner) for owner in finding.mappings) or "no task"
+    yield from wrapped(f"{who}: {finding.note or 'its counters differ'}", "  ", "    ")
+
+
+def _around(finding: Finding, pages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The page among its neighbours, as a table."""
+    yield f"    {'beside it':12}pfn           kind             PTEs  mapcount  refcount"
+    of = {
+        "pfn": finding.pfn,
+        "kind": (finding.folio or {}).get("kind"),
+        "ptes": finding.ptes,
+        "mapcount": finding.mapcount,
+        "refcount": finding.refcount,
+    }
+    for page in sorted([*pages, of], key=lambda page: page["pfn"]):
+        mark = ">" if page is of else " "
+        kind = "this page" if page["kind"] in (None, "other") else page["kind"]
+        yield (
+            f"              {mark} {page['pfn']:<#13x} {kind:14.14} "
+            f"{number(page['ptes']):>6}  {number(page['mapcount']):>8}  "
+            f"{number(page['refcount']):>8}"
+        )
 
 
 def _headline(finding: Finding) -> str:
-    if finding.pfn is None:
-        return f"{number(finding.ptes)} pages mapped"
     folio = finding.folio or {}
     kind = f", {folio['kind']}" if folio.get("kind") not in (None, "other") else ""
     order = ""
     if folio.get("order"):
         order = f", folio {folio['pfn']:#x} of order {folio['order']}"
     return (
-        f"pfn {finding.pfn:#x}: {number(finding.ptes)} PTEs, mapcount "
+        f"pfn {finding.pfn or 0:#x}: {number(finding.ptes)} PTEs, mapcount "
         f"{number(finding.mapcount)}, refcount {number(finding.refcount)}{kind}{order}"
     )
 

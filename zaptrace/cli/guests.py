@@ -38,6 +38,9 @@ def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
     parser.add_argument("--smp", type=int, default=2, metavar="N", help="CPUs; %(default)s")
+    parser.add_argument(
+        "--read-only", action="store_true", help="for a kernel that cannot write to its disks"
+    )
 
 
 def boot(args: argparse.Namespace) -> Exit:
@@ -71,6 +74,7 @@ def _request(args: argparse.Namespace, listener: Listener, shell: str = "") -> R
         fault=args.fault,
         shell=shell,
         smp=args.smp,
+        read_only=args.read_only,
     )
 
 

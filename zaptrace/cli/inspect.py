@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.model.errors import BadInput, Exit
-from zaptrace.model.findings import Finding, FindingClass
+from zaptrace.model.findings import Finding, FindingClass, Unseen
 
 if TYPE_CHECKING:
     import drgn
@@ -90,17 +91,23 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the dump or vmlinux cannot be used.
     """
-    from zaptrace.memory.opening import open_vmcore
+    from zaptrace.memory.opening import cut_off, open_vmcore
 
     if args.pfn is not None and (args.pid is not None or args.address is not None):
         raise BadInput("--pfn goes with neither --pid nor --address")
     with _vmcore(args) as vmcore:
-        prog, cpus = open_vmcore(vmcore, args.vmlinux), _registers(vmcore)
-        if args.shell:
-            return _shell(prog, cpus)
-        if any(one is not None for one in (args.pfn, args.pid, args.address)):
-            return _look(prog, cpus, args)
-        return _audit(prog, cpus, args)
+        prog, cut = open_vmcore(vmcore, args.vmlinux, whole=False), cut_off(vmcore)
+        cpus = _registers(vmcore)
+        try:
+            if args.shell:
+                return _shell(prog, cpus)
+            if any(one is not None for one in (args.pfn, args.pid, args.address)):
+                return _look(prog, cpus, args)
+            return _audit(prog, cpus, args, cut)
+        except BadInput as error:
+            if cut and error.hint is None:
+                error.hint = f"the dump is cut short by {cut:,} bytes: dump or copy it again"
+            raise
 
 
 @contextlib.contextmanager
@@ -117,12 +124,15 @@ def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
         yield vmcore
 
 
-def _audit(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace) -> Exit:
+def _audit(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace, cut: int) -> Exit:
     from zaptrace.audit import audit
     from zaptrace.cli.audittext import lines
     from zaptrace.cli.output import print_json
 
     result = audit(prog, cpus=cpus)
+    if cut:
+        cut_off = Unseen("bytes of memory cut off the end of the dump", cut)
+        result = dataclasses.replace(result, unseen=(cut_off, *result.unseen))
     if args.json:
         print_json(result.to_json())
     else:

@@ -127,6 +127,7 @@ def _guest(args: argparse.Namespace) -> Tally:
                 fault=args.fault,
                 kernel_name=args.kernel,
                 smp=args.smp,
+                read_only=args.read_only,
                 options=_options(args),
                 run=args.inside,
             )

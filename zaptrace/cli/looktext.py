@@ -56,7 +56,7 @@ def page_lines(view: PageView) -> Iterator[str]:
     yield ""
     yield f"{view.finding.cls.value}:"
     yield from wrapped(MEANING[view.finding.cls], "  ", "  ")
-    yield from finding_lines(view.finding)
+    yield from finding_lines(view.finding, beside=False)
 
 
 def address_lines(view: AddressView) -> Iterator[str]:

@@ -24,6 +24,8 @@ EXAMPLES = """\
 examples:
   zaptrace repro s390x                 the founding bug, on the lab kernel
   zaptrace repro s390x --fault none    the same boot of a healthy kernel
+  zaptrace repro s390x --fault leak,rss-large --stop-at exit
+                                       two other faults, each with a victim
   zaptrace repro s390x --kernel arch/s390/boot/bzImage --vmlinux vmlinux \\
                  --initrd rootfs.cpio --memory 512M --append "debug"
                                        your own kernel and root file system
@@ -57,13 +59,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "very instant of the bug, dump its memory, audit every page table against every "
         "counter, and say which page was freed by whom, in which order, at which line."
     )
-    parser.epilog = EXAMPLES
+    parser.epilog = f"{EXAMPLES}\n{_faults()}"
     parser.add_argument("arch", help="guest architecture: s390x or x86_64")
     lab = parser.add_argument_group("the lab kernel")
     lab.add_argument(
         "--fault",
-        choices=("batch", "none"),
-        help="the fault it shall have: batch (the default), or none for the clean zap path",
+        metavar="NAME[,NAME]",
+        help="the faults it shall have; default: batch, the founding bug; all names are below",
     )
     own = parser.add_argument_group("your own kernel")
     own.add_argument("--kernel", type=Path, metavar="IMAGE", help="a bootable image (bzImage)")
@@ -118,6 +120,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     result.add_argument("--json", action="store_true", help="print the verdict as JSON (no TUI)")
 
 
+def _faults() -> str:
+    """What --fault takes."""
+    from zaptrace.runs.lab import FAULTS
+
+    return "\n".join(["faults:", *(f"  {name:<16} {what}" for name, what in FAULTS.items()), ""])
+
+
 def run(args: argparse.Namespace) -> Exit:
     """Run the command.
 
@@ -151,16 +160,16 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _built(request: Request, args: argparse.Namespace) -> Request:
-    """Build the user's tree; the difference to their configuration goes to stderr."""
+    """Build the user's tree; before that, the change to their configuration goes to stderr."""
     from zaptrace.cli.output import progress
     from zaptrace.runs import owntree
 
     with progress() as listener:
-        request, changes = owntree.build(request, args.kernel_tree, args.config, listener)
-    if changes:
-        print(f"changed in the configuration ({len(changes)} lines):", file=sys.stderr)
-        print("\n".join(f"  {line}" for line in changes), file=sys.stderr)
-    return request
+        source, changes = owntree.prepare(request, args.kernel_tree, args.config, listener)
+    for line in changes:
+        print(f"          {line}", file=sys.stderr)
+    with progress() as listener:
+        return owntree.build(request, source, listener)
 
 
 def _once(request: Request, args: argparse.Namespace) -> Exit:

@@ -18,6 +18,12 @@ from zaptrace.model.verdict import CodeSite
 # try_zap_anon_pte_range (-next, July 2023), and what they are inlined into.
 _ZAPS = re.compile(r"(?:try_|do_|_+)*zap_\w+|unmap_(?:page_range|single_vma|vmas)\b")
 
+# What frees the pages that zaps have gathered, when they are done (mm/mmu_gather.c).
+_GATHERS = re.compile(r"tlb_(?:flush_mmu\w*|finish_mmu|batch_pages_flush)|__tlb_batch_free\w*")
+
+# Frees of pages that are no part of a larger one: until "mm: use folio_batch" (6.10) a list.
+_ONE_PAGE = "free_unref_page_list"
+
 # What stands between a zap and a free that an interrupt or a fault did in the middle of it.
 _INTERRUPTS = re.compile(r"\w*(?:irq|softirq|interrupt|_int_handler|_nmi|page_fault|pgm_check)\w*")
 
@@ -52,9 +58,39 @@ def freed_in_zap(sites: tuple[CodeSite, ...]) -> bool:
     return line_of("freed", sites) is not None
 
 
+def freed_by_gather(sites: tuple[CodeSite, ...]) -> bool:
+    """The page was freed behind a zap, with all that it had gathered."""
+    return any(site.role == "freed" and _is_gather(site) for site in sites)
+
+
+def _is_gather(site: CodeSite) -> bool:
+    return bool(_GATHERS.fullmatch(site.symbol or "")) and zap_line(site) is None
+
+
 def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
     """The page was freed by something that interrupted the thread, not by a zap."""
-    return any(site.role == "freed" and not zap_line(site) for site in sites)
+    return any(
+        site.role == "freed" and not zap_line(site) and not _is_gather(site) for site in sites
+    )
+
+
+def freed_alone(story: Story, resolve: Callable[[int], CodeSite | None]) -> bool:
+    """The page that was freed is known to be a whole one, not a part of a large folio.
+
+    A part may be freed by a zap that never touched its own PTE.
+    """
+    if story.freed and story.freed.order is not None:
+        return story.freed.order == 0
+    if story.bad is None:
+        return False
+    names = (site.symbol for address in story.bad.stack if (site := resolve(address)))
+    return _ONE_PAGE in names
+
+
+def is_zap(address: int | None, resolve: Callable[[int], CodeSite | None]) -> bool:
+    """A return address lies in a zap function."""
+    site = resolve(address) if address is not None else None
+    return site is not None and zap_line(site) is not None
 
 
 def code_sites(story: Story, evidence: Evidence) -> tuple[CodeSite, ...]:
@@ -70,14 +106,23 @@ def code_sites(story: Story, evidence: Evidence) -> tuple[CodeSite, ...]:
 
 
 def _freed(story: Story, resolve: Callable[[int], CodeSite | None]) -> CodeSite | None:
-    """The innermost frame inside a zap, or of what interrupted it; of the first stack with one."""
+    """The innermost frame inside a zap, or of what interrupted it; else the gather's that flushed.
+
+    Of the first stack with one.
+    """
     for stack in _stacks(story):
+        gather: CodeSite | None = None
         for frame in stack:
             site = resolve(frame.address) if frame.address is not None else None
             if site is None and frame.symbol is not None:
                 site = CodeSite(frame.symbol, frame.offset, frame.source, address=frame.address)
             if site and (zap_line(site) or _INTERRUPTS.fullmatch(site.symbol or "")):
-                return replace(site, role="freed")
+                # A zap of several ranges (madvise) has its gather, and flushes, in itself.
+                return replace(site if gather is None else gather, role="freed")
+            if site and gather is None and _is_gather(site):
+                gather = site
+        if gather:
+            return replace(gather, role="freed")
     return None
 
 

@@ -11,8 +11,8 @@ _LONGEST = 15  # bytes of an instruction
 def starts_instruction(image: Image, function: int, address: int) -> bool:
     """Whether an instruction begins at an address of a function.
 
-    True also behind an instruction that we do not know: register_kprobe()
-    decodes the function itself, and refuses with EILSEQ.
+    True also behind an instruction that we do not know, and where the file has no
+    code: register_kprobe() decodes the function itself, and refuses with EILSEQ.
     """
     at, end = 0, address - function
     if not 0 <= end <= _LONGEST_FUNCTION:

@@ -48,6 +48,7 @@ def make_plan(vmlinux: Path) -> ProbePlan:
             truncated or damaged.
     """
     with Image(vmlinux) as image:
+        image.join()
         try:
             return _plan(image)
         except _DAMAGE as error:

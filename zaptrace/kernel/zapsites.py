@@ -21,6 +21,10 @@ from zaptrace.kernel.probed import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
 from zaptrace.kernel.symbols import Symbol
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 
+NO_CODE = (
+    "made from split debug info alone: without the kernel's code nobody can tell whether all ways "
+    f"into an inlined {ZAP}() pass its probe"
+)
 _MOST_PLACES = 32
 """Where all ways into an inlined call have met: how many instructions are looked at for one that
 knows most arguments."""
@@ -65,6 +69,8 @@ def _add_inlined(
     found: ZapSites, context: Context, function: DIE, instance: Instance, symbol: Symbol
 ) -> None:
     """The site of one inlined call, where each way into it passes."""
+    if not context.image.at(symbol.address, 1) and NO_CODE not in found.notes:
+        found.notes.append(NO_CODE)
     pcs = _settled(context, instance)
     sites = [ZapSite(context, function, replace(instance, pc=pc), symbol) for pc in pcs]
     several = f"{ZAP}() is inlined into {symbol.name}() with several ways in"
@@ -210,15 +216,18 @@ class ZapSite:
         return absent(reason)
 
     def _whole_range(self, args: dict[str, ProbeArg]) -> dict[str, ProbeArg]:
-        """Where the part's end is lost and the beginning hangs on it: the range that it is of."""
-        if "end" not in args or args["end"].location is not None or "addr" not in args:
+        """Where the part's end is lost, that of the range that it is of; its beginning too where
+        that hangs on the end."""
+        if "end" not in args or args["end"].location is not None:
             return {}
-        if not args["addr"].block or self._outer is None or not self._outer.gives("end"):
+        if not runs_over_pmds(self._instance) or self._outer is None:
             return {}
         note = f"of the whole range: where this part of it ends is {args['end'].note}"
+        lost = ["end", *(name for name in ("addr",) if args[name].block)]
         return {
             name: replace(self._outer.arg(name), at_entry=True, note=note)
-            for name in ("addr", "end")
+            for name in lost
+            if self._outer.gives(name)
         }
 
     def _place(self, name: str) -> tuple[Place, str | None]:

@@ -17,35 +17,38 @@ from zaptrace.model.errors import BadInput
 logging.getLogger("drgn").addHandler(logging.NullHandler())
 
 _KDUMP_MAGICS = (b"KDUMP   ", b"DISKDUMP", b"makedumpfile")
+# What libkdumpfile says of a dump that QEMU wrote without the guest's help.
+_NO_VMCOREINFO = ("vmcoreinfo.raw is not set", "KDUMP_ATTR_ARCH_NAME")
 _NO_DEBUG_INFO = (
     "use the vmlinux with DWARF: CONFIG_DEBUG_INFO_DWARF5=y, or the distribution's -dbg package"
 )
 
 
-def open_vmcore(core: Path, vmlinux: Path) -> drgn.Program:
+def open_vmcore(core: Path, vmlinux: Path, *, whole: bool = True) -> drgn.Program:
     """Open a crash dump with its kernel's debug info.
 
     Args:
         core: an ELF vmcore (a QEMU dump after `vmcore.standardise`) or a
-            makedumpfile one.
+            kdump-compressed one, of makedumpfile or QEMU.
         vmlinux: the same build's vmlinux, with DWARF.
+        whole: refuse a dump that is cut short; else what is cut off is memory that
+            cannot be read (see `cut_off`).
 
     Raises:
         BadInput: `core` is no vmcore, truncated or without VMCOREINFO;
             `vmlinux` is another build's or has no debug info.
         Missing: one of them does not exist or cannot be read.
     """
-    _check_core(core)
+    _check_core(core, whole)
     prog = drgn.Program()
     try:
         prog.set_core_dump(str(core))
-    except Exception as error:  # drgn raises bare Exception for libelf's complaints
+    except Exception as error:  # drgn raises bare Exception for libelf's and libkdumpfile's
+        if _is_kdump(core) and any(sign in str(error) for sign in _NO_VMCOREINFO):
+            raise _without_vmcoreinfo(core) from error
         raise BadInput(f"{core}: not a vmcore that drgn can open: {error}") from error
     if not prog.flags & drgn.ProgramFlags.IS_LINUX_KERNEL:
-        raise BadInput(
-            f"{core}: has no VMCOREINFO note, so nobody can tell which kernel it is of",
-            hint="a raw QEMU dump becomes a proper vmcore with: zaptrace vm dump",
-        )
+        raise _without_vmcoreinfo(core)
     _load_debug_info(prog, core, vmlinux)
     return prog
 
@@ -56,15 +59,45 @@ def vmcoreinfo_of(prog: drgn.Program) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
-def _check_core(core: Path) -> None:
+def cut_off(core: Path) -> int:
+    """How many bytes of memory an ELF dump promises and does not have; 0 for other formats.
+
+    Raises:
+        BadInput, Missing: not even its headers can be read.
+    """
+    if _is_kdump(core):
+        return 0
     with elf.opened(core) as file:
-        if file.read(16).startswith(_KDUMP_MAGICS):
-            return  # makedumpfile's own formats: libkdumpfile checks them
+        headers = elf.read_headers(file, core)
+    loads = headers.loads()
+    ends = [min(max(headers.size - load.offset, 0), load.filesz) for load in loads]
+    return sum(load.filesz for load in loads) - sum(ends)
+
+
+def _check_core(core: Path, whole: bool) -> None:
+    if _is_kdump(core):
+        return  # libkdumpfile checks them
+    with elf.opened(core) as file:
         try:
             headers = elf.read_headers(file, core)
         except BadInput as error:
             raise BadInput(f"{core}: not a vmcore: {error}") from error
-        vmcore.check_core(headers)
+        vmcore.check_core(headers, whole)
+
+
+def _is_kdump(core: Path) -> bool:
+    """Whether it is kdump-compressed or flattened, as makedumpfile and QEMU write it."""
+    with elf.opened(core) as file:
+        return file.read(16).startswith(_KDUMP_MAGICS)
+
+
+def _without_vmcoreinfo(core: Path) -> BadInput:
+    hint = "a raw QEMU dump becomes a proper vmcore with: zaptrace vm dump"
+    if _is_kdump(core):
+        hint = "QEMU can store it in ELF dumps only; dump it again with: zaptrace vm dump"
+    return BadInput(
+        f"{core}: has no VMCOREINFO note, so nobody can tell which kernel it is of", hint=hint
+    )
 
 
 def _load_debug_info(prog: drgn.Program, core: Path, vmlinux: Path) -> None:

@@ -93,7 +93,7 @@ def cpu_registers(core: Path) -> list[CpuRegisters]:
     """
     with elf.opened(core) as file:
         headers = elf.read_headers(file, core)
-        vmcore.check_core(headers)
+        vmcore.check_core(headers, whole=False)
         notes = elf.read_notes(file, headers)
     layout = _LAYOUTS.get(headers.machine)
     if layout is None:

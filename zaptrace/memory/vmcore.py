@@ -87,15 +87,19 @@ def standardise(dump: Path) -> None:
         raise Missing(f"{dump}: cannot be written: {error.strerror}") from error
 
 
-def check_core(headers: elf.Headers) -> None:
+def check_core(headers: elf.Headers, whole: bool = True) -> None:
     """See that an ELF file is a core dump with all its segments inside the file.
+
+    Args:
+        whole: False when memory may be cut off, but not the notes.
 
     Raises:
         BadInput: it is not.
     """
     if headers.type != elf.ET_CORE or not headers.loads():
         raise BadInput(f"{headers.path}: an ELF file, but not a core dump")
-    elf.check_complete(headers, headers.segments)
+    segments = [one for one in headers.segments if whole or one.type == elf.PT_NOTE]
+    elf.check_complete(headers, segments)
 
 
 def _vmcoreinfo_among(notes: bytes, order: str) -> bytes | None:

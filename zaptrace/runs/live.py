@@ -57,6 +57,7 @@ def wanted_guest(
     fault: str = "none",
     shell: str = "",
     smp: int = 2,
+    read_only: bool = False,
 ) -> live.Request:
     """A live guest with the lab's kernel, or with a stock one.
 
@@ -65,6 +66,7 @@ def wanted_guest(
         fault: the lab kernel's `zapfault=`.
         shell: the terminal to start a shell on, or "".
         smp: how many CPUs.
+        read_only: nothing is written to its disks.
 
     Raises:
         BadInput: no such architecture, or a fault in a stock kernel.
@@ -78,7 +80,7 @@ def wanted_guest(
         raise BadInput("a stock kernel has none of the lab's faults", "leave out --fault")
     else:
         request = stock_guest(name, kernel_name, shell=shell)
-    return dataclasses.replace(request, smp=smp)
+    return dataclasses.replace(request, smp=smp, read_only=read_only)
 
 
 def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> live.Request:
@@ -127,13 +129,14 @@ def watched_guest(
     fault: str,
     kernel_name: str | None = None,
     smp: int = 2,
+    read_only: bool = False,
     options: Sequence[str] = (),
     run: str | None = None,
 ) -> Iterator[WatchedGuest]:
     """A live guest of one architecture, booted and recording; gone when the block is left.
 
     Args:
-        fault, kernel_name, smp: see `wanted_guest`.
+        fault, kernel_name, smp, read_only: see `wanted_guest`.
         options: of `zaptrace record` in the guest.
         run: a shell command that runs in it as soon as events come; its output
             goes to the console.
@@ -142,7 +145,9 @@ def watched_guest(
         BadInput: no such architecture.
         Missing, CannotTell: it cannot be made, booted or made to record.
     """
-    request = wanted_guest(name, listener, kernel_name=kernel_name, fault=fault, smp=smp)
+    request = wanted_guest(
+        name, listener, kernel_name=kernel_name, fault=fault, smp=smp, read_only=read_only
+    )
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as scratch:
         folder = Path(scratch)
         worker = _Worker(request, folder, listener, options, run)

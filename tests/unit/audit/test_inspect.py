@@ -49,7 +49,7 @@ Run = Callable[[AuditResult, str], Exit]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     def go(answer: AuditResult, *options: str) -> Exit:
-        monkeypatch.setattr(zaptrace.memory.opening, "open_vmcore", lambda core, vmlinux: None)
+        monkeypatch.setattr(zaptrace.memory.opening, "open_vmcore", lambda *_, **__: None)
         monkeypatch.setattr(zaptrace.audit, "audit", lambda prog, cpus: answer)
         core = tmp_path / "vmcore"
         core.write_bytes(b"KDUMP   ")  # a format without registers
@@ -127,7 +127,9 @@ def test_a_finding_names_the_pages_beside_it() -> None:
     beside = {"pfn": 0xA81, "kind": "free", "ptes": 0, "mapcount": None, "refcount": 0}
     folio = {"pfn": 0xA80, "order": 2, "kind": "anon", "free": False, "neighbours": [beside]}
     text = "\n".join(audittext.lines(result(dataclasses.replace(FREED, folio=folio))))
-    assert "0xa81 free 0/-/0" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert [">", "0xa80", "anon", "0", "1", "0"] in rows
+    assert ["0xa81", "free", "0", "-", "0"] in rows
     assert "anon, folio 0xa80 of order 2" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ class Cli:
     def __init__(self, capsys: pytest.CaptureFixture[str], tree: Path) -> None:
         self._capsys = capsys
         self.tree = tree
+        self.home = tree.parent / "home"
 
     def bisect(self, *args: str) -> Done:
         try:
@@ -95,6 +97,19 @@ def test_a_bad_revision_that_does_not_build_is_no_verdict(cli: Cli) -> None:
     done = cli.start("--bad", "HEAD")
     assert done.returncode == 125, done.stderr
     assert "the bad revision cannot be judged: it does not build: mm/memory.c:7:1" in done.stderr
+
+
+def test_a_work_tree_that_somebody_removed_is_made_again(cli: Cli) -> None:
+    (cli.tree / "broken").touch()
+    git(cli.tree, "add", "broken")
+    git(cli.tree, "commit", "--quiet", "--message", "break it")
+    cli.start("--bad", "HEAD")
+    (worktree,) = cli.home.glob("zaptrace/worktrees/linux-*/.git")
+    shutil.rmtree(worktree.parent)
+    done = cli.start("--bad", "HEAD")
+    assert done.returncode == 125
+    assert "the bad revision cannot be judged" in done.stderr
+    assert worktree.exists()
 
 
 def test_a_step_never_tells_git_that_a_commit_is_bad_by_mistake(cli: Cli) -> None:

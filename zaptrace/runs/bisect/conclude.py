@@ -170,7 +170,15 @@ def _sureness(found: dict[str, Any]) -> list[str]:
     )
     return [
         f"Revert:     {revert['verdict']} ({revert['why']})",
-        *textwrap.wrap(f"Confidence: {sentence}", 80, subsequent_indent=" " * 12),
-        *(f"Skipped:    {one['cited']}: {one['why']}" for one in skipped),
+        *_wrapped(f"Confidence: {sentence}"),
+        *(
+            line
+            for one in skipped
+            for line in _wrapped(f"Skipped:    {one['cited']}: {one['why']}")
+        ),
         f"Kept in:    {shlex.quote(found['session'])}",
     ]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 80, subsequent_indent=" " * 12, break_long_words=False)

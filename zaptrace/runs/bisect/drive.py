@@ -49,8 +49,11 @@ def bisect(request: Request, listener: Listener) -> dict[str, Any]:
     with held(session):
         if session.result.exists():
             found: dict[str, Any] = json.loads(session.result.read_bytes())
+            if session.worktree.exists():  # it was interrupted while it removed that
+                _remove(repo, session, listener)
             return found
         work = _worktree(repo, session, listener)
+        _keep_config_changes(session, listener)
         _learn(work, session, listener)
         suspects = _search(work, session, listener)
         log = work.run("bisect", "log")
@@ -88,16 +91,27 @@ def _worktree(repo: Repo, session: Session, listener: Listener) -> Repo:
             return work
     with step("worktree", "Check out a work tree of our own", listener):
         tree.remove_folder(session.worktree)
-        repo.run("worktree", "prune")
         session.worktree.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        argv = ("worktree", "add", "--quiet", "--detach", str(session.worktree), session.bad)
-        repo.run(*argv)
+        # --force: the same path may be registered still, of one that somebody removed.
+        options = ("--quiet", "--detach", "--force")
+        repo.run("worktree", "add", *options, str(session.worktree), session.bad)
     return Repo(session.worktree)
 
 
 def _unlocked(work: Repo) -> None:
     """A checkout that was killed leaves its lock; the session is ours, so nobody holds it."""
     (Path(work.run("rev-parse", "--absolute-git-dir")) / "index.lock").unlink(missing_ok=True)
+
+
+def _keep_config_changes(session: Session, listener: Listener) -> None:
+    """Leave what is changed in the user's configuration where it can be read."""
+    path = session.folder / "config.diff"
+    if session.source.config is None or path.exists():
+        return
+    with step("config", "Merge what is needed into the configuration", listener) as current:
+        lines = tree.config_changes(session.source)
+        write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+        current.note = f"{len(lines)} lines changed, see {path}"
 
 
 def _learn(work: Repo, session: Session, listener: Listener) -> None:
@@ -121,8 +135,9 @@ def _learn(work: Repo, session: Session, listener: Listener) -> None:
 
 
 def _tried(work: Repo, session: Session, commit: str, name: str, listener: Listener) -> Outcome:
-    """One end's outcome: known, or tried now."""
-    if commit not in session.outcomes:
+    """One end's outcome: known, or tried now (again, when it could not be judged)."""
+    known = session.outcomes.get(commit)
+    if known is None or known.mark is Mark.SKIP:
         with step(name, f"The {name} revision {work.subject(commit)}", listener) as current:
             work.run("checkout", "--quiet", "--detach", "--force", commit)
             outcome = try_tree(
@@ -182,4 +197,5 @@ def _remove(repo: Repo, session: Session, listener: Listener) -> None:
     """Leave nothing in the user's repository, and no objects that nobody can use again."""
     with step("clean", "Remove the work tree", listener):
         repo.ask("worktree", "remove", "--force", str(session.worktree))
+        tree.remove_folder(session.worktree)
         tree.forget(session.worktree, arch_named(session.arch))

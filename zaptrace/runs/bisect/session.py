@@ -52,7 +52,7 @@ class Session:
     @property
     def worktree(self) -> Path:
         """The linked work tree that git bisect moves about in."""
-        return cache_home() / "bisects" / self.folder.name
+        return cache_home() / "worktrees" / self.folder.name
 
     @property
     def source(self) -> Tree:

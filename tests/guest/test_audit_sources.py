@@ -1,0 +1,135 @@
+"""The audit of dumps that are compressed, lack pages or are cut short, against the whole dump."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drgn.helpers.linux.mm import follow_phys
+
+from tests.guest.conftest import Boot
+from tests.guest.kdumpfile import compressed
+from zaptrace.audit import audit
+from zaptrace.audit.ledger import Ledger, take
+from zaptrace.memory import elf
+from zaptrace.memory.opening import cut_off, open_vmcore
+from zaptrace.memory.registers import cpu_registers
+from zaptrace.model.errors import BadInput
+from zaptrace.model.findings import AuditResult, FindingClass
+
+pytestmark = pytest.mark.guest
+
+PAGE = 4096
+
+
+def ledger_of(boot: Boot) -> Ledger:
+    return take(open_vmcore(boot.vmcore, boot.vmlinux), None)
+
+
+def audited(vmcore: Path, boot: Boot) -> AuditResult:
+    return audit(open_vmcore(vmcore, boot.vmlinux, whole=False))
+
+
+def unseen(result: AuditResult) -> dict[str, int]:
+    return {gap.what: gap.count for gap in result.unseen}
+
+
+def told(result: AuditResult) -> set[tuple[FindingClass, int | None, int | None]]:
+    return {(found.cls, found.pfn, found.mapcount) for found in result.findings}
+
+
+def test_a_compressed_dump_tells_what_the_elf_dump_tells(founding: Boot, tmp_path: Path) -> None:
+    compressed(founding.vmcore, tmp_path / "vmcore")
+    whole, packed = audited(founding.vmcore, founding), audited(tmp_path / "vmcore", founding)
+    assert packed.findings == whole.findings
+    assert (packed.ptes, packed.pages, packed.mms) == (whole.ptes, whole.pages, whole.mms)
+    assert packed.unseen == whole.unseen == ()
+    assert packed.findings
+
+
+def test_what_makedumpfile_leaves_out_is_not_needed(founding: Boot, tmp_path: Path) -> None:
+    """`-d 31`: free pages, zero pages, the page cache and user data."""
+    ledger = ledger_of(founding)
+    recorded = ledger.recorded
+    user = recorded.mappable & (recorded.anon | (recorded.mapcount > 0))
+    left_out = ledger.pages.pfns(np.flatnonzero(recorded.free | user)).tolist()
+    assert len(left_out) > 1000
+    compressed(founding.vmcore, tmp_path / "vmcore", without=set(left_out))
+    whole, filtered = audited(founding.vmcore, founding), audited(tmp_path / "vmcore", founding)
+    assert told(filtered) == told(whole)
+    assert filtered.unseen == ()
+
+
+def test_a_page_table_that_is_missing_is_counted_and_raises_no_alarm(
+    clean_exit: Boot, tmp_path: Path
+) -> None:
+    walked = ledger_of(clean_exit).walked
+    tables = np.unique(walked.table >> np.uint64(12))[::3].tolist()
+    compressed(clean_exit.vmcore, tmp_path / "vmcore", without=set(tables))
+    result = audited(tmp_path / "vmcore", clean_exit)
+    assert result.findings == ()
+    gaps = unseen(result)
+    assert gaps["page tables not in the dump"] >= len(tables)
+    assert gaps["pages that page tables missing from the dump may map"] > 0
+
+
+def test_struct_pages_that_are_missing_are_counted_and_raise_no_alarm(
+    clean_exit: Boot, tmp_path: Path
+) -> None:
+    ledger = ledger_of(clean_exit)
+    layout, mm = ledger.pages.layout, ledger.prog["init_mm"].address_of_()
+    mapped = ledger.pages.pfns(np.flatnonzero(ledger.ptes)).tolist()
+    array = {layout.address(pfn) & -PAGE for pfn in mapped[::5]}
+    frames = {follow_phys(mm, address).value_() // PAGE for address in array}
+    compressed(clean_exit.vmcore, tmp_path / "vmcore", without=frames)
+    result = audited(tmp_path / "vmcore", clean_exit)
+    assert result.findings == ()
+    assert unseen(result)["struct pages not in the dump"] >= 64 * len(frames)
+    assert 0 < result.pages < len(ledger.pages)
+
+
+@pytest.mark.parametrize("percent", [95, 60, 30])
+def test_a_dump_cut_short_tells_how_much_and_raises_no_alarm(
+    percent: int, clean_exit: Boot, tmp_path: Path
+) -> None:
+    """As /proc/vmcore is copied onto a full disk: headers first, then memory."""
+    cut = tmp_path / "vmcore"
+    headers_first(clean_exit.vmcore, cut)
+    assert cut_off(cut) == 0
+    size = cut.stat().st_size
+    with cut.open("r+b") as file:
+        file.truncate(size * percent // 100)
+    assert abs(cut_off(cut) - size * (100 - percent) // 100) <= 1
+    cpu_registers(cut)
+    with pytest.raises(BadInput, match="truncated"):
+        open_vmcore(cut, clean_exit.vmlinux)
+    argv: list[str | Path] = [sys.executable, "-m", "zaptrace", "inspect", cut]
+    argv += ["--vmlinux", clean_exit.vmlinux]
+    printed = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    if printed.returncode == 2:  # what every walk begins with was cut off
+        assert len(printed.stderr.splitlines()) <= 2
+    else:
+        assert printed.returncode == 0, printed.stdout
+        assert "cut off the end of the dump" in printed.stdout
+
+
+def headers_first(core: Path, target: Path) -> None:
+    """The dump as the kernel writes it: program headers and notes before the memory."""
+    with core.open("rb") as source, target.open("wb") as out:
+        headers = elf.read_headers(source, core)
+        notes, loads = elf.read_notes(source, headers), headers.loads()
+        notes_at = elf.HEADER_SIZE + elf.SEGMENT_SIZE * (1 + len(loads))
+        at = notes_at + len(notes)
+        segments = [elf.Segment(elf.PT_NOTE, 0, notes_at, 0, 0, len(notes), len(notes), 4)]
+        for load in loads:
+            segments.append(dataclasses.replace(load, offset=at))
+            at += load.filesz
+        out.write(elf.pack_header(headers, elf.HEADER_SIZE, len(segments)))
+        out.write(elf.pack_segments(segments, headers.order) + notes)
+        for load in loads:
+            source.seek(load.offset)
+            out.write(source.read(load.filesz))
