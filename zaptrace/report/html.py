@@ -97,10 +97,13 @@ def _facts(verdict: Verdict, info: RunInfo) -> Markup:
     if turn and turn.raw_mapcount is not None:
         told.append(("mapcount when freed", str(turn.raw_mapcount + 1), True))
         told.append(("refcount when freed", number(turn.refcount), False))
+    elif finding and finding.pfn is None:
+        owner = next(iter(finding.mappings), None)
+        told.append(("mm", hexadecimal(owner.mm if owner else None), False))
     elif finding:
         told.append(("mapcount", number(finding.mapcount), True))
         told.append(("refcount", number(finding.refcount), False))
-    if finding and finding.ptes is not None:
+    if finding and finding.pfn is not None and finding.ptes is not None:
         told.append(("PTEs that map it", str(finding.ptes), False))
     if not told:
         told = [("events", f"{info.events:,}", False), ("findings", str(info.findings), False)]
@@ -137,10 +140,12 @@ def _counters(verdict: Verdict, info: RunInfo) -> Markup:
     if not verdict.order and not verdict.proof:
         return Markup("")
     finding = _finding(verdict)
-    parts = [steps_table(verdict, finding)] if verdict.order else []
+    against = proof_heading(info.ended)
+    if not verdict.order:
+        return section("counters", against, "", _proof(verdict.proof))
+    parts = [steps_table(verdict, finding)]
     if verdict.proof:
-        parts.append(tag("h3", proof_heading(info.ended)))
-        parts += [_proof(verdict.proof)]
+        parts += [tag("h3", against), _proof(verdict.proof)]
     return section(
         "counters",
         "Counters before and after",

@@ -18,7 +18,7 @@ from zaptrace.model.progress import Listener, step
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict
 from zaptrace.report import RunInfo, render, summary
-from zaptrace.report.excerpt import excerpt
+from zaptrace.report.excerpt import kernels_words
 from zaptrace.runs import belonging
 from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder
@@ -72,7 +72,7 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         qemu=facts.qemu,
         ended=ended,
         unseen=(*_unseen(facts, events), *unopened, *_half(facts, folder)),
-        splat=_kernels_words(console, splats, verdict),
+        splat=kernels_words(console, splats, verdict.kind, verdict.pfn),
         splats=len(splats),
         events=len(events.records) if events else 0,
         lost=events.lost if events else 0,
@@ -94,12 +94,6 @@ def _release(
     named += [events.meta.get("release") if events else None]
     named += [splat.kernel_release for splat in splats]
     return next((release for release in named if release), None)
-
-
-def _kernels_words(console: bytes, splats: Sequence[Splat], verdict: Verdict) -> tuple[str, ...]:
-    """The kernel's own report on the verdict's page, without prefixes."""
-    about = [splat for splat in splats if verdict.pfn is not None and splat.pfn == verdict.pfn]
-    return excerpt(console, about[0]) if about else ()
 
 
 def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:

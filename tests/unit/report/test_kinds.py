@@ -62,3 +62,10 @@ def test_the_counters_of_a_page_that_nobody_freed_are_the_audit_s() -> None:
     facts = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", shown)
     assert ("mapcount", "1") in facts and ("PTEs that map it", "2") in facts
     assert not any("freed" in name for name, _ in facts)
+
+
+def test_an_mm_s_counters_are_not_a_page_s() -> None:
+    shown = page(of_kind(VerdictKind.RSS_MISMATCH), INFO)
+    facts = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", shown))
+    assert facts["mm"] == "0x1af4000" and not {"mapcount", "PTEs that map it"} & set(facts)
+    assert "takes a page only when" not in shown
