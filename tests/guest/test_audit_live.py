@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import struct
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 
 from tests.guest import lab
+from tests.guest.test_audit import NOT_PRESENT, translations
 from vm import kernel
 from vm.arch import arch_named
 from vm.cpio import Archive
@@ -35,9 +37,11 @@ from zaptrace.model.progress import ignore
 pytestmark = pytest.mark.guest
 
 EVERYWHERE = {"anon", "shmem", "zero", "prot_none", "ksm", "file", "memfd", "memfd copied"}
+EVERYWHERE |= {"userfaultfd", "swapped"}
 OF_ARCH = {"s390x": set[str](), "x86_64": {"thp", "thp by PTE", "thp in part", "hugetlb"}}
 """What the lab kernel of only that architecture has (TCG's s390x has no EDAT for large pages)."""
 READY_SECONDS = 60.0
+PAGE = 4096
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Told:
 
     maps: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
     areas: dict[str, tuple[int, int]] = field(default_factory=dict)
+    swapped: int = 0
 
     @classmethod
     def of(cls, console: str) -> Told:
@@ -55,6 +60,8 @@ class Told:
                 case ["map", address, count, *name]:
                     pages = told.maps.setdefault(" ".join(name), {})
                     told.areas[" ".join(name)] = int(address, 16), int(count)
+                case ["swapped", count]:
+                    told.swapped = int(count)
                 case ["page", address, pfn, mapcount]:
                     pages[int(address, 16)] = int(pfn, 16), int(mapcount)
         return told
@@ -108,6 +115,7 @@ def guest(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Guest:
         initrd=initrd,
         append=f"{row.append} nokaslr",
         console=folder / "console.log",
+        disks={"swap": swap_space(folder / "swap")},
     )
     vmcore = folder / "vmcore"
     told = asyncio.run(dumped(config, folder, vmcore))
@@ -115,6 +123,18 @@ def guest(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Guest:
     prog = open_vmcore(vmcore, built.vmlinux)
     result = audit(prog, cpus=cpu_registers(vmcore))
     return Guest(config, built.vmlinux, arch, Told.of(told), vmcore, take(prog, None), result)
+
+
+def swap_space(path: Path, pages: int = 256) -> Path:
+    """What mkswap makes of a disk (union swap_header, include/linux/swap.h).
+
+    In the guest's byte order: the kernel swaps the numbers where it is another one's.
+    """
+    header = bytearray(PAGE)
+    struct.pack_into("<II", header, 1024, 1, pages - 1)  # version, last_page
+    header[-10:] = b"SWAPSPACE2"
+    path.write_bytes(bytes(header) + bytes(PAGE * (pages - 1)))
+    return path
 
 
 async def dumped(config: GuestConfig, folder: Path, vmcore: Path) -> str:
@@ -147,6 +167,32 @@ def test_every_page_is_where_pagemap_says(guest: Guest) -> None:
         start, count = guest.told.areas[name]
         mine = {address for address in walked if start <= address < start + 4096 * count}
         assert mine == set(pages), name
+
+
+def test_swap_entries_are_as_many_as_pagemap_says(guest: Guest) -> None:
+    """In init and in its child, which fork() gave them to."""
+    assert guest.told.swapped == 12
+    assert guest.result.details["not_present"]["swap"] == 2 * guest.told.swapped
+
+
+def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(guest: Guest) -> None:
+    ledger = guest.ledger
+    walked, (mask, value) = ledger.walked, NOT_PRESENT[guest.arch]
+    lowest = walked.level == len(ledger.fmt.levels) - 1
+    valid = ~lowest | ((walked.entry & np.uint64(mask)) != np.uint64(value))
+    ours = {
+        (int(walked.mm[leaf]), int(walked.address[leaf]) + PAGE * page): int(walked.pfn[leaf])
+        + page
+        for leaf in np.flatnonzero(valid).tolist()
+        for page in range(int(ledger.sizes[leaf]))
+    }
+    theirs = {
+        (number, address): pfn
+        for number, mm in enumerate(ledger.mms)
+        for address, pfn in translations(mm.obj)
+    }
+    assert ours == theirs
+    assert len(theirs) > 200
 
 
 def test_every_mapcount_is_what_kpagecount_says(guest: Guest) -> None:

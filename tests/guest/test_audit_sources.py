@@ -13,7 +13,7 @@ from drgn.helpers.linux.mm import follow_phys
 
 from tests.guest.conftest import Boot
 from tests.guest.kdumpfile import compressed
-from zaptrace.audit import audit
+from zaptrace.audit import audit, audit_live
 from zaptrace.audit.ledger import Ledger, take
 from zaptrace.memory import elf
 from zaptrace.memory.opening import cut_off, open_vmcore
@@ -133,3 +133,11 @@ def headers_first(core: Path, target: Path) -> None:
         for load in loads:
             source.seek(load.offset)
             out.write(source.read(load.filesz))
+
+
+def test_several_looks_at_a_kernel_that_stands_still_agree(founding: Boot) -> None:
+    prog = open_vmcore(founding.vmcore, founding.vmlinux)
+    once, often = audit(prog), audit_live(prog)
+    assert told(often) == told(once)
+    assert often.findings
+    assert often.details["cleared_by_another_look"] == 0

@@ -1,5 +1,5 @@
 """Page tables against counters: what was walked and what was recorded -> findings."""
 
-from zaptrace.audit.run import GRAVITY, audit
+from zaptrace.audit.run import GRAVITY, audit, audit_live
 
-__all__ = ["GRAVITY", "audit"]
+__all__ = ["GRAVITY", "audit", "audit_live"]

@@ -37,7 +37,7 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
     bits = pages.column("flags")
     raw: npt.NDArray[np.int32] = pages.column("raw_mapcount")
     known = _legible(pages) & (bits != _POISON)
-    head, tails = heads(pages, known)
+    head, tails = heads(pages, known, flags.head_mask)
     known[tails] &= known[head[tails]]
     # What a folio's pages have in common is said by the first one.
     refcount = pages.column("refcount").copy()

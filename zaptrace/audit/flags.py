@@ -30,6 +30,7 @@ class Flags:
         double_map: bit number of PG_double_map in the first tail page, None without.
         hugetlb_type: raw mapcount of a hugetlb folio's first page, None where it is no type.
         hugetlb_flag: bit number of PG_hugetlb in the first tail page, None without.
+        head_mask: the bit of page->flags that a large folio's first page has, 0 if unknown.
     """
 
     slab: int | None
@@ -39,6 +40,7 @@ class Flags:
     double_map: int | None = None
     hugetlb_type: int | None = None
     hugetlb_flag: int | None = None
+    head_mask: int = 0
 
     @property
     def types_below(self) -> int:
@@ -74,6 +76,7 @@ def flags_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> Flags:
         double_map=_constant(prog, "PG_double_map"),
         hugetlb_type=None if hugetlb is None else _signed32(int(hugetlb)),
         hugetlb_flag=_constant(prog, "PG_hugetlb") if hugetlb is None else None,
+        head_mask=int(vmcoreinfo.get("NUMBER(PG_head_mask)", 0)),
     )
 
 

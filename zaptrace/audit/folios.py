@@ -24,7 +24,7 @@ _LARGEST_MASK = np.uint64(1 << 40)
 """-compound_info of a tail, if that is a mask, is a folio's struct pages in bytes: never more."""
 
 
-def heads(pages: StructPages, known: Mask) -> tuple[Index, Index]:
+def heads(pages: StructPages, known: Mask, head_mask: int = 0) -> tuple[Index, Index]:
     """The index of each page's first page, and which pages have another one than themselves.
 
     A tail whose head is nowhere is its own.
@@ -49,7 +49,25 @@ def heads(pages: StructPages, known: Mask) -> tuple[Index, Index]:
     if chained.any():
         head[tails[chained]] = tails[chained]
         tails = tails[~chained]
+    fake = _fake_heads(pages, head, tails, head_mask)
+    if len(fake):
+        head[fake] = head[fake + 1]
+        tails = np.union1d(tails, fake)
     return head, tails
+
+
+def _fake_heads(pages: StructPages, head: Index, tails: Index, head_mask: int) -> Index:
+    """Tails that look like their head: page_fixed_fake_head() (include/linux/page-flags.h).
+
+    With HUGETLB_PAGE_OPTIMIZE_VMEMMAP all pages of a hugetlb folio's struct pages are one
+    page, so that every 64th tail is the head once more.  The tail behind it tells.
+    """
+    before = tails[head[tails] < tails - 1] - 1
+    before = before[head[before] == before]
+    flags, real = pages.column("flags", before), head[before + 1]
+    looks_like = flags == pages.column("flags", real)
+    fake: Index = before[looks_like & ((flags & np.uint64(head_mask)) != 0)]
+    return fake
 
 
 class Folios:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import drgn
@@ -16,10 +17,16 @@ from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.owners import Owners
 from zaptrace.audit.special import zero_pages
 from zaptrace.memory.registers import CpuRegisters
+from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
+
+Suspects = Sequence[reconcile.Suspect]
 
 GRAVITY = (*reconcile.PRECEDENCE, FindingClass.RSS_MISMATCH, FindingClass.IN_FLIGHT)
 """Finding classes, worst first."""
+LOOKS = 3
+"""How often a running kernel is looked at."""
+MAX_FAILURES = 5
 
 
 def audit(prog: drgn.Program, *, cpus: Sequence[CpuRegisters] | None = None) -> AuditResult:
@@ -41,11 +48,66 @@ def audit(prog: drgn.Program, *, cpus: Sequence[CpuRegisters] | None = None) -> 
         return _audit(prog, cpus)
 
 
-def _audit(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> AuditResult:
+def audit_live(prog: drgn.Program) -> AuditResult:
+    """The same of a kernel that runs: only what several looks in a row agree on.
+
+    A page that changes between the reading of its counters and of its page tables looks wrong.
+    So after each walk the counters of the suspects are read again, and who has changed is
+    suspect no more; and a finding must come back with the same numbers every time.
+
+    Raises:
+        BadInput: as `audit`, in each of several tries.
+    """
+    results: list[AuditResult] = []
+    failures = 0
+    while len(results) < LOOKS:
+        try:
+            with as_bad_input():
+                results.append(_audit(prog, None, _unchanged))
+        except BadInput:  # what was followed has been freed meanwhile
+            failures += 1
+            if failures == MAX_FAILURES:
+                raise
+    *earlier, last = results
+    again = [{_seen(finding) for finding in one.findings} for one in earlier]
+    kept = tuple(one for one in last.findings if all(_seen(one) in others for others in again))
+    cleared = len({_seen(one) for result in results for one in result.findings}) - len(kept)
+    return dataclasses.replace(
+        last,
+        seconds=sum(result.seconds for result in results),
+        findings=kept,
+        details=last.details | {"looks": LOOKS, "cleared_by_another_look": cleared},
+    )
+
+
+def _unchanged(ledger: Ledger, suspects: Suspects) -> Suspects:
+    """Those whose counters still are what they were before the page tables were walked."""
+    pages = ledger.pages
+    where = np.array([suspect.index for suspect in suspects], np.int64)
+    heads = ledger.recorded.head[where]
+    same = np.ones(len(where), bool)
+    for name, at in (("raw_mapcount", where), ("refcount", heads), ("mapping", heads)):
+        same &= pages.again(name, at) == pages.column(name, at)
+    return [suspect for suspect, good in zip(suspects, same.tolist(), strict=True) if good]
+
+
+def _seen(finding: Finding) -> tuple[object, ...]:
+    """What must be the same at each look."""
+    mms = tuple(owner.mm for owner in finding.mappings) if finding.pfn is None else ()
+    counters = (finding.ptes, finding.mapcount, finding.refcount)
+    return finding.cls, finding.pfn, *counters, mms
+
+
+def _audit(
+    prog: drgn.Program,
+    cpus: Sequence[CpuRegisters] | None,
+    chosen: Callable[[Ledger, Suspects], Suspects] = lambda _, suspects: suspects,
+) -> AuditResult:
     started = time.perf_counter()
     ledger = take(prog, cpus)
     owners = Owners(ledger)
     suspects = _provable(ledger, reconcile.judge(ledger.ptes, ledger.recorded))
+    suspects = chosen(ledger, suspects)
     findings = [page_finding(ledger, owners, suspect) for suspect in suspects[:MAX_FINDINGS]]
     findings += rss_findings(ledger, owners)
     ledger.gaps[f"findings beyond the first {MAX_FINDINGS:,}"] = len(suspects[MAX_FINDINGS:])
@@ -61,7 +123,7 @@ def _audit(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> AuditResu
     )
 
 
-def _provable(ledger: Ledger, suspects: Sequence[reconcile.Suspect]) -> Sequence[reconcile.Suspect]:
+def _provable(ledger: Ledger, suspects: Suspects) -> Suspects:
     """Without those that only say that page tables are missing from the dump."""
     if not ledger.blind:
         return suspects

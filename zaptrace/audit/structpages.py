@@ -105,6 +105,12 @@ class StructPages:
         values = np.ascontiguousarray(rows[:, offset : offset + kind.itemsize]).view(kind)[:, 0]
         return values.astype(kind.newbyteorder("="))
 
+    def again(self, name: str, where: Index) -> npt.NDArray[Any]:
+        """A column at some pages, read from the kernel's memory once more."""
+        raw = b"".join(self.fetch(pfn) for pfn in self.pfns(where).tolist())
+        values = np.frombuffer(raw, self.dtype)[name]
+        return values.astype(values.dtype.newbyteorder("="))
+
     def links(self) -> npt.NDArray[np.uint64]:
         """`lru.next` of every page: `compound_head` lies over it."""
         assert self.dtype.fields is not None

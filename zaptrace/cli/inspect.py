@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.model.errors import BadInput, Exit
-from zaptrace.model.findings import Finding, FindingClass, Unseen
+from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
 
 if TYPE_CHECKING:
     import drgn
@@ -33,6 +33,7 @@ examples:
   zaptrace inspect vmcore --vmlinux vmlinux --pfn 0x5da
   zaptrace inspect vmcore --vmlinux vmlinux --pid 28 --address 0x3ffffffb000
   zaptrace inspect --qmp /run/guest.qmp --vmlinux vmlinux
+  sudo zaptrace inspect --live --vmlinux /usr/lib/debug/boot/vmlinux-$(uname -r)
 
 Findings come worst class first; those that differ in their page only are shown
 together.  in_flight is not a bug: a CPU was changing that mm's page tables
@@ -59,6 +60,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="SOCKET",
         help="a running QEMU guest instead, by its QMP unix socket; paused while it is dumped",
+    )
+    source.add_argument(
+        "--live",
+        action="store_true",
+        help="the running kernel instead (/proc/kcore, root): it changes while it is read, so a "
+        "finding is one only if it is there at every one of several looks",
     )
     parser.add_argument(
         "--vmlinux", type=Path, required=True, help="vmlinux of the same build, with DWARF"
@@ -95,19 +102,37 @@ def run(args: argparse.Namespace) -> Exit:
 
     if args.pfn is not None and (args.pid is not None or args.address is not None):
         raise BadInput("--pfn goes with neither --pid nor --address")
+    if args.live:
+        return _live(args)
     with _vmcore(args) as vmcore:
         prog, cut = open_vmcore(vmcore, args.vmlinux, whole=False), cut_off(vmcore)
         cpus = _registers(vmcore)
         try:
             if args.shell:
                 return _shell(prog, cpus)
-            if any(one is not None for one in (args.pfn, args.pid, args.address)):
+            if _one_thing(args):
                 return _look(prog, cpus, args)
             return _audit(prog, cpus, args, cut)
         except BadInput as error:
             if cut and error.hint is None:
                 error.hint = f"the dump is cut short by {cut:,} bytes: dump or copy it again"
             raise
+
+
+def _live(args: argparse.Namespace) -> Exit:
+    from zaptrace.audit import audit_live
+    from zaptrace.memory.opening import open_live
+
+    prog = open_live(args.vmlinux)
+    if args.shell:
+        return _shell(prog, None)
+    if _one_thing(args):
+        return _look(prog, None, args)
+    return _told(audit_live(prog), args)
+
+
+def _one_thing(args: argparse.Namespace) -> bool:
+    return any(one is not None for one in (args.pfn, args.pid, args.address))
 
 
 @contextlib.contextmanager
@@ -126,13 +151,18 @@ def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
 
 def _audit(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace, cut: int) -> Exit:
     from zaptrace.audit import audit
-    from zaptrace.cli.audittext import lines
-    from zaptrace.cli.output import print_json
 
     result = audit(prog, cpus=cpus)
     if cut:
         cut_off = Unseen("bytes of memory cut off the end of the dump", cut)
         result = dataclasses.replace(result, unseen=(cut_off, *result.unseen))
+    return _told(result, args)
+
+
+def _told(result: AuditResult, args: argparse.Namespace) -> Exit:
+    from zaptrace.cli.audittext import lines
+    from zaptrace.cli.output import print_json
+
     if args.json:
         print_json(result.to_json())
     else:

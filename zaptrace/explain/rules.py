@@ -189,7 +189,8 @@ def zapped_but_there(case: Case) -> bool:
     if finding is None or story.earlier is None or (finding.mapcount or 0) >= (finding.ptes or 0):
         return False
     return (
-        any(within(story.earlier_zap, owner) for owner in finding.mappings)
+        (story.earlier.raw_mapcount or 0) >= 0
+        and any(within(story.earlier_zap, owner) for owner in finding.mappings)
         and is_zap(story.earlier.caller, case.evidence.resolve)
         and at_rest(case, finding.mappings)
         and removals_are_seen(case)

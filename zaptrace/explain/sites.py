@@ -25,6 +25,9 @@ _GATHERS = re.compile(r"tlb_(?:flush_mmu\w*|finish_mmu|batch_pages_flush)|__tlb_
 # Frees of pages that are no part of a larger one: until "mm: use folio_batch" (6.10) a list.
 _ONE_PAGE = "free_unref_page_list"
 
+# A zap of a swap entry may free the page that the swap cache held: no PTE of its own went.
+_OF_SWAP = re.compile(r"free_swap_and_cache\w*|__try_to_reclaim_swap")
+
 # What stands between a zap and a free that an interrupt or a fault did in the middle of it.
 _INTERRUPTS = re.compile(r"\w*(?:irq|softirq|interrupt|_int_handler|_nmi|page_fault|pgm_check)\w*")
 
@@ -76,15 +79,16 @@ def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
 
 
 def freed_alone(story: Story, resolve: Callable[[int], CodeSite | None]) -> bool:
-    """The page that was freed is known to be a whole one, not a part of a large folio.
+    """The page that was freed is known to be a whole one that a PTE mapped.
 
-    A part may be freed by a zap that never touched its own PTE.
+    A part of a large folio may be freed by a zap that never touched its own PTE.
     """
+    stack = next((one.stack for one in (story.bad, story.freed) if one and one.stack), ())
+    names = {site.symbol or "" for address in stack if (site := resolve(address))}
+    if any(_OF_SWAP.fullmatch(name) for name in names):
+        return False
     if story.freed and story.freed.order is not None:
         return story.freed.order == 0
-    if story.bad is None:
-        return False
-    names = (site.symbol for address in story.bad.stack if (site := resolve(address)))
     return _ONE_PAGE in names
 
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.faults import Fault, fault_places, faults
-from zaptrace.explain.moments import Moment, moment, of_page, of_pfn, of_thread
-from zaptrace.model.events import Events, Kind
+from zaptrace.explain.moments import Mask, Moment, moment, of_page, of_pfn, of_thread
+from zaptrace.model.events import Events, Kind, Origin, Records
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Splat
 
@@ -174,8 +174,21 @@ def _tell(events: Events, fault: Fault) -> Story:
         removed_by_others=bool(
             (removals > first.at).any() and not mine[removals[removals > first.at]].all()
         ),
-        went_on=after < len(zaps),
+        went_on=after < len(zaps) or _gave_way(records, mine, first),
     )
+
+
+def _gave_way(records: Records, mine: Mask, fault: Moment) -> bool:
+    """Another thread has run on the CPU since: no thread gives way inside a zap.
+
+    It holds a spinlock there, and whoever interrupts it goes by its pid.
+    """
+    if fault.cpu is None or fault.pid is None:
+        return False
+    later = records[fault.at + 1 :]
+    others = (later["cpu"] == fault.cpu) & ~mine[fault.at + 1 :] & (later["pid"] != -1)
+    others &= (later["pid"] != fault.pid) & (later["origin"] == Origin.PROBE)
+    return bool((others & (later["kind"] != Kind.LOST)).any())
 
 
 def _same_life(removal: Moment, fault: Moment) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SUFFIX = ".debug"
-_SYSTEM = Path("/usr/lib/debug")
+SYSTEM = Path("/usr/lib/debug")
 
 
 def candidates(path: Path, link: bytes | None, build_id: str | None) -> Iterator[Path]:
@@ -30,4 +30,9 @@ def candidates(path: Path, link: bytes | None, build_id: str | None) -> Iterator
     else:
         yield path.with_name(path.name + SUFFIX)
     if build_id is not None:
-        yield _SYSTEM / ".build-id" / build_id[:2] / f"{build_id[2:]}{SUFFIX}"
+        yield installed(build_id)
+
+
+def installed(build_id: str) -> Path:
+    """Where a system has the debug info of a build."""
+    return SYSTEM / ".build-id" / build_id[:2] / f"{build_id[2:]}{SUFFIX}"

@@ -11,11 +11,12 @@ import drgn
 
 from zaptrace.kernel import build_id
 from zaptrace.memory import elf, vmcore
-from zaptrace.model.errors import BadInput
+from zaptrace.model.errors import BadInput, Missing
 
 # drgn's remarks go to whoever listens to its logger; what matters becomes our error.
 logging.getLogger("drgn").addHandler(logging.NullHandler())
 
+KCORE = Path("/proc/kcore")
 _KDUMP_MAGICS = (b"KDUMP   ", b"DISKDUMP", b"makedumpfile")
 # What libkdumpfile says of a dump that QEMU wrote without the guest's help.
 _NO_VMCOREINFO = ("vmcoreinfo.raw is not set", "KDUMP_ATTR_ARCH_NAME")
@@ -50,6 +51,25 @@ def open_vmcore(core: Path, vmlinux: Path, *, whole: bool = True) -> drgn.Progra
     if not prog.flags & drgn.ProgramFlags.IS_LINUX_KERNEL:
         raise _without_vmcoreinfo(core)
     _load_debug_info(prog, core, vmlinux)
+    return prog
+
+
+def open_live(vmlinux: Path) -> drgn.Program:
+    """Open the running kernel (/proc/kcore) with its debug info; it changes while it is read.
+
+    Raises:
+        BadInput: `vmlinux` is another build's or has no debug info.
+        Missing: the kernel's memory cannot be read: not root, locked down, no /proc/kcore.
+    """
+    prog = drgn.Program()
+    try:
+        prog.set_kernel()
+    except Exception as error:  # OSError, and drgn's bare Exception
+        raise Missing(
+            f"{KCORE}: cannot be read: {error}",
+            hint="run as root, on a kernel with CONFIG_PROC_KCORE=y that is not locked down",
+        ) from error
+    _load_debug_info(prog, KCORE, vmlinux)
     return prog
 
 

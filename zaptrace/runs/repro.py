@@ -162,8 +162,13 @@ async def _boot(
         dump=request.stop_at != "never",
     )
     if folder.vmcore.exists():
-        with step("vmcore", "Make the dump a proper vmcore", listener, facts.timing):
-            standardise(folder.vmcore)
+        with step("vmcore", "Make the dump a proper vmcore", listener, facts.timing) as current:
+            try:
+                standardise(folder.vmcore)
+            except BadInput as error:  # most likely the kernel died before it had set that up
+                folder.vmcore.unlink()
+                facts.unrecorded.append(f"The dump is of no use: {error}.")
+                current.note = "of no use"
     return end
 
 

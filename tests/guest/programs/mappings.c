@@ -7,15 +7,18 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +30,7 @@
 #endif
 #define PAGE 4096UL
 #define PRESENT (1ULL << 63)
+#define SWAPPED (1ULL << 62)
 #define PFN_MASK ((1ULL << 55) - 1)
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -141,6 +145,36 @@ static void files(void)
 		printf("no secretmem\n");
 }
 
+/* Pages that userfaultfd guards against writing. */
+static void protect(void)
+{
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	struct uffdio_api api = { .api = UFFD_API };
+	char *at = map("userfaultfd", 8, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect guard = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+
+	touch(at, 6, 1);
+	area.range.start = guard.range.start = (uintptr_t)at;
+	area.range.len = 8 * PAGE;
+	guard.range.len = 4 * PAGE;
+	if (fd < 0 || !at || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &area) ||
+	    ioctl(fd, UFFDIO_WRITEPROTECT, &guard))
+		printf("no userfaultfd write protection\n");
+}
+
+/* The guest's disk is formatted as swap space. */
+static void swap_out(void)
+{
+	char *at = map("swapped", 16, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	touch(at, 16, 1);
+	mkdir("/dev", 0755);
+	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+	if (!at || swapon("/dev/vda", 0) || madvise(at, 12 * PAGE, MADV_PAGEOUT))
+		printf("no swapping out\n");
+}
+
 static void build(void)
 {
 	size_t block = number("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size");
@@ -171,12 +205,16 @@ static void build(void)
 	}
 	put("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", "always");
 	touch(map("smaller thp", 32, MAP_PRIVATE | MAP_ANONYMOUS, -1), 32, 1);
+	/* Their struct pages are then one page that is mapped again and again. */
+	put("/proc/sys/vm/hugetlb_optimize_vmemmap", "1");
 	put("/proc/sys/vm/nr_hugepages", "2");
 	at = mmap(NULL, HUGETLB, PROT_READ | PROT_WRITE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 	touch(keep("hugetlb", at, HUGETLB / PAGE), 1, 1);
 	merge();
 	files();
+	protect();
+	swap_out();
 }
 
 /* A child of fork() shares all of it; a child of its vfork() borrows the child's mm. */
@@ -202,6 +240,7 @@ static void tell(void)
 {
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
 	int counts = open("/proc/kpagecount", O_RDONLY);
+	int swapped = 0;
 
 	for (int number = 0; number < nr_maps; number++) {
 		printf("map %p %zu %s\n", (void *)maps[number].at, maps[number].pages,
@@ -210,11 +249,14 @@ static void tell(void)
 			uintptr_t at = (uintptr_t)maps[number].at + page * PAGE;
 			uint64_t entry = word(pagemap, at / PAGE);
 
+			if (entry & SWAPPED)
+				swapped++;
 			if (entry & PRESENT)
 				printf("page %#" PRIxPTR " %#llx %" PRIu64 "\n", at,
 				       entry & PFN_MASK, word(counts, entry & PFN_MASK));
 		}
 	}
+	printf("swapped %d\n", swapped);
 }
 
 int main(void)

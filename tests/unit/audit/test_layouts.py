@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,3 +169,24 @@ def test_links_that_are_garbage_never_make_a_head_of_a_later_page_or_of_a_tail(
     head = derive(pages.gathered(), layout.flags, np.zeros(0, np.int64)).head
     assert (head <= np.arange(64)).all()
     assert (head[head] == head).all()
+
+
+def test_the_struct_pages_of_a_hugetlb_folio_may_be_one_page_again_and_again() -> None:
+    """HUGETLB_PAGE_OPTIMIZE_VMEMMAP: from the 64th on the kernel maps the first 64 once more."""
+    plain = LAYOUTS["6.12"]
+    layout = dataclasses.replace(plain, flags=dataclasses.replace(plain.flags, head_mask=1 << 6))
+    pages = layout.pages(1024)
+    folio = Folio(9, True, 3, [0] * 512)
+    folio.write(layout, pages, 256)
+    pages.raw["flags"][256] |= 1 << 6
+    for copy in range(256 + 64, 256 + 512, 64):
+        pages.raw[copy : copy + 64] = pages.raw[256 : 256 + 64]
+    recorded = derive(pages.gathered(), layout.flags, np.zeros(0, np.int64))
+    assert recorded.head[256:768].tolist() == [256] * 512
+    assert recorded.mapcount[256:768].tolist() == [3] * 512
+    assert recorded.order[256] == 9
+    assert recorded.hugetlb[256:768].all()
+    # Whoever has no PG_head is nobody's copy, whatever the link behind it says.
+    pages.raw["flags"][256] &= ~np.uint64(1 << 6)
+    recorded = derive(pages.gathered(), layout.flags, np.zeros(0, np.int64))
+    assert recorded.head[256 + 64] == 256 + 64

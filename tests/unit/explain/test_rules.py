@@ -184,6 +184,19 @@ def test_a_removal_that_never_comes_is_a_leak() -> None:
     assert told(LEAKED[1:], resolve=resolve).kind is VerdictKind.UNEXPLAINED
 
 
+def test_a_zap_is_over_when_another_thread_runs_on_its_cpu() -> None:
+    other: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh", "pfn": 1}
+    evidence = Evidence(second_look(LEAKED[:4], "timeout"), resolve=resolve, ended="bad_page")
+    assert explain(evidence).kind is VerdictKind.UNEXPLAINED
+    for cpu, kind in ((1, VerdictKind.MAPPING_LEAKED), (0, VerdictKind.UNEXPLAINED)):
+        events = second_look([*LEAKED[:4], removed(9000, cpu=cpu, **other)], "timeout")
+        assert explain(replace(evidence, events=events)).kind is kind
+    same = second_look(
+        [*LEAKED[:4], removed(9000, pfn=1)], "timeout"
+    )  # in its zap, or an interrupt
+    assert explain(replace(evidence, events=same)).kind is VerdictKind.UNEXPLAINED
+
+
 def test_a_removal_by_somebody_else_is_one_all_the_same() -> None:
     assert told([*LEAKED, removed(9500, pid=99)], resolve=resolve).kind is VerdictKind.UNEXPLAINED
 
@@ -225,6 +238,14 @@ def test_a_leak_is_seen_when_the_gather_is_flushed() -> None:
     assert told(before, resolve=in_gather).kind is VerdictKind.UNEXPLAINED
     other_life = [zap(100), removed(200, raw=0), *rows[1:]]
     assert told(other_life, resolve=in_gather).kind is VerdictKind.MAPPING_LEAKED
+
+
+def test_a_zap_of_a_swap_entry_frees_a_page_that_it_did_not_map() -> None:
+    def in_swap(address: int) -> CodeSite | None:
+        inner = CodeSite("free_swap_and_cache", 0x100, None, (), None, address)
+        return inner if address == RETURN_INTO_FREE else resolve(address)
+
+    assert told(LEAKED, resolve=in_swap).kind is VerdictKind.UNEXPLAINED
 
 
 def test_a_page_mapped_twice_in_one_zap_needs_its_ptes_counted() -> None:

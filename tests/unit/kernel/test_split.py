@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kernel.conftest import Mimic
+from zaptrace.kernel import build_id
+from zaptrace.kernel import split as split_files
 from zaptrace.kernel.planner import make_plan
+from zaptrace.kernel.running import running_vmlinux
 from zaptrace.kernel.zapsites import NO_CODE
 from zaptrace.model.errors import BadInput
 
@@ -70,6 +73,21 @@ def test_debug_info_alone(bare: Mimic, tmp_path: Path) -> None:
     assert plan.sites == whole.sites
     assert plan.notes == (NO_CODE,)
     assert dataclasses.replace(plan, notes=(), release=whole.release) == whole
+
+
+def test_debug_info_where_the_system_has_it_by_build_id(
+    bare: Mimic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_files, "SYSTEM", tmp_path / "system")
+    identity = build_id(bare.path)
+    assert identity is not None
+    split(bare, tmp_path)
+    place = split_files.installed(identity)
+    assert place.parent.name == identity[:2]
+    place.parent.mkdir(parents=True)
+    (tmp_path / "vmlinux.debug").rename(place)
+    assert make_plan(tmp_path / "vmlinux") == make_plan(bare.path)
+    assert running_vmlinux(identity) == place
 
 
 def test_the_other_half_is_of_another_build(bare: Mimic, tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""The audit of a running kernel by itself, through /proc/kcore, while page tables change.
+
+The guest is given the host's own Python, drgn and numpy: Debian 13's python3-drgn is older than
+what the audit needs, and there are no wheels for s390x.  So this is x86_64 only.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import drgn
+import pytest
+
+from tests.guest import lab
+from vm import host, kernel
+from vm.arch import arch_named
+from vm.cpio import Archive
+from vm.qemu import GuestConfig, command_line
+from zaptrace.model.findings import AuditResult, FindingClass
+from zaptrace.model.progress import ignore
+
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="the guest runs the host's Python"),
+]
+
+SECONDS = 240.0
+LEFT_OUT = {"test", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "tests"}
+PACKAGES = (
+    *("drgn", "drgn.libs", "_drgn*", "numpy", "numpy.libs"),
+    *("elftools", "rich", "pygments", "markdown_it", "mdurl"),
+)
+ROOT = Path(__file__).parents[2]
+PYTHON = Path(sys.executable).resolve()
+
+
+@pytest.fixture(scope="module")
+def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("running")
+    archive = Archive()
+    archive.character_device("/dev/console", 5, 1)
+    archive.character_device("/dev/null", 1, 3)
+    archive.character_device("/dev/urandom", 1, 9)
+    init = lab.compiled("x86_64", lab.PROGRAMS / "running.c", folder)
+    archive.file("/init", init.read_bytes(), 0o755)
+    archive.file("/vmlinux", built().vmlinux.read_bytes())
+    archive.file(str(PYTHON), PYTHON.read_bytes(), 0o755)
+    standard = Path(sysconfig.get_path("stdlib"))
+    add(archive, standard, str(standard))
+    site = Path(drgn.__file__).parent.parent
+    for pattern in PACKAGES:
+        for part in sorted(site.glob(pattern)):
+            add(archive, part, f"/site/{part.name}")
+    add(archive, ROOT / "zaptrace", "/zaptrace")
+    extensions = [*standard.glob("lib-dynload/*.so"), *site.glob("_drgn*.so")]
+    extensions += [*site.glob("*.libs/*"), *site.glob("numpy/**/*.so")]
+    for library in libraries([PYTHON, *extensions]):
+        archive.file(str(library), library.read_bytes(), 0o755)
+    path = folder / "initrd"
+    path.write_bytes(archive.finish())
+    return path
+
+
+def built() -> kernel.Kernel:
+    return kernel.build(arch_named("x86_64"), ignore, flavour="live")
+
+
+def add(archive: Archive, path: Path, name: str) -> None:
+    if path.is_file():
+        archive.file(name, path.read_bytes(), 0o755)
+        return
+    for file in sorted(path.rglob("*")):
+        inside = file.relative_to(path)
+        if file.is_file() and not LEFT_OUT & set(inside.parts):
+            archive.file(f"{name}/{inside}", file.read_bytes())
+
+
+def libraries(files: list[Path]) -> set[Path]:
+    """The system's libraries that some programs and libraries need."""
+    found: set[Path] = set()
+    for line in host.output("ldd", *map(str, files)).splitlines():
+        words = line.split()
+        for word in words:
+            if word.startswith("/") and not word.endswith(":") and "site-packages" not in word:
+                found.add(Path(word))
+    return found
+
+
+def told(initrd: Path, folder: Path, fault: str) -> AuditResult:
+    row = arch_named("x86_64")
+    command = f"{PYTHON} -m zaptrace inspect --live --vmlinux /vmlinux --json"
+    config = GuestConfig(
+        arch=row,
+        kernel=built().image,
+        initrd=initrd,
+        append=f"{row.append} nokaslr zapfault={fault} -- run {command}",
+        console=folder / "console.log",
+        memory="3G",
+    )
+    text = ended(config, folder)
+    start = text.index("{", text.index("Run /init"))
+    document, _ = json.JSONDecoder().raw_decode(text[start:])
+    return AuditResult.from_json(document)
+
+
+def ended(config: GuestConfig, folder: Path) -> str:
+    """The console of a guest when its command has ended."""
+    argv = [word for word in command_line(config, folder) if word != "-S"]
+    text, deadline = "", time.monotonic() + SECONDS
+    # numpy's wheels want x86-64-v2, which QEMU's plain CPU is not.
+    with subprocess.Popen([*argv, "-cpu", "max"]) as machine:
+        try:
+            while "ENDED" not in text:
+                assert time.monotonic() < deadline, text[-2000:]
+                assert machine.poll() is None, text[-2000:]
+                time.sleep(0.5)
+                if config.console.exists():
+                    text = config.console.read_text(errors="replace")
+        finally:
+            machine.kill()
+    return text
+
+
+def test_a_clean_kernel_that_is_busy_has_no_finding(initrd: Path, tmp_path: Path) -> None:
+    result = told(initrd, tmp_path, "none")
+    assert [found for found in result.findings if found.cls is not FindingClass.IN_FLIGHT] == []
+    assert result.ptes > 1000
+    assert result.details["looks"] == 3
