@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.moments import Moment
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Events
 from zaptrace.model.splats import Frame
@@ -99,14 +100,20 @@ def is_zap(address: int | None, resolve: Callable[[int], CodeSite | None]) -> bo
 
 def code_sites(story: Story, evidence: Evidence) -> tuple[CodeSite, ...]:
     """The sites of a story, the one that freed the page first; each role at most once."""
-    late, zap = story.removed_late, story.zap
+    removed, zap = _last_removal(story), story.zap
     found = (
         _freed(story, evidence.resolve),
-        _called("rmap_removed", late.caller if late else None, evidence),
+        _called("rmap_removed", removed.caller if removed else None, evidence),
         _probed("pte_cleared", zap.site if zap else None, evidence.events),
         _called("reported", _reporter(story), evidence),
     )
     return tuple(site for site in found if site)
+
+
+def _last_removal(story: Story) -> Moment | None:
+    """The last rmap removal that the order tells of."""
+    earlier = story.earlier if story.fault is None else None
+    return story.removed_late or story.removed_again or story.removed or earlier
 
 
 def _freed(story: Story, resolve: Callable[[int], CodeSite | None]) -> CodeSite | None:

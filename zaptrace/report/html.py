@@ -143,7 +143,8 @@ def _counters(verdict: Verdict, info: RunInfo) -> Markup:
     against = proof_heading(info.ended)
     if not verdict.order:
         return section("counters", against, "", _proof(verdict.proof))
-    parts = [steps_table(verdict, finding)]
+    # A dump that was taken in bad_page() is older than what was recorded after it.
+    parts = [steps_table(verdict, None if info.ended == "bad_page" else finding)]
     if verdict.proof:
         parts += [tag("h3", against), _proof(verdict.proof)]
     return section(

@@ -20,12 +20,10 @@ _MARKS = {
     "pte_cleared": "the PTE is cleared",
     "reported": "the page is refused",
 }
-# Steps are sentences: explain.order's.  A correct removal of an rmap has no site.
+# Steps are sentences: explain.order's.
 _STEPS = (
     ("zap_pte_range() begins", "pte_cleared"),
-    ("too late", "rmap_removed"),
-    ("rmap is removed again", "rmap_removed"),
-    ("its PTE stays", "rmap_removed"),
+    ("rmap is removed", "rmap_removed"),
     ("handed to the allocator", "freed"),
     ('"Bad page state" is printed', "freed"),
     ("bad_page() refuses it", "reported"),
@@ -53,13 +51,14 @@ def mark(site: CodeSite) -> str | None:
 def marked_line(site: CodeSite) -> tuple[str, str | None]:
     """The function and the `file:line` that a reader wants to see first.
 
-    What lies in a zap is shown there, not in the helpers inlined into it; a PTE that is
-    cleared, where the function for it is called.
+    A free is shown in its zap, not in the helpers inlined into it; a PTE that is cleared and
+    an rmap that is removed, where the function for it is called, which is in no header.
     """
     role = _role(site)
-    if role == "pte_cleared":
-        callers = [link for link in chain_of(site) if not clears(link[0])]
-        return callers[0] if callers else chain_of(site)[0]
+    if role in ("pte_cleared", "rmap_removed"):
+        links = chain_of(site)
+        callers = (link for link in links if not (clears(link[0]) or ".h:" in link[1]))
+        return next(callers, (*links, (site.symbol or "?", site.source))[0])
     inside = zap_line(site) if role != _ZAP_ENTRY else None
     if inside and inside.source:
         return inside.function, inside.source

@@ -17,7 +17,7 @@ def steps_table(verdict: Verdict, finding: Finding | None) -> Markup:
     """A row a step.
 
     Args:
-        finding: what the audit says of the page, which was taken last of all.
+        finding: what the audit says of the page, when its dump was taken last of all.
     """
     steps = verdict.order
     heads = (("", ""), ("µs", "n"), ("CPU", "n"), ("event", ""), ("mapcount", "n"))

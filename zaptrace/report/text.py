@@ -177,6 +177,8 @@ def run_facts(verdict: Verdict, info: RunInfo) -> tuple[tuple[str, str], ...]:
     counts += count(info.findings, "finding")
     return (
         ("verdict", verdict.kind.value),
+        ("known by", ", ".join(verdict.evidence)),
+        ("besides", "; ".join(verdict.others)),
         ("kernel", " ".join(part for part in (info.kernel_release, info.arch) if part)),
         ("build ID", info.build_id or ""),
         ("machine", info.machine),

@@ -46,7 +46,9 @@ def timeline(steps: Sequence[OrderStep]) -> Markup:
         x = x_of(tick * step_us)
         body.append(tag("line", x1=x, x2=x, y1=4, y2=top, class_="rule"))
         label = f"{tick * step_us:g}" + (" µs" if not tick else "")
-        body.append(tag("text", label, x=x, y=top + 17, class_="soft mid" if tick else "soft"))
+        anchor = "soft end" if x > _RIGHT - 24 else "soft mid" if tick else "soft"
+        x = _RIGHT + 10 if anchor == "soft end" else x
+        body.append(tag("text", label, x=x, y=top + 17, class_=anchor))
     body.append(tag("line", x1=_LEFT, x2=right, y1=top, y2=top, class_="axis"))
     if right < _RIGHT:
         x = (right + _RIGHT) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from tests import browser
 from tests.looks import clipped, sections
 from tests.unit.report.kinds import of_kind
 from tests.unit.report.test_html import hostile, whole
-from zaptrace.model.verdict import VerdictKind
+from tests.unit.report.test_text import INFO, VERDICT
+from zaptrace.model.verdict import OrderStep, VerdictKind
+from zaptrace.report.html import page
 
 PAGES = [(name, 400) for name in (*(kind.value for kind in VerdictKind), "hostile")]
 PAGES += [(VerdictKind.FREED_BEFORE_RMAP_REMOVED.value, 1200), ("hostile", 1200)]
@@ -31,12 +34,12 @@ def chromium() -> Iterator[browser.Browser]:
 def test_it_is_whole_and_asks_for_nothing(
     chromium: browser.Browser, tmp_path: Path, name: str, width: int
 ) -> None:
-    page = tmp_path / "report.html"
+    path = tmp_path / "report.html"
     text = hostile() if name == "hostile" else whole(of_kind(VerdictKind(name)))
-    page.write_text(text, encoding="utf-8")
-    chromium.show(page, width)
+    path.write_text(text, encoding="utf-8")
+    chromium.show(path, width)
     assert chromium.said == []
-    assert chromium.asked == [page.resolve().as_uri()]
+    assert chromium.asked == [path.resolve().as_uri()]
     assert clipped(chromium) == []
     shown = sections(chromium)
     assert {"rates", "tables", "environment"} <= set(shown)
@@ -74,6 +77,20 @@ def contrast(chromium: browser.Browser, selector: str) -> float:
       return Math.max(a, b) / Math.min(a, b);
     }})()"""
     return float(chromium.evaluate(script))
+
+
+@pytest.mark.parametrize("span_us", [1, 97, 100, 999, 1000, 100_058, 1_000_000, 40_000_000])
+def test_the_time_line_s_labels_fit(
+    chromium: browser.Browser, tmp_path: Path, span_us: int
+) -> None:
+    path = tmp_path / "report.html"
+    order = tuple(
+        OrderStep("the page is handed to the allocator", 5_000 + round(part * span_us * 1000), 0)
+        for part in (0, 0.001, 0.5, 0.54, 0.56, 1)
+    )
+    path.write_text(page(dataclasses.replace(VERDICT, order=order), INFO), encoding="utf-8")
+    chromium.show(path, 1200)
+    assert clipped(chromium) == []
 
 
 def test_a_picture_of_it_is_not_empty(chromium: browser.Browser, tmp_path: Path) -> None:

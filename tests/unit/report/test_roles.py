@@ -36,14 +36,14 @@ def test_each_step_has_its_own_site() -> None:
     assert places(told) == [f"{line} in try_zap_range()" for line in lines]
 
 
-def test_a_site_is_given_once_and_a_removal_in_time_has_none() -> None:
+def test_a_site_is_given_once_to_the_last_step_that_it_can_be_of() -> None:
     told = verdict(
         *("zap_pte_range() begins", "the page's rmap is removed; its PTE stays"),
         *("zap_pte_range() begins", "the page's rmap is removed", "the reason is not known"),
     )
     assert [one and one.split()[0] for one in places(told)] == [
-        *(None, "mm/memory.c:1473"),
-        *("mm/memory.c:9", None, None),
+        *(None, None),
+        *("mm/memory.c:9", "mm/memory.c:1473", None),
     ]
 
 
@@ -56,6 +56,9 @@ def test_a_pte_is_cleared_where_its_clearing_is_called() -> None:
     inner = ("native_ptep_get_and_clear at x.h:1", "ptep_get_and_clear at x.h:2")
     cleared = site("pte_cleared", *inner, "helper at mm/memory.c:1492", "zap_it at mm/memory.c:9")
     assert marked_line(cleared) == ("helper", "mm/memory.c:1492")
+    removed = site("rmap_removed", "folio_remove_rmap_pte at rmap.h:7", "helper at mm/memory.c:8")
+    assert marked_line(removed) == ("helper", "mm/memory.c:8")
+    assert marked_line(CodeSite("f", 4, None, (), "rmap_removed")) == ("f", None)
     freed = site("freed", "helper at mm/memory.c:1507", "zap_it at mm/memory.c:9")
     assert marked_line(freed) == ("zap_it", "mm/memory.c:9")
 

@@ -57,6 +57,8 @@ VERDICT = Verdict(
         ),
     ),
     ("The kernel was stopped before the rmap removal.",),
+    ("capture",),
+    ("2 more pages: mapping_leaked",),
 )
 INFO = RunInfo(
     run="/var/tmp/run",
