@@ -88,7 +88,8 @@ def _growth(folder: Path) -> dict[str, object]:
         "peer": f"reading its {last['bytes'] >> 20} MB, both with an empty page cache",
         "peer_value": last["read_cold"],
         "ratio": last["read_cold"] / last["cold"],
-        "conditions": f"x86_64 guests, time at 16 GB; {last['warm'] / first['warm']:.1f} times "
+        "conditions": "x86_64 guests, time at 16 GB, without the time that others had the CPU; "
+        f"{last['warm'] / first['warm']:.1f} times "
         f"that of 0.5 GB with {last['ptes'] / first['ptes']:.0f} times the PTEs; {times}",
     }
 

@@ -1,6 +1,6 @@
 """One audit in a process of its own: `python inside_audit.py VMCORE VMLINUX`, JSON on stdout.
 
-Seconds by the clock and bytes.
+Seconds by the clock, less those that other processes had the CPU; bytes.
 """
 
 from __future__ import annotations
@@ -68,9 +68,15 @@ def _read(prog: drgn.Program, tables: list[int]) -> None:
 def _seconds(work: Callable[[], object], forgotten: Path | None = None) -> float:
     if forgotten is not None:
         _forget(forgotten)
-    started = time.perf_counter()
+    started = time.perf_counter() - _kept_waiting()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - _kept_waiting() - started
+
+
+def _kept_waiting() -> float:
+    """Seconds that this process was ready to run and others had the CPU."""
+    told = Path("/proc/thread-self/schedstat").read_text().split()
+    return int(told[1]) / 1e9
 
 
 def _peak() -> int:

@@ -38,8 +38,22 @@ pytestmark = pytest.mark.guest
 
 EVERYWHERE = {"anon", "shmem", "zero", "prot_none", "ksm", "file", "memfd", "memfd copied"}
 EVERYWHERE |= {"userfaultfd", "swapped"}
-OF_ARCH = {"s390x": set[str](), "x86_64": {"thp", "thp by PTE", "thp in part", "hugetlb"}}
+OF_ARCH = {
+    "s390x": set[str](),
+    "x86_64": {"thp", "thp by PTE", "thp in part", "hugetlb", "secretmem"},
+}
 """What the lab kernel of only that architecture has (TCG's s390x has no EDAT for large pages)."""
+LACKING = {
+    "guard": "MADV_GUARD_INSTALL is younger than the lab kernel (6.13)",
+    "hugetlb": "TCG's s390x has no EDAT",
+    "secretmem": "s390x 6.1 has no CONFIG_SECRETMEM",
+    "userfaultfd write protection": "s390x has no HAVE_ARCH_USERFAULTFD_WP",
+    "leaves of 1 GB": "QEMU's plain x86_64 CPU has no pdpe1gb",
+    "hwpoison": "the lab kernel has no CONFIG_MEMORY_FAILURE",
+    "device private": "the lab kernel has no CONFIG_DEVICE_PRIVATE",
+}
+"""Kinds that a lab kernel or its machine may not have, and why."""
+NEVER = {"leaves of 1 GB", "hwpoison", "device private"}
 READY_SECONDS = 60.0
 PAGE = 4096
 
@@ -51,6 +65,7 @@ class Told:
     maps: dict[str, dict[int, tuple[int, int]]] = field(default_factory=dict)
     areas: dict[str, tuple[int, int]] = field(default_factory=dict)
     swapped: int = 0
+    lacking: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, console: str) -> Told:
@@ -60,6 +75,8 @@ class Told:
                 case ["map", address, count, *name]:
                     pages = told.maps.setdefault(" ".join(name), {})
                     told.areas[" ".join(name)] = int(address, 16), int(count)
+                case ["no", *name]:
+                    told.lacking.add(" ".join(name))
                 case ["swapped", count]:
                     told.swapped = int(count)
                 case ["page", address, pfn, mapcount]:
@@ -113,7 +130,7 @@ def guest(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Guest:
         arch=row,
         kernel=built.image,
         initrd=initrd,
-        append=f"{row.append} nokaslr",
+        append=f"{row.append} nokaslr secretmem.enable=1",
         console=folder / "console.log",
         disks={"swap": swap_space(folder / "swap")},
     )
@@ -151,6 +168,13 @@ async def dumped(config: GuestConfig, folder: Path, vmcore: Path) -> str:
 def test_every_kind_was_built(guest: Guest) -> None:
     there = {name for name, pages in guest.told.maps.items() if pages}
     assert there >= EVERYWHERE | OF_ARCH[guest.arch]
+
+
+@pytest.mark.parametrize("kind", sorted(LACKING))
+def test_what_could_not_be_built_is_told(guest: Guest, kind: str) -> None:
+    assert guest.told.lacking <= {*LACKING, "/proc/sys/vm/nr_hugepages"}
+    if kind in guest.told.lacking | NEVER:
+        pytest.skip(LACKING[kind])
 
 
 def test_nothing_is_wrong_and_nothing_is_unseen(guest: Guest) -> None:
