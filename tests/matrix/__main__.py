@@ -1,7 +1,8 @@
 """`make matrix`: every step on every kernel, in guests; a table, build/matrix.json, docs/matrix.md.
 
-What is done is kept in build/matrix/, and only the rest is done when it is run
-again; `--again` begins anew.  A row that hangs is ended, and says so.
+What is done is kept in build/matrix/, and only the rest, and rows with a failed
+cell, are done when it is run again; `--again` begins anew.  A row that hangs is
+ended, and says so.  Exit status is 1 when a cell failed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.matrix.rows import ROWS, STEPS, Cell, Row, cells
+from tests.matrix.rows import FAILED, ROWS, STEPS, Cell, Row, cells
 from tests.matrix.table import page, show
 
 KEPT = Path("build/matrix")
@@ -27,7 +28,7 @@ ROW_SECONDS = 1500
 MOST_JOBS = 2
 
 
-def main() -> None:
+def main() -> int:
     """Do what is left, show all, write all."""
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="only these (6.12-s390x)")
@@ -41,6 +42,7 @@ def main() -> None:
             _write()
     found = _write()
     show(found)
+    return int(any(cell.result == FAILED for cell in found))
 
 
 def do(row: Row) -> None:
@@ -78,7 +80,8 @@ def _kept(row: Row) -> Path:
 
 
 def _finished(row: Row) -> bool:
-    return STEPS.keys() <= _done(row).keys()
+    done = _done(row)
+    return all(step in done and done[step]["result"] != FAILED for step in STEPS)
 
 
 def _done(row: Row) -> dict[str, dict[str, Any]]:
@@ -91,4 +94,4 @@ def _done(row: Row) -> dict[str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

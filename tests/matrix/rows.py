@@ -27,7 +27,7 @@ class Row:
 
     Attributes:
         kernel: its name in the table.
-        suite, version: as `zaptrace vm kernel fetch` takes them.
+        suite, version: as `zaptrace vm kernel fetch` takes them; no version: the newest.
         smp: CPUs of its guests.
         read_only: whether its live guests must not write to their disks.
         special: why it is not two CPUs, and disks that can be written.
@@ -51,10 +51,10 @@ CRASHES = (
     "under QEMU 7.2 it crashes with two, and in ext4_mb_new_blocks() at a module's per-CPU variable"
 )
 ROWS = (
-    Row("6.1", "s390x", "12"),
-    Row("6.1", "x86_64", "12"),
-    Row("6.12", "s390x", "13"),
-    Row("6.12", "x86_64", "13"),
+    Row("6.1", "s390x", "12", "6.1"),
+    Row("6.1", "x86_64", "12", "6.1"),
+    Row("6.12", "s390x", "13", "6.12"),
+    Row("6.12", "x86_64", "13", "6.12"),
     Row("newest", "s390x", "13-backports", smp=1, read_only=True, special=CRASHES),
     Row("newest", "x86_64", "13-backports"),
 )

@@ -27,6 +27,8 @@ from zaptrace.runs.folder import RunFacts, RunFolder
 
 EVENTS = {"zap", "rmap_remove", "page_free", "bad_page", "bad_pte"}
 BOOT_SECONDS = 240
+KEPT_NEWEST = "7"
+"""What the newest kernel's release begins with, where no mirror answers."""
 
 
 class Steps:
@@ -189,12 +191,13 @@ class Steps:
 
 
 def _kernel(row: Row) -> stock.StockKernel:
-    """The one that is kept, else the newest of its suite."""
+    """The one that is kept, else the newest of its suite; of the newest, what the mirror has."""
     arch = arch_named(row.arch)
+    if not row.version:
+        with contextlib.suppress(CannotTell, Missing):
+            return stock.fetch(row.suite, arch, ignore)
     with contextlib.suppress(Missing):
-        if row.kernel != "newest":
-            return stock.find(arch, row.kernel)
-        return stock.find(arch, "7")
+        return stock.find(arch, row.version or KEPT_NEWEST)
     return stock.fetch(row.suite, arch, ignore, row.version)
 
 

@@ -14,6 +14,12 @@ from rich.table import Table
 from tests.matrix.rows import FAILED, NOT_POSSIBLE, PASSED, ROWS, STEPS, Cell
 from vm.arch import ARCHES
 
+FAULT = (
+    "The fault is one page's `_mapcount`, lowered by one through the gdbstub of the QEMU that runs",
+    "the guest, while it is stopped: as if the page's rmap had been removed once too often.  It",
+    "needs no patch, no module and no headers, is the same on every kernel, and reaches nothing but",
+    "a guest that zaptrace has started.",
+)
 MARKS = {PASSED: "passed", FAILED: "FAILED", NOT_POSSIBLE: "not possible"}
 
 
@@ -50,6 +56,8 @@ def page(cells: Sequence[Cell]) -> str:
         "What a step is:",
         "",
         *(f"- **{step}**: {what}." for step, what in STEPS.items()),
+        "",
+        *FAULT,
         "",
         "Every cell's own words:",
         "",
