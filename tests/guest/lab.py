@@ -20,7 +20,8 @@ from zaptrace.model.paths import cache_home
 from zaptrace.model.progress import ignore
 
 PROGRAMS = Path(__file__).parent / "programs"
-READY_SECONDS = 90.0
+READY_SECONDS = 240.0
+"""A busy machine emulates slowly: compiling for bcc took more than 90 s on one."""
 T = TypeVar("T")
 
 

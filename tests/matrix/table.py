@@ -17,7 +17,7 @@ from vm.arch import ARCHES
 FAULT = (
     "The fault is one page's `_mapcount`, lowered by one through the gdbstub of the QEMU that runs",
     "the guest, while it is stopped: as if the page's rmap had been removed once too often.  It",
-    "needs no patch, no module and no headers, is the same on every kernel, and reaches nothing but",
+    "needs no patch, module or headers, is the same on every kernel, and reaches nothing but",
     "a guest that zaptrace has started.",
 )
 MARKS = {PASSED: "passed", FAILED: "FAILED", NOT_POSSIBLE: "not possible"}
