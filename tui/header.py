@@ -73,9 +73,13 @@ class Header(Static):
             return self.state
         if clock is None:
             return "■ ENDED" if self.snapshot.ended else "● LIVE"
-        if self.snapshot.ended or clock.position >= clock.duration:
+        if self._over():
             return "■ END"
         return "‖ PAUSED" if clock.paused else f"▸ {clock.speed:g}×"
+
+    def _over(self) -> bool:
+        clock = self.clock
+        return bool(self.snapshot.ended) or (clock is not None and clock.position >= clock.duration)
 
     def _numbers(self) -> str:
         shot, clock = self.snapshot, self.clock
@@ -87,7 +91,10 @@ class Header(Static):
         else:
             elapsed = f"{seconds(clock.position)} of {seconds(clock.duration)} s"
         lost = f"LOST {shot.lost:,}" if shot.lost else "lost 0"
-        said = [elapsed, f"{shot.events:,} events", f"{shot.per_second:,}/s", lost]
+        said = [elapsed, f"{shot.events:,} events"]
+        if not self._over():
+            said.append(f"{shot.per_second:,}/s")
+        said.append(lost)
         if shot.suspected:
             said.append(f"✖ {count(shot.suspected, 'suspect')}")
         return " · ".join(said)

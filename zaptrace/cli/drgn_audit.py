@@ -13,7 +13,10 @@ from pathlib import Path
 import drgn
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    here = Path(__file__).resolve()
+    # drgn puts the script's folder first: modules in it would hide Python's own of that name.
+    others = [path for path in sys.path if Path(path).resolve() != here.parent]
+    sys.path[:] = [str(here.parents[2]), *others]
     from zaptrace.audit import audit
     from zaptrace.cli.audittext import lines
 
