@@ -1,15 +1,18 @@
 # make repro   the main job: build, boot and explain the founding bug (s390x)
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests repro test test-quick test-guest lint bench clean
+.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix scoreboard clean
 BIN := .venv/bin
 
 help:
 	@echo "make repro        build the s390x lab kernel, boot the founding bug, explain it"
 	@echo "make test         lint and every test, with guests in QEMU"
 	@echo "make test-quick   unit and TUI tests: under a minute, no kernel"
+	@echo "make test-slow    a whole bisect of a kernel: a quarter of an hour and more"
 	@echo "make lint         ruff, mypy, import-linter, shellcheck"
 	@echo "make bench        measure; writes build/bench.json"
+	@echo "make matrix       every step on Debian's kernels in guests; writes docs/matrix.md"
+	@echo "make scoreboard   explain every fault from every subset of the evidence"
 	@echo "make setup        only install what is missing (setup-tests: for the tests too)"
 	@echo "make clean        remove what was made in this folder (not the caches)"
 
@@ -32,6 +35,9 @@ test-guest: setup-tests
 		$(BIN)/zaptrace vm kernel build $$arch --flavour $$flavour || exit; done; done
 	@$(BIN)/pytest -v tests/guest
 
+test-slow: setup-tests
+	@$(BIN)/pytest -v tests/slow
+
 lint: setup-tests
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
@@ -42,6 +48,12 @@ lint: setup-tests
 
 bench: setup-tests
 	@$(BIN)/python -m tests.bench
+
+matrix: setup-tests
+	@$(BIN)/python -m tests.matrix
+
+scoreboard: setup-tests
+	@$(BIN)/python -m tests.scoreboard
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

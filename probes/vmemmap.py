@@ -6,8 +6,10 @@ import os
 import re
 import struct
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +34,9 @@ _FLATMEM = "mem_map"  # without SPARSEMEM it is set, and there is no vmemmap; wi
 _PT_LOAD = 1
 _MAX_HEADERS = 4096
 _RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$", re.MULTILINE)
+
+_Span = tuple[int, int]
+"""Start and size, bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,16 @@ def find_vmemmap(
     Args:
         struct_size: bytes of its struct page.
     """
-    base = _base(symbols, arch, kcore)
     try:
-        ends = [int(end, 16) + 1 for _, end in _RAM.findall(iomem.read_text())]
+        ranges = [(int(start, 16), int(end, 16)) for start, end in _RAM.findall(iomem.read_text())]
     except OSError:
-        ends = []
+        ranges = []
     page_size = os.sysconf("SC_PAGE_SIZE")
-    end = max(ends, default=0) // page_size
+    pfns = [(start // page_size, (end + 1) // page_size) for start, end in ranges]
+    end = max((behind for _, behind in pfns), default=0)
+    base = _base(symbols, arch, kcore)
+    if base is None and arch in _BASES and end:
+        base = _listed(kcore, pfns, struct_size, page_size)
     # Without privilege all of iomem's addresses are 0.
     return Vmemmap(base, struct_size, end) if base and end and struct_size > 0 else None
 
@@ -87,25 +95,46 @@ def _base(symbols: Kallsyms, arch: str, kcore: Path) -> int | None:
     return otherwise if flat is None or read_word(kcore, flat) == 0 else None
 
 
-def read_word(kcore: Path, address: int) -> int | None:
-    """The 64-bit word at a kernel address, through /proc/kcore; None when it is not to be had."""
-    order = "<" if sys.byteorder == "little" else ">"
+def _listed(kcore: Path, ram: list[_Span], struct_size: int, page_size: int) -> int | None:
+    """The base from what /proc/kcore lists: with each RAM, the part of the array that is for it
+    (get_sparsemem_vmemmap_info(), fs/proc/kcore.c), rounded to whole pages."""
     try:
         with kcore.open("rb", buffering=0) as file:
-            head = file.read(64)
-            if head[:5] != b"\x7fELF\x02":
-                return None
-            (at,) = struct.unpack_from(f"{order}Q", head, 32)
-            size, count = struct.unpack_from(f"{order}HH", head, 54)
-            file.seek(at)
-            table = file.read(size * min(count, _MAX_HEADERS))
-            for place in range(0, len(table) - 55, max(size, 56)):
-                kind, _, offset, start, _, length = struct.unpack_from(
-                    f"{order}IIQQQQ", table, place
-                )
-                if kind == _PT_LOAD and start <= address <= start + length - 8:
+            listed = {(start, size) for start, size, _ in _segments(file)}
+    except OSError:
+        return None
+    bases = set()
+    for first, behind in ram:
+        head = first * struct_size % page_size
+        size = -(-(head + (behind - first) * struct_size) // page_size) * page_size
+        bases |= {start + head - first * struct_size for start, length in listed if length == size}
+    return bases.pop() if len(bases) == 1 else None
+
+
+def read_word(kcore: Path, address: int) -> int | None:
+    """The 64-bit word at a kernel address, through /proc/kcore; None when it is not to be had."""
+    try:
+        with kcore.open("rb", buffering=0) as file:
+            for start, size, offset in _segments(file):
+                if start <= address <= start + size - 8:
                     file.seek(offset + address - start)
                     return int.from_bytes(file.read(8), sys.byteorder)
-    except (OSError, struct.error, OverflowError, ValueError):
+    except (OSError, OverflowError, ValueError):
         pass
     return None
+
+
+def _segments(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
+    """What /proc/kcore lists: virtual address, size, offset in it; nothing when it is none."""
+    order = "<" if sys.byteorder == "little" else ">"
+    head = file.read(64)
+    if len(head) < 64 or head[:5] != b"\x7fELF\x02":
+        return
+    (at,) = struct.unpack_from(f"{order}Q", head, 32)
+    size, count = struct.unpack_from(f"{order}HH", head, 54)
+    file.seek(at)
+    table = file.read(size * min(count, _MAX_HEADERS))
+    for place in range(0, len(table) - 55, max(size, 56)):
+        kind, _, offset, start, _, length = struct.unpack_from(f"{order}IIQQQQ", table, place)
+        if kind == _PT_LOAD:
+            yield start, length, offset

@@ -61,6 +61,7 @@ class ZapApp(App[Outcome | None]):
         Binding("space", "hold", "Hold/follow"),
         # With priority, so that the keys behind it in one burst are the filter's already.
         Binding("slash", "filter", "Filter", priority=True),
+        Binding("enter", "keep_filter", show=False, priority=True),
         Binding("1", "pane('events')", "Events", show=False),
         Binding("2", "pane('suspects')", "Suspects", show=False),
         Binding("3", "pane('console')", "Console", show=False),
@@ -313,7 +314,12 @@ class ZapApp(App[Outcome | None]):
     def action_filter(self) -> None:
         """Ask for a filter."""
         self._show_pane("events")
-        self._filter.open(self._events.filter)
+        self._filter.open()
+
+    def action_keep_filter(self) -> None:
+        """Close the box: the keys behind Enter are the table's."""
+        self._filter.close()
+        self.screen.set_focus(self._events)
 
     def action_clear_filter(self) -> None:
         """Show all events."""
@@ -324,8 +330,8 @@ class ZapApp(App[Outcome | None]):
         self._events.set_filter(message.text, message.predicate)
 
     def on_filter_bar_closed(self) -> None:
-        """Back to the events: at once, and not if the next filter is typed already."""
-        if not self._filter.has_class("-open"):
+        """Back to the events, if the next filter is not typed already."""
+        if not self._filter.is_open:
             self.screen_stack[0].set_focus(self._events)
 
     def action_verdict(self) -> None:
@@ -347,7 +353,9 @@ class ZapApp(App[Outcome | None]):
             return self._header.clock is not None
         if action == "verdict":
             return self.outcome is not None and not isinstance(self.screen, VerdictScreen)
-        if action == "filter" and self._filter.display:  # the key is part of its text
+        if action == "keep_filter":
+            return self._filter.is_open and len(self.screen_stack) == 1
+        if action == "filter" and self._filter.is_open:  # the key is part of its text
             return False
         if action in ("hold", "filter"):
             return self._feed is not None and len(self.screen_stack) == 1

@@ -48,17 +48,23 @@ class FilterBar(Horizontal):
         """See Textual."""
         yield Label("/", markup=False)
         yield Input(
-            placeholder="pid=41  comm=kw*  kind=bad_page  pfn=0xa80  mapcount>0", compact=True
+            placeholder="pid=41  comm=kw*  kind=bad_page  pfn=0xa80  mapcount>0",
+            compact=True,
+            select_on_focus=False,
         )
         yield Label("", id="complaint", markup=False)
 
-    def open(self, text: str) -> None:
-        """Show it with a text to go on from."""
+    @property
+    def is_open(self) -> bool:
+        """The user types a filter."""
+        return self.has_class("-open")
+
+    def open(self) -> None:
+        """Show it; the text goes on where it was left."""
         self.add_class("-open")
         self.display = True
         box = self.query_one(Input)
-        box.value = text
-        box.cursor_position = len(text)
+        box.cursor_position = len(box.value)
         # At once, and not after the next refresh: what is typed meanwhile is the filter.
         self.screen.set_focus(box)
 
@@ -66,7 +72,7 @@ class FilterBar(Horizontal):
         """Show every event, and close."""
         self.query_one(Input).value = ""
         self.post_message(self.Changed("", None))
-        self._close()
+        self.close()
 
     def action_clear(self) -> None:
         """See `clear`."""
@@ -84,16 +90,12 @@ class FilterBar(Horizontal):
         self._complain("")
         self.post_message(self.Changed(text, predicate))
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Keep the filter."""
-        event.stop()
-        self._close()
-
     def _complain(self, what: str) -> None:
         self.query_one("#complaint", Label).update(f"✖ {what}" if what else "")
 
-    def _close(self) -> None:
-        if self.has_class("-open"):
+    def close(self) -> None:
+        """Keep the filter."""
+        if self.is_open:
             self.remove_class("-open")
             self.display = False
             self.post_message(self.Closed())

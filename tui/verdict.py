@@ -18,7 +18,8 @@ from textual.widgets import Footer, Static
 from tui.story import PageName, StoryWanted
 from tui.words import clock, count
 from zaptrace.model.findings import Finding
-from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
+from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
+from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
 from zaptrace.report.words import plain
 
 HEADLINES = {
@@ -30,12 +31,6 @@ HEADLINES = {
     VerdictKind.RSS_MISMATCH: "rss counter does not match",
     VerdictKind.CLEAN: "clean",
     VerdictKind.UNEXPLAINED: "unexplained",
-}
-_ROLES = {
-    "freed": "freed at",
-    "rmap_removed": "rmap removed at",
-    "pte_cleared": "PTE cleared at",
-    "reported": "reported at",
 }
 
 
@@ -99,30 +94,33 @@ def headline(verdict: Verdict) -> str:
 def page(verdict: Verdict) -> RenderableType:
     """Summary, order, sites, proof, doubts; what there is nothing of is left out."""
     parts: list[RenderableType] = [Text(), Text(plain(verdict.summary))]
-    for title, rows in (
-        ("What happened, in order", _order(verdict.order)),
+    for heading, rows in (
+        ("What happened, in order", _order(verdict)),
         ("Where", _sites(verdict.sites)),
         ("Proof: page tables against counters", _bullets(map(_finding, verdict.proof))),
         ("What this evidence cannot settle", _bullets(map(plain, verdict.doubts))),
     ):
         if rows is not None:
-            parts += [Text(), Text(title, "bold underline"), Padding(rows, (0, 0, 0, 2))]
+            parts += [Text(), Text(heading, "bold underline"), Padding(rows, (0, 0, 0, 2))]
     return Group(*parts)
 
 
-def _order(steps: tuple[OrderStep, ...]) -> Table | None:
-    if not steps:
+def _order(verdict: Verdict) -> Table | None:
+    if not verdict.order:
         return None
     grid = Table.grid(padding=(0, 2))
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(ratio=1)
     previous: int | None = None
-    for step in steps:
+    for step, where in zip(verdict.order, places(verdict), strict=True):
         known = step.time_ns is not None and previous is not None
         since = f"{((step.time_ns or 0) - (previous or 0)) / 1000:+,.1f} µs" if known else ""
         cpu = "" if step.cpu is None else f"  [cpu {step.cpu}]"
-        grid.add_row(clock(step.time_ns), since, Text(plain(step.what)).append(cpu, "dim"))
+        what = Text(plain(step.what)).append(cpu, "dim")
+        if where:
+            what.append(f"\n{plain(where)}", "dim")
+        grid.add_row(clock(step.time_ns), since, what)
         previous = step.time_ns if step.time_ns is not None else previous
     return grid
 
@@ -135,11 +133,15 @@ def _sites(sites: tuple[CodeSite, ...]) -> Table | None:
     grid.add_column(ratio=1)
     for site in sites:
         offset = "" if site.offset is None else f"+{site.offset:#x}"
-        where = Text(plain(site.source or "?"), "bold")
-        where.append(f"  {plain(site.symbol or '?')}{offset}", "not bold")
-        for link in site.inline_chain:
-            where.append(f"\n{plain(link)}", "not bold dim")
-        grid.add_row(_ROLES.get(site.role or "", plain(site.role or "")), where)
+        function, source = marked_line(site)
+        where = Text(plain(source or "?"), "bold").append(f"  {plain(function)}()", "not bold")
+        where.append(f"  {plain(site.symbol or '?')}{offset}", "not bold dim")
+        known = shared_tail(site, sites[0])
+        for link in chain_of(site)[: -known or None]:
+            where.append(f"\n{plain(' at '.join(link))}", "not bold dim")
+        if known:
+            where.append(f"\n… and from {plain(chain_of(site)[-known][0])} on as above", "dim")
+        grid.add_row(title(site), where)
     return grid
 
 

@@ -1,4 +1,4 @@
-"""A small client of QEMU's gdbstub: set breakpoints, run, wait for the stop.
+"""A small client of QEMU's gdbstub: set breakpoints, run, wait for the stop, damage memory.
 
 The protocol is gdb's remote serial protocol (packets `$data#checksum`, each
 acknowledged by `+`).  Nothing is read from the guest here: registers and
@@ -68,6 +68,18 @@ class GdbStub:
             packet = await self._receive()
             if packet[:1] in ("T", "S", "W", "X"):
                 return packet
+
+    async def write_physical(self, address: int, data: bytes) -> None:
+        """Overwrite memory of the stopped guest, by its physical address.
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._command("Qqemu.PhyMemMode:1")
+        try:
+            await self._command(f"M{address:x},{len(data):x}:{data.hex()}")
+        finally:
+            await self._command("Qqemu.PhyMemMode:0")
 
     async def close(self) -> None:
         """Hang up.  A stopped guest stays stopped only until then: dump first."""

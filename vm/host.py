@@ -54,10 +54,13 @@ def output(*argv: str, cwd: Path | None = None, stdin: bytes = b"") -> str:
 
 
 @contextlib.contextmanager
-def lines_of(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def lines_of(argv: Sequence[str], grace: float = 0.0) -> Iterator[subprocess.Popen[bytes]]:
     """A program whose output (and errors) the caller reads line by line.
 
     It and all its children are gone when the block is left, however it is left.
+
+    Args:
+        grace: seconds that it is given to clean up when it is left early.
     """
     child = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *argv],
@@ -70,6 +73,15 @@ def lines_of(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
         yield child
     finally:
         if child.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            if grace:
+                _signal(child, signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.communicate(timeout=grace)  # reads on: a full pipe holds nobody up
+            _signal(child, signal.SIGKILL)
         child.wait()
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> None:
+    """To it and all its children."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)

@@ -19,24 +19,26 @@ APPLETS = (
     *("cat", "dmesg", "echo", "free", "grep", "head", "ls", "mount", "poweroff", "ps"),
     *("sed", "seq", "setsid", "sh", "sleep", "sync", "tail", "uname", "wc"),
 )
+PROGRAMS = ("workload", "victim")
 FOLDERS = ("/bin", "/dev", "/proc", "/root", "/sys", "/tmp")
 
 
 def build(arch: Arch) -> Path:
-    """The archive that a repro guest lives in, with the workload (uncompressed cpio).
+    """The archive that a repro guest lives in, with our programs (uncompressed cpio).
 
     From the cache, or made now.
 
     Raises:
         Missing: no cross compiler, or no package to be had.
-        CannotTell: the workload does not compile.
+        CannotTell: a program does not compile.
     """
-    workload = _script("workload.c")
+    sources = {name: _script(f"{name}.c") for name in PROGRAMS}
 
-    def add_workload(archive: Archive) -> None:
-        archive.file("/bin/workload", _compiled(arch, workload), 0o755)
+    def add_programs(archive: Archive) -> None:
+        for name, source in sources.items():
+            archive.file(f"/bin/{name}", _compiled(arch, source), 0o755)
 
-    return _built(arch, "repro", "init", APPLETS, workload, add_workload)
+    return _built(arch, "repro", "init", APPLETS, b"".join(sources.values()), add_programs)
 
 
 def build_live(arch: Arch, modules: Sequence[Path] = ()) -> Path:

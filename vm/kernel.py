@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -145,7 +146,7 @@ def _build_into(
     tree.mkdir(parents=True)
     try:
         with step("unpack", "Unpack and patch the source", listener, timing) as current:
-            _unpack(recipe.deb, work, tree)
+            _unpack(recipe.deb, tree)
             for patch in _patches():
                 current.advance(note=patch.name)
                 _apply(patch, tree)
@@ -159,9 +160,18 @@ def _build_into(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _unpack(deb: Path, work: Path, tree: Path) -> None:
+def unpack_source(tree: Path) -> None:
+    """The lab kernels' source, without our patches and what no lab kernel compiles.
+
+    Raises:
+        Missing: no source package is to be had.
+    """
+    _unpack(debian.fetch(SOURCE, SUITE, debian.host_arch()), tree)
+
+
+def _unpack(deb: Path, tree: Path) -> None:
     """The source is a tar archive inside the package."""
-    package = work / "package"
+    package = tree.parent / f"{tree.name}.package"
     host.output("dpkg-deb", "--extract", str(deb), str(package))
     (source,) = package.glob("usr/src/linux-source-*.tar.xz")
     excluded = [f"--exclude=*/{pattern}" for pattern in UNUSED]
@@ -191,9 +201,20 @@ def _settings(arch: Arch, tree: Path) -> list[str]:
     ]
 
 
+def small_config(arch: Arch) -> str:
+    """What the `repro` flavour asks of allnoconfig."""
+    names = (*FLAVOURS["repro"], arch.name, f"{arch.name}-repro")
+    paths = [_resource("kconfig") / f"{name}.config" for name in names]
+    return "\n".join(_settings_in(path for path in paths if path.exists())) + "\n"
+
+
+def _settings_in(fragments: Iterable[Path]) -> list[str]:
+    wanted = "".join(path.read_text() for path in fragments)
+    return [line for line in wanted.splitlines() if CONFIG_LINE.match(line)]
+
+
 def _configure(recipe: _Recipe, tree: Path, work: Path) -> None:
-    wanted = "".join(path.read_text() for path in recipe.fragments())
-    lines = [line for line in wanted.splitlines() if CONFIG_LINE.match(line)]
+    lines = _settings_in(recipe.fragments())
     everything = work / "wanted.config"
     everything.write_text("\n".join(lines) + "\n")
     host.output(*_make(recipe.arch, tree, "allnoconfig"), f"KCONFIG_ALLCONFIG={everything}")

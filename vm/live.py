@@ -36,6 +36,7 @@ class Request:
         shell: the terminal to start a shell on ("hvc0", "ttyS0"), or "".
         append: more kernel arguments ("zapfault=batch").
         files: name -> a file that shall lie in the guest's /zaptrace/files.
+        read_only: nothing is written to its disks, for kernels that cannot.
     """
 
     arch: Arch
@@ -47,6 +48,7 @@ class Request:
     smp: int = 2
     accel: str = "tcg"
     files: Mapping[str, Path] = field(default_factory=dict)
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,19 @@ class LiveGuest:
         err = await self._reader.readexactly(err_size)
         return Answer(status, out.decode(errors="replace"), err.decode(errors="replace"))
 
+    async def damage(self, address: int, data: bytes) -> None:
+        """Overwrite its memory, by physical address, while it is stopped for a moment.
+
+        Raises:
+            GuestLost: it has ended, or QEMU refuses.
+        """
+        await self.guest.pause()
+        how = await self.ended
+        if how != "breakpoint":
+            raise GuestLost(f"the guest has ended ({how})")
+        await self.guest.write_physical(address, data)
+        self.ended = asyncio.create_task(self.guest.run_until((), float("inf")))
+
     async def open(self, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """The other end of a port, of "hvc0" or of the serial "console"."""
         return await asyncio.open_unix_connection(str(self.guest.socket(channel)))
@@ -128,14 +143,17 @@ async def booted(
         config = _config(request, root, disk, folder / "console.log")
         async with running(config, folder / "qemu.log") as guest:
             end = asyncio.create_task(guest.run_until((), float("inf")))
+            live = None
             try:
                 with step("boot", f"Boot under {config.accel}", listener, timing) as current:
                     await _user_space(config.console, end)
                     current.note = "user space"
                 reader, writer = await asyncio.open_unix_connection(str(guest.socket(AGENT)))
-                yield LiveGuest(guest, end, reader, writer)
+                live = LiveGuest(guest, end, reader, writer)
+                yield live
                 writer.close()
             finally:
+                end = live.ended if live is not None else end
                 end.cancel()
                 await asyncio.gather(end, return_exceptions=True)
 
@@ -143,7 +161,8 @@ async def booted(
 def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestConfig:
     shell = f"zaptrace.shell={request.shell}" if request.shell else ""
     modules = request.kernel.modules if isinstance(request.kernel, StockKernel) else ()
-    words = (request.arch.append, shell, request.append)
+    root_disk = "zaptrace.root=ro" if request.read_only else ""
+    words = (request.arch.append, shell, root_disk, request.append)
     return GuestConfig(
         arch=request.arch,
         kernel=request.kernel.image,

@@ -11,16 +11,21 @@ import sys
 from vm.arch import ARCHES
 
 KERNEL_BUILD = ("make", "gcc", "libc6-dev", "bison", "flex", "bc", "patch", "xz-utils")
+TREES = ("git",)  # kernel trees of the user's: bisect, repro --kernel-tree
 LIVE = ("dwarves", "mmdebstrap", "e2fsprogs")  # BTF; a Debian tree; a disk with it
 GUEST = ("util-linux",)  # setpriv: the guest dies with us
 PYTHON = ("python3-venv", "ca-certificates")
 BCC = ("python3-bpfcc",)  # live events of this machine; PyPI's "bcc" is something else
-TESTS = ("cpio", "shellcheck", "linux-perf")  # linux-perf: the peer of the probe plan
+TESTS = (
+    *("cpio", "shellcheck"),
+    "linux-perf",  # the peer of the probe plan
+    *("chromium", "fonts-dejavu-core"),  # looks at the reports
+)
 
 
 def needed(*, tests: bool) -> list[str]:
     """What zaptrace needs, and what its tests need besides, in the form that is printed."""
-    lines = [*KERNEL_BUILD, *LIVE, *GUEST, *PYTHON, *BCC, *(TESTS if tests else ())]
+    lines = [*KERNEL_BUILD, *TREES, *LIVE, *GUEST, *PYTHON, *BCC, *(TESTS if tests else ())]
     for arch in ARCHES.values():
         lines += ["|".join(choice) for choice in arch.packages]
     return lines

@@ -190,6 +190,22 @@ class Guest:
         """
         await self._gdb.clear_breakpoint(address, self.config.arch.gdb_instruction)
 
+    async def pause(self) -> None:
+        """Stop the guest; whoever waits in `run_until` is told "breakpoint".
+
+        Raises:
+            GuestLost: the monitor does not answer.
+        """
+        await self._stop()
+
+    async def write_physical(self, address: int, data: bytes) -> None:
+        """Overwrite the stopped guest's memory: how a fault is put into any kernel.
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._gdb.write_physical(address, data)
+
     def socket(self, name: str) -> Path:
         """Where the other end of a port, of "hvc0" or of the serial "console" is (unix socket)."""
         return self._sockets / name

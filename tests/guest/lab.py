@@ -49,6 +49,14 @@ class Lab:
         """Do something in the guest's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
+    def dump(self, path: Path) -> None:
+        """The guest's memory, as QEMU writes it."""
+        self.wait(self._guest.guest.dump(path), 300)
+
+    def damage(self, address: int, data: bytes) -> None:
+        """Overwrite the guest's physical memory."""
+        self.wait(self._guest.damage(address, data), 60)
+
     def open(self, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """The other end of a terminal."""
         return self.wait(self._guest.open(channel), 10)

@@ -37,7 +37,7 @@ from zaptrace.memory.opening import open_vmcore
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import Kind, Origin
+from zaptrace.model.events import Kind
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.runs.folder import RunFolder
 
@@ -92,8 +92,7 @@ def dump(arch: str, request: pytest.FixtureRequest) -> Dump:
 def test_the_founding_bug_is_one_finding_with_the_page_that_bad_page_was_given(
     bug: Dump, founding: Boot
 ) -> None:
-    events = read(founding.capture).of_kind(Kind.BAD_PAGE)
-    (refused,) = events[events["origin"] == Origin.REGISTERS]
+    refused = read(founding.capture).of_kind(Kind.BAD_PAGE)[0]
     (finding,) = bug.bugs
     assert finding.cls is FindingClass.REFCOUNT_BELOW_MAPCOUNT
     assert finding.pfn == refused["pfn"]
@@ -105,7 +104,7 @@ def test_the_founding_finding_names_who_had_the_page_mapped_and_where(
     bug: Dump, founding: Boot
 ) -> None:
     events = read(founding.capture)
-    (refused,) = events.records[events.records["origin"] == Origin.REGISTERS]
+    refused = events.of_kind(Kind.BAD_PAGE)[0]
     (finding,) = bug.bugs
     (owner,) = finding.mappings
     assert owner.pid == refused["tgid"]
@@ -116,7 +115,7 @@ def test_the_founding_finding_names_who_had_the_page_mapped_and_where(
     start, end = (int(bound, 16) for bound in owner.vma.split()[0].split("-"))
     assert start <= owner.address < end
     zaps = events.of_kind(Kind.ZAP)
-    last = zaps[zaps["pid"] == refused["pid"]][-1]
+    last = zaps[(zaps["pid"] == refused["pid"]) & (zaps["clock"] < refused["clock"])][-1]
     assert owner.address < last["end"]
 
 

@@ -13,7 +13,7 @@ from vm import initramfs
 from vm.arch import ARCHES
 from vm.cpio import Archive
 from zaptrace.capture.reader import read
-from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Origin, Records
+from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records
 from zaptrace.model.kprobes import recorded_args, site_names
 from zaptrace.runs.repro import Request
 
@@ -157,18 +157,21 @@ def test_each_zap_knows_its_vma_and_range(told: Boot) -> None:
 
 
 def test_the_founding_bug_s_last_moments(founding: Boot) -> None:
-    """zap, free with one mapping left, bad_page: the same thread, the same page."""
+    """zap, free with one mapping left, bad_page, removal: the same thread, the same page."""
     events = read(founding.capture)
-    stop = events.records[-1]
-    assert (Origin(stop["origin"]), Kind(stop["kind"])) == (Origin.REGISTERS, Kind.BAD_PAGE)
+    records = kept(events)
+    stop = records[records["kind"] == Kind.BAD_PAGE][0]
     assert events.strings[int(stop["reason"])] == "nonzero mapcount"
-    before = kept(events)[:-1]
-    before = before[before["pid"] == stop["pid"]]
-    assert Kind(before[-1]["kind"]) is Kind.PAGE_FREE
-    assert before[-1]["page"] == stop["page"]
-    assert (before[-1]["raw_mapcount"], before[-1]["refcount"]) == (0, 0)
-    assert Kind(before[-2]["kind"]) is Kind.ZAP
-    assert stop["tgid"] == before[-1]["tgid"] > 0
+    mine = records[records["pid"] == stop["pid"]]
+    at = int(np.flatnonzero(mine["kind"] == Kind.BAD_PAGE)[0])
+    zap, freed, refused, *after = mine[at - 2 :]
+    assert (Kind(zap["kind"]), Kind(freed["kind"])) == (Kind.ZAP, Kind.PAGE_FREE)
+    assert freed["page"] == refused["page"]
+    assert (freed["raw_mapcount"], freed["refcount"]) == (0, 0)
+    assert refused["tgid"] == freed["tgid"]
+    removed = next(one for one in after if one["kind"] == Kind.RMAP_REMOVE)
+    assert removed["page"] == refused["page"]
+    assert removed["raw_mapcount"] == -1  # bad_page() has reset it
 
 
 def test_bad_pages_are_the_console_s(founding_exit: Boot) -> None:

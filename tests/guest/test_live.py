@@ -27,15 +27,19 @@ def touch(lab: Lab, pages: int = PAGES, rounds: int = ROUNDS) -> int:
 
 
 def removed_in_each_zap(lines: Lines, pid: int, pages: int) -> list[int]:
-    """Pages whose rmap went, zap by zap of so many pages, up to what the thread did next."""
+    """Pages whose rmap went, range by range of so many pages, up to what the thread did next.
+
+    A range may be zapped in parts: zap_pte_range() breaks off for whoever else wants the CPU.
+    """
     mine = [line for line in lines if line.get("pid") == pid]
     counts: list[int] = []
-    counting = False
+    counting = entered = False
     for line in mine:
-        if line["kind"] == "zap_enter":
-            counting = False
-        elif line["kind"] == "zap":
-            counting = line["end"] - line["addr"] == pages * PAGE_SIZE
+        if line["kind"] in ("zap_enter", "zap"):
+            fits = line["end"] - line["addr"] == pages * PAGE_SIZE
+            if line["kind"] == "zap" and entered:  # a part of what has been entered
+                continue
+            counting, entered = fits, line["kind"] == "zap_enter"
             counts += [0] if counting else []
         elif line["kind"] == "rmap_remove" and counting:
             counts[-1] += max(1, line.get("nr", 1))

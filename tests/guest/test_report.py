@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import drgn
@@ -12,13 +14,16 @@ from drgn.helpers.linux.mm import follow_pfn, for_each_vma
 from drgn.helpers.linux.pid import for_each_task
 
 import zaptrace
+from tests import browser
 from tests.guest.conftest import Boot
+from tests.looks import clipped, sections
 from zaptrace.audit.around import around
 from zaptrace.cli.main import main
 from zaptrace.explain.sites import zap_line
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import Owner
+from zaptrace.report.roles import places
 
 pytestmark = pytest.mark.guest
 
@@ -57,21 +62,61 @@ def _followed(mm: drgn.Object, address: int) -> int | None:
         return None
 
 
-def test_the_page_shows_the_bug(founding: Boot, tmp_path: Path) -> None:
+def test_the_page_shows_the_bug_at_its_lines(founding: Boot, tmp_path: Path) -> None:
     verdict = founding.result.verdict
-    freed = next(site for site in verdict.sites if site.role == "freed")
-    line = zap_line(freed)
-    assert line and line.source
-    number = int(line.source.rpartition(":")[2])
-    tree = tmp_path / "linux"
-    (tree / "mm").mkdir(parents=True)
-    (tree / "mm/memory.c").write_text("".join(f"source line {at}\n" for at in range(1, 9000)))
-    out = report(founding, "html", tmp_path / "report.html", "--source-tree", str(tree))
+    out = report(founding, "html", tmp_path / "report.html")
     text = out.read_text("utf-8")
     for said in ('id="story"', 'id="tables"', 'id="sources"', 'id="splat"', 'class="ring"'):
         assert said in text
-    assert re.search(rf'class="it">\s*{number}  source line {number}<', text)
+    # The lab's own source, unpacked and patched: the very calls stand at the lines.
+    for role, call, remark in (
+        ("freed", "zapfault_remove_page", "the page is freed"),
+        ("pte_cleared", "ptep_get_and_clear_full", "the PTE is cleared"),
+    ):
+        site = next(site for site in verdict.sites if site.role == role)
+        line = zap_line(site)
+        assert line and line.source and line.function == "try_zap_anon_pte_range"
+        assert f"{line.source} in {line.function}()" in places(verdict)
+        number = int(line.source.rpartition(":")[2])
+        assert re.search(rf'class="it">▸ +{number}  [^<]*{call}\([^<]*<[^>]+>  ◄ {remark}', text)
     assert f"{verdict.pfn:#x}" in text
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_a_browser_shows_all_of_it(founding: Boot, tmp_path: Path, width: int) -> None:
+    program = browser.program()
+    if program is None:
+        pytest.skip("Chromium is not installed (make setup-tests): no browser looked at the page")
+    out = report(founding, "html", tmp_path / "report.html")
+    with browser.opened(program) as chromium:
+        chromium.show(out, width)
+        assert chromium.said == [] and chromium.asked == [out.resolve().as_uri()]
+        assert clipped(chromium) == []
+        shown = sections(chromium)
+        wanted = {"story", "counters", "tables", "sources", "splat", "rates", "reproduce"}
+        assert wanted | {"environment"} == set(shown) - {"unseen"}
+        assert all(height > 40 for height in shown.values())
+
+
+def test_another_tree_is_not_shown_for_the_kernel_s(founding: Boot, tmp_path: Path) -> None:
+    tree = tmp_path / "linux"
+    (tree / "mm").mkdir(parents=True)
+    (tree / "mm/memory.c").write_text("".join(f"source line {at}\n" for at in range(1, 9000)))
+    out = report(founding, "text", tmp_path / "report.txt", "--source", str(tree))
+    text = " ".join(out.read_text("utf-8").split())
+    assert "mm/memory.c is not shown: in the tree, line" in text and "source line" not in text
+
+
+def test_the_splat_alone_gives_the_lines_that_the_dump_gives(
+    founding: Boot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("run.json", "console.log"):
+        shutil.copy(founding.path / name, tmp_path / name)
+    assert main(["explain", str(tmp_path), "--json"]) == 1
+    told = {one["role"]: one for one in json.loads(capsys.readouterr().out)["verdict"]["sites"]}
+    sites = {one.role: one for one in founding.result.verdict.sites}
+    for role in ("freed", "pte_cleared"):
+        assert tuple(told[role]["inline_chain"]) == sites[role].inline_chain
 
 
 def test_a_whole_boot_is_told_in_every_format(founding_exit: Boot, tmp_path: Path) -> None:

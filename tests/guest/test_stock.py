@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from tests.guest import lab
 from tests.guest.lab import Lab
-from tests.guest.test_live import PAGES, ROUNDS, removed_in_each_zap, touch
+from tests.guest.test_live import PAGE_SIZE, PAGES, ROUNDS, removed_in_each_zap, touch
 from vm import kernel, live, stock
 from vm.arch import arch_named
 from zaptrace.kernel import plan_for
@@ -79,6 +80,34 @@ def test_modules_are_loaded_in_order(stock_lab: Lab) -> None:
     wanted = {path.stem.partition("-")[2] for path in kernel_of(stock_lab.arch).modules}
     assert wanted
     assert wanted <= loaded
+
+
+HOLDER = """
+import mmap, os, struct, time, ctypes
+at = mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+at[:5] = b"whole"
+start = ctypes.addressof(ctypes.c_char.from_buffer(at))
+with open("/proc/self/pagemap", "rb") as file:
+    file.seek(start // mmap.PAGESIZE * 8)
+    entry, = struct.unpack("=Q", file.read(8))
+print(entry % (1 << 55), flush=True)
+while not os.path.exists("/run/damaged"):
+    time.sleep(0.1)
+print(at[:5].decode(), flush=True)
+"""
+
+
+def test_its_memory_can_be_damaged_from_outside(stock_lab: Lab) -> None:
+    """The matrix's faults are made so: the guest goes on, with what was written."""
+    script = base64.b64encode(HOLDER.encode()).decode()
+    stock_lab.output(f"echo {script} | base64 -d >/run/holder.py")
+    stock_lab.output("python3 /run/holder.py >/run/held 2>&1 &")
+    stock_lab.until("grep -q . /run/held")
+    pfn = int(stock_lab.output("cat /run/held"))
+    stock_lab.damage(pfn * PAGE_SIZE, b"wrong")
+    stock_lab.output("touch /run/damaged")
+    stock_lab.until("grep -q '[a-z]' /run/held")
+    assert stock_lab.output("cat /run/held").split()[1] == "wrong"
 
 
 def test_the_doctor_attaches_every_probe(stock_lab: Lab) -> None:

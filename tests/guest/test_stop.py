@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.guest.conftest import Boot
 from zaptrace.capture.reader import read
 from zaptrace.memory.opening import open_vmcore
-from zaptrace.model.events import ABSENT, Kind, Origin
+from zaptrace.memory.stop import stop_events
+from zaptrace.model.events import ABSENT, Events, Kind, Origin
 from zaptrace.splat import parse
 
 
-def test_the_stop_is_the_kernels_own_report(founding: Boot) -> None:
-    events = read(founding.capture)
+@pytest.fixture
+def events(founding: Boot) -> Events:
+    """What the registers in the dump of the stop say."""
+    prog = open_vmcore(founding.vmcore, founding.vmlinux)
+    return stop_events(prog, founding.vmcore, founding.plan)
+
+
+def test_the_stop_is_the_kernels_own_report(founding: Boot, events: Events) -> None:
     (stop,) = events.records[events.records["origin"] == Origin.REGISTERS]
     splat = parse(founding.console.read_bytes())[0]
     assert splat.kind == "bad_page_state"
@@ -24,8 +33,7 @@ def test_the_stop_is_the_kernels_own_report(founding: Boot) -> None:
     assert events.strings[int(stop["reason"])] == splat.reason == "nonzero mapcount"
 
 
-def test_the_stack_is_the_call_trace_that_the_kernel_prints(founding: Boot) -> None:
-    events = read(founding.capture)
+def test_the_stack_is_the_call_trace_that_the_kernel_prints(founding: Boot, events: Events) -> None:
     stop = events.records[-1]
     prog = open_vmcore(founding.vmcore, founding.vmlinux)
     ours = events.stacks[int(stop["stack"])]
@@ -40,10 +48,20 @@ def test_the_stack_is_the_call_trace_that_the_kernel_prints(founding: Boot) -> N
     assert list(ours) == kernels
 
 
-def test_the_boot_time_record_before_it_is_the_same_page(founding: Boot) -> None:
-    """The kprobe on the way into the allocator saw what the registers then say."""
-    events = read(founding.capture)
-    stop = events.records[-1]
-    (freed,) = events.of_kind(Kind.PAGE_FREE)
-    for field in ("page", "pfn", "raw_mapcount", "refcount", "cpu", "pid", "comm"):
-        assert freed[field] == stop[field], field
+def test_the_probes_saw_the_same_page(founding: Boot, events: Events) -> None:
+    """The kprobe on the way into the allocator before the stop, that of bad_page after it."""
+    stop, recorded = events.records[-1], read(founding.capture)
+    assert not (recorded.records["origin"] == Origin.REGISTERS).any()
+    for kind in (Kind.PAGE_FREE, Kind.BAD_PAGE):
+        first = recorded.of_kind(kind)[0]
+        for field in ("page", "pfn", "raw_mapcount", "refcount", "cpu", "pid", "comm"):
+            assert first[field] == stop[field], (kind, field)
+
+
+def test_what_came_after_the_stop_is_in_the_capture(founding: Boot) -> None:
+    """The removal that made it this bug; the dump that told of it is gone."""
+    recorded = read(founding.capture)
+    refused = recorded.of_kind(Kind.BAD_PAGE)[0]
+    assert (recorded.of_kind(Kind.RMAP_REMOVE)["clock"] > refused["clock"]).any()
+    assert recorded.meta["after"] in ("exit", "timeout")
+    assert not (founding.path / "vmcore.later").exists()

@@ -366,7 +366,7 @@ def test_another_generation_clears_the_view() -> None:
 
 def typed(app: ZapApp, keys: str) -> None:
     """Keys that come in one burst, as over a serial line."""
-    names = {"/": "slash", "=": "equals_sign", " ": "space", "\r": "enter"}
+    names = {"/": "slash", "=": "equals_sign", " ": "space", "\r": "enter", "?": "question_mark"}
     for key in keys:
         app.post_message(Key(names.get(key, key), key))
 
@@ -379,6 +379,23 @@ def test_a_filter_typed_ahead_of_a_slow_screen_is_a_filter() -> None:
         typed(app, "/comm=stress\r")
         await until(lambda: app.query_one(EventTable).filter == "comm=stress")
         await until(lambda: not app.query_one("#filter-bar").has_class("-open"))
+        assert not isinstance(app.screen, TimelineScreen)
+
+    drive(app_of(), driver)
+
+
+def test_keys_behind_a_filter_in_the_same_burst_are_commands() -> None:
+    """Enter ends the filter for every key behind it."""
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        typed(app, "/comm=stress\r?")
+        await until(lambda: isinstance(app.screen, HelpScreen))
+        await until(lambda: app.query_one(EventTable).filter == "comm=stress")
+        await press(app, "escape")
+        typed(app, "/ pid=1\r")
+        await until(lambda: app.query_one(EventTable).filter == "comm=stress pid=1")
+        assert not app.query_one("#filter-bar").has_class("-open")
         assert not isinstance(app.screen, TimelineScreen)
 
     drive(app_of(), driver)

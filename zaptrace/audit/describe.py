@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.audit import reconcile
-from zaptrace.audit.arrays import NOWHERE, Counts
+from zaptrace.audit.arrays import NOWHERE, Counts, Index
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
 from zaptrace.audit.sources import RSS_COUNTERS
@@ -33,7 +33,9 @@ def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> 
     mappable = bool(recorded.mappable[index])
     lost: list[Place] = []
     busy: set[int] = set()
-    if mappable and suspect.ptes < recorded.mapcount[index]:
+    fewer = mappable and suspect.ptes < recorded.mapcount[index]
+    # A count below zero says how many removals were too many, not who still maps the page.
+    if fewer or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
         lost, busy = _lost(ledger, owners, index, head, set(mapped))
     cls = reconcile.settle(suspect.cls, bool(busy))
     places = (mapped + lost)[:MAX_MAPPINGS]
@@ -63,10 +65,9 @@ def _lost(
     busy = {place.mm for place in places} & ledger.in_flight.keys()
     if busy:
         return [place for place in places if place.mm in busy], busy
-    if not owners.has_rmap(head):
-        return [], set(ledger.in_flight)
     # A fork's copy maps another page there by now; where nothing is mapped, a PTE went missing.
-    return [place for place in places if owners.is_empty(place)], set()
+    empty = [place for place in places if owners.is_empty(place)]
+    return empty, set() if owners.has_rmap(head) else set(ledger.in_flight)
 
 
 def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | None:
@@ -93,13 +94,15 @@ def flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
 
 
 def folio(ledger: Ledger, owners: Owners, head: int) -> dict[str, Any]:
-    """A folio by the index of its first page: pfn, order, kind, free."""
+    """A folio by the index of its first page: pfn, order, kind, free, PTEs of all its pages."""
     recorded = ledger.recorded
+    pages = slice(head, head + (1 << int(recorded.order[head])))
     return {
         "pfn": int(ledger.pages.pfns(np.array([head]))[0]),
         "order": int(recorded.order[head]),
         "kind": "hugetlb" if recorded.hugetlb[head] else owners.kind(head),
         "free": bool(recorded.free[head]),
+        "ptes": int(ledger.ptes[pages].sum()),
     }
 
 
@@ -153,6 +156,11 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
     wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
+    if wrong.any():
+        # Perhaps a page that is told of already: of what kind that was, nobody knows any more.
+        known = mapped_rss(ledger, reconcile.strayed(ledger.ptes, ledger.recorded))
+        strayed = (mapped - known).sum(axis=1)
+        wrong = reconcile.rss_mismatches(known, recorded, swaps, unresolved + strayed)
     obscure = _with_unknown_pages(ledger)
     ledger.gaps["mms with pages whose struct page is not known"] += len(obscure)
     findings = []
@@ -193,11 +201,14 @@ def _with_unknown_pages(ledger: Ledger) -> set[int]:
     return set(ledger.walked.mm[obscure].tolist())
 
 
-def mapped_rss(ledger: Ledger) -> Counts:
+def mapped_rss(ledger: Ledger, without: Index | None = None) -> Counts:
     """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
 
     A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
     Shape (mms, 3).
+
+    Args:
+        without: pages that are not to be counted.
     """
     absent, recorded = ledger.absent, ledger.recorded
     moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
@@ -209,6 +220,8 @@ def mapped_rss(ledger: Ledger) -> Counts:
     kinds[:-1][recorded.anon] = 1
     kinds[:-1][recorded.hugetlb] = 3
     kinds[NOWHERE] = 3
+    if without is not None:
+        kinds[without] = 3
     kind = np.where(ledger.normal, kinds[ledger.first], np.uint8(3))
     counts = _tally(ledger.walked.mm, kind, ledger.sizes, len(ledger.mms))
     moved = kinds[ledger.pages.indices(absent.pfn[moving])]

@@ -78,7 +78,7 @@ class Owners:
 
         Follows page->mapping (rmap_walk_anon(), rmap_walk_file(): mm/rmap.c).  A page on
         its way to the allocator has lost its mapping already (free_pages_prepare()),
-        but not its index: it is looked for in the mms in flight.
+        but not its index: it is looked for in the mms that may have a gather under way.
 
         Args:
             index: of the struct page.
@@ -138,7 +138,7 @@ class Owners:
 
     def _vmas(self, mapping: int) -> Iterator[drgn.Object]:
         if mapping <= MAPPING_FLAGS:
-            for number in self._ledger.in_flight:
+            for number in self._unsettled:
                 yield from vmas(self._ledger.mms[number])
         elif mapping & MAPPING_FLAGS == MAPPING_ANON:
             yield from self._anon_vmas(mapping - MAPPING_ANON)
@@ -168,6 +168,18 @@ class Owners:
     def _mapping(self, head: int) -> int:
         """page->mapping: an address and two flag bits, 0 for none."""
         return int(self._ledger.pages.column("mapping", np.array([head], np.int64))[0])
+
+    @cached_property
+    def _unsettled(self) -> list[int]:
+        """The mms in flight, and those that a runnable task or nobody uses: a gather that frees
+        pages at its end (tlb_finish_mmu()) holds no page-table lock any more."""
+        return [
+            number
+            for number, mm in enumerate(self._ledger.mms)
+            if number in self._ledger.in_flight
+            or not mm.tasks
+            or any(task.runs for task in mm.tasks)
+        ]
 
     @cached_property
     def _by_page(self) -> _Lookup:

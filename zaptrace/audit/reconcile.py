@@ -156,6 +156,15 @@ def _rules(where: Index, ptes: Counts, recorded: Recorded) -> dict[FindingClass,
     }
 
 
+def strayed(ptes: Counts, recorded: Recorded) -> Index:
+    """Mapped pages that are free, or that more entries map than they count: of what kind they
+    were when somebody mapped them is not to be known any more."""
+    where = _judged(ptes, recorded)
+    rules = _rules(where, ptes[where], recorded)
+    free, more = FindingClass.MAPPED_BUT_FREE, FindingClass.MORE_PTES_THAN_MAPCOUNT
+    return where[rules[free] | rules[more]]
+
+
 def settle(cls: FindingClass, lost_from_mms_in_flight: bool) -> FindingClass:
     """The class of a page once it is known which mms are in flight.
 
@@ -175,8 +184,8 @@ def rss_mismatches(mapped: Counts, recorded: Counts, swaps: Counts, unresolved: 
         recorded: shape (mms, 4): the same counters and MM_SWAPENTS.
         swaps: shape (mms,): swap entries.
         unresolved: shape (mms,): entries whose kind is not known.  A swap entry counts in
-            MM_SWAPENTS, a migration entry as its page, a marker nowhere; so with any of them
-            only the sum can be judged, and within bounds.
+            MM_SWAPENTS, a migration entry as its page, a marker nowhere, a page that strayed as
+            what it was; so with any of them only the sum can be judged, and within bounds.
     """
     present, total = mapped.sum(axis=1) + swaps, recorded.sum(axis=1)
     bounded = (total >= present) & (total <= present + unresolved)

@@ -149,4 +149,5 @@ def _details(ledger: Ledger) -> dict[str, Any]:
         "not_present": ledger.absent.by_kind(),
         "free_pages": int(np.count_nonzero(ledger.recorded.free)),
         "mms_in_flight": len(ledger.in_flight),
+        "in_flight": sorted(ledger.mms[number].address for number in ledger.in_flight),
     }

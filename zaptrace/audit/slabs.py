@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import drgn
-from drgn.helpers.linux.cpumask import for_each_online_cpu
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.mm import page_to_virt
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
@@ -95,7 +95,7 @@ class _Slub:
     def _free_on_cpus(self) -> set[int]:
         """Each CPU has one slab's freelist for itself."""
         free: set[int] = set()
-        for cpu in for_each_online_cpu(self._prog):
+        for cpu in for_each_possible_cpu(self._prog):
             start = per_cpu_ptr(self._cache.cpu_slab, cpu).freelist.value_()
             if start:
                 anywhere = range(start % self._size, 1 << 64, self._size)

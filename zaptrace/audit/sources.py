@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import drgn
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.mm import for_each_vma
-from drgn.helpers.linux.percpu import percpu_counter_sum
+from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.pid import for_each_task
 
 from zaptrace.audit.flags import Flags
@@ -165,7 +166,7 @@ class _Rss:
         """What the mm has."""
         stat = mm.rss_stat
         if self._per_cpu:
-            return [percpu_counter_sum(stat[number].address_of_()) for number in self._numbers]
+            return [_sum(stat[number]) for number in self._numbers]
         count = stat.count.read_()
         return [count[number].counter.value_() for number in self._numbers]
 
@@ -203,3 +204,11 @@ def _add_tasks(prog: drgn.Program, mms: dict[int, Mm], rss: _Rss) -> None:
                 mm.tasks.append(task_of(task))
         except drgn.FaultError:
             continue
+
+
+def _sum(counter: drgn.Object) -> int:
+    """A percpu_counter over every CPU: one that was stopped for a power-off is not online any
+    more (stop_this_cpu()), and what it had counted was not handed over."""
+    cpus = for_each_possible_cpu(counter.prog_)
+    parts = sum(per_cpu_ptr(counter.counters, cpu)[0].value_() for cpu in cpus)
+    return int(counter.count.value_() + parts)

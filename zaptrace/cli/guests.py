@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.model.errors import BadInput, Exit, Missing
+from zaptrace.model.errors import Exit, Missing
 
 if TYPE_CHECKING:
     from vm.live import Answer, LiveGuest, Request
@@ -26,6 +26,21 @@ LEAVE = b"\x1d"
 """Ctrl-]."""
 TERMINAL = "hvc0"
 _PIECE = 1 << 14
+
+
+def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
+    """What guest: its kernel, its fault, its CPUs."""
+    parser.add_argument(
+        "--kernel",
+        metavar="NAME",
+        help="a stock kernel from `zaptrace vm kernel fetch`: what its release begins with, or "
+        "its folder; default: the lab kernel",
+    )
+    parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
+    parser.add_argument("--smp", type=int, default=2, metavar="N", help="CPUs; %(default)s")
+    parser.add_argument(
+        "--read-only", action="store_true", help="for a kernel that cannot write to its disks"
+    )
 
 
 def boot(args: argparse.Namespace) -> Exit:
@@ -50,13 +65,17 @@ def boot(args: argparse.Namespace) -> Exit:
 
 
 def _request(args: argparse.Namespace, listener: Listener, shell: str = "") -> Request:
-    from zaptrace.runs.live import lab_guest, stock_guest
+    from zaptrace.runs.live import wanted_guest
 
-    if args.kernel is None:
-        return lab_guest(args.arch, listener, fault=args.fault, shell=shell)
-    if args.fault != "none":
-        raise BadInput("a stock kernel has none of the lab's faults", "leave out --fault")
-    return stock_guest(args.arch, args.kernel, shell=shell)
+    return wanted_guest(
+        args.arch,
+        listener,
+        kernel_name=args.kernel,
+        fault=args.fault,
+        shell=shell,
+        smp=args.smp,
+        read_only=args.read_only,
+    )
 
 
 async def _answer(request: Request, command: str, listener: Listener) -> Answer:

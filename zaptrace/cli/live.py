@@ -21,8 +21,9 @@ Put kprobes on zap_pte_range, rmap removal, bad_page and print_bad_pte, and
 show what they see: in the TUI, or one line an event.  Needs root.
 
 Events come through bcc where it is installed, else through tracefs.  The
-running kernel's vmlinux is needed once, to find out where the probes go; its
-plan is kept.  With --guest, a lab guest is booted and watched from outside.
+probes' places come from the running kernel's vmlinux where it is installed,
+else from BTF and kallsyms.  With --guest, a guest is booted and watched from
+outside: with the lab's kernel, or a stock one (--kernel).
 """
 EPILOG = """\
 examples:
@@ -30,6 +31,7 @@ examples:
   sudo zaptrace live --pid 4711 --anonymous --record munmap.zap
   sudo zaptrace live --no-tui --filter 'kind=rmap_remove mapcount>1' | head
   zaptrace live --guest s390x --fault batch
+  zaptrace live --guest x86_64 --kernel 6.12 --no-tui --run 'ls /'
 
 Filters thin out zaps and rmap removals inside the kernel; reports of bugs
 always come.  Exit status is 1 when a bad_page or bad_pte was seen, 0 when not.
@@ -43,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser)
     add_printing_arguments(parser)
     parser.add_argument("--record", type=Path, metavar="FILE", help="write a capture as well")
-    add_guest_arguments(parser)
+    _add_guest_arguments(parser)
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +63,13 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     wanted.add_argument("--large-only", action="store_true", help="pages of large folios only")
 
 
-def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_guest_arguments(parser: argparse.ArgumentParser) -> None:
     """Watching a guest from outside."""
+    from zaptrace.cli.guests import add_guest_arguments
+
     guest = parser.add_argument_group("a guest of ours instead of this machine")
     guest.add_argument("--guest", metavar="ARCH", help="boot one and watch it: s390x or x86_64")
-    guest.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
+    add_guest_arguments(guest)
     guest.add_argument(
         "--run", dest="inside", metavar="COMMAND", help="a shell command to run in it"
     )
@@ -118,7 +122,14 @@ def _guest(args: argparse.Namespace) -> Tally:
         writer = stack.enter_context(recording(args.record))
         with progress() as listener:  # its bars are gone before anything else is drawn
             wanted = watched_guest(
-                args.guest, listener, fault=args.fault, options=_options(args), run=args.inside
+                args.guest,
+                listener,
+                fault=args.fault,
+                kernel_name=args.kernel,
+                smp=args.smp,
+                read_only=args.read_only,
+                options=_options(args),
+                run=args.inside,
             )
             guest = stack.enter_context(wanted)
         if lines:

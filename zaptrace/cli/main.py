@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from zaptrace.model.errors import Exit, ZaptraceError
 
 COMMANDS = (
-    *("live", "record", "replay", "repro", "explain", "report"),
+    *("live", "record", "replay", "repro", "bisect", "explain", "report"),
     *("inspect", "probes", "splat", "doctor", "vm"),
 )
 EPILOG = """\

@@ -13,9 +13,11 @@ from zaptrace.model.errors import BadInput, Exit, Missing
 
 if TYPE_CHECKING:
     from zaptrace.model.findings import Owner
+    from zaptrace.model.progress import Update
     from zaptrace.model.verdict import Verdict
     from zaptrace.model.window import TableWindow
     from zaptrace.report.info import RunInfo
+    from zaptrace.report.sourcelines import Sources
     from zaptrace.runs.folder import RunFolder
 
 HELP = "a run as a mail, a web page, JSON, Parquet or a Perfetto trace"
@@ -31,7 +33,7 @@ formats:
 examples:
   zaptrace report                                the newest run, as text
   zaptrace report RUN --format html -o bug.html
-  zaptrace report RUN --format html --source-tree ~/linux
+  zaptrace report RUN --source ~/linux
   zaptrace report RUN --format parquet -o FOLDER
 
 Exit status is 1 when the run holds a bug, 0 when it is clean.
@@ -53,7 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, metavar="FILE", help="where it goes; - is standard output"
     )
     parser.add_argument(
-        "--source-tree", type=Path, metavar="DIR", help="html: show the lines of this kernel tree"
+        "--source",
+        "--source-tree",
+        type=Path,
+        metavar="DIR",
+        help="text, html: show the lines of this kernel tree; default: the lab kernel's own, or "
+        "the folder that the kernel was compiled in",
     )
 
 
@@ -66,8 +73,8 @@ def run(args: argparse.Namespace) -> Exit:
     from zaptrace.runs.folder import RunFolder
 
     folder = RunFolder.open(args.folder)
-    if args.source_tree and not args.source_tree.is_dir():
-        raise Missing(f"{args.source_tree}: there is no such source tree")
+    if args.source and not args.source.is_dir():
+        raise Missing(f"{args.source}: there is no such source tree")
     document = _explained(folder)
     _WRITERS[args.format](folder, document, args)
     return Exit.OK if document["verdict"]["kind"] == "clean" else Exit.BUG_FOUND
@@ -95,7 +102,8 @@ def _text(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace)
     from zaptrace.report import render
     from zaptrace.report.stored import verdict_of
 
-    text = render(verdict_of(document), _info(folder, document))
+    verdict = verdict_of(document)
+    text = render(verdict, _info(folder, document), _sources(folder, verdict, args.source))
     _put(text.encode("utf-8", "replace"), args.output or STDOUT)
 
 
@@ -106,7 +114,6 @@ def _json(_folder: RunFolder, document: dict[str, Any], args: argparse.Namespace
 def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
     from zaptrace.capture.reader import read
     from zaptrace.report.html import page
-    from zaptrace.report.sourcelines import excerpts
     from zaptrace.report.stored import verdict_of
 
     verdict = verdict_of(document)
@@ -115,7 +122,7 @@ def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace)
         _info(folder, document),
         events=read(folder.capture) if folder.capture.is_file() else None,
         window=_page_tables(folder, verdict),
-        excerpts=excerpts(args.source_tree, verdict.sites) if args.source_tree else {},
+        sources=_sources(folder, verdict, args.source),
     )
     _put(text.encode("utf-8", "replace"), args.output or folder.path / "report.html")
 
@@ -156,6 +163,38 @@ def _info(folder: RunFolder, document: dict[str, Any]) -> RunInfo:
     facts = folder.facts()
     console = folder.console.read_bytes() if folder.console.is_file() else b""
     return info_of(document, machine=facts.machine, qemu=facts.qemu, console=console)
+
+
+def _sources(folder: RunFolder, verdict: Verdict, given: Path | None) -> Sources | None:
+    """The lines of the verdict's sites, out of the tree at hand; None without one."""
+    from zaptrace.report.sourcelines import read_sources
+
+    if not verdict.sites:
+        return None
+    tree = given or _tree(Path(folder.facts().vmlinux))
+    return read_sources(tree, verdict.sites) if tree else None
+
+
+def _tree(vmlinux: Path) -> Path | None:
+    """The source of a lab kernel, or the folder that a kernel was compiled in."""
+    from vm.labsource import lab_source
+    from zaptrace.memory.resolve import compiled_in
+    from zaptrace.memory.vmlinux import open_vmlinux
+    from zaptrace.model.errors import ZaptraceError
+
+    try:
+        return lab_source(vmlinux, _tell) or compiled_in(open_vmlinux(vmlinux))
+    except ZaptraceError as error:
+        # A report without the lines themselves is one all the same.
+        print(f"zaptrace: no source lines: {error}", file=sys.stderr)
+        return None
+
+
+def _tell(update: Update) -> None:
+    from zaptrace.model.progress import State
+
+    if update.state is State.STARTED:
+        print(f"zaptrace: {update.title} …", file=sys.stderr)
 
 
 def _page_tables(folder: RunFolder, verdict: Verdict) -> TableWindow | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zaptrace.cli.numbers import whole
 from zaptrace.cli.watch import at_terminal
-from zaptrace.model.errors import Exit
+from zaptrace.model.errors import BadInput, CannotTell, Exit
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
     from zaptrace.model.progress import Listener
+    from zaptrace.report.cases import Case
     from zaptrace.runs.analysis import Result
     from zaptrace.runs.repro import Request
 
@@ -21,14 +24,28 @@ EXAMPLES = """\
 examples:
   zaptrace repro s390x                 the founding bug, on the lab kernel
   zaptrace repro s390x --fault none    the same boot of a healthy kernel
+  zaptrace repro s390x --fault leak,rss-large --stop-at exit
+                                       two other faults, each with a victim
   zaptrace repro s390x --kernel arch/s390/boot/bzImage --vmlinux vmlinux \\
                  --initrd rootfs.cpio --memory 512M --append "debug"
                                        your own kernel and root file system
+  zaptrace repro s390x --kernel-tree ~/linux
+                                       build that tree as it is, and boot it
+  zaptrace repro s390x --repeat 50 --jobs 4 --junit boots.xml
+                                       how often does it strike?
 
 The lab kernel is Debian's linux-source-6.1 with zaptrace's patches; it is built
 at the first use (minutes) and kept.  Your own kernel needs CONFIG_KPROBE_EVENTS
 and CONFIG_BOOTTIME_TRACING for events, CONFIG_DEBUG_INFO_DWARF* for everything,
 and CONFIG_CRASH_DUMP for the audit.
+
+--kernel-tree builds out of the tree, in the cache, and again only what changed;
+your checkout is only read.  Its .config (or --config FILE) gets what zaptrace
+needs, and the difference is shown; with neither, a small configuration is used.
+
+--repeat stops early once the bug has struck and the 95% interval (Wilson) of
+its hit rate is narrower than 20 points; clean boots alone are all made.  Each
+boot has a run folder of its own; the dumps of clean ones are not kept.
 
 Exit status is 1 when a bug was found, 0 for the verdict "clean"; with --expect,
 0 when the verdict is the expected one and 1 when it is another.
@@ -42,19 +59,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "very instant of the bug, dump its memory, audit every page table against every "
         "counter, and say which page was freed by whom, in which order, at which line."
     )
-    parser.epilog = EXAMPLES
+    parser.epilog = f"{EXAMPLES}\n{_faults()}"
     parser.add_argument("arch", help="guest architecture: s390x or x86_64")
     lab = parser.add_argument_group("the lab kernel")
     lab.add_argument(
         "--fault",
-        choices=("batch", "none"),
-        help="the fault it shall have: batch (the default), or none for the clean zap path",
+        metavar="NAME[,NAME]",
+        help="the faults it shall have; default: batch, the founding bug; all names are below",
     )
     own = parser.add_argument_group("your own kernel")
     own.add_argument("--kernel", type=Path, metavar="IMAGE", help="a bootable image (bzImage)")
     own.add_argument("--vmlinux", type=Path, help="the same build's ELF file, with DWARF")
     own.add_argument(
         "--initrd", type=Path, metavar="CPIO", help="root file system: cpio, plain or compressed"
+    )
+    own.add_argument(
+        "--kernel-tree", type=Path, metavar="DIR", help="a kernel's git checkout, to be built"
+    )
+    own.add_argument(
+        "--config", type=Path, metavar="FILE", help="its configuration; default: DIR/.config"
     )
     own.add_argument("--append", default="", metavar="ARGS", help="more kernel arguments")
     guest = parser.add_argument_group("the guest")
@@ -74,6 +97,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where to stop and dump it: the first instruction of bad_page (the default), a "
         "panic, the guest's own end; never: let it run, take no dump",
     )
+    often = parser.add_argument_group("flaky bugs")
+    often.add_argument(
+        "--repeat", type=whole, default=None, metavar="N", help="boot up to N times (no TUI)"
+    )
+    often.add_argument(
+        "--jobs", type=whole, default=1, metavar="J", help="guests at once; default: %(default)s"
+    )
     result = parser.add_argument_group("the result")
     result.add_argument(
         "--run", dest="folder", type=Path, metavar="DIR", help="where to leave the run folder"
@@ -84,8 +114,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="VERDICT",
         help="exit with 0 only when this is the verdict",
     )
+    result.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML for a CI")
+    result.add_argument("--ktap", type=Path, metavar="FILE", help="write KTAP for a kernel CI")
     result.add_argument("--no-tui", action="store_true", help="a line for each step, no TUI")
     result.add_argument("--json", action="store_true", help="print the verdict as JSON (no TUI)")
+
+
+def _faults() -> str:
+    """What --fault takes."""
+    from zaptrace.runs.lab import FAULTS
+
+    return "\n".join(["faults:", *(f"  {name:<16} {what}" for name, what in FAULTS.items()), ""])
 
 
 def run(args: argparse.Namespace) -> Exit:
@@ -94,7 +133,6 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         ZaptraceError: a step could not be done, and why.
     """
-    from zaptrace.cli.output import complain, print_json, print_total
     from zaptrace.runs.repro import Request
 
     request = Request(
@@ -110,11 +148,47 @@ def run(args: argparse.Namespace) -> Exit:
         stop_at=args.stop_at,
         folder=args.folder,
     )
-    result = _told(request) if args.json or args.no_tui or not at_terminal() else _shown(request)
+    if args.kernel_tree is not None:
+        request = _built(request, args)
+    elif args.config is not None:
+        raise BadInput("--config is for a tree that is to be built", "--kernel-tree DIR")
+    if args.repeat is not None:
+        from zaptrace.cli.repeats import many
+
+        return many(request, args)
+    return _once(request, args)
+
+
+def _built(request: Request, args: argparse.Namespace) -> Request:
+    """Build the user's tree; before that, the change to their configuration goes to stderr."""
+    from zaptrace.cli.output import progress
+    from zaptrace.runs import owntree
+
+    with progress() as listener:
+        source, changes = owntree.prepare(request, args.kernel_tree, args.config, listener)
+    for line in changes:
+        print(f"          {line}", file=sys.stderr)
+    with progress() as listener:
+        return owntree.build(request, source, listener)
+
+
+def _once(request: Request, args: argparse.Namespace) -> Exit:
+    """One boot."""
+    from zaptrace.cli.output import complain, print_json, print_total
+    from zaptrace.cli.repeats import write_cases
+    from zaptrace.report.cases import Case
+
+    plain = args.json or args.no_tui or not at_terminal()
+    try:
+        result = _told(request) if plain else _shown(request)
+    except CannotTell as error:
+        write_cases(args, [Case("boot_1", 0.0, error=str(error))])
+        raise
     if result is None:
         complain("left before there was a verdict; what was recorded so far stays readable")
         return Exit.CANNOT_TELL
     print_total(result.document["timing"])
+    write_cases(args, [_case(result, args.expect)])
     code = exit_code(result, args.expect)
     if code is Exit.CANNOT_TELL:
         complain(f"cannot tell: {result.verdict.summary}")
@@ -161,6 +235,21 @@ def _shown(request: Request) -> Result | None:
     if app.failure is not None:
         raise app.failure
     return results[0] if results else None
+
+
+def _case(result: Result, expected: str | None) -> Case:
+    """A boot as a test case."""
+    from zaptrace.report.cases import Case
+
+    seconds, verdict = sum(result.document["timing"].values()), result.verdict
+    code = exit_code(result, expected)
+    if code is Exit.OK:
+        return Case("boot_1", seconds)
+    if code is Exit.CANNOT_TELL:
+        return Case("boot_1", seconds, error=verdict.summary)
+    return Case(
+        "boot_1", seconds, verdict.kind.value, message=verdict.summary, details=result.report
+    )
 
 
 def exit_code(result: Result, expected: str | None) -> Exit:

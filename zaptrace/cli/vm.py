@@ -110,13 +110,7 @@ def _configure_guests(actions: Actions) -> None:
     shell.add_argument("arch", help="guest architecture: s390x or x86_64")
     shell.set_defaults(action=guests.shell)
     for parser in (boot, shell):
-        parser.add_argument(
-            "--kernel",
-            metavar="NAME",
-            help="a stock kernel from `vm kernel fetch`: what its release begins with, or its "
-            "folder; default: the lab kernel",
-        )
-        parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
+        guests.add_guest_arguments(parser)
     boot.add_argument("--json", action="store_true", help="print what it printed as JSON")
 
 

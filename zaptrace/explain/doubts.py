@@ -5,31 +5,66 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.known import (
+    Case,
+    busy_mms,
+    freed_while_counted,
+    ptes_at_the_stop,
+    removals_are_seen,
+    zap_is_over,
+)
 from zaptrace.explain.names import page
-from zaptrace.explain.rules import Case, removals_are_seen
-from zaptrace.explain.sites import freed_in_zap
+from zaptrace.explain.sites import freed_alone, freed_by_gather, freed_elsewhere, freed_in_zap
 from zaptrace.model.verdict import VerdictKind
 
 
 def doubts(case: Case, kind: VerdictKind) -> tuple[str, ...]:
     """What the evidence cannot settle, and what would."""
-    return tuple(_doubts(case, kind))
+    if kind is VerdictKind.RSS_MISMATCH:
+        return gaps(case.evidence)
+    open_questions = _open(case) if kind is VerdictKind.UNEXPLAINED else ()
+    return tuple(dict.fromkeys((*open_questions, *_doubts(case))))
 
 
-def _doubts(case: Case, kind: VerdictKind) -> Iterator[str]:
-    story, evidence = case.story, case.evidence
-    early = kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
-    if early and not story.removed_late and evidence.stopped_inside:
+def _open(case: Case) -> Iterator[str]:
+    """Which readings are left, and what would leave one of them."""
+    story, ptes = case.story, ptes_at_the_stop(case)
+    if freed_elsewhere(case.sites):
+        yield "The page was freed by an interrupt in the middle of the zap, not by the zap."
+    elif freed_while_counted(case):
+        if ptes is None:
+            yield (
+                "Whether a PTE still maps the page (refcount_overput) or not, an audit of a dump "
+                "taken at that moment would tell."
+            )
+        if ptes != 0 and story.fault and not freed_alone(story, case.evidence.resolve):
+            yield (
+                "The page may be a part of a large folio, whose last reference was another part's."
+            )
+        if not (removals_are_seen(case) and zap_is_over(case)):
+            yield (
+                "Whether its rmap removal comes late (freed_before_rmap_removed) or never "
+                "(mapping_leaked), the events of what came after the free would tell: `zaptrace "
+                "repro` records them."
+            )
+    finding = story.finding
+    if finding and not story.fault and busy_mms(case) != frozenset():
         yield (
-            "The kernel was stopped before the rmap removal: that it comes late, and not never, "
-            "is seen when it runs on (repro --stop-at exit)."
+            f"A CPU was changing page tables when the dump was taken: what {page(story)} lacks "
+            "may have been about to come. A dump of a kernel at rest (repro --stop-at exit), or "
+            "the events, would tell."
         )
+
+
+def _doubts(case: Case) -> Iterator[str]:
+    story, evidence = case.story, case.evidence
     yield from _of_events(case)
     if evidence.audit is None:
         yield "No page tables were audited: `zaptrace inspect` of a dump counts the page's PTEs."
     elif story.finding is None:
         yield f"The audit has nothing to say of {page(story)}."
-    if (story.fault or story.state) and not freed_in_zap(case.sites):
+    where_freed = freed_in_zap(case.sites) or freed_by_gather(case.sites)
+    if (story.fault or story.state) and not where_freed:
         yield (
             "No return address of the free could be traced to a line of a zap function: "
             "a stack and a vmlinux with DWARF would name it."

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, Events, Kind, Origin, Records
+from zaptrace.model.events import (
+    ABSENT,
+    ABSENT_I32,
+    NO_CPU,
+    NO_ORDER,
+    Events,
+    Kind,
+    Origin,
+    Records,
+)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -42,6 +51,7 @@ class Moment:
     caller: int | None
     raw_mapcount: int | None
     refcount: int | None
+    order: int | None
     reason: str | None
     stack: tuple[int, ...]
     origin: Origin
@@ -77,6 +87,7 @@ def moment(events: Events, at: int) -> Moment:
         caller=known("caller"),
         raw_mapcount=known("raw_mapcount", ABSENT_I32),
         refcount=known("refcount", ABSENT_I32),
+        order=known("order", NO_ORDER),
         reason=events.strings.get(int(record["reason"])),
         stack=events.stacks.get(int(record["stack"]), ()),
         origin=Origin.REGISTERS if record["origin"] == Origin.REGISTERS else Origin.PROBE,
@@ -110,8 +121,13 @@ def of_page(records: Records, at: int) -> Mask:
     if who["pfn"] == ABSENT:
         mask: Mask = (records["page"] == who["page"]) & (records["page"] != ABSENT)
         return mask
-    first = records["pfn"]
+    return of_pfn(records, int(who["pfn"]))
+
+
+def of_pfn(records: Records, pfn: int) -> Mask:
+    """Which events are about one page, alone or in a range."""
+    first, wanted = records["pfn"], np.uint64(pfn)
     reach = np.maximum(records["nr"], 1)
     # Only where first <= pfn is the difference a distance; elsewhere it wraps.
-    near: Mask = (first != ABSENT) & (first <= who["pfn"]) & (who["pfn"] - first < reach)
+    near: Mask = (first != ABSENT) & (first <= wanted) & (wanted - first < reach)
     return near

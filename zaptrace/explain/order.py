@@ -18,30 +18,57 @@ _ZAPPED = (VerdictKind.FREED_BEFORE_RMAP_REMOVED, VerdictKind.MAPPING_LEAKED)
 
 def order(story: Story, kind: VerdictKind, evidence: Evidence) -> tuple[OrderStep, ...]:
     """What happened to the page, one step after the other."""
-    return tuple(_steps(story, kind, evidence))
+    events = sorted(_events(story, kind), key=lambda one: one[0].at)
+    steps = [_step(moment, what) for moment, what in events]
+    return (*steps, *_told_otherwise(story, kind, evidence))
 
 
-def _steps(story: Story, kind: VerdictKind, evidence: Evidence) -> Iterator[OrderStep]:
+def _events(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
+    """What was recorded, in any order."""
+    if story.earlier and (kind is VerdictKind.PTE_LEFT_BEHIND or story.fault is None):
+        if zap := story.earlier_zap:
+            yield zap, f"zap_pte_range() begins{_range(zap)}"
+        stays = "; its PTE stays" if kind is VerdictKind.PTE_LEFT_BEHIND else ""
+        yield story.earlier, f"the page's rmap is removed{stays}"
     if zap := story.zap:
         cleared = "; it clears the page's PTE" if kind in _ZAPPED else ""
-        yield _step(zap, f"zap_pte_range() begins{_range(zap)}{cleared}")
+        yield zap, f"zap_pte_range() begins{_range(zap)}{cleared}"
     if removed := story.removed:
-        yield _step(removed, "the page's rmap is removed")
+        found = " for a PTE that was left behind" if kind is VerdictKind.PTE_LEFT_BEHIND else ""
+        yield removed, f"the page's rmap is removed{found}"
+    if again := story.removed_again:
+        yield again, "the page's rmap is removed again, in the same zap"
     if freed := story.freed:
         said = counters(freed.raw_mapcount, freed.refcount)
-        yield _step(freed, f"the page is handed to the allocator: {said}")
+        yield freed, f"the page is handed to the allocator: {said}"
     if story.bad:
-        yield _step(story.bad, f"bad_page() refuses it: {story.reason or 'reason unknown'}")
-    elif story.state:
-        yield _printed("Bad page state", story.state, evidence)
+        yield story.bad, f"bad_page() refuses it: {story.reason or 'reason unknown'}"
     if story.bad_pte:
-        yield _step(story.bad_pte, "print_bad_pte() finds its mapcount wrong, in the same zap")
-    elif story.map and not story.fault:
-        yield _printed("Bad page map", story.map, evidence)
+        yield story.bad_pte, "print_bad_pte() finds its mapcount wrong, in the same zap"
     if late := story.removed_late:
-        yield _step(late, f"the page's rmap is removed{_too_late(story, late)}")
-    elif kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED and evidence.stopped_inside:
-        yield OrderStep("the page's rmap was still to be removed: not seen before the stop", None)
+        yield late, f"the page's rmap is removed{_too_late(story, late)}"
+
+
+def _told_otherwise(story: Story, kind: VerdictKind, evidence: Evidence) -> Iterator[OrderStep]:
+    """What only the console and the audit know of."""
+    printed = []
+    if story.state and not story.bad:
+        printed.append(("Bad page state", story.state))
+    if story.map and not story.fault and not story.bad_pte:
+        printed.append(("Bad page map", story.map))
+    for what, splat in sorted(printed, key=lambda one: one[1].line or 0):
+        yield _printed(what, splat, evidence)
+    found = story.finding
+    if kind is VerdictKind.PTE_LEFT_BEHIND and found and found.ptes and not story.removed:
+        yield OrderStep(
+            "in the dump the PTE is still there",
+            None,
+            raw_mapcount=found.raw_mapcount,
+            refcount=found.refcount,
+            evidence="audit",
+        )
+    if kind is VerdictKind.MAPPING_LEAKED and story.fault:
+        yield OrderStep("the page's rmap is never removed", None, evidence="event")
 
 
 def _step(moment: Moment, what: str) -> OrderStep:

@@ -1,65 +1,50 @@
 """The rules: small pure questions to one page's story.
 
 Each rule says yes only when the evidence leaves no other reading; a story to
-which all say no is unexplained.  The first yes of `RULES` is the verdict.
+which all say no is unexplained.  The first yes of `RULES` is the verdict, and
+where several stories have one, the worst is the run's: `RULES` is in that order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.known import (
+    Case,
+    all_at_rest,
+    at_rest,
+    freed_while_counted,
+    is_a,
+    is_free,
+    is_small,
+    overlap,
+    ptes_at_the_stop,
+    removals_are_seen,
+    within,
+    zap_is_over,
+)
 from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE
-from zaptrace.explain.sites import freed_elsewhere, freed_in_zap, planned_sites
-from zaptrace.explain.story import Story
-from zaptrace.model.events import Kind
-from zaptrace.model.findings import Finding, FindingClass
-from zaptrace.model.verdict import CodeSite, VerdictKind
+from zaptrace.explain.sites import (
+    freed_alone,
+    freed_by_gather,
+    freed_elsewhere,
+    freed_in_zap,
+    is_zap,
+)
+from zaptrace.model.findings import FindingClass, Owner
+from zaptrace.model.verdict import VerdictKind
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A story before the rules, with the code sites that were found for it."""
+def removed_late(case: Case) -> bool:
+    """The zap that freed the page removed its rmap only then, and had not done so before.
 
-    story: Story
-    sites: tuple[CodeSite, ...]
-    evidence: Evidence
-
-
-def removals_are_seen(case: Case) -> bool:
-    """Rmap removals are recorded and none was lost: one that is not there did not happen."""
-    events = case.evidence.events
-    if events is None or events.lost:
-        return False
-    planned = any(site.get("event") == "rmap_remove" for site in planned_sites(events))
-    return planned or len(events.of_kind(Kind.RMAP_REMOVE)) > 0
-
-
-def freed_while_counted(case: Case) -> bool:
-    """The page was given to the allocator, and its counter said that it was mapped."""
-    raw, refcount = case.story.raw_mapcount, case.story.refcount
-    return raw is not None and raw >= 0 and refcount in (0, None)
-
-
-def ptes_at_the_stop(case: Case) -> int | None:
-    """How many PTEs mapped the page when it was refused; None when nobody looked then."""
-    finding = case.story.finding
-    return finding.ptes if finding and case.evidence.stopped_inside else None
-
-
-def removal_was_cut_off(case: Case) -> bool:
-    """No removal came before the free, and the kernel was stopped before one could come after.
-
-    Either nobody maps the page any longer (0 PTEs in the dump), or the free
-    is known to lie inside the zap and every removal to have been recorded.
+    A page that this zap maps twice is unmapped twice in it: then a count of its PTEs must
+    say that none was left to be cleared.
     """
     story = case.story
-    if story.removed or story.went_on or not case.evidence.stopped_inside:
+    if story.fault is None or story.removed_late is None:
         return False
-    if ptes_at_the_stop(case) is not None:
-        return ptes_at_the_stop(case) == 0
-    return freed_in_zap(case.sites) and removals_are_seen(case)
+    return story.removed is None or ptes_at_the_stop(case) == 0
 
 
 def reported_twice_in_one_zap(case: Case) -> bool:
@@ -85,82 +70,191 @@ def freed_before_rmap_removed(case: Case) -> bool:
     """The zap gave the page away first and took its mapping down second."""
     if not freed_while_counted(case) or ptes_at_the_stop(case) or freed_elsewhere(case.sites):
         return False
-    if case.story.fault is None:
-        return reported_twice_in_one_zap(case)
-    return case.story.removed_late is not None or removal_was_cut_off(case)
+    return removed_late(case) or reported_twice_in_one_zap(case)
+
+
+def pte_went_in_the_zap(case: Case) -> bool:
+    """The zap that freed the page cleared its PTE.
+
+    Nobody maps it any longer, or it is a whole page: a zap drops the references of the PTEs
+    that it clears.  A part of a large folio is freed with the last reference to any of them.
+    """
+    if ptes_at_the_stop(case) is not None:
+        return ptes_at_the_stop(case) == 0
+    zapped = freed_in_zap(case.sites) or freed_by_gather(case.sites)
+    return zapped and freed_alone(case.story, case.evidence.resolve)
+
+
+def never_removed(case: Case) -> bool:
+    """All of the story was recorded, and no removal of the page is in it."""
+    story = case.story
+    removed = (story.removed, story.removed_late, story.earlier)
+    return (
+        story.fault is not None
+        and removals_are_seen(case)
+        and zap_is_over(case)
+        and not any(removed)
+        and not story.removed_by_others
+    )
+
+
+def counted_without_pte(case: Case) -> bool:
+    """By the audit alone: fewer PTEs than mapcount, and nobody about to put that right.
+
+    bad_page() resets the counter of what it refuses (up to 6.9): a count that is
+    still there was never looked at, or is looked at now.
+    """
+    finding = case.story.finding
+    if finding is None or finding.ptes is None or (finding.mapcount or 0) <= finding.ptes:
+        return False
+    if finding.cls is FindingClass.MORE_MAPCOUNT_THAN_PTES:
+        return (finding.refcount or 0) > 0
+    return finding.cls is FindingClass.REFCOUNT_BELOW_MAPCOUNT and all_at_rest(case)
 
 
 def mapping_leaked(case: Case) -> bool:
     """The mapping went and its count stayed: the rmap removal never came."""
     story = case.story
     if story.fault is None:
-        return _is(story.finding, FindingClass.MORE_MAPCOUNT_THAN_PTES) and _in_use(story.finding)
-    never = story.went_on or case.evidence.ended == "exit"
-    return (
-        freed_while_counted(case)
-        and removals_are_seen(case)
-        and freed_in_zap(case.sites)
-        and never
-        and not (story.removed or story.removed_late)
+        return counted_without_pte(case)
+    return freed_while_counted(case) and (
+        (never_removed(case) and pte_went_in_the_zap(case))
+        or (story.removed_late is None and story.removed is None and counted_without_pte(case))
     )
-
-
-def printed_below_zero(case: Case) -> bool:
-    """By the console alone: a mapcount below 0, and no page was refused before it.
-
-    A refused page's counter is reset, and its next removal would look the same.
-    """
-    printed = case.story.map.mapcount if case.story.map else None
-    refused = any(splat.kind == "bad_page_state" for splat in case.evidence.splats)
-    return printed is not None and printed < 0 and not refused
 
 
 def rmap_underflow(case: Case) -> bool:
-    """The mapping was taken down more often than it was put up."""
+    """One zap took the page's mapping down twice, and it was not there the second time.
+
+    That the count is below 0 is not enough: an earlier zap that left the PTE behind, and
+    a later one that finds it, do the same between them.
+    """
     story = case.story
-    if story.fault is None and story.state is None:
-        return _is(story.finding, FindingClass.MAPCOUNT_UNDERFLOW) or printed_below_zero(case)
-    raw = story.raw_mapcount
-    return raw is not None and PAGE_MAPCOUNT_RESERVE <= raw < -1
-
-
-def refcount_overput(case: Case) -> bool:
-    """A reference was dropped that was somebody else's: PTEs still map the page."""
-    finding = case.story.finding
-    if case.story.fault is None:
-        return bool(
-            _is(finding, FindingClass.REFCOUNT_BELOW_MAPCOUNT)
-            and finding
-            and finding.ptes == finding.mapcount
-        )
+    again = story.removed_again
     return bool(
-        freed_while_counted(case)
-        and ptes_at_the_stop(case)
-        and finding
-        and finding.mappings
-        and not any(_is_being_zapped(case, one.mm, one.address) for one in finding.mappings)
+        story.removed
+        and again
+        and again.raw_mapcount is not None
+        and PAGE_MAPCOUNT_RESERVE <= again.raw_mapcount < 0
+        and removals_are_seen(case)
+        and not overlap(story.zap, story.earlier_zap)
     )
 
 
-def _is_being_zapped(case: Case, mm: int | None, address: int | None) -> bool:
-    """The PTE is in the range of the zap that freed the page, or may be: too early to say."""
+def zapped_again(case: Case) -> bool:
+    """A zap found a PTE of a page that nobody mapped: an earlier one had removed its rmap only.
+
+    Both went over the same addresses, each removed the rmap once, and the page was not
+    mapped in between: the second removal began below 0.
+    """
+    story = case.story
+    first, second = story.earlier, story.removed
+    return bool(
+        first
+        and second
+        and first.raw_mapcount == 0
+        and second.raw_mapcount == -1
+        and story.removed_again is None
+        and is_zap(first.caller, case.evidence.resolve)
+        and overlap(story.earlier_zap, story.zap)
+        and removals_are_seen(case)
+    )
+
+
+def never_refused(case: Case) -> bool:
+    """bad_page() has not reset the page's counter: the page is in use, or free, or refused now."""
+    finding = case.story.finding
+    assert finding is not None
+    in_use = (finding.refcount or 0) > 0
+    return in_use or is_free(finding) or case.evidence.ended == "bad_page"
+
+
+def pte_of_nobody(case: Case) -> bool:
+    """By the audit alone: a PTE for which there is neither a mapcount nor a reference."""
+    finding = case.story.finding
+    if finding is None or not finding.ptes or not finding.mappings:
+        return False
+    if finding.mapcount is None or not at_rest(case, finding.mappings) or not never_refused(case):
+        return False
+    if is_free(finding):
+        return finding.mapcount == 0
+    # References, unlike mapcounts, are those of the whole folio.
+    mapped = (finding.folio or {}).get("ptes", finding.ptes if is_small(finding) else 0)
+    return finding.mapcount < finding.ptes and (finding.refcount or 0) < mapped
+
+
+def zapped_but_there(case: Case) -> bool:
+    """A zap removed the page's rmap from its owner, and the PTE is still where that zap was."""
+    story, finding = case.story, case.story.finding
+    if finding is None or story.earlier is None or (finding.mapcount or 0) >= (finding.ptes or 0):
+        return False
+    return (
+        (story.earlier.raw_mapcount or 0) >= 0
+        and any(within(story.earlier_zap, owner) for owner in finding.mappings)
+        and is_zap(story.earlier.caller, case.evidence.resolve)
+        and at_rest(case, finding.mappings)
+        and removals_are_seen(case)
+    )
+
+
+def pte_left_behind(case: Case) -> bool:
+    """The mapping's count went, and its PTE stayed."""
+    if case.story.removed or case.story.bad_pte:
+        return zapped_again(case)
+    if case.story.fault or case.story.state:
+        return False
+    return pte_of_nobody(case) or zapped_but_there(case)
+
+
+def _may_be_zapped(case: Case, owner: Owner) -> bool:
+    """The PTE may be about to go, in the zap that has freed its page: too early to say."""
     zap = case.story.zap
-    if zap is None or zap.addr is None or zap.end is None or mm is None or address is None:
+    if zap and None not in (zap.mm, zap.addr, zap.end, owner.mm, owner.address):
+        return within(zap, owner)
+    return not at_rest(case, (owner,))
+
+
+def refcount_overput(case: Case) -> bool:
+    """A reference was dropped that was somebody else's: counted PTEs still map the page."""
+    story, finding = case.story, case.story.finding
+    if finding is None or not finding.ptes or finding.ptes != finding.mapcount:
+        return False
+    if any(_may_be_zapped(case, owner) for owner in finding.mappings) or not finding.mappings:
+        return False
+    if story.fault or story.state:
+        return freed_while_counted(case) and ptes_at_the_stop(case) is not None
+    short = is_a(finding, FindingClass.REFCOUNT_BELOW_MAPCOUNT, FindingClass.MAPPED_BUT_FREE)
+    return short and folio_is_mapped_as_counted(case)
+
+
+def folio_is_mapped_as_counted(case: Case) -> bool:
+    """No other page of the same folio is mapped more or less often than it is counted."""
+    finding, audit = case.story.finding, case.evidence.audit
+    if finding is None or audit is None or finding.folio is None:
         return True
-    return zap.mm in (None, mm) and zap.addr <= address < zap.end
+    same = [one for one in audit.findings if one.folio and one.pfn != finding.pfn]
+    return all(
+        one.ptes == one.mapcount
+        for one in same
+        if one.folio and one.folio.get("pfn") == finding.folio.get("pfn")
+    )
 
 
-def _is(finding: Finding | None, *classes: FindingClass) -> bool:
-    return finding is not None and finding.cls in classes
-
-
-def _in_use(finding: Finding | None) -> bool:
-    return finding is not None and (finding.refcount or 0) > 0
+def rss_mismatch(case: Case) -> bool:
+    """The counters of an mm are not what it maps, and no page is known to be wrong."""
+    return bool(case.story.rss or case.story.rss_splats)
 
 
 RULES: tuple[tuple[VerdictKind, Callable[[Case], bool]], ...] = (
     (VerdictKind.REFCOUNT_OVERPUT, refcount_overput),
     (VerdictKind.FREED_BEFORE_RMAP_REMOVED, freed_before_rmap_removed),
+    (VerdictKind.PTE_LEFT_BEHIND, pte_left_behind),
     (VerdictKind.MAPPING_LEAKED, mapping_leaked),
     (VerdictKind.RMAP_UNDERFLOW, rmap_underflow),
+    (VerdictKind.RSS_MISMATCH, rss_mismatch),
 )
+
+
+def kind_of(case: Case) -> VerdictKind:
+    """What the rules make of a story."""
+    return next((kind for kind, applies in RULES if applies(case)), VerdictKind.UNEXPLAINED)

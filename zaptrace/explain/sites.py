@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.moments import Moment
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Events
 from zaptrace.model.splats import Frame
@@ -17,6 +18,15 @@ from zaptrace.model.verdict import CodeSite
 # zap_present_ptes, zap_present_folio_ptes, do_zap_pte_range, __zap_vma_range, zap_huge_pmd,
 # try_zap_anon_pte_range (-next, July 2023), and what they are inlined into.
 _ZAPS = re.compile(r"(?:try_|do_|_+)*zap_\w+|unmap_(?:page_range|single_vma|vmas)\b")
+
+# What frees the pages that zaps have gathered, when they are done (mm/mmu_gather.c).
+_GATHERS = re.compile(r"tlb_(?:flush_mmu\w*|finish_mmu|batch_pages_flush)|__tlb_batch_free\w*")
+
+# Frees of pages that are no part of a larger one: until "mm: use folio_batch" (6.10) a list.
+_ONE_PAGE = "free_unref_page_list"
+
+# A zap of a swap entry may free the page that the swap cache held: no PTE of its own went.
+_OF_SWAP = re.compile(r"free_swap_and_cache\w*|__try_to_reclaim_swap")
 
 # What stands between a zap and a free that an interrupt or a fault did in the middle of it.
 _INTERRUPTS = re.compile(r"\w*(?:irq|softirq|interrupt|_int_handler|_nmi|page_fault|pgm_check)\w*")
@@ -52,32 +62,78 @@ def freed_in_zap(sites: tuple[CodeSite, ...]) -> bool:
     return line_of("freed", sites) is not None
 
 
+def freed_by_gather(sites: tuple[CodeSite, ...]) -> bool:
+    """The page was freed behind a zap, with all that it had gathered."""
+    return any(site.role == "freed" and _is_gather(site) for site in sites)
+
+
+def _is_gather(site: CodeSite) -> bool:
+    return bool(_GATHERS.fullmatch(site.symbol or "")) and zap_line(site) is None
+
+
 def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
     """The page was freed by something that interrupted the thread, not by a zap."""
-    return any(site.role == "freed" and not zap_line(site) for site in sites)
+    return any(
+        site.role == "freed" and not zap_line(site) and not _is_gather(site) for site in sites
+    )
+
+
+def freed_alone(story: Story, resolve: Callable[[int], CodeSite | None]) -> bool:
+    """The page that was freed is known to be a whole one that a PTE mapped.
+
+    A part of a large folio may be freed by a zap that never touched its own PTE.
+    """
+    stack = next((one.stack for one in (story.bad, story.freed) if one and one.stack), ())
+    names = {site.symbol or "" for address in stack if (site := resolve(address))}
+    if any(_OF_SWAP.fullmatch(name) for name in names):
+        return False
+    if story.freed and story.freed.order is not None:
+        return story.freed.order == 0
+    return _ONE_PAGE in names
+
+
+def is_zap(address: int | None, resolve: Callable[[int], CodeSite | None]) -> bool:
+    """A return address lies in a zap function."""
+    site = resolve(address) if address is not None else None
+    return site is not None and zap_line(site) is not None
 
 
 def code_sites(story: Story, evidence: Evidence) -> tuple[CodeSite, ...]:
     """The sites of a story, the one that freed the page first; each role at most once."""
-    late, zap = story.removed_late, story.zap
+    removed, zap = _last_removal(story), story.zap
     found = (
         _freed(story, evidence.resolve),
-        _called("rmap_removed", late.caller if late else None, evidence),
+        _called("rmap_removed", removed.caller if removed else None, evidence),
         _probed("pte_cleared", zap.site if zap else None, evidence.events),
         _called("reported", _reporter(story), evidence),
     )
     return tuple(site for site in found if site)
 
 
+def _last_removal(story: Story) -> Moment | None:
+    """The last rmap removal that the order tells of."""
+    earlier = story.earlier if story.fault is None else None
+    return story.removed_late or story.removed_again or story.removed or earlier
+
+
 def _freed(story: Story, resolve: Callable[[int], CodeSite | None]) -> CodeSite | None:
-    """The innermost frame inside a zap, or of what interrupted it; of the first stack with one."""
+    """The innermost frame inside a zap, or of what interrupted it; else the gather's that flushed.
+
+    Of the first stack with one.
+    """
     for stack in _stacks(story):
+        gather: CodeSite | None = None
         for frame in stack:
             site = resolve(frame.address) if frame.address is not None else None
             if site is None and frame.symbol is not None:
                 site = CodeSite(frame.symbol, frame.offset, frame.source, address=frame.address)
             if site and (zap_line(site) or _INTERRUPTS.fullmatch(site.symbol or "")):
-                return replace(site, role="freed")
+                # A zap of several ranges (madvise) has its gather, and flushes, in itself.
+                return replace(site if gather is None else gather, role="freed")
+            if site and gather is None and _is_gather(site):
+                gather = site
+        if gather:
+            return replace(gather, role="freed")
     return None
 
 

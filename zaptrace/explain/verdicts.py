@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 
 from zaptrace.explain.doubts import doubts, gaps
 from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.known import Case
 from zaptrace.explain.order import order
-from zaptrace.explain.rules import RULES, Case
+from zaptrace.explain.rules import RULES, kind_of
 from zaptrace.explain.sites import code_sites
-from zaptrace.explain.story import pages_at_fault, stories
+from zaptrace.explain.story import Story, pages_at_fault, stories
 from zaptrace.explain.wording import summary
-from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict, VerdictKind
 
 MOST_PROOF = 16
 """Findings that a verdict carries as proof; the audit's own document has them all."""
+
+UNEXPLAINED = VerdictKind.UNEXPLAINED
+_RANK = {kind: rank for rank, (kind, _) in enumerate(RULES)} | {UNEXPLAINED: len(RULES)}
 
 # An init that ends its own life ends the boot, and is no bug (kernel/exit.c).  A boot that
 # never got an init (init/main.c, init/do_mounts.c) is no bug either, but shows nothing.
@@ -26,20 +31,25 @@ _INIT_ENDED = re.compile(r"Kernel panic - not syncing: Attempted to kill init")
 def explain(evidence: Evidence) -> Verdict:
     """Say what went wrong in a run, never more than the evidence allows.  Pure.
 
-    The first story that a rule explains is the verdict; stories of weaker
-    evidence are not asked once a stronger one exists (see `stories`).
+    The worst story that a rule explains is the verdict, among those of the best
+    evidence that has one (see `stories`); the others are counted.
     """
-    first: Case | None = None
-    for story in stories(evidence):
-        case = Case(story, code_sites(story, evidence), evidence)
-        first = first or case
-        for kind, applies in RULES:
-            if applies(case):
-                return _of_page(case, kind)
-    return _of_page(first, VerdictKind.UNEXPLAINED) if first else _without_page(evidence)
+    tiers = [[_judged(story, evidence) for story in tier] for tier in stories(evidence)]
+    told = [one for tier in tiers for one in tier]
+    if not told:
+        return _without_page(evidence)
+    explained = ([one for one in tier if one[1] is not UNEXPLAINED] for tier in tiers)
+    best = next((tier for tier in explained if tier), told)
+    case, kind = min(best, key=lambda one: _RANK[one[1]])  # of equals the first
+    return _of_story(case, kind, [one for one in told if one[0] is not case])
 
 
-def _of_page(case: Case, kind: VerdictKind) -> Verdict:
+def _judged(story: Story, evidence: Evidence) -> tuple[Case, VerdictKind]:
+    case = Case(story, code_sites(story, evidence), evidence)
+    return case, kind_of(case)
+
+
+def _of_story(case: Case, kind: VerdictKind, others: list[tuple[Case, VerdictKind]]) -> Verdict:
     story = case.story
     return Verdict(
         kind=kind,
@@ -49,43 +59,40 @@ def _of_page(case: Case, kind: VerdictKind) -> Verdict:
         pid=story.pid,
         order=order(story, kind, case.evidence),
         sites=case.sites,
-        proof=(story.finding,) if story.finding else (),
+        proof=(story.finding,) if story.finding else story.rss[:MOST_PROOF],
         doubts=doubts(case, kind),
+        evidence=carried_by(case, kind),
+        others=_counted(story.pfn, others),
+    )
+
+
+def carried_by(case: Case, kind: VerdictKind) -> tuple[str, ...]:
+    """The least evidence from which the same story has the same verdict."""
+    there = case.evidence.parts
+    for size in range(1, len(there)):
+        for parts in itertools.combinations(there, size):
+            if _judged(case.story.only(parts), case.evidence.only(parts))[1] is kind:
+                return parts
+    return there
+
+
+def _counted(pfn: int | None, others: list[tuple[Case, VerdictKind]]) -> tuple[str, ...]:
+    """`3 more pages: mapping_leaked`; a page that has no verdict of its own is not told of."""
+    pages = {(kind, case.story.pfn) for case, kind in others if kind is not UNEXPLAINED}
+    counts = Counter(kind for kind, page in pages if page != pfn)
+    return tuple(
+        f"{counts[kind]} more page{'s' if counts[kind] > 1 else ''}: {kind.value}"
+        for kind in sorted(counts, key=_RANK.__getitem__)
     )
 
 
 def _without_page(evidence: Evidence) -> Verdict:
-    """No page is known to be wrong: counters of an mm, something else, or nothing at all."""
-    rss = _rss_mismatch(evidence)
-    if rss:
-        return rss
+    """No page or mm is known to be wrong: something else, or nothing at all."""
     reports = [splat for splat in evidence.splats if _is_bug(splat)]
     nameless = [splat for splat in evidence.splats if splat.kind.startswith("bad_page")]
     if nameless or reports or (evidence.stopped_inside and not _is_user_space_s_end(evidence)):
         return _unknown(evidence, [*nameless, *reports])
     return _clean(evidence)
-
-
-def _rss_mismatch(evidence: Evidence) -> Verdict | None:
-    findings = _findings(evidence, FindingClass.RSS_MISMATCH)
-    splats = [splat for splat in evidence.splats if splat.kind == "bad_rss_counter"]
-    if not findings and not splats:
-        return None
-    said = [
-        f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}"
-        for splat in splats[:4]
-        if splat.rss_value is not None
-    ]
-    where = f" ({', '.join(said)} pages when an mm was freed)" if said else ""
-    return Verdict(
-        VerdictKind.RSS_MISMATCH,
-        f"An mm's resident-set counters do not agree with what it maps{where}; no page is "
-        "known to be wrong.",
-        comm=splats[0].comm if splats else None,
-        pid=splats[0].pid if splats else None,
-        proof=findings[:MOST_PROOF],
-        doubts=gaps(evidence),
-    )
 
 
 def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
@@ -98,6 +105,7 @@ def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
         comm=splats[0].comm if splats else None,
         pid=splats[0].pid if splats else None,
         doubts=gaps(evidence),
+        evidence=evidence.parts,
     )
 
 
@@ -110,12 +118,12 @@ def _clean(evidence: Evidence) -> Verdict:
             f"in {audit.mms} mms"
         )
     others = [f"Not a matter of pages, not explained: {one.reason}" for one in evidence.splats[:3]]
-    return Verdict(VerdictKind.CLEAN, f"{seen}.", doubts=(*gaps(evidence), *others))
-
-
-def _findings(evidence: Evidence, cls: FindingClass) -> tuple[Finding, ...]:
-    findings = evidence.audit.findings if evidence.audit else ()
-    return tuple(finding for finding in findings if finding.cls is cls)
+    return Verdict(
+        VerdictKind.CLEAN,
+        f"{seen}.",
+        doubts=(*gaps(evidence), *others),
+        evidence=evidence.parts,
+    )
 
 
 def _is_bug(splat: Splat) -> bool:

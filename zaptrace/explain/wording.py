@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from zaptrace.explain.known import Case, freed_while_counted
+from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE
 from zaptrace.explain.names import counters, duration, lateness, page, task
-from zaptrace.explain.rules import Case, freed_while_counted
 from zaptrace.explain.sites import line_of
+from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import VerdictKind
 
 
@@ -14,7 +16,9 @@ def summary(case: Case, kind: VerdictKind, pages: int) -> str:
         VerdictKind.FREED_BEFORE_RMAP_REMOVED: _freed_early,
         VerdictKind.MAPPING_LEAKED: _leaked,
         VerdictKind.RMAP_UNDERFLOW: _underflow,
+        VerdictKind.PTE_LEFT_BEHIND: _left_behind,
         VerdictKind.REFCOUNT_OVERPUT: _overput,
+        VerdictKind.RSS_MISMATCH: _rss,
     }.get(kind, _unexplained)
     more = pages - 1
     others = (
@@ -40,8 +44,6 @@ def _removal(case: Case) -> str:
     """What became of the removal that should have come first."""
     story = case.story
     if not story.removed_late:
-        if case.evidence.stopped_inside:
-            return "The kernel was stopped before the removal."
         return 'The same zap then reported the page again, as "Bad page map" with mapcount 0.'
     delay = lateness(story)
     after = "after the page was freed" if delay is None else f"{duration(delay)} after the free"
@@ -69,25 +71,49 @@ def _leaked(case: Case) -> str:
 
 def _underflow(case: Case) -> str:
     story = case.story
-    raw = story.raw_mapcount
-    if raw is None and story.finding:
-        raw = story.finding.raw_mapcount
-    if raw is None and story.map and story.map.mapcount is not None:
-        raw = story.map.mapcount - 1
-    count = "below 0" if raw is None else str(raw + 1)
+    removed = story.removed_again
+    assert removed is not None and removed.raw_mapcount is not None
     return (
-        f"The rmap of {page(story)} was removed more often than it was added: its mapcount is "
-        f"{count}."
+        f"{task(story)} removed the rmap of {page(story)} twice in one zap, so more often than it "
+        f"was added: its mapcount is {removed.raw_mapcount}."
+    )
+
+
+def _left_behind(case: Case) -> str:
+    """The zap that left the PTE, and how it was found out."""
+    story, finding = case.story, case.story.finding
+    zapped = f"{task(story)} zapped {page(story)}" if story.earlier else f"{page(story)} was zapped"
+    began = f"{zapped}: its rmap was removed, but its PTE stayed. "
+    if story.removed:
+        again = "" if not story.bad_pte else ' and reported it as "Bad page map"'
+        return f"{began}A later zap of the same range found the PTE{again}: mapcount below 0."
+    assert finding is not None
+    still = f"{_ptes(finding.ptes)} of {_owners(finding)} still map{_s(finding.ptes)} the page"
+    if (finding.folio or {}).get("free"):
+        return f"{began}{still}, which is free."
+    return f"{began}{still} ({counters(finding.raw_mapcount, finding.refcount)})."
+
+
+def _rss(case: Case) -> str:
+    story = case.story
+    said = [
+        f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}"
+        for splat in story.rss_splats[:4]
+        if splat.rss_value is not None
+    ]
+    where = f" ({', '.join(said)} pages when an mm was freed)" if said else ""
+    if not said and story.rss and story.rss[0].note:
+        where = f" ({task(story)}: {story.rss[0].note})"
+    return (
+        f"An mm's resident-set counters do not agree with what it maps{where}; no page is "
+        "known to be wrong."
     )
 
 
 def _overput(case: Case) -> str:
     story, finding = case.story, case.story.finding
     assert finding is not None
-    owners = ", ".join(
-        f"{one.comm or '?'}/{'?' if one.pid is None else one.pid}" for one in finding.mappings[:3]
-    )
-    mapped = f"{_ptes(finding.ptes)} of {owners or 'some mm'}"
+    mapped = f"{_ptes(finding.ptes)} of {_owners(finding)}"
     if story.fault is None:
         return (
             f"The refcount of {page(story)} is {finding.refcount}, but the page tables still hold "
@@ -101,6 +127,12 @@ def _overput(case: Case) -> str:
 
 def _unexplained(case: Case) -> str:
     story = case.story
+    if below := _below_zero(case):
+        return (
+            f"The rmap of {page(story)} was removed more often than it was added ({below}); the "
+            "evidence does not say whether twice in one zap, or again for a PTE that an earlier "
+            "zap had left behind."
+        )
     if story.fault or story.state:
         said = counters(story.raw_mapcount, story.refcount)
         refused = f" ({story.reason})" if story.reason else ""
@@ -117,6 +149,29 @@ def _unexplained(case: Case) -> str:
             f"{story.finding.refcount}); nothing recorded says how it came to be."
         )
     return f"{task(story)} met a bad PTE that maps {page(story)}; the evidence does not say why."
+
+
+def _below_zero(case: Case) -> str | None:
+    """`mapcount -1`, when something says so; page types are far below."""
+    story = case.story
+    raws = [story.raw_mapcount, story.bad_pte.raw_mapcount if story.bad_pte else None]
+    raws += [story.finding.raw_mapcount if story.finding else None]
+    raws += [story.map.mapcount - 1 if story.map and story.map.mapcount is not None else None]
+    found = (raw for raw in raws if raw is not None and PAGE_MAPCOUNT_RESERVE <= raw < -1)
+    raw = next(found, None)
+    return None if raw is None else f"mapcount {raw + 1}"
+
+
+def _owners(finding: Finding) -> str:
+    names = [
+        f"{one.comm or '?'}/{'?' if one.pid is None else one.pid}" for one in finding.mappings[:3]
+    ]
+    return ", ".join(dict.fromkeys(names)) or "some mm"
+
+
+def _s(count: int | None) -> str:
+    """The ending of a verb whose subject is so many."""
+    return "s" if count == 1 else ""
 
 
 def _ptes(count: int | None) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from zaptrace.kernel import code_s390, code_x86
+from zaptrace.kernel.steps import Step
 
 Byteorder = Literal["big", "little"]
 
@@ -22,8 +26,8 @@ class Arch:
         caller: fetch argument for the return address at a function's first
             instruction.
         pmd_size: bytes that one PMD entry maps (include/linux/pgtable.h).
-        instruction_sizes: sizes in bytes by the top two bits of an
-            instruction's first byte, or None where only a disassembler knows.
+        step_at: reads the instruction at an index of some code; None when it
+            is cut off, or not one that we know.
     """
 
     name: str
@@ -33,14 +37,13 @@ class Arch:
     arguments: tuple[str, ...]
     caller: str
     pmd_size: int
-    instruction_sizes: tuple[int, int, int, int] | None
+    step_at: Callable[[bytes, int], Step | None]
 
 
 ARCHES = (
     # ELF Application Binary Interface s390x Supplement: r2-r6 carry arguments,
     # r14 the return address; DWARF numbers 0-15 are r0-r15, then come the
     # floating-point registers, which kernel code does not use.
-    # Principles of Operation: the opcode's first two bits say the length.
     Arch(
         name="s390x",
         machine=22,
@@ -49,7 +52,7 @@ ARCHES = (
         arguments=("r2", "r3", "r4", "r5", "r6"),
         caller="%r14",
         pmd_size=1 << 20,
-        instruction_sizes=(2, 4, 4, 6),
+        step_at=code_s390.step_at,
     ),
     # System V ABI, AMD64 supplement, figures 3.4 (arguments) and 3.36 (DWARF numbers).
     Arch(
@@ -63,7 +66,7 @@ ARCHES = (
         arguments=("di", "si", "dx", "cx", "r8", "r9"),
         caller="+0(%sp)",
         pmd_size=1 << 21,
-        instruction_sizes=None,
+        step_at=code_x86.step_at,
     ),
 )
 

@@ -30,7 +30,7 @@ class DebugInfo:
 
     def __init__(self, image: Image) -> None:
         data = image.data(".debug_info")
-        if not data or ".debug_abbrev" not in image.sections:
+        if not data or image.data(".debug_abbrev") is None:
             raise BadInput(f"{image.path} has no debug info", hint=DEBUG_INFO_HINT)
         self.data = data
         self.image = image

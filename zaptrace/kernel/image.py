@@ -6,12 +6,12 @@ Everything in it is checked against the file's size before it is used.
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from zaptrace.kernel import compressed, split
 from zaptrace.kernel.arches import ARCHES, Arch, Byteorder, arch_of
 from zaptrace.model.errors import BadInput
 
@@ -26,8 +26,6 @@ _SHT_NOTE = 7
 _SHT_NOBITS = 8
 _SHF_ALLOC = 0x2
 _SHF_COMPRESSED = 0x800
-_COMPRESS_ZLIB = 1
-_ZLIB_RATIO = 1032  # deflate cannot do better (zlib.net/zlib_tech.html)
 _NT_GNU_BUILD_ID = 3
 _LONGEST_BUILD_ID = 64
 _HEADER = "16sHHIQQQIHHHHHH"
@@ -56,6 +54,7 @@ class Image:
 
     Attributes:
         order: `<` or `>`, for struct and numpy.
+        other: the file with what was split off from this one, or None.
         sections: by name; of several with one name, the first.
 
     Raises:
@@ -65,6 +64,7 @@ class Image:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.other: Image | None = None
         try:
             self._file: BinaryIO = path.open("rb")
         except OSError as error:
@@ -85,7 +85,41 @@ class Image:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it, and its other half."""
         self._file.close()
+        if self.other is not None:
+            self.other.close()
+
+    def join(self) -> None:
+        """Open the other half where this is half of a kernel: debug info without code, or
+        code without debug info.
+
+        Raises:
+            BadInput: dwz has moved what several files share into yet another one.
+        """
+        if ".gnu_debugaltlink" in self.sections:
+            raise BadInput(
+                f"{self.path}: dwz has moved a part of its debug info into another file",
+                hint=DEBUG_INFO_HINT,
+            )
+        if self._is_whole():
+            return
+        identity = self.build_id()
+        for path in split.candidates(self.path, self.data(".gnu_debuglink"), identity):
+            if identity is None or not path.is_file() or path.samefile(self.path):
+                continue
+            other = Image(path)
+            if other.build_id() == identity:
+                self.other = other
+                return
+            other.close()
+
+    def _is_whole(self) -> bool:
+        text = self.sections.get(".text")
+        return ".debug_info" in self.sections and text is not None and text.type != _SHT_NOBITS
 
     def _read_header(self) -> None:
         raw = self._read(0, min(64, self.size))
@@ -143,22 +177,17 @@ class Image:
         """
         section = self.sections.get(name)
         if section is None or section.type == _SHT_NOBITS:
-            return None
+            return None if self.other is None else self.other.data(name)
         raw = self._read(section.offset, section.size)
         return self._decompress(name, raw) if section.flags & _SHF_COMPRESSED else raw
 
     def _decompress(self, name: str, raw: bytes) -> bytes:
         """The bytes behind an Elf64_Chdr."""
-        kind, size = struct.unpack_from(self.order + "I4xQ", raw.ljust(24, b"\0"))
-        hint = f"objcopy --decompress-debug-sections {self.path} vmlinux.plain"
-        if kind != _COMPRESS_ZLIB:
-            raise BadInput(f"{self.path}: {name} is not compressed by zlib", hint=hint)
-        if size > _ZLIB_RATIO * len(raw):
-            raise BadInput(f"{self.path}: {name} says it holds {size:,} bytes, which cannot be")
         try:
-            return zlib.decompressobj().decompress(raw[24:], max(size, 1))
-        except zlib.error as error:
-            raise BadInput(f"{self.path}: {name} is damaged ({error})", hint=hint) from None
+            return compressed.plain(raw, self.order)
+        except compressed.Damaged as why:
+            hint = f"objcopy --decompress-debug-sections {self.path} vmlinux.plain"
+            raise BadInput(f"{self.path}: {name} {why}", hint=hint) from None
 
     def at(self, address: int, size: int) -> bytes:
         """Up to `size` bytes from a link-time address; empty when the file does not have them."""
@@ -166,7 +195,7 @@ class Image:
             if section.holds(address):
                 skipped = address - section.address
                 return self._read(section.offset + skipped, min(size, section.size - skipped))
-        return b""
+        return b"" if self.other is None else self.other.at(address, size)
 
     def build_id(self) -> str | None:
         """The GNU build ID in hex digits; None when there is none."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 from zaptrace.kernel.image import Image
 
 _LONGEST_FUNCTION = 1 << 20
+_LONGEST = 15  # bytes of an instruction
 
 
 def starts_instruction(image: Image, function: int, address: int) -> bool:
     """Whether an instruction begins at an address of a function.
 
-    True where only a disassembler could tell (x86_64: register_kprobe()
-    decodes the function itself and refuses with EILSEQ).
+    True also behind an instruction that we do not know, and where the file has no
+    code: register_kprobe() decodes the function itself, and refuses with EILSEQ.
     """
-    sizes = image.arch.instruction_sizes
-    if sizes is None:
-        return True
-    if not 0 <= address - function <= _LONGEST_FUNCTION:
+    at, end = 0, address - function
+    if not 0 <= end <= _LONGEST_FUNCTION:
         return False
-    code = image.at(function, address - function)
-    at = 0
-    while at < len(code):
-        at += sizes[code[at] >> 6]
-    return at == address - function
+    code = image.at(function, end + _LONGEST)
+    while at < end:
+        step = image.arch.step_at(code, at)
+        if step is None:
+            return True
+        at += step.size
+    return at == end

@@ -48,6 +48,7 @@ def make_plan(vmlinux: Path) -> ProbePlan:
             truncated or damaged.
     """
     with Image(vmlinux) as image:
+        image.join()
         try:
             return _plan(image)
         except _DAMAGE as error:
@@ -60,7 +61,8 @@ def make_plan(vmlinux: Path) -> ProbePlan:
 
 def _plan(image: Image) -> ProbePlan:
     context = Context.open(image)
-    sites, missing = zap_sites(context)
+    zaps = zap_sites(context)
+    sites, missing = zaps.all, list(zaps.missing)
     for probed in ENTRIES:
         more, gaps = entry_sites(context, probed)
         sites += more
@@ -74,6 +76,7 @@ def _plan(image: Image) -> ProbePlan:
         offsets=context.offsets,
         # kernel/trace/trace_boot.c: there when CONFIG_BOOTTIME_TRACING is set.
         boot_tracing=bool(context.symbols.functions("trace_boot_init")),
+        notes=tuple(zaps.notes),
     )
 
 

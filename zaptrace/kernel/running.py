@@ -7,6 +7,7 @@ import platform
 import struct
 from pathlib import Path
 
+from zaptrace.kernel import split
 from zaptrace.kernel.arches import ARCHES
 from zaptrace.kernel.cache import build_id, cached_plan, plan_for
 from zaptrace.model.errors import BadInput, Missing
@@ -82,8 +83,8 @@ def running_vmlinux(identity: str) -> Path | None:
     Args:
         identity: the kernel's build ID.
     """
-    for place in PLACES:
-        path = Path(place.format(release=platform.release()))
+    usual = [Path(place.format(release=platform.release())) for place in PLACES]
+    for path in (*usual, split.installed(identity)):
         if path.is_file() and build_id(path) == identity:
             return path
     return None

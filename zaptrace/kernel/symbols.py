@@ -14,6 +14,7 @@ from zaptrace.kernel.image import DEBUG_INFO_HINT, Image
 from zaptrace.model.errors import BadInput
 
 _SYMBOL = "IBBHQQ"  # Elf64_Sym: name, info, other, section, value, size
+_LABEL = 0  # STT_NOTYPE
 _OBJECT = 1
 _FUNCTION = 2
 _LONGEST_NAME = 512  # KSYM_NAME_LEN, include/linux/kallsyms.h
@@ -57,9 +58,10 @@ class Symbols:
         layout = struct.Struct(image.order + _SYMBOL)
         whole = len(table) - len(table) % layout.size
         self._names = names
+        self._labels: list[_Row] = []
         self._objects: list[_Row] = []
         self._functions: list[_Row] = []
-        kinds = {_OBJECT: self._objects, _FUNCTION: self._functions}
+        kinds = {_LABEL: self._labels, _OBJECT: self._objects, _FUNCTION: self._functions}
         for name, info, _, section, address, size in layout.iter_unpack(table[:whole]):
             if section and (rows := kinds.get(info & 0xF)) is not None:
                 rows.append((name, address, size))
@@ -75,6 +77,11 @@ class Symbols:
     def object(self, name: str) -> Symbol | None:
         """The object of exactly this name."""
         return next((one for one in self._named(self._objects, name) if one.name == name), None)
+
+    def label(self, name: str) -> int | None:
+        """The address of what the linker's script names exactly so."""
+        found = self._named(self._labels, name)
+        return next((one.address for one in found if one.name == name), None)
 
     def covering(self, address: int) -> Symbol | None:
         """The function that holds an address."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 
 from elftools.dwarf.die import DIE
 
 from zaptrace.kernel.context import POINTER, Context
 from zaptrace.kernel.dies import name_of, parameters, type_of
 from zaptrace.kernel.entries import Entry
+from zaptrace.kernel.flow import Flow, static_branches
 from zaptrace.kernel.inlines import Instance, InstanceFinder
 from zaptrace.kernel.instructions import starts_instruction
 from zaptrace.kernel.passed import passed_variables, runs_over_pmds
@@ -19,28 +21,93 @@ from zaptrace.kernel.probed import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
 from zaptrace.kernel.symbols import Symbol
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 
+NO_CODE = (
+    "made from split debug info alone: without the kernel's code nobody can tell whether all ways "
+    f"into an inlined {ZAP}() pass its probe"
+)
+_MOST_PLACES = 32
+"""Where all ways into an inlined call have met: how many instructions are looked at for one that
+knows most arguments."""
 
-def zap_sites(context: Context) -> tuple[list[ProbeSite], list[MissingEvent]]:
-    """The `zap` and `zap_enter` sites, and why there are none."""
+
+@dataclass(slots=True)
+class ZapSites:
+    """The `zap` and `zap_enter` sites, why there are none, and what a person should know."""
+
+    zaps: list[ProbeSite] = field(default_factory=list)
+    enters: dict[str, ProbeSite] = field(default_factory=dict)
+    missing: list[MissingEvent] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[ProbeSite]:
+        """Every site."""
+        return [*self.zaps, *self.enters.values()]
+
+
+def zap_sites(context: Context) -> ZapSites:
+    """Where zaps are taken."""
+    found = ZapSites()
     if context.zap is None:
-        return [], [MissingEvent("zap", f"no {ZAP} in this kernel's debug info")]
-    zaps: list[ProbeSite] = []
-    enters: dict[str, ProbeSite] = {}
-    missing: list[MissingEvent] = []
+        found.missing.append(MissingEvent("zap", f"no {ZAP} in this kernel's debug info"))
+        return found
     for instance in InstanceFinder(context.info, context.zap).instances():
         symbol = context.symbols.covering(instance.pc)
         if symbol is None or not starts_instruction(context.image, symbol.address, instance.pc):
             why = f"debug info has {ZAP} at {instance.pc:#x}, where no instruction begins"
-            missing.append(MissingEvent("zap", why))
-        elif instance.inlined or ".part." not in symbol.name:
-            zap, *enter = ZapSite(context, context.zap, instance, symbol).sites()
-            zaps.append(zap)
-            for site in enter:  # one serves all zaps in its function
-                known = enters.get(site.symbol, site)
-                enters[site.symbol] = replace(site, args=known.args | site.args)
-    if not zaps and not missing:
-        missing.append(MissingEvent("zap", f"{ZAP} has no code in this kernel"))
-    return [*zaps, *enters.values()], missing
+            found.missing.append(MissingEvent("zap", why))
+        elif instance.inlined:
+            _add_inlined(found, context, context.zap, instance, symbol)
+        elif ".part." not in symbol.name:
+            found.zaps.append(ZapSite(context, context.zap, instance, symbol).sites()[0])
+    if not found.zaps and not found.missing:
+        found.missing.append(MissingEvent("zap", f"{ZAP} has no code in this kernel"))
+    return found
+
+
+def _add_inlined(
+    found: ZapSites, context: Context, function: DIE, instance: Instance, symbol: Symbol
+) -> None:
+    """The site of one inlined call, where each way into it passes."""
+    if not context.image.at(symbol.address, 1) and NO_CODE not in found.notes:
+        found.notes.append(NO_CODE)
+    pcs = _settled(context, instance)
+    sites = [ZapSite(context, function, replace(instance, pc=pc), symbol) for pc in pcs]
+    several = f"{ZAP}() is inlined into {symbol.name}() with several ways in"
+    if not sites:
+        entered = ZapSite(context, function, instance, symbol).around()
+        if entered is None:
+            found.missing.append(MissingEvent("zap", f"{several}, and that has no entry"))
+        elif entered not in found.zaps:
+            found.zaps.append(entered)
+            whole = "it is watched where that is entered: a zap is the whole range of a mapping"
+            found.notes.append(f"{several}: {whole}")
+        return
+    if instance.pc not in pcs:
+        found.notes.append(f"{several}: it is watched where they have met")
+    zap, *enter = max((site.sites() for site in sites), key=lambda them: _known(them[0]))
+    found.zaps.append(zap)
+    for one in enter:  # one serves all zaps in its function
+        known = found.enters.get(one.symbol, one)
+        found.enters[one.symbol] = replace(one, args=known.args | one.args)
+
+
+def _known(site: ProbeSite) -> int:
+    """How many arguments are to be had there."""
+    return sum(arg.location is not None for arg in site.args.values())
+
+
+def _settled(context: Context, instance: Instance) -> list[int]:
+    """Where an inlined call can be watched, the nearest to its beginning first; empty: only
+    at the entry of what it is inlined into."""
+    info, outer = context.info, instance.path[0]
+    entry = info.entry_pc(outer)
+    if entry is None:
+        return [instance.pc]
+    forks = static_branches(context.image, context.symbols)
+    flow = Flow(context.image, entry, info.ranges(outer), forks)
+    once = flow.once_in(instance.pc, info.ranges(instance.die))
+    return list(islice(once, _MOST_PLACES))
 
 
 class ZapSite:
@@ -64,6 +131,7 @@ class ZapSite:
         instance, arch = self._instance, self._context.arch
         args = {"mm": self._mm()}
         args |= {name: self._arg(name) for name in ZAP_PARAMETERS if name in self._kinds}
+        args |= self._whole_range(args)
         if not instance.inlined:
             args["caller"] = ProbeArg(arch.caller, "x64")
         zap = ProbeSite(
@@ -79,10 +147,27 @@ class ZapSite:
         only_there = {name: arg for name, arg in args.items() if arg.at_entry}
         return [zap, self._enter(self._outer, only_there)] if only_there and self._outer else [zap]
 
+    def around(self) -> ProbeSite | None:
+        """The entry of the enclosing function as a `zap`; None without a symbol."""
+        entry = self._outer
+        if entry is None:
+            return None
+        own = {name: entry.arg(name) for name in ZAP_PARAMETERS if entry.gives(name)}
+        return ProbeSite(
+            event="zap",
+            symbol=entry.symbol.name,
+            offset=0,
+            address=entry.symbol.address,
+            inlined=False,
+            source=entry.source,
+            args={"mm": entry.arg("mm"), **own, "caller": entry.arg("caller")},
+            function=entry.function,
+        )
+
     def _enter(self, entry: Entry, args: dict[str, ProbeArg]) -> ProbeSite:
         """The entry of the enclosing function: arguments that are had nowhere else, and
         its own range, by which a reader sees whether a zap belongs to it."""
-        own = {field: entry.arg(field) for field in ZAP_ENTER_FIELDS if entry.gives(field)}
+        own = {name: entry.arg(name) for name in ZAP_ENTER_FIELDS if entry.gives(name)}
         taken = {
             name: replace(arg, addend=0, at_entry=False, block=0, note=None)
             for name, arg in args.items()
@@ -129,6 +214,21 @@ class ZapSite:
         if name == "addr" and runs_over_pmds(self._instance):
             return self._cut_address(reason)
         return absent(reason)
+
+    def _whole_range(self, args: dict[str, ProbeArg]) -> dict[str, ProbeArg]:
+        """Where the part's end is lost, that of the range that it is of; its beginning too where
+        that hangs on the end."""
+        if "end" not in args or args["end"].location is not None:
+            return {}
+        if not runs_over_pmds(self._instance) or self._outer is None:
+            return {}
+        note = f"of the whole range: where this part of it ends is {args['end'].note}"
+        lost = ["end", *(name for name in ("addr",) if args[name].block)]
+        return {
+            name: replace(self._outer.arg(name), at_entry=True, note=note)
+            for name in lost
+            if self._outer.gives(name)
+        }
 
     def _place(self, name: str) -> tuple[Place, str | None]:
         """Where a parameter lies, and what a person should know of it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from pathlib import Path
 
 import drgn
 
@@ -38,7 +39,7 @@ def code_site(
         pass
     chain: list[str] = []
     lines: list[str | None] = []
-    for location in _locations(prog, inside):
+    for location in locations(prog, inside):
         line = _file_line(prog, location)
         lines.append(line)
         chain.append(f"{location.name() or '?'} at {line or '?'}")
@@ -52,7 +53,15 @@ def code_site(
     )
 
 
-def _locations(prog: drgn.Program, address: int) -> list[drgn.SourceLocation]:
+def compiled_in(prog: drgn.Program) -> Path | None:
+    """The source tree that the kernel was compiled in, when it is on this machine."""
+    prefix = _tree_prefix(prog)
+    tree = Path(prefix)
+    return tree if tree.is_absolute() and (tree / _LANDMARK).is_file() else None
+
+
+def locations(prog: drgn.Program, address: int) -> list[drgn.SourceLocation]:
+    """The frames at an address, innermost first; none when there is no debug info for it."""
     try:
         return list(prog.source_location(address))
     except LookupError:

@@ -56,10 +56,17 @@ def read_rings(prog: drgn.Program, buffer: drgn.Object) -> Iterator[CpuRing]:
     """
     layout = _layout(prog, buffer)
     rings = buffer.buffers.read_()
-    for cpu in range(min(buffer.cpus.value_(), _MAX_CPUS)):
+    for cpu in range(min(_cpus(prog, buffer), _MAX_CPUS)):
         ring = rings[cpu].read_()
         if ring:
             yield _read_ring(prog, layout, cpu, ring)
+
+
+def _cpus(prog: drgn.Program, buffer: drgn.Object) -> int:
+    """How many CPUs a buffer's array is for: its `cpus`, of which late kernels make nothing."""
+    if buffer.type_.type.has_member("cpus"):
+        return int(buffer.cpus.value_())
+    return int(prog["nr_cpu_ids"].value_())
 
 
 def _layout(prog: drgn.Program, buffer: drgn.Object) -> _Layout:

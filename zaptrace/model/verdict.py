@@ -76,6 +76,10 @@ class Verdict:
     proof: tuple[Finding, ...] = ()
     doubts: tuple[str, ...] = ()
     """What the evidence at hand cannot settle, and what would."""
+    evidence: tuple[str, ...] = ()
+    """The least evidence that carries it: of `capture`, `splat`, `vmcore`."""
+    others: tuple[str, ...] = ()
+    """What else went wrong in the run, a phrase each, the worst first."""
 
     def to_json(self) -> dict[str, Any]:
         """As `explain --json` prints it under `verdict`."""
@@ -87,5 +91,6 @@ class Verdict:
             for one in self.sites
         ]
         data["proof"] = [finding.to_json() for finding in self.proof]
-        data["doubts"] = list(self.doubts)
+        for name in ("doubts", "evidence", "others"):
+            data[name] = list(getattr(self, name))
         return data

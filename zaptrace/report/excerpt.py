@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zaptrace.model.splats import Splat
+from zaptrace.model.verdict import VerdictKind
 from zaptrace.report.splats import frame_text
 from zaptrace.splat.attributes import attribute
 from zaptrace.splat.lines import Line, read_lines
@@ -12,6 +15,16 @@ MOST_LINES = 24
 _HEADLINE = "BUG: "
 _QUOTED = ("page", "flags", "reason", "vma", "task")
 _SAID_TWICE = ("mapping", "index")  # of the page, and of the VMA
+
+
+def kernels_words(
+    console: bytes, splats: Sequence[Splat], kind: VerdictKind, pfn: int | None
+) -> tuple[str, ...]:
+    """The kernel's first report on what a verdict is about: its page, or an mm's counters."""
+    about = [splat for splat in splats if pfn is not None and splat.pfn == pfn]
+    if kind is VerdictKind.RSS_MISMATCH:
+        about = [splat for splat in splats if splat.kind == "bad_rss_counter"]
+    return excerpt(console, about[0]) if about else ()
 
 
 def excerpt(console: bytes, splat: Splat) -> tuple[str, ...]:

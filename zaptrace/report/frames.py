@@ -15,6 +15,7 @@ import numpy as np
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, NO_ORDER, Events, Kind, Origin
 from zaptrace.model.findings import AuditResult
+from zaptrace.report.clocks import has_clock, in_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +56,12 @@ class Frames:
 
     @cached_property
     def events(self) -> pd.DataFrame:
-        """One row an event; the index `time` is the boot clock as a Timedelta.
+        """One row an event, by time; the index `time` is the boot clock as a Timedelta.
 
-        NaT is the time of what was read from a stopped CPU's registers.  `kind`,
-        `comm`, `reason`, `origin` and `where` (the probe's site by name) are
-        categories.  `mapcount` is `raw_mapcount` + 1.
+        `timed` is False for what was read from a stopped CPU's registers: nobody
+        knows when it was, and it stands 1 ns behind the last event.  `kind`, `comm`,
+        `reason`, `origin` and `where` (the probe's site by name) are categories.
+        `mapcount` is `raw_mapcount` + 1.
         """
         return events_frame(self.recorded)
 
@@ -81,7 +83,7 @@ class Frames:
 def events_frame(events: Events) -> pd.DataFrame:
     """The events as `Frames.events` describes them."""
     pd = _pandas()
-    records = events.records
+    records, clock = in_order(events.records)
     known = {int(kind): kind.name.lower() for kind in Kind}
     columns: dict[str, Any] = {
         "kind": _named(records["kind"], known),
@@ -96,11 +98,9 @@ def events_frame(events: Events) -> pd.DataFrame:
         records["origin"], {int(origin): origin.name.lower() for origin in Origin}
     )
     columns["stack"] = _named(records["stack"], _stacks(events))
-    # ABSENT and anything that no boot clock says: pandas counts in signed ns.
-    clock = records["clock"]
-    nanoseconds = np.where(clock < np.uint64(2**63), clock, 0).astype("timedelta64[ns]")
-    nanoseconds[clock >= np.uint64(2**63)] = np.timedelta64("NaT")
-    return pd.DataFrame(columns, index=pd.TimedeltaIndex(nanoseconds, name="time"))
+    columns["timed"] = has_clock(records)
+    time = pd.TimedeltaIndex(clock.astype("timedelta64[ns]"), name="time")
+    return pd.DataFrame(columns, index=time)
 
 
 def findings_frame(audit: AuditResult | None) -> pd.DataFrame:

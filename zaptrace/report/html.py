@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from zaptrace.model.events import Events
 from zaptrace.model.findings import Finding
@@ -10,19 +10,20 @@ from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 from zaptrace.model.window import TableWindow
 from zaptrace.report.info import RunInfo
 from zaptrace.report.markup import Content, Markup, joined, tag
+from zaptrace.report.meanings import MEANINGS, owner_lines
+from zaptrace.report.roles import is_freed_wrong, is_turn
 from zaptrace.report.shell import wrapped
-from zaptrace.report.sourcelines import Excerpt
-from zaptrace.report.sourcesection import sources
+from zaptrace.report.sourcelines import Sources
+from zaptrace.report.sourcesection import source_section
 from zaptrace.report.steptable import steps_table
 from zaptrace.report.style import CSS
-from zaptrace.report.tablemap import table_map
+from zaptrace.report.tablemap import COLUMNS, table_map
 from zaptrace.report.text import proof_heading, run_facts, subject
-from zaptrace.report.timeline import is_turn, rates, timeline
-from zaptrace.report.words import count, hexadecimal, number, task
+from zaptrace.report.timeline import rates, timeline
+from zaptrace.report.words import hexadecimal, number, task
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Nothing is loaded and nothing runs, even if something slipped through."""
-_OWNERS = 8
 
 
 def page(
@@ -31,14 +32,14 @@ def page(
     *,
     events: Events | None = None,
     window: TableWindow | None = None,
-    excerpts: Mapping[str, Excerpt] | None = None,
+    sources: Sources | None = None,
 ) -> str:
     """The whole document.
 
     Args:
         events: the capture, for the rates.
         window: the page tables around the page.
-        excerpts: source lines by `file:line`.
+        sources: the lines of the kernel's source, where a tree is at hand.
     """
     title = subject(verdict, info).removeprefix("mm: ")
     head = joined(
@@ -54,7 +55,7 @@ def page(
         _story(verdict),
         _counters(verdict, info),
         _tables(window),
-        sources(verdict.sites, excerpts or {}),
+        source_section(verdict.sites, sources or Sources()),
         _splat(info),
         _rates(verdict, events, info),
         _reproduce(info),
@@ -86,7 +87,7 @@ def _headline(verdict: Verdict, title: str) -> Markup:
 
 def _facts(verdict: Verdict, info: RunInfo) -> Markup:
     """What one wants to know first, in large figures."""
-    turn = next((step for step in verdict.order if is_turn(step)), None)
+    turn = next((step for step in verdict.order if is_freed_wrong(step)), None)
     finding = _finding(verdict)
     told: list[tuple[str, str, bool]] = []
     if verdict.pfn is not None:
@@ -96,7 +97,13 @@ def _facts(verdict: Verdict, info: RunInfo) -> Markup:
     if turn and turn.raw_mapcount is not None:
         told.append(("mapcount when freed", str(turn.raw_mapcount + 1), True))
         told.append(("refcount when freed", number(turn.refcount), False))
-    if finding and finding.ptes is not None:
+    elif finding and finding.pfn is None:
+        owner = next(iter(finding.mappings), None)
+        told.append(("mm", hexadecimal(owner.mm if owner else None), False))
+    elif finding:
+        told.append(("mapcount", number(finding.mapcount), True))
+        told.append(("refcount", number(finding.refcount), False))
+    if finding and finding.pfn is not None and finding.ptes is not None:
         told.append(("PTEs that map it", str(finding.ptes), False))
     if not told:
         told = [("events", f"{info.events:,}", False), ("findings", str(info.findings), False)]
@@ -133,10 +140,13 @@ def _counters(verdict: Verdict, info: RunInfo) -> Markup:
     if not verdict.order and not verdict.proof:
         return Markup("")
     finding = _finding(verdict)
-    parts = [steps_table(verdict.order, finding)] if verdict.order else []
+    against = proof_heading(info.ended)
+    if not verdict.order:
+        return section("counters", against, "", _proof(verdict.proof))
+    # A dump that was taken in bad_page() is older than what was recorded after it.
+    parts = [steps_table(verdict, None if info.ended == "bad_page" else finding)]
     if verdict.proof:
-        parts.append(tag("h3", proof_heading(info.ended)))
-        parts += [_proof(verdict.proof)]
+        parts += [tag("h3", against), _proof(verdict.proof)]
     return section(
         "counters",
         "Counters before and after",
@@ -157,22 +167,17 @@ def _proof(findings: tuple[Finding, ...]) -> Markup:
                 "tr",
                 tag("td", tag("code", hexadecimal(one.pfn))),
                 [tag("td", number(value), class_="n") for value in numbers],
-                tag("td", tag("code", one.cls.value, class_="wrong"), _details(one)),
+                tag("td", tag("code", one.cls.value, class_="wrong"), f": {MEANINGS[one.cls]}"),
+                class_="above",
             )
         )
+        rows.append(tag("tr", tag("td", _details(one), colspan=5)))
     return tag("table", rows, id="proof")
 
 
 def _details(finding: Finding) -> Markup:
-    mapped = "was mapped by" if finding.ptes == 0 else "mapped by"
-    lines = [
-        f"{mapped} {task(one.comm, one.pid)} at {hexadecimal(one.address)}, {one.vma or 'no VMA'}"
-        for one in finding.mappings[:_OWNERS]
-    ]
-    if finding.flags:
-        lines.append(f"flags: {' | '.join(finding.flags)}")
-    if finding.note:
-        lines.append(finding.note)
+    flags = f"flags: {' | '.join(finding.flags)}" if finding.flags else ""
+    lines = [line for line in (*owner_lines(finding), flags, finding.note) if line]
     return joined([tag("div", line, class_="soft") for line in lines])
 
 
@@ -181,8 +186,9 @@ def _tables(window: TableWindow | None) -> Markup:
         return Markup("")
     there = sum(pfn is not None for pfn in window.pfns)
     sub = (
-        f"{len(window.pfns)} entries of the page table around {window.address:#x}, out of the "
-        f"stopped guest's memory; {there} present."
+        f"The page table's entries around {window.address:#x}, out of the stopped guest's memory, "
+        f"{COLUMNS} in a row; of {len(window.pfns)} looked at {there} are present. Rows outside "
+        "of the mapping are left out."
     )
     return section("tables", "The page table around it", sub, table_map(window))
 
@@ -192,7 +198,10 @@ def _rates(verdict: Verdict, events: Events | None, info: RunInfo) -> Markup:
         return Markup("")
     turn = next((step for step in verdict.order if is_turn(step) and step.time_ns), None)
     marked = " The dashed line is the moment of the bug." if turn else ""
-    sub = f"{count(info.events, 'event')}, {info.lost} lost; time since boot.{marked}"
+    sub = (
+        f"{info.events:,} events, {info.lost:,} lost; time since boot. Each kind has its own "
+        f"scale.{marked}"
+    )
     bug = turn.time_ns if turn else None
     return section("rates", "Events by kind", sub, rates(events, bug))
 

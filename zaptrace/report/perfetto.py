@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, Events, Kind, Records
+from zaptrace.report.clocks import in_order
 from zaptrace.report.protobuf import message, number, text
 
 _PACKET = 1  # Trace.packet
@@ -38,7 +39,8 @@ Places = npt.NDArray[np.intp]
 
 def trace(events: Events) -> bytes:
     """The whole trace: one length-prefixed packet after the other."""
-    records, clocks = _in_order(events.records)
+    records, when = in_order(events.records)
+    clocks = when.tolist()
     tracks = _Tasks(records)
     pages = _refused_pages(records)
     told = Events(records, events.strings, events.stacks, events.symbols, events.meta)
@@ -54,15 +56,6 @@ def trace(events: Events) -> bytes:
 
 def _packet(*parts: bytes) -> bytes:
     return message(_PACKET, *parts, number(_SEQUENCE, _OUR_SEQUENCE))
-
-
-def _in_order(records: Records) -> tuple[Records, list[int]]:
-    """The records by time.  One without a clock (registers) happened after all the others."""
-    clock = records["clock"]
-    order = np.argsort(clock, kind="stable")
-    timed = clock[clock < np.uint64(2**63)]
-    last = int(timed.max()) + 1 if len(timed) else 0
-    return records[order], np.minimum(clock[order], np.uint64(last)).astype(np.int64).tolist()
 
 
 class _Tasks:

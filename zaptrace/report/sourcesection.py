@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from zaptrace.explain.sites import zap_line
 from zaptrace.model.verdict import CodeSite
-from zaptrace.report.markup import Content, Markup, joined, tag
-from zaptrace.report.sourcelines import Excerpt, shown_place
-from zaptrace.report.text import ROLES
+from zaptrace.report.markup import Markup, joined, tag
+from zaptrace.report.roles import chain_of, marked_line, shared_tail, title
+from zaptrace.report.sourcelines import Excerpt, Sources
 from zaptrace.report.words import hexadecimal
 
 
-def sources(sites: Sequence[CodeSite], excerpts: Mapping[str, Excerpt]) -> Markup:
+def source_section(sites: Sequence[CodeSite], sources: Sources) -> Markup:
     """The section; nothing when no site is known."""
     if not sites:
         return Markup("")
-    parts = [_site(site, excerpts) for site in sites]
-    sub = "Innermost first: each line is inlined into, or called from, the one below it."
-    told = joined(tag("h2", "Source lines"), tag("p", sub, class_="sub"))
-    return tag("section", told, parts, id="sources")
+    parts: list[Markup] = [_lines(one) for one in sources.excerpts]
+    parts += [tag("p", said, class_="sub") for said in sources.left_out]
+    chains = "Innermost first: each line is inlined into, or called from, the one below it."
+    parts.append(tag("p", chains, class_="sub apart"))
+    parts.append(tag("div", [_site(site, sites[0]) for site in sites], class_="chains"))
+    return tag("section", tag("h2", "Source lines"), parts, id="sources")
 
 
-def _site(site: CodeSite, excerpts: Mapping[str, Excerpt]) -> Markup:
+def _site(site: CodeSite, first: CodeSite) -> Markup:
     where = site.symbol or hexadecimal(site.address)
     offset = "" if site.offset is None else f"+{site.offset:#x}"
-    role = ROLES.get(site.role or "", "Site")
-    parts: list[Content] = [tag("h3", f"{role}: ", tag("code", f"{where}{offset}"))]
-    parts.append(tag("ul", list(_chain(site)), class_="chain"))
-    excerpt = excerpts.get(shown_place(site) or "")
-    if excerpt:
-        parts.append(_lines(excerpt))
-    return joined(*parts)
+    head = tag("h3", f"{title(site)}: ", tag("code", f"{where}{offset}"))
+    return tag("div", head, tag("ul", list(_chain(site, first)), class_="chain"))
 
 
-def _chain(site: CodeSite) -> Iterator[Markup]:
-    links = [link.partition(" at ") for link in site.inline_chain]
-    if not links and site.source:
-        links = [(site.symbol or "?", " at ", site.source)]
-    inside = zap_line(site) if site.role in ("freed", "rmap_removed") else None
-    for function, _, source in links:
-        it = inside is not None and (function, source) == (inside.function, inside.source)
-        codes = (tag("code", function), tag("code", source, class_="soft" if not it else None))
+def _chain(site: CodeSite, first: CodeSite) -> Iterator[Markup]:
+    links, known = chain_of(site), shared_tail(site, first)
+    shown = links[: len(links) - known]
+    wanted = marked_line(site) if len(links) > 1 else None
+    for link in shown:
+        it = link == wanted
+        codes = (tag("code", link[0]), tag("code", link[1], class_=None if it else "soft"))
         yield tag("li", *codes, class_="it" if it else None)
+    if known:
+        yield tag("li", tag("span", f"… and from {links[-known][0]} on as above", class_="soft"))
 
 
 def _lines(excerpt: Excerpt) -> Markup:
     shown: list[str] = []
     for number, line in enumerate(excerpt.lines, excerpt.first):
-        text = f"{number:6}  {line}"
-        shown.append(tag("span", text, class_="it") if number == excerpt.line else text)
+        said = excerpt.marks.get(number)
+        if said is None:
+            shown.append(f"  {number:5}  {line}")
+        else:
+            remark = tag("span", f"  ◄ {said}", class_="remark")
+            shown.append(tag("span", f"▸ {number:5}  {line}", remark, class_="it"))
         shown.append(Markup("\n"))
     return joined(
-        tag("p", f"{excerpt.file}, line {excerpt.line}", class_="sub"),
-        tag("pre", shown, class_="source"),
+        tag("p", tag("code", excerpt.file), class_="sub"), tag("pre", shown, class_="source")
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Finding
-from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
-from zaptrace.report.excerpt import excerpt
+from zaptrace.report.excerpt import kernels_words
 from zaptrace.report.info import RunInfo
 from zaptrace.splat import parse
 
@@ -23,20 +21,15 @@ def verdict_of(document: dict[str, Any]) -> Verdict:
     """
     try:
         data = dict(document["verdict"])
-        return Verdict(
-            kind=VerdictKind(data["kind"]),
-            summary=str(data["summary"]),
-            pfn=data["pfn"],
-            comm=data["comm"],
-            pid=data["pid"],
-            order=tuple(OrderStep(**one) for one in data["order"]),
-            sites=tuple(
-                CodeSite(**{**one, "inline_chain": tuple(one["inline_chain"])})
-                for one in data["sites"]
-            ),
-            proof=tuple(Finding.from_json(one) for one in data["proof"]),
-            doubts=tuple(data["doubts"]),
-        )
+        sites = [{**one, "inline_chain": tuple(one["inline_chain"])} for one in data.pop("sites")]
+        made: dict[str, Any] = {
+            "kind": VerdictKind(data.pop("kind")),
+            "order": tuple(OrderStep(**one) for one in data.pop("order")),
+            "sites": tuple(CodeSite(**one) for one in sites),
+            "proof": tuple(Finding.from_json(one) for one in data.pop("proof")),
+        }
+        lists = {name: tuple(said) for name, said in data.items() if isinstance(said, list)}
+        return Verdict(**{**data, **lists, **made})
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"verdict.json does not hold a verdict ({error})", "zaptrace explain RUN"
@@ -71,13 +64,7 @@ def info_of(document: dict[str, Any], *, machine: str, qemu: str, console: bytes
             findings=document["findings"],
             timing=dict(document["timing"]),
         )
-        pfn = document["verdict"]["pfn"]
+        pfn, kind = document["verdict"]["pfn"], VerdictKind(document["verdict"]["kind"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"verdict.json lacks {error}", "zaptrace explain RUN") from None
-    return replace(info, splat=_words(console, parse(console), pfn))
-
-
-def _words(console: bytes, splats: Sequence[Splat], pfn: int | None) -> tuple[str, ...]:
-    """The kernel's first report on the page."""
-    first = next((splat for splat in splats if pfn is not None and splat.pfn == pfn), None)
-    return excerpt(console, first) if first else ()
+    return replace(info, splat=kernels_words(console, parse(console), kind, pfn))

@@ -51,6 +51,8 @@ tr.turn td { background:var(--badwash); }
 tr.turn td:first-child { box-shadow:inset 3px 0 0 var(--bad); padding-left:10px; }
 .wrong, .wrong code { color:var(--bad); font-weight:600; }
 .soft { color:var(--soft); }
+td { overflow-wrap:anywhere; } tr.above td { border-bottom:0; padding-bottom:0; }
+#proof td[colspan] { padding-top:2px; font-size:13.5px; }
 svg { display:block; width:100%; height:auto; }
 svg text { fill:var(--ink); font:12px system-ui,"DejaVu Sans",sans-serif; }
 svg .soft { fill:var(--soft); } svg .mono { font-family:ui-monospace,"DejaVu Sans Mono",monospace; }
@@ -61,16 +63,20 @@ svg .number { fill:var(--card); font-size:11px; font-weight:700; text-anchor:mid
 .out { fill:var(--line); }
 .none { fill:var(--wash); stroke:var(--line); } .present { fill:var(--rmap_remove); opacity:.75; }
 .same { fill:var(--bad); } .ring { fill:none; stroke:var(--bad); stroke-width:2.5; }
+.cross { fill:none; stroke:var(--card); stroke-width:2; stroke-linecap:round; }
 .dot { fill:var(--zap); } .dot.turn { fill:var(--bad); }
+.chains { columns:2 400px; column-gap:28px; } .chains > div { break-inside:avoid;
+  padding-bottom:10px; } .chains h3:first-of-type { margin:0 0 4px; } h2 + pre { margin-top:8px; }
+.chains .soft { font-size:12.5px; } .apart { margin-top:14px; }
 h3 { font-size:14px; margin:16px 0 4px; } section h3:first-of-type { margin-top:4px; }
 .chain { margin:0; padding:0; list-style:none; } .chain li { padding:1px 0 1px 14px;
   border-left:2px solid var(--line); display:flex; gap:16px; }
-.chain li code:first-child { flex:0 0 44%; overflow-wrap:anywhere; }
+.chain li code { overflow-wrap:anywhere; } .chain li code:first-child { flex:0 0 45%; }
 .chain li.it { border-color:var(--bad); } .chain li.it code { color:var(--bad); font-weight:600; }
 pre { margin:0; overflow-x:auto; white-space:pre; line-height:1.45; background:var(--wash);
   border-radius:6px; padding:12px 14px; }
 pre .it { background:var(--badwash); color:var(--bad); font-weight:600; display:inline-block;
-  min-width:100%; }
+  min-width:100%; } pre .remark { font-style:italic; }
 pre + .sub, .sub + pre { margin-top:8px; }
 .key { display:flex; flex-wrap:wrap; gap:4px 20px; margin:10px 0 0; color:var(--soft);
   font-size:13px; } .key svg { width:14px; height:14px; display:inline-block;
@@ -79,7 +85,10 @@ ul.doubts { margin:0; padding-left:18px; }
 .env { display:grid; grid-template-columns:max-content 1fr; gap:3px 18px; margin:0; }
 .env dd { margin:0; overflow-wrap:anywhere; }
 footer { color:var(--soft); font-size:13px; }
-@media (max-width:640px) { main { padding:18px 12px; } .chain li { display:block; }
+@media (max-width:640px) { main { padding:18px 12px; } section { padding:14px 12px; }
+  .chain li { display:block; } .chain li code { display:block; } .chain li code + code {
+  padding-left:14px; } td, th { padding-right:6px; font-size:13px; } th { font-size:11px; }
+  #order tr > :nth-child(3) { display:none; } .env { display:block; } .env dd { margin:0 0 6px; }
   .scroll { overflow-x:auto; } .scroll svg { min-width:620px; } }
 @media print { body { background:#fff; font-size:11.5px; } main { max-width:none; padding:0; }
   section, dl.facts { break-inside:avoid; } pre { white-space:pre-wrap; } }

@@ -12,24 +12,32 @@ _STEP = _CELL + _GAP
 
 
 def table_map(window: TableWindow) -> Markup:
-    """A square a PTE, `COLUMNS` in a row; the page's own is ringed."""
+    """A square a PTE, `COLUMNS` in a row; the page's own is ringed.
+
+    Rows that lie outside of the mapping and map nothing are left out.
+    """
+    kinds = [_kind(window, at, pfn) for at, pfn in enumerate(window.pfns)]
+    rows = [
+        row
+        for row in range(-(-len(kinds) // COLUMNS))
+        if set(kinds[row * COLUMNS : (row + 1) * COLUMNS]) != {"out"}
+    ]
     body: list[str] = []
-    rows = -(-len(window.pfns) // COLUMNS)
-    for row in range(rows):
+    for line, row in enumerate(rows):
+        y = line * _STEP + 4
         address = window.start + row * COLUMNS * window.page_size
-        y = row * _STEP + 4
-        label = tag("text", f"{address:#x}", x=_LEFT - 14, y=y + 15, class_="end mono soft")
-        body.append(label)
-    for at, pfn in enumerate(window.pfns):
-        body.append(_cell(window, at, pfn))
+        body.append(tag("text", f"{address:#x}", x=_LEFT - 14, y=y + 15, class_="end mono soft"))
+        for at in range(row * COLUMNS, min((row + 1) * COLUMNS, len(kinds))):
+            body.append(_cell(window, at, kinds[at], y))
     at = (window.address - window.start) // window.page_size
-    if 0 <= at < len(window.pfns):
-        body.append(_ring(at))
-    return joined(picture("Page-table entries around the page", rows * _STEP + 6, body), _key())
+    if at // COLUMNS in rows and at < len(kinds):
+        body.append(_ring(_x(at), rows.index(at // COLUMNS) * _STEP + 4))
+    height = len(rows) * _STEP + 6
+    return joined(picture("Page-table entries around the page", height, body), _key())
 
 
-def _where(at: int) -> tuple[int, int]:
-    return _LEFT + at % COLUMNS * _STEP, at // COLUMNS * _STEP + 4
+def _x(at: int) -> int:
+    return _LEFT + at % COLUMNS * _STEP
 
 
 def _kind(window: TableWindow, at: int, pfn: int | None) -> str:
@@ -39,18 +47,24 @@ def _kind(window: TableWindow, at: int, pfn: int | None) -> str:
     return "same" if pfn == window.pfn else "present"
 
 
-def _cell(window: TableWindow, at: int, pfn: int | None) -> Markup:
-    x, y = _where(at)
+def _cell(window: TableWindow, at: int, kind: str, y: int) -> Markup:
+    x, pfn = _x(at), window.pfns[at]
     maps = "no PTE" if pfn is None else f"pfn {pfn:#x}"
     title = tag("title", f"{window.start + at * window.page_size:#x}: {maps}")
-    kind = _kind(window, at, pfn)
     if kind == "out":  # a dot: nothing can be mapped here
         return tag("circle", title, cx=x + _CELL / 2, cy=y + _CELL / 2, r=2, class_=kind)
-    return tag("rect", title, x=x, y=y, width=_CELL, height=_CELL, rx=3, class_=kind)
+    square = tag("rect", title, x=x, y=y, width=_CELL, height=_CELL, rx=3, class_=kind)
+    if kind != "same":
+        return square
+    return joined(square, _cross(x + 6, y + 6, _CELL - 12))
 
 
-def _ring(at: int) -> Markup:
-    x, y = _where(at)
+def _cross(x: float, y: float, size: float) -> Markup:
+    """What tells a PTE of this very page without colours."""
+    return tag("path", d=f"M{x} {y}l{size} {size}m0 {-size}l{-size} {size}", class_="cross")
+
+
+def _ring(x: int, y: int) -> Markup:
     wide = _CELL + 4
     return tag("rect", x=x - 2, y=y - 2, width=wide, height=wide, rx=4, class_="ring")
 
@@ -63,7 +77,13 @@ def _key() -> Markup:
         ("ring", "where this page was mapped"),
     )
     square = {"x": 1.5, "y": 1.5, "width": 11, "height": 11, "rx": 2}
-    shown = [(tag("rect", class_=kind, **square), said) for kind, said in words]
+    shown = [
+        (
+            joined(tag("rect", class_=kind, **square), _cross(4, 4, 6) if kind == "same" else ""),
+            said,
+        )
+        for kind, said in words
+    ]
     shown.append((tag("circle", cx=7, cy=7, r=2, class_="out"), "outside of the mapping"))
     signs = [tag("span", tag("svg", mark, viewBox="0 0 14 14"), said) for mark, said in shown]
     return tag("p", signs, class_="key")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from zaptrace.explain.sites import zap_line
 from zaptrace.model.findings import Finding
-from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
+from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.info import RunInfo
+from zaptrace.report.meanings import MEANINGS, owner_lines
+from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
 from zaptrace.report.shell import wrapped
+from zaptrace.report.sourcelines import Sources
 from zaptrace.report.words import count, cut, fill, hexadecimal, number, plain, task
 
 WIDTH = 72
@@ -25,23 +27,22 @@ _SUBJECTS = {
     VerdictKind.CLEAN: "no bad page found",
     VerdictKind.UNEXPLAINED: "something went wrong that is not explained",
 }
-ROLES = {
-    "freed": "Freed",
-    "rmap_removed": "Rmap removed",
-    "pte_cleared": "PTE cleared in a zap entered at",
-    "reported": "Reported",
-}
 _WHEN = {"bad_page": "when it was stopped in bad_page()", "panic": "at the panic"}
 
 
-def render(verdict: Verdict, info: RunInfo) -> str:
-    """The whole report, every line at most `WIDTH` columns, ended by a newline."""
+def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> str:
+    """The whole report, every line at most `WIDTH` columns, ended by a newline.
+
+    Args:
+        sources: the lines of the kernel's source, where a tree is at hand.
+    """
     if verdict.kind is VerdictKind.CLEAN:
         sections = [_environment(verdict, info)]
     else:
         sections = [
-            _order(verdict.order),
+            _order(verdict),
             _sites(verdict.sites),
+            _code(sources or Sources()),
             _proof(verdict.proof, info.ended),
             _splat(info),
             _environment(verdict, info),
@@ -71,14 +72,17 @@ def _spaced(section: list[str]) -> list[str]:
     return ["", section[0], "-" * len(section[0]), *section[1:]]
 
 
-def _order(steps: tuple[OrderStep, ...]) -> Iterator[str]:
+def _order(verdict: Verdict) -> Iterator[str]:
     yield "Order of events (time in µs)"
+    steps = verdict.order
     start = next((step.time_ns for step in steps if step.time_ns is not None), 0)
-    for step in steps:
+    for step, where in zip(steps, places(verdict), strict=True):
         since = "-" if step.time_ns is None else f"{(step.time_ns - start) / NS_PER_US:+.1f}"
         cpu = "" if step.cpu is None else f"CPU {step.cpu}"
         head = f"{since:>11}  {cpu:<6} "
         yield from fill(step.what, WIDTH, head, " " * len(head))
+        if where:
+            yield from fill(f"at {where}", WIDTH, " " * len(head))
 
 
 def _sites(sites: tuple[CodeSite, ...]) -> Iterator[str]:
@@ -88,22 +92,45 @@ def _sites(sites: tuple[CodeSite, ...]) -> Iterator[str]:
             yield ""
         where = site.symbol or hexadecimal(site.address)
         offset = "" if site.offset is None else f"+{site.offset:#x}"
-        yield cut(f"  {ROLES.get(site.role or '', 'Site')}: {plain(where)}{offset}", WIDTH)
-        yield from _chain(site)
+        yield cut(f"  {title(site)}: {plain(where)}{offset}", WIDTH)
+        yield from _chain(site, shared_tail(site, sites[0]))
 
 
-def _chain(site: CodeSite) -> Iterator[str]:
-    """The inline chain, innermost first; `>` marks the line inside the zap."""
-    links = [link.partition(" at ") for link in site.inline_chain]
-    if not links and site.source:
-        links = [(site.symbol or "?", " at ", site.source)]
-    inside = zap_line(site) if site.role in ("freed", "rmap_removed") else None
-    wide = min(max((len(function) for function, _, _ in links), default=0), 34)
-    for function, _, source in links:
-        is_it = inside and (function, source) == (inside.function, inside.source)
-        yield from fill(
-            f"{function:<{wide}}  {source}", WIDTH, "  > " if is_it else "    ", "      "
-        )
+def _chain(site: CodeSite, known: int) -> Iterator[str]:
+    """The inline chain, innermost first; `>` marks the line inside the zap.
+
+    Args:
+        known: links at the end that have been told already.
+    """
+    links = chain_of(site)
+    shown = links[: len(links) - known]
+    wanted = marked_line(site) if len(links) > 1 else None
+    wide = min(max((len(function) for function, _ in shown), default=0), 34)
+    for link in shown:
+        start = "  > " if link == wanted else "    "
+        yield from fill(f"{link[0]:<{wide}}  {link[1]}", WIDTH, start, "      ")
+    if known:
+        yield f"    … and from {plain(links[-known][0])} on as above"
+
+
+def _code(sources: Sources) -> Iterator[str]:
+    """The lines themselves, indented half as far, each mark below its line."""
+    yield "The code"
+    for at, excerpt in enumerate(sources.excerpts):
+        if at:
+            yield ""
+        yield cut(f"  {plain(excerpt.file)}", WIDTH)
+        for number_, line in enumerate(excerpt.lines, excerpt.first):
+            start = "  >" if number_ in excerpt.marks else "   "
+            code = line.lstrip()
+            indent = " " * ((len(line) - len(code)) // 2)
+            yield cut(f"{start} {number_:5}  {indent}{plain(code)}", WIDTH)
+            if number_ in excerpt.marks:
+                yield cut(f"          ^-- {excerpt.marks[number_]}", WIDTH)
+    for at, said in enumerate(sources.left_out):
+        if at or sources.excerpts:
+            yield ""
+        yield from fill(said, WIDTH, "  ")
 
 
 def proof_heading(ended: str) -> str:
@@ -121,15 +148,11 @@ def _proof(findings: tuple[Finding, ...], ended: str) -> Iterator[str]:
             f"{number(finding.mapcount):>8}  {number(finding.refcount):>8}  {finding.cls.value}"
         )
         yield cut(row, WIDTH)
+        yield from fill(MEANINGS[finding.cls], WIDTH, "    ")
         if finding.flags:
             yield from fill(f"flags: {'|'.join(finding.flags)}", WIDTH, "    ", "      ")
-        for owner in finding.mappings[:8]:
-            who = task(owner.comm, owner.pid)
-            mapped = "was mapped by" if finding.ptes == 0 else "mapped by"
-            what = f"{mapped} {who} at {hexadecimal(owner.address)}  {owner.vma or ''}"
-            yield from fill(what, WIDTH, "    ", "      ")
-        if finding.note:
-            yield from fill(finding.note, WIDTH, "    ")
+        for line in (*owner_lines(finding), finding.note or ""):
+            yield from fill(line, WIDTH, "    ", "      ")
 
 
 def _splat(info: RunInfo) -> Iterator[str]:
@@ -154,6 +177,8 @@ def run_facts(verdict: Verdict, info: RunInfo) -> tuple[tuple[str, str], ...]:
     counts += count(info.findings, "finding")
     return (
         ("verdict", verdict.kind.value),
+        ("known by", ", ".join(verdict.evidence)),
+        ("besides", "; ".join(verdict.others)),
         ("kernel", " ".join(part for part in (info.kernel_release, info.arch) if part)),
         ("build ID", info.build_id or ""),
         ("machine", info.machine),

@@ -12,6 +12,7 @@ import numpy as np
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.verdict import OrderStep
 from zaptrace.report.markup import Markup, joined, tag
+from zaptrace.report.roles import is_turn
 from zaptrace.report.words import cut
 
 WIDTH = 960
@@ -20,15 +21,11 @@ _ROW = 30
 _NS_PER_US = 1000
 _BINS = 120
 _LANE = 34
+_FEWEST = 5
+"""Events in one bar of which a rate is worth telling."""
 _UNTIMED = 150
 """Pixels at the right for what has no time."""
 _LONGEST = 60
-
-
-def is_turn(step: OrderStep) -> bool:
-    """The step at which the page's counters show that something is wrong."""
-    freed = "handed to the allocator" in step.what or "refuses it" in step.what
-    return freed and step.raw_mapcount is not None and step.raw_mapcount >= 0
 
 
 def timeline(steps: Sequence[OrderStep]) -> Markup:
@@ -49,7 +46,9 @@ def timeline(steps: Sequence[OrderStep]) -> Markup:
         x = x_of(tick * step_us)
         body.append(tag("line", x1=x, x2=x, y1=4, y2=top, class_="rule"))
         label = f"{tick * step_us:g}" + (" µs" if not tick else "")
-        body.append(tag("text", label, x=x, y=top + 17, class_="soft mid" if tick else "soft"))
+        anchor = "soft end" if x > _RIGHT - 24 else "soft mid" if tick else "soft"
+        x = _RIGHT + 10 if anchor == "soft end" else x
+        body.append(tag("text", label, x=x, y=top + 17, class_=anchor))
     body.append(tag("line", x1=_LEFT, x2=right, y1=top, y2=top, class_="axis"))
     if right < _RIGHT:
         x = (right + _RIGHT) / 2
@@ -69,13 +68,18 @@ def timeline(steps: Sequence[OrderStep]) -> Markup:
 
 
 def _dot(at: int, step: OrderStep, x: float, y: float, start: int) -> Markup:
-    turn = " turn" if is_turn(step) else ""
+    around: Markup
+    if is_turn(step):  # told apart by its shape too, not by colour alone
+        square = {"x": x - 9, "y": y - 9, "width": 18, "height": 18, "rx": 2}
+        around = tag("rect", **square, class_="dot turn", transform=f"rotate(45 {x:.1f} {y})")
+    else:
+        around = tag("circle", cx=x, cy=y, r=10, class_="dot")
     label = cut(re.split(r"[:;,]| on 0x", step.what)[0], _LONGEST)
     when = f"{(step.time_ns - start) / _NS_PER_US:+.1f} µs  " if step.time_ns else ""
     before = x > _LEFT + (_RIGHT - _LEFT) * 0.55
     where = {"x": x - 18 if before else x + 18, "y": y + 4, "class_": "end" if before else None}
     return joined(
-        tag("circle", cx=x, cy=y, r=10, class_=f"dot{turn}"),
+        around,
         tag("text", str(at + 1), x=x, y=y + 4, class_="number"),
         tag("text", tag("tspan", when, class_="soft"), label, **where),
     )
@@ -90,7 +94,7 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
     clock, kinds = clock[good].astype(np.int64), kinds[good]
     start, end = (int(clock.min()), int(clock.max())) if len(clock) else (0, 0)
     span = max(end - start, 1)
-    left, width = 130, _RIGHT - 130 - 60
+    left, width = 130, _RIGHT - 130 - 160
     body: list[str] = []
     for lane, kind in enumerate(shown):
         base = (lane + 1) * _LANE
@@ -100,8 +104,10 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
         body.append(tag("line", x1=left, x2=left + width, y1=base, y2=base, class_="rule"))
         body += _bars(counts.tolist(), left, width, base, kind.name.lower())
         # What was read from registers has no time: it is counted and not drawn.
-        total = f"{totals[kind]:,}"
-        body.append(tag("text", total, x=_RIGHT, y=base - 4, class_="end"))
+        body.append(tag("text", f"{totals[kind]:,}", x=left + width + 52, y=base - 4, class_="end"))
+        if counts.max() >= _FEWEST:
+            peak = f"at most {_rate(int(counts.max()) * _BINS / span * 1e9)}"
+            body.append(tag("text", peak, x=_RIGHT, y=base - 4, class_="end soft"))
     bottom = len(shown) * _LANE
     if bug_ns is not None and start <= bug_ns <= end:
         x = left + width * (bug_ns - start) / span
@@ -111,6 +117,14 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
         where = {"x": left + width * part, "y": bottom + 18}
         body.append(tag("text", label, class_=f"soft {anchor or ''}".strip(), **where))
     return picture("Events by kind over time", bottom + 24, body)
+
+
+def _rate(per_second: float) -> str:
+    """`240/s`, `1.3k/s`: two figures that matter."""
+    for limit, unit in ((1e6, "M"), (1e3, "k")):
+        if per_second >= limit:
+            return f"{per_second / limit:.3g}{unit}/s"
+    return f"{per_second:.3g}/s"
 
 
 def _bars(counts: list[int], left: float, width: float, base: float, name: str) -> list[Markup]:

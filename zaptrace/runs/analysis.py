@@ -6,31 +6,23 @@ Each step reads its file where the run has it already, and makes it where not:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import drgn
-
-from zaptrace.audit import audit
-from zaptrace.capture.reader import read as read_capture
-from zaptrace.capture.writer import write as write_capture
 from zaptrace.explain import Evidence, explain
-from zaptrace.memory.ftrace import read_trace
-from zaptrace.memory.opening import open_vmcore
-from zaptrace.memory.registers import cpu_registers
-from zaptrace.memory.resolve import code_site
-from zaptrace.memory.stop import stop_events
-from zaptrace.model.events import Events, followed_by
+from zaptrace.memory.sharpen import addressed, sharpened
+from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, FindingClass
-from zaptrace.model.plan import ProbePlan
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.splats import Splat
-from zaptrace.model.verdict import CodeSite, Verdict
+from zaptrace.model.verdict import Verdict
 from zaptrace.report import RunInfo, render, summary
-from zaptrace.report.excerpt import excerpt
+from zaptrace.report.excerpt import kernels_words
+from zaptrace.runs import belonging
+from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.loading import load_audit, load_events, open_dump, resolver
 from zaptrace.splat import parse
 
 
@@ -55,16 +47,20 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
     """Explain a run from whatever it holds; adds to `facts.timing`, writes verdict and report.
 
     Raises:
-        BadInput: a file of the run is damaged, or belongs to another kernel.
+        BadInput: a file of the run is damaged, or belongs to another kernel or boot.
     """
-    prog = _open(folder, facts, listener)
-    events = _events(folder, prog, facts, listener)
-    found = _audit(folder, prog, facts, listener)
+    prog, unopened = open_dump(folder, facts, listener)
+    events = load_events(folder, prog, facts, listener)
+    found = load_audit(folder, prog, facts, listener)
     with step("explain", "Explain", listener, facts.timing) as current:
         console = folder.console.read_bytes() if folder.console.exists() else b""
         splats = parse(console)
+        belonging.check(folder, facts, events, found, splats)
         ended = facts.ended or "interrupted"
-        verdict = explain(Evidence(events, splats, found, _resolver(prog), ended))
+        names = debug_info(prog, facts, events)
+        told = addressed(names, splats) if names else splats
+        verdict = explain(Evidence(events, told, found, resolver(names, events), ended))
+        verdict = sharpened(names, verdict) if names else verdict
         current.note = verdict.kind.value
     info = RunInfo(
         run=str(folder.path),
@@ -75,8 +71,8 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         command=facts.command,
         qemu=facts.qemu,
         ended=ended,
-        unseen=_unseen(facts, events),
-        splat=_kernels_words(console, splats, verdict),
+        unseen=(*_unseen(facts, events), *unopened, *_half(facts, folder)),
+        splat=kernels_words(console, splats, verdict.kind, verdict.pfn),
         splats=len(splats),
         events=len(events.records) if events else 0,
         lost=events.lost if events else 0,
@@ -100,12 +96,6 @@ def _release(
     return next((release for release in named if release), None)
 
 
-def _kernels_words(console: bytes, splats: Sequence[Splat], verdict: Verdict) -> tuple[str, ...]:
-    """The kernel's own report on the verdict's page, without prefixes."""
-    about = [splat for splat in splats if verdict.pfn is not None and splat.pfn == verdict.pfn]
-    return excerpt(console, about[0]) if about else ()
-
-
 def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
     """What the recording of the events lacks, a sentence each."""
     meta = events.meta if events else {}
@@ -115,59 +105,20 @@ def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
     return (*facts.unrecorded, *missing, *meta.get("damage", ()))
 
 
+def _half(facts: RunFacts, folder: RunFolder) -> tuple[str, ...]:
+    """What a run that was cut short, or that lost files since, does not have."""
+    parts = {"events": folder.capture, "console": folder.console}
+    missing = [name for name, path in parts.items() if not path.exists()]
+    if not (folder.vmcore.exists() or folder.audit_file.exists()):
+        missing.append("dump")
+    said = [f"The run has no {' and no '.join(missing)}."] if missing else []
+    if facts.ended is None:
+        said.append("The run was cut short: it is explained as far as it got.")
+    return tuple(said)
+
+
 def _bugs(found: AuditResult | None) -> int:
     """Findings that are bugs; what is in flight is none."""
     if found is None:
         return 0
     return sum(finding.cls is not FindingClass.IN_FLIGHT for finding in found.findings)
-
-
-def _open(folder: RunFolder, facts: RunFacts, listener: Listener) -> drgn.Program | None:
-    """The dump, opened; None when the run has none."""
-    if not folder.vmcore.exists():
-        return None
-    with step("open", "Open the vmcore", listener, facts.timing):
-        return open_vmcore(folder.vmcore, Path(facts.vmlinux))
-
-
-def _events(
-    folder: RunFolder, prog: drgn.Program | None, facts: RunFacts, listener: Listener
-) -> Events | None:
-    """The capture; out of the dump's ring buffer when it is not yet on disk."""
-    if folder.capture.exists():
-        return read_capture(folder.capture)
-    plan = folder.plan()
-    if prog is None or plan is None:
-        return None
-    with step("events", "Read the events out of the dump", listener, facts.timing) as current:
-        events = _recorded(prog, folder.vmcore, plan)
-        write_capture(folder.capture, events)
-        current.note = f"{len(events.records)} events, {events.lost} lost"
-    return events
-
-
-def _recorded(prog: drgn.Program, core: Path, plan: ProbePlan) -> Events:
-    return followed_by(read_trace(prog, plan), stop_events(prog, core, plan))
-
-
-def _audit(
-    folder: RunFolder, prog: drgn.Program | None, facts: RunFacts, listener: Listener
-) -> AuditResult | None:
-    """The audit; of the dump when it is not yet on disk."""
-    found = folder.audit()
-    if found is not None or prog is None:
-        return found
-    title = "Audit every page table against every counter"
-    with step("audit", title, listener, facts.timing) as current:
-        found = audit(prog, cpus=cpu_registers(folder.vmcore))
-        folder.save_audit(found)
-        current.note = f"{found.ptes} PTEs, {len(found.findings)} findings"
-    return found
-
-
-def _resolver(prog: drgn.Program | None) -> Callable[[int], CodeSite | None]:
-    """Return address -> code site; None for everything without a dump."""
-    if prog is None:
-        return lambda _address: None
-    opened = prog
-    return lambda address: code_site(opened, address)

@@ -7,6 +7,7 @@
     console.log   the guest's serial console
     qemu.log      QEMU's own words
     vmcore        the stopped guest's memory (0600)
+    vmcore.later  what came after the stop, until the events are read out of it
     capture.zap   the events
     audit.json    what the audit found
     verdict.json  what `repro --json` printed
@@ -43,6 +44,7 @@ class RunFacts:
         machine: the guest in a few words, with its accelerator and why it is that one.
         unrecorded: what the probes could not be made to record, a sentence each.
         ended: "bad_page", "panic", "exit" or "timeout"; None while it runs.
+        after: how it went on after the stop at "bad_page" (see `guest.End`).
         timing: step -> seconds.
     """
 
@@ -56,6 +58,7 @@ class RunFacts:
     qemu: str = ""
     unrecorded: list[str] = field(default_factory=list)
     ended: str | None = None
+    after: str | None = None
     timing: dict[str, float] = field(default_factory=dict)
 
 
@@ -131,9 +134,19 @@ class RunFolder:
         return self.path / "vmcore"
 
     @property
+    def later(self) -> Path:
+        """The memory of the guest that was let go after the stop; read once, then removed."""
+        return self.path / "vmcore.later"
+
+    @property
     def capture(self) -> Path:
         """The events."""
         return self.path / "capture.zap"
+
+    @property
+    def audit_file(self) -> Path:
+        """What the audit found."""
+        return self.path / "audit.json"
 
     @property
     def report(self) -> Path:

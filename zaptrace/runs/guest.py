@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from vm.qemu import Guest, GuestConfig, running
@@ -12,11 +13,26 @@ from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.runs.folder import RunFolder
 
-LET_GO_SECONDS = 3.0
-"""How long a dumped guest may run on to print its own report."""
+LET_GO_SECONDS = 10.0
+"""How long a dumped guest may run on: to print its own report, and to show what came after."""
 END_OF_SPLAT = b"Bad rss-counter state"
 """The last of the reports that one exiting process gives in the founding case."""
 LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a guest's run ended.
+
+    Attributes:
+        ended: "bad_page" (a breakpoint was hit), "panic", "exit" or "timeout".
+        after: the same of what came after the stop at "bad_page": "exit", "panic",
+            "timeout" (its report was whole, or the time was up), "lost"; None
+            when it was not stopped there.
+    """
+
+    ended: str
+    after: str | None = None
 
 
 async def run_guest(
@@ -28,16 +44,13 @@ async def run_guest(
     breakpoints: tuple[int, ...],
     seconds: float,
     dump: bool,
-) -> str:
-    """Boot, wait for the end, dump.
+) -> End:
+    """Boot, wait for the end, dump; after a stop let it run on, and dump what came after.
 
     Args:
         breakpoints: addresses to stop at; none to let the guest run.
         seconds: the time limit of the boot.
-        dump: write `folder.vmcore`, as QEMU writes it.
-
-    Returns:
-        How it ended: "bad_page" (a breakpoint was hit), "panic", "exit" or "timeout".
+        dump: write `folder.vmcore`, as QEMU writes it, and after a stop `folder.later`.
 
     Raises:
         Missing, GuestLost: see `vm.qemu`.
@@ -50,24 +63,38 @@ async def run_guest(
         if dump:
             with step("dump", "Dump its memory", listener, timing):
                 await guest.dump(folder.vmcore)
-        if ended == "breakpoint":
-            with step("let_go", "Let the kernel print its own report", listener, timing):
-                await _let_go(guest, breakpoints, config.console)
-    return "bad_page" if ended == "breakpoint" else ended
+        if ended != "breakpoint":
+            return End(ended)
+        with step("let_go", "Let the kernel print its own report", listener, timing):
+            after = await _let_go(guest, breakpoints, config.console)
+        if dump and after != "lost":
+            with step("look_again", "Dump what came after", listener, timing):
+                after = await _look_again(guest, folder.later, after)
+    return End("bad_page", after)
 
 
-async def _let_go(guest: Guest, breakpoints: tuple[int, ...], console: Path) -> None:
-    """Run on until the report stands on the console; that it comes is not certain."""
-    for address in breakpoints:
-        await guest.clear_breakpoint(address)
+async def _let_go(guest: Guest, breakpoints: tuple[int, ...], console: Path) -> str:
+    """Run on until the report stands on the console, or to the guest's end; see `End.after`."""
     watching = asyncio.create_task(_until_on(console, END_OF_SPLAT))
     try:
-        await guest.run_until((), LET_GO_SECONDS, also=watching)
+        for address in breakpoints:
+            await guest.clear_breakpoint(address)
+        return await guest.run_until((), LET_GO_SECONDS, also=watching)
     except GuestLost:
-        # It is dumped: whatever becomes of it now costs its report only.
-        return
+        # It is dumped: whatever becomes of it now costs what came after only.
+        return "lost"
     finally:
         watching.cancel()
+
+
+async def _look_again(guest: Guest, later: Path, after: str) -> str:
+    """Dump it once more; see `End.after`."""
+    try:
+        await guest.dump(later)
+    except (GuestLost, OSError):
+        later.unlink(missing_ok=True)  # half a dump, or no room for one: the first one stands
+        return "lost"
+    return after
 
 
 async def _until_on(console: Path, words: bytes) -> None:

@@ -10,8 +10,23 @@ from vm.arch import Arch
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import Listener, step
 
-FAULTS = ("batch", "none")
-"""What a lab kernel's `zapfault=` takes; the first is the founding case."""
+FOUNDING = "batch"
+FAULTS = {
+    FOUNDING: "pages freed before their rmap is removed: July 2023",
+    "none": "the clean zap path",
+    "leak": "the rmap of a page is not removed",
+    "underflow": "the rmap of a page is removed twice",
+    "stale": "a page is freed, its PTE stays",
+    "overput": "one put too many, while another PTE maps the page",
+    "rss": "a page is not taken off its mm's rss counter",
+    "leak-large": "leak, a page of a large folio",
+    "underflow-large": "underflow, a page of a large folio",
+    "stale-large": "stale, a page of a large folio",
+    "overput-large": "overput, a page of a large folio",
+    "rss-large": "rss, a page of a large folio",
+}
+"""What a lab kernel's `zapfault=` takes (vm/patches/0002-*), and what that is.
+Those behind "none" strike victims only (vm/guest/victim.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +34,8 @@ class Boot:
     """Files to boot, checked to be there.
 
     Attributes:
-        fault: the lab kernel's `zapfault=`, None for the user's own kernel.
+        fault: the lab kernel's `zapfault=`, names with commas between; None for the user's
+            own kernel.
         ours: the initramfs is the lab's: its init says when it is done.
     """
 
@@ -42,8 +58,11 @@ def prepare(
 ) -> Boot:
     """Build or find what is to be booted.
 
+    Args:
+        fault: names of FAULTS with commas between, or None for the founding case.
+
     Raises:
-        BadInput: the user's own files are incomplete or not there.
+        BadInput: the user's own files are incomplete or not there, or no fault has that name.
         Missing, CannotTell: the lab kernel or initramfs cannot be built.
     """
     if (own_kernel is None) != (own_vmlinux is None):
@@ -53,6 +72,7 @@ def prepare(
         )
     if own_kernel is not None and fault is not None:
         raise BadInput("--fault is for the lab kernel only: yours brings its own", "--append ...")
+    check_faults(fault or FOUNDING)
     for file in (own_kernel, own_vmlinux, own_initrd):
         if file is not None and not file.is_file():
             raise BadInput(f"{file} is not a file")
@@ -60,7 +80,18 @@ def prepare(
     if own_kernel is not None and own_vmlinux is not None:
         return Boot(own_kernel, own_vmlinux, initrd, None, own_initrd is None)
     built = kernel.build(arch, listener, timing)
-    return Boot(built.image, built.vmlinux, initrd, fault or FAULTS[0], own_initrd is None)
+    return Boot(built.image, built.vmlinux, initrd, fault or FOUNDING, own_initrd is None)
+
+
+def check_faults(names: str) -> None:
+    """See that a lab kernel will take these names for its `zapfault=`.
+
+    Raises:
+        BadInput: it would not.
+    """
+    for name in names.split(","):
+        if name not in FAULTS:
+            raise BadInput(f"no fault is called {name!r}", f"one of {', '.join(FAULTS)}")
 
 
 def _lab_initramfs(arch: Arch, listener: Listener, timing: dict[str, float]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import shlex
 import socket
 import tempfile
@@ -18,7 +19,7 @@ from vm import kernel, live, stock
 from vm.arch import arch_named
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
-from zaptrace.model.errors import CannotTell
+from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home
 from zaptrace.model.progress import Listener, step
@@ -46,6 +47,40 @@ class WatchedGuest:
     source: Source
     console: Callable[[], str]
     finished: Callable[[], bool]
+
+
+def wanted_guest(
+    name: str,
+    listener: Listener,
+    *,
+    kernel_name: str | None = None,
+    fault: str = "none",
+    shell: str = "",
+    smp: int = 2,
+    read_only: bool = False,
+) -> live.Request:
+    """A live guest with the lab's kernel, or with a stock one.
+
+    Args:
+        kernel_name: of a stock kernel, what its release begins with, or its folder.
+        fault: the lab kernel's `zapfault=`.
+        shell: the terminal to start a shell on, or "".
+        smp: how many CPUs.
+        read_only: nothing is written to its disks.
+
+    Raises:
+        BadInput: no such architecture, or a fault in a stock kernel.
+        Missing, CannotTell: the kernel cannot be built, or was not fetched.
+    """
+    if smp < 1:
+        raise BadInput(f"a guest with {smp} CPUs cannot be")
+    if kernel_name is None:
+        request = lab_guest(name, listener, fault=fault, shell=shell)
+    elif fault != "none":
+        raise BadInput("a stock kernel has none of the lab's faults", "leave out --fault")
+    else:
+        request = stock_guest(name, kernel_name, shell=shell)
+    return dataclasses.replace(request, smp=smp, read_only=read_only)
 
 
 def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> live.Request:
@@ -92,13 +127,16 @@ def watched_guest(
     listener: Listener,
     *,
     fault: str,
+    kernel_name: str | None = None,
+    smp: int = 2,
+    read_only: bool = False,
     options: Sequence[str] = (),
     run: str | None = None,
 ) -> Iterator[WatchedGuest]:
     """A live guest of one architecture, booted and recording; gone when the block is left.
 
     Args:
-        fault: its kernel's `zapfault=`.
+        fault, kernel_name, smp, read_only: see `wanted_guest`.
         options: of `zaptrace record` in the guest.
         run: a shell command that runs in it as soon as events come; its output
             goes to the console.
@@ -107,7 +145,9 @@ def watched_guest(
         BadInput: no such architecture.
         Missing, CannotTell: it cannot be made, booted or made to record.
     """
-    request = lab_guest(name, listener, fault=fault)
+    request = wanted_guest(
+        name, listener, kernel_name=kernel_name, fault=fault, smp=smp, read_only=read_only
+    )
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as scratch:
         folder = Path(scratch)
         worker = _Worker(request, folder, listener, options, run)

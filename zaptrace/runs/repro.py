@@ -84,9 +84,10 @@ def repro(request: Request, listener: Listener) -> Result:
         timing=timing,
     )
     folder.save_facts(facts)
-    facts.ended = run_to_end(_boot(request, config, plan, folder, facts, listener))
+    end = run_to_end(_boot(request, config, plan, folder, facts, listener))
+    facts.ended, facts.after = end.ended, end.after
     folder.save_facts(facts)
-    _check_not_lost(facts.ended, boot, folder, request.timeout)
+    _check_not_lost(end.ended, boot, folder, request.timeout)
     return analyse(folder, facts, listener)
 
 
@@ -142,7 +143,7 @@ async def _boot(
     folder: RunFolder,
     facts: RunFacts,
     listener: Listener,
-) -> str:
+) -> guest.End:
     """Boot and dump; says in `facts` what it did.  How the guest ended."""
     accelerator = await accel.choose(config)
     config = dataclasses.replace(config, accel=accelerator.name)
@@ -151,7 +152,7 @@ async def _boot(
     )
     facts.qemu = _by_hand(config)
     folder.save_facts(facts)
-    ended = await guest.run_guest(
+    end = await guest.run_guest(
         config,
         folder,
         listener,
@@ -161,9 +162,14 @@ async def _boot(
         dump=request.stop_at != "never",
     )
     if folder.vmcore.exists():
-        with step("vmcore", "Make the dump a proper vmcore", listener, facts.timing):
-            standardise(folder.vmcore)
-    return ended
+        with step("vmcore", "Make the dump a proper vmcore", listener, facts.timing) as current:
+            try:
+                standardise(folder.vmcore)
+            except BadInput as error:  # most likely the kernel died before it had set that up
+                folder.vmcore.unlink()
+                facts.unrecorded.append(f"The dump is of no use: {error}.")
+                current.note = "of no use"
+    return end
 
 
 def _by_hand(config: GuestConfig) -> str:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zaptrace.audit.reconcile import Recorded, count_ptes, judge, rss_mismatches, settle
+from zaptrace.audit.reconcile import (
+    Recorded,
+    count_ptes,
+    judge,
+    rss_mismatches,
+    settle,
+    strayed,
+)
 from zaptrace.model.findings import FindingClass as Class
 
 
@@ -219,3 +226,17 @@ def test_rss(
 ) -> None:
     answer = rss_mismatches(*(np.array([one]) for one in (mapped, counted, swaps, unresolved)))
     assert answer.tolist() == [wrong]
+
+
+def test_what_kind_a_page_was_is_lost_when_it_is_mapped_without_being_counted() -> None:
+    sound = [Page(), UNUSED, FREE, BUDDY, Page(ptes=3, raw=2, refcount=3), Page(ptes=0, raw=0)]
+    lost = [
+        Page(raw=-1, refcount=0, free=True),
+        Page(raw=0, refcount=0),
+        Page(raw=-1),
+        Page(ptes=2, raw=0),
+        Page(raw=-500, mappable=False),
+    ]
+    ptes = np.array([page.ptes for page in sound + lost], np.int64)
+    found = strayed(ptes, recorded(sound + lost)).tolist()
+    assert found == list(range(len(sound), len(sound + lost)))

@@ -48,6 +48,28 @@ def test_a_kernel_of_your_own_needs_its_vmlinux() -> None:
     assert "vmlinux" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--kernel-tree", "/nowhere"), "/nowhere is not a folder"),
+        (("--kernel-tree", "/", "--kernel", "bzImage"), "leave out --kernel"),
+        (("--kernel-tree", "/", "--fault", "batch"), "--fault is for the lab kernel only"),
+        (("--kernel-tree", "/"), "/ is not a kernel tree for s390x: it has no Kbuild"),
+        (("--config", "/nowhere"), "--kernel-tree DIR"),
+        (("--repeat", "-1"), "is not a whole number above 0"),
+    ],
+)
+def test_a_tree_that_cannot_be_built_is_refused(
+    args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["repro", "s390x", *args])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    assert status == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
 def test_help_is_quick() -> None:
     """Nothing heavy is imported to print help or to refuse an argument."""
     script = (

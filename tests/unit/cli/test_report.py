@@ -64,11 +64,17 @@ def test_html_lies_in_the_run(run: RunFolder, capsys: pytest.CaptureFixture[str]
 
 def test_html_shows_the_lines_of_a_tree(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "tree/mm").mkdir(parents=True)
-    (tmp_path / "tree/mm/memory.c").write_text("\n" * 1446 + "too early(page);\n")
+    lines = [""] * 1500
+    lines[1440] = "static int try_zap_anon_pte_range(struct page *page)"
+    lines[1446] = "__tlb_remove_page(too_early);"
+    lines[1450] = "}"
+    lines[1490] = "static unsigned long zap_pte_range(struct mmu_gather *tlb)"
+    lines[1498] = "try_zap_anon_pte_range(page);"
+    (tmp_path / "tree/mm/memory.c").write_text("\n".join(lines))
     out = tmp_path / "bug.html"
-    args = ("--format", "html", "--source-tree", str(tmp_path / "tree"), "-o", str(out))
+    args = ("--format", "html", "--source", str(tmp_path / "tree"), "-o", str(out))
     assert report(run, *args) == 1
-    assert "too early(page);" in out.read_text("utf-8")
+    assert "__tlb_remove_page(too_early);" in out.read_text("utf-8")
 
 
 def test_parquet_reads_as_it_was(run: RunFolder, tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_perfetto_has_the_events(run: RunFolder, tmp_path: Path) -> None:
     ("args", "said"),
     [
         (["--format", "parquet", "-o", "-"], "three files"),
-        (["--format", "html", "--source-tree", "/nowhere"], "no such source tree"),
+        (["--format", "html", "--source", "/nowhere"], "no such source tree"),
     ],
 )
 def test_what_cannot_be_done_is_said(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.unit.explain.kernel import (
     RETURN_AFTER,
+    RETURN_INTO_FREE,
     RETURN_INTO_ZAP,
     VMEMMAP,
     ZAP_SITE,
@@ -17,7 +19,7 @@ from tests.unit.explain.kernel import (
 from tests.unit.explain.test_simulated import audit, resolve
 from zaptrace.explain import Evidence, explain
 from zaptrace.model.events import Events, Kind, Origin
-from zaptrace.model.findings import Finding, FindingClass, Owner
+from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.splat import parse
@@ -46,15 +48,27 @@ def refused(clock: int, raw: int = 0, **other: Any) -> dict[str, Any]:
 
 
 def removed(clock: int, raw: int = 0, **other: Any) -> dict[str, Any]:
-    return of_page(Kind.RMAP_REMOVE, clock, raw, nr=1, caller=RETURN_AFTER, **other)
+    fields = {"nr": 1, "caller": RETURN_AFTER, "mm": MM, **other}
+    return of_page(Kind.RMAP_REMOVE, clock, raw, **fields)
 
 
 STOPPED = {"clock": 2**64 - 1, "origin": Origin.REGISTERS}
 AT_THE_STOP = [zap(1000), freed(3000), {**refused(0), **STOPPED}]
 
 
+MINE = Owner(30, "init", 0x3FFFFFFB000, None, MM)
+OTHER = Owner(77, "holder", 0x1000, None, MM + 0x400)
+FREE = {"pfn": PFN, "order": 0, "kind": "other", "free": True}
+
+
 def finding(cls: FindingClass, ptes: int, mapcount: int, refcount: int, *owners: Owner) -> Finding:
     return Finding(cls, PFN, ptes, mapcount, refcount, (), owners, raw_mapcount=mapcount - 1)
+
+
+def busy(one: Finding, *mms: int) -> AuditResult:
+    """An audit of a dump in which CPUs were inside some mms."""
+    details = {"mms_in_flight": len(mms), "in_flight": list(mms)}
+    return replace(audit(one), details=details)
 
 
 def told(rows: list[dict[str, Any]], ended: str = "exit", **more: Any) -> Verdict:
@@ -74,13 +88,32 @@ def test_the_founding_bug_in_a_whole_run() -> None:
     assert verdict.sites[0].source == "include/asm-generic/tlb.h:460"
 
 
-def test_the_founding_bug_at_the_stop() -> None:
-    proof = finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 0)
-    verdict = told(AT_THE_STOP, "bad_page", audit=audit(proof), resolve=resolve)
-    assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
-    assert [step.evidence for step in verdict.order] == ["event", "event", "registers", None]
+def test_at_the_stop_a_late_removal_and_none_look_alike() -> None:
+    proof = finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 0, 1, 0)
+    verdict = told(AT_THE_STOP, "bad_page", audit=busy(proof, MM), resolve=resolve)
+    assert verdict.kind is VerdictKind.UNEXPLAINED
     assert verdict.proof == (proof,)
-    assert any("--stop-at exit" in doubt for doubt in verdict.doubts)
+    assert any("comes late" in doubt and "or never" in doubt for doubt in verdict.doubts)
+
+
+def test_the_second_look_tells_them_apart() -> None:
+    proof = finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 0, 1, 0)
+    cut = [zap(1000), freed(3000), refused(4000)]
+    known: dict[str, Any] = {"audit": busy(proof, MM), "resolve": resolve}
+    late = explain(Evidence(second_look([*cut, removed(6500, raw=-1)]), ended="bad_page", **known))
+    assert late.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
+    assert [step.evidence for step in late.order] == ["event"] * 4
+    assert late.evidence == ("capture",)
+    never = explain(Evidence(second_look([ELSEWHERE, *cut]), ended="bad_page", **known))
+    assert never.kind is VerdictKind.MAPPING_LEAKED
+    assert never.evidence == ("capture", "vmcore")
+    assert never.order[-1].what == "the page's rmap is never removed"
+
+
+def second_look(rows: list[dict[str, Any]], after: str = "exit") -> Events:
+    events = events_of(rows)
+    events.meta["after"] = after
+    return events
 
 
 def test_the_plan_in_the_capture_names_the_zap() -> None:
@@ -96,8 +129,7 @@ def test_the_plan_in_the_capture_names_the_zap() -> None:
             "function": "zap_pte_range",
         },
     ]
-    proof = finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 0)
-    verdict = explain(Evidence(events, (), audit(proof), ended="bad_page"))
+    verdict = explain(Evidence(events, ended="bad_page"))
     (site,) = (site for site in verdict.sites if site.role == "pte_cleared")
     assert (site.symbol, site.offset, site.source) == ("unmap_page_range", 802, "mm/memory.c:1653")
     assert site.inline_chain == ("zap_pte_range at mm/memory.c:1653",)
@@ -119,16 +151,14 @@ def test_the_stop_alone_proves_nothing() -> None:
 
 
 def test_a_pte_that_still_maps_the_page_is_an_overput() -> None:
-    other = Owner(77, "holder", 0x1000, None, MM + 0x400)
-    proof = finding(FindingClass.MAPPED_BUT_FREE, 1, 1, 0, other)
+    proof = finding(FindingClass.MAPPED_BUT_FREE, 1, 1, 0, OTHER)
     verdict = told(AT_THE_STOP, "bad_page", audit=audit(proof), resolve=resolve)
     assert verdict.kind is VerdictKind.REFCOUNT_OVERPUT
     assert "1 PTE of holder/77" in verdict.summary
 
 
 def test_a_pte_inside_the_zap_that_freed_is_too_early_to_judge() -> None:
-    mine = Owner(30, "init", 0x3FFFFFFB000, None, MM)
-    proof = finding(FindingClass.IN_FLIGHT, 1, 1, 0, mine)
+    proof = finding(FindingClass.IN_FLIGHT, 1, 1, 0, MINE)
     verdict = told(AT_THE_STOP, "bad_page", audit=audit(proof), resolve=resolve)
     assert verdict.kind is VerdictKind.UNEXPLAINED
 
@@ -143,13 +173,87 @@ def test_a_free_by_an_interrupt_in_the_middle_of_a_zap_is_not_the_zap_s() -> Non
     assert verdict.kind is VerdictKind.UNEXPLAINED
 
 
+ELSEWHERE = removed(500, pid=99, pfn=1)
+LEAKED = [ELSEWHERE, zap(1000), freed(3000, order=0), refused(4000), zap(9000)]
+
+
 def test_a_removal_that_never_comes_is_a_leak() -> None:
-    elsewhere = removed(500, pid=99, pfn=1)
-    rows = [elsewhere, zap(1000), freed(3000), refused(4000), zap(9000)]
-    verdict = told(rows, resolve=resolve)
+    verdict = told(LEAKED, resolve=resolve)
     assert verdict.kind is VerdictKind.MAPPING_LEAKED
-    assert told(rows, resolve=resolve, lost=1).kind is VerdictKind.UNEXPLAINED
-    assert told(rows[1:], resolve=resolve).kind is VerdictKind.UNEXPLAINED
+    assert told(LEAKED, resolve=resolve, lost=1).kind is VerdictKind.UNEXPLAINED
+    assert told(LEAKED[1:], resolve=resolve).kind is VerdictKind.UNEXPLAINED
+
+
+def test_a_zap_is_over_when_another_thread_runs_on_its_cpu() -> None:
+    other: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh", "pfn": 1}
+    evidence = Evidence(second_look(LEAKED[:4], "timeout"), resolve=resolve, ended="bad_page")
+    assert explain(evidence).kind is VerdictKind.UNEXPLAINED
+    for cpu, kind in ((1, VerdictKind.MAPPING_LEAKED), (0, VerdictKind.UNEXPLAINED)):
+        events = second_look([*LEAKED[:4], removed(9000, cpu=cpu, **other)], "timeout")
+        assert explain(replace(evidence, events=events)).kind is kind
+    same = second_look(
+        [*LEAKED[:4], removed(9000, pfn=1)], "timeout"
+    )  # in its zap, or an interrupt
+    assert explain(replace(evidence, events=same)).kind is VerdictKind.UNEXPLAINED
+
+
+def test_a_removal_by_somebody_else_is_one_all_the_same() -> None:
+    assert told([*LEAKED, removed(9500, pid=99)], resolve=resolve).kind is VerdictKind.UNEXPLAINED
+
+
+def test_a_page_that_is_unmapped_in_time_and_still_counted_is_no_leak_of_that_zap() -> None:
+    """Somebody else's mapping is counted: whether its PTE is there, the events do not say."""
+    rows = [LEAKED[1], removed(2000, raw=1), *LEAKED[2:]]
+    verdict = told(rows, resolve=resolve)
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert any("refcount_overput" in doubt for doubt in verdict.doubts)
+    proof = finding(FindingClass.MAPPED_BUT_FREE, 1, 1, 0, OTHER)
+    both = told(rows, "bad_page", audit=audit(proof), resolve=resolve)
+    assert (both.kind, both.evidence) == (
+        VerdictKind.REFCOUNT_OVERPUT,
+        ("capture", "vmcore"),
+    )
+
+
+def test_a_part_of_a_large_folio_may_be_freed_by_a_zap_that_never_touched_it() -> None:
+    rows = [*LEAKED[:2], freed(3000, order=9), *LEAKED[3:]]
+    verdict = told(rows, resolve=resolve)
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert any("large folio" in doubt for doubt in verdict.doubts)
+    proof = finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 0, 1, 0)
+    settled = told(rows, "bad_page", audit=busy(proof, MM), resolve=resolve)
+    assert settled.kind is VerdictKind.MAPPING_LEAKED
+
+
+def in_gather(address: int) -> CodeSite | None:
+    """x86_64: the stack of a free behind the zap, when what it gathered is flushed."""
+    named = {RETURN_INTO_FREE: "free_unref_page_list", RETURN_INTO_ZAP: "tlb_finish_mmu"}
+    return CodeSite(named.get(address, "exit_mmap"), 0x10, None, (), None, address)
+
+
+def test_a_leak_is_seen_when_the_gather_is_flushed() -> None:
+    rows = [ELSEWHERE, zap(1000), refused(4000), zap(9000)]
+    assert told(rows, resolve=in_gather).kind is VerdictKind.MAPPING_LEAKED
+    before = [zap(100), removed(200, raw=1), *rows[1:]]
+    assert told(before, resolve=in_gather).kind is VerdictKind.UNEXPLAINED
+    other_life = [zap(100), removed(200, raw=0), *rows[1:]]
+    assert told(other_life, resolve=in_gather).kind is VerdictKind.MAPPING_LEAKED
+
+
+def test_a_zap_of_a_swap_entry_frees_a_page_that_it_did_not_map() -> None:
+    def in_swap(address: int) -> CodeSite | None:
+        inner = CodeSite("free_swap_and_cache", 0x100, None, (), None, address)
+        return inner if address == RETURN_INTO_FREE else resolve(address)
+
+    assert told(LEAKED, resolve=in_swap).kind is VerdictKind.UNEXPLAINED
+
+
+def test_a_page_mapped_twice_in_one_zap_needs_its_ptes_counted() -> None:
+    rows = [zap(1000), removed(2000, raw=1), freed(3000), refused(4000), removed(6500, raw=-1)]
+    assert told(rows, resolve=resolve).kind is VerdictKind.UNEXPLAINED
+    proof = finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 0, 1, 0)
+    counted = told(rows, "bad_page", audit=busy(proof, MM), resolve=resolve)
+    assert counted.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
 
 
 def test_somebody_else_s_removal_is_not_this_zap_s() -> None:
@@ -186,12 +290,83 @@ def test_pages_are_joined_by_struct_page_where_pfns_are_not_known() -> None:
     assert (verdict.kind, verdict.pfn) == (VerdictKind.FREED_BEFORE_RMAP_REMOVED, None)
 
 
-def test_a_count_below_zero_is_an_underflow() -> None:
-    rows = [zap(1000), removed(2000, raw=-1), freed(3000, raw=-2), refused(4000, raw=-2)]
-    verdict = told(rows)
+TWICE = [
+    zap(1000),
+    removed(2000, raw=0),
+    removed(2100, raw=-1),
+    of_page(Kind.BAD_PTE, 2500, -2, refcount=1),
+    freed(3000, raw=-2),
+    refused(4000, raw=-2),
+]
+
+
+def test_two_removals_in_one_zap_are_an_underflow() -> None:
+    verdict = told(TWICE)
     assert verdict.kind is VerdictKind.RMAP_UNDERFLOW
-    assert verdict.summary.startswith("The rmap of pfn 0xa80 was removed more often")
+    assert verdict.summary.startswith("init/30 removed the rmap of pfn 0xa80 twice in one zap")
     assert "its mapcount is -1." in verdict.summary
+    assert [step.time_ns for step in verdict.order] == [1000, 2000, 2100, 2500, 3000, 4000]
+    quiet = told(TWICE[:4])
+    assert quiet.kind is VerdictKind.RMAP_UNDERFLOW
+
+
+def test_a_count_below_zero_alone_does_not_say_whose_removal_was_too_many() -> None:
+    verdict = told([TWICE[0], *TWICE[2:]])
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert "more often than it was added (mapcount -1)" in verdict.summary
+    assert told([TWICE[0], removed(1500, raw=2), removed(1600, raw=1)]).kind is VerdictKind.CLEAN
+
+
+AGAIN = [
+    zap(1000),
+    removed(1100, raw=0),
+    zap(2000),
+    removed(2100, raw=-1),
+    of_page(Kind.BAD_PTE, 2500, -2, refcount=1),
+]
+
+
+def test_a_pte_that_a_later_zap_finds_was_left_behind() -> None:
+    verdict = told(AGAIN, resolve=in_zap)
+    assert verdict.kind is VerdictKind.PTE_LEFT_BEHIND
+    assert "its rmap was removed, but its PTE stayed. A later zap" in verdict.summary
+    assert [step.time_ns for step in verdict.order] == [1000, 1100, 2000, 2100, 2500]
+    assert told([*AGAIN, refused(3000, raw=-2)], resolve=in_zap).kind is verdict.kind
+
+
+def in_zap(address: int) -> CodeSite | None:
+    return CodeSite("unmap_page_range", 0x62E, None, (), None, address)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        # Of another range, by another mm, not the last mapping, not by a zap at all, and twice.
+        [zap(1000, addr=0x1000, end=0x2000), *AGAIN[1:]],
+        [zap(1000, mm=MM + 0x400), removed(1100, raw=0, mm=MM + 0x400), *AGAIN[2:]],
+        [AGAIN[0], removed(1100, raw=1), *AGAIN[2:]],
+        [AGAIN[0], removed(1100, raw=0, caller=1), *AGAIN[2:]],
+        [*AGAIN[:4], removed(2200, raw=-2), *AGAIN[4:]],
+    ],
+)
+def test_what_else_removes_twice_is_no_pte_left_behind(rows: list[dict[str, Any]]) -> None:
+    def known(address: int) -> CodeSite | None:
+        return None if address == 1 else in_zap(address)
+
+    assert told(rows, resolve=known).kind is VerdictKind.UNEXPLAINED
+
+
+def test_a_zapped_page_whose_pte_is_still_there() -> None:
+    """It is in use elsewhere: only events and page tables together tell."""
+    proof = finding(FindingClass.MORE_PTES_THAN_MAPCOUNT, 1, 0, 1, MINE)
+    verdict = told(AGAIN[:2], audit=busy(proof), resolve=in_zap)
+    assert verdict.kind is VerdictKind.PTE_LEFT_BEHIND
+    assert verdict.evidence == ("capture", "vmcore")
+    assert (verdict.comm, verdict.pid, verdict.order[-1].evidence) == ("init", 30, "audit")
+    flight = told(AGAIN[:2], audit=busy(proof, MM), resolve=in_zap)
+    assert flight.kind is VerdictKind.UNEXPLAINED
+    elsewhere = finding(FindingClass.MORE_PTES_THAN_MAPCOUNT, 1, 0, 1, OTHER)
+    assert told(AGAIN[:2], audit=busy(elsewhere), resolve=in_zap).kind is VerdictKind.UNEXPLAINED
 
 
 def test_a_page_type_is_no_mapcount() -> None:
@@ -207,21 +382,70 @@ def test_another_reason_is_not_the_mapcount_s() -> None:
     assert "PAGE_FLAGS_CHECK_AT_FREE" in verdict.summary
 
 
+BELOW = FindingClass.REFCOUNT_BELOW_MAPCOUNT
+FREED = FindingClass.MAPPED_BUT_FREE
+MORE = FindingClass.MORE_PTES_THAN_MAPCOUNT
+
+
 @pytest.mark.parametrize(
     ("one", "kind"),
     [
         (finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 1, 2, 2), VerdictKind.MAPPING_LEAKED),
         (finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 0), VerdictKind.UNEXPLAINED),
-        (finding(FindingClass.MAPCOUNT_UNDERFLOW, 0, -1, 1), VerdictKind.RMAP_UNDERFLOW),
-        (finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 2, 2, 1), VerdictKind.REFCOUNT_OVERPUT),
-        (finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 1, 2, 1), VerdictKind.UNEXPLAINED),
-        (finding(FindingClass.MORE_PTES_THAN_MAPCOUNT, 1, 0, 1), VerdictKind.UNEXPLAINED),
+        (finding(BELOW, 1, 2, 1), VerdictKind.MAPPING_LEAKED),
+        (finding(FindingClass.MAPCOUNT_UNDERFLOW, 0, -1, 1), VerdictKind.UNEXPLAINED),
+        (finding(BELOW, 2, 2, 1, OTHER, OTHER), VerdictKind.REFCOUNT_OVERPUT),
+        (finding(BELOW, 2, 2, 1), VerdictKind.UNEXPLAINED),  # whose PTEs, nobody knows
+        (finding(FREED, 1, 1, 0, OTHER), VerdictKind.REFCOUNT_OVERPUT),
+        (replace(finding(FREED, 1, 0, 0, OTHER), folio=FREE), VerdictKind.PTE_LEFT_BEHIND),
+        (finding(FREED, 1, 0, 0, OTHER), VerdictKind.UNEXPLAINED),  # refused, and reset
+        (finding(MORE, 2, 1, 1, OTHER, MINE), VerdictKind.PTE_LEFT_BEHIND),
+        (finding(MORE, 1, 0, 1, OTHER), VerdictKind.UNEXPLAINED),  # or removed twice
+        (finding(MORE, 1, 0, 1), VerdictKind.UNEXPLAINED),
         (finding(FindingClass.IN_FLIGHT, 1, 2, 1), VerdictKind.CLEAN),
         (finding(FindingClass.RSS_MISMATCH, 0, 0, 0), VerdictKind.RSS_MISMATCH),
     ],
 )
 def test_a_dump_alone(one: Finding, kind: VerdictKind) -> None:
-    assert explain(Evidence(None, (), audit(one))).kind is kind
+    verdict = explain(Evidence(None, (), busy(one)))
+    assert verdict.kind is kind
+    assert verdict.evidence == ("vmcore",)
+    if one.cls in (BELOW, FREED, MORE):
+        flight = explain(Evidence(None, (), busy(one, MM, MM + 0x400), ended="bad_page"))
+        assert flight.kind is VerdictKind.UNEXPLAINED
+        assert any("A CPU was changing page tables" in doubt for doubt in flight.doubts)
+
+
+def test_another_page_of_the_folio_explains_its_refcount() -> None:
+    """A large folio's references are counted at its head: which mapping lacks one, others say."""
+    folio = {"pfn": PFN, "order": 9, "kind": "anon", "free": False}
+    head = replace(finding(BELOW, 1, 1, 510, OTHER), folio=folio)
+    leaked = replace(
+        finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 510), pfn=PFN + 5, folio=folio
+    )
+    alone = explain(Evidence(None, (), busy(head)))
+    assert (alone.kind, alone.pfn) == (VerdictKind.REFCOUNT_OVERPUT, PFN)
+    verdict = explain(Evidence(None, (), audit(head, leaked)))
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.MAPPING_LEAKED, PFN + 5)
+
+
+def test_the_worst_stands_first_and_the_others_are_counted() -> None:
+    pages = [
+        replace(finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 1, 2, 2), pfn=pfn) for pfn in (1, 2)
+    ]
+    worst = finding(FREED, 1, 1, 0, OTHER)
+    rss = finding(FindingClass.RSS_MISMATCH, 0, 0, 0)
+    found = replace(audit(*pages, worst, rss), details={"mms_in_flight": 0})
+    verdict = explain(Evidence(None, (), found))
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.REFCOUNT_OVERPUT, PFN)
+    assert verdict.others == ("2 more pages: mapping_leaked",)
+
+
+def test_a_mapcount_below_zero_on_the_console_may_be_either() -> None:
+    below = Splat("bad_page_map", pfn=PFN, mapcount=-1, refcount=1, pid=30, comm="init")
+    verdict = explain(Evidence(None, [below]))
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert "twice in one zap, or again for a PTE" in verdict.summary
 
 
 def test_the_console_alone_tells_the_founding_bug() -> None:

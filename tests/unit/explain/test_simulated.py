@@ -65,7 +65,8 @@ def test_a_wrong_order_is_found_in_a_whole_run(seed: int, resets: bool, share: f
 
 @settings(max_examples=40, deadline=None)
 @given(SEEDS, st.sampled_from(("audit", "source", "both")))
-def test_a_wrong_order_is_found_at_the_stop(seed: int, proof: str) -> None:
+def test_a_story_that_is_cut_at_the_stop_is_left_open(seed: int, proof: str) -> None:
+    """The removal may come late or never: who looks no further must not say which."""
     kernel = Kernel(random.Random(seed), stop_at_bad_page=True)
     events = kernel.run(processes=20, buggy_share=0.4)
     if not kernel.refused:
@@ -80,20 +81,12 @@ def test_a_wrong_order_is_found_at_the_stop(seed: int, proof: str) -> None:
         "bad_page",
     )
     verdict = explain(evidence)
-    seen = any(row["kind"] == 2 for row in kernel.rows)
-    if proof == "source" and not seen:
-        # Without a count of PTEs, a removal that is missing must be known to be recorded.
-        assert verdict.kind is VerdictKind.UNEXPLAINED
-        return
-    assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
+    assert verdict.kind is VerdictKind.UNEXPLAINED
     assert (verdict.pfn, verdict.pid) == (pfn, thread.pid)
-    assert verdict.order[-1].what.endswith("not seen before the stop")
-    assert verdict.order[-1].time_ns is None
     if proof != "audit":
         assert verdict.sites[0].role == "freed"
-        assert "try_zap_anon_pte_range() cleared its PTE" in verdict.summary
-        assert "mm/memory.c:1447" in verdict.summary
     assert verdict.proof == (() if proof == "source" else (finding,))
+    assert any("comes late" in doubt for doubt in verdict.doubts)
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import struct
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from tests.unit.kernel.conftest import Mimic
 from zaptrace.kernel import build_id
 from zaptrace.kernel.aranges import AddressRanges
+from zaptrace.kernel.compressed import Damaged, plain
 from zaptrace.kernel.debuginfo import DebugInfo
 from zaptrace.kernel.image import Image
 from zaptrace.kernel.planner import make_plan
@@ -143,10 +145,21 @@ def test_a_section_that_says_it_unpacks_to_more_than_can_be(tmp_path: Path, bare
         bomb = struct.pack(f"{image.order}I4xQQ", 1, 1 << 40, 1) + zlib.compress(bytes(1000))
         with pytest.raises(BadInput, match="which cannot be"):
             image._decompress(".debug_info", bomb)
-        zstd = struct.pack(f"{image.order}I4xQQ", 2, 100, 1)
-        with pytest.raises(BadInput, match="not compressed by zlib") as caught:
-            image._decompress(".debug_info", zstd)
+        other = struct.pack(f"{image.order}I4xQQ", 3, 100, 1)
+        with pytest.raises(BadInput, match="neither zlib nor zstd") as caught:
+            image._decompress(".debug_info", other)
+        with pytest.raises(BadInput, match="disagree about its size"):
+            image._decompress(".debug_info", struct.pack(f"{image.order}I4xQQ", 2, 100, 1))
+        with pytest.raises(BadInput, match="which cannot be"):
+            image._decompress(".debug_info", struct.pack(f"{image.order}I4xQQ", 2, 1 << 40, 1))
     assert "objcopy --decompress-debug-sections" in str(caught.value.hint)
+
+
+@given(st.sampled_from([1, 2]), st.integers(0, 2**34), st.binary(max_size=300))
+def test_compressed_sections_of_any_bytes(kind: int, size: int, content: bytes) -> None:
+    raw = struct.pack("<I4xQQ", kind, size, 1) + content
+    with contextlib.suppress(Damaged):
+        assert len(plain(raw, "<")) <= size + 1
 
 
 @given(st.binary(max_size=200), st.integers(0, 2**64 - 1))

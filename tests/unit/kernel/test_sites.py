@@ -103,16 +103,42 @@ def test_instructions_begin_where_objdump_sees_them(bare: Mimic) -> None:
         (function,) = Symbols(image).functions("unmap_page_range")
         code = range(function.address, function.address + function.size)
         begins = {at for at in code if starts_instruction(image, function.address, at)}
-    if image.arch.instruction_sizes is None:
-        assert begins == set(code)  # only a disassembler could tell
-        return
-    objdump = shutil.which("s390x-linux-gnu-objdump")
+    assert begins == set(disassembled(bare, "unmap_page_range"))
+
+
+def test_instructions_go_on_where_objdump_says(bare: Mimic) -> None:
+    """Every instruction of the file, and where each branch leads to."""
+    listing = disassembled(bare)
+    with Image(bare.path) as image:
+        section = image.sections[".text"]
+        code = image.at(section.address, section.size)
+        steps = {at: image.arch.step_at(code, at - section.address) for at in listing}
+    kinds = set()
+    for at, text in listing.items():
+        step = steps[at]
+        assert step is not None, text
+        kinds.add(step.kind)
+        target = re.search(r"\b([0-9a-f]+) <", text)
+        if step.kind in ("jump", "fork"):
+            assert target is not None, text
+            assert at + step.away == int(target[1], 16), text
+        elif step.kind != "call":
+            assert target is None or re.match(r"lar|lg|st|l[hg]?rl|jg?nop|exrl|.*%rip", text), text
+    assert kinds >= {"plain", "call", "fork", "end"}
+
+
+def disassembled(mimic: Mimic, function: str = "") -> dict[int, str]:
+    """Address -> instruction, as binutils prints it."""
+    with Image(mimic.path) as image:
+        name = "s390x-linux-gnu-objdump" if image.arch.name == "s390x" else "objdump"
+    objdump = shutil.which(name)
     if objdump is None:
-        pytest.skip("s390x-linux-gnu-objdump is not installed: nothing to compare with")
-    command = [objdump, "-d", "--disassemble=unmap_page_range", str(bare.path)]
+        pytest.skip(f"{name} is not installed: nothing to compare with")
+    wanted = [f"--disassemble={function}"] if function else ["-j", ".text"]
+    command = [objdump, "-d", "-w", "--no-show-raw-insn", *wanted, str(mimic.path)]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    seen = {int(at, 16) for at in re.findall(r"^ *([0-9a-f]+):\t", listing, re.MULTILINE)}
-    assert begins == seen
+    lines = re.findall(r"^ *([0-9a-f]+):\t(.*)$", listing, re.MULTILINE)
+    return {int(at, 16): text for at, text in lines}
 
 
 def test_skimming_sees_what_decoding_sees(bare: Mimic) -> None:

@@ -54,6 +54,28 @@ def test_x86_without_the_variable_has_a_constant(kcore: Path, iomem: Path) -> No
     assert find_vmemmap(symbols, "s390x", 64, kcore, iomem) is None
 
 
+def test_without_the_variables_name_kcore_lists_the_array(tmp_path: Path, iomem: Path) -> None:
+    """s390x 6.1 as Debian has it: no KALLSYMS_ALL."""
+    kcore = tmp_path / "kcore"
+    functions = Kallsyms(b"0000000000100000 T unmap_page_range\n")
+    listed = [(0x100000, 0x1FF00000), (BASE, 0x3000), (BASE + 0x4000, 0x7FC000), (BASE, 0x1000000)]
+    kcore.write_bytes(listing(listed))
+    assert find_vmemmap(functions, "s390x", 64, kcore, iomem) == Vmemmap(BASE, 64, 0x20000)
+    kcore.write_bytes(listing([*listed, (BASE + 0x40000000, 0x7FC000)]))  # two that may be it
+    assert find_vmemmap(functions, "s390x", 64, kcore, iomem) is None
+
+
+def listing(spans: list[tuple[int, int]]) -> bytes:
+    header = struct.pack(
+        *("=4sB11xHHIQQQIHHHHHH", b"\x7fELF", 2),
+        *(4, 22, 1, 0, 64, 0, 0, 64, 56, len(spans), 0, 0, 0),
+    )
+    return header + b"".join(
+        struct.pack("=IIQQQQQQ", 1, 7, 4096, start, 2**64 - 1, size, size, 4096)
+        for start, size in spans
+    )
+
+
 def test_what_is_not_known_is_not_guessed(kcore: Path, iomem: Path, tmp_path: Path) -> None:
     flat = Kallsyms(b"ffffffff82000000 D jiffies\nffffffff82000008 D mem_map\n")
     assert find_vmemmap(flat, "x86_64", 64, kcore, iomem) is None

@@ -103,6 +103,38 @@ def test_any_bytes_of_a_guest_make_a_trace() -> None:
     assert times == sorted(times)
 
 
+def test_the_trace_is_as_perfetto_s_own_schema_wants_it(founding: Events) -> None:
+    """What its importer counts as an error, asked of its own protobuf classes."""
+    data = trace(founding)
+    whole = protos.Trace()
+    whole.ParseFromString(data)
+    whole.DiscardUnknownFields()
+    assert whole.ByteSize() == len(data)  # it knows every field that we wrote
+    told = list(whole.packet)
+    first, *rest = told
+    # Without this flag the whole sequence is dropped; once is enough.
+    assert first.sequence_flags == protos.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED
+    assert not any(one.sequence_flags for one in rest)
+    assert {one.trusted_packet_sequence_id for one in told} == {1}
+    described: set[int] = set()
+    for packet in rest:
+        if packet.HasField("track_descriptor"):
+            one = packet.track_descriptor
+            assert one.uuid and one.uuid not in described
+            assert not one.HasField("parent_uuid") or one.parent_uuid in described
+            described.add(one.uuid)
+            continue
+        event = packet.track_event
+        assert event.track_uuid in described
+        assert packet.timestamp_clock_id == protos.BuiltinClock.BUILTIN_CLOCK_BOOTTIME
+        if event.type == EVENTS.TYPE_COUNTER:
+            assert event.HasField("counter_value") and not event.HasField("name")
+        else:
+            assert event.type == EVENTS.TYPE_SLICE_END or (event.name and event.categories)
+        for note in event.debug_annotations:
+            assert note.name and note.WhichOneof("value")
+
+
 def test_no_events_make_an_empty_trace() -> None:
     assert not any(one.HasField("track_event") for one in packets(Events()))
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
 from zaptrace.report import RunInfo, render
-from zaptrace.report.excerpt import excerpt
+from zaptrace.report.excerpt import excerpt, kernels_words
 from zaptrace.report.shell import wrapped
 from zaptrace.splat import parse
 
@@ -57,6 +57,8 @@ VERDICT = Verdict(
         ),
     ),
     ("The kernel was stopped before the rmap removal.",),
+    ("capture",),
+    ("2 more pages: mapping_leaked",),
 )
 INFO = RunInfo(
     run="/var/tmp/run",
@@ -226,3 +228,16 @@ def test_the_report_does_not_name_its_owner(monkeypatch: pytest.MonkeyPatch) -> 
     text = render(VERDICT, dataclasses.replace(INFO, run="/home/somebody/runs/s390x-1"))
     assert "~/runs/s390x-1" in text
     assert "somebody" not in text
+
+
+def test_the_kernel_s_words_are_about_what_the_verdict_is_about() -> None:
+    console = (
+        b"[    1.0] BUG: Bad page state in process a  pfn:00012\n"
+        b"[    2.0] BUG: Bad rss-counter state mm:00000000ab type:MM_ANONPAGES val:6\n"
+    )
+    splats = parse(console)
+    state, rss = VerdictKind.REFCOUNT_OVERPUT, VerdictKind.RSS_MISMATCH
+    assert kernels_words(console, splats, state, 0x12)[0].endswith("pfn:00012")
+    assert kernels_words(console, splats, rss, None)[0].endswith("val:6")
+    assert kernels_words(console, splats, state, 0x13) == ()
+    assert kernels_words(console, splats, VerdictKind.UNEXPLAINED, None) == ()

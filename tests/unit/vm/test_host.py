@@ -38,3 +38,25 @@ def test_children_of_a_left_block_are_gone(tmp_path: Path) -> None:
     marker.unlink(missing_ok=True)
     time.sleep(0.3)
     assert not marker.exists()
+
+
+def test_a_left_program_may_clean_up_when_it_is_given_time(tmp_path: Path) -> None:
+    """As make does: it removes the objects that are half written."""
+    half = tmp_path / "half.o"
+    script = f"trap 'rm {half}; exit 1' TERM; touch {half}; echo started; sleep 60 & wait"
+    argv = ["sh", "-c", script]
+    with pytest.raises(KeyboardInterrupt), host.lines_of(argv, grace=5.0) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"started\n"
+        raise KeyboardInterrupt
+    assert not half.exists()
+
+
+def test_one_that_will_not_go_is_killed_all_the_same() -> None:
+    script = "trap '' TERM; echo started; while :; do sleep 0.1; done"
+    started = time.monotonic()
+    with host.lines_of(["sh", "-c", script], grace=0.3) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+    assert child.returncode == -9
+    assert time.monotonic() - started < 5

@@ -1,0 +1,230 @@
+"""Every fault of the lab kernel: the audit finds what its victim was struck with, and names it.
+
+The truth is what the victims said on the console before they were struck (vm/guest/victim.c),
+from their own /proc/self/pagemap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.guest.conftest import Boot, boot
+from vm import initramfs, kernel
+from vm.arch import ARCHES
+from vm.qemu import GuestConfig, running
+from zaptrace.audit import audit
+from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.registers import cpu_registers
+from zaptrace.memory.vmcore import standardise
+from zaptrace.model.findings import AuditResult, Finding, FindingClass
+from zaptrace.model.progress import ignore
+from zaptrace.runs.lab import FAULTS
+from zaptrace.runs.repro import Request
+
+pytestmark = pytest.mark.guest
+
+VICTIM = re.compile(
+    r"^zaptrace: victim (?P<fault>\S+) pid (?P<pid>\d+) zapper (?P<zapper>\d+) "
+    r"addr (?P<address>0x[0-9a-f]+) pfn (?P<pfn>\d+) (?P<evidence>\w+)\r?$",
+    re.MULTILINE,
+)
+STRIKING = [name for name in FAULTS if name not in ("batch", "none")]
+LARGE = 16
+"""Pages of a large folio."""
+LOAD_STOPS = 8
+THREE = ("leak", "stale-large", "rss")
+
+FREE = FindingClass.MAPPED_BUT_FREE
+FEWER = FindingClass.MORE_MAPCOUNT_THAN_PTES
+MORE = FindingClass.MORE_PTES_THAN_MAPCOUNT
+REFS = FindingClass.REFCOUNT_BELOW_MAPCOUNT
+UNDER = FindingClass.MAPCOUNT_UNDERFLOW
+RSS = FindingClass.RSS_MISMATCH
+
+LEFT: dict[tuple[str, str], tuple[set[FindingClass], set[FindingClass]]] = {
+    ("leak", "quiet"): ({FEWER}, set()),
+    ("leak", "loud"): (set(), set()),
+    ("leak-large", "quiet"): ({FEWER}, {REFS}),
+    ("leak-large", "loud"): (set(), set()),
+    ("underflow", "quiet"): ({UNDER}, set()),
+    ("underflow", "loud"): (set(), set()),
+    ("underflow-large", "quiet"): ({UNDER}, set()),
+    ("underflow-large", "loud"): (set(), set()),
+    ("stale", "quiet"): ({MORE}, set()),
+    ("stale", "freed"): ({FREE, MORE}, set()),
+    ("stale", "loud"): (set(), set()),
+    ("stale-large", "quiet"): ({MORE}, set()),
+    ("stale-large", "freed"): ({FREE, MORE, REFS}, set()),
+    ("stale-large", "loud"): ({UNDER}, set()),
+    ("overput", "quiet"): ({REFS}, set()),
+    ("overput", "loud"): ({FREE}, set()),
+    ("overput-large", "quiet"): (set(), {REFS}),
+    ("overput-large", "loud"): ({FREE}, set()),
+    ("rss", "exit"): (set(), set()),
+    ("rss", "quiet"): ({RSS}, set()),
+    ("rss-large", "exit"): (set(), set()),
+    ("rss-large", "quiet"): ({RSS}, set()),
+}
+"""Fault and evidence -> one of which classes the page has (rss: its owner's mm) when all is over,
+and which its folio's first page.  What bad_page() has seen is clean again: it resets the count.
+What was freed may have gone to another victim, and got worse there."""
+
+STOPPED = {
+    "leak": REFS,
+    "leak-large": REFS,
+    "underflow": UNDER,
+    "underflow-large": UNDER,
+    "stale": UNDER,
+    "overput": FREE,
+    "overput-large": FREE,
+}
+"""What the loud page is at the first instruction of bad_page(), before that resets its count."""
+
+
+@dataclass(frozen=True)
+class Victim:
+    """What one said of one page."""
+
+    fault: str
+    pid: int
+    zapper: int
+    address: int
+    pfn: int
+    evidence: str
+
+    @property
+    def head(self) -> int:
+        """The first page of its large folio."""
+        return self.pfn - self.pfn % LARGE
+
+
+def victims_of(run: Boot) -> list[Victim]:
+    console = run.console.read_text(errors="replace")
+    return [
+        Victim(
+            found["fault"],
+            int(found["pid"]),
+            int(found["zapper"]),
+            int(found["address"], 16),
+            int(found["pfn"]),
+            found["evidence"],
+        )
+        for found in VICTIM.finditer(console)
+    ]
+
+
+def bugs_of(run: Boot) -> list[Finding]:
+    found = AuditResult.from_json(json.loads((run.path / "audit.json").read_text()))
+    return [one for one in found.findings if one.cls is not FindingClass.IN_FLIGHT]
+
+
+def struck(arch: str, folder: Path, *faults: str, stop_at: str = "exit") -> Boot:
+    return boot(Request(arch, fault=",".join(faults), stop_at=stop_at, folder=folder / "run"))
+
+
+def check(run: Boot, *faults: str) -> None:
+    """All that the victims said is found, and nothing else."""
+    victims, bugs = victims_of(run), bugs_of(run)
+    wanted = Counter(key for key in LEFT if key[0] in faults)
+    assert Counter((one.fault, one.evidence) for one in victims) == wanted
+    for victim in victims:
+        _check_victim(victim, bugs)
+    _check_nothing_else(victims, bugs)
+    assert "zaptrace: workload ended with 0" in run.console.read_text(errors="replace")
+    run.vmcore.unlink()
+
+
+def _check_nothing_else(victims: list[Victim], bugs: list[Finding]) -> None:
+    """One cause, one finding: every one is about a page (rss: an mm) that a victim named."""
+    pages = {one.pfn for one in victims} | {one.head for one in victims if "large" in one.fault}
+    mms = {one.pid for one in victims if one.fault.startswith("rss")}
+    for bug in bugs:
+        known = bug.mappings[0].pid in mms if bug.cls is RSS else bug.pfn in pages
+        assert known, f"not about a victim: {bug}"
+
+
+def _check_victim(victim: Victim, bugs: list[Finding]) -> None:
+    page, head = LEFT[victim.fault, victim.evidence]
+    if RSS in page:
+        (found,) = [bug for bug in bugs if bug.cls is RSS and bug.mappings[0].pid == victim.pid]
+        assert found.mappings[0].comm == victim.fault
+        return
+    here = [bug for bug in bugs if bug.pfn == victim.pfn]
+    assert len(here) == bool(page), (victim, here)
+    for bug in here:
+        assert bug.cls in page, (victim, bug)
+        _check_owner(victim, bug)
+    if head:
+        (bug,) = [bug for bug in bugs if bug.pfn == victim.head]
+        assert bug.cls in head
+        assert (victim.pid, victim.fault) in {(owner.pid, owner.comm) for owner in bug.mappings}
+
+
+def _check_owner(victim: Victim, bug: Finding) -> None:
+    owner = next(owner for owner in bug.mappings if owner.pid == victim.pid)
+    assert (owner.comm, owner.address) == (victim.fault, victim.address)
+
+
+@pytest.mark.parametrize("fault", STRIKING)
+def test_each_fault_is_found_and_its_victim_named(arch: str, fault: str, tmp_path: Path) -> None:
+    check(struck(arch, tmp_path, fault), fault)
+
+
+@pytest.mark.parametrize("fault", STOPPED)
+def test_the_page_of_a_report_is_found_as_it_was(arch: str, fault: str, tmp_path: Path) -> None:
+    run = struck(arch, tmp_path, fault, stop_at="bad_page")
+    victims, bugs = victims_of(run), bugs_of(run)
+    (loud,) = [victim for victim in victims if victim.evidence == "loud"]
+    (bug,) = [bug for bug in bugs if bug.pfn == loud.pfn]
+    assert bug.cls is STOPPED[fault]
+    _check_owner(loud, bug)
+    _check_nothing_else(victims, bugs)
+    run.vmcore.unlink()
+
+
+def test_three_faults_at_once_are_told_apart(arch: str, tmp_path: Path) -> None:
+    check(struck(arch, tmp_path, *THREE), *THREE)
+
+
+def test_all_faults_at_once_are_told_apart(arch: str, tmp_path: Path) -> None:
+    check(struck(arch, tmp_path, *STRIKING), *STRIKING)
+
+
+def test_a_clean_guest_under_load_has_no_finding(arch: str, tmp_path: Path) -> None:
+    """Stopped anywhere, again and again, while processes come, map, fork and go."""
+    vmlinux = kernel.build(ARCHES[arch], ignore).vmlinux
+    for vmcore in asyncio.run(stopped_under_load(arch, tmp_path)):
+        standardise(vmcore)
+        result = audit(open_vmcore(vmcore, vmlinux), cpus=cpu_registers(vmcore))
+        assert [one for one in result.findings if one.cls is not FindingClass.IN_FLIGHT] == []
+        assert result.unseen == ()
+        vmcore.unlink()
+
+
+async def stopped_under_load(arch: str, folder: Path) -> list[Path]:
+    row = ARCHES[arch]
+    config = GuestConfig(
+        arch=row,
+        kernel=kernel.build(row, ignore).image,
+        initrd=initramfs.build(row),
+        append=f"{row.append} nokaslr zapfault=none zaptrace.do=load",
+        console=folder / "console.log",
+        memory="256M",
+    )
+    dumps: list[Path] = []
+    async with running(config, folder / "qemu.log") as guest:
+        while b"workload begins" not in config.console.read_bytes():
+            assert await guest.run_until((), 0.05) == "timeout"
+        for number in range(LOAD_STOPS):
+            assert await guest.run_until((), 0.2 + 0.03 * number) == "timeout"
+            dumps.append(folder / f"vmcore{number}")
+            await guest.dump(dumps[-1])
+    assert config.console.read_bytes().count(b"workload ended with 0") > 1
+    return dumps

@@ -1,0 +1,40 @@
+"""One pass of the scoreboard: every fault on both architectures, and a few healthy boots."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.scoreboard.board import ARCHES, Row, board, ordered
+from tests.scoreboard.expected import FAULTS, OWN, SUBSETS, WEAKER
+from tests.scoreboard.table import page
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/scoreboard.schema.json").read_text())
+HEALTHY = 2
+"""Boots on each architecture; `make scoreboard` makes 25."""
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return ordered(board(clean=HEALTHY))
+
+
+def test_every_verdict_is_right_and_none_is_false(rows: list[Row]) -> None:
+    assert [row for row in rows if not row["ok"]] == []
+
+
+def test_every_fault_is_there_with_every_subset_on_each_architecture(rows: list[Row]) -> None:
+    jsonschema.validate(rows, SCHEMA)
+    faulty = [row for row in rows if row["fault"] != "none"]
+    assert len(faulty) == len(FAULTS) * len(ARCHES) * len(SUBSETS)
+    assert len(rows) - len(faulty) == HEALTHY * len(ARCHES)
+    assert f"{len(faulty)} of {len(faulty)} verdicts" in page(rows)
+
+
+def test_all_of_the_evidence_always_settles_it() -> None:
+    for fault in FAULTS:
+        assert not any("csv" in weaker.subsets for weaker in WEAKER.get(fault, ()))
+    assert {fault.removesuffix("-large") for fault in FAULTS} == OWN.keys() - {"none"}

@@ -1,0 +1,216 @@
+"""The steps of one row, in guests: each returns how it was done, or raises why it was not."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.guest import lab
+from tests.guest.lab import Lab
+from tests.guest.test_live import PAGES, ROUNDS, removed_in_each_zap, touch
+from tests.matrix import fault
+from tests.matrix.rows import NotPossible, Row
+from vm import live, stock
+from vm.arch import arch_named
+from zaptrace.kernel import plan_for
+from zaptrace.memory.opening import open_vmcore
+from zaptrace.model.errors import BadInput, CannotTell, Missing
+from zaptrace.model.progress import ignore
+from zaptrace.runs.folder import RunFacts, RunFolder
+
+EVENTS = {"zap", "rmap_remove", "page_free", "bad_page", "bad_pte"}
+BOOT_SECONDS = 240
+KEPT_NEWEST = "7"
+"""What the newest kernel's release begins with, where no mirror answers."""
+
+
+class Steps:
+    """The steps of one row.
+
+    Args:
+        folder: for everything that they leave; empty.
+    """
+
+    def __init__(self, row: Row, folder: Path) -> None:
+        self._row, self._folder = row, folder
+        self.kernel = _kernel(row)
+        self._why_no_symbols = "" if self.kernel.vmlinux.exists() else _symbols(row)
+        self._plans = folder / "plans"
+        self._plans.mkdir()
+        if self.kernel.vmlinux.exists():
+            plan_for(self.kernel.vmlinux, self._plans)
+        self._guest: Lab | None = None
+        self._damage: fault.Damage | None = None
+
+    @contextlib.contextmanager
+    def booted(self) -> Iterator[None]:
+        """The live guest, for every step but `repro`."""
+        holder = self._folder / "holder.py"
+        holder.write_text(fault.HOLDER)
+        request = live.Request(
+            arch_named(self._row.arch),
+            self.kernel,
+            self._plans,
+            smp=self._row.smp,
+            read_only=self._row.read_only,
+            files={"holder.py": holder},
+        )
+        with lab.running(request, self._folder) as self._guest:
+            yield
+        self._guest = None
+
+    @property
+    def guest(self) -> Lab:
+        """The live guest."""
+        assert self._guest is not None, "no guest is running"
+        return self._guest
+
+    def plan(self) -> str:
+        """The plan that the guest has: from debug info where it is kept, else what it tells."""
+        plan = json.loads(self.guest.output("zaptrace probes --json"))
+        _need_arguments(plan)
+        sites = [site for site in plan["sites"] if site["event"] in EVENTS]
+        missing = EVENTS - {site["event"] for site in sites}
+        assert not missing, f"no site for {', '.join(sorted(missing))}"
+        if not self.kernel.vmlinux.exists():
+            return "from BTF and kallsyms"
+        return "from debug info; " + " ".join(plan["notes"]) if plan["notes"] else "from debug info"
+
+    def live_bcc(self) -> None:
+        """Live through bcc."""
+        self._live("bcc")
+
+    def live_tracefs(self) -> None:
+        """Live through tracefs."""
+        self._live("tracefs")
+
+    def _live(self, source: str) -> None:
+        recording, pid = self.guest.recorded(f"--source {source}", lambda: touch(self.guest))
+        if "without arguments" in recording.errors or "arguments lie is not known" in (
+            recording.errors
+        ):
+            raise NotPossible(recording.errors.strip().splitlines()[-1])
+        assert recording.status == 0, recording.errors[-300:]
+        counted = removed_in_each_zap(recording.lines, pid, PAGES)
+        assert counted == [PAGES] * ROUNDS, f"counted {counted}"
+        removed = [line for line in recording.lines if line["kind"] == "rmap_remove"]
+        assert all(line.get("pfn") for line in removed), "pages without a PFN"
+
+    def dump(self) -> str:
+        """A vmcore of the guest with one page damaged."""
+        vmlinux = self._vmlinux()
+        self._damage = fault.damage(self.guest, self._folder, vmlinux)
+        core = fault.dumped(self.guest, self._vmcore)
+        prog = open_vmcore(core, vmlinux)
+        release = prog["init_uts_ns"].name.release.string_().decode()
+        assert release == self.kernel.release, release
+        return f"page {self._damage.pfn:#x} damaged through QEMU's gdbstub"
+
+    def audit(self) -> str:
+        """That page is found, and no other."""
+        self._vmlinux()
+        told = self._zaptrace("inspect", self._vmcore, "--vmlinux", self.kernel.vmlinux)
+        bugs = [one for one in told["findings"] if one["class"] != "in_flight"]
+        assert self._damage is not None
+        pfns = {one["pfn"] for one in bugs}
+        assert pfns == {self._damage.pfn}, f"{len(bugs)} findings, of pages {sorted(pfns)[:4]}"
+        return f"{bugs[0]['class']}, among {told['ptes']} PTEs"
+
+    def explain(self) -> str:
+        """That page is unmapped, recorded, and explained."""
+        self._vmlinux()
+        damage = self._damage
+        assert damage is not None, "no page was damaged"
+        guest = self.guest
+        recorder = "zaptrace record /run/fault.zap --source tracefs --comm python3"
+        guest.output(
+            f"{{ {recorder} >/run/words 2>&1; echo $? >/run/recorded; }} & echo $! >/run/recorder"
+        )
+        guest.until("grep -q '\"sites\"' /run/fault.zap || test -e /run/recorded")
+        guest.output("touch /run/go")
+        guest.until("grep -qx 0 /run/holder")
+        guest.until("dmesg | grep -q 'BUG: Bad page map' && sleep 1")
+        guest.output("pkill -INT -P $(cat /run/recorder)")
+        guest.until("test -e /run/recorded")
+        run = RunFolder.create(self._row.arch, self._folder / "run")
+        text = guest.output("base64 -w0 /run/fault.zap")
+        run.capture.write_bytes(base64.b64decode(text))
+        shutil.copy(guest.console, run.console)
+        self._vmcore.rename(run.vmcore)
+        plan = plan_for(self.kernel.vmlinux, self._plans)
+        run.save_plan(plan)
+        image, vmlinux = str(self.kernel.image), str(self.kernel.vmlinux)
+        facts = RunFacts(self._row.arch, image, vmlinux, "", None, "make matrix", ended="exit")
+        run.save_facts(facts)
+        told = self._zaptrace("explain", run.path)
+        verdict = told["verdict"]
+        run.vmcore.unlink()
+        words = f"{told['events']} events, {told['splats']} splats, {verdict['kind']} of page "
+        words += f"{verdict['pfn']}: {verdict['summary']}"
+        assert verdict["kind"] == "rmap_underflow", words
+        assert verdict["pfn"] == damage.pfn, words
+        return str(verdict["kind"])
+
+    def repro(self) -> str:
+        """A repro boot of the lab's initramfs on this kernel."""
+        vmlinux = self._vmlinux()
+        run = self._folder / "repro"
+        told = self._zaptrace(
+            *("repro", self._row.arch, "--kernel", self.kernel.image, "--vmlinux", vmlinux),
+            *("--smp", self._row.smp, "--timeout", BOOT_SECONDS, "--run", run),
+        )
+        shutil.rmtree(run)
+        kind = told["verdict"]["kind"]
+        assert kind == "clean", f"{kind}: {told['verdict']['summary']}"
+        assert told["events"], "no events were recorded"
+        return f"{told['events']} events at boot, {told['lost']} lost"
+
+    @property
+    def _vmcore(self) -> Path:
+        return self._folder / "vmcore"
+
+    def _vmlinux(self) -> Path:
+        if not self.kernel.vmlinux.exists():
+            raise NotPossible(f"needs debug symbols: {self._why_no_symbols}")
+        return self.kernel.vmlinux
+
+    def _zaptrace(self, *words: object) -> dict[str, Any]:
+        """What a command prints with --json; 1 (a bug) is a success."""
+        argv = [sys.executable, "-m", "zaptrace", *map(str, words), "--json"]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=600)
+        assert done.returncode in (0, 1), f"zaptrace {words[0]}: {done.stderr.strip()[-300:]}"
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+
+def _kernel(row: Row) -> stock.StockKernel:
+    """The one that is kept, else the newest of its suite; of the newest, what the mirror has."""
+    arch = arch_named(row.arch)
+    if not row.version:
+        with contextlib.suppress(CannotTell, Missing):
+            return stock.fetch(row.suite, arch, ignore)
+    with contextlib.suppress(Missing):
+        return stock.find(arch, row.version or KEPT_NEWEST)
+    return stock.fetch(row.suite, arch, ignore, row.version)
+
+
+def _symbols(row: Row) -> str:
+    """Fetch the debug symbols; why they are not to be had, or ""."""
+    try:
+        stock.fetch(row.suite, arch_named(row.arch), ignore, row.version, debug=True)
+    except (BadInput, Missing, CannotTell) as error:
+        return str(error)
+    return ""
+
+
+def _need_arguments(plan: dict[str, Any]) -> None:
+    """A plan without BTF and debug info says where events are, not where arguments lie."""
+    if not any(arg["location"] for site in plan["sites"] for arg in site["args"].values()):
+        raise NotPossible(plan["notes"][0])

@@ -1,0 +1,159 @@
+"""Where an inlined call can be watched, on functions written in assembler for it."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from tests.unit.kernel.conftest import compiler, run
+from zaptrace.kernel.flow import Flow, static_branches
+from zaptrace.kernel.image import Image
+from zaptrace.kernel.symbols import Symbols
+
+HEAD = """
+.text
+.globl _start, called
+called: ret
+.type called, @function
+.size called, 1
+.type _start, @function
+_start:
+    test %edi, %edi
+    je outside
+"""
+TAIL = """
+leave: ret
+.size _start, . - _start
+"""
+ONE_WAY = """
+    nop
+    jmp entry
+outside:
+    xor %eax, %eax
+    jmp leave
+entry:
+    call called
+    jmp leave
+end:
+"""
+PAST_THE_ENTRY = """
+    cmp $1, %esi
+    jne entry
+    jmp met            # as 7.3's __zap_vma_range: the first test is done already
+outside:
+    xor %eax, %eax
+    jmp leave
+entry:
+    cmp $2, %edx
+    je met
+    inc %ecx
+met:
+    mov %edi, %eax
+    call called
+again:
+    call called
+    dec %eax
+    jne again
+    jmp leave
+end:
+"""
+NEVER_MEET = """
+    cmp $1, %esi
+    jne entry
+    jmp other
+outside:
+    xor %eax, %eax
+    jmp leave
+entry:
+    call called
+    jmp leave
+other:
+    call called
+    jmp leave
+end:
+"""
+IN_A_LOOP = """
+    cmp $1, %esi
+    jne entry
+    jmp met
+outside:
+    xor %eax, %eax
+    jmp leave
+entry:
+    inc %ecx
+met:
+    call called
+    dec %eax
+    jne met
+    jmp leave
+end:
+"""
+BEHIND_A_BUG = """
+    cmp $1, %esi
+    jne entry
+    ud2
+outside:
+    jmp leave
+entry:
+    call called
+    jmp leave
+end:
+"""
+JUMP_LABEL = """
+label:
+    nopl 0(%rax, %rax)
+    jmp entry
+outside:
+    jmp leave
+entry:
+    inc %ecx
+met:
+    call called
+    jmp leave
+end:
+.section .data
+.globl __start___jump_table, __stop___jump_table
+__start___jump_table:
+    .long label - .
+    .long met - .
+    .quad 0
+__stop___jump_table:
+.text
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (ONE_WAY, ["entry"]),
+        (PAST_THE_ENTRY, ["met"]),
+        (NEVER_MEET, []),
+        (IN_A_LOOP, []),
+        (BEHIND_A_BUG, ["entry"]),
+        (JUMP_LABEL, ["met"]),
+    ],
+    ids=["one way", "past the entry", "never meet", "in a loop", "behind a BUG", "jump label"],
+)
+def test_where_an_inlined_call_is_watched(body: str, where: list[str], tmp_path: Path) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("the assembler here is not x86_64's")
+    with Image(assembled(HEAD + body + TAIL, tmp_path)) as image:
+        symbols = Symbols(image)
+        (function,) = symbols.functions("_start")
+        places = {name: symbols.label(name) for name in ("entry", "met", "end")}
+        entry, end = places["entry"], places["end"]
+        assert entry is not None
+        assert end is not None
+        spans = [(function.address, function.address + function.size)]
+        flow = Flow(image, function.address, spans, static_branches(image, symbols))
+        found = list(flow.once_in(entry, [(entry, end)]))
+    assert found[:1] == [places[name] for name in where]
+
+
+def assembled(source: str, folder: Path) -> Path:
+    text, path = folder / "code.S", folder / "code"
+    text.write_text(source)
+    run([compiler("gcc"), "-nostdlib", "-no-pie", "-static", "-o", str(path), str(text)])
+    return path

@@ -1,0 +1,76 @@
+"""A verdict of every kind and a finding of every class, as they would come out of real runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tests.unit.report.test_text import VERDICT
+from zaptrace.model.findings import Finding, FindingClass, Owner
+from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
+
+PFN = 0x1F3C5
+OWNER = Owner(41, "mount", 0x3FFD5A7F000, "3ffd5a60000-3ffd5a81000 rw-p [stack]", 0x1AF4000)
+ZAP = OrderStep("zap_pte_range() begins on 0x3ffd5a7f000-0x3ffd5a80000", 1_000, 0, 41)
+
+
+def page(cls: FindingClass, ptes: int, mapcount: int, refcount: int) -> Finding:
+    flags = ("referenced", "uptodate", "swapbacked")
+    return Finding(cls, PFN, ptes, mapcount, refcount, flags, (OWNER,), None, mapcount - 1)
+
+
+FINDINGS = {
+    FindingClass.MAPPED_BUT_FREE: page(FindingClass.MAPPED_BUT_FREE, 1, 0, 0),
+    FindingClass.MORE_PTES_THAN_MAPCOUNT: page(FindingClass.MORE_PTES_THAN_MAPCOUNT, 2, 1, 1),
+    FindingClass.MORE_MAPCOUNT_THAN_PTES: page(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 1),
+    FindingClass.REFCOUNT_BELOW_MAPCOUNT: page(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 0, 1, 0),
+    FindingClass.MAPCOUNT_UNDERFLOW: page(FindingClass.MAPCOUNT_UNDERFLOW, 0, -1, 0),
+    FindingClass.DIRTY_FREE_PAGE: page(FindingClass.DIRTY_FREE_PAGE, 0, 0, 1),
+    FindingClass.RSS_MISMATCH: Finding(
+        FindingClass.RSS_MISMATCH,
+        None,
+        None,
+        None,
+        None,
+        mappings=(Owner(41, "mount", None, None, 0x1AF4000),),
+        note="MM_ANONPAGES 23 recorded, 22 mapped",
+    ),
+    FindingClass.IN_FLIGHT: Finding(
+        FindingClass.IN_FLIGHT,
+        None,
+        0,
+        None,
+        None,
+        mappings=(Owner(None, None, None, None, 0x1AF4000),),
+        note="a CPU is inside this mm's page tables",
+    ),
+}
+_PROOF = {
+    VerdictKind.FREED_BEFORE_RMAP_REMOVED: FindingClass.REFCOUNT_BELOW_MAPCOUNT,
+    VerdictKind.MAPPING_LEAKED: FindingClass.MORE_MAPCOUNT_THAN_PTES,
+    VerdictKind.RMAP_UNDERFLOW: FindingClass.MAPCOUNT_UNDERFLOW,
+    VerdictKind.PTE_LEFT_BEHIND: FindingClass.MORE_PTES_THAN_MAPCOUNT,
+    VerdictKind.REFCOUNT_OVERPUT: FindingClass.MAPPED_BUT_FREE,
+    VerdictKind.UNEXPLAINED: FindingClass.DIRTY_FREE_PAGE,
+}
+
+
+def of_kind(kind: VerdictKind) -> Verdict:
+    """A verdict with the evidence that this kind has."""
+    doubt = ("Only the audit carries this: a capture of the same boot would show the order.",)
+    if kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED:
+        return VERDICT
+    if kind is VerdictKind.CLEAN:
+        return Verdict(kind, "No page was refused or freed while mapped.")
+    if kind is VerdictKind.RSS_MISMATCH:
+        said = "An mm's resident-set counters do not agree with what it maps."
+        proof = (FINDINGS[FindingClass.RSS_MISMATCH],)
+        return Verdict(kind, said, comm="mount", pid=41, proof=proof, doubts=doubt)
+    removed = OrderStep("the page's rmap is removed", 5_000, 0, 41, 0, 2)
+    return dataclasses.replace(
+        VERDICT,
+        kind=kind,
+        summary=f"Something that is called {kind.value} happened to pfn {PFN:#x}.",
+        order=(ZAP, removed),
+        proof=(FINDINGS[_PROOF[kind]],),
+        doubts=doubt,
+    )

@@ -1,0 +1,60 @@
+"""Many boots counted: when they are enough, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zaptrace.cli.repeats import repeats_code
+from zaptrace.runs.repeat import Boot, Repeats, case_of, told
+
+
+def repeats(*kinds: str | None, asked: int = 0) -> Repeats:
+    boots = [
+        Boot(
+            number, Path("/run"), 1.0, kind, "" if kind in (None, "clean") else f"{kind} in f()", ""
+        )
+        for number, kind in enumerate(kinds, 1)
+    ]
+    return Repeats("s390x", asked or len(boots), boots)
+
+
+def test_it_is_sure_when_the_interval_is_narrow() -> None:
+    assert not repeats(*["rmap_underflow"] * 15).sure
+    assert repeats(*["rmap_underflow"] * 16).sure
+    assert not repeats(*["rmap_underflow", "clean"] * 40).sure
+    assert repeats(*["rmap_underflow", "clean"] * 50).sure
+
+
+def test_clean_boots_alone_never_are_enough() -> None:
+    assert not repeats(*["clean"] * 1000).sure
+
+
+def test_lost_guests_do_not_count_as_clean() -> None:
+    some = repeats("clean", None, "rmap_underflow", None)
+    assert (some.told, some.lost, some.hits) == (2, 2, 1)
+    assert some.to_json()["rate"] == 0.5
+    assert some.verdicts == {"clean": 1, "rmap_underflow": 1}
+    assert "2  without a verdict" in told(some)
+
+
+def test_stopping_early_is_said() -> None:
+    text = told(repeats(*["rmap_underflow"] * 16, asked=50))
+    assert "16 of 16 boots showed a bug: 100%" in text
+    assert "Stopped after 16 of 50" in text
+
+
+def test_exit_codes() -> None:
+    assert repeats_code(repeats("clean", "clean"), None) == 0
+    assert repeats_code(repeats("clean", None), None) == 125
+    assert repeats_code(repeats("clean", None, "rmap_underflow"), None) == 1
+    assert repeats_code(repeats("rmap_underflow"), "rmap_underflow") == 0
+    assert repeats_code(repeats("rmap_underflow", "clean"), "rmap_underflow") == 1
+
+
+def test_a_boot_is_a_case_of_its_own() -> None:
+    clean, bug, lost = repeats("clean", "rmap_underflow", None).boots
+    assert not case_of(clean, None).failure
+    assert case_of(clean, "rmap_underflow").failure == "clean"
+    assert case_of(bug, None).failure == "rmap_underflow"
+    assert not case_of(bug, "rmap_underflow").failure
+    assert not case_of(lost, None).failure

@@ -1,0 +1,105 @@
+"""A user's tree: mirrored and built by a real make, and never written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bisect.toy import git, history, state
+from vm import tree as trees
+from vm.arch import arch_named
+from vm.mirror import mirror
+from zaptrace.model.errors import BadInput, CannotTell
+from zaptrace.model.progress import Update, ignore
+
+S390X = arch_named("s390x")
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return history(tmp_path / "linux")
+
+
+def test_a_mirror_has_what_git_has_and_what_is_new(tree: Path, tmp_path: Path) -> None:
+    (tree / "mm" / "memory.o").touch()
+    (tree / "mm" / "new.c").touch()
+    (tree / "mm" / "link.c").symlink_to("memory.c")
+    git(tree, "rm", "--quiet", "Kbuild")
+    into = tmp_path / "mirror"
+    count = mirror(tree, into)
+    assert (into / "mm" / "memory.c").resolve() == tree / "mm" / "memory.c"
+    assert (into / "mm" / "new.c").exists()
+    assert (into / "mm" / "link.c").readlink() == Path("memory.c")
+    assert not (into / "mm" / "memory.o").exists()
+    assert not (into / "Kbuild").exists()
+    assert count == sum(path.is_symlink() for path in into.rglob("*"))
+
+
+def test_a_mirror_is_renewed(tree: Path, tmp_path: Path) -> None:
+    into = tmp_path / "mirror"
+    mirror(tree, into)
+    (tree / "mm" / "memory.c").rename(tree / "mm" / "other.c")
+    mirror(tree, into)
+    assert not (into / "mm" / "memory.c").is_symlink()
+    assert (into / "mm" / "other.c").exists()
+
+
+def test_a_tree_without_git_has_no_mirror(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is not a git checkout"):
+        mirror(tmp_path, tmp_path / "mirror")
+
+
+def test_it_is_built_and_the_checkout_is_as_it_was(tree: Path) -> None:
+    (tree / ".config").write_text("# CONFIG_KPROBES is not set\n")
+    before, config = state(tree), trees.config_of(tree, None)
+    source = trees.checkout(tree, S390X, config, ignore)
+    assert "+CONFIG_KPROBES=y" in trees.config_changes(source)
+    built = trees.build(source, ignore)
+    assert built.image.read_text() == "7\n"
+    assert built.vmlinux.exists()
+    assert "CONFIG_KPROBES=y" in built.config.read_text()
+    assert state(tree) == before
+
+
+def test_a_configuration_that_stays_is_not_written_again(tree: Path) -> None:
+    source = trees.checkout(tree, S390X, None, ignore)
+    config = trees.build(source, ignore).config
+    before = config.stat().st_mtime_ns
+    trees.build(source, ignore)
+    assert config.stat().st_mtime_ns == before
+
+
+def test_a_tree_that_does_not_build_says_where(tree: Path) -> None:
+    (tree / "broken").touch()
+    heard: list[Update] = []
+    source = trees.checkout(tree, S390X, None, ignore)
+    with pytest.raises(CannotTell, match=r"does not build: mm/memory\.c:7:1: error") as error:
+        trees.build(source, heard.append)
+    assert str(source.log) in (error.value.hint or "")
+    assert any(update.note == "mm/memory.o" for update in heard)
+
+
+def test_an_object_that_a_build_was_killed_over_is_not_taken_for_finished(tree: Path) -> None:
+    source = trees.checkout(tree, S390X, None, ignore)
+    folder = source.objects / "mm"
+    folder.mkdir(parents=True)
+    for number, name in enumerate((".half.o.cmd", "half.o", "whole.o", ".whole.o.cmd", "no.o")):
+        (folder / name).touch()
+        os.utime(folder / name, (number, number))
+    trees.build(source, ignore)
+    assert sorted(path.name for path in folder.glob("*.o")) == ["no.o", "whole.o"]
+
+
+def test_what_is_no_kernel_tree_is_refused(tree: Path, tmp_path: Path) -> None:
+    trees.check(tree, S390X)
+    with pytest.raises(BadInput, match="has no Kbuild"):
+        trees.check(tmp_path, S390X)
+    with pytest.raises(BadInput, match="is not a folder"):
+        trees.check(tmp_path / "nowhere", S390X)
+    (tree / "arch" / "s390" / "Makefile").unlink()
+    (tree / "arch" / "s390").rmdir()
+    with pytest.raises(BadInput, match="no arch/s390"):
+        trees.check(tree, S390X)

@@ -1,0 +1,80 @@
+"""The source that a lab kernel was built of, for reports that show its lines.
+
+Unpacked from the Debian package that the build has left in the cache, patched, and kept: what a
+zap runs through, not the drivers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from vm import host
+from zaptrace.model.paths import cache_home, locked
+from zaptrace.model.progress import Listener, step
+
+FOLDERS = ("arch/s390", "arch/x86", "fs", "include", "init", "kernel", "lib", "mm")
+"""What a lab kernel's zaps, frees and reports can be in, and what our patches touch."""
+_DEB = re.compile(r"(linux-source-[\d.]+)_[\w.+~-]+_all\.deb")
+
+
+def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
+    """The source tree of a lab kernel, unpacked now if need be (half a minute).
+
+    None when `vmlinux` is no lab kernel's, or its source package is not in the cache.
+
+    Raises:
+        Missing: dpkg-deb, tar or patch is not installed.
+        CannotTell: the package cannot be unpacked, or a patch does not apply.
+    """
+    deb = _package(vmlinux)
+    if deb is None:
+        return None
+    patches = sorted((Path(str(resources.files("vm"))) / "patches").glob("*.patch"))
+    parts = [deb.name.encode(), " ".join(FOLDERS).encode(), *(one.read_bytes() for one in patches)]
+    key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    trees = cache_home() / "source"
+    tree = trees / f"{deb.name.removesuffix('_all.deb')}-{key}"
+    if tree.exists():
+        return tree
+    with locked(trees / ".lock"):
+        if not tree.exists():
+            with step("unpack", "Unpack the lab kernel's source, once", listener):
+                _unpack(deb, patches, tree)
+    return tree
+
+
+def _package(vmlinux: Path) -> Path | None:
+    """The source package of a lab kernel in the cache."""
+    if not vmlinux.resolve().is_relative_to((cache_home() / "kernels").resolve()):
+        return None
+    try:
+        facts = json.loads((vmlinux.parent / "kernel.json").read_text())
+        name = str(facts["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not _DEB.fullmatch(name):
+        return None
+    return next(iter(sorted((cache_home() / "debs").glob(f"*/{name}"))), None)
+
+
+def _unpack(deb: Path, patches: list[Path], tree: Path) -> None:
+    work = tree.parent / f".unpacking-{tree.name}"
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "linux").mkdir(parents=True)
+    try:
+        host.output("dpkg-deb", "--extract", str(deb), str(work / "package"))
+        (archive,) = (work / "package").glob("usr/src/linux-source-*.tar.xz")
+        top = archive.name.removesuffix(".tar.xz")
+        wanted = [f"{top}/{folder}" for folder in FOLDERS]
+        into = str(work / "linux")
+        host.output("tar", "-xf", str(archive), "--strip-components=1", "-C", into, *wanted)
+        for patch in patches:
+            host.output("patch", "-p1", "--batch", "--directory", into, "--input", str(patch))
+        (work / "linux").rename(tree)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""What is known of a story: the questions that several rules ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.moments import Moment
+from zaptrace.explain.sites import planned_sites
+from zaptrace.explain.story import Story
+from zaptrace.model.events import Kind
+from zaptrace.model.findings import Finding, FindingClass, Owner
+from zaptrace.model.verdict import CodeSite
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A story before the rules, with the code sites that were found for it."""
+
+    story: Story
+    sites: tuple[CodeSite, ...]
+    evidence: Evidence
+
+
+def removals_are_seen(case: Case) -> bool:
+    """Rmap removals are recorded and none was lost: one that is not there did not happen."""
+    events = case.evidence.events
+    if events is None or events.lost:
+        return False
+    planned = any(site.get("event") == "rmap_remove" for site in planned_sites(events))
+    return planned or len(events.of_kind(Kind.RMAP_REMOVE)) > 0
+
+
+def freed_while_counted(case: Case) -> bool:
+    """The page was given to the allocator, and its counter said that it was mapped."""
+    raw, refcount = case.story.raw_mapcount, case.story.refcount
+    return raw is not None and raw >= 0 and refcount in (0, None)
+
+
+def ptes_at_the_stop(case: Case) -> int | None:
+    """How many PTEs mapped the page when it was refused; None when nobody looked then."""
+    finding = case.story.finding
+    return finding.ptes if finding and case.evidence.stopped_inside else None
+
+
+def zap_is_over(case: Case) -> bool:
+    """The thread is known to have left the zap: what did not come in it never came."""
+    return case.story.went_on or case.evidence.ran_to_its_end
+
+
+def busy_mms(case: Case) -> frozenset[int] | None:
+    """The mms that a CPU was changing when the dump was taken; None when that is not known."""
+    audit = case.evidence.audit
+    if audit is None or audit.details.get("mms_in_flight") == 0:
+        return frozenset() if audit else None
+    busy = audit.details.get("in_flight")
+    return frozenset(busy) if isinstance(busy, list) else None
+
+
+def at_rest(case: Case, owners: tuple[Owner, ...]) -> bool:
+    """No CPU was inside the page tables of a page's owners: its PTEs and counters are final."""
+    busy = busy_mms(case)
+    return busy is not None and not any(owner.mm is None or owner.mm in busy for owner in owners)
+
+
+def all_at_rest(case: Case) -> bool:
+    """No CPU was inside any page table."""
+    return busy_mms(case) == frozenset()
+
+
+def is_a(finding: Finding | None, *classes: FindingClass) -> bool:
+    """The audit found the page, in one of some classes."""
+    return finding is not None and finding.cls in classes
+
+
+def is_small(finding: Finding) -> bool:
+    """Its refcount is its own, not that of a large folio."""
+    return not (finding.folio or {}).get("order")
+
+
+def is_free(finding: Finding) -> bool:
+    """The page was on a free list."""
+    return bool((finding.folio or {}).get("free"))
+
+
+def within(zap: Moment | None, owner: Owner) -> bool:
+    """An owner's PTE lies in the range of a zap."""
+    if zap is None or zap.addr is None or zap.end is None or owner.address is None:
+        return False
+    return zap.mm == owner.mm and zap.addr <= owner.address < zap.end
+
+
+def overlap(one: Moment | None, other: Moment | None) -> bool:
+    """Two zaps of one mm have an address in common."""
+    if one is None or other is None or one.mm is None or one.mm != other.mm:
+        return False
+    if None in (one.addr, one.end, other.addr, other.end):
+        return False
+    assert one.addr is not None and one.end is not None
+    assert other.addr is not None and other.end is not None
+    return one.addr < other.end and other.addr < one.end

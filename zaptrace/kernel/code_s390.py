@@ -1,0 +1,63 @@
+"""s390x machine code: how long each instruction is, and where it goes on.
+
+z/Architecture Principles of Operation, chapters 5 and 7 (branches).
+"""
+
+from __future__ import annotations
+
+from zaptrace.kernel.steps import CALL, END, FORK, JUMP, PLAIN, TRAP, Kind, Step
+
+_SIZES = (2, 4, 4, 6)  # by the opcode's first two bits
+_ALWAYS = 15
+"""The mask of a branch that is always taken; 0: never."""
+_RELATIVE = {
+    # First byte, low half of the second -> what it does, and how many halfwords
+    # behind it stands how far away its target is, in bytes.
+    (0xA7, 0x4): 2,  # BRC
+    (0xA7, 0x6): 2,  # BRCT
+    (0xA7, 0x7): 2,  # BRCTG
+    (0xC0, 0x4): 4,  # BRCL
+    (0xCC, 0x6): 4,  # BRCTH
+}
+_MASKED = frozenset({(0xA7, 0x4), (0xC0, 0x4)})
+_CALLS = frozenset({(0xA7, 0x5), (0xC0, 0x5)})  # BRAS, BRASL
+_INDEXED = frozenset({0x84, 0x85})  # BRXH, BRXLE
+_COMPARING = frozenset({0x44, 0x45, 0x64, 0x65, 0x76, 0x77, 0x7C, 0x7D, 0x7E, 0x7F})
+"""Last byte of EC: BRXHG, BRXLG, CGRJ, CLGRJ, CRJ, CLRJ, CGIJ, CLGIJ, CIJ, CLIJ."""
+
+
+def step_at(code: bytes, at: int) -> Step | None:
+    """The instruction at an index of some code; None when it is cut off."""
+    if at >= len(code):
+        return None
+    size = _SIZES[code[at] >> 6]
+    raw = code[at : at + size]
+    if len(raw) < size:
+        return None
+    key = (raw[0], raw[1] & 0xF)
+    if key in _CALLS:
+        return Step(size, CALL)
+    if (width := _RELATIVE.get(key)) is not None:
+        kind = _masked(raw[1] >> 4, JUMP) if key in _MASKED else FORK
+        return Step(size, kind, _away(raw, width) if kind != PLAIN else 0)
+    if raw[0] in _INDEXED or (raw[0] == 0xEC and raw[5] in _COMPARING):
+        return Step(size, FORK, _away(raw, 2))
+    return Step(size, _through_register(raw))
+
+
+def _away(raw: bytes, width: int) -> int:
+    return 2 * int.from_bytes(raw[2 : 2 + width], "big", signed=True)
+
+
+def _masked(mask: int, always: Kind) -> Kind:
+    return {_ALWAYS: always, 0: PLAIN}.get(mask, FORK)
+
+
+def _through_register(raw: bytes) -> Kind:
+    """Of MC, BASR, BCR and BC: what of them is never taken, or taken at times, goes on behind."""
+    if raw[0] == 0xAF:  # MC
+        return TRAP
+    if raw[0] in (0x05, 0x0D) and raw[1] & 0xF:
+        return CALL
+    ends = (raw[0] == 0x07 and raw[1] & 0xF) or raw[0] == 0x47
+    return END if ends and raw[1] >> 4 == _ALWAYS else PLAIN

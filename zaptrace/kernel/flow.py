@@ -1,0 +1,146 @@
+"""The flow of control through one function, and where an inlined call in it can be watched.
+
+DWARF names one address at which an inlined call is entered.  A compiler that
+threads jumps may lead past it: it has copied the call's first tests into what
+stands before them, and some ways come in behind them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from zaptrace.kernel.image import Image
+from zaptrace.kernel.steps import CALL, END, FORK, JUMP, TRAP
+from zaptrace.kernel.symbols import Symbols
+
+Span = tuple[int, int]
+"""Addresses [low, high)."""
+
+_LONGEST_SPAN = 1 << 20
+_MOST_ENTRIES = 1 << 20
+
+
+class Flow:
+    """Instructions of a function, and which may come after each.
+
+    Args:
+        image: the file that has the code.
+        entry: the function's first instruction.
+        spans: where its code is.
+        forks: pairs (from, to) that the code itself does not show (`static_branches()`).
+    """
+
+    def __init__(
+        self, image: Image, entry: int, spans: Sequence[Span], forks: Iterable[Span] = ()
+    ) -> None:
+        self._entry = entry
+        self._after: dict[int, tuple[int, ...]] = {}
+        self._calls: set[int] = set()
+        self._traps: set[int] = set()
+        for low, high in spans:
+            self._decode(image.at(low, min(high - low, _LONGEST_SPAN)), low, image)
+        for start, target in forks:
+            if start in self._after and target in self._after:
+                self._after[start] += (target,)
+
+    def _decode(self, code: bytes, low: int, image: Image) -> None:
+        at = 0
+        while (step := image.arch.step_at(code, at)) is not None:
+            here, behind = low + at, low + at + step.size
+            ways = {FORK: (behind, here + step.away), JUMP: (here + step.away,), END: (), TRAP: ()}
+            self._after[here] = ways.get(step.kind, (behind,))
+            if step.kind == CALL:
+                self._calls.add(here)
+            if step.kind == TRAP:
+                self._traps.add(here)
+            at += step.size
+
+    def once_in(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
+        """Instructions that are executed once each time an inlined call is made.
+
+        What counts as the call are the calls that it makes in turn: single
+        instructions of it are found anywhere, also where it is not made at all.
+        What comes behind a BUG() or WARN() is no way that must be watched.
+
+        Args:
+            pc: where it is entered as far as DWARF tells; alone if it is true.
+            spans: where the inlined code is.
+
+        Yields:
+            The nearest to `pc` first; none when all ways do not meet anywhere.
+        """
+
+        def inside(at: int) -> bool:
+            return any(low <= at < high for low, high in spans)
+
+        calls = {at for at in self._calls if inside(at)}
+        if not calls or self._dominates(pc, calls):
+            yield pc
+            return
+        for at in self._walk(pc, lambda one: [to for to in self._next(one) if inside(to)]):
+            if (
+                self._dominates(at, calls)
+                and self._leads_to(at, calls, inside)
+                and not self._comes_again(at, inside)
+            ):
+                yield at
+
+    def _next(self, at: int) -> tuple[int, ...]:
+        return self._after.get(at, ())
+
+    def _dominates(self, at: int, calls: set[int]) -> bool:
+        """Whether none of the calls is reached but by way of an instruction."""
+        if at == self._entry:
+            return True
+        return not any(
+            one in calls
+            for one in self._walk(
+                self._entry, lambda one: [to for to in self._next(one) if to != at]
+            )
+        )
+
+    def _leads_to(self, at: int, calls: set[int], inside: Callable[[int], bool]) -> bool:
+        """Whether one of the calls is made, whichever way things go on from an instruction."""
+        ends = calls | self._traps
+        for one in self._walk(at, lambda one: () if one in ends else self._next(one)):
+            if one not in ends and not (inside(one) and self._next(one)):
+                return False
+        return True
+
+    def _comes_again(self, at: int, inside: Callable[[int], bool]) -> bool:
+        """Whether an instruction is in a loop of the inlined call."""
+        ahead = [to for to in self._next(at) if inside(to)]
+        further = (self._walk(one, lambda it: filter(inside, self._next(it))) for one in ahead)
+        return any(at == one for ones in further for one in ones)
+
+    def _walk(self, start: int, ways: Callable[[int], Iterable[int]]) -> Iterator[int]:
+        """Instructions that are reached, nearest first."""
+        seen, ahead = {start}, [start]
+        for at in ahead:
+            if at not in self._after:
+                continue
+            yield at
+            more = [to for to in ways(at) if to not in seen]
+            seen.update(more)
+            ahead += more
+
+
+def static_branches(image: Image, symbols: Symbols) -> list[Span]:
+    """Where jump labels (include/linux/jump_label.h) may be made to go: (code, target).
+
+    The entries of CONFIG_HAVE_ARCH_JUMP_LABEL_RELATIVE, which both
+    architectures have.
+    """
+    start, stop = (symbols.label(f"__{end}___jump_table") for end in ("start", "stop"))
+    if start is None or stop is None or not 0 <= stop - start <= _MOST_ENTRIES * 16:
+        return []
+    layout = struct.Struct(f"{image.order}iiq")
+    table = image.at(start, stop - start)
+    whole = len(table) - len(table) % layout.size
+    return [
+        (start + at + code, start + at + 4 + target)
+        for at, (code, target, _) in zip(
+            range(0, whole, layout.size), layout.iter_unpack(table[:whole]), strict=True
+        )
+    ]

@@ -1,0 +1,28 @@
+"""What one machine instruction does to the flow of control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["plain", "call", "fork", "jump", "end", "trap"]
+PLAIN: Kind = "plain"
+CALL: Kind = "call"  # goes on behind it
+FORK: Kind = "fork"  # goes on behind it, or at its target
+JUMP: Kind = "jump"  # goes on at its target only
+TRAP: Kind = "trap"  # BUG() or WARN()
+END: Kind = "end"  # returns, or jumps to where a register points
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One instruction.
+
+    Attributes:
+        size: bytes.
+        away: of a fork or jump: from its first byte to its target, bytes.
+    """
+
+    size: int
+    kind: Kind = PLAIN
+    away: int = 0

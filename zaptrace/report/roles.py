@@ -1,0 +1,111 @@
+"""What a code site did, in a reader's words; which step of the order it belongs to."""
+
+from __future__ import annotations
+
+from zaptrace.explain.clears import clears, is_clearing
+from zaptrace.explain.sites import zap_line
+from zaptrace.model.verdict import CodeSite, OrderStep, Verdict
+
+_ZAP_ENTRY = "zap_entry"
+_TITLES = {
+    "freed": "Freed",
+    "rmap_removed": "Rmap removed",
+    "pte_cleared": "PTE cleared",
+    _ZAP_ENTRY: "Zap entered",
+    "reported": "Reported",
+}
+_MARKS = {
+    "freed": "the page is freed",
+    "rmap_removed": "its rmap is removed",
+    "pte_cleared": "the PTE is cleared",
+    "reported": "the page is refused",
+}
+# Steps are sentences: explain.order's.
+_STEPS = (
+    ("zap_pte_range() begins", "pte_cleared"),
+    ("rmap is removed", "rmap_removed"),
+    ("handed to the allocator", "freed"),
+    ('"Bad page state" is printed', "freed"),
+    ("bad_page() refuses it", "reported"),
+)
+_TURNS = ("rmap is removed again", "its PTE stays", "never removed", "PTE is still there")
+
+
+def _role(site: CodeSite) -> str:
+    if site.role == "pte_cleared" and not is_clearing(site):
+        return _ZAP_ENTRY
+    return site.role or ""
+
+
+def title(site: CodeSite) -> str:
+    """A site's heading."""
+    return _TITLES.get(_role(site), "Site")
+
+
+def mark(site: CodeSite) -> str | None:
+    """What happens at a line, as a remark beside it; None where its code tells nobody anything."""
+    role = _role(site)
+    return None if role == _ZAP_ENTRY else _MARKS.get(role, "here")
+
+
+def marked_line(site: CodeSite) -> tuple[str, str | None]:
+    """The function and the `file:line` that a reader wants to see first.
+
+    A free is shown in its zap, not in the helpers inlined into it; a PTE that is cleared and
+    an rmap that is removed, where the function for it is called, which is in no header.
+    """
+    role = _role(site)
+    if role in ("pte_cleared", "rmap_removed"):
+        links = chain_of(site)
+        callers = (link for link in links if not (clears(link[0]) or ".h:" in link[1]))
+        return next(callers, (*links, (site.symbol or "?", site.source))[0])
+    inside = zap_line(site) if role != _ZAP_ENTRY else None
+    if inside and inside.source:
+        return inside.function, inside.source
+    first = next(iter(site.inline_chain), "").partition(" at ")[0]
+    return first or site.symbol or "?", site.source
+
+
+def places(verdict: Verdict) -> list[str | None]:
+    """`mm/memory.c:1464 in f()` for each step of the order; None where nothing says so.
+
+    Of two steps that a site could be of, it is the later one's.
+    """
+    found: list[str | None] = []
+    left = {site.role: site for site in verdict.sites}
+    for step in reversed(verdict.order):
+        role = next((role for said, role in _STEPS if said in step.what), None)
+        site = left.pop(role, None) if role else None
+        function, source = marked_line(site) if site else ("", None)
+        found.append(f"{source} in {function}()" if source else None)
+    return found[::-1]
+
+
+def is_freed_wrong(step: OrderStep) -> bool:
+    """The page went to the allocator, and was still counted as mapped."""
+    freed = any(said in step.what for said in ("handed to the allocator", "refuses it"))
+    return freed and step.raw_mapcount is not None and step.raw_mapcount >= 0
+
+
+def is_turn(step: OrderStep) -> bool:
+    """The step at which it goes wrong, or is seen to have gone wrong."""
+    return is_freed_wrong(step) or any(said in step.what for said in _TURNS)
+
+
+def chain_of(site: CodeSite) -> tuple[tuple[str, str], ...]:
+    """The inline chain as (function, `file:line`), innermost first."""
+    links = [link.partition(" at ") for link in site.inline_chain]
+    if not links and site.source:
+        return ((site.symbol or "?", site.source),)
+    return tuple((function, source) for function, _, source in links)
+
+
+def shared_tail(site: CodeSite, first: CodeSite) -> int:
+    """How many of its outermost links a site shares with another; those need no second telling."""
+    mine, other = chain_of(site), chain_of(first)
+    if site is first:
+        return 0
+    shared = 0
+    while shared < min(len(mine), len(other)) - 1 and mine[-1 - shared] == other[-1 - shared]:
+        shared += 1
+    return shared if shared > 1 else 0

@@ -1,0 +1,51 @@
+"""Which bug it is: what two boots' verdicts have in common when they show the same one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zaptrace.explain.sites import line_of
+from zaptrace.model.errors import BadInput
+from zaptrace.model.verdict import Verdict, VerdictKind
+
+ROLES = ("freed", "rmap_removed", "pte_cleared")
+"""The sites that name a bug's function, best first; who reported it says little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A verdict's kind and function; no pfn, task or line, which change from boot to boot.
+
+    Attributes:
+        function: the innermost zap function of the page's story, None when none is known.
+    """
+
+    kind: str
+    function: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} in {self.function}()" if self.function else self.kind
+
+    def matches(self, other: Signature) -> bool:
+        """Whether a boot's verdict is this bug; one without a function is any of its kind."""
+        return self.kind == other.kind and self.function in (None, other.function)
+
+    @classmethod
+    def parse(cls, text: str) -> Signature:
+        """KIND or KIND:FUNCTION.
+
+        Raises:
+            BadInput: there is no such kind of bug.
+        """
+        kind, _, function = text.partition(":")
+        kinds = [one.value for one in VerdictKind if one is not VerdictKind.CLEAN]
+        if kind not in kinds:
+            raise BadInput(f"no bug is called {kind!r}", f"use one of: {', '.join(kinds)}")
+        return cls(kind, function.removesuffix("()") or None)
+
+
+def signature_of(verdict: Verdict) -> Signature:
+    """What a verdict says of which bug it is."""
+    lines = (line_of(role, verdict.sites) for role in ROLES)
+    line = next((line for line in lines if line), None)
+    return Signature(verdict.kind.value, line.function if line else None)
