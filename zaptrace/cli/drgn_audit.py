@@ -13,7 +13,10 @@ from pathlib import Path
 import drgn
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    here = Path(__file__).resolve()
+    # In place of this script's own folder, whose modules would hide the standard library's.
+    sys.path[:] = [path for path in sys.path if Path(path).resolve() != here.parent]
+    sys.path.insert(0, str(here.parents[2]))
     from zaptrace.audit import audit
     from zaptrace.cli.audittext import lines
 
