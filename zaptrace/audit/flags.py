@@ -12,7 +12,8 @@ import numpy.typing as npt
 from zaptrace.audit.arrays import Mask
 
 # Below these a raw mapcount is a page type.  6.1: PAGE_MAPCOUNT_RESERVE, and buddy is ~0x80.
-# Since "mm: use page_type top byte" (6.11) types have the top byte for themselves.
+# Since "mm: allow reuse of the lower 16 bit of the page type with an actual type" (6.11) types lie
+# in the upper bits, and since "mm: support only one page_type per page" (6.12) in the top byte.
 _OLD_TYPES_BELOW = -128
 _NEW_TYPES_BELOW = -(1 << 24)
 _TYPE_BYTE = -(1 << 24)

@@ -47,8 +47,8 @@ _MEMBERS: dict[str, tuple[str, ...]] = {
     "compound_head": ("compound_info", "compound_head"),
 }
 
-# The same for what a folio keeps in its first tail page: members of struct folio or, before
-# "mm: move compound_order into the folio" and its kin (6.3), of that struct page.
+# The same for what a folio keeps in its first tail page: members of struct folio or, before the
+# first tail page's members were taken out of struct page (6.3), of that struct page.
 _TAIL_MEMBERS: dict[str, tuple[str, ...]] = {
     "large_mapcount": ("_large_mapcount.counter",),
     "compound_mapcount": ("_entire_mapcount.counter", "compound_mapcount.counter"),

@@ -114,7 +114,7 @@ def _is_kdump(core: Path) -> bool:
 def _without_vmcoreinfo(core: Path) -> BadInput:
     hint = "a raw QEMU dump becomes a proper vmcore with: zaptrace vm dump"
     if _is_kdump(core):
-        hint = "QEMU can store it in ELF dumps only; dump it again with: zaptrace vm dump"
+        hint = "dump it again, uncompressed, with: zaptrace vm dump"
     return BadInput(
         f"{core}: has no VMCOREINFO note, so nobody can tell which kernel it is of", hint=hint
     )

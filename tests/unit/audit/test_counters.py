@@ -237,6 +237,19 @@ def test_pages_on_cpu_lists_are_free() -> None:
     assert np.flatnonzero(judged(struct_pages(8), [2, 5]).free).tolist() == [2, 5]
 
 
+def test_columns_of_pages_that_are_not_held_whole_are_read_when_they_are_asked_for() -> None:
+    memory = struct_pages(8)
+    memory.raw["index"] = np.arange(8) * 11
+    memory.raw["raw_mapcount"][[2, 5]] = BUDDY, TABLE
+    pages = memory.gathered()
+    assert pages.kept.tolist() == [2, 5]
+    where = np.array([5, 0, 2, 7, 5])
+    assert pages.column("index", where).tolist() == [55, 0, 22, 77, 55]
+    memory.raw["refcount"][7] = 3  # as a running kernel does
+    assert pages.column("refcount", where).tolist() == [1] * 5
+    assert pages.again("refcount", where).tolist() == [1, 1, 1, 3, 1]
+
+
 class TestIndices:
     """Places in an array of struct pages with a hole in it."""
 
