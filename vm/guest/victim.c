@@ -102,11 +102,12 @@ static char *small_page(void)
 static char *large_folio(void)
 {
 	size_t size = LARGE * page_size;
-	char *at = map(2 * size);
+	char *at = map(3 * size);
 
-	at += -(uintptr_t)at & (size - 1);
-	if (madvise(at, size, MADV_HUGEPAGE))
+	if (madvise(at, 3 * size, MADV_HUGEPAGE))
 		fail("MADV_HUGEPAGE");
+	at += size;	/* there is room in front */
+	at += -(uintptr_t)at & (size - 1);
 	*at = 1;
 	if (!(entry("/proc/kpageflags", pfn_of(at + size - page_size)) >> 22 & 1)) /* KPF_THP */
 		fail("no large folio to be had");
@@ -161,31 +162,69 @@ static void rmap_large(void)
 	zap(all, LARGE * page_size);
 }
 
-/* stale: what was left behind is zapped again at the end, as an exit would do. */
+/*
+ * stale: what was left behind is zapped again at the end, as an exit would do.
+ *
+ * A gather takes no page before a PTE has been cleared (VM_BUG_ON() in
+ * __tlb_remove_page_size()), and this fault clears none.  So there is another
+ * PTE in front, of a page that nothing can strike: the zero page.
+ */
 
-static void again(char *page)
+static void name_ourselves(const char *name)
 {
-	strike(page, "loud");
-	zap(page, page_size);
+	if (prctl(PR_SET_NAME, name))
+		fail("prctl");
+}
+
+/* Take what is in front of a page away in good order, and map the zero page there. */
+static char *behind_zero(char *page)
+{
+	volatile char *front = page - page_size;
+
+	name_ourselves("victim");
+	zap(page - page_size, page_size);
+	name_ourselves(fault);
+	(void)*front;
+	return page;
+}
+
+static void leave(char *page, size_t size, const char *evidence)
+{
+	say(page, evidence);
+	zap(page - page_size, page_size + size);
+}
+
+static char *small_behind_zero(void)
+{
+	char *page = map(2 * page_size) + page_size;
+
+	*page = 1;
+	return behind_zero(page);
 }
 
 static void stale_small(void)
 {
-	char *last = pinned_page();	/* now: later it would be the page that was freed */
+	char *quiet = small_behind_zero(), *freed = small_behind_zero();
+	char *loud = small_behind_zero();	/* before: later it would be the freed page */
 
-	strike(pinned_page(), "quiet");
-	strike(small_page(), "freed");
-	again(last);
+	pin(quiet);
+	leave(quiet, page_size, "quiet");
+	leave(freed, page_size, "freed");
+	pin(loud);
+	leave(loud, page_size, "loud");
+	zap(loud, page_size);
 }
 
 static void stale_large(void)
 {
-	char *last = large_folio(), *all = large_folio();
+	char *quiet = behind_zero(large_folio() + SOME * page_size);
+	char *freed = behind_zero(large_folio());
+	char *loud = behind_zero(large_folio() + SOME * page_size);
 
-	strike(large_folio() + SOME * page_size, "quiet");
-	say(all, "freed");
-	zap(all, LARGE * page_size);
-	again(last + SOME * page_size);
+	leave(quiet, page_size, "quiet");
+	leave(freed, LARGE * page_size, "freed");
+	leave(loud, page_size, "loud");
+	zap(loud, page_size);
 }
 
 /* overput */
@@ -311,8 +350,7 @@ static void live(void (*provoke)(void), const int ends[2])
 {
 	page_size = sysconf(_SC_PAGESIZE);
 	stay_on_this_cpu();
-	if (prctl(PR_SET_NAME, fault))
-		fail("prctl");
+	name_ourselves(fault);
 	provoke();
 	tell(ends);
 	hold();
