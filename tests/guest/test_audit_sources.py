@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,23 @@ def test_a_compressed_dump_tells_what_the_elf_dump_tells(founding: Boot, tmp_pat
     assert (packed.ptes, packed.pages, packed.mms) == (whole.ptes, whole.pages, whole.mms)
     assert packed.unseen == whole.unseen == ()
     assert packed.findings
+
+
+@pytest.mark.parametrize("level", ["0", "31"])
+def test_makedumpfiles_own_output_tells_what_the_elf_dump_tells(
+    level: str, founding: Boot, tmp_path: Path
+) -> None:
+    """Compressed by zlib; level 31 leaves out free pages, zero pages, caches and user data."""
+    if founding.arch != platform.machine():
+        pytest.skip("makedumpfile reads dumps of the machine it was built for")
+    made = tmp_path / "vmcore"
+    subprocess.run(["makedumpfile", "-c", "-d", level, founding.vmcore, made], check=True)
+    whole, packed = audited(founding.vmcore, founding), audited(made, founding)
+    assert made.stat().st_size < founding.vmcore.stat().st_size / 10
+    assert told(packed) == told(whole)
+    assert packed.findings
+    assert (packed.ptes, packed.mms) == (whole.ptes, whole.mms)
+    assert packed.unseen == ()
 
 
 def test_what_makedumpfile_leaves_out_is_not_needed(founding: Boot, tmp_path: Path) -> None:

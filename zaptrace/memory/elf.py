@@ -66,6 +66,7 @@ class Headers:
         raw: the ELF header's own bytes.
         segments: every program header, in the file's order.
         size: bytes of the whole file.
+        table_at: offset of the program headers (e_phoff).
     """
 
     path: Path
@@ -75,6 +76,7 @@ class Headers:
     raw: bytes
     segments: tuple[Segment, ...]
     size: int
+    table_at: int
 
     def loads(self) -> list[Segment]:
         """The segments that hold memory."""
@@ -122,7 +124,7 @@ def read_headers(file: BinaryIO, path: Path) -> Headers:
     file.seek(phoff)
     table = file.read(phnum * SEGMENT_SIZE)
     segments = tuple(Segment(*one) for one in struct.iter_unpack(order + _SEGMENT, table))
-    return Headers(path, order, e_type, machine, raw, segments, size)
+    return Headers(path, order, e_type, machine, raw, segments, size, phoff)
 
 
 def _extended_phnum(file: BinaryIO, path: Path, order: str, shoff: int, size: int) -> int:
@@ -193,7 +195,7 @@ def pack_note(note: Note, order: str) -> bytes:
     )
 
 
-def pack_segments(segments: list[Segment], order: str) -> bytes:
+def pack_segments(segments: Iterable[Segment], order: str) -> bytes:
     """A program-header table."""
     return b"".join(
         struct.pack(

@@ -5,16 +5,20 @@ s390x, nobody can open without help: it has no VMCOREINFO note (the guest
 firmware interface that x86 uses for it does not exist there), and its only
 PT_LOAD starts at physical address 0, so that drgn takes the file for one
 without physical addresses.  Both are mended by appending to the file and then
-replacing the 64 bytes of its header.
+replacing its headers.  They are put where the kernel's own vmcores have them:
+makedumpfile looks for program headers right behind the ELF header only, and
+QEMU has section headers there.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import mmap
 import os
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -55,12 +59,12 @@ _ARCHITECTURES = {
 
 
 def standardise(dump: Path) -> None:
-    """Make a QEMU `dump-guest-memory` ELF a vmcore that `drgn -c` opens as it is.
+    """Make a QEMU `dump-guest-memory` ELF a vmcore that drgn and makedumpfile read as it is.
 
-    Done in place: old notes, the VMCOREINFO note and a new program-header table
-    are appended and synced, and only then is the header pointed at them; torn
-    at any moment, the file reads as it did before or as a proper vmcore.  A
-    file that is a proper vmcore already is left alone.
+    Done in place: old notes and the VMCOREINFO note are appended and synced, and
+    only then are the headers replaced, in one write; torn at any moment, the
+    file reads as it did before or as a proper vmcore.  A file that is a proper
+    vmcore already is left alone.
 
     Raises:
         BadInput: not such a dump, truncated, or the guest had no VMCOREINFO yet.
@@ -75,16 +79,19 @@ def standardise(dump: Path) -> None:
         notes = elf.read_notes(file, headers)
         info = _vmcoreinfo_among(notes, headers.order)
         if info is not None and any(segment.paddr for segment in headers.loads()):
+            if headers.table_at != elf.HEADER_SIZE and _has_room(headers.segments):
+                _rewrite(dump, headers, b"", headers.segments)
             return
         if info is None:
             found = _vmcoreinfo_in_memory(file, headers, architecture)
             notes += elf.pack_note(found, headers.order)
             info = found.desc
     loads = _usable_loads(headers.loads(), _identity_base(info, architecture))
-    try:
-        _append(dump, headers, notes, loads)
-    except OSError as error:
-        raise Missing(f"{dump}: cannot be written: {error.strerror}") from error
+    if len(loads) + 1 >= elf.PN_XNUM:
+        raise BadInput(f"{dump}: {len(loads)} memory segments are too many for an ELF header")
+    at = _end(headers)
+    note = elf.Segment(elf.PT_NOTE, 0, at, 0, 0, len(notes), len(notes), 4)
+    _rewrite(dump, headers, notes, (note, *loads))
 
 
 def check_core(headers: elf.Headers, whole: bool = True) -> None:
@@ -190,27 +197,48 @@ def _usable_loads(loads: list[elf.Segment], identity_base: int) -> list[elf.Segm
     return usable
 
 
-def _append(dump: Path, headers: elf.Headers, notes: bytes, loads: list[elf.Segment]) -> None:
-    if len(loads) + 1 >= elf.PN_XNUM:
-        raise BadInput(f"{dump}: {len(loads)} memory segments are too many for an ELF header")
-    notes_at = (headers.size + 7) & ~7
-    notes += bytes(-len(notes) % 8)
-    table = elf.pack_segments(
-        [elf.Segment(elf.PT_NOTE, 0, notes_at, 0, 0, len(notes), len(notes), 4), *loads],
-        headers.order,
-    )
-    header = elf.pack_header(headers, notes_at + len(notes), len(loads) + 1)
-    mode = dump.stat().st_mode
-    dump.chmod(mode | 0o200)  # QEMU leaves its dumps read-only
+def _end(headers: elf.Headers) -> int:
+    """Where something can be appended, aligned."""
+    return (headers.size + 7) & ~7
+
+
+def _has_room(segments: Sequence[elf.Segment]) -> bool:
+    """Their program headers fit between the ELF header and what they describe."""
+    size = len(segments) * elf.SEGMENT_SIZE
+    return elf.HEADER_SIZE + size <= min(segment.offset for segment in segments)
+
+
+def _rewrite(
+    dump: Path, headers: elf.Headers, notes: bytes, segments: Sequence[elf.Segment]
+) -> None:
+    """Append notes, and then give the file other program headers.
+
+    Raises:
+        Missing: the file cannot be written.
+    """
+    table = elf.pack_segments(segments, headers.order)
+    appended = notes + bytes(-len(notes) % 8)
+    behind = b""
+    if _has_room(segments):
+        table_at, behind = elf.HEADER_SIZE, table
+    else:
+        table_at = _end(headers) + len(appended)
+        appended += table
     try:
-        with dump.open("r+b") as file:
-            file.seek(notes_at)
-            file.write(notes + table)
-            file.flush()
-            os.fsync(file.fileno())
-            file.seek(0)
-            file.write(header)
-            file.flush()
-            os.fsync(file.fileno())
-    finally:
-        dump.chmod(mode)
+        mode = dump.stat().st_mode
+        dump.chmod(mode | 0o200)  # QEMU leaves its dumps read-only
+        try:
+            _write(dump, _end(headers), appended)
+            _write(dump, 0, elf.pack_header(headers, table_at, len(segments)) + behind)
+        finally:
+            dump.chmod(mode)
+    except OSError as error:
+        raise Missing(f"{dump}: cannot be written: {error.strerror}") from error
+
+
+def _write(dump: Path, at: int, what: bytes) -> None:
+    """In one piece, and on the disk before anything else is written."""
+    with dump.open("r+b", buffering=0) as file:
+        if os.pwrite(file.fileno(), what, at) != len(what):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
