@@ -23,9 +23,9 @@ from zaptrace.audit import audit
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise
+from zaptrace.model.faults import FAULTS
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.progress import ignore
-from zaptrace.runs.lab import FAULTS
 from zaptrace.runs.repro import Request
 
 pytestmark = pytest.mark.guest

@@ -1,4 +1,4 @@
-"""`make matrix`: every step on every kernel, in guests; a table, build/matrix.json, docs/matrix.md.
+"""`make matrix`: every step on every kernel, in guests; a table, also in the docs and the README.
 
 What is done is kept in build/matrix/, and only the rest, and rows with a failed
 cell, are done when it is run again; `--again` begins anew.  A row that hangs is
@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.matrix.rows import FAILED, ROWS, STEPS, Cell, Row, cells
-from tests.matrix.table import page, show
+from tests.matrix.table import page, show, summary
 
 KEPT = Path("build/matrix")
 OUTPUT = Path("build/matrix.json")
 PAGE = Path("docs/matrix.md")
+README = Path("README.md")
+BEGIN, END = "<!-- make matrix writes: -->\n", "<!-- until here -->\n"
+"""Around the table in the README."""
 ROW_SECONDS = 1500
 """What a row may take; most of it is emulation."""
 MOST_JOBS = 2
@@ -72,6 +75,10 @@ def _write() -> list[Cell]:
     if len(found) == len(ROWS) * len(STEPS):
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page(found))
+        before, begin, rest = README.read_text().partition(BEGIN)
+        _, end, behind = rest.partition(END)
+        table = "\n".join(("", *summary(found), "", ""))
+        README.write_text(before + begin + table + end + behind)
     return found
 
 

@@ -51,7 +51,7 @@ def page(cells: Sequence[Cell]) -> str:
             f"host {platform.machine()}.  Each cell ran in a guest with Debian's own kernel."
         ),
         "",
-        *_markdown(("kernel", "arch", *STEPS), _lines(cells)),
+        *summary(cells),
         "",
         "What a step is:",
         "",
@@ -68,6 +68,11 @@ def page(cells: Sequence[Cell]) -> str:
         lines += [f"- {row.kernel} {row.arch} ({mine[0].release}{cpus})"]
         lines += [f"  - {cell.step}: {cell.result}{_because(cell)}" for cell in mine]
     return "\n".join(lines) + "\n"
+
+
+def summary(cells: Sequence[Cell]) -> list[str]:
+    """The table alone, in Markdown: a line each."""
+    return _markdown(("kernel", "arch", *STEPS), _lines(cells))
 
 
 def _because(cell: Cell) -> str:

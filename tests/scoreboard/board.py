@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,7 @@ def board(
     """
     jobs = [(arch, fault) for fault in faults for arch in arches]
     jobs += [(arch, "none") for _ in range(clean) for arch in arches]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(JOBS, mp_context=context) as pool:
+    with ThreadPoolExecutor(JOBS) as pool:
         for done in as_completed([pool.submit(rows, *job) for job in jobs]):
             yield from done.result()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from zaptrace.cli.numbers import whole
 from zaptrace.cli.watch import at_terminal
 from zaptrace.model.errors import BadInput, CannotTell, Exit
+from zaptrace.model.faults import FAULTS
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
@@ -122,8 +123,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _faults() -> str:
     """What --fault takes."""
-    from zaptrace.runs.lab import FAULTS
-
     return "\n".join(["faults:", *(f"  {name:<16} {what}" for name, what in FAULTS.items()), ""])
 
 

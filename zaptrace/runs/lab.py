@@ -8,25 +8,8 @@ from pathlib import Path
 from vm import initramfs, kernel
 from vm.arch import Arch
 from zaptrace.model.errors import BadInput
+from zaptrace.model.faults import FAULTS, FOUNDING
 from zaptrace.model.progress import Listener, step
-
-FOUNDING = "batch"
-FAULTS = {
-    FOUNDING: "pages freed before their rmap is removed: July 2023",
-    "none": "the clean zap path",
-    "leak": "the rmap of a page is not removed",
-    "underflow": "the rmap of a page is removed twice",
-    "stale": "a page is freed, its PTE stays",
-    "overput": "one put too many, while another PTE maps the page",
-    "rss": "a page is not taken off its mm's rss counter",
-    "leak-large": "leak, a page of a large folio",
-    "underflow-large": "underflow, a page of a large folio",
-    "stale-large": "stale, a page of a large folio",
-    "overput-large": "overput, a page of a large folio",
-    "rss-large": "rss, a page of a large folio",
-}
-"""What a lab kernel's `zapfault=` takes (vm/patches/0002-*), and what that is.
-Those behind "none" strike victims only (vm/guest/victim.c)."""
 
 
 @dataclass(frozen=True, slots=True)

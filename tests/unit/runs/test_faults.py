@@ -10,7 +10,8 @@ import pytest
 
 from tests.guest.test_faults import LEFT, STRIKING
 from zaptrace.model.errors import BadInput
-from zaptrace.runs.lab import FAULTS, check_faults
+from zaptrace.model.faults import FAULTS
+from zaptrace.runs.lab import check_faults
 
 VM = Path(str(resources.files("vm")))
 TASK_COMM_LEN = 16
