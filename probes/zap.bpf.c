@@ -44,7 +44,7 @@ struct reason {
 };
 
 BPF_RINGBUF_OUTPUT(events, ZT_RING_PAGES);
-BPF_PERCPU_ARRAY(failed, u64, 1);	/* events that found the ring full */
+BPF_PERCPU_ARRAY(failed, u64, 1);	/* events that found the ring full, or locked */
 BPF_ARRAY(gate, u32, 1);		/* 0 until every probe is attached */
 BPF_STACK_TRACE(stacks, 4096);
 BPF_HASH(reasons, u64, struct reason, 256);
@@ -115,8 +115,15 @@ static __always_inline int page_wanted(u64 page)
 
 static __always_inline struct event *begin(u16 site, u64 who)
 {
-	struct event *event = events.ringbuf_reserve(sizeof(struct event));
+	struct event *event = 0;
 
+	/*
+	 * A kprobe that is a breakpoint is an NMI to x86_64: there the ring's lock
+	 * is but tried, and another CPU may hold it for this moment.
+	 */
+#pragma unroll
+	for (int tries = 0; !event && tries < 8; tries++)
+		event = events.ringbuf_reserve(sizeof(struct event));
 	if (!event) {
 		int zero = 0;
 		u64 *count = failed.lookup(&zero);
