@@ -30,7 +30,6 @@ KEYS = (
     ("^p", "all commands"),
     ("q", "quit"),
 )
-AUDIT_KEYS = (("4", "what the audit of the run's dump found; Tab comes by"),)
 REPLAY_KEYS = (
     (".", "one event more"),
     ("< >", "back, ahead by a twentieth"),
@@ -55,6 +54,7 @@ KINDS = {
     Kind.LOST: "events that could not be delivered",
 }
 AUDIT = (
+    ("4", "what the audit of the run's dump found; Tab comes by, too"),
     ("PTEs", "page-table entries that the audit found for the page"),
     ("map, ref", "mapcount (page->_mapcount + 1) and page->_refcount in the dump"),
     ("owner", "who maps the page, or did; +2: and two more"),
@@ -106,11 +106,11 @@ def _page(replay: bool, audit: bool) -> RenderableType:
     kinds = tuple((f"{MARKS[kind]} {kind.name.lower()}", said) for kind, said in KINDS.items())
     parts: list[RenderableType] = []
     for title, rows in (
-        ("Keys", (*KEYS[:5], *AUDIT_KEYS, *KEYS[5:]) if audit else KEYS),
+        ("Keys", KEYS),
         ("Replay", REPLAY_KEYS if replay else ()),
+        ("Audit", AUDIT if audit else ()),
         ("Events", kinds),
         ("Columns", COLUMNS),
-        ("Audit", AUDIT if audit else ()),
         ("Filter", FILTERS),
     ):
         if rows:
@@ -120,7 +120,7 @@ def _page(replay: bool, audit: bool) -> RenderableType:
 
 def _rows(rows: tuple[tuple[str, str], ...]) -> Table:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(width=18, no_wrap=True)
+    grid.add_column(width=19, no_wrap=True)
     grid.add_column(ratio=1)
     for name, said in rows:
         grid.add_row(Text(name, "bold"), Text(said))

@@ -12,15 +12,17 @@ _FILE = Path(__file__).parent / "data" / "audit.json"
 
 
 def real_audit(*more: Finding) -> AuditResult:
-    """An underflow, two pages with more PTEs than mapcount, and `more`."""
+    """An underflow, two pages with more PTEs than mapcount, and `more`: worse if about a page."""
     result = AuditResult.from_json(json.loads(_FILE.read_text(encoding="utf-8")))
-    return dataclasses.replace(result, findings=(*result.findings, *more))
+    worse = (one for one in more if one.pfn is not None)
+    of_mms = (one for one in more if one.pfn is None)
+    return dataclasses.replace(result, findings=(*worse, *result.findings, *of_mms))
 
 
 def about(pfn: int) -> Finding:
     """What the audit says of a page of the founding bug, stopped at bad_page()."""
     owner = Owner(41, "mount", 0x3FF_9567_7000, "3ff95676000-3ff9567c000 rw-p", 0x1AD_9000)
-    note = "the only mapping named here has no PTE any more"
+    note = "none of the mappings named here has a PTE any more"
     mappings = (owner, *(dataclasses.replace(owner, pid=pid) for pid in range(42, 48)))
     return Finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, pfn, 0, 1, 0, mappings=mappings, note=note)
 

@@ -50,7 +50,7 @@ async def audit(app: ZapApp) -> None:
 
 async def audit_story(app: ZapApp) -> None:
     await audit(app)
-    await press(app, "down", "down", "down", "enter")
+    await press(app, "enter")
     await until(lambda: isinstance(app.screen, TimelineScreen))
     await sees(app, "audit: refcount < mapcount")
 
