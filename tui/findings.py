@@ -22,8 +22,6 @@ LABELS = {
     FindingClass.IN_FLIGHT: "in flight, no bug",
 }
 NO_DUMP = "no audit: this recording has no dump"
-_MOST_OWNERS = 4
-"""Above a page's timeline, which needs the room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +69,11 @@ def counters(finding: Finding) -> str:
     )
 
 
-def told(finding: Finding) -> Iterator[str]:
-    """What the audit found about a page, as lines."""
+def told(finding: Finding, most: int) -> Iterator[str]:
+    """What the audit found about a page, as lines; with the first `most` owners."""
     yield f"{mark(finding)} audit: {LABELS[finding.cls]} · {counters(finding)}"
     yield f"  {MEANINGS[finding.cls]}"
-    for line in owner_lines(finding, _MOST_OWNERS):
+    for line in owner_lines(finding, most):
         yield f"  {line}"
     if finding.note:
         yield f"  {plain(finding.note)}"

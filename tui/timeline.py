@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from tui.findings import told
+from tui.layout import LOW
 from tui.lines import LineView
 from tui.snapshot import Snapshot
 from tui.story import Line, PageName, story_of, tell
@@ -20,6 +21,9 @@ from zaptrace.explain.suspects import Suspect
 from zaptrace.model.events import Records
 from zaptrace.model.findings import Finding
 from zaptrace.report.words import plain
+
+_MOST_OWNERS = 4
+"""Of a finding: the timeline below needs the room."""
 
 
 class Timeline(LineView):
@@ -52,7 +56,7 @@ class TimelineScreen(Screen[None]):
     """
 
     DEFAULT_CSS = """
-    TimelineScreen #about { background: $panel; padding: 0 1; height: auto; }
+    TimelineScreen #about { background: $panel; padding: 0 1; height: auto; max-height: 75%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace", "app.pop_screen", "Back"),
@@ -97,7 +101,8 @@ class TimelineScreen(Screen[None]):
 
     def _about(self, suspects: tuple[Suspect, ...]) -> str:
         mine = (one for one in suspects if (one.pfn, one.page)[one.pfn is None] == self._key())
-        audit = [line for finding in self._findings for line in told(finding)]
+        owners = 1 if self.size.height < LOW else _MOST_OWNERS
+        audit = [line for finding in self._findings for line in told(finding, owners)]
         for one in mine:
             said = [f"{self.page} · ✖ suspect, score {one.score}", plain("; ".join(one.reasons))]
             return "\n".join([*said, *audit])

@@ -128,6 +128,16 @@ def test_a_suspect_s_page_says_what_the_audit_found() -> None:
     drive(run_app(Audited(real_audit(about(pfn)))), driver)
 
 
+def test_a_small_terminal_has_room_for_the_timeline_all_the_same() -> None:
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        await press(app, "4", "enter")
+        assert isinstance(app.screen, TimelineScreen)
+        await sees(app, "audit: refcount < mapcount", "mount/41", "and 6 more", "○ zap")
+
+    drive(run_app(Audited(real_audit(about(refused_pfns()[0])))), driver, (60, 15))
+
+
 def test_an_event_s_page_too_but_only_its_own() -> None:
     async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
         await filled(app)
