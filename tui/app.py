@@ -14,11 +14,13 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from tui.audit import AuditPane
 from tui.clocked import Clocked
 from tui.console import ConsolePane
 from tui.events import EventTable
 from tui.feed import Feed
 from tui.filterbar import FilterBar
+from tui.findings import Audited
 from tui.graph import RateGraph
 from tui.header import Header
 from tui.help import HelpScreen
@@ -28,8 +30,9 @@ from tui.lines import LineView
 from tui.messages import Broken, ConsoleSaid, JobEnded, JobTold, Shot
 from tui.snapshot import Snapshot
 from tui.steps import Steps
-from tui.story import PageName, StoryWanted, page_of
+from tui.story import PageName, StoryWanted
 from tui.suspects import SuspectList
+from tui.tabs import Tabs
 from tui.timeline import TimelineScreen
 from tui.verdict import VerdictScreen, headline
 from tui.watch import ConsoleWatch
@@ -37,7 +40,7 @@ from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.progress import Update
 from zaptrace.model.source import Source
 
-PANES = ("events", "suspects", "console")
+PANES = ("events", "suspects", "console", "audit")
 _SEEK = 20  # a key press goes 1/20 of the whole
 
 
@@ -51,6 +54,7 @@ class ZapApp(App[Outcome | None]):
         title: what is being done ("live", "repro s390x").
         console: the guest's whole serial log so far; called from a thread.
         work: done in a thread; its steps are shown, and its verdict.
+        audit: what is known of the audit of the source's run; None when there is no run.
         now: the wall's clock, seconds.
     """
 
@@ -65,6 +69,7 @@ class ZapApp(App[Outcome | None]):
         Binding("1", "pane('events')", "Events", show=False),
         Binding("2", "pane('suspects')", "Suspects", show=False),
         Binding("3", "pane('console')", "Console", show=False),
+        Binding("4", "pane('audit')", "Audit", show=False),
         Binding("v", "verdict", "Verdict"),
         Binding("f", "follow", "Follow the newest", show=False),
         Binding("full_stop", "step", "Step"),
@@ -86,6 +91,7 @@ class ZapApp(App[Outcome | None]):
         title: str,
         console: Callable[[], str] | None = None,
         work: Work | None = None,
+        audit: Audited | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
@@ -107,8 +113,10 @@ class ZapApp(App[Outcome | None]):
         self._events = EventTable(id="events")
         self._suspects = SuspectList(id="suspects")
         self._console = ConsolePane(id="console")
+        self._audit = AuditPane(id="audit")
+        self._audited = audit
         self._steps = Steps(id="steps")
-        self._tabs = Static(id="tabs", markup=False)
+        self._tabs = Tabs()
         self._filter = FilterBar(id="filter-bar")
         self._pane = "events"
 
@@ -124,6 +132,7 @@ class ZapApp(App[Outcome | None]):
             yield self._suspects
             yield self._events
             yield self._console
+            yield self._audit
         yield self._filter
         yield Footer()
         yield Static(TOO_SMALL, id="too-small", markup=False)
@@ -135,6 +144,8 @@ class ZapApp(App[Outcome | None]):
         screen.set_class(self._job is not None, "-job")
         if self._source:
             self.watch_source(self._source)
+        if self._audited:
+            self._show_audit(self._audited)
         if self._watch:
             self._watch.start()
         if self._job:
@@ -152,6 +163,12 @@ class ZapApp(App[Outcome | None]):
         self.screen_stack[0].add_class("-source")
         self._feed.start()
         self.refresh_bindings()
+
+    def _show_audit(self, audited: Audited) -> None:
+        self._audited = audited
+        self._audit.show(audited)
+        self.screen_stack[0].add_class("-audit")
+        self._draw_tabs()
 
     async def action_quit(self) -> None:
         """Let the threads end, then leave."""
@@ -214,14 +231,20 @@ class ZapApp(App[Outcome | None]):
         elif isinstance(how, Exception):
             raise how
         else:
-            self.outcome = how
-            self._header.state = None if how.source else "■ DONE"
-            self._steps.done(f"{headline(how.verdict)}  (v: the verdict)")
-            if how.source:
-                self.watch_source(how.source)
-                self.action_pane("events")
-            self.action_verdict()
+            self._came_to(how)
         self._header.draw()
+
+    def _came_to(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        if not self.screen_stack:  # while the app goes down
+            return
+        self._header.state = None if outcome.source else "■ DONE"
+        self._steps.done(f"{headline(outcome.verdict)}  (v: the verdict)")
+        self._show_audit(Audited(outcome.audit))
+        if outcome.source:
+            self.watch_source(outcome.source)
+            self.action_pane("events")
+        self.action_verdict()
 
     def on_broken(self, message: Broken) -> None:
         """A bug of ours: show it."""
@@ -231,21 +254,12 @@ class ZapApp(App[Outcome | None]):
 
     def on_line_view_chosen(self, message: LineView.Chosen) -> None:
         """Open the story of what was chosen, if it is still there."""
-        if message.line >= message.view.count():
+        view = message.view
+        if view not in self._panes().values() or message.line >= view.count():
             return
-        page: PageName | None = None
-        if message.view is self._suspects:
-            suspect = self._suspects.chosen(message.line)
-            page = PageName(suspect.pfn, suspect.page)
-        elif message.view is self._events:
-            page = page_of(self._events.chosen(message.line)[1])
-        elif message.view is self._console:
-            splat = self._console.chosen(message.line)
-            page = PageName(splat.pfn) if splat and splat.pfn is not None else None
-        else:
-            return
+        page = view.page_at(message.line)
         if page is None:
-            self.notify("this line is about no page", timeout=3)
+            self.notify(view.why_no_page(message.line), timeout=3, markup=False)
         else:
             self._open_story(page)
 
@@ -254,7 +268,8 @@ class ZapApp(App[Outcome | None]):
         self._open_story(message.page)
 
     def _open_story(self, page: PageName) -> None:
-        self.push_screen(TimelineScreen(page, lambda: self.latest))
+        findings = self._audited.about(page) if self._audited else ()
+        self.push_screen(TimelineScreen(page, lambda: self.latest, findings))
 
     def action_hold(self) -> None:
         """A replay's clock stands or goes on; anything else is held on the screen."""
@@ -300,7 +315,7 @@ class ZapApp(App[Outcome | None]):
 
     def action_pane(self, name: str) -> None:
         """Show a pane and give it the keys."""
-        if name == "console" and not self._watch:
+        if name not in self._panes():
             return
         self._show_pane(name)
         self.screen_stack[0].query_one(f"#{name}").focus()
@@ -345,7 +360,9 @@ class ZapApp(App[Outcome | None]):
 
     def action_help(self) -> None:
         """Show the help page."""
-        self.push_screen(HelpScreen(replay=self._header.clock is not None))
+        self.push_screen(
+            HelpScreen(replay=self._header.clock is not None, audit=self._audited is not None)
+        )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that mean nothing now are not offered."""
@@ -366,7 +383,7 @@ class ZapApp(App[Outcome | None]):
         yield SystemCommand("Hold or follow", "The newest events, or stand still", self.action_hold)
         yield SystemCommand("Filter", "Show only some events", self.action_filter)
         yield SystemCommand("Clear the filter", "Show all events", self.action_clear_filter)
-        for pane in PANES:
+        for pane in self._panes():
             said = f"Go to the {pane}"
             yield SystemCommand(said, "", lambda name=pane: self.action_pane(name))
         if self.outcome:
@@ -383,17 +400,17 @@ class ZapApp(App[Outcome | None]):
             screen.set_class(name == size_class(event.size), name)
         screen.set_class(event.size.height < LOW, "-low")
 
+    def _panes(self) -> dict[str, LineView]:
+        """The panes that there are."""
+        views: tuple[tuple[str, LineView, object], ...] = (
+            ("events", self._events, self._feed),
+            ("suspects", self._suspects, self._feed),
+            ("console", self._console, self._watch),
+            ("audit", self._audit, self._audited),
+        )
+        return {name: view for name, view, there in views if there is not None}
+
     def _draw_tabs(self) -> None:
         """Which panes there are, and which one is seen (where only one is)."""
-        views: dict[str, LineView] = {
-            "events": self._events,
-            "suspects": self._suspects,
-            "console": self._console,
-        }
-        shown = [name for name in PANES if name != "console" or self._watch]
-        said = []
-        for name in shown:
-            title = str(views[name].border_title or name).split(" · ")
-            text = " ".join(title[:1] if name == "events" else title)
-            said.append(f"[{text}]" if name == self._pane else f" {text} ")
-        self._tabs.update(" ".join(said), layout=False)
+        panes = self._panes()
+        self._tabs.show(list(panes.values()), panes.get(self._pane))

@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from tui.lines import LineView
+from tui.story import PageName
 from tui.words import Piece
 from zaptrace.model.splats import Splat
 from zaptrace.report.words import plain
@@ -74,6 +75,11 @@ class ConsolePane(LineView):
         """The report that a line belongs to: the last one that began at or before it."""
         before = [splat for start, splat in self._log.splats if start <= line]
         return before[-1] if before else None
+
+    def page_at(self, line: int) -> PageName | None:
+        """See LineView."""
+        splat = self.chosen(line)
+        return PageName(splat.pfn) if splat and splat.pfn is not None else None
 
     def action_splat(self, by: int) -> None:
         """Go to the next or the previous report."""

@@ -6,6 +6,7 @@ from tui.lines import LineView
 from tui.names import Names
 from tui.ring import Chunk
 from tui.snapshot import Snapshot
+from tui.story import PageName, page_of
 from tui.window import Window
 from tui.words import (
     MARKS,
@@ -85,6 +86,10 @@ class EventTable(LineView):
         """Serial number and record of a line."""
         return self._window.at(line)
 
+    def page_at(self, line: int) -> PageName | None:
+        """See LineView."""
+        return page_of(self.chosen(line)[1])
+
     def moved(self) -> None:
         """Off the top: what the user looks at must not run away."""
         if (self.cursor > 0 or self.scroll_offset.y > 0) and not self.held:
@@ -115,6 +120,10 @@ class EventTable(LineView):
     def nothing(self) -> str:
         """See LineView."""
         return "no event matches the filter" if self.filter else "no events yet"
+
+    def tab(self) -> str:
+        """See LineView."""
+        return "1 Events"
 
     def head(self, width: int) -> str:
         """See LineView."""

@@ -14,8 +14,10 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.findings import LABELS
 from tui.words import MARKS
 from zaptrace.model.events import Kind
+from zaptrace.report.meanings import MEANINGS
 
 KEYS = (
     ("space", "hold the events, follow again; in a replay: the clock"),
@@ -51,6 +53,13 @@ KINDS = {
     Kind.BAD_PTE: "print_bad_pte(): a PTE and its page disagree",
     Kind.LOST: "events that could not be delivered",
 }
+AUDIT = (
+    ("4", "what the audit of the run's dump found; Tab comes by, too"),
+    ("PTEs", "page-table entries that the audit found for the page"),
+    ("map, ref", "mapcount (page->_mapcount + 1) and page->_refcount in the dump"),
+    ("owner", "who maps the page, or did; +2: and two more"),
+    *((label, MEANINGS[cls]) for cls, label in LABELS.items()),
+)
 FILTERS = (
     ("pid=41 comm=mount", "both; also: or, not, ( )"),
     ("kind=bad_page", "a kind; bad_* for several"),
@@ -76,8 +85,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,q", "app.pop_screen", "Close"),
     ]
 
-    def __init__(self, *, replay: bool) -> None:
+    def __init__(self, *, replay: bool, audit: bool = False) -> None:
         super().__init__()
+        self._audit = audit
         self._replay = replay
 
     def compose(self) -> ComposeResult:
@@ -85,19 +95,20 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll() as scroll:
             scroll.border_title = "Help"
             scroll.border_subtitle = "Escape closes"
-            yield Static(_page(self._replay))
+            yield Static(_page(self._replay, self._audit))
 
     def on_mount(self) -> None:
         """The keys scroll."""
         self.query_one(VerticalScroll).focus()
 
 
-def _page(replay: bool) -> RenderableType:
+def _page(replay: bool, audit: bool) -> RenderableType:
     kinds = tuple((f"{MARKS[kind]} {kind.name.lower()}", said) for kind, said in KINDS.items())
     parts: list[RenderableType] = []
     for title, rows in (
         ("Keys", KEYS),
         ("Replay", REPLAY_KEYS if replay else ()),
+        ("Audit", AUDIT if audit else ()),
         ("Events", kinds),
         ("Columns", COLUMNS),
         ("Filter", FILTERS),
@@ -109,7 +120,7 @@ def _page(replay: bool) -> RenderableType:
 
 def _rows(rows: tuple[tuple[str, str], ...]) -> Table:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(width=18, no_wrap=True)
+    grid.add_column(width=19, no_wrap=True)
     grid.add_column(ratio=1)
     for name, said in rows:
         grid.add_row(Text(name, "bold"), Text(said))

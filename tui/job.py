@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from zaptrace.model.findings import AuditResult
 from zaptrace.model.progress import Listener, Update
 from zaptrace.model.source import Source
 from zaptrace.model.verdict import Verdict
@@ -25,11 +26,13 @@ class Outcome:
     Attributes:
         report: the text report.
         source: the run's events, to be looked at afterwards; None when there are none.
+        audit: what the audit of its dump found; None when there is no dump.
     """
 
     verdict: Verdict
     report: str
     source: Source | None = None
+    audit: AuditResult | None = None
 
 
 Work = Callable[[Listener], Outcome]

@@ -30,41 +30,47 @@ CSS = """
 }
 #tabs { display: none; height: 1; background: $panel; color: $foreground; padding: 0 1; }
 #main { height: 1fr; }
-#rates, #events, #suspects, #console { display: none; }
-#rates, #events, #suspects, #console {
+#rates, #events, #suspects, #console, #audit { display: none; }
+#rates, #events, #suspects, #console, #audit {
     border: round $foreground 30%; border-title-style: bold; border-title-color: $foreground;
 }
-#events:focus, #suspects:focus, #console:focus { border: heavy $accent; }
+#events:focus, #suspects:focus, #console:focus, #audit:focus { border: heavy $accent; }
 
 .-job #steps { display: block; }
 .-job.-source #steps { display: none; }
 .-source #rates, .-source #events, .-source #suspects { display: block; }
 .-console #console { display: block; }
+.-audit #audit { display: block; }
 
 .-small #rates, .-small #steps { border: none; border-top: solid $foreground 30%; padding: 0 1; }
-.-small #events, .-small #suspects, .-small #console {
+.-small #events, .-small #suspects, .-small #console, .-small #audit {
     border: none; border-top: solid $foreground 30%; display: none;
 }
-.-small #events:focus, .-small #suspects:focus, .-small #console:focus {
+.-small #events:focus, .-small #suspects:focus, .-small #console:focus, .-small #audit:focus {
     border: none; border-top: heavy $accent;
 }
-.-small.-source #tabs { display: block; }
+.-small.-source #tabs, .-small.-audit #tabs { display: block; }
 .-small.-source.-pane-events #events { display: block; }
 .-small.-source.-pane-suspects #suspects { display: block; }
 .-small.-pane-console #console { display: block; }
+.-small.-audit.-pane-audit #audit { display: block; }
 
 .-small.-low #rates { display: none; }
 
 .-medium.-source #main, .-large.-source #main { layout: grid; }
 .-medium.-source #main { grid-size: 2; grid-columns: 1fr 1fr; grid-rows: 8 1fr; }
 .-medium.-source.-console #main { grid-rows: 8 3fr 2fr; }
-.-medium #events, .-medium.-source #console { column-span: 2; }
+.-medium.-source.-audit #main { grid-rows: 8 1fr 7; }
+.-medium.-source.-audit.-console #main { grid-rows: 8 3fr 2fr 7; }
+.-medium #events, .-medium.-source #console, .-medium.-source #audit { column-span: 2; }
 .-medium #rates, .-large #rates { height: 1fr; }
 
 .-large.-source #main { grid-size: 2; grid-columns: 11fr 9fr; grid-rows: 8 1fr 1fr; }
 .-large #events { row-span: 2; }
 .-large #suspects { row-span: 3; }
 .-large.-console #suspects { row-span: 2; }
+.-large.-source.-audit #main { grid-rows: 8 1fr 1fr 10; }
+.-large.-source #audit { column-span: 2; }
 
 .-tiny Header, .-tiny #steps, .-tiny #tabs, .-tiny #main, .-tiny Footer { display: none; }
 .-tiny #too-small { display: block; }

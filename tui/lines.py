@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.story import PageName
 from tui.words import Piece
 
 CURSOR = "▶ "
@@ -93,6 +94,18 @@ class LineView(ScrollView, can_focus=True):
     def nothing(self) -> str:
         """What stands there when there is no line."""
         return ""
+
+    def page_at(self, line: int) -> PageName | None:
+        """The page that a line is about."""
+        return None
+
+    def why_no_page(self, line: int) -> str:
+        """What to say of a line that is about none."""
+        return "this line is about no page"
+
+    def tab(self) -> str:
+        """What the bar of panes calls it."""
+        return str(self.border_title or "").replace(" · ", " ")
 
     def moved(self) -> None:
         """The cursor or the scroll position is somewhere else, by the user's will."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tui.lines import LineView
 from tui.snapshot import Snapshot
+from tui.story import PageName
 from tui.words import Piece, clock, fit
 from zaptrace.explain.suspects import Suspect
 from zaptrace.report.words import plain, task
@@ -37,6 +38,10 @@ class SuspectList(LineView):
     def chosen(self, line: int) -> Suspect:
         """The page of a line."""
         return self._suspects[line]
+
+    def page_at(self, line: int) -> PageName:
+        """See LineView."""
+        return PageName(self.chosen(line).pfn, self.chosen(line).page)
 
     def count(self) -> int:
         """See LineView."""

@@ -11,13 +11,19 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from tui.findings import told
+from tui.layout import LOW
 from tui.lines import LineView
 from tui.snapshot import Snapshot
 from tui.story import Line, PageName, story_of, tell
 from tui.words import Piece
 from zaptrace.explain.suspects import Suspect
 from zaptrace.model.events import Records
+from zaptrace.model.findings import Finding
 from zaptrace.report.words import plain
+
+_MOST_OWNERS = 4
+"""Of a finding: the timeline below needs the room."""
 
 
 class Timeline(LineView):
@@ -43,19 +49,29 @@ class Timeline(LineView):
 
 
 class TimelineScreen(Screen[None]):
-    """What happened to one page; grows while events come."""
+    """What happened to one page; grows while events come.
+
+    Args:
+        findings: what the audit found about it.
+    """
 
     DEFAULT_CSS = """
-    TimelineScreen #about { background: $panel; padding: 0 1; height: auto; }
+    TimelineScreen #about { background: $panel; padding: 0 1; height: auto; max-height: 75%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,backspace", "app.pop_screen", "Back"),
     ]
 
-    def __init__(self, page: PageName, latest: Callable[[], Snapshot]) -> None:
+    def __init__(
+        self,
+        page: PageName,
+        latest: Callable[[], Snapshot],
+        findings: tuple[Finding, ...] = (),
+    ) -> None:
         super().__init__()
         self.page = page
         self._latest = latest
+        self._findings = findings
         self._told: Records | None = None
         self._head = Static(id="about", markup=False)
         self._view = Timeline()
@@ -85,8 +101,13 @@ class TimelineScreen(Screen[None]):
 
     def _about(self, suspects: tuple[Suspect, ...]) -> str:
         mine = (one for one in suspects if (one.pfn, one.page)[one.pfn is None] == self._key())
+        owners = 1 if self.size.height < LOW else _MOST_OWNERS
+        audit = [line for finding in self._findings for line in told(finding, owners)]
         for one in mine:
-            return f"{self.page} · ✖ suspect, score {one.score}\n{plain('; '.join(one.reasons))}"
+            said = [f"{self.page} · ✖ suspect, score {one.score}", plain("; ".join(one.reasons))]
+            return "\n".join([*said, *audit])
+        if audit:
+            return "\n".join([f"{self.page} · no event tells of it, but the audit does", *audit])
         return f"{self.page} · nothing recorded is wrong with it\n "
 
     def _key(self) -> int | None:

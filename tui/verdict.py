@@ -15,8 +15,9 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
+from tui.findings import counters
 from tui.story import PageName, StoryWanted
-from tui.words import clock, count
+from tui.words import clock
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
@@ -147,10 +148,8 @@ def _sites(sites: tuple[CodeSite, ...]) -> Table | None:
 
 def _finding(finding: Finding) -> str:
     page_frame = "-" if finding.pfn is None else f"{finding.pfn:#x}"
-    return (
-        f"pfn {page_frame}: {finding.cls.value.replace('_', ' ')}; {count(finding.ptes)} PTEs, "
-        f"mapcount {count(finding.mapcount)}, refcount {count(finding.refcount)}"
-        + (f"; {plain(finding.note)}" if finding.note else "")
+    return f"pfn {page_frame}: {finding.cls.value.replace('_', ' ')}; {counters(finding)}" + (
+        f"; {plain(finding.note)}" if finding.note else ""
     )
 
 

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from tests.tui.scripted import Script, console_text, founding_bug
 from tui.app import ZapApp
+from tui.findings import Audited
 from tui.job import Work
 from zaptrace.model.events import Events, Kind
 
@@ -26,6 +27,7 @@ def app_of(
     console: bool = False,
     work: Work | None = None,
     source: bool = True,
+    audit: Audited | None = None,
 ) -> ZapApp:
     """The app on a scripted source, the founding bug's when nothing else is said."""
     events = [founding_bug()] if increments is None else increments
@@ -36,6 +38,7 @@ def app_of(
         console=(lambda: text) if console else None,
         work=work,
         now=lambda: 0.0,
+        audit=audit,
     )
 
 

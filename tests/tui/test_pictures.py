@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.tui.driving import app_of, drive, press, sees, text_of, until
+from tests.tui.audits import about, of_an_mm, real_audit
+from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of, until
 from tests.tui.work import Work
 from tui.app import ZapApp
 from tui.console import ConsolePane
+from tui.findings import Audited
 from tui.timeline import TimelineScreen
 from tui.verdict import VerdictScreen
 from zaptrace import demo as shipped
@@ -38,6 +40,19 @@ async def story(app: ZapApp) -> None:
     await press(app, "2", "enter")
     await until(lambda: isinstance(app.screen, TimelineScreen))
     await sees(app, "too late")
+
+
+async def audit(app: ZapApp) -> None:
+    await events(app)
+    await press(app, "4")
+    await sees(app, "what disagrees", "4 Audit (5)")
+
+
+async def audit_story(app: ZapApp) -> None:
+    await audit(app)
+    await press(app, "enter")
+    await until(lambda: isinstance(app.screen, TimelineScreen))
+    await sees(app, "audit: refcount < mapcount")
 
 
 async def steps(app: ZapApp) -> None:
@@ -70,6 +85,8 @@ Scene = Callable[[ZapApp], Awaitable[None]]
 SCENES: dict[str, tuple[Scene, tuple[tuple[int, int], ...]]] = {
     "events": (events, SIZES),
     "story": (story, SIZES),
+    "audit": (audit, SIZES),
+    "audit_story": (audit_story, SIZES[:2]),
     "steps": (steps, SIZES),
     "verdict": (verdict, SIZES),
     "light": (light, SIZES[1:2]),
@@ -85,7 +102,9 @@ def app_for(name: str) -> tuple[ZapApp, Work | None]:
         source = Replay(read(shipped.path()), speed=1000.0)
         return ZapApp(source, title="replay founding.zap"), None
     if name not in ("steps", "verdict"):
-        return app_of(ends=True, console=True), None
+        found = Audited(real_audit(about(refused_pfns()[0]), of_an_mm()))
+        audited = found if name.startswith("audit") else None
+        return app_of(ends=True, console=True, audit=audited), None
     work = Work(waits_in="boot" if name == "steps" else None)
     return app_of(console=True, work=work, source=False), work
 

@@ -6,7 +6,7 @@ import threading
 
 from tests.tui.scripted import Script, founding_bug
 from tui.job import Outcome
-from zaptrace.model.findings import Finding, FindingClass
+from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.progress import Listener, State, Update, step
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
 
@@ -53,12 +53,14 @@ class Work:
         error: Exception | None = None,
         verdict: Verdict = VERDICT,
         with_source: bool = False,
+        audit: AuditResult | None = None,
     ) -> None:
         self.go_on = threading.Event()
         self.unwound: BaseException | None = None
         self._waits_in = waits_in
         self._error = error
         self._verdict = verdict
+        self._audit = audit
         self._source = Script([founding_bug()], ends=True) if with_source else None
 
     def __call__(self, listener: Listener) -> Outcome:
@@ -68,7 +70,7 @@ class Work:
         except BaseException as error:
             self.unwound = error
             raise
-        return Outcome(self._verdict, REPORT, self._source)
+        return Outcome(self._verdict, REPORT, self._source, self._audit)
 
     def _step(self, name: str, listener: Listener) -> None:
         title = f"{name.capitalize()} the s390x guest"

@@ -13,6 +13,7 @@ from zaptrace.cli.watch import STDIO, add_printing_arguments, printed
 from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
+    from tui.findings import Audited
     from zaptrace.model.source import Source
 
 HELP = "watch a recording again: a capture, a run, or the founding bug"
@@ -105,7 +106,8 @@ def _bugs_shown(args: argparse.Namespace) -> int:
     path = _capture(args.recording)
     events = read(path)
     usual = DEMO_SPEED if args.recording is None else 1.0
-    show(Replay(events, args.speed or usual), f"replay {path.name}", _console(args.recording))
+    console, audit = _console(args.recording), _audit(args.recording)
+    show(Replay(events, args.speed or usual), f"replay {path.name}", console, audit)
     return len(events.of_kind(Kind.BAD_PAGE, Kind.BAD_PTE))
 
 
@@ -131,3 +133,19 @@ def _console(recording: Path | None) -> Callable[[], str] | None:
 
     log = RunFolder(recording).console
     return (lambda: log.read_text(errors="replace")) if log.is_file() else None
+
+
+def _audit(recording: Path | None) -> Audited | None:
+    """What is known of a run's audit, None when the recording is not a run's.
+
+    Raises:
+        BadInput: the run's audit is damaged.
+    """
+    if recording is None or not recording.is_dir():
+        return None
+    from tui.findings import NO_DUMP, Audited
+    from zaptrace.runs.folder import RunFolder
+
+    folder = RunFolder(recording)
+    not_yet = f"no audit yet: zaptrace explain {recording} makes it"
+    return Audited(folder.audit(), not_yet if folder.vmcore.is_file() else NO_DUMP)

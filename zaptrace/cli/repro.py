@@ -224,7 +224,7 @@ def _shown(request: Request) -> Result | None:
         result = repro(request, listener)
         results.append(result)
         source = Replay(read(folder.capture)) if folder.capture.is_file() else None
-        return Outcome(result.verdict, result.report, source)
+        return Outcome(result.verdict, result.report, source, folder.audit())
 
     def console() -> str:
         return folder.console.read_text(errors="replace") if folder.console.exists() else ""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from zaptrace.model.errors import BadInput, Missing
 
 if TYPE_CHECKING:
+    from tui.findings import Audited
     from zaptrace.capture.writer import Writer
     from zaptrace.cli.pump import Sink, Tally
     from zaptrace.model.events import Events
@@ -102,12 +103,17 @@ def check_terminal(command: str) -> None:
         ) from None
 
 
-def show(source: Source, title: str, console: Callable[[], str] | None = None) -> None:
+def show(
+    source: Source,
+    title: str,
+    console: Callable[[], str] | None = None,
+    audit: Audited | None = None,
+) -> None:
     """Run the TUI on a source until the user leaves it; the app closes the source."""
     from tui.app import ZapApp
 
     try:
-        ZapApp(source, title=title, console=console).run()
+        ZapApp(source, title=title, console=console, audit=audit).run()
     finally:
         source.close()
 

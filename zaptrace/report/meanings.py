@@ -21,21 +21,21 @@ _OF_AN_MM = (FindingClass.RSS_MISMATCH, FindingClass.IN_FLIGHT)
 MOST_OWNERS = 8
 
 
-def owner_lines(finding: Finding) -> Iterator[str]:
-    """Who maps the page, or whose mm it is; a line each, the first `MOST_OWNERS`."""
-    for owner in finding.mappings[:MOST_OWNERS]:
+def owner_lines(finding: Finding, most: int = MOST_OWNERS) -> Iterator[str]:
+    """Who maps the page, or whose mm it is; a line each, the first `most`."""
+    for owner in finding.mappings[:most]:
         if finding.cls in _OF_AN_MM and owner.address is None:
-            yield f"mm {hexadecimal(owner.mm)} of {_who(owner)}"
+            yield f"mm {hexadecimal(owner.mm)} of {who(owner)}"
             continue
         mapped = "was mapped by" if finding.ptes == 0 else "mapped by"
-        yield f"{mapped} {_who(owner)} at {hexadecimal(owner.address)}  {owner.vma or ''}".rstrip()
-    more = len(finding.mappings) - MOST_OWNERS
+        yield f"{mapped} {who(owner)} at {hexadecimal(owner.address)}  {owner.vma or ''}".rstrip()
+    more = len(finding.mappings) - most
     if more > 0:
         yield f"and {more} more"
 
 
-def _who(owner: Owner) -> str:
-    """An mm may have outlived its tasks."""
+def who(owner: Owner) -> str:
+    """`mount/41`; an mm may have outlived its tasks."""
     if owner.pid is None and owner.comm is None:
         return "no task any more"
     return task(owner.comm, owner.pid)
