@@ -13,7 +13,7 @@ STEPS = {
     "live_tracefs": "the same through tracefs",
     "dump": "the running guest, one page's _mapcount damaged, dumped and opened",
     "audit": "`zaptrace inspect` names that page, and no other",
-    "explain": "`zaptrace explain` names that page when it is unmapped",
+    "explain": "`zaptrace explain` names that page when it is unmapped, and blames no zap",
     "repro": "a repro boot with boot-time probes, dumped at power-off: clean",
 }
 PASSED, FAILED, NOT_POSSIBLE = "passed", "failed", "not possible"

@@ -154,9 +154,12 @@ class Steps:
         run.vmcore.unlink()
         words = f"{told['events']} events, {told['splats']} splats, {verdict['kind']} of page "
         words += f"{verdict['pfn']}: {verdict['summary']}"
-        assert verdict["kind"] == "rmap_underflow", words
+        # No zap removed it twice: the count was changed behind the kernel's back, and no event
+        # tells of that.  To name a culprit would be a false verdict.
+        assert verdict["kind"] == "unexplained", words
         assert verdict["pfn"] == damage.pfn, words
-        return str(verdict["kind"])
+        assert "removed more often than it was added" in verdict["summary"], words
+        return "the page, and that its count went below 0; no zap is blamed for it"
 
     def repro(self) -> str:
         """A repro boot of the lab's initramfs on this kernel."""
