@@ -77,6 +77,7 @@ def test_each_page_is_named_once_and_was_mapped_once(live_lab: Lab, source: str)
 def test_bcc_filters_in_the_kernel(live_lab: Lab) -> None:
     """The program's text is file pages: what is left of its exit is anonymous."""
     every, _ = live_lab.recorded("--comm touch", lambda: touch(live_lab))
+    assert every.status == 0, every.errors
     anonymous, other = live_lab.recorded("--comm touch --anonymous", lambda: touch(live_lab))
     assert removed_in_each_zap(anonymous.lines, other, PAGES) == [PAGES] * ROUNDS
 
