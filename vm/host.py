@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from zaptrace.model.errors import CannotTell, Missing
 
 SECONDS = 600.0
+_LOOK_SECONDS = 0.2
 
 
 def run(
@@ -79,6 +81,25 @@ def lines_of(argv: Sequence[str], grace: float = 0.0) -> Iterator[subprocess.Pop
                     child.communicate(timeout=grace)  # reads on: a full pipe holds nobody up
             _signal(child, signal.SIGKILL)
         child.wait()
+
+
+def lines(child: subprocess.Popen[bytes]) -> Iterator[str]:
+    """A program's output line by line, without line ends, as it comes.
+
+    A signal that arrives just before a read would be heard with the next line only, and a guest
+    may say nothing for a minute: so this never blocks for long.
+    """
+    assert child.stdout is not None
+    place, rest = child.stdout.fileno(), b""
+    while True:
+        if not select.select([place], [], [], _LOOK_SECONDS)[0]:
+            continue
+        data = os.read(place, 1 << 16)
+        *whole, rest = (rest + data).split(b"\n")
+        for line in whole if data else filter(None, [rest]):
+            yield line.decode(errors="replace")
+        if not data:
+            return
 
 
 def _signal(child: subprocess.Popen[bytes], number: int) -> None:

@@ -230,10 +230,8 @@ def _compile(recipe: _Recipe, tree: Path, log: Path, current: Step) -> None:
     argv = _make(arch, tree, arch.make_target)
     done = 0
     with log.open("w") as kept, host.lines_of(argv) as child:
-        assert child.stdout is not None
-        for raw in child.stdout:
-            line = raw.decode(errors="replace")
-            kept.write(line)
+        for line in host.lines(child):
+            kept.write(f"{line}\n")
             if BUILD_LINE.match(line):
                 done += 1
                 current.advance(done, max(done, steps), line.split()[-1])

@@ -229,10 +229,8 @@ def _compile(tree: Tree, current: Step) -> None:
     """Run make; one line of its output is one step of the progress."""
     done, argv = 0, _make(tree, tree.arch.make_target)
     with tree.log.open("w") as kept, host.lines_of(argv, MAKE_SECONDS) as child:
-        assert child.stdout is not None
-        for raw in child.stdout:
-            line = raw.decode(errors="replace")
-            kept.write(line)
+        for line in host.lines(child):
+            kept.write(f"{line}\n")
             if BUILD_LINE.match(line):
                 done += 1
                 current.advance(done, note=line.split()[-1])

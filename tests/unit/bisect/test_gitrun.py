@@ -84,7 +84,8 @@ def interrupt(*_): raise KeyboardInterrupt
 signal.signal(signal.SIGTERM, interrupt)
 try:
     open(sys.argv[1], "w").write(str(os.getpid()))
-    time.sleep(60)
+    for _ in range(600):  # a signal just before a sleep is heard after it
+        time.sleep(0.1)
 except KeyboardInterrupt:
     time.sleep(0.2)  # a guest is taken down
     open(sys.argv[1] + ".clean", "w").close()

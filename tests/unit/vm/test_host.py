@@ -26,6 +26,13 @@ def test_a_program_that_hangs_is_ended() -> None:
         host.run("sleep", "60", seconds=0.2)
 
 
+def test_lines_come_whole_and_the_last_needs_no_end() -> None:
+    with host.lines_of(["sh", "-c", "printf 'a\\n\\nb'; sleep 0.3; printf 'c\\nd'"]) as child:
+        assert list(host.lines(child)) == ["a", "", "bc", "d"]
+    with host.lines_of(["true"]) as child:
+        assert list(host.lines(child)) == []
+
+
 def test_children_of_a_left_block_are_gone(tmp_path: Path) -> None:
     """Also grandchildren: make's compilers."""
     marker = tmp_path / "alive"

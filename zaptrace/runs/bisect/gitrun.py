@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from vm import host
 from zaptrace.model.errors import CannotTell, Missing
 from zaptrace.runs.bisect.repo import Repo
 
@@ -45,9 +46,7 @@ def run(
     """
     last = ""
     with _running(repo.path, step, env) as child:
-        assert child.stdout is not None
-        for raw in child.stdout:
-            line = raw.decode(errors="replace").rstrip("\n")
+        for line in host.lines(child):
             last = line if line.strip() else last
             heard(line)
         status = child.wait()
