@@ -13,9 +13,11 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.guest import postmortem
 from vm import host, kernel, live
 from vm.arch import arch_named
 from zaptrace.kernel import plan_for
+from zaptrace.model.errors import GuestLost, ZaptraceError
 from zaptrace.model.paths import cache_home
 from zaptrace.model.progress import ignore
 
@@ -29,16 +31,39 @@ class Lab:
     """A live guest; its event loop has a thread of its own."""
 
     def __init__(
-        self, arch: str, guest: live.LiveGuest, loop: asyncio.AbstractEventLoop, console: Path
+        self,
+        request: live.Request,
+        guest: live.LiveGuest,
+        loop: asyncio.AbstractEventLoop,
+        folder: Path,
     ) -> None:
-        self.arch = arch
-        self.console = console
+        self.arch = request.arch.name
+        self.console = folder / "console.log"
+        self._vmlinux = request.kernel.vmlinux
+        self._lost = folder / "lost"
         self._guest = guest
         self._loop = loop
 
     def run(self, command: str, seconds: float = 120.0) -> live.Answer:
-        """One line of shell in the guest; whatever its status."""
-        return self.wait(self._guest.run(command, seconds), seconds + 10)
+        """One line of shell in the guest; whatever its status.
+
+        Raises:
+            GuestLost: it does not answer; with what it was doing instead.
+        """
+        if self._lost.exists():
+            raise GuestLost("the guest was lost before")
+        try:
+            return self.wait(self._guest.run(command, seconds), seconds + 10)
+        except GuestLost as error:
+            self._lost.touch()
+            raise GuestLost(f"{error}\n{self._postmortem()}") from error
+
+    def _postmortem(self) -> str:
+        try:
+            self.dump(self._lost)
+        except ZaptraceError as error:
+            return f"and it cannot be dumped: {error}"
+        return postmortem.told(self._lost, self._vmlinux, self.console)
 
     def output(self, command: str, seconds: float = 120.0) -> str:
         """What a command that succeeds prints."""
@@ -134,7 +159,7 @@ def running(request: live.Request, folder: Path) -> Iterator[Lab]:
     enter = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
     try:
         guest = enter.result(600)
-        yield Lab(arch, guest, loop, folder / "console.log")
+        yield Lab(request, guest, loop, folder)
     finally:
         if not enter.exception():
             leave = asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop)
