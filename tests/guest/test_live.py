@@ -9,6 +9,7 @@ import pytest
 
 from tests.guest.lab import Lab
 from zaptrace.explain.suspects import Suspects
+from zaptrace.model.events import Kind
 from zaptrace.model.progress import ignore
 from zaptrace.runs.live import watched_guest
 from zaptrace.splat import parse
@@ -136,7 +137,7 @@ FAULT = "/sys/module/kernel/parameters/zapfault"
 
 def test_a_guest_is_watched_from_outside(arch: str) -> None:
     """The pages that the splats name are the pages that the suspects name."""
-    suspects = Suspects()
+    suspects, lost = Suspects(), 0
     # Not from the boot on: of the reports a minute is allowed, all would be spent by now.
     command = f"echo batch >{FAULT}; cat /proc/version; echo none >{FAULT}"
     with watched_guest(arch, ignore, fault="none", run=command) as guest:
@@ -146,9 +147,11 @@ def test_a_guest_is_watched_from_outside(arch: str) -> None:
             events = guest.source.read(0.5)
             assert events is not None
             suspects.add(events)
+            lost += int(events.records["nr"][events.records["kind"] == Kind.LOST].sum())
         console = guest.console()
     named = {splat.pfn for splat in parse(console.encode()) if splat.kind == "bad_page_state"}
     assert named
+    assert (lost, suspects.unlisted) == (0, 0)
     assert named <= {row.pfn for row in suspects.ranking(10_000)}
 
 

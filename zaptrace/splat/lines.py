@@ -60,9 +60,16 @@ class Line:
     kernel: bool
 
 
+_TORN = re.compile(r"\S+\Z")
+
+
 def read_lines(data: bytes) -> Iterator[Line]:
-    """The lines of a console log that hold text, in order.  Never raises."""
-    text = data.decode("utf-8", "replace")
+    """The lines of a console log that hold text, in order.  Never raises.
+
+    The last word of a log that does not end with a line's end is left out: it may be the half of
+    a number (a guest was ended, or is still speaking).
+    """
+    text = _TORN.sub("", data.decode("utf-8", "replace"))
     if "\x1b" in text:
         text = _ESCAPE.sub("", text)
     text = text.translate(_CONTROLS)
