@@ -21,7 +21,7 @@ AGENT = "zaptrace.agent"
 STREAM = "zaptrace.stream"
 """The port that a capture comes out of."""
 READY = b"zaptrace: user space on"
-BOOT_SECONDS = 120.0
+BOOT_SECONDS = 240.0
 MAX_ANSWER = 64 << 20
 _LOOK_SECONDS = 0.05
 

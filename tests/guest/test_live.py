@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest.lab import Lab
+from tests.guest.lab import READY_SECONDS, Lab
 from zaptrace.explain.suspects import Suspects
 from zaptrace.model.events import Kind
 from zaptrace.model.progress import ignore
@@ -141,7 +141,7 @@ def test_a_guest_is_watched_from_outside(arch: str) -> None:
     # Not from the boot on: of the reports a minute is allowed, all would be spent by now.
     command = f"echo batch >{FAULT}; cat /proc/version; echo none >{FAULT}"
     with watched_guest(arch, ignore, fault="none", run=command) as guest:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 2 * READY_SECONDS
         while not guest.finished():
             assert time.monotonic() < deadline
             events = guest.source.read(0.5)
@@ -159,7 +159,7 @@ def test_a_clean_guest_has_no_suspects(arch: str) -> None:
     suspects = Suspects()
     events_seen = 0
     with watched_guest(arch, ignore, fault="none", run="ls -lR /usr >/dev/null") as guest:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 2 * READY_SECONDS
         while not guest.finished():
             assert time.monotonic() < deadline
             events = guest.source.read(0.5)

@@ -21,6 +21,8 @@ from vm.arch import ARCHES
 from vm.cpio import Archive
 
 CLEAN_BOOTS = 20
+PATIENCE = 120.0
+"""Seconds; a busy machine is no failure."""
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/run.schema.json").read_text())
 
 
@@ -158,7 +160,7 @@ def test_your_own_kernel_and_root_file_system(founding: Boot, tmp_path: Path) ->
 
 def test_the_time_limit_is_a_natural_end_for_your_own_root_file_system(tmp_path: Path) -> None:
     rootfs = own_root(tmp_path / "rootfs.cpio.gz", "exec /bin/busybox sleep 1000")
-    limit = ("--initrd", str(rootfs), "--timeout", "10")
+    limit = ("--initrd", str(rootfs), "--timeout", "30")
     status, document = repro(tmp_path / "run", "--fault", "none", *limit)
     assert (status, document["verdict"]["kind"], document["ended"]) == (0, "clean", "timeout")
 
@@ -168,14 +170,14 @@ def test_a_guest_that_dies_is_lost(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "zaptrace", "repro", "s390x", "--fault", "none"]
     argv += ["--append", "zaptrace.do=idle", "--run", str(folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         console = folder / "console.log"
         while not console.exists() or b"Linux version" not in console.read_bytes():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         for process in guests_of(folder):
             os.kill(int(Path(process).parent.name), signal.SIGKILL)
-        _, errors = child.communicate(timeout=20)
+        _, errors = child.communicate(timeout=PATIENCE)
     assert child.returncode == 125
     assert "QEMU ended by itself" in errors
     assert "Traceback" not in errors
@@ -233,11 +235,11 @@ def test_interrupted_at_any_moment_nothing_stays_behind(
     child.stderr.readline()  # the first step is done: we are well on our way
     time.sleep(after)
     child.send_signal(number)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=PATIENCE)
     assert "Traceback" not in errors
     if number != signal.SIGKILL:
         assert child.returncode in (125, 1), errors
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while left := guests_of(folder):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
