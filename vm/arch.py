@@ -30,6 +30,8 @@ class Arch:
         append: kernel arguments that the console and the probes need.
         gdb_instruction: length in bytes of a breakpoint's instruction, as the
             gdb protocol's `Z1` packet wants it.
+        patches_running_code: whether its kernel changes code (kprobes, static keys)
+            that other CPUs may be running; else it stops them for that.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Arch:
     console: tuple[str, ...]
     append: str
     gdb_instruction: int
+    patches_running_code: bool
 
 
 ARCHES = {
@@ -70,6 +73,7 @@ ARCHES = {
             console=("-device", "sclpconsole,chardev=console"),
             append="console=ttyS0",
             gdb_instruction=2,
+            patches_running_code=False,
         ),
         Arch(
             name="x86_64",
@@ -92,6 +96,7 @@ ARCHES = {
             # Optimised kprobes run with interrupts on, and miss what interrupts hit.
             append="console=ttyS0 sysctl.debug.kprobes-optimization=0",
             gdb_instruction=1,
+            patches_running_code=True,
         ),
     )
 }

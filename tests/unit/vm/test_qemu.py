@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import shlex
 import shutil
 from pathlib import Path
 
@@ -42,6 +44,28 @@ def test_the_command_for_a_person_has_no_sockets(tmp_path: Path) -> None:
     assert "-S" not in argv
     assert "-qmp" not in argv
     assert argv[0] == "qemu-system-s390x"
+
+
+@pytest.mark.parametrize(
+    ("arch", "accelerator", "version", "argument"),
+    [
+        ("x86_64", "tcg", "7.2.22 (Debian 1:7.2+dfsg-7)", "tcg,thread=single"),
+        ("x86_64", "tcg", "8.0.4", "tcg,thread=single"),
+        ("x86_64", "tcg", "8.1.0", "tcg"),
+        ("x86_64", "tcg", "10.0.2", "tcg"),
+        ("x86_64", "kvm", "7.2.22", "kvm"),
+        ("s390x", "tcg", "7.2.22", "tcg"),
+    ],
+)
+def test_cpus_take_turns_where_they_could_miss_what_others_patch(
+    arch: str, accelerator: str, version: str, argument: str, tmp_path: Path
+) -> None:
+    emulator = tmp_path / "qemu"
+    emulator.write_text(f"#!/bin/sh\necho QEMU emulator version {shlex.quote(version)}\n")
+    emulator.chmod(0o700)
+    row = dataclasses.replace(ARCHES[arch], qemu=str(emulator))
+    argv = command_line(dataclasses.replace(config(tmp_path), arch=row, accel=accelerator))
+    assert argv[argv.index("-accel") + 1] == argument
 
 
 @needs_qemu
