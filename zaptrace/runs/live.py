@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import shlex
 import socket
 import tempfile
@@ -15,8 +16,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import kernel, live, stock
+from vm import accel, kernel, live, stock
 from vm.arch import arch_named
+from vm.qemu import GuestConfig
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import BadInput, CannotTell
@@ -24,6 +26,7 @@ from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.source import Source
+from zaptrace.runs.loop import run_to_end
 
 STATUS = "/run/recorder"
 """Where the guest leaves the recorder's exit status and last words."""
@@ -80,7 +83,17 @@ def wanted_guest(
         raise BadInput("a stock kernel has none of the lab's faults", "leave out --fault")
     else:
         request = stock_guest(name, kernel_name, shell=shell)
-    return dataclasses.replace(request, smp=smp, read_only=read_only)
+    chosen = _accelerator(request, listener)
+    return dataclasses.replace(request, smp=smp, read_only=read_only, accel=chosen)
+
+
+def _accelerator(request: live.Request, listener: Listener) -> str:
+    """KVM, if it boots this kernel."""
+    with step("accel", "See whether KVM boots a guest", listener) as current:
+        config = GuestConfig(request.arch, request.kernel.image, None, "", Path(os.devnull))
+        chosen = run_to_end(accel.choose(config))
+        current.note = str(chosen)
+    return chosen.name
 
 
 def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> live.Request:
