@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.watch import add_printing_arguments, printed
+from zaptrace.cli.watch import add_printing_arguments, at_terminal, printed
 from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ else from BTF and kallsyms.  With --guest, a guest is booted and watched from
 outside: with the lab's kernel, a stock one (--kernel), or one that is built
 from a tree of yours (--kernel-tree): your checkout is only read, and the change
 to its configuration is shown.
+
+Without a terminal, as in `vng -- sudo zaptrace live`, lines are printed.
 """
 EPILOG = """\
 examples:
@@ -86,6 +89,9 @@ def run(args: argparse.Namespace) -> Exit:
     """
     if args.guest is None and args.kernel_tree is not None:
         raise BadInput("--kernel-tree is for a guest", "--guest x86_64")
+    if not (args.no_tui or args.json or at_terminal()):
+        args.no_tui = True
+        print("no terminal here: a line an event, as with --no-tui", file=sys.stderr)
     if args.guest is not None:
         tally = _guest(args)
     elif printed(args):

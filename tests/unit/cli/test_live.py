@@ -21,15 +21,21 @@ from zaptrace.runs.live import wanted_guest
         (["--guest", "x86_64", "--config", "dot"], "--config is for a tree"),
         (["--guest", "x86_64", "--kernel-tree", "/nowhere"], "/nowhere is not a folder"),
         (["--guest", "vax", "--kernel-tree", "linux"], "no guest architecture is called"),
+        (["--filter", "pid=1"], None),
     ],
 )
 def test_what_it_cannot_do(
     args: list[str],
-    says: str,
+    says: str | None,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["live", *args, "--no-tui"]) == 2
-    assert says in " ".join(capsys.readouterr().err.split())
+    """Here is no terminal: lines are printed, and said so; a filter fits them."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main(["live", *args]) == 2
+    errors = " ".join(capsys.readouterr().err.split())
+    assert (says or "watching the kernel is for root alone") in errors
+    assert ("no terminal here" in errors) is (args[0] != "--kernel-tree")
 
 
 def test_one_kernel_at_a_time(tmp_path: Path) -> None:
