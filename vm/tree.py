@@ -187,7 +187,7 @@ def _needs(tree: Tree) -> str:
 
 
 def _merged(tree: Tree, theirs: str) -> str:
-    return ownconfig.merged(theirs, _needs(tree))
+    return ownconfig.merged(theirs, _needs(tree), lambda name: (tree.source / name).is_file())
 
 
 def _settled(tree: Tree, text: str, name: str) -> str:
