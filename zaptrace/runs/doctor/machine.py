@@ -79,7 +79,9 @@ def _kvm() -> Check:
         return Check(AREA, "KVM", works=False, says=says, mend=mend, needed=False)
     if not os.access(accel.KVM, os.R_OK | os.W_OK):
         says = f"{accel.KVM} is not open to this user: guests run under TCG, ten times as slow"
-        return Check(AREA, "KVM", False, says, 'adduser "$USER" kvm', needed=False)
+        return Check(
+            AREA, "KVM", False, says, 'sudo adduser "$USER" kvm, and log in again', needed=False
+        )
     images = sorted((cache_home() / "kernels").glob(f"{arch.name}-repro-*/image"))
     if not images or shutil.which(arch.qemu) is None:
         says = "not proven: that takes a lab kernel of this machine's architecture"
