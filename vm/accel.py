@@ -3,7 +3,8 @@
 That /dev/kvm exists, opens and answers proves nothing: a nested host can still
 fail to emulate the first instructions of a kernel, and QEMU then hangs with the
 vCPU paused.  So a guest is booted under a short deadline, once per host kernel
-and QEMU, and the outcome is remembered.
+and QEMU, and the outcome is remembered.  It is the kernel that is wanted, with
+our own init: a user's would not tell us that it is there.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import host
+from vm import host, initramfs
 from vm.qemu import GuestConfig, running
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.paths import cache_home, write_whole
 
 KVM = Path("/dev/kvm")
 PROOF_SECONDS = 15.0
+TCG_SECONDS = 60.0
 USER_SPACE = b"zaptrace: user space on"
 """What the lab's init says first."""
 
@@ -39,7 +41,11 @@ class Accelerator:
 
 
 async def choose(config: GuestConfig) -> Accelerator:
-    """The accelerator for a guest; `config` is what a proof would boot (lab kernel and init)."""
+    """The accelerator for a guest; its kernel proves KVM, if none has yet.
+
+    Raises:
+        Missing, CannotTell: our init cannot be had.
+    """
     machine = platform.machine()
     if machine != config.arch.name:
         return Accelerator("tcg", f"the host is {machine}")
@@ -49,21 +55,33 @@ async def choose(config: GuestConfig) -> Accelerator:
     memory = cache_home() / "kvm.json"
     proofs: dict[str, bool] = json.loads(memory.read_bytes()) if memory.exists() else {}
     if key not in proofs:
-        proofs[key] = await boots(dataclasses.replace(config, accel="kvm"))
+        works = await _proof(config)
+        if works is None:
+            return Accelerator("tcg", "nothing is known of KVM: this kernel boots with neither")
+        proofs[key] = works
         write_whole(memory, json.dumps(proofs).encode())
     if proofs[key]:
         return Accelerator("kvm", "a guest was seen to boot with it")
     return Accelerator("tcg", "KVM is there but does not boot a guest")
 
 
-async def boots(config: GuestConfig) -> bool:
+async def _proof(config: GuestConfig) -> bool | None:
+    """Does KVM boot this guest's kernel?  None when that kernel can prove nothing."""
+    arch, initrd = config.arch, initramfs.build(config.arch)
+    proof = GuestConfig(arch, config.kernel, initrd, arch.append, config.console)
+    if await boots(dataclasses.replace(proof, accel="kvm")):
+        return True
+    return False if await boots(proof, TCG_SECONDS) else None
+
+
+async def boots(config: GuestConfig, seconds: float | None = None) -> bool:
     """Does this guest reach the lab's init within the deadline?"""
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
         console = Path(folder) / "console.log"
         proof = dataclasses.replace(config, console=console)
         try:
             async with running(proof, Path(folder) / "qemu.log") as guest:
-                await guest.run_until((), PROOF_SECONDS)
+                await guest.run_until((), PROOF_SECONDS if seconds is None else seconds)
         except GuestLost:
             return False
         return console.exists() and USER_SPACE in console.read_bytes()

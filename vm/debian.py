@@ -1,13 +1,14 @@
 """Files out of Debian packages of any suite and architecture, whatever the host runs.
 
-The mirror is the one that the host's own apt uses, and apt itself fetches and
-verifies: with a private state folder, so that nothing on the host changes and
-no root is needed.
+The mirror is the one that the host's own apt uses, or the one that is named where
+apt is another distribution's.  apt itself fetches and verifies: with a private
+state folder, so that nothing on the host changes and no root is needed.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from zaptrace.model.errors import Missing
 from zaptrace.model.paths import cache_home, locked
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+VARIABLE = "ZAPTRACE_DEBIAN_MIRROR"
+"""Names a mirror to hosts that are not Debian's."""
 
 
 def fetch(package: str, suite: str, arch: str) -> Path:
@@ -113,16 +116,33 @@ def host_arch() -> str:
 
 
 def mirror() -> str:
-    """The address of the Debian mirror that the host's apt uses.
+    """The address of the Debian mirror that was named, or that the host's apt uses.
 
     Raises:
-        Missing: apt knows no Debian mirror.
+        Missing: none was, and apt knows none.
     """
-    listed = host.output("apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)")
+    named = os.environ.get(VARIABLE)
+    if named:
+        return named
+    form = "$(ORIGIN)\t$(LABEL)\t$(REPO_URI)"
+    return mirror_in(host.output("apt-get", "indextargets", "--format", form))
+
+
+def mirror_in(listed: str) -> str:
+    """The Debian mirror among apt's indexes: origin, label and address, with tabs between.
+
+    Raises:
+        Missing: there is none, and why.
+    """
+    origins = []
     for line in listed.splitlines():
-        origin, label, address = [*line.split(" ", 2), "", ""][:3]
+        origin, label, address = [*line.split("\t"), "", ""][:3]
         if origin == label == "Debian":
             return address
+        origins += [origin] if origin else []
+    if origins:
+        why = f"the host's apt knows no Debian mirror, only {origins[0]}'s"
+        raise Missing(why, f"export {VARIABLE}=http://MIRROR/debian (any mirror of Debian's)")
     raise Missing("the host's apt has no index of a Debian mirror", "apt-get update")
 
 

@@ -105,12 +105,8 @@ class _Recipe:
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
     def fragments(self) -> list[Path]:
-        """The kconfig fragments, in order; an architecture need not have one of its own."""
-        own = (self.arch.name, f"{self.arch.name}-{self.flavour}")
-        paths = [
-            _resource("kconfig") / f"{name}.config" for name in (*FLAVOURS[self.flavour], *own)
-        ]
-        return [path for path in paths if path.exists()]
+        """The kconfig fragments, in order."""
+        return _fragments(self.arch, self.flavour)
 
     def facts(self) -> dict[str, str]:
         """What a person may want to know of it later."""
@@ -201,11 +197,16 @@ def _settings(arch: Arch, tree: Path) -> list[str]:
     ]
 
 
-def small_config(arch: Arch) -> str:
-    """What the `repro` flavour asks of allnoconfig."""
-    names = (*FLAVOURS["repro"], arch.name, f"{arch.name}-repro")
+def small_config(arch: Arch, flavour: str = "repro") -> str:
+    """What a flavour asks of allnoconfig."""
+    return "\n".join(_settings_in(_fragments(arch, flavour))) + "\n"
+
+
+def _fragments(arch: Arch, flavour: str) -> list[Path]:
+    """A flavour's, in order; an architecture need not have one of its own."""
+    names = (*FLAVOURS[flavour], arch.name, f"{arch.name}-{flavour}")
     paths = [_resource("kconfig") / f"{name}.config" for name in names]
-    return "\n".join(_settings_in(path for path in paths if path.exists())) + "\n"
+    return [path for path in paths if path.exists()]
 
 
 def _settings_in(fragments: Iterable[Path]) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 SET = re.compile(r"^(CONFIG_\w+)=(.+)$")
 UNSET = re.compile(r"^# (CONFIG_\w+) is not set$")
 DWARF = re.compile(r"CONFIG_DEBUG_INFO_DWARF(4|5|_TOOLCHAIN_DEFAULT)$")
 """Kinds of debug information that serve us equally."""
+CERTIFICATES = ("CONFIG_SYSTEM_TRUSTED_KEYS", "CONFIG_SYSTEM_REVOCATION_KEYS")
+"""Files that a distribution's configuration names, and that only its own source has."""
 
 
 def parse(text: str) -> dict[str, str]:
@@ -21,16 +24,23 @@ def parse(text: str) -> dict[str, str]:
     return found
 
 
-def merged(theirs: str, needs: str) -> str:
+def merged(theirs: str, needs: str, has: Callable[[str], bool] = lambda name: True) -> str:
     """Their configuration with ours over it; make olddefconfig settles the rest.
 
     Nothing that serves already is changed.
+
+    Args:
+        has: whether the source has a file; certificates that it lacks are not asked for.
     """
     config = parse(theirs)
     has_dwarf = any(DWARF.match(name) and value == "y" for name, value in config.items())
     for name, value in parse(needs).items():
         if not (has_dwarf and DWARF.match(name)):
             config[name] = value
+    for name in CERTIFICATES:
+        file = config.get(name, "").strip('"')
+        if file and not has(file):
+            config[name] = '""'
     return "".join(f"{_line(name, value)}\n" for name, value in config.items())
 
 

@@ -11,7 +11,8 @@ import sys
 from vm.arch import ARCHES
 
 KERNEL_BUILD = ("make", "gcc", "libc6-dev", "bison", "flex", "bc", "patch", "xz-utils")
-TREES = ("git",)  # kernel trees of the user's: bisect, repro --kernel-tree
+TREES = ("git", "libssl-dev", "zstd")  # of the user's, whose configuration wants more
+DEBIAN = ("debian-archive-keyring",)  # verifies Debian's packages on other distributions
 LIVE = ("dwarves", "mmdebstrap", "e2fsprogs")  # BTF; a Debian tree; a disk with it
 GUEST = ("util-linux",)  # setpriv: the guest dies with us
 PYTHON = ("python3-venv", "ca-certificates")
@@ -26,7 +27,8 @@ TESTS = (
 
 def needed(*, tests: bool) -> list[str]:
     """What zaptrace needs, and what its tests need besides, in the form that is printed."""
-    lines = [*KERNEL_BUILD, *TREES, *LIVE, *GUEST, *PYTHON, *BCC, *(TESTS if tests else ())]
+    lines = [*KERNEL_BUILD, *TREES, *DEBIAN, *LIVE, *GUEST, *PYTHON, *BCC]
+    lines += TESTS if tests else ()
     for arch in ARCHES.values():
         lines += ["|".join(choice) for choice in arch.packages]
     return lines

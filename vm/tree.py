@@ -56,12 +56,14 @@ class Tree:
     Attributes:
         source: what make reads; nothing was ever built in it.
         config: the user's configuration, None for the small one of the lab kernels.
+        flavour: what the kernel is for: `repro` boots, or `live` guests that need more of it.
     """
 
     source: Path
     arch: Arch
     objects: Path
     config: Path | None = None
+    flavour: str = "repro"
 
     @property
     def log(self) -> Path:
@@ -97,18 +99,21 @@ def config_of(tree: Path, config: Path | None) -> Path | None:
     return config or (own if own.is_file() else None)
 
 
-def checkout(tree: Path, arch: Arch, config: Path | None, listener: Listener) -> Tree:
+def checkout(
+    tree: Path, arch: Arch, config: Path | None, listener: Listener, flavour: str = "repro"
+) -> Tree:
     """A checkout that somebody works in, to be built through a mirror."""
-    folder = objects_folder(tree, arch)
+    folder = objects_folder(tree, arch, flavour)
     with step("mirror", "Look what is new in the tree", listener) as current:
         current.note = f"{mirror(tree, folder / 'source')} files"
-    return Tree(folder / "source", arch, folder / "objects", config)
+    return Tree(folder / "source", arch, folder / "objects", config, flavour)
 
 
-def objects_folder(tree: Path, arch: Arch) -> Path:
-    """The folder of the cache for one tree and architecture."""
+def objects_folder(tree: Path, arch: Arch, flavour: str = "repro") -> Path:
+    """The folder of the cache for one tree, architecture and flavour."""
     key = hashlib.sha256(os.fsencode(tree.resolve())).hexdigest()[:12]
-    return cache_home() / "trees" / f"{tree.resolve().name}-{arch.name}-{key}"
+    kind = arch.name if flavour == "repro" else f"{arch.name}-{flavour}"
+    return cache_home() / "trees" / f"{tree.resolve().name}-{kind}-{key}"
 
 
 def build(tree: Tree, listener: Listener, timing: dict[str, float] | None = None) -> TreeKernel:
@@ -165,24 +170,24 @@ def _configure(tree: Tree) -> str:
     else:
         theirs = tree.config.read_text(errors="replace")
         wanted = _settled(tree, _merged(tree, theirs), "ours.config")
-        missing = ownconfig.refused(_needs(tree.arch), wanted)
+        missing = ownconfig.refused(_needs(tree), wanted)
     current = tree.objects / ".config"
     if not current.exists() or current.read_text() != wanted:
         write_whole(current, wanted.encode())
     return f"without {' '.join(missing)}" if missing else ""
 
 
-def _needs(arch: Arch) -> str:
-    folder = resources.files("vm") / "kconfig"
-    return "".join((folder / name).read_text() for name in _fragments(arch))
-
-
-def _fragments(arch: Arch) -> tuple[str, str]:
-    return "own.config", f"own-{arch.name}.config"
+def _needs(tree: Tree) -> str:
+    folder, arch = resources.files("vm") / "kconfig", tree.arch.name
+    names = ["own", f"own-{arch}"]
+    if tree.flavour != "repro":
+        names += [f"own-{tree.flavour}", f"own-{arch}-{tree.flavour}"]
+    paths = [folder / f"{name}.config" for name in names]
+    return "".join(path.read_text() for path in paths if path.is_file())
 
 
 def _merged(tree: Tree, theirs: str) -> str:
-    return ownconfig.merged(theirs, _needs(tree.arch))
+    return ownconfig.merged(theirs, _needs(tree), lambda name: (tree.source / name).is_file())
 
 
 def _settled(tree: Tree, text: str, name: str) -> str:
@@ -196,7 +201,7 @@ def _settled(tree: Tree, text: str, name: str) -> str:
 def _small(tree: Tree) -> str:
     """The lab kernels' small configuration, as far as this source has it."""
     wanted, path = _file(tree, "wanted.config"), _file(tree, "ours.config")
-    wanted.write_text(small_config(tree.arch))
+    wanted.write_text(small_config(tree.arch, tree.flavour))
     path.unlink(missing_ok=True)
     argv = _make(tree, "allnoconfig")
     host.output(*argv, f"KCONFIG_CONFIG={path}", f"KCONFIG_ALLCONFIG={wanted}")

@@ -20,6 +20,7 @@ from zaptrace.model.errors import Exit, Missing
 
 if TYPE_CHECKING:
     from vm.live import Answer, LiveGuest, Request
+    from vm.tree import Tree
     from zaptrace.model.progress import Listener
 
 LEAVE = b"\x1d"
@@ -30,12 +31,15 @@ _PIECE = 1 << 14
 
 def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
     """What guest: its kernel, its fault, its CPUs."""
+    from zaptrace.cli.trees import add_tree_arguments
+
     parser.add_argument(
         "--kernel",
         metavar="NAME",
         help="a stock kernel from `zaptrace vm kernel fetch`: what its release begins with, or "
         "its folder; default: the lab kernel",
     )
+    add_tree_arguments(parser)
     parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
     parser.add_argument("--smp", type=int, default=2, metavar="N", help="CPUs; %(default)s")
     parser.add_argument(
@@ -50,11 +54,13 @@ def boot(args: argparse.Namespace) -> Exit:
         ZaptraceError: the guest cannot be made or booted.
     """
     from zaptrace.cli.output import print_json, progress
+    from zaptrace.cli.trees import wanted_tree
     from zaptrace.runs.loop import run_to_end
 
     command = shlex.join(args.command) if len(args.command) > 1 else " ".join(args.command)
+    own = wanted_tree(args.arch, args, "live")
     with progress() as listener:
-        request = _request(args, listener)
+        request = _request(args, listener, own)
         answer = run_to_end(_answer(request, command or "uname -a", listener))
     if args.json:
         print_json({"status": answer.status, "stdout": answer.out, "stderr": answer.err})
@@ -64,13 +70,16 @@ def boot(args: argparse.Namespace) -> Exit:
     return Exit.OK if answer.status == 0 else Exit.BUG_FOUND
 
 
-def _request(args: argparse.Namespace, listener: Listener, shell: str = "") -> Request:
+def _request(
+    args: argparse.Namespace, listener: Listener, own: Tree | None, shell: str = ""
+) -> Request:
     from zaptrace.runs.live import wanted_guest
 
     return wanted_guest(
         args.arch,
         listener,
         kernel_name=args.kernel,
+        own=own,
         fault=args.fault,
         shell=shell,
         smp=args.smp,
@@ -93,12 +102,14 @@ def shell(args: argparse.Namespace) -> Exit:
         ZaptraceError: no terminal, or the guest cannot be made or booted.
     """
     from zaptrace.cli.output import progress
+    from zaptrace.cli.trees import wanted_tree
     from zaptrace.runs.loop import run_to_end
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Missing("a shell needs a terminal", f"zaptrace vm boot {args.arch} -- COMMAND")
+    own = wanted_tree(args.arch, args, "live")
     with progress() as listener:
-        request = _request(args, listener, TERMINAL)
+        request = _request(args, listener, own, TERMINAL)
     run_to_end(_shell(request))
     return Exit.OK
 

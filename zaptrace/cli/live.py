@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.watch import add_printing_arguments, printed
-from zaptrace.model.errors import Exit
+from zaptrace.cli.watch import add_printing_arguments, at_terminal, printed
+from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
     from probes.filters import Filters
@@ -23,7 +24,11 @@ show what they see: in the TUI, or one line an event.  Needs root.
 Events come through bcc where it is installed, else through tracefs.  The
 probes' places come from the running kernel's vmlinux where it is installed,
 else from BTF and kallsyms.  With --guest, a guest is booted and watched from
-outside: with the lab's kernel, or a stock one (--kernel).
+outside: with the lab's kernel, a stock one (--kernel), or one that is built
+from a tree of yours (--kernel-tree): your checkout is only read, and the change
+to its configuration is shown.
+
+Without a terminal, as in `vng -- sudo zaptrace live`, lines are printed.
 """
 EPILOG = """\
 examples:
@@ -32,6 +37,7 @@ examples:
   sudo zaptrace live --no-tui --filter 'kind=rmap_remove mapcount>1' | head
   zaptrace live --guest s390x --fault batch
   zaptrace live --guest x86_64 --kernel 6.12 --no-tui --run 'ls /'
+  zaptrace live --guest x86_64 --kernel-tree ~/linux
 
 Filters thin out zaps and rmap removals inside the kernel; reports of bugs
 always come.  Exit status is 1 when a bad_page or bad_pte was seen, 0 when not.
@@ -81,6 +87,11 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         ZaptraceError: no events can be had here, and why.
     """
+    if args.guest is None and args.kernel_tree is not None:
+        raise BadInput("--kernel-tree is for a guest", "--guest x86_64")
+    if not (args.no_tui or args.json or at_terminal()):
+        args.no_tui = True
+        print("no terminal here: a line an event, as with --no-tui", file=sys.stderr)
     if args.guest is not None:
         tally = _guest(args)
     elif printed(args):
@@ -112,12 +123,14 @@ def _shown(args: argparse.Namespace) -> Tally:
 
 def _guest(args: argparse.Namespace) -> Tally:
     from zaptrace.cli.output import progress
+    from zaptrace.cli.trees import wanted_tree
     from zaptrace.cli.watch import Recorded, check_terminal, drain, line_sink, recording, show
     from zaptrace.runs.live import watched_guest
 
     lines = printed(args)
     if not lines:
         check_terminal("live")
+    own = wanted_tree(args.guest, args, "live")
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(recording(args.record))
         with progress() as listener:  # its bars are gone before anything else is drawn
@@ -126,6 +139,7 @@ def _guest(args: argparse.Namespace) -> Tally:
                 listener,
                 fault=args.fault,
                 kernel_name=args.kernel,
+                own=own,
                 smp=args.smp,
                 read_only=args.read_only,
                 options=_options(args),

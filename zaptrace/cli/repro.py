@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.cli.numbers import whole
+from zaptrace.cli.trees import add_tree_arguments, wanted_tree
 from zaptrace.cli.watch import at_terminal
-from zaptrace.model.errors import BadInput, CannotTell, Exit
+from zaptrace.model.errors import CannotTell, Exit
 from zaptrace.model.faults import FAULTS
 from zaptrace.model.verdict import VerdictKind
 
@@ -74,12 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--initrd", type=Path, metavar="CPIO", help="root file system: cpio, plain or compressed"
     )
-    own.add_argument(
-        "--kernel-tree", type=Path, metavar="DIR", help="a kernel's git checkout, to be built"
-    )
-    own.add_argument(
-        "--config", type=Path, metavar="FILE", help="its configuration; default: DIR/.config"
-    )
+    add_tree_arguments(own)
     own.add_argument("--append", default="", metavar="ARGS", help="more kernel arguments")
     guest = parser.add_argument_group("the guest")
     guest.add_argument("--memory", default="512M", metavar="SIZE", help="default: %(default)s")
@@ -147,10 +142,7 @@ def run(args: argparse.Namespace) -> Exit:
         stop_at=args.stop_at,
         folder=args.folder,
     )
-    if args.kernel_tree is not None:
-        request = _built(request, args)
-    elif args.config is not None:
-        raise BadInput("--config is for a tree that is to be built", "--kernel-tree DIR")
+    request = _built(request, args)
     if args.repeat is not None:
         from zaptrace.cli.repeats import many
 
@@ -159,14 +151,15 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _built(request: Request, args: argparse.Namespace) -> Request:
-    """Build the user's tree; before that, the change to their configuration goes to stderr."""
+    """The same for the user's tree, built now, where one is given."""
     from zaptrace.cli.output import progress
     from zaptrace.runs import owntree
 
-    with progress() as listener:
-        source, changes = owntree.prepare(request, args.kernel_tree, args.config, listener)
-    for line in changes:
-        print(f"          {line}", file=sys.stderr)
+    if args.kernel_tree is not None:
+        owntree.check(request)
+    source = wanted_tree(request.arch, args)
+    if source is None:
+        return request
     with progress() as listener:
         return owntree.build(request, source, listener)
 

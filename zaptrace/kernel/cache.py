@@ -53,7 +53,10 @@ def plan_for(vmlinux: Path, cache: Path | None = None) -> ProbePlan:
 
 def cached_plan(identity: str, cache: Path | None = None) -> ProbePlan | None:
     """The plan that is kept of a build ID, None when there is none of this program's making."""
-    plan = _load(_place(identity, cache))
+    try:
+        plan = _load(_place(identity, cache))
+    except OSError:  # no cache folder, and none can be made: a read-only home
+        return None
     return plan if plan is not None and plan.build_id == identity else None
 
 

@@ -21,12 +21,24 @@ PLACES = (
     "/lib/modules/{release}/build/vmlinux",
     "/lib/modules/{release}/vmlinux",
     "/boot/vmlinux-{release}",
+    "vmlinux",  # virtme-ng starts a guest's shell in the folder that the kernel was built in
 )
 KALLSYMS = Path("/proc/kallsyms")
 BTF = Path("/sys/kernel/btf/vmlinux")
-DEBUG_HINT = f"apt-get install linux-image-{platform.release()}-dbg, or --vmlinux FILE"
+OS_RELEASE = Path("/etc/os-release")
 _HEADER = struct.Struct("=III")  # name size, description size, type; native byte order
 _BUILD_ID = 3  # NT_GNU_BUILD_ID
+
+
+def debug_hint(release: str, os_release: Path = OS_RELEASE) -> str:
+    """The command that installs a kernel's debug symbols."""
+    try:
+        distribution = os_release.read_text(errors="replace")
+    except OSError:
+        distribution = ""
+    if "ubuntu" in distribution.lower():
+        return f"apt-get install linux-image-{release}-dbgsym (of Ubuntu's archive ddebs)"
+    return f"apt-get install linux-image-{release}-dbg"
 
 
 def running_build_id(notes: Path = NOTES) -> str | None:
@@ -85,9 +97,17 @@ def running_vmlinux(identity: str) -> Path | None:
     """
     usual = [Path(place.format(release=platform.release())) for place in PLACES]
     for path in (*usual, split.installed(identity)):
-        if path.is_file() and build_id(path) == identity:
+        if path.is_file() and _is_of(path, identity):
             return path
     return None
+
+
+def _is_of(path: Path, identity: str) -> bool:
+    """Whether a file is of a build; one that is no ELF file is not."""
+    try:
+        return build_id(path) == identity
+    except BadInput:
+        return False
 
 
 def _told_plan(identity: str | None) -> ProbePlan:
@@ -103,7 +123,10 @@ def _told_plan(identity: str | None) -> ProbePlan:
         names = None
     if arch is None or names is None or not names.plain:
         why = "none for this architecture" if arch is None else f"{KALLSYMS} names no functions"
-        raise Missing(f"no probe plan for the running kernel {release}: {why}", DEBUG_HINT)
+        raise Missing(
+            f"no probe plan for the running kernel {release}: {why}",
+            f"{debug_hint(release)}, or --vmlinux FILE",
+        )
     btf = (
         Btf(BTF.read_bytes(), "<" if arch.byteorder == "little" else ">") if BTF.exists() else None
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import shlex
 import socket
 import tempfile
@@ -15,8 +16,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import kernel, live, stock
+from vm import accel, kernel, live, stock, tree
 from vm.arch import arch_named
+from vm.qemu import GuestConfig
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import BadInput, CannotTell
@@ -24,6 +26,7 @@ from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.source import Source
+from zaptrace.runs.loop import run_to_end
 
 STATUS = "/run/recorder"
 """Where the guest leaves the recorder's exit status and last words."""
@@ -54,33 +57,50 @@ def wanted_guest(
     listener: Listener,
     *,
     kernel_name: str | None = None,
+    own: tree.Tree | None = None,
     fault: str = "none",
     shell: str = "",
     smp: int = 2,
     read_only: bool = False,
 ) -> live.Request:
-    """A live guest with the lab's kernel, or with a stock one.
+    """A live guest with the lab's kernel, a stock one, or one of the user's.
 
     Args:
         kernel_name: of a stock kernel, what its release begins with, or its folder.
+        own: a tree of the user's, prepared for this flavour; its kernel is built.
         fault: the lab kernel's `zapfault=`.
         shell: the terminal to start a shell on, or "".
         smp: how many CPUs.
         read_only: nothing is written to its disks.
 
     Raises:
-        BadInput: no such architecture, or a fault in a stock kernel.
+        BadInput: no such architecture, two kernels, or a fault in one that is not the lab's.
         Missing, CannotTell: the kernel cannot be built, or was not fetched.
     """
     if smp < 1:
         raise BadInput(f"a guest with {smp} CPUs cannot be")
-    if kernel_name is None:
+    if kernel_name is None and own is None:
         request = lab_guest(name, listener, fault=fault, shell=shell)
     elif fault != "none":
-        raise BadInput("a stock kernel has none of the lab's faults", "leave out --fault")
-    else:
+        raise BadInput("only the lab's kernel has the lab's faults", "leave out --fault")
+    elif own is None:
+        assert kernel_name is not None  # the first case is another
         request = stock_guest(name, kernel_name, shell=shell)
-    return dataclasses.replace(request, smp=smp, read_only=read_only)
+    elif kernel_name is None:
+        request = own_guest(own, listener, shell=shell)
+    else:
+        raise BadInput("--kernel-tree builds its own kernel", "leave out --kernel")
+    chosen = _accelerator(request, listener)
+    return dataclasses.replace(request, smp=smp, read_only=read_only, accel=chosen)
+
+
+def _accelerator(request: live.Request, listener: Listener) -> str:
+    """KVM, if it boots this kernel."""
+    with step("accel", "See whether KVM boots a guest", listener) as current:
+        config = GuestConfig(request.arch, request.kernel.image, None, "", Path(os.devnull))
+        chosen = run_to_end(accel.choose(config))
+        current.note = str(chosen)
+    return chosen.name
 
 
 def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> live.Request:
@@ -121,6 +141,23 @@ def stock_guest(name: str, kernel_name: str, *, shell: str = "") -> live.Request
     return live.Request(arch, found, plans, shell=shell)
 
 
+def own_guest(own: tree.Tree, listener: Listener, *, shell: str = "") -> live.Request:
+    """A live guest with the kernel of a tree of the user's, built now.
+
+    Args:
+        own: the tree, prepared for the live flavour.
+        shell: the terminal to start a shell on, or "".
+
+    Raises:
+        Missing, CannotTell: it does not build.
+        BadInput: its vmlinux has no debug info.
+    """
+    built = tree.build(own, listener)
+    with step("plan", "Find the probes' places", listener):
+        plan_for(built.vmlinux)
+    return live.Request(own.arch, built, cache_home() / "plans", shell=shell)
+
+
 @contextlib.contextmanager
 def watched_guest(
     name: str,
@@ -128,6 +165,7 @@ def watched_guest(
     *,
     fault: str,
     kernel_name: str | None = None,
+    own: tree.Tree | None = None,
     smp: int = 2,
     read_only: bool = False,
     options: Sequence[str] = (),
@@ -136,7 +174,7 @@ def watched_guest(
     """A live guest of one architecture, booted and recording; gone when the block is left.
 
     Args:
-        fault, kernel_name, smp, read_only: see `wanted_guest`.
+        fault, kernel_name, own, smp, read_only: see `wanted_guest`.
         options: of `zaptrace record` in the guest.
         run: a shell command that runs in it as soon as events come; its output
             goes to the console.
@@ -146,7 +184,13 @@ def watched_guest(
         Missing, CannotTell: it cannot be made, booted or made to record.
     """
     request = wanted_guest(
-        name, listener, kernel_name=kernel_name, fault=fault, smp=smp, read_only=read_only
+        name,
+        listener,
+        kernel_name=kernel_name,
+        own=own,
+        fault=fault,
+        smp=smp,
+        read_only=read_only,
     )
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as scratch:
         folder = Path(scratch)

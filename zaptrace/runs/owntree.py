@@ -1,4 +1,4 @@
-"""A request for a kernel tree of the user's: built, it is a request like any other."""
+"""A kernel tree of the user's, built for repro boots or for live guests."""
 
 from __future__ import annotations
 
@@ -13,27 +13,36 @@ from zaptrace.model.progress import Listener, step
 from zaptrace.runs.repro import Request
 
 
+def check(request: Request) -> None:
+    """See that a request can be one for a tree's kernel.
+
+    Raises:
+        BadInput: it names another kernel.
+    """
+    if request.kernel is not None or request.vmlinux is not None:
+        raise BadInput("--kernel-tree builds its own kernel: leave out --kernel and --vmlinux")
+    if request.fault is not None:
+        raise BadInput("--fault is for the lab kernel only: yours brings its own", "--append ...")
+
+
 def prepare(
-    request: Request, folder: Path, config: Path | None, listener: Listener
+    arch_name: str, folder: Path, config: Path | None, listener: Listener, flavour: str = "repro"
 ) -> tuple[Tree, list[str]]:
     """A tree that can be built, and what is to be changed in its configuration.
 
     Args:
         folder: the tree, a git checkout; it is only read.
         config: the configuration to start from; None for the tree's own, or a small one.
+        flavour: what its kernel is for, `repro` or `live`.
 
     Raises:
-        BadInput: it is not such a tree, or the request names another kernel.
+        BadInput: it is not such a tree.
         Missing: no compiler.
         CannotTell: it does not configure.
     """
-    if request.kernel is not None or request.vmlinux is not None:
-        raise BadInput("--kernel-tree builds its own kernel: leave out --kernel and --vmlinux")
-    if request.fault is not None:
-        raise BadInput("--fault is for the lab kernel only: yours brings its own", "--append ...")
-    arch = arch_named(request.arch)
+    arch = arch_named(arch_name)
     tree.check(folder, arch)
-    source = tree.checkout(folder, arch, tree.config_of(folder, config), listener)
+    source = tree.checkout(folder, arch, tree.config_of(folder, config), listener, flavour)
     with step("config", "Merge what is needed into the configuration", listener) as current:
         changes = tree.config_changes(source)
         current.note = f"{len(changes)} lines changed"

@@ -86,3 +86,10 @@ def test_build_id_is_the_linkers(bare: Mimic) -> None:
     assert identity is not None
     assert bytes.fromhex(identity) in bare.path.read_bytes()
     assert len(identity) == 40
+
+
+def test_a_home_that_cannot_be_written_costs_time_only(
+    bare: Mimic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert plan_for(bare.path) == make_plan(bare.path)

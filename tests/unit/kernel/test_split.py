@@ -90,6 +90,19 @@ def test_debug_info_where_the_system_has_it_by_build_id(
     assert running_vmlinux(identity) == place
 
 
+def test_a_vmlinux_in_the_folder_at_hand_is_taken_when_it_is_that_build(
+    bare: Mimic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    identity = build_id(bare.path)
+    assert identity is not None
+    Path("vmlinux").write_text("not even an ELF file")
+    assert running_vmlinux(identity) is None
+    Path("vmlinux").write_bytes(bare.path.read_bytes())
+    assert running_vmlinux("00" * 20) is None
+    assert running_vmlinux(identity) == Path("vmlinux")
+
+
 def test_the_other_half_is_of_another_build(bare: Mimic, tmp_path: Path) -> None:
     split(bare, tmp_path)
     objcopy(bare, "--remove-section=.note.gnu.build-id", tmp_path / "vmlinux.debug")

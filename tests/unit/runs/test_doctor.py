@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from zaptrace.cli import doctor as command
-from zaptrace.kernel.running import running_build_id
+from zaptrace.kernel.running import debug_hint, running_build_id
 from zaptrace.model.errors import Exit
 from zaptrace.runs import doctor
 from zaptrace.runs.doctor import Check, kernel, machine
@@ -125,3 +125,12 @@ def test_this_machine_can_be_examined() -> None:
     found = {check.name: check for check in kernel.checks(Path("/"))}
     assert (found["BTF"].works is True) == Path("/sys/kernel/btf/vmlinux").exists()
     assert running_build_id(Path("/nowhere")) is None
+
+
+def test_debug_symbols_are_called_as_the_distribution_calls_them(tmp_path: Path) -> None:
+    of_the_system = tmp_path / "os-release"
+    assert debug_hint("6.1", of_the_system) == "apt-get install linux-image-6.1-dbg"
+    of_the_system.write_text("ID=debian\n")
+    assert debug_hint("6.1", of_the_system) == "apt-get install linux-image-6.1-dbg"
+    of_the_system.write_text("ID=ubuntu\nID_LIKE=debian\n")
+    assert "linux-image-6.8.0-31-generic-dbgsym" in debug_hint("6.8.0-31-generic", of_the_system)

@@ -47,3 +47,11 @@ def test_the_difference_is_what_a_diff_would_say() -> None:
 def test_what_kconfig_did_not_give_is_named() -> None:
     assert refused(NEEDS, THEIRS) == ["CONFIG_KPROBES"]
     assert refused(NEEDS, merged(THEIRS, NEEDS)) == []
+
+
+def test_a_distributions_certificates_are_not_asked_of_other_sources() -> None:
+    theirs = 'CONFIG_SYSTEM_TRUSTED_KEYS="debian/canonical-certs.pem"\n'
+    lost = parse(merged(theirs, NEEDS, lambda name: False))
+    assert lost["CONFIG_SYSTEM_TRUSTED_KEYS"] == '""'
+    kept = parse(merged(theirs, NEEDS, lambda name: name == "debian/canonical-certs.pem"))
+    assert kept["CONFIG_SYSTEM_TRUSTED_KEYS"] == '"debian/canonical-certs.pem"'

@@ -14,7 +14,7 @@ from vm.mirror import mirror
 from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.progress import Update, ignore
 
-S390X = arch_named("s390x")
+S390X, X86_64 = arch_named("s390x"), arch_named("x86_64")
 
 
 @pytest.fixture
@@ -103,3 +103,20 @@ def test_what_is_no_kernel_tree_is_refused(tree: Path, tmp_path: Path) -> None:
     (tree / "arch" / "s390").rmdir()
     with pytest.raises(BadInput, match="no arch/s390"):
         trees.check(tree, S390X)
+
+
+def test_a_live_guests_kernel_has_more_and_objects_of_its_own(tree: Path) -> None:
+    (tree / ".config").write_text("CONFIG_VIRTIO_BLK=m\n")
+    config = trees.config_of(tree, None)
+    repro = trees.checkout(tree, X86_64, config, ignore)
+    live = trees.checkout(tree, X86_64, config, ignore, "live")
+    assert repro.objects != live.objects
+    assert "+CONFIG_VIRTIO_BLK=y" not in trees.config_changes(repro)
+    assert {"+CONFIG_VIRTIO_BLK=y", "+CONFIG_VIRTIO_PCI=y"} <= set(trees.config_changes(live))
+
+
+def test_a_small_live_kernel_has_a_disk(tree: Path) -> None:
+    for flavour, has in (("repro", False), ("live", True)):
+        source = trees.checkout(tree, S390X, None, ignore, flavour)
+        text = trees.build(source, ignore).config.read_text()
+        assert ("CONFIG_VIRTIO_BLK=y" in text) is has

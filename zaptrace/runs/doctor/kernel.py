@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zaptrace.kernel.cache import cached_plan
-from zaptrace.kernel.running import running_build_id, running_vmlinux
+from zaptrace.kernel.running import debug_hint, running_build_id, running_vmlinux
 from zaptrace.runs.doctor.checks import Check
 
 AREA = "kernel"
@@ -120,7 +120,7 @@ def _debug_symbols(notes: Path) -> Check:
     if found is not None:
         return Check(AREA, "debug symbols", works=True, says=str(found))
     says = "not installed: inlined functions and source lines are not seen"
-    mend = f"apt-get install linux-image-{platform.release()}-dbg"
+    mend = debug_hint(platform.release())
     return Check(AREA, "debug symbols", works=False, says=says, mend=mend, needed=False)
 
 

@@ -6,11 +6,10 @@ import asyncio
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from vm import accel, debian, host, initramfs
+from vm import accel, debian, host
 from vm.arch import ARCHES, Arch
 from vm.qemu import GuestConfig
 from zaptrace.model.errors import ZaptraceError
@@ -80,7 +79,9 @@ def _kvm() -> Check:
         return Check(AREA, "KVM", works=False, says=says, mend=mend, needed=False)
     if not os.access(accel.KVM, os.R_OK | os.W_OK):
         says = f"{accel.KVM} is not open to this user: guests run under TCG, ten times as slow"
-        return Check(AREA, "KVM", False, says, 'adduser "$USER" kvm', needed=False)
+        return Check(
+            AREA, "KVM", False, says, 'sudo adduser "$USER" kvm, and log in again', needed=False
+        )
     images = sorted((cache_home() / "kernels").glob(f"{arch.name}-repro-*/image"))
     if not images or shutil.which(arch.qemu) is None:
         says = "not proven: that takes a lab kernel of this machine's architecture"
@@ -93,10 +94,7 @@ def _kvm() -> Check:
 
 
 def _proven(arch: Arch, image: Path) -> accel.Accelerator:
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
-        console, initrd = Path(folder) / "console.log", initramfs.build(arch)
-        config = GuestConfig(arch, image, initrd, arch.append, console)
-        return asyncio.run(accel.choose(config))
+    return asyncio.run(accel.choose(GuestConfig(arch, image, None, "", Path(os.devnull))))
 
 
 def _programs() -> Iterable[Check]:

@@ -1,0 +1,59 @@
+"""What is made of proofs that KVM boots a guest."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vm import accel, host, initramfs
+from vm.arch import arch_named
+from vm.qemu import GuestConfig
+
+X86_64 = arch_named("x86_64")
+
+
+@pytest.fixture
+def choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, list[str]]]:
+    """Choose on a machine where a kernel boots with some accelerators: the choice, and what
+    was tried for it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(accel, "KVM", tmp_path)
+    monkeypatch.setattr(host, "output", lambda *argv: "QEMU 7.2\n")
+    monkeypatch.setattr(initramfs, "build", lambda arch: tmp_path / "ours.cpio")
+
+    def chosen(*works: str) -> tuple[str, list[str]]:
+        tried = []
+
+        async def boots(config: GuestConfig, seconds: float | None = None) -> bool:
+            assert config.initrd == tmp_path / "ours.cpio"
+            assert config.append == X86_64.append
+            tried.append(config.accel)
+            return config.accel in works
+
+        monkeypatch.setattr(accel, "boots", boots)
+        theirs = GuestConfig(X86_64, tmp_path / "bzImage", tmp_path / "their.cpio", "", tmp_path)
+        return asyncio.run(accel.choose(theirs)).name, tried
+
+    return chosen
+
+
+def test_a_proof_is_remembered(choose: Callable[..., tuple[str, list[str]]]) -> None:
+    assert choose("kvm", "tcg") == ("kvm", ["kvm"])
+    assert choose() == ("kvm", [])
+
+
+def test_a_refutation_is_remembered(choose: Callable[..., tuple[str, list[str]]]) -> None:
+    assert choose("tcg") == ("tcg", ["kvm", "tcg"])
+    assert choose("kvm", "tcg") == ("tcg", [])
+
+
+def test_a_kernel_that_never_boots_proves_nothing(
+    choose: Callable[..., tuple[str, list[str]]],
+) -> None:
+    assert choose() == ("tcg", ["kvm", "tcg"])
+    assert choose("kvm", "tcg") == ("kvm", ["kvm"])
