@@ -23,13 +23,14 @@ from zaptrace.explain.known import (
     within,
     zap_is_over,
 )
-from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE
+from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, same_page
 from zaptrace.explain.sites import (
     freed_alone,
     freed_by_gather,
     freed_elsewhere,
     freed_in_zap,
     is_zap,
+    zap_line,
 )
 from zaptrace.model.findings import FindingClass, Owner
 from zaptrace.model.verdict import VerdictKind
@@ -42,9 +43,26 @@ def removed_late(case: Case) -> bool:
     say that none was left to be cleared.
     """
     story = case.story
-    if story.fault is None or story.removed_late is None:
+    if story.fault is None or not removed_in_a_zap(case):
         return False
     return story.removed is None or ptes_at_the_stop(case) == 0
+
+
+def removed_in_a_zap(case: Case) -> bool:
+    """The removal that came after the free was made by a zap, as far as its stack is known.
+
+    bad_page() keeps what it refuses from being used again.  A page that it did not see is
+    soon another's, whose rmap is removed by whatever the same thread does next: then the
+    stack must name a zap, or the removal must have found the page unused.
+    """
+    late, bad = case.story.removed_late, case.story.bad
+    if late is None:
+        return False
+    stack = (late.caller, *late.stack)
+    known = [site for one in stack if one is not None and (site := case.evidence.resolve(one))]
+    if known:
+        return any(zap_line(site) for site in known)
+    return bad is not None or (same_page(late, case.story.fault) and late.refcount == 0)
 
 
 def reported_twice_in_one_zap(case: Case) -> bool:
@@ -94,7 +112,7 @@ def never_removed(case: Case) -> bool:
         and removals_are_seen(case)
         and zap_is_over(case)
         and not any(removed)
-        and not story.removed_by_others
+        and not story.removed_elsewhere
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.explain.kernel import (
     RETURN_AFTER,
     RETURN_INTO_FREE,
+    RETURN_INTO_WP,
     RETURN_INTO_ZAP,
     VMEMMAP,
     ZAP_SITE,
@@ -83,7 +84,7 @@ def test_the_founding_bug_in_a_whole_run() -> None:
     assert (verdict.pfn, verdict.comm, verdict.pid) == (PFN, "init", 30)
     assert [step.time_ns for step in verdict.order] == [1000, 3000, 4000, 6500]
     assert "3.5 µs after it was freed: too late; bad_page() has reset" in verdict.order[-1].what
-    assert "The removal came 3.5 µs after the free." in verdict.summary
+    assert "The removal, at mm/memory.c:1456, came 3.5 µs after the free." in verdict.summary
     assert [site.role for site in verdict.sites] == ["freed", "rmap_removed", "reported"]
     assert verdict.sites[0].source == "include/asm-generic/tlb.h:460"
 
@@ -265,6 +266,57 @@ def test_somebody_else_s_removal_is_not_this_zap_s() -> None:
 def test_a_removal_in_the_next_zap_is_too_late_to_be_this_one_s() -> None:
     verdict = told([zap(1000), freed(3000), refused(4000), zap(5000), removed(6500)])
     assert verdict.kind is not VerdictKind.FREED_BEFORE_RMAP_REMOVED
+
+
+def copied(address: int) -> CodeSite | None:
+    other = CodeSite("wp_page_copy", 0x30, None, (), None, address)
+    return other if address == RETURN_INTO_WP else resolve(address)
+
+
+UNSEEN = [ELSEWHERE, zap(1000), freed(3000, order=0)]
+"""A kernel without DEBUG_VM: the page goes out again."""
+ANOTHER: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        # Copied on write, from another mm, held by somebody, found unmapped, with no name at all.
+        ([*UNSEEN, removed(9_000_000, caller=RETURN_INTO_WP)], True),
+        ([*UNSEEN, removed(9_000_000, mm=MM + 0x800)], True),
+        ([*UNSEEN, removed(9_000_000, refcount=1)], True),
+        ([*UNSEEN, removed(9_000_000, raw=-1)], True),
+        ([*UNSEEN, removed(9_000_000)], False),
+        # On another CPU, after another thread ran on this one, after another's removal.
+        ([*UNSEEN, removed(9_000_000, cpu=0)], True),
+        ([*UNSEEN, removed(5000, pfn=1, **ANOTHER), removed(9000)], True),
+        ([*UNSEEN, removed(5000, cpu=0, **ANOTHER), removed(9000)], True),
+        # Refused, and so used by nobody again: a removal of another mapping all the same.
+        ([*UNSEEN, refused(4000), removed(9_000_000, caller=RETURN_INTO_WP)], True),
+        ([*UNSEEN, refused(4000), removed(9_000_000, mm=MM + 0x800)], True),
+        ([*UNSEEN, refused(4000), removed(9_000_000, raw=3)], True),
+    ],
+)
+def test_a_removal_of_another_life_is_not_late(rows: list[dict[str, Any]], named: bool) -> None:
+    verdict = told(rows, resolve=copied if named else lambda _: None)
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert not any("too late" in step.what for step in verdict.order)
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ([*UNSEEN, removed(6500)], True),
+        ([*UNSEEN, removed(6500, refcount=0)], False),
+        ([*UNSEEN, of_page(Kind.BAD_PTE, 4000, 0), removed(6500)], True),
+        ([*UNSEEN, refused(4000), removed(6500, raw=-1)], False),
+        ([*UNSEEN, refused(4000), removed(5000, mm=MM + 0x800), removed(6500, raw=-1)], True),
+    ],
+)
+def test_a_removal_of_the_same_life_is_late(rows: list[dict[str, Any]], named: bool) -> None:
+    verdict = told(rows, resolve=copied if named else lambda _: None)
+    assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
+    assert (verdict.order[-1].time_ns, "too late" in verdict.order[-1].what) == (6500, True)
 
 
 def test_a_range_s_removal_takes_every_page_of_it() -> None:

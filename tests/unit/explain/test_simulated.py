@@ -7,7 +7,14 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.explain.kernel import RETURN_INTO_ZAP, Kernel, events_of
+from tests.unit.explain.kernel import (
+    RETURN_AFTER,
+    RETURN_INTO_MIGRATE,
+    RETURN_INTO_WP,
+    RETURN_INTO_ZAP,
+    Kernel,
+    events_of,
+)
 from zaptrace.explain import Evidence, explain
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.verdict import CodeSite, VerdictKind
@@ -19,14 +26,21 @@ def audit(*findings: Finding) -> AuditResult:
     return AuditResult("6.1.0", 131072, 12, 441, 0.1, findings)
 
 
+OTHERS = {RETURN_INTO_WP: "wp_page_copy", RETURN_INTO_MIGRATE: "try_to_migrate_one"}
+
+
 def resolve(address: int) -> CodeSite | None:
-    if address != RETURN_INTO_ZAP:
-        return CodeSite("free_unref_page", 0x30, "mm/page_alloc.c:3500", (), None, address)
+    if address not in (RETURN_INTO_ZAP, RETURN_AFTER):
+        name = OTHERS.get(address, "free_unref_page")
+        return CodeSite(name, 0x30, "mm/page_alloc.c:3500", (), None, address)
+    outer = ("zap_pte_range at mm/memory.c:1499", "unmap_page_range at mm/memory.c:1724")
+    if address == RETURN_AFTER:
+        removes = ("try_zap_anon_pte_range at mm/memory.c:1456", *outer)
+        return CodeSite("unmap_page_range", 0xD90, "mm/memory.c:1456", removes)
     chain = (
         "__tlb_remove_page at include/asm-generic/tlb.h:460",
         "try_zap_anon_pte_range at mm/memory.c:1447",
-        "zap_pte_range at mm/memory.c:1499",
-        "unmap_page_range at mm/memory.c:1724",
+        *outer,
     )
     return CodeSite("unmap_page_range", 0xD64, "include/asm-generic/tlb.h:460", chain)
 
@@ -61,6 +75,36 @@ def test_a_wrong_order_is_found_in_a_whole_run(seed: int, resets: bool, share: f
     assert (freed.raw_mapcount, freed.refcount) == (0, 0)
     assert "zap_pte_range" in cleared.what and "nonzero mapcount" in refused.what
     assert "too late" in removed.what and {step.pid for step in verdict.order} == {thread.pid}
+
+
+@settings(max_examples=30, deadline=None)
+@given(SEEDS, st.booleans(), st.booleans(), st.booleans())
+def test_a_leak_is_never_told_as_a_wrong_order(
+    seed: int, checks: bool, every_free: bool, named: bool
+) -> None:
+    """Not where the page is used again by the same thread, copied on write or migrated."""
+    kernel = Kernel(random.Random(seed), checks_frees=checks, records_every_free=every_free)
+    events = kernel.run(processes=20, buggy_share=0.5, bug="leak")
+    wrong = kernel.refused + kernel.unseen
+    verdict = explain(Evidence(events, (), None, resolve if named else lambda _: None))
+    if wrong:
+        assert verdict.kind in (VerdictKind.MAPPING_LEAKED, VerdictKind.UNEXPLAINED)
+    if wrong and checks and named:
+        assert (verdict.kind, verdict.pfn) == (VerdictKind.MAPPING_LEAKED, wrong[0][0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.booleans())
+def test_a_wrong_order_that_no_check_sees_is_found(seed: int, named: bool) -> None:
+    """The removal names a zap, or finds a page that is free."""
+    kernel = Kernel(random.Random(seed), checks_frees=False)
+    events = kernel.run(processes=20, buggy_share=0.5)
+    if not kernel.unseen:
+        return
+    verdict = explain(Evidence(events, (), None, resolve if named else lambda _: None))
+    assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
+    assert (verdict.pfn, verdict.pid) == (kernel.unseen[0][0], kernel.unseen[0][1].pid)
+    assert "too late" in verdict.order[-1].what
 
 
 @settings(max_examples=40, deadline=None)
