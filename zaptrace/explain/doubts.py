@@ -76,13 +76,7 @@ def _of_events(case: Case) -> Iterator[str]:
     if evidence.events is None:
         yield "No events were recorded; `zaptrace repro` records them."
         return
-    if evidence.lost:
-        yield (
-            f"{evidence.lost} events were lost: an event that is not seen may have happened. "
-            "A larger trace buffer would settle it."
-        )
-    elif not removals_are_seen(case):
-        yield "No rmap removal was recorded: `zaptrace probes` says which probes this kernel has."
+    yield from evidence.unseen_events
     if case.story.fault and not case.story.zap:
         yield "The zap that the page was freed in was not recorded."
 
@@ -92,8 +86,7 @@ def gaps(evidence: Evidence) -> tuple[str, ...]:
     missing = []
     if evidence.events is None:
         missing.append("No events were recorded: only console and audit speak.")
-    if evidence.lost:
-        missing.append(f"{evidence.lost} events were lost.")
+    missing += evidence.unseen_events
     if evidence.audit is None:
         missing.append("No page tables were audited: no dump was taken.")
     else:

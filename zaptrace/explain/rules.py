@@ -53,16 +53,17 @@ def removed_in_a_zap(case: Case) -> bool:
 
     bad_page() keeps what it refuses from being used again.  A page that it did not see is
     soon another's, whose rmap is removed by whatever the same thread does next: then the
-    stack must name a zap, or the removal must have found the page unused.
+    removal must have found the page unused, or its stack name a zap and no event be missing.
     """
     late, bad = case.story.removed_late, case.story.bad
     if late is None:
         return False
     stack = (late.caller, *late.stack)
     known = [site for one in stack if one is not None and (site := case.evidence.resolve(one))]
-    if known:
-        return any(zap_line(site) for site in known)
-    return bad is not None or (same_page(late, case.story.fault) and late.refcount == 0)
+    if known and not any(zap_line(site) for site in known):
+        return False
+    unused = same_page(late, case.story.fault) and late.refcount == 0
+    return bad is not None or unused or (bool(known) and case.evidence.complete)
 
 
 def reported_twice_in_one_zap(case: Case) -> bool:

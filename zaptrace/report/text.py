@@ -207,5 +207,5 @@ def _reproduce(info: RunInfo) -> Iterator[str]:
 
 def _unseen(verdict: Verdict, info: RunInfo) -> Iterator[str]:
     yield "What was not seen"
-    for doubt in (*verdict.doubts, *info.unseen):
+    for doubt in dict.fromkeys((*verdict.doubts, *info.unseen)):
         yield from fill(doubt, WIDTH, "  - ", "    ")

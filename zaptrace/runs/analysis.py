@@ -59,7 +59,9 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         ended = facts.ended or "interrupted"
         names = debug_info(prog, facts, events)
         told = addressed(names, splats) if names else splats
-        verdict = explain(Evidence(events, told, found, resolver(names, events), ended))
+        unrecorded = tuple(facts.unrecorded)
+        evidence = Evidence(events, told, found, resolver(names, events), ended, unrecorded)
+        verdict = explain(evidence)
         verdict = sharpened(names, verdict) if names else verdict
         current.note = verdict.kind.value
     info = RunInfo(

@@ -63,6 +63,7 @@ def load_events(
         _name(prog, stop)
         later = _later(folder, facts, plan)
         events = secondlook.whole(read_trace(prog, plan), stop, later)
+        events.meta["records"] = len(events.records)  # a file that was cut between frames tells
         write_capture(folder.capture, events)
         folder.later.unlink(missing_ok=True)
         current.note = f"{len(events.records)} events, {events.lost} lost"

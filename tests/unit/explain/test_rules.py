@@ -185,6 +185,27 @@ def test_a_removal_that_never_comes_is_a_leak() -> None:
     assert told(LEAKED[1:], resolve=resolve).kind is VerdictKind.UNEXPLAINED
 
 
+@pytest.mark.parametrize(
+    ("meta", "doubt"),
+    [
+        ({"damaged_frames": 1}, "Frames of the capture are damaged: 1"),
+        ({"damaged_records": 2}, "Records of the capture are damaged: 2"),
+        ({"dropped_entries": 3}, "were too many: 3"),
+        ({"unavailable": ["zt2_rmap_remove"]}, "did not set up the probe zt2_rmap_remove"),
+        ({"damage": ["CPU 1: the ring is torn"]}, "the ring is torn"),
+        ({"records": 6}, "5 of 6 records"),
+    ],
+)
+def test_a_recording_that_is_not_whole_does_not_say_never(meta: dict[str, Any], doubt: str) -> None:
+    events = events_of(LEAKED)
+    events.meta.update(meta)
+    verdict = explain(Evidence(events, resolve=resolve))
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert any(doubt in one for one in verdict.doubts)
+    unrecorded = Evidence(events_of(LEAKED), resolve=resolve, unrecorded=("Frees were not seen.",))
+    assert "Frees were not seen." in explain(unrecorded).doubts
+
+
 def test_a_zap_is_over_when_another_thread_runs_on_its_cpu() -> None:
     other: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh", "pfn": 1}
     evidence = Evidence(second_look(LEAKED[:4], "timeout"), resolve=resolve, ended="bad_page")
@@ -546,10 +567,13 @@ def test_a_stop_that_nothing_explains_is_not_clean(ended: str) -> None:
 
 
 def test_clean_says_what_it_rests_on() -> None:
-    verdict = explain(Evidence(events_of([], lost=3), (), audit(), ended="timeout"))
+    rows = [zap(1000), removed(2000), zap(3000)]
+    verdict = explain(Evidence(events_of(rows, lost=3), (), audit(), ended="timeout"))
     assert verdict.kind is VerdictKind.CLEAN
     assert "131072 pages agree with 441 PTEs in 12 mms" in verdict.summary
-    assert verdict.doubts == ("3 events were lost.", "The time limit ended the run, not the guest.")
+    lost, ended = verdict.doubts
+    assert lost.startswith("3 events were lost")
+    assert ended == "The time limit ended the run, not the guest."
 
 
 def test_a_flood_of_faults_ends() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +18,11 @@ from tests.unit.explain.kernel import (
     Kernel,
     events_of,
 )
+from zaptrace.capture.reader import read
+from zaptrace.capture.writer import Writer
 from zaptrace.explain import Evidence, explain
+from zaptrace.model.errors import BadInput
+from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.verdict import CodeSite, VerdictKind
 
@@ -150,3 +157,52 @@ def test_events_lost_at_random_never_make_another_bug(seed: int, share: int) -> 
     )
     if lost:
         assert any("lost" in doubt for doubt in verdict.doubts)
+
+
+@functools.cache
+def captured(bug: str, seed: int) -> bytes:
+    """A capture of a run with one kind of bug, in frames of a few records."""
+    events = Kernel(random.Random(seed)).run(processes=8, buggy_share=0.6, bug=bug)
+    file = io.BytesIO()
+    with Writer(file) as writer:
+        writer.meta({"after": "exit", "records": len(events.records)})
+        writer.strings(events.strings)
+        writer.stacks(events.stacks)
+        for start in range(0, len(events.records), 3):
+            writer.events(events.records[start : start + 3])
+    return file.getvalue()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(("batch", "leak")), st.integers(0, 5), st.data(), st.booleans())
+def test_damage_never_makes_another_bug(
+    bug: str, seed: int, data: st.DataObject, cut: bool
+) -> None:
+    """A byte of a capture is flipped, or its end is missing."""
+    raw = bytearray(captured(bug, seed))
+    at = data.draw(st.integers(0, len(raw) - 1))
+    if cut:
+        del raw[at:]
+    else:
+        raw[at] ^= data.draw(st.integers(1, 255))
+    try:
+        events = read(io.BytesIO(bytes(raw)))
+    except BadInput:
+        return
+    for audited in (None, audit()):
+        verdict = explain(Evidence(events, (), audited, resolve))
+        own = {"batch": VerdictKind.FREED_BEFORE_RMAP_REMOVED, "leak": VerdictKind.MAPPING_LEAKED}
+        assert verdict.kind in (own[bug], VerdictKind.UNEXPLAINED, VerdictKind.CLEAN)
+        assert whole(events) or verdict.doubts
+
+
+def whole(events: Events) -> bool:
+    return not events.meta["damaged_frames"] and events.meta.get("records") == len(events.records)
+
+
+@pytest.mark.parametrize("bug", ["batch", "leak"])
+def test_an_undamaged_capture_tells_all(bug: str) -> None:
+    verdict = explain(Evidence(read(io.BytesIO(captured(bug, 1))), resolve=resolve))
+    assert (
+        verdict.kind.value == {"batch": "freed_before_rmap_removed", "leak": "mapping_leaked"}[bug]
+    )
