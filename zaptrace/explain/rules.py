@@ -7,7 +7,7 @@ where several stories have one, the worst is the run's: `RULES` is in that order
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from zaptrace.explain.known import (
     Case,
@@ -33,7 +33,11 @@ from zaptrace.explain.sites import (
     zap_line,
 )
 from zaptrace.model.findings import FindingClass, Owner
+from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import VerdictKind
+
+REPORTS_SECONDS = 5.0
+"""How far the two reports of one zap may be apart."""
 
 
 def removed_late(case: Case) -> bool:
@@ -78,11 +82,35 @@ def reported_twice_in_one_zap(case: Case) -> bool:
         state
         and after
         and state.reason == "nonzero mapcount"
-        and state.pid is not None
-        and state.pid == after.pid
         and after.mapcount == 0
+        and reported_in_a_row(case.evidence.splats, state, after)
         and freed_in_zap(case.sites)
     )
+
+
+def reported_in_a_row(splats: Sequence[Splat], state: Splat, after: Splat) -> bool:
+    """One thread's report came right after the other: it refused no other page in between.
+
+    A zap prints the two within milliseconds, on a slow console within a second.  A pid and a
+    page frame are both used again: reports with minutes between them are of two lives.
+    """
+    if state.pid is None or thread_of(state) != thread_of(after):
+        return False
+    places = [at for at, splat in enumerate(splats) if splat is state or splat is after]
+    if len(places) != 2 or splats[places[0]] is not state:
+        return False
+    apart = 0.0 if None in (state.time, after.time) else (after.time or 0) - (state.time or 0)
+    if not 0 <= apart <= REPORTS_SECONDS:
+        return False
+    between = splats[places[0] + 1 : places[1]]
+    return not any(
+        one.kind == "bad_page_state" and thread_of(one) == thread_of(state) for one in between
+    )
+
+
+def thread_of(splat: Splat) -> tuple[int | None, str | None]:
+    """Pid and name of the thread that a report is of."""
+    return splat.pid, splat.comm or splat.process
 
 
 def freed_before_rmap_removed(case: Case) -> bool:

@@ -260,10 +260,14 @@ def _join(story: Story, evidence: Evidence) -> Story:
     if story.pfn is None:
         return story
     findings = evidence.audit.findings if evidence.audit else ()
+    state = _first(evidence.splats, "bad_page_state", story)
+    # Of several bad PTEs the one that follows the refusal, if one does.
+    behind = [at + 1 for at, splat in enumerate(evidence.splats) if splat is state]
+    follows = _first(evidence.splats[behind[0] :], "bad_page_map", story) if behind else None
     return replace(
         story,
-        state=_first(evidence.splats, "bad_page_state", story),
-        map=_first(evidence.splats, "bad_page_map", story),
+        state=state,
+        map=follows or _first(evidence.splats, "bad_page_map", story),
         finding=next((one for one in findings if one.pfn == story.pfn), None),
     )
 

@@ -532,6 +532,46 @@ def test_the_console_alone_tells_the_founding_bug() -> None:
     assert any("No events" in doubt for doubt in verdict.doubts)
 
 
+STATE = Splat(
+    "bad_page_state",
+    pfn=PFN,
+    mapcount=1,
+    refcount=0,
+    reason="nonzero mapcount",
+    pid=30,
+    comm="init",
+    time=100.0,
+    trace=(Frame("unmap_page_range", 0x10, 0x20, None),),
+)
+MAP = Splat("bad_page_map", pfn=PFN, mapcount=0, refcount=1, pid=30, comm="init", time=100.02)
+OLD = replace(MAP, time=5.0)
+
+
+@pytest.mark.parametrize(
+    ("splats", "right"),
+    [
+        ([STATE, MAP], True),
+        ([replace(STATE, time=None), replace(MAP, time=None)], True),
+        ([OLD, STATE, MAP], True),
+        ([STATE, replace(STATE, pid=31, pfn=7), MAP], True),
+        ([replace(STATE, time=104.9), replace(MAP, time=105.0)], True),
+        # Long before, long after, the wrong way round, of two threads, another page in between.
+        ([OLD, STATE], False),
+        ([STATE, replace(MAP, time=900.0)], False),
+        ([STATE, OLD], False),
+        ([replace(MAP, time=None), replace(STATE, time=None)], False),
+        ([STATE, replace(MAP, pid=31)], False),
+        ([STATE, replace(MAP, comm="sh")], False),
+        ([STATE, replace(STATE, pfn=7), MAP], False),
+        ([STATE, replace(MAP, mapcount=-1)], False),
+    ],
+)
+def test_two_reports_of_one_zap_follow_each_other(splats: list[Splat], right: bool) -> None:
+    wanted = VerdictKind.FREED_BEFORE_RMAP_REMOVED if right else VerdictKind.UNEXPLAINED
+    verdict = explain(Evidence(None, splats))
+    assert (verdict.kind, verdict.pfn) == (wanted, PFN)
+
+
 def test_a_bad_page_state_alone_does_not_say_why() -> None:
     splats = parse((GOLDEN / "s390x_6.1_crlf.log").read_bytes())[:1]
     assert explain(Evidence(None, splats)).kind is VerdictKind.UNEXPLAINED
