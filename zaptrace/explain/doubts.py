@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.evidence import ENDS, Evidence
 from zaptrace.explain.known import (
     Case,
     busy_mms,
@@ -85,14 +85,23 @@ def gaps(evidence: Evidence) -> tuple[str, ...]:
     """What a verdict without a page rests on no evidence for."""
     missing = []
     if evidence.events is None:
-        missing.append("No events were recorded: only console and audit speak.")
+        missing.append(
+            "No events were recorded: a page that the kernel did not look at may be wrong."
+        )
     missing += evidence.unseen_events
     if evidence.audit is None:
         missing.append("No page tables were audited: no dump was taken.")
+        if "splat" not in evidence.parts:
+            missing.append(
+                "Resident-set counters are not seen by probes (rss_mismatch): the console, or an "
+                "audit, would tell."
+            )
     else:
         missing += [
             f"Not seen by the audit: {gap.count} {gap.what}" for gap in evidence.audit.unseen
         ]
     if evidence.ended == "timeout":
         missing.append("The time limit ended the run, not the guest.")
+    elif evidence.ended not in ENDS:
+        missing.append("The run was cut short.")
     return tuple(missing)

@@ -16,6 +16,8 @@ from zaptrace.model.verdict import CodeSite
 PARTS = ("capture", "splat", "vmcore")
 """What evidence is made of, as the scoreboard names it."""
 
+ENDS = ("bad_page", "panic", "exit", "timeout")
+"""How a run ends that nobody cut short."""
 NEEDED = ("zap", "rmap_remove", "bad_page")
 """Events without which a recording says nothing of what did not happen."""
 _DAMAGE = {
@@ -43,6 +45,7 @@ class Evidence:
         unrecorded: what the probes could not be made to record, a sentence each.
         ended: how the run ended: `bad_page` (stopped at its first instruction),
             `panic`, `exit`, `timeout`, or anything else.
+        console: the guest's console was kept, whether anything was reported on it or not.
     """
 
     events: Events | None = None
@@ -51,6 +54,7 @@ class Evidence:
     resolve: Callable[[int], CodeSite | None] = no_source
     ended: str = "exit"
     unrecorded: tuple[str, ...] = ()
+    console: bool = False
 
     @property
     def lost(self) -> int:
@@ -87,7 +91,8 @@ class Evidence:
     @property
     def parts(self) -> tuple[str, ...]:
         """Which of `PARTS` there are."""
-        there = (self.events is not None, bool(self.splats), self.audit is not None)
+        printed = self.console or bool(self.splats)
+        there = (self.events is not None, printed, self.audit is not None)
         return tuple(part for part, known in zip(PARTS, there, strict=True) if known)
 
     def only(self, parts: Sequence[str]) -> Evidence:
@@ -96,6 +101,7 @@ class Evidence:
             self,
             events=self.events if "capture" in parts else None,
             splats=self.splats if "splat" in parts else (),
+            console=self.console and "splat" in parts,
             audit=self.audit if "vmcore" in parts else None,
         )
 

@@ -59,8 +59,15 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         ended = facts.ended or "interrupted"
         names = debug_info(prog, facts, events)
         told = addressed(names, splats) if names else splats
-        unrecorded = tuple(facts.unrecorded)
-        evidence = Evidence(events, told, found, resolver(names, events), ended, unrecorded)
+        evidence = Evidence(
+            events,
+            told,
+            found,
+            resolver(names, events),
+            ended,
+            unrecorded=tuple(facts.unrecorded),
+            console=bool(console.strip()),
+        )
         verdict = explain(evidence)
         verdict = sharpened(names, verdict) if names else verdict
         current.note = verdict.kind.value

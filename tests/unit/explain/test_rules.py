@@ -387,7 +387,8 @@ def test_a_count_below_zero_alone_does_not_say_whose_removal_was_too_many() -> N
     verdict = told([TWICE[0], *TWICE[2:]])
     assert verdict.kind is VerdictKind.UNEXPLAINED
     assert "more often than it was added (mapcount -1)" in verdict.summary
-    assert told([TWICE[0], removed(1500, raw=2), removed(1600, raw=1)]).kind is VerdictKind.CLEAN
+    rows = [TWICE[0], removed(1500, raw=2), removed(1600, raw=1)]
+    assert told(rows, console=True).kind is VerdictKind.CLEAN
 
 
 AGAIN = [
@@ -444,7 +445,8 @@ def test_a_zapped_page_whose_pte_is_still_there() -> None:
 
 def test_a_page_type_is_no_mapcount() -> None:
     """Page tables and slabs keep their type where others keep the count."""
-    assert told([zap(1), freed(3, raw=-1 - 0x400)]).kind is VerdictKind.CLEAN
+    rows = [zap(1), removed(2), freed(3, raw=-1 - 0x400)]
+    assert told(rows, console=True).kind is VerdictKind.CLEAN
 
 
 def test_another_reason_is_not_the_mapcount_s() -> None:
@@ -614,6 +616,53 @@ def test_clean_says_what_it_rests_on() -> None:
     lost, ended = verdict.doubts
     assert lost.startswith("3 events were lost")
     assert ended == "The time limit ended the run, not the guest."
+
+
+HEALTHY = [zap(1000), removed(2000), zap(3000)]
+ONLY_CONSOLE = Evidence(console=True)
+RECORDED = Evidence(events_of(HEALTHY), console=True)
+
+
+def recorded(**meta: Any) -> Events:
+    events = events_of(HEALTHY)
+    events.meta.update(meta)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kind", "doubt"),
+    [
+        (RECORDED, "clean", "No page tables were audited"),
+        (replace(RECORDED, ended="timeout"), "clean", "The time limit ended the run"),
+        (replace(RECORDED, ended="interrupted"), "unexplained", "The run was cut short"),
+        (replace(RECORDED, console=False), "unexplained", "Resident-set counters"),
+        (replace(RECORDED, events=recorded(damaged_frames=1)), "unexplained", "damaged: 1"),
+        (replace(RECORDED, events=recorded(unavailable=["zt2"])), "unexplained", "probe zt2"),
+        (replace(RECORDED, unrecorded=("No frees.",)), "unexplained", "No frees."),
+        (
+            replace(RECORDED, events=recorded(sites=[{"event": "zap"}, {"event": "rmap_remove"}])),
+            "unexplained",
+            "No bad_page was recorded",
+        ),
+        (replace(RECORDED, events=Events()), "unexplained", "No zap was recorded"),
+        (ONLY_CONSOLE, "clean", "the kernel did not look at"),
+        (replace(ONLY_CONSOLE, ended="timeout"), "unexplained", "No events were recorded"),
+        (replace(ONLY_CONSOLE, ended="interrupted"), "unexplained", "cut short"),
+        (Evidence(audit=audit()), "clean", "No events were recorded"),
+        (Evidence(recorded(damaged_frames=1), audit=audit()), "clean", "damaged: 1"),
+        (Evidence(audit=replace(audit(), mms=0)), "unexplained", "No events were recorded"),
+        (Evidence(), "unexplained", "No page tables were audited"),
+        (Evidence(ended="timeout"), "unexplained", "The time limit ended the run"),
+        (Evidence(ended="interrupted"), "unexplained", "The run was cut short"),
+    ],
+)
+def test_clean_needs_evidence_in_which_a_bug_would_show(
+    evidence: Evidence, kind: str, doubt: str
+) -> None:
+    verdict = explain(evidence)
+    assert verdict.kind.value == kind
+    assert any(doubt in one for one in verdict.doubts), verdict.doubts
+    assert verdict.evidence == evidence.parts
 
 
 def test_a_flood_of_faults_ends() -> None:
