@@ -35,12 +35,16 @@ class Result:
         report: the text report.
         suspicious: a page or an mm was reported, refused or found to disagree,
             whether a rule explains it or not.
+        watched: names of the events that were recorded.
+        complete: and none of them is missing.
     """
 
     verdict: Verdict
     document: dict[str, Any]
     report: str
     suspicious: bool
+    watched: frozenset[str] = frozenset()
+    complete: bool = False
 
 
 def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
@@ -90,7 +94,14 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
     )
     reported = any(splat.kind.startswith("bad_") for splat in splats)
     suspicious = reported or info.findings > 0 or ended == "bad_page"
-    result = Result(verdict, summary(verdict, info), render(verdict, info), suspicious)
+    result = Result(
+        verdict,
+        {**summary(verdict, info), "suspicious": suspicious},
+        render(verdict, info),
+        suspicious,
+        evidence.watched,
+        evidence.complete,
+    )
     folder.save_verdict(result.document, result.report)
     return result
 
