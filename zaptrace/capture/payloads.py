@@ -38,6 +38,7 @@ _META = {
     "arch": _text,
     "release": _text,
     "build_id": _text,
+    "boot_id": _text,
     "source": _text,
     "page_size": _count,
     "records": _count,

@@ -22,7 +22,7 @@ from zaptrace.report.excerpt import kernels_words
 from zaptrace.runs import belonging
 from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.loading import load_audit, load_events, open_dump, resolver
+from zaptrace.runs.loading import identity, load_audit, load_events, open_dump, resolver
 from zaptrace.splat import parse
 
 
@@ -59,7 +59,9 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
     with step("explain", "Explain", listener, facts.timing) as current:
         console = folder.console.read_bytes() if folder.console.exists() else b""
         splats = parse(console)
-        belonging.check(folder, facts, events, found, splats)
+        dump = identity(prog, folder.vmcore) if prog else None
+        pieces = belonging.Pieces(folder, facts, events, found, splats, console, dump)
+        belonging.check(pieces)
         ended = facts.ended or "interrupted"
         names = debug_info(prog, facts, events)
         told = addressed(names, splats) if names else splats

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vm.tree import TreeKernel
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Update, ignore
 from zaptrace.model.verdict import Verdict, VerdictKind
@@ -15,6 +16,7 @@ from zaptrace.runs.bisect.drive import _doubt
 from zaptrace.runs.bisect.session import Session
 from zaptrace.runs.bisect.sight import Sight, Wanted
 from zaptrace.runs.bisect.trial import Guest, Mark, Outcome, Seen, _judged, _most_often
+from zaptrace.runs.repro import Request
 from zaptrace.runs.signature import Signature
 
 BUG = Signature("freed_before_rmap_removed", "zap_pte_range")
@@ -79,14 +81,14 @@ def clean(parts: tuple[str, ...], events: tuple[str, ...] = EVENTS, whole: bool 
 def test_a_good_boot_has_seen_what_the_bug_is_known_by(
     result: Result, lacking: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def boot(request: trial.Request, _listener: object) -> Result:
+    def boot(request: Request, _listener: object) -> Result:
         assert request.folder is not None
         request.folder.mkdir(parents=True, exist_ok=True)
         return result
 
     monkeypatch.setattr(trial, "repro", boot)
-    monkeypatch.setattr(trial, "_request", lambda _k, _g, run: trial.Request("s390x", folder=run))
-    kernel: trial.TreeKernel = None  # type: ignore[assignment]  # only handed on
+    monkeypatch.setattr(trial, "_request", lambda _k, _g, run: Request("s390x", folder=run))
+    kernel: TreeKernel = None  # type: ignore[assignment]  # only handed on
     outcome = trial._boots(kernel, Guest(boots=2), Wanted(BUG, SIGHT), tmp_path, ignore)
     assert outcome.mark is (Mark.SKIP if lacking else Mark.GOOD)
     assert (lacking or "2 clean boots") in outcome.why
