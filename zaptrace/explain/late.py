@@ -27,13 +27,22 @@ def removal(
     Args:
         removals: places of those that the same thread made before its next zap.
     """
-    candidates = (moment(events, int(at)) for at in removals)
-    if fault.bad is not None:
-        return next((one for one in candidates if _fits(one, fault.first, zap)), None)
-    first = next(candidates, None)
-    if first is None or zap is None or not _fits(first, fault.first, zap):
-        return None
-    return None if _lives_again(events, fault.first, first) else first
+    for number, at in enumerate(removals.tolist()):
+        one = moment(events, at)
+        fits = _fits(one, fault.first, zap)
+        if kept_by(fault.bad, one):
+            if fits:
+                return one
+        elif number or zap is None or not fits or _lives_again(events, fault.first, one):
+            return None
+        else:
+            return one
+    return None
+
+
+def kept_by(bad: Moment | None, removed: Moment) -> bool:
+    """bad_page() had refused the page by then: it was nobody else's since its free."""
+    return bad is not None and bad.at < removed.at
 
 
 def _fits(one: Moment, fault: Moment, zap: Moment | None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from zaptrace.explain import late
 from zaptrace.explain.known import (
     Case,
     all_at_rest,
@@ -59,15 +60,16 @@ def removed_in_a_zap(case: Case) -> bool:
     soon another's, whose rmap is removed by whatever the same thread does next: then the
     removal must have found the page unused, or its stack name a zap and no event be missing.
     """
-    late, bad = case.story.removed_late, case.story.bad
-    if late is None:
+    removed = case.story.removed_late
+    if removed is None:
         return False
-    stack = (late.caller, *late.stack)
+    stack = (removed.caller, *removed.stack)
     known = [site for one in stack if one is not None and (site := case.evidence.resolve(one))]
     if known and not any(zap_line(site) for site in known):
         return False
-    unused = same_page(late, case.story.fault) and late.refcount == 0
-    return bad is not None or unused or (bool(known) and case.evidence.complete)
+    unused = same_page(removed, case.story.fault) and removed.refcount == 0
+    kept = late.kept_by(case.story.bad, removed)
+    return kept or unused or (bool(known) and case.evidence.complete)
 
 
 def reported_twice_in_one_zap(case: Case) -> bool:

@@ -312,6 +312,9 @@ ANOTHER: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh"}
         ([*UNSEEN, removed(9_000_000, cpu=0)], True),
         ([*UNSEEN, removed(5000, pfn=1, **ANOTHER), removed(9000)], True),
         ([*UNSEEN, removed(5000, cpu=0, **ANOTHER), removed(9000)], True),
+        # Refused only afterwards, by whoever freed it next.
+        ([*UNSEEN, removed(9_000_000), refused(9_500_000)], False),
+        ([*UNSEEN, removed(9_000_000, refcount=1), refused(9_500_000)], True),
         # Refused, and so used by nobody again: a removal of another mapping all the same.
         ([*UNSEEN, refused(4000), removed(9_000_000, caller=RETURN_INTO_WP)], True),
         ([*UNSEEN, refused(4000), removed(9_000_000, mm=MM + 0x800)], True),
