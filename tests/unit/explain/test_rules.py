@@ -668,6 +668,19 @@ def test_clean_needs_evidence_in_which_a_bug_would_show(
     assert verdict.evidence == evidence.parts
 
 
+def test_what_is_watched_is_what_the_plan_says_and_what_came() -> None:
+    lossy = events_of([zap(1000), removed(2000)], lost=3)
+    assert Evidence(lossy).watched == {"zap", "rmap_remove"}
+    planned = recorded(sites=[{"event": "bad_page"}, {"event": "zap_enter"}])
+    assert Evidence(planned).watched == {"zap", "rmap_remove", "bad_page", "zap_enter"}
+    assert Evidence().watched == frozenset()
+    assert (Evidence(lossy).complete, Evidence().complete, RECORDED.complete) == (
+        False,
+        False,
+        True,
+    )
+
+
 def test_a_flood_of_faults_ends() -> None:
     """A hostile capture of nothing but faults is looked at in bounded time."""
     rows = [zap(0), *(freed(at, pfn=at) for at in range(1, 20_000))]
