@@ -27,6 +27,8 @@ _COMMAND_LINE_SIZE = {
     "x86_64": 2048,
 }
 
+_OTHER_ARGUMENTS = 200  # bytes of the command line for console, boot id and the like
+
 _WITH_STACK = ("bad_page", "page_free")
 
 
@@ -79,7 +81,8 @@ def render(plan: ProbePlan, *, buffer_kib: int = 4096) -> BootTrace:
     # trace_buf_size says (ring_buffer_expanded, kernel/trace/trace.c).
     settings = ("ftrace=nop", f"trace_buf_size={buffer_kib}K", "trace_clock=boot")
     on_command_line = (*settings, "kprobe_event=" + ";".join(commands))
-    fits = sum(len(part) + 1 for part in on_command_line) < _COMMAND_LINE_SIZE.get(plan.arch, 0)
+    room = _COMMAND_LINE_SIZE.get(plan.arch, 0) - _OTHER_ARGUMENTS
+    fits = sum(len(part) + 1 for part in on_command_line) < room
     return BootTrace(
         bootconfig="".join(blocks),
         arguments=("bootconfig", *settings),

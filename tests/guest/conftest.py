@@ -3,6 +3,7 @@ without."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,12 @@ class Boot:
     plan: ProbePlan
 
 
+GUEST_SECONDS = 300.0
+"""A busy machine emulates slowly: a guest is lost when it hangs, not when it is waited for."""
+
+
 def boot(request: Request) -> Boot:
+    request = dataclasses.replace(request, timeout=max(request.timeout, GUEST_SECONDS))
     folder = request.folder
     assert folder is not None
     result = repro(request, progress.ignore)

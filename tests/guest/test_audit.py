@@ -253,7 +253,8 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
         arch=ARCHES[facts.arch],
         kernel=Path(facts.kernel),
         initrd=Path(facts.initrd),
-        append=f"{ARCHES[facts.arch].append} nokaslr zapfault=none",
+        # With load: its work must not be done before the last stop.
+        append=f"{ARCHES[facts.arch].append} nokaslr zapfault=none zaptrace.do=load",
         console=folder / "console.log",
         memory="256M",
     )
@@ -263,7 +264,7 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
         while b"Run /init" not in config.console.read_bytes():
             assert await guest.run_until((), 0.05) == "timeout"
         for number in range(stops):
-            assert await guest.run_until(addresses, 60) == "breakpoint"
+            assert await guest.run_until(addresses, 300) == "breakpoint"
             for address in addresses:
                 await guest.clear_breakpoint(address)
             dumps.append(folder / f"vmcore{number}")

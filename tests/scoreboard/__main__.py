@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.scoreboard.board import Row, board, ordered, write
+from tests.scoreboard.board import board, ordered, write
 from tests.scoreboard.expected import FAULTS
 from tests.scoreboard.table import page, show
+from tests.scoreboard.truth import Row
 
 OUTPUT = Path("build/scoreboard.json")
 PAGE = Path("docs/scoreboard.md")
@@ -23,7 +24,7 @@ def main(faults: list[str]) -> int:
     found: list[Row] = []
     for row in board(faults or FAULTS, clean=0 if faults else CLEAN):
         found.append(row)
-        words = "ok" if row["ok"] else f"WRONG: got {row['got']}"
+        words = "ok" if row["ok"] else f"WRONG: {'; '.join(row['wrong'])}"
         print(f"{row['fault']} {row['arch']} {'+'.join(row['evidence'])}: {words}", file=sys.stderr)
     found = ordered(found)
     show(found)

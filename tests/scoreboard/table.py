@@ -8,21 +8,23 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from tests.scoreboard.board import Row
 from tests.scoreboard.expected import OWN, PARTS, SUBSETS
+from tests.scoreboard.truth import Row
 
 HEAD = """\
 # Scoreboard
 
 Every fault that the lab kernel can have, booted once on each architecture and
 explained from every subset of what the boot left: **c** the capture of the
-events, **s** the console's splats, **v** the dump. `make scoreboard` made this
-page ({date}); what is expected, and why not more, stands in
+events, **s** the console's splats, **v** the dump. The last lines are healthy
+boots, with several workloads at a time. `make scoreboard` made this page
+({date}); what is expected, and why not more, stands in
 `tests/scoreboard/expected.py`.
 
-A tick is the fault's own verdict. A number is a verdict that says less, as it
-must: the evidence leaves more than one reading, for the reason below. A cross
-is wrong.
+A tick is the fault's own verdict, of a page that was struck, by its task and in
+the function at fault: the victims say beforehand which page that is. A number
+is a verdict that says less, as it must: the evidence leaves more than one
+reading, for the reason below, and the verdict names them. A cross is wrong.
 """
 
 
@@ -55,23 +57,22 @@ def page(rows: list[Row]) -> str:
 
 
 def _lines(rows: list[Row]) -> Iterator[tuple[str, str, list[str]]]:
+    """A line for each fault and architecture; of several healthy boots the worst is shown."""
     reasons = _reasons(rows)
-    faulty = [row for row in rows if row["fault"] != "none"]
-    for name, arch in dict.fromkeys((row["fault"], row["arch"]) for row in faulty):
-        mine = {
-            tuple(row["evidence"]): row
-            for row in rows
-            if (row["fault"], row["arch"]) == (name, arch)
-        }
-        found = (mine.get(tuple(PARTS[part] for part in subset)) for subset in SUBSETS)
-        yield name, arch, [_cell(row, reasons) for row in found]
+    for name, arch in dict.fromkeys((row["fault"], row["arch"]) for row in rows):
+        mine = [row for row in rows if (row["fault"], row["arch"]) == (name, arch)]
+        cells = []
+        for subset in SUBSETS:
+            same = [row for row in mine if row["evidence"] == [PARTS[part] for part in subset]]
+            cells.append(_cell(min(same, key=lambda row: row["ok"], default=None), reasons))
+        yield name, arch, cells
 
 
 def _cell(row: Row | None, reasons: list[tuple[str, str]]) -> str:
     if row is None:
         return ""
     if not row["ok"]:
-        return f"✗ {row['got']}"
+        return f"✗ {row['wrong'][0]}"
     return "✓" if row["why"] is None else str(reasons.index((row["expected"], row["why"])) + 1)
 
 
@@ -87,14 +88,17 @@ def _notes(rows: list[Row]) -> list[str]:
 
 
 def _wrong(row: Row) -> str:
-    return f"expected {row['expected']}, got {row['got']}; {'; '.join(row['doubts'])}"
+    said = "; ".join((*row["wrong"], *row["doubts"]))
+    return f"expected {row['expected']}: {said}"
 
 
 def _clean(rows: list[Row]) -> str:
-    clean = [row for row in rows if row["fault"] == "none"]
-    good = sum(row["ok"] for row in clean)
-    right = sum(row["ok"] for row in rows if row["fault"] != "none")
+    faulty = [row for row in rows if row["fault"] != "none"]
+    healthy = [row for row in rows if row["fault"] == "none"]
+    whole = [row for row in healthy if len(row["evidence"]) == len(PARTS)]
     return (
-        f"{right} of {len(rows) - len(clean)} verdicts on faults are right; {good} of {len(clean)} "
-        "healthy boots, two at a time on two cores, are `clean`."
+        f"{sum(row['ok'] for row in faulty)} of {len(faulty)} verdicts on faults are right; "
+        f"{sum(row['ok'] for row in whole)} of {len(whole)} healthy boots under load are `clean` "
+        f"by all of their evidence, and {sum(row['ok'] for row in healthy)} of {len(healthy)} "
+        "verdicts on parts of it are right."
     )

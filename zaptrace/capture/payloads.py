@@ -30,12 +30,18 @@ def _text(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
+def _count(value: Any) -> bool:
+    return value is None or type(value) is int
+
+
 _META = {
     "arch": _text,
     "release": _text,
     "build_id": _text,
+    "boot_id": _text,
     "source": _text,
-    "page_size": lambda value: value is None or type(value) is int,
+    "page_size": _count,
+    "records": _count,
     "sites": _list_of(dict),
     "missing": _list_of(dict),
     "notes": _list_of(str),

@@ -213,12 +213,13 @@ def _own_step(args: argparse.Namespace) -> Outcome:
     from vm.arch import arch_named
     from zaptrace.cli.output import progress
     from zaptrace.model.paths import state_home
+    from zaptrace.runs.bisect.sight import Wanted
     from zaptrace.runs.bisect.trial import try_tree
     from zaptrace.runs.signature import Signature
 
     arch, top = arch_named(args.arch), args.tree.resolve()
     tree.check(top, arch)
-    bug = Signature.parse(args.bug) if args.bug else None
+    bug = Wanted(Signature.parse(args.bug)) if args.bug else None
     config = tree.config_of(top, args.config)
     folder = state_home() / "bisects" / "steps" / tree.objects_folder(top, arch).name
     with progress() as listener:

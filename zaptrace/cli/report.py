@@ -77,7 +77,10 @@ def run(args: argparse.Namespace) -> Exit:
         raise Missing(f"{args.source}: there is no such source tree")
     document = _explained(folder)
     _WRITERS[args.format](folder, document, args)
-    return Exit.OK if document["verdict"]["kind"] == "clean" else Exit.BUG_FOUND
+    kind = document["verdict"]["kind"]
+    if kind == "unexplained" and not document.get("suspicious", True):
+        return Exit.CANNOT_TELL
+    return Exit.OK if kind == "clean" else Exit.BUG_FOUND
 
 
 def _explained(folder: RunFolder) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.evidence import ENDS, Evidence
 from zaptrace.explain.known import (
     Case,
     busy_mms,
@@ -76,13 +76,7 @@ def _of_events(case: Case) -> Iterator[str]:
     if evidence.events is None:
         yield "No events were recorded; `zaptrace repro` records them."
         return
-    if evidence.lost:
-        yield (
-            f"{evidence.lost} events were lost: an event that is not seen may have happened. "
-            "A larger trace buffer would settle it."
-        )
-    elif not removals_are_seen(case):
-        yield "No rmap removal was recorded: `zaptrace probes` says which probes this kernel has."
+    yield from evidence.unseen_events
     if case.story.fault and not case.story.zap:
         yield "The zap that the page was freed in was not recorded."
 
@@ -91,15 +85,23 @@ def gaps(evidence: Evidence) -> tuple[str, ...]:
     """What a verdict without a page rests on no evidence for."""
     missing = []
     if evidence.events is None:
-        missing.append("No events were recorded: only console and audit speak.")
-    if evidence.lost:
-        missing.append(f"{evidence.lost} events were lost.")
+        missing.append(
+            "No events were recorded: a page that the kernel did not look at may be wrong."
+        )
+    missing += evidence.unseen_events
     if evidence.audit is None:
         missing.append("No page tables were audited: no dump was taken.")
+        if "splat" not in evidence.parts:
+            missing.append(
+                "Resident-set counters are not seen by probes (rss_mismatch): the console, or an "
+                "audit, would tell."
+            )
     else:
         missing += [
             f"Not seen by the audit: {gap.count} {gap.what}" for gap in evidence.audit.unseen
         ]
     if evidence.ended == "timeout":
         missing.append("The time limit ended the run, not the guest.")
+    elif evidence.ended not in ENDS:
+        missing.append("The run was cut short.")
     return tuple(missing)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from zaptrace.model.events import Events
+import numpy as np
+
+from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite
 
 PARTS = ("capture", "splat", "vmcore")
 """What evidence is made of, as the scoreboard names it."""
+
+ENDS = ("bad_page", "panic", "exit", "timeout")
+"""How a run ends that nobody cut short."""
+NEEDED = ("zap", "rmap_remove", "bad_page")
+"""Events without which a recording says nothing of what did not happen."""
+_DAMAGE = {
+    "damaged_frames": "Frames of the capture are damaged",
+    "damaged_records": "Records of the capture are damaged",
+    "dropped_entries": "Texts and stacks of the capture were too many",
+}
 
 
 def no_source(_address: int) -> CodeSite | None:
@@ -29,8 +42,10 @@ class Evidence:
         audit: page tables against counters in the dump taken where it `ended`, or None.
         resolve: return address -> its code site with the inline chain, or None
             when it cannot tell.
+        unrecorded: what the probes could not be made to record, a sentence each.
         ended: how the run ended: `bad_page` (stopped at its first instruction),
             `panic`, `exit`, `timeout`, or anything else.
+        console: the guest's console was kept, whether anything was reported on it or not.
     """
 
     events: Events | None = None
@@ -38,11 +53,28 @@ class Evidence:
     audit: AuditResult | None = None
     resolve: Callable[[int], CodeSite | None] = no_source
     ended: str = "exit"
+    unrecorded: tuple[str, ...] = ()
+    console: bool = False
 
     @property
     def lost(self) -> int:
         """Events that could not be delivered."""
         return self.events.lost if self.events else 0
+
+    @property
+    def complete(self) -> bool:
+        """All that the rules ask for was recorded: what is not there did not happen."""
+        return self.events is not None and not self.unseen_events
+
+    @property
+    def unseen_events(self) -> tuple[str, ...]:
+        """What the recording lacks, a sentence each; nothing when there is no recording at all."""
+        return () if self.events is None else tuple(_lacking(self.events, self.unrecorded))
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """Names of the events that the probes take, or that are there where no plan says so."""
+        return _watched(self.events) if self.events else frozenset()
 
     @property
     def stopped_inside(self) -> bool:
@@ -59,7 +91,8 @@ class Evidence:
     @property
     def parts(self) -> tuple[str, ...]:
         """Which of `PARTS` there are."""
-        there = (self.events is not None, bool(self.splats), self.audit is not None)
+        printed = self.console or bool(self.splats)
+        there = (self.events is not None, printed, self.audit is not None)
         return tuple(part for part, known in zip(PARTS, there, strict=True) if known)
 
     def only(self, parts: Sequence[str]) -> Evidence:
@@ -68,5 +101,42 @@ class Evidence:
             self,
             events=self.events if "capture" in parts else None,
             splats=self.splats if "splat" in parts else (),
+            console=self.console and "splat" in parts,
             audit=self.audit if "vmcore" in parts else None,
         )
+
+
+def planned_sites(events: Events) -> list[dict[str, Any]]:
+    """The probe plan's sites that the capture carries; none when it carries no plan."""
+    sites = events.meta.get("sites")
+    return [one for one in sites if isinstance(one, dict)] if isinstance(sites, list) else []
+
+
+def _watched(events: Events) -> frozenset[str]:
+    kinds = {int(kind) for kind in np.unique(events.records["kind"])} - {int(Kind.LOST)}
+    seen = {kind.name.lower() for kind in Kind if kind in kinds}
+    return frozenset(seen | {str(site.get("event")) for site in planned_sites(events)})
+
+
+def _lacking(events: Events, unrecorded: Sequence[str]) -> Iterator[str]:
+    """One sentence for each way in which a recording is not whole."""
+    meta = events.meta
+    if events.lost:
+        yield (
+            f"{events.lost} events were lost: an event that is not seen may have happened. "
+            "A larger trace buffer would settle it."
+        )
+    for key, what in _DAMAGE.items():
+        if meta.get(key):
+            yield f"{what}: {meta[key]}. What was in them is not seen."
+    said = meta.get("records")
+    whole = not any(meta.get(key) for key in _DAMAGE)
+    if isinstance(said, int) and said != len(events.records) and whole:
+        yield f"The capture has {len(events.records)} of {said} records: its end is missing."
+    for name in meta.get("unavailable", ()):
+        yield f"The kernel did not set up the probe {name}."
+    yield from (*meta.get("damage", ()), *unrecorded)
+    # A capture without a plan cannot say that it watched for what never came.
+    wanted = NEEDED if planned_sites(events) else NEEDED[:2]
+    for name in sorted(set(wanted) - _watched(events)):
+        yield f"No {name} was recorded: `zaptrace probes` says which probes this kernel has."

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.moments import Moment
-from zaptrace.explain.sites import planned_sites
 from zaptrace.explain.story import Story
-from zaptrace.model.events import Kind
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite
 
@@ -24,11 +22,7 @@ class Case:
 
 def removals_are_seen(case: Case) -> bool:
     """Rmap removals are recorded and none was lost: one that is not there did not happen."""
-    events = case.evidence.events
-    if events is None or events.lost:
-        return False
-    planned = any(site.get("event") == "rmap_remove" for site in planned_sites(events))
-    return planned or len(events.of_kind(Kind.RMAP_REMOVE)) > 0
+    return case.evidence.complete
 
 
 def freed_while_counted(case: Case) -> bool:

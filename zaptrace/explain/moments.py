@@ -94,6 +94,15 @@ def moment(events: Events, at: int) -> Moment:
     )
 
 
+def same_page(one: Moment, other: Moment | None) -> bool:
+    """The counters of both events are those of one page: a range's are its first page's."""
+    if other is None:
+        return False
+    if one.pfn is not None and other.pfn is not None:
+        return one.pfn == other.pfn
+    return one.page is not None and one.page == other.page
+
+
 def of_thread(records: Records, at: int) -> Mask:
     """Which events the thread behind one event raised; none when it is not known.
 

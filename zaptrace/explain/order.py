@@ -46,7 +46,7 @@ def _events(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
     if story.bad_pte:
         yield story.bad_pte, "print_bad_pte() finds its mapcount wrong, in the same zap"
     if late := story.removed_late:
-        yield late, f"the page's rmap is removed{_too_late(story, late)}"
+        yield late, f"the page's rmap is removed{_after_the_free(story, late, kind)}"
 
 
 def _told_otherwise(story: Story, kind: VerdictKind, evidence: Evidence) -> Iterator[OrderStep]:
@@ -107,9 +107,11 @@ def _printed(what: str, splat: Splat, evidence: Evidence) -> OrderStep:
     )
 
 
-def _too_late(story: Story, late: Moment) -> str:
+def _after_the_free(story: Story, late: Moment, kind: VerdictKind) -> str:
     delay = lateness(story)
     after = "after it was freed" if delay is None else f"{duration(delay)} after it was freed"
+    if kind is not VerdictKind.FREED_BEFORE_RMAP_REMOVED:
+        return f", {after}"
     # page_mapcount_reset() in bad_page(), mm/page_alloc.c (gone by 6.12): the removal
     # then counts down from -1.
     reset = "; bad_page() has reset its mapcount" if late.raw_mapcount == -1 and story.bad else ""

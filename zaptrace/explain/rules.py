@@ -7,8 +7,9 @@ where several stories have one, the worst is the run's: `RULES` is in that order
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from zaptrace.explain import late
 from zaptrace.explain.known import (
     Case,
     all_at_rest,
@@ -23,16 +24,21 @@ from zaptrace.explain.known import (
     within,
     zap_is_over,
 )
-from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE
+from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, same_page
 from zaptrace.explain.sites import (
     freed_alone,
     freed_by_gather,
     freed_elsewhere,
     freed_in_zap,
     is_zap,
+    zap_line,
 )
 from zaptrace.model.findings import FindingClass, Owner
+from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import VerdictKind
+
+REPORTS_SECONDS = 5.0
+"""How far the two reports of one zap may be apart."""
 
 
 def removed_late(case: Case) -> bool:
@@ -42,9 +48,28 @@ def removed_late(case: Case) -> bool:
     say that none was left to be cleared.
     """
     story = case.story
-    if story.fault is None or story.removed_late is None:
+    if story.fault is None or not removed_in_a_zap(case):
         return False
     return story.removed is None or ptes_at_the_stop(case) == 0
+
+
+def removed_in_a_zap(case: Case) -> bool:
+    """The removal that came after the free was made by a zap, as far as its stack is known.
+
+    bad_page() keeps what it refuses from being used again.  A page that it did not see is
+    soon another's, whose rmap is removed by whatever the same thread does next: then the
+    removal must have found the page unused, or its stack name a zap and no event be missing.
+    """
+    removed = case.story.removed_late
+    if removed is None:
+        return False
+    stack = (removed.caller, *removed.stack)
+    known = [site for one in stack if one is not None and (site := case.evidence.resolve(one))]
+    if known and not any(zap_line(site) for site in known):
+        return False
+    unused = same_page(removed, case.story.fault) and removed.refcount == 0
+    kept = late.kept_by(case.story.bad, removed)
+    return kept or unused or (bool(known) and case.evidence.complete)
 
 
 def reported_twice_in_one_zap(case: Case) -> bool:
@@ -59,11 +84,35 @@ def reported_twice_in_one_zap(case: Case) -> bool:
         state
         and after
         and state.reason == "nonzero mapcount"
-        and state.pid is not None
-        and state.pid == after.pid
         and after.mapcount == 0
+        and reported_in_a_row(case.evidence.splats, state, after)
         and freed_in_zap(case.sites)
     )
+
+
+def reported_in_a_row(splats: Sequence[Splat], state: Splat, after: Splat) -> bool:
+    """One thread's report came right after the other: it refused no other page in between.
+
+    A zap prints the two within milliseconds, on a slow console within a second.  A pid and a
+    page frame are both used again: reports with minutes between them are of two lives.
+    """
+    if state.pid is None or thread_of(state) != thread_of(after):
+        return False
+    places = [at for at, splat in enumerate(splats) if splat is state or splat is after]
+    if len(places) != 2 or splats[places[0]] is not state:
+        return False
+    apart = 0.0 if None in (state.time, after.time) else (after.time or 0) - (state.time or 0)
+    if not 0 <= apart <= REPORTS_SECONDS:
+        return False
+    between = splats[places[0] + 1 : places[1]]
+    return not any(
+        one.kind == "bad_page_state" and thread_of(one) == thread_of(state) for one in between
+    )
+
+
+def thread_of(splat: Splat) -> tuple[int | None, str | None]:
+    """Pid and name of the thread that a report is of."""
+    return splat.pid, splat.comm or splat.process
 
 
 def freed_before_rmap_removed(case: Case) -> bool:
@@ -94,7 +143,7 @@ def never_removed(case: Case) -> bool:
         and removals_are_seen(case)
         and zap_is_over(case)
         and not any(removed)
-        and not story.removed_by_others
+        and not story.removed_elsewhere
     )
 
 

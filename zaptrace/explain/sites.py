@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.evidence import Evidence, planned_sites
 from zaptrace.explain.moments import Moment
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Events
@@ -165,12 +165,6 @@ def _probed(role: str, address: int | None, events: Events | None) -> CodeSite |
         return None
     found = (site for site in planned_sites(events) if site.get("address") == address)
     return next((_planned(role, site) for site in found), None)
-
-
-def planned_sites(events: Events) -> list[dict[str, Any]]:
-    """The probe plan's sites that the capture carries; none when it carries no plan."""
-    sites = events.meta.get("sites")
-    return [one for one in sites if isinstance(one, dict)] if isinstance(sites, list) else []
 
 
 def _planned(role: str, site: dict[str, Any]) -> CodeSite:

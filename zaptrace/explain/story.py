@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from zaptrace.explain import late
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.faults import Fault, fault_places, faults
-from zaptrace.explain.moments import Mask, Moment, moment, of_page, of_pfn, of_thread
-from zaptrace.model.events import Events, Kind, Origin, Records
+from zaptrace.explain.moments import Moment, moment, of_page, of_pfn, of_thread
+from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Splat
 
@@ -39,8 +40,10 @@ class Story:
         freed: the page reaches the allocator with a counter that is not -1.
         bad: bad_page() refuses it.
         bad_pte: print_bad_pte() reports it, in the same zap.
-        removed_late: the rmap removal of the page in that zap, after it was freed.
-        removed_by_others: its rmap was removed after that by somebody else.
+        removed_late: the rmap removal of the page in that zap, after it was freed; what is
+            recorded of it agrees with that (see `late`).
+        removed_elsewhere: its rmap was removed after that by somebody else, or by a
+            removal of the same thread that is not known to be that zap's.
         went_on: the thread is known to have left that zap.
         state, map: the splats "Bad page state" and "Bad page map" on it.
         finding: what the audit says of it.
@@ -60,7 +63,7 @@ class Story:
     bad: Moment | None = None
     bad_pte: Moment | None = None
     removed_late: Moment | None = None
-    removed_by_others: bool = False
+    removed_elsewhere: bool = False
     went_on: bool = False
     state: Splat | None = None
     map: Splat | None = None
@@ -158,6 +161,9 @@ def _tell(events: Events, fault: Fault) -> Story:
     earlier = _last_removal(events, removals[removals < start], zap.mm if zap else None)
     if earlier and not _same_life(earlier, first):
         earlier = None
+    since = removals[removals > first.at]
+    removed_late = late.removal(events, fault, zap, since[mine[since] & (since < end)])
+    elsewhere = set(since[~mine[since] | (since < end)].tolist())
     return Story(
         pfn=first.pfn,
         pid=first.pid,
@@ -170,25 +176,10 @@ def _tell(events: Events, fault: Fault) -> Story:
         freed=fault.freed,
         bad=fault.bad,
         bad_pte=fault.bad_pte or next(iter(inside(Kind.BAD_PTE, start, end)), None),
-        removed_late=next(iter(inside(Kind.RMAP_REMOVE, first.at, end)), None),
-        removed_by_others=bool(
-            (removals > first.at).any() and not mine[removals[removals > first.at]].all()
-        ),
-        went_on=after < len(zaps) or _gave_way(records, mine, first),
+        removed_late=removed_late,
+        removed_elsewhere=bool(elsewhere - {removed_late.at if removed_late else None}),
+        went_on=after < len(zaps) or late.gave_way(events, first, len(records)),
     )
-
-
-def _gave_way(records: Records, mine: Mask, fault: Moment) -> bool:
-    """Another thread has run on the CPU since: no thread gives way inside a zap.
-
-    It holds a spinlock there, and whoever interrupts it goes by its pid.
-    """
-    if fault.cpu is None or fault.pid is None:
-        return False
-    later = records[fault.at + 1 :]
-    others = (later["cpu"] == fault.cpu) & ~mine[fault.at + 1 :] & (later["pid"] != -1)
-    others &= (later["pid"] != fault.pid) & (later["origin"] == Origin.PROBE)
-    return bool((others & (later["kind"] != Kind.LOST)).any())
 
 
 def _same_life(removal: Moment, fault: Moment) -> bool:
@@ -269,10 +260,14 @@ def _join(story: Story, evidence: Evidence) -> Story:
     if story.pfn is None:
         return story
     findings = evidence.audit.findings if evidence.audit else ()
+    state = _first(evidence.splats, "bad_page_state", story)
+    # Of several bad PTEs the one that follows the refusal, if one does.
+    behind = [at + 1 for at, splat in enumerate(evidence.splats) if splat is state]
+    follows = _first(evidence.splats[behind[0] :], "bad_page_map", story) if behind else None
     return replace(
         story,
-        state=_first(evidence.splats, "bad_page_state", story),
-        map=_first(evidence.splats, "bad_page_map", story),
+        state=state,
+        map=follows or _first(evidence.splats, "bad_page_map", story),
         finding=next((one for one in findings if one.pfn == story.pfn), None),
     )
 

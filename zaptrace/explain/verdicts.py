@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 from zaptrace.explain.doubts import doubts, gaps
-from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.evidence import ENDS, Evidence
 from zaptrace.explain.known import Case
 from zaptrace.explain.order import order
 from zaptrace.explain.rules import RULES, kind_of
@@ -92,7 +92,34 @@ def _without_page(evidence: Evidence) -> Verdict:
     nameless = [splat for splat in evidence.splats if splat.kind.startswith("bad_page")]
     if nameless or reports or (evidence.stopped_inside and not _is_user_space_s_end(evidence)):
         return _unknown(evidence, [*nameless, *reports])
-    return _clean(evidence)
+    return _clean(evidence) if would_show(evidence) else _blind(evidence)
+
+
+def would_show(evidence: Evidence) -> bool:
+    """A bug of any kind would be seen in this evidence: only then is nothing to be seen `clean`.
+
+    An audit counts every page and mm.  A whole recording sees what goes wrong with a page,
+    and not an mm's resident-set counters: of those the console tells when the mm ends.  A
+    console alone, of a boot that came to its own end, has a report for bugs of each kind,
+    though not for each of them: the doubts say so.
+    """
+    audit = evidence.audit
+    if audit is not None and audit.mms > 0 and audit.pages > 0:
+        return True
+    if "splat" not in evidence.parts or evidence.ended not in ENDS:
+        return False
+    return evidence.complete or (evidence.events is None and evidence.ended == "exit")
+
+
+def _blind(evidence: Evidence) -> Verdict:
+    """Nothing wrong is seen, which says nothing."""
+    rests = "there is none" if not evidence.parts else "it could not have shown every bug"
+    return Verdict(
+        VerdictKind.UNEXPLAINED,
+        f"Nothing wrong is seen in the evidence, but {rests}: this is not known to be clean.",
+        doubts=gaps(evidence),
+        evidence=evidence.parts,
+    )
 
 
 def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:

@@ -16,6 +16,7 @@ from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import TraceFormat
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.memory.eventformats import kprobe_formats
+from zaptrace.memory.opening import boot_id
 from zaptrace.memory.pages import byte_order, page_layout
 from zaptrace.memory.ringbuffer import read_rings
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
@@ -66,6 +67,7 @@ def _meta(prog: drgn.Program, plan: ProbePlan) -> dict[str, Any]:
         **{key: whole[key] for key in ("arch", "release", "build_id", "sites")},
         "page_size": prog["PAGE_SIZE"].value_(),
         "source": "ftrace ring buffer of a dump",
+        "boot_id": boot_id(prog),
         "clock": None,
         "unavailable": [],
         "damage": [],

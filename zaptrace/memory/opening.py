@@ -11,6 +11,7 @@ import drgn
 
 from zaptrace.kernel import build_id
 from zaptrace.memory import elf, vmcore
+from zaptrace.model import bootid
 from zaptrace.model.errors import BadInput, Missing
 
 # drgn's remarks go to whoever listens to its logger; what matters becomes our error.
@@ -77,6 +78,15 @@ def vmcoreinfo_of(prog: drgn.Program) -> dict[str, str]:
     """VMCOREINFO's `KEY=value` lines."""
     text = prog["VMCOREINFO"].string_().decode("ascii", "replace")
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def boot_id(prog: drgn.Program) -> str | None:
+    """The id on the kernel's command line (`model.bootid`); None when it was not ours."""
+    try:
+        line = prog["saved_command_line"].string_()
+    except (drgn.FaultError, LookupError, TypeError):
+        return None
+    return bootid.of_command_line(line.decode("ascii", "replace"))
 
 
 def cut_off(core: Path) -> int:

@@ -232,7 +232,7 @@ def _lines(lines: Iterable[str]) -> list[str]:
 
 
 def _unseen(verdict: Verdict, info: RunInfo) -> Markup:
-    said = [tag("li", one) for one in (*verdict.doubts, *info.unseen)]
+    said = [tag("li", one) for one in dict.fromkeys((*verdict.doubts, *info.unseen))]
     if not said:
         return Markup("")
     return section("unseen", "What was not seen", "", tag("ul", said, class_="doubts"))

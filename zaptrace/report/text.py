@@ -62,7 +62,14 @@ def subject(verdict: Verdict, info: RunInfo) -> str:
     if not where:
         where = [plain(one) for one in (info.kernel_release, info.arch) if one]
     told = f" ({', '.join(where)})" if where else ""
-    return cut(f"mm: {_SUBJECTS[verdict.kind]}{told}", WIDTH)
+    return cut(f"mm: {_subject(verdict, info)}{told}", WIDTH)
+
+
+def _subject(verdict: Verdict, info: RunInfo) -> str:
+    wrong = verdict.pfn is not None or info.findings or info.splats or info.ended in _WHEN
+    if verdict.kind is VerdictKind.UNEXPLAINED and not wrong:
+        return "nothing wrong was seen, by too little evidence to say so"
+    return _SUBJECTS[verdict.kind]
 
 
 def _spaced(section: list[str]) -> list[str]:
@@ -207,5 +214,5 @@ def _reproduce(info: RunInfo) -> Iterator[str]:
 
 def _unseen(verdict: Verdict, info: RunInfo) -> Iterator[str]:
     yield "What was not seen"
-    for doubt in (*verdict.doubts, *info.unseen):
+    for doubt in dict.fromkeys((*verdict.doubts, *info.unseen)):
         yield from fill(doubt, WIDTH, "  - ", "    ")

@@ -22,7 +22,7 @@ from zaptrace.report.excerpt import kernels_words
 from zaptrace.runs import belonging
 from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.loading import load_audit, load_events, open_dump, resolver
+from zaptrace.runs.loading import identity, load_audit, load_events, open_dump, resolver
 from zaptrace.splat import parse
 
 
@@ -35,12 +35,16 @@ class Result:
         report: the text report.
         suspicious: a page or an mm was reported, refused or found to disagree,
             whether a rule explains it or not.
+        watched: names of the events that were recorded.
+        complete: and none of them is missing.
     """
 
     verdict: Verdict
     document: dict[str, Any]
     report: str
     suspicious: bool
+    watched: frozenset[str] = frozenset()
+    complete: bool = False
 
 
 def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
@@ -55,11 +59,22 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
     with step("explain", "Explain", listener, facts.timing) as current:
         console = folder.console.read_bytes() if folder.console.exists() else b""
         splats = parse(console)
-        belonging.check(folder, facts, events, found, splats)
+        dump = identity(prog, folder.vmcore) if prog else None
+        pieces = belonging.Pieces(folder, facts, events, found, splats, console, dump)
+        belonging.check(pieces)
         ended = facts.ended or "interrupted"
         names = debug_info(prog, facts, events)
         told = addressed(names, splats) if names else splats
-        verdict = explain(Evidence(events, told, found, resolver(names, events), ended))
+        evidence = Evidence(
+            events,
+            told,
+            found,
+            resolver(names, events),
+            ended,
+            unrecorded=tuple(facts.unrecorded),
+            console=bool(console.strip()),
+        )
+        verdict = explain(evidence)
         verdict = sharpened(names, verdict) if names else verdict
         current.note = verdict.kind.value
     info = RunInfo(
@@ -81,7 +96,14 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
     )
     reported = any(splat.kind.startswith("bad_") for splat in splats)
     suspicious = reported or info.findings > 0 or ended == "bad_page"
-    result = Result(verdict, summary(verdict, info), render(verdict, info), suspicious)
+    result = Result(
+        verdict,
+        {**summary(verdict, info), "suspicious": suspicious},
+        render(verdict, info),
+        suspicious,
+        evidence.watched,
+        evidence.complete,
+    )
     folder.save_verdict(result.document, result.report)
     return result
 

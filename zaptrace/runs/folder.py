@@ -29,6 +29,7 @@ from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.paths import state_home, write_whole
 from zaptrace.model.plan import ProbePlan
+from zaptrace.runs.identity import Identity
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class RunFacts:
         ended: "bad_page", "panic", "exit" or "timeout"; None while it runs.
         after: how it went on after the stop at "bad_page" (see `guest.End`).
         timing: step -> seconds.
+        boot_id: that of the guest's command line; None in a run of an older zaptrace.
     """
 
     arch: str
@@ -60,6 +62,7 @@ class RunFacts:
     ended: str | None = None
     after: str | None = None
     timing: dict[str, float] = field(default_factory=dict)
+    boot_id: str | None = None
 
 
 class RunFolder:
@@ -182,9 +185,17 @@ class RunFolder:
         except (KeyError, TypeError) as error:
             raise BadInput(f"{self.path / 'plan.json'} is not a probe plan: {error}") from None
 
-    def save_audit(self, audit: AuditResult) -> None:
-        """Write audit.json."""
-        self._save("audit.json", audit.to_json())
+    def save_audit(self, audit: AuditResult, of: Identity | None = None) -> None:
+        """Write audit.json, with the dump that it is of."""
+        self._save("audit.json", {**audit.to_json(), "vmcore": of.to_json() if of else None})
+
+    def audited(self) -> Identity | None:
+        """The dump that audit.json is of; None when it does not say, or is not there."""
+        try:
+            data = self._load("audit.json")
+        except FileNotFoundError:
+            return None
+        return Identity.from_json(data.get("vmcore")) if isinstance(data, dict) else None
 
     def audit(self) -> AuditResult | None:
         """Read audit.json; None when the run has none."""

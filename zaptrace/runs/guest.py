@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.runs.folder import RunFolder
 
-LET_GO_SECONDS = 10.0
+LET_GO_SECONDS = 60.0
 """How long a dumped guest may run on: to print its own report, and to show what came after."""
+QUIET_SECONDS = 10.0
+"""And how long without a word on its console: a busy machine emulates slowly, but not silently."""
 END_OF_SPLAT = b"Bad rss-counter state"
 """The last of the reports that one exiting process gives in the founding case."""
 LOOK_SECONDS = 0.05
@@ -75,7 +78,7 @@ async def run_guest(
 
 async def _let_go(guest: Guest, breakpoints: tuple[int, ...], console: Path) -> str:
     """Run on until the report stands on the console, or to the guest's end; see `End.after`."""
-    watching = asyncio.create_task(_until_on(console, END_OF_SPLAT))
+    watching = asyncio.create_task(_until_told(console))
     try:
         for address in breakpoints:
             await guest.clear_breakpoint(address)
@@ -97,9 +100,14 @@ async def _look_again(guest: Guest, later: Path, after: str) -> str:
     return after
 
 
-async def _until_on(console: Path, words: bytes) -> None:
-    while words not in console.read_bytes():
+async def _until_told(console: Path) -> None:
+    """Wait for the end of the kernel's report, or until nothing more is said."""
+    said, since = b"", time.monotonic()
+    while END_OF_SPLAT not in said and time.monotonic() - since < QUIET_SECONDS:
         await asyncio.sleep(LOOK_SECONDS)
+        now = console.read_bytes()
+        if len(now) != len(said):
+            said, since = now, time.monotonic()
 
 
 @contextlib.asynccontextmanager

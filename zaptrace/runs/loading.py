@@ -11,7 +11,7 @@ from zaptrace.audit import audit
 from zaptrace.capture.reader import read as read_capture
 from zaptrace.capture.writer import write as write_capture
 from zaptrace.memory.ftrace import read_trace
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.opening import boot_id, open_vmcore, vmcoreinfo_of
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.stop import stop_events
@@ -24,6 +24,7 @@ from zaptrace.model.progress import Listener, step
 from zaptrace.model.verdict import CodeSite
 from zaptrace.runs import secondlook
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.identity import Identity
 
 
 def open_dump(
@@ -63,6 +64,7 @@ def load_events(
         _name(prog, stop)
         later = _later(folder, facts, plan)
         events = secondlook.whole(read_trace(prog, plan), stop, later)
+        events.meta["records"] = len(events.records)  # a file that was cut between frames tells
         write_capture(folder.capture, events)
         folder.later.unlink(missing_ok=True)
         current.note = f"{len(events.records)} events, {events.lost} lost"
@@ -94,16 +96,32 @@ def _later(folder: RunFolder, facts: RunFacts, plan: ProbePlan) -> Events | None
 def load_audit(
     folder: RunFolder, prog: drgn.Program | None, facts: RunFacts, listener: Listener
 ) -> AuditResult | None:
-    """The audit; of the dump when it is not yet on disk."""
+    """The audit; of the dump when it is not yet on disk, or is of another dump."""
     found = folder.audit()
-    if found is not None or prog is None:
+    if prog is None:
+        return found if _may_be_of(folder) else None
+    dump = identity(prog, folder.vmcore)
+    if found is not None and folder.audited() == dump:
         return found
     title = "Audit every page table against every counter"
     with step("audit", title, listener, facts.timing) as current:
         found = audit(prog, cpus=cpu_registers(folder.vmcore))
-        folder.save_audit(found)
+        folder.save_audit(found, dump)
         current.note = f"{found.ptes} PTEs, {len(found.findings)} findings"
     return found
+
+
+def identity(prog: drgn.Program, vmcore: Path) -> Identity:
+    """Which dump it is that was opened."""
+    status = vmcore.stat()
+    build_id = vmcoreinfo_of(prog).get("BUILD-ID")
+    return Identity(build_id, boot_id(prog), status.st_size, status.st_mtime_ns)
+
+
+def _may_be_of(folder: RunFolder) -> bool:
+    """The audit is of a dump that is gone, or that cannot be opened and is as long."""
+    of = folder.audited()
+    return of is None or not folder.vmcore.exists() or folder.vmcore.stat().st_size == of.size
 
 
 def resolver(prog: drgn.Program | None, events: Events | None) -> Callable[[int], CodeSite | None]:

@@ -13,6 +13,7 @@ from vm.arch import Arch, arch_named
 from vm.qemu import GuestConfig, command_line
 from zaptrace.kernel import plan_for
 from zaptrace.memory.vmcore import standardise
+from zaptrace.model import bootid
 from zaptrace.model.errors import BadInput, GuestLost
 from zaptrace.model.paths import write_whole
 from zaptrace.model.plan import ProbePlan
@@ -72,7 +73,9 @@ def repro(request: Request, listener: Listener) -> Result:
     folder.save_plan(plan)
     trace = render(plan)
     arguments, unrecorded = _tracing(plan, trace)
-    config = _guest_config(request, arch, boot, folder, arguments, trace.bootconfig)
+    boot_id = bootid.new()
+    words = (bootid.argument(boot_id), *arguments)
+    config = _guest_config(request, arch, boot, folder, words, trace.bootconfig)
     facts = RunFacts(
         arch=arch.name,
         kernel=str(boot.kernel),
@@ -82,6 +85,7 @@ def repro(request: Request, listener: Listener) -> Result:
         command=command(request),
         unrecorded=unrecorded,
         timing=timing,
+        boot_id=boot_id,
     )
     folder.save_facts(facts)
     end = run_to_end(_boot(request, config, plan, folder, facts, listener))
@@ -150,7 +154,7 @@ async def _boot(
     facts.machine = (
         f"QEMU {config.arch.machine[-1]}, {config.memory}, {config.smp} CPUs, {accelerator}"
     )
-    facts.qemu = _by_hand(config)
+    facts.qemu = _by_hand(config, facts.boot_id)
     folder.save_facts(facts)
     end = await guest.run_guest(
         config,
@@ -172,9 +176,14 @@ async def _boot(
     return end
 
 
-def _by_hand(config: GuestConfig) -> str:
-    """The command that boots the same guest in a terminal, typed in the run folder."""
-    here = dataclasses.replace(config, kernel=Path("image"), initrd=Path("initrd"))
+def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
+    """The command that boots such a guest in a terminal, typed in the run folder.
+
+    It is another boot: what names this one is left out.
+    """
+    own = bootid.argument(boot_id) if boot_id else None
+    append = " ".join(word for word in config.append.split(" ") if word != own)
+    here = dataclasses.replace(config, kernel=Path("image"), initrd=Path("initrd"), append=append)
     return shlex.join(command_line(here))
 
 

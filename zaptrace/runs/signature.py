@@ -26,6 +26,11 @@ class Signature:
     def __str__(self) -> str:
         return f"{self.kind} in {self.function}()" if self.function else self.kind
 
+    @property
+    def explained(self) -> bool:
+        """A rule names it: one that none explains may be any other."""
+        return self.kind != VerdictKind.UNEXPLAINED.value
+
     def matches(self, other: Signature) -> bool:
         """Whether a boot's verdict is this bug; one without a function is any of its kind."""
         return self.kind == other.kind and self.function in (None, other.function)
@@ -38,7 +43,8 @@ class Signature:
             BadInput: there is no such kind of bug.
         """
         kind, _, function = text.partition(":")
-        kinds = [one.value for one in VerdictKind if one is not VerdictKind.CLEAN]
+        no_bugs = (VerdictKind.CLEAN, VerdictKind.UNEXPLAINED)  # of the latter no two are the same
+        kinds = [one.value for one in VerdictKind if one not in no_bugs]
         if kind not in kinds:
             raise BadInput(f"no bug is called {kind!r}", f"use one of: {', '.join(kinds)}")
         return cls(kind, function.removesuffix("()") or None)

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.explain.kernel import (
     RETURN_AFTER,
     RETURN_INTO_FREE,
+    RETURN_INTO_WP,
     RETURN_INTO_ZAP,
     VMEMMAP,
     ZAP_SITE,
@@ -83,7 +84,7 @@ def test_the_founding_bug_in_a_whole_run() -> None:
     assert (verdict.pfn, verdict.comm, verdict.pid) == (PFN, "init", 30)
     assert [step.time_ns for step in verdict.order] == [1000, 3000, 4000, 6500]
     assert "3.5 µs after it was freed: too late; bad_page() has reset" in verdict.order[-1].what
-    assert "The removal came 3.5 µs after the free." in verdict.summary
+    assert "The removal, at mm/memory.c:1456, came 3.5 µs after the free." in verdict.summary
     assert [site.role for site in verdict.sites] == ["freed", "rmap_removed", "reported"]
     assert verdict.sites[0].source == "include/asm-generic/tlb.h:460"
 
@@ -184,6 +185,27 @@ def test_a_removal_that_never_comes_is_a_leak() -> None:
     assert told(LEAKED[1:], resolve=resolve).kind is VerdictKind.UNEXPLAINED
 
 
+@pytest.mark.parametrize(
+    ("meta", "doubt"),
+    [
+        ({"damaged_frames": 1}, "Frames of the capture are damaged: 1"),
+        ({"damaged_records": 2}, "Records of the capture are damaged: 2"),
+        ({"dropped_entries": 3}, "were too many: 3"),
+        ({"unavailable": ["zt2_rmap_remove"]}, "did not set up the probe zt2_rmap_remove"),
+        ({"damage": ["CPU 1: the ring is torn"]}, "the ring is torn"),
+        ({"records": 6}, "5 of 6 records"),
+    ],
+)
+def test_a_recording_that_is_not_whole_does_not_say_never(meta: dict[str, Any], doubt: str) -> None:
+    events = events_of(LEAKED)
+    events.meta.update(meta)
+    verdict = explain(Evidence(events, resolve=resolve))
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert any(doubt in one for one in verdict.doubts)
+    unrecorded = Evidence(events_of(LEAKED), resolve=resolve, unrecorded=("Frees were not seen.",))
+    assert "Frees were not seen." in explain(unrecorded).doubts
+
+
 def test_a_zap_is_over_when_another_thread_runs_on_its_cpu() -> None:
     other: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh", "pfn": 1}
     evidence = Evidence(second_look(LEAKED[:4], "timeout"), resolve=resolve, ended="bad_page")
@@ -267,6 +289,60 @@ def test_a_removal_in_the_next_zap_is_too_late_to_be_this_one_s() -> None:
     assert verdict.kind is not VerdictKind.FREED_BEFORE_RMAP_REMOVED
 
 
+def copied(address: int) -> CodeSite | None:
+    other = CodeSite("wp_page_copy", 0x30, None, (), None, address)
+    return other if address == RETURN_INTO_WP else resolve(address)
+
+
+UNSEEN = [ELSEWHERE, zap(1000), freed(3000, order=0)]
+"""A kernel without DEBUG_VM: the page goes out again."""
+ANOTHER: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        # Copied on write, from another mm, held by somebody, found unmapped, with no name at all.
+        ([*UNSEEN, removed(9_000_000, caller=RETURN_INTO_WP)], True),
+        ([*UNSEEN, removed(9_000_000, mm=MM + 0x800)], True),
+        ([*UNSEEN, removed(9_000_000, refcount=1)], True),
+        ([*UNSEEN, removed(9_000_000, raw=-1)], True),
+        ([*UNSEEN, removed(9_000_000)], False),
+        # On another CPU, after another thread ran on this one, after another's removal.
+        ([*UNSEEN, removed(9_000_000, cpu=0)], True),
+        ([*UNSEEN, removed(5000, pfn=1, **ANOTHER), removed(9000)], True),
+        ([*UNSEEN, removed(5000, cpu=0, **ANOTHER), removed(9000)], True),
+        # Refused only afterwards, by whoever freed it next.
+        ([*UNSEEN, removed(9_000_000), refused(9_500_000)], False),
+        ([*UNSEEN, removed(9_000_000, refcount=1), refused(9_500_000)], True),
+        # Refused, and so used by nobody again: a removal of another mapping all the same.
+        ([*UNSEEN, refused(4000), removed(9_000_000, caller=RETURN_INTO_WP)], True),
+        ([*UNSEEN, refused(4000), removed(9_000_000, mm=MM + 0x800)], True),
+        ([*UNSEEN, refused(4000), removed(9_000_000, raw=3)], True),
+    ],
+)
+def test_a_removal_of_another_life_is_not_late(rows: list[dict[str, Any]], named: bool) -> None:
+    verdict = told(rows, resolve=copied if named else lambda _: None)
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert not any("too late" in step.what for step in verdict.order)
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ([*UNSEEN, removed(6500)], True),
+        ([*UNSEEN, removed(6500, refcount=0)], False),
+        ([*UNSEEN, of_page(Kind.BAD_PTE, 4000, 0), removed(6500)], True),
+        ([*UNSEEN, refused(4000), removed(6500, raw=-1)], False),
+        ([*UNSEEN, refused(4000), removed(5000, mm=MM + 0x800), removed(6500, raw=-1)], True),
+    ],
+)
+def test_a_removal_of_the_same_life_is_late(rows: list[dict[str, Any]], named: bool) -> None:
+    verdict = told(rows, resolve=copied if named else lambda _: None)
+    assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
+    assert (verdict.order[-1].time_ns, "too late" in verdict.order[-1].what) == (6500, True)
+
+
 def test_a_range_s_removal_takes_every_page_of_it() -> None:
     whole = removed(6500, pfn=PFN - 5, page=1)
     assert told([zap(1), freed(3), refused(4), {**whole, "nr": 6}]).order[-1].time_ns == 6500
@@ -314,7 +390,8 @@ def test_a_count_below_zero_alone_does_not_say_whose_removal_was_too_many() -> N
     verdict = told([TWICE[0], *TWICE[2:]])
     assert verdict.kind is VerdictKind.UNEXPLAINED
     assert "more often than it was added (mapcount -1)" in verdict.summary
-    assert told([TWICE[0], removed(1500, raw=2), removed(1600, raw=1)]).kind is VerdictKind.CLEAN
+    rows = [TWICE[0], removed(1500, raw=2), removed(1600, raw=1)]
+    assert told(rows, console=True).kind is VerdictKind.CLEAN
 
 
 AGAIN = [
@@ -371,7 +448,8 @@ def test_a_zapped_page_whose_pte_is_still_there() -> None:
 
 def test_a_page_type_is_no_mapcount() -> None:
     """Page tables and slabs keep their type where others keep the count."""
-    assert told([zap(1), freed(3, raw=-1 - 0x400)]).kind is VerdictKind.CLEAN
+    rows = [zap(1), removed(2), freed(3, raw=-1 - 0x400)]
+    assert told(rows, console=True).kind is VerdictKind.CLEAN
 
 
 def test_another_reason_is_not_the_mapcount_s() -> None:
@@ -459,6 +537,46 @@ def test_the_console_alone_tells_the_founding_bug() -> None:
     assert any("No events" in doubt for doubt in verdict.doubts)
 
 
+STATE = Splat(
+    "bad_page_state",
+    pfn=PFN,
+    mapcount=1,
+    refcount=0,
+    reason="nonzero mapcount",
+    pid=30,
+    comm="init",
+    time=100.0,
+    trace=(Frame("unmap_page_range", 0x10, 0x20, None),),
+)
+MAP = Splat("bad_page_map", pfn=PFN, mapcount=0, refcount=1, pid=30, comm="init", time=100.02)
+OLD = replace(MAP, time=5.0)
+
+
+@pytest.mark.parametrize(
+    ("splats", "right"),
+    [
+        ([STATE, MAP], True),
+        ([replace(STATE, time=None), replace(MAP, time=None)], True),
+        ([OLD, STATE, MAP], True),
+        ([STATE, replace(STATE, pid=31, pfn=7), MAP], True),
+        ([replace(STATE, time=104.9), replace(MAP, time=105.0)], True),
+        # Long before, long after, the wrong way round, of two threads, another page in between.
+        ([OLD, STATE], False),
+        ([STATE, replace(MAP, time=900.0)], False),
+        ([STATE, OLD], False),
+        ([replace(MAP, time=None), replace(STATE, time=None)], False),
+        ([STATE, replace(MAP, pid=31)], False),
+        ([STATE, replace(MAP, comm="sh")], False),
+        ([STATE, replace(STATE, pfn=7), MAP], False),
+        ([STATE, replace(MAP, mapcount=-1)], False),
+    ],
+)
+def test_two_reports_of_one_zap_follow_each_other(splats: list[Splat], right: bool) -> None:
+    wanted = VerdictKind.FREED_BEFORE_RMAP_REMOVED if right else VerdictKind.UNEXPLAINED
+    verdict = explain(Evidence(None, splats))
+    assert (verdict.kind, verdict.pfn) == (wanted, PFN)
+
+
 def test_a_bad_page_state_alone_does_not_say_why() -> None:
     splats = parse((GOLDEN / "s390x_6.1_crlf.log").read_bytes())[:1]
     assert explain(Evidence(None, splats)).kind is VerdictKind.UNEXPLAINED
@@ -494,10 +612,73 @@ def test_a_stop_that_nothing_explains_is_not_clean(ended: str) -> None:
 
 
 def test_clean_says_what_it_rests_on() -> None:
-    verdict = explain(Evidence(events_of([], lost=3), (), audit(), ended="timeout"))
+    rows = [zap(1000), removed(2000), zap(3000)]
+    verdict = explain(Evidence(events_of(rows, lost=3), (), audit(), ended="timeout"))
     assert verdict.kind is VerdictKind.CLEAN
     assert "131072 pages agree with 441 PTEs in 12 mms" in verdict.summary
-    assert verdict.doubts == ("3 events were lost.", "The time limit ended the run, not the guest.")
+    lost, ended = verdict.doubts
+    assert lost.startswith("3 events were lost")
+    assert ended == "The time limit ended the run, not the guest."
+
+
+HEALTHY = [zap(1000), removed(2000), zap(3000)]
+ONLY_CONSOLE = Evidence(console=True)
+RECORDED = Evidence(events_of(HEALTHY), console=True)
+
+
+def recorded(**meta: Any) -> Events:
+    events = events_of(HEALTHY)
+    events.meta.update(meta)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kind", "doubt"),
+    [
+        (RECORDED, "clean", "No page tables were audited"),
+        (replace(RECORDED, ended="timeout"), "clean", "The time limit ended the run"),
+        (replace(RECORDED, ended="interrupted"), "unexplained", "The run was cut short"),
+        (replace(RECORDED, console=False), "unexplained", "Resident-set counters"),
+        (replace(RECORDED, events=recorded(damaged_frames=1)), "unexplained", "damaged: 1"),
+        (replace(RECORDED, events=recorded(unavailable=["zt2"])), "unexplained", "probe zt2"),
+        (replace(RECORDED, unrecorded=("No frees.",)), "unexplained", "No frees."),
+        (
+            replace(RECORDED, events=recorded(sites=[{"event": "zap"}, {"event": "rmap_remove"}])),
+            "unexplained",
+            "No bad_page was recorded",
+        ),
+        (replace(RECORDED, events=Events()), "unexplained", "No zap was recorded"),
+        (ONLY_CONSOLE, "clean", "the kernel did not look at"),
+        (replace(ONLY_CONSOLE, ended="timeout"), "unexplained", "No events were recorded"),
+        (replace(ONLY_CONSOLE, ended="interrupted"), "unexplained", "cut short"),
+        (Evidence(audit=audit()), "clean", "No events were recorded"),
+        (Evidence(recorded(damaged_frames=1), audit=audit()), "clean", "damaged: 1"),
+        (Evidence(audit=replace(audit(), mms=0)), "unexplained", "No events were recorded"),
+        (Evidence(), "unexplained", "No page tables were audited"),
+        (Evidence(ended="timeout"), "unexplained", "The time limit ended the run"),
+        (Evidence(ended="interrupted"), "unexplained", "The run was cut short"),
+    ],
+)
+def test_clean_needs_evidence_in_which_a_bug_would_show(
+    evidence: Evidence, kind: str, doubt: str
+) -> None:
+    verdict = explain(evidence)
+    assert verdict.kind.value == kind
+    assert any(doubt in one for one in verdict.doubts), verdict.doubts
+    assert verdict.evidence == evidence.parts
+
+
+def test_what_is_watched_is_what_the_plan_says_and_what_came() -> None:
+    lossy = events_of([zap(1000), removed(2000)], lost=3)
+    assert Evidence(lossy).watched == {"zap", "rmap_remove"}
+    planned = recorded(sites=[{"event": "bad_page"}, {"event": "zap_enter"}])
+    assert Evidence(planned).watched == {"zap", "rmap_remove", "bad_page", "zap_enter"}
+    assert Evidence().watched == frozenset()
+    assert (Evidence(lossy).complete, Evidence().complete, RECORDED.complete) == (
+        False,
+        False,
+        True,
+    )
 
 
 def test_a_flood_of_faults_ends() -> None:

@@ -15,6 +15,7 @@ from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
 from zaptrace.report import RunInfo, render
 from zaptrace.report.excerpt import excerpt, kernels_words
 from zaptrace.report.shell import wrapped
+from zaptrace.report.text import subject
 from zaptrace.splat import parse
 
 WIDTH = 72
@@ -115,6 +116,15 @@ def test_environment_and_doubts_are_told() -> None:
     assert "  zaptrace repro s390x\n" in text
     assert "  - The kernel was stopped before the rmap removal." in text
     assert "Nothing yet: it was stopped at the first instruction" in text
+
+
+def test_nothing_seen_by_too_little_evidence_is_no_bug_and_not_clean() -> None:
+    blind = Verdict(VerdictKind.UNEXPLAINED, "Nothing wrong is seen.")
+    info = dataclasses.replace(INFO, ended="exit", splats=0, findings=0)
+    assert subject(blind, info).startswith("mm: nothing wrong was seen, by too little evidence")
+    for wrong in (dataclasses.replace(info, findings=1), dataclasses.replace(info, ended="panic")):
+        assert subject(blind, wrong).startswith("mm: something went wrong")
+    assert subject(dataclasses.replace(blind, pfn=7), info).startswith("mm: something went wrong")
 
 
 def test_a_clean_report_is_short() -> None:

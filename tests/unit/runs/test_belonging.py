@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.splats import Splat
-from zaptrace.runs.belonging import check
+from zaptrace.runs.belonging import Pieces, check
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.identity import Identity
 
 SECOND = 10**9
+BOOT, OTHER = "0a77d9c2-1111-4222-8333-444455556666", "0b77d9c2-1111-4222-8333-444455556666"
 META = {"arch": "s390x", "release": "6.1.0", "build_id": "aa"}
 
 
@@ -30,8 +33,15 @@ def folder(tmp_path: Path) -> RunFolder:
     return run
 
 
-def facts(ended: str = "bad_page") -> RunFacts:
-    return RunFacts("s390x", "image", "vmlinux", "initrd", None, "zaptrace", ended=ended)
+def facts(ended: str = "bad_page", boot_id: str | None = BOOT) -> RunFacts:
+    made = RunFacts("s390x", "image", "vmlinux", "initrd", None, "zaptrace", ended=ended)
+    made.boot_id = boot_id
+    return made
+
+
+def console(*boot_ids: str) -> bytes:
+    lines = [f"[    0.23] Kernel command line: nokaslr zaptrace.boot={one} x=1" for one in boot_ids]
+    return "\r\n".join(["[    0.12] Linux version 6.1.0", *lines]).encode()
 
 
 def events(**meta: Any) -> Events:
@@ -51,10 +61,11 @@ def found(pfn: int = PFN) -> AuditResult:
 
 
 def test_pieces_of_one_boot_belong_together(folder: RunFolder) -> None:
-    check(folder, facts(), events(), found(), [state()])
-    check(folder, facts(), None, None, [])
+    check(Pieces(folder, facts(), events(), found(), [state()]))
+    check(Pieces(folder, facts()))
     nothing = Events(meta={})
-    check(folder, facts(), nothing, None, [state(kernel_release=None, time=None, pfn=None)])
+    unknown = state(kernel_release=None, time=None, pfn=None)
+    check(Pieces(folder, facts(), nothing, None, [unknown]))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +89,7 @@ def test_pieces_of_two_are_refused(
     folder: RunFolder, meta: dict[str, Any], splat: dict[str, Any], pfn: int, says: str
 ) -> None:
     with pytest.raises(BadInput) as caught:
-        check(folder, facts(), events(**meta), found(pfn), [state(**splat)])
+        check(Pieces(folder, facts(), events(**meta), found(pfn), [state(**splat)]))
     assert "do not belong together" in str(caught.value)
     assert re.search(says, str(caught.value))
     assert "\n" not in str(caught.value)
@@ -87,7 +98,52 @@ def test_pieces_of_two_are_refused(
 def test_reports_from_before_the_capture_and_dumps_of_later_are_not_compared(
     folder: RunFolder,
 ) -> None:
-    check(folder, facts(), events(), None, [state(pfn=7, time=0.5), state()])
-    check(folder, facts("exit"), events(), found(8), [])
+    check(Pieces(folder, facts(), events(), None, [state(pfn=7, time=0.5), state()]))
+    check(Pieces(folder, facts("exit"), events(), found(8)))
     lossy = events_of([zap(SECOND), refused(3 * SECOND)], lost=1)
-    check(folder, facts(), lossy, found(8), [state(pfn=7)])
+    check(Pieces(folder, facts(), lossy, found(8), [state(pfn=7)]))
+
+
+def dump(build_id: str | None = "aa", boot_id: str | None = BOOT) -> Identity:
+    return Identity(build_id, boot_id, 1 << 29, 7)
+
+
+def test_one_boot_s_pieces_say_the_same_boot(folder: RunFolder) -> None:
+    folder.save_audit(found(), dump())
+    pieces = Pieces(
+        folder, facts(), events(boot_id=BOOT), found(), [state()], console(BOOT), dump()
+    )
+    check(pieces)
+    check(replace(pieces, console=console(BOOT, BOOT)))
+
+
+def test_a_boot_that_is_not_ours_has_no_id_to_compare(folder: RunFolder) -> None:
+    folder.save_audit(found(), dump(boot_id=None))
+    other = b"[    0.23] Kernel command line: root=/dev/vda console=ttyS0\n"
+    check(Pieces(folder, facts(boot_id=None), events(), found(), [], other, dump(boot_id=None)))
+    check(Pieces(folder, facts(), events(boot_id=7), None, [], b"zaptrace.boot=guess\n"))
+
+
+@pytest.mark.parametrize(
+    ("more", "audited", "says"),
+    [
+        ({"console": console(OTHER)}, dump(), rf"run\.json and .*console\.log .*{OTHER}"),
+        ({"console": console(BOOT, OTHER)}, dump(), rf"console\.log .*{OTHER}"),
+        ({"events": events(boot_id=OTHER)}, dump(), rf"capture\.zap .*boot id {BOOT} and {OTHER}"),
+        ({"dump": dump(boot_id=OTHER)}, dump(), rf"run\.json and .*vmcore .*{OTHER}"),
+        ({}, dump(boot_id=OTHER), rf"run\.json and .*audit\.json .*{OTHER}"),
+        ({"dump": dump(build_id="bb")}, dump(), r"plan\.json and .*vmcore .*build ID aa and bb"),
+        ({}, dump(build_id="bb"), r"plan\.json and .*audit\.json .*build ID aa and bb"),
+    ],
+)
+def test_pieces_of_two_boots_of_one_kernel_are_refused(
+    folder: RunFolder, more: dict[str, Any], audited: Identity, says: str
+) -> None:
+    """Every page and time fits; only the boot, or the build, does not."""
+    folder.save_audit(found(), audited)
+    pieces = Pieces(
+        folder, facts(), events(boot_id=BOOT), found(), [state()], console(BOOT), dump()
+    )
+    with pytest.raises(BadInput) as caught:
+        check(replace(pieces, **more))
+    assert re.search(says, str(caught.value))

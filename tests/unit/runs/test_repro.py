@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from probes.boot import BootTrace
+from vm.arch import arch_named
+from vm.qemu import GuestConfig
+from zaptrace.model import bootid
 from zaptrace.model.plan import ProbePlan
-from zaptrace.runs.repro import Request, _tracing, command
+from zaptrace.runs.repro import Request, _by_hand, _tracing, command
 
 BOOT = BootTrace("text", ("bootconfig",), ("kprobe_event=p",), ("one was dropped",))
 TOO_LONG = BootTrace("text", ("bootconfig",), None, ())
@@ -39,3 +42,12 @@ def test_else_there_are_no_events_and_that_is_said() -> None:
     arguments, unrecorded = _tracing(plan(boot_tracing=False), TOO_LONG)
     assert arguments == ()
     assert "No events" in unrecorded[0]
+
+
+def test_the_command_by_hand_is_another_boot() -> None:
+    own = bootid.new()
+    append = f"console=ttyS0 nokaslr {bootid.argument(own)} bootconfig x='a  b'"
+    config = GuestConfig(arch_named("s390x"), Path("/i"), Path("/r"), append, Path("/c"))
+    assert "zaptrace.boot" not in _by_hand(config, own)
+    assert "console=ttyS0 nokaslr bootconfig" in _by_hand(config, own)
+    assert bootid.argument(own) in _by_hand(config, None)

@@ -50,6 +50,6 @@ def test_the_same_kind_elsewhere_is_another_bug() -> None:
 def test_it_is_read_as_it_is_typed() -> None:
     assert Signature.parse("rmap_underflow") == Signature("rmap_underflow")
     assert Signature.parse("rmap_underflow:zap_pte_range()").function == "zap_pte_range"
-    for wrong in ("clean", "", "oops"):
+    for wrong in ("clean", "unexplained", "", "oops"):
         with pytest.raises(BadInput, match="no bug is called"):
             Signature.parse(wrong)

@@ -101,7 +101,7 @@ def _reverted(work: Repo, commit: str) -> Heals | None:
 
 def _without(session: Session, listener: Listener) -> Heals:
     folder = session.runs(f"{session.bad[:12]}-reverted")
-    outcome = try_tree(session.source, session.guest, session.bug, folder, listener)
+    outcome = try_tree(session.source, session.guest, session.wanted, folder, listener)
     words = {Mark.GOOD: "heals", Mark.BAD: "does not heal", Mark.SKIP: "does not build or boot"}
     return Heals(words[outcome.mark], outcome.why)
 

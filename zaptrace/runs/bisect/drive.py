@@ -129,6 +129,12 @@ def _learn(work: Repo, session: Session, listener: Listener) -> None:
         raise CannotTell(f"the bad revision shows no bug: {bad.why}", "a larger --repeat")
     if bad.mark is Mark.SKIP or bad.signature is None:
         raise CannotTell(f"the bad revision cannot be judged: {bad.why}")
+    if not bad.signature.explained:
+        raise CannotTell(
+            f"the bad revision shows a bug that no rule explains: {bad.why}; every commit with "
+            "any such bug would be called bad",
+            f"zaptrace explain {bad.run}" if bad.run else None,
+        )
     session.bug = bad.signature
     session.save()
     _doubt(bad, session.guest.boots, listener)
@@ -158,7 +164,7 @@ def _tried(work: Repo, session: Session, commit: str, name: str, listener: Liste
         with step(name, f"The {name} revision {work.subject(commit)}", listener) as current:
             work.run("checkout", "--quiet", "--detach", "--force", commit)
             outcome = try_tree(
-                session.source, session.guest, session.bug, session.runs(commit), listener
+                session.source, session.guest, session.wanted, session.runs(commit), listener
             )
             session.remember(commit, outcome)
             current.note = outcome.why
@@ -203,7 +209,7 @@ def one_step(folder: Path, listener: Listener) -> Outcome:
         return known
     with step("commit", work.subject(commit), listener) as current:
         outcome = try_tree(
-            session.source, session.guest, session.bug, session.runs(commit), listener
+            session.source, session.guest, session.wanted, session.runs(commit), listener
         )
         session.remember(commit, outcome)
         current.note = f"{outcome.mark.name.lower()}: {outcome.why}"

@@ -24,6 +24,7 @@ from vm.arch import arch_named
 from vm.tree import Tree, objects_folder
 from zaptrace.model.errors import BadInput
 from zaptrace.model.paths import cache_home, state_home, write_whole
+from zaptrace.runs.bisect.sight import Wanted
 from zaptrace.runs.bisect.trial import Guest, Outcome
 from zaptrace.runs.signature import Signature
 
@@ -53,6 +54,14 @@ class Session:
     def worktree(self) -> Path:
         """The linked work tree that git bisect moves about in."""
         return cache_home() / "worktrees" / self.folder.name
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """The bug, and what a boot without it must have seen; None before it is known."""
+        if self.bug is None:
+            return None
+        bad = self.outcomes.get(self.bad)
+        return Wanted(self.bug, bad.sight) if bad else Wanted(self.bug)
 
     @property
     def source(self) -> Tree:

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Listener, Update, step
 from zaptrace.model.verdict import VerdictKind
 from zaptrace.runs.analysis import Result
+from zaptrace.runs.bisect.sight import Sight, Wanted
 from zaptrace.runs.repro import Request, repro
 from zaptrace.runs.signature import Signature, signature_of
 
@@ -54,6 +55,7 @@ class Outcome:
         hits: how often that was the bug.
         kind, function: of the bug, when one was seen.
         run: the run folder that shows it.
+        sight: what it was seen by.
     """
 
     mark: Mark
@@ -63,6 +65,7 @@ class Outcome:
     kind: str | None = None
     function: str | None = None
     run: str | None = None
+    sight: Sight = field(default_factory=Sight)
 
     @property
     def signature(self) -> Signature | None:
@@ -76,11 +79,21 @@ class Outcome:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Outcome:
         """The inverse of `to_json`."""
-        return cls(**{**data, "mark": Mark[data["mark"].upper()]})
+        sight = Sight.from_json(data.get("sight"))
+        return cls(**{**data, "mark": Mark[data["mark"].upper()], "sight": sight})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A bug that a boot showed."""
+
+    bug: Signature
+    run: Path
+    sight: Sight = field(default_factory=Sight)
 
 
 def try_tree(
-    source: Tree, guest: Guest, expected: Signature | None, folder: Path, listener: Listener
+    source: Tree, guest: Guest, expected: Wanted | None, folder: Path, listener: Listener
 ) -> Outcome:
     """Build what is checked out, and boot it until it shows the bug or has been clean long enough.
 
@@ -100,9 +113,9 @@ def try_tree(
 
 
 def _boots(
-    kernel: TreeKernel, guest: Guest, expected: Signature | None, folder: Path, listener: Listener
+    kernel: TreeKernel, guest: Guest, expected: Wanted | None, folder: Path, listener: Listener
 ) -> Outcome:
-    seen: list[tuple[Signature, Path]] = []
+    seen: list[Seen] = []
     for number in range(1, guest.boots + 1):
         run = folder / f"boot-{number}"
         title = f"Boot {number} of {guest.boots}"
@@ -114,13 +127,15 @@ def _boots(
             return Outcome(Mark.SKIP, f"boot {number}: {error}", number - 1, run=str(run))
         (run / "vmcore").unlink(missing_ok=True)
         if result.verdict.kind is VerdictKind.CLEAN:
+            if expected and (why := expected.unseen(result)):
+                return Outcome(Mark.SKIP, f"boot {number}: {why}", number - 1, run=str(run))
             shutil.rmtree(run)
             continue
         if not _is_bug(result):
             return Outcome(Mark.SKIP, f"boot {number}: {result.verdict.summary}", number - 1)
-        seen.append((signature_of(result.verdict), run))
+        seen.append(Seen(signature_of(result.verdict), run, Sight.of(result)))
         if expected is not None:
-            return _judged(expected, seen[0], number)
+            return _judged(expected.bug, seen[0], number)
     if not seen:
         return Outcome(Mark.GOOD, f"{guest.boots} clean boots", guest.boots)
     return _most_often(seen, guest.boots)
@@ -130,22 +145,30 @@ def _is_bug(result: Result) -> bool:
     return result.verdict.kind is not VerdictKind.UNEXPLAINED or result.suspicious
 
 
-def _judged(expected: Signature, seen: tuple[Signature, Path], boots: int) -> Outcome:
+def _judged(expected: Signature, seen: Seen, boots: int) -> Outcome:
     """Bad only for the same bug: another one may hide it."""
-    signature, run = seen
-    if expected.matches(signature):
-        why = f"{signature}, boot {boots}"
-        return Outcome(Mark.BAD, why, boots, 1, signature.kind, signature.function, str(run))
-    why = f"another bug: {signature}"
-    return Outcome(Mark.SKIP, why, boots, 0, signature.kind, signature.function, str(run))
+    same = expected.matches(seen.bug)
+    return Outcome(
+        Mark.BAD if same else Mark.SKIP,
+        f"{seen.bug}, boot {boots}" if same else f"another bug: {seen.bug}",
+        boots,
+        int(same),
+        seen.bug.kind,
+        seen.bug.function,
+        str(seen.run),
+        seen.sight,
+    )
 
 
-def _most_often(seen: list[tuple[Signature, Path]], boots: int) -> Outcome:
-    """The bug that most of the boots showed."""
-    ((signature, hits),) = Counter(one for one, _run in seen).most_common(1)
-    run = next(run for one, run in seen if one == signature)
-    why = f"{signature}, {hits} of {boots} boots"
-    return Outcome(Mark.BAD, why, boots, hits, signature.kind, signature.function, str(run))
+def _most_often(seen: list[Seen], boots: int) -> Outcome:
+    """The bug that most of the boots showed; one that no rule explains only where all are so."""
+    counts = Counter(one.bug for one in seen if one.bug.explained) or Counter(
+        one.bug for one in seen
+    )
+    ((bug, hits),) = counts.most_common(1)
+    first = next(one for one in seen if one.bug == bug)
+    why = f"{bug}, {hits} of {boots} boots"
+    return Outcome(Mark.BAD, why, boots, hits, bug.kind, bug.function, str(first.run), first.sight)
 
 
 def _request(kernel: TreeKernel, guest: Guest, run: Path) -> Request:

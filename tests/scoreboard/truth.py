@@ -1,0 +1,73 @@
+"""What really happened in a boot, and what of a verdict does not agree with it.
+
+Known from the victims' own words and, for the founding bug, from the lines that the kernel
+printed: nothing of zaptrace has looked at them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.scoreboard.expected import Weaker
+from tests.victims import LARGE, victims
+
+Row = dict[str, Any]
+_REFUSED = re.compile(r"BUG: Bad page state in process (?P<comm>\S+)  pfn:(?P<pfn>[0-9a-f]+)")
+_FUNCTION = {"batch": "try_zap_anon_pte_range"}
+"""The zap function at fault; `zap_pte_range` where the table does not say."""
+WHOLE_PAGE_UNKNOWN = ("rss_mismatch", "clean")
+"""Verdicts that are not about a page."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Whom a verdict may name.
+
+    Attributes:
+        pages: the pages that were struck, and those of their large folios.
+        comms: the tasks that struck or owned them.
+        function: that took them down.
+    """
+
+    pages: frozenset[int] = frozenset()
+    comms: frozenset[str] = frozenset()
+    function: str | None = None
+
+
+def truth(fault: str, console: str) -> Truth:
+    """From a boot's whole console, whatever part of it a verdict was made from."""
+    if fault == "none":
+        return Truth()
+    function = _FUNCTION.get(fault, "zap_pte_range")
+    if fault == "batch":
+        refused = list(_REFUSED.finditer(console))
+        printed = frozenset(int(one["pfn"], 16) for one in refused)
+        return Truth(printed, frozenset(one["comm"] for one in refused), function)
+    said = [one for one in victims(console) if one.fault == fault]
+    pages = {one.pfn for one in said}
+    if fault.endswith("-large"):
+        pages = {page for one in said for page in range(one.head, one.head + LARGE)}
+    return Truth(frozenset(pages), frozenset(one.fault for one in said), function)
+
+
+def disagreements(verdict: Row, real: Truth, subset: str, weaker: Weaker | None) -> Iterator[str]:
+    """What of a verdict of the expected kind is wrong all the same, a phrase each."""
+    page, comm, function = verdict["pfn"], verdict["comm"], verdict["function"]
+    if page is None and real.pages and verdict["kind"] not in WHOLE_PAGE_UNKNOWN and not weaker:
+        yield "it names no page"
+    if page is not None and page not in real.pages:
+        yield f"page {page:#x} was not struck"
+    if comm is not None and comm not in real.comms:
+        yield f"task {comm} was not struck"
+    if comm is None and page is not None and subset != "v":
+        yield "it names no task"
+    if function is not None and function != real.function:
+        yield f"{function}() is not at fault"
+    if function is None and page is not None and "c" in subset:
+        yield "it names no function"
+    if weaker:
+        said = " ".join([verdict["summary"], *verdict["doubts"]])
+        yield from (f"it does not say: {words}" for words in weaker.says if words not in said)

@@ -1,0 +1,255 @@
+"""Each rule alone: the stories to which it says yes, and those next to them to which it says no."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.explain.kernel import RETURN_INTO_WP, events_of
+from tests.unit.explain.test_rules import (
+    AGAIN,
+    BELOW,
+    FREE,
+    FREED,
+    LEAKED,
+    MAP,
+    MINE,
+    MM,
+    MORE,
+    OTHER,
+    STATE,
+    TWICE,
+    UNSEEN,
+    busy,
+    copied,
+    finding,
+    freed,
+    in_gather,
+    in_zap,
+    refused,
+    removed,
+    second_look,
+    zap,
+)
+from tests.unit.explain.test_simulated import audit, resolve
+from zaptrace.explain import Evidence, rules
+from zaptrace.explain.known import Case
+from zaptrace.explain.sites import code_sites
+from zaptrace.explain.story import stories
+from zaptrace.model.findings import AuditResult, FindingClass
+from zaptrace.model.splats import Splat
+from zaptrace.model.verdict import VerdictKind
+
+NEVER = FindingClass.MORE_MAPCOUNT_THAN_PTES
+FOUNDING = [zap(1000), freed(3000), refused(4000), removed(6500, raw=-1)]
+AT_STOP = finding(BELOW, 0, 1, 0)
+FOLIO = {"pfn": 0xA80, "order": 9, "kind": "anon", "free": False}
+BEHIND = replace(finding(FREED, 1, 0, 0, OTHER), folio=FREE)
+RSS = finding(FindingClass.RSS_MISMATCH, 0, 0, 0)
+
+
+def of(evidence: Evidence) -> Case:
+    """The first story that the evidence tells."""
+    story = next(story for tier in stories(evidence) for story in tier)
+    return Case(story, code_sites(story, evidence), evidence)
+
+
+def case(rows: list[dict[str, Any]], ended: str = "exit", **more: Any) -> Case:
+    more.setdefault("resolve", resolve)
+    return of(Evidence(events_of(rows, lost=more.pop("lost", 0)), ended=ended, **more))
+
+
+def printed(*splats: Splat) -> Case:
+    return of(Evidence(None, splats))
+
+
+def found(audited: AuditResult, ended: str = "exit") -> Case:
+    return of(Evidence(None, (), audited, ended=ended))
+
+
+def stopped(rows: list[dict[str, Any]], ptes: int, *owners: Any) -> Case:
+    """Stopped in bad_page(), with so many PTEs counted, and looked at again afterwards."""
+    one = finding(BELOW if not ptes else FREED, ptes, 1, 0, *owners)
+    return of(Evidence(second_look(rows), (), busy(one, MM), resolve, "bad_page"))
+
+
+BY_EVENTS = case(FOUNDING)
+TOGETHER = busy(replace(finding(BELOW, 1, 1, 510, OTHER), folio=FOLIO))
+LEAKED_TOO = replace(finding(NEVER, 0, 1, 510), pfn=0xA85, folio=FOLIO)
+
+Table = tuple[tuple[tuple[Any, ...], Any], ...]
+RULES: dict[Callable[..., Any], Table] = {
+    rules.removed_late: (
+        ((BY_EVENTS,), True),
+        ((stopped([zap(1), removed(2, raw=1), *FOUNDING[1:]], 0),), True),
+        ((case([zap(1), removed(2, raw=1), *FOUNDING[1:]]),), False),  # unmapped in time as well
+        ((case(LEAKED),), False),
+        ((printed(STATE, MAP),), False),
+    ),
+    rules.removed_in_a_zap: (
+        ((BY_EVENTS,), True),
+        ((case(FOUNDING, resolve=lambda _: None),), True),
+        ((case([*FOUNDING[:3], removed(6500, caller=RETURN_INTO_WP)], resolve=copied),), False),
+        ((case([*UNSEEN, removed(6500, refcount=0)], resolve=lambda _: None),), True),
+        ((case([*UNSEEN, removed(6500)], resolve=lambda _: None),), False),
+        ((case([*UNSEEN, removed(6500)]),), True),
+        ((case([*UNSEEN, removed(6500)], lost=1),), False),
+        ((case(LEAKED),), False),
+    ),
+    rules.reported_twice_in_one_zap: (
+        ((printed(STATE, MAP),), True),
+        ((printed(replace(STATE, reason="page still charged to cgroup"), MAP),), False),
+        ((printed(replace(STATE, trace=()), MAP),), False),
+        ((printed(STATE, replace(MAP, mapcount=1)),), False),
+        ((printed(STATE),), False),
+    ),
+    rules.reported_in_a_row: (
+        (([STATE, MAP], STATE, MAP), True),
+        (([MAP, STATE], STATE, MAP), False),
+        (([STATE, replace(STATE, pfn=7), MAP], STATE, MAP), False),
+    ),
+    rules.thread_of: (
+        ((STATE,), (30, "init")),
+        ((replace(STATE, comm=None, process="mount"),), (30, "mount")),
+    ),
+    rules.freed_before_rmap_removed: (
+        ((BY_EVENTS,), True),
+        ((printed(STATE, MAP),), True),
+        ((stopped(FOUNDING, 1, OTHER),), False),  # a PTE still maps it
+        ((case(LEAKED),), False),
+    ),
+    rules.pte_went_in_the_zap: (
+        ((stopped(LEAKED, 0),), True),
+        ((stopped(LEAKED, 1, OTHER),), False),
+        ((case(LEAKED),), True),
+        ((case([*LEAKED[:2], freed(3000, order=9), *LEAKED[3:]]),), False),
+        ((case([LEAKED[0], zap(1000), refused(4000), zap(9000)], resolve=in_gather),), True),
+        ((case(LEAKED, resolve=lambda _: None),), False),
+    ),
+    rules.never_removed: (
+        ((case(LEAKED),), True),
+        ((case(LEAKED, lost=1),), False),
+        ((case(LEAKED[:4], "timeout"),), False),  # the zap may be going on
+        ((case([*LEAKED, removed(9500, pid=99)]),), False),
+        ((case([*LEAKED[:4], removed(5000, mm=MM + 0x800), LEAKED[4]]),), False),
+        ((BY_EVENTS,), False),
+        ((printed(STATE),), False),
+    ),
+    rules.counted_without_pte: (
+        ((found(busy(finding(NEVER, 1, 2, 2))),), True),
+        ((found(busy(finding(NEVER, 1, 2, 0))),), False),
+        ((found(busy(finding(BELOW, 1, 2, 1))),), True),
+        ((found(busy(finding(BELOW, 1, 2, 1), MM)),), False),  # a CPU is changing page tables
+        ((found(busy(finding(BELOW, 2, 2, 1))),), False),
+        ((printed(STATE),), False),
+    ),
+    rules.mapping_leaked: (
+        ((case(LEAKED),), True),
+        ((found(busy(finding(NEVER, 1, 2, 2))),), True),
+        ((case([*LEAKED[:2], freed(3000, order=9), *LEAKED[3:]]),), False),
+        ((BY_EVENTS,), False),
+    ),
+    rules.rmap_underflow: (
+        ((case(TWICE),), True),
+        ((case(TWICE, lost=1),), False),
+        ((case([TWICE[0], TWICE[1], removed(2100, raw=0), *TWICE[3:]]),), False),
+        ((case(AGAIN, resolve=in_zap),), False),
+    ),
+    rules.zapped_again: (
+        ((case(AGAIN, resolve=in_zap),), True),
+        ((case(AGAIN, resolve=lambda _: None),), False),
+        ((case(AGAIN, resolve=in_zap, lost=1),), False),
+        ((case([zap(1000, addr=0x1000, end=0x2000), *AGAIN[1:]], resolve=in_zap),), False),
+        ((case(TWICE),), False),
+    ),
+    rules.never_refused: (
+        ((found(busy(finding(MORE, 2, 1, 1, OTHER))),), True),
+        ((found(busy(BEHIND)),), True),
+        ((found(busy(finding(FREED, 1, 0, 0, OTHER))),), False),
+        ((found(busy(finding(FREED, 1, 0, 0, OTHER)), "bad_page"),), True),
+    ),
+    rules.pte_of_nobody: (
+        ((found(busy(BEHIND)),), True),
+        ((found(busy(finding(MORE, 2, 1, 1, OTHER, MINE))),), True),
+        ((found(busy(finding(MORE, 2, 1, 1, OTHER, MINE), MM)),), False),
+        ((found(busy(finding(MORE, 1, 0, 1, OTHER))),), False),
+        ((found(busy(finding(MORE, 2, 1, 1))),), False),
+        ((printed(STATE),), False),
+    ),
+    rules.zapped_but_there: (
+        ((case(AGAIN[:2], audit=busy(finding(MORE, 1, 0, 1, MINE)), resolve=in_zap),), True),
+        ((case(AGAIN[:2], audit=busy(finding(MORE, 1, 0, 1, OTHER)), resolve=in_zap),), False),
+        ((case(AGAIN[:2], audit=busy(finding(MORE, 1, 0, 1, MINE), MM), resolve=in_zap),), False),
+        ((case(AGAIN[:2], audit=busy(finding(MORE, 1, 1, 1, MINE)), resolve=in_zap),), False),
+        ((found(busy(finding(MORE, 1, 0, 1, MINE))),), False),
+    ),
+    rules.pte_left_behind: (
+        ((case(AGAIN, resolve=in_zap),), True),
+        ((found(busy(BEHIND)),), True),
+        ((case(AGAIN[:2], audit=busy(finding(MORE, 1, 0, 1, MINE)), resolve=in_zap),), True),
+        ((case(TWICE),), False),
+        ((BY_EVENTS,), False),
+        ((printed(STATE),), False),
+    ),
+    rules._may_be_zapped: (
+        ((BY_EVENTS, MINE), True),
+        ((BY_EVENTS, OTHER), False),
+        ((found(busy(finding(FREED, 1, 1, 0, OTHER))), OTHER), False),
+        ((found(busy(finding(FREED, 1, 1, 0, MINE), MM)), MINE), True),
+    ),
+    rules.refcount_overput: (
+        ((stopped(LEAKED, 1, OTHER),), True),
+        ((stopped(LEAKED, 1, MINE),), False),
+        ((stopped(LEAKED, 0),), False),
+        ((found(busy(finding(FREED, 1, 1, 0, OTHER))),), True),
+        ((found(busy(finding(FREED, 1, 1, 0))),), False),  # whose PTE, nobody knows
+        ((found(busy(finding(FREED, 1, 0, 0, OTHER))),), False),
+        ((case(LEAKED),), False),
+    ),
+    rules.folio_is_mapped_as_counted: (
+        ((found(TOGETHER),), True),
+        ((found(replace(TOGETHER, findings=(*TOGETHER.findings, LEAKED_TOO))),), False),
+        ((printed(STATE),), True),
+    ),
+    rules.rss_mismatch: (
+        ((found(audit(RSS)),), True),
+        ((printed(Splat("bad_rss_counter", rss_type="MM_ANONPAGES", rss_value=1)),), True),
+        ((BY_EVENTS,), False),
+    ),
+    rules.kind_of: (
+        ((BY_EVENTS,), VerdictKind.FREED_BEFORE_RMAP_REMOVED),
+        ((case(LEAKED),), VerdictKind.MAPPING_LEAKED),
+        ((case(TWICE),), VerdictKind.RMAP_UNDERFLOW),
+        ((case(AGAIN, resolve=in_zap),), VerdictKind.PTE_LEFT_BEHIND),
+        ((stopped(LEAKED, 1, OTHER),), VerdictKind.REFCOUNT_OVERPUT),
+        ((found(audit(RSS)),), VerdictKind.RSS_MISMATCH),
+        ((printed(STATE),), VerdictKind.UNEXPLAINED),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "args", "wanted"),
+    [
+        pytest.param(rule, args, wanted, id=f"{rule.__name__}-{number}")
+        for rule, table in RULES.items()
+        for number, (args, wanted) in enumerate(table)
+    ],
+)
+def test_a_rule_says_yes_to_its_own_and_no_to_its_neighbours(
+    rule: Callable[..., Any], args: tuple[Any, ...], wanted: Any
+) -> None:
+    assert rule(*args) == wanted
+
+
+def test_every_rule_has_a_table_with_both_answers() -> None:
+    functions = {one for _, one in inspect.getmembers(rules, inspect.isfunction)}
+    own = {one for one in functions if one.__module__ == rules.__name__}
+    assert own == RULES.keys()
+    assert {rule for _, rule in rules.RULES} <= own
+    for rule, table in RULES.items():
+        assert len({wanted for _, wanted in table}) > 1, rule.__name__

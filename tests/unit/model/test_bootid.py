@@ -1,0 +1,36 @@
+"""The word that tells one boot from another: written, printed, read again."""
+
+from __future__ import annotations
+
+import pytest
+
+from zaptrace.model import bootid
+
+ID = "0a77d9c2-1111-4222-8333-444455556666"
+
+
+def test_it_comes_back_from_a_command_line() -> None:
+    one, other = bootid.new(), bootid.new()
+    assert one != other
+    line = f"console=ttyS0 nokaslr {bootid.argument(one)} bootconfig"
+    assert bootid.of_command_line(line) == one
+    assert bootid.of_command_line(bootid.argument(one)) == one
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "console=ttyS0", "zaptrace.boot=", "zaptrace.boot=GUESS", f"xzaptrace.boot={ID}"],
+)
+def test_a_command_line_without_it_has_none(line: str) -> None:
+    assert bootid.of_command_line(line) is None
+
+
+def test_a_console_tells_of_which_boots_it_is() -> None:
+    line = b"[    0.230502] Kernel command line: a=1 zaptrace.boot=%s bootconfig\r\n"
+    log = b"[    0.1] Linux version 6.1\r\n" + line % ID.encode()
+    assert bootid.on_console(log) == (ID,)
+    assert bootid.on_console(log + log) == (ID,)
+    assert bootid.on_console(log + line % b"deadbeef-22") == (ID, "deadbeef-22")
+    assert bootid.on_console(b"\xff zaptrace.boot=%s\n" % ID.encode()) == ()
+    wrapped = b"[    0.2] Kernel command line: a=1 \\\n[    0.2] Kernel command line: "
+    assert bootid.on_console(wrapped + b"zaptrace.boot=%s\n" % ID.encode()) == (ID,)
