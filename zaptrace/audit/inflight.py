@@ -135,13 +135,13 @@ def _held_ptls(
     locks: _Locks, walked: Walked, pages: StructPages, recorded: Recorded
 ) -> dict[int, int]:
     """The lock word of one held table of each mm that has one."""
-    index = pages.indices(walked.table >> np.uint64(PAGE_SHIFT))
+    index = pages.indices(walked.locks.table >> np.uint64(PAGE_SHIFT))
     # Only a page of the type "table" has been through pgtable_pte_page_ctor().
     where = np.flatnonzero(index != NOWHERE)
     where = where[~recorded.mappable[index[where]]]
     words = pages.member(locks.word, locks.in_page, index[where])
     taken = np.flatnonzero(words)
-    return {int(walked.table_mm[where[at]]): int(words[at]) for at in taken}
+    return {int(walked.locks.mm[where[at]]): int(words[at]) for at in taken}
 
 
 def _who(prog: drgn.Program, arch: str, word: int, cpus: Sequence[CpuRegisters]) -> InFlight:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zaptrace.audit.special import Areas, Uncounted, normal
 from zaptrace.audit.tables import FORMATS
-from zaptrace.audit.walk import Nonpresent, Walked
+from zaptrace.audit.walk import Locks, Nonpresent, Walked
 
 S390X, X86_64 = FORMATS["s390x"], FORMATS["x86_64"]
 SEGMENT, PMD, PAGE = 3, 3, 4
@@ -32,8 +32,7 @@ def leaves(*rows: tuple[int, int, int, int]) -> Walked:
         mm=np.zeros(len(rows), np.int32),
         entry=np.array(entry, np.uint64),
         level=np.array(level, np.uint8),
-        table=none,
-        table_mm=np.zeros(0, np.int32),
+        locks=Locks(none, none, none, np.zeros(0, np.int32), np.zeros(0, bool)),
         nonpresent=Nonpresent(none, none, np.zeros(0, np.int32), np.zeros(0, np.uint8)),
         tables=0,
         gaps={},
