@@ -34,7 +34,7 @@ def main() -> None:
     cold = min(_seconds(lambda: audit(prog), vmcore) for _ in range(ROUNDS))
     warm = min(_seconds(lambda: audit(prog)) for _ in range(ROUNDS))
     ledger = take(prog, None)
-    tables = ledger.walked.table.tolist()
+    tables = ledger.walked.locks.table.tolist()
     pages = len(ledger.pages) * ledger.pages.layout.struct_size
     read_cold = min(_seconds(lambda: _read(prog, tables), vmcore) for _ in range(ROUNDS))
     read_warm = min(_seconds(lambda: _read(prog, tables)) for _ in range(ROUNDS))

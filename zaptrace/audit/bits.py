@@ -43,7 +43,7 @@ _S390_CRST: Names = ((0x200, "PROTECT"), (0x100, "NOEXEC"), (0x020, "INVALID"))
 BITS = {
     "x86_64": EntryBits(
         pte=(*_X86_LEAF, (1 << 7, "PAT")),
-        large=(*_X86_LEAF, (1 << 7, "PSE"), (1 << 12, "PAT")),
+        large=(*_X86_LEAF, (1 << 7, "PSE"), (1 << 12, "PAT"), (1 << 58, "DEVMAP")),
         table=_X86_TABLE,
     ),
     "s390x": EntryBits(

@@ -31,13 +31,15 @@ def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> 
     head = int(recorded.head[index])
     mapped = owners.mapped_at(index)
     mappable = bool(recorded.mappable[index])
-    lost: list[Place] = []
-    busy: set[int] = set()
-    fewer = mappable and suspect.ptes < recorded.mapcount[index]
+    short = int(recorded.mapcount[index]) - suspect.ptes if mappable else 0
+    lost, busy, excused = list[Place](), set[int](), 0
     # A count below zero says how many removals were too many, not who still maps the page.
-    if fewer or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
-        lost, busy = _lost(ledger, owners, index, head, set(mapped))
-    cls = reconcile.settle(suspect.cls, bool(busy))
+    if short > 0 or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
+        lost, busy, excused = _lost(ledger, owners, index, set(mapped), max(short, 1))
+    elif short < 0:
+        left = _left(ledger, owners, head, mapped)
+        busy, excused = {place.mm for place in left}, len(left)
+    cls = reconcile.settle(suspect.cls, abs(short), excused)
     places = (mapped + lost)[:MAX_MAPPINGS]
     return Finding(
         cls=cls,
@@ -54,20 +56,46 @@ def page_finding(ledger: Ledger, owners: Owners, suspect: reconcile.Suspect) -> 
 
 
 def _lost(
-    ledger: Ledger, owners: Owners, index: int, head: int, mapped: set[Place]
-) -> tuple[list[Place], set[int]]:
-    """Where the page's missing PTEs probably were, and which mms in flight took them.
+    ledger: Ledger, owners: Owners, index: int, mapped: set[Place], short: int
+) -> tuple[list[Place], set[int], int]:
+    """Where a page's missing PTEs probably were, which mms in flight took them, and how many such
+    places there are.
 
-    An mm in flight explains the loss when the rmap leads to it.  A page without an rmap to
+    An mm in flight explains the loss where the rmap leads to it.  A page without an rmap to
     follow (not yet: page_add_new_anon_rmap() counts first) may belong to any of them.
     """
-    places = [place for place in owners.remembered_at(index, head) if place not in mapped]
-    busy = {place.mm for place in places} & ledger.in_flight.keys()
-    if busy:
-        return [place for place in places if place.mm in busy], busy
+    head = int(ledger.recorded.head[index])
+    remembered = owners.remembered_at(index, head)
+    places = [place for place in remembered if place not in mapped]
+    # While __split_huge_pmd_locked() counts the PTEs to come, the huge one is still there.
+    split = [place for place in remembered if place in mapped and not owners.has_table(place)]
+    moving = [place for place in places + split if _in_flight_at(ledger, owners, place)]
+    busy = {place.mm for place in moving}
+    if len(moving) >= short:
+        return [place for place in moving if place not in mapped], busy, len(moving)
     # A fork's copy maps another page there by now; where nothing is mapped, a PTE went missing.
     empty = [place for place in places if owners.is_empty(place)]
-    return empty, set() if owners.has_rmap(head) else set(ledger.in_flight)
+    if owners.has_rmap(head):
+        return empty, busy, len(moving)
+    return empty, busy or set(ledger.in_flight), short if ledger.in_flight else 0
+
+
+def _left(ledger: Ledger, owners: Owners, head: int, mapped: list[Place]) -> list[Place]:
+    """Which of a page's PTEs may have lost their rmap before they go, without being a bug:
+    collapse_pte_mapped_thp()'s of a file's huge page."""
+    recorded = ledger.recorded
+    if recorded.anon[head] or recorded.hugetlb[head] or not recorded.order[head]:
+        return []
+    mms = {number for number, busy in ledger.in_flight.items() if busy.collapsing}
+    return [place for place in mapped if place.mm in mms and owners.has_table(place)]
+
+
+def _in_flight_at(ledger: Ledger, owners: Owners, place: Place) -> bool:
+    """Whether the PTE of a place may be there or not at this moment."""
+    busy = ledger.in_flight.get(place.mm)
+    if busy is None:
+        return False
+    return busy.guards(place.address) or (busy.collapsing and not owners.has_table(place))
 
 
 def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | None:
@@ -149,23 +177,28 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
 
     The counters change under the page-table lock, except when a running task adds what it has
     cached (sync_mm_rss()): an mm that a runnable task or nobody uses is not judged, one in flight
-    is reported as just that.
+    is reported as just that, as long as what is in flight is enough for the difference.
     """
     mapped, mms = mapped_rss(ledger), len(ledger.mms)
     recorded = np.array([mm.rss for mm in ledger.mms], np.int64).reshape(-1, len(RSS_COUNTERS))
     swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
     wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
+    missing = np.abs(recorded - np.column_stack([mapped, swaps])).max(axis=1, initial=0)
+    missing -= unresolved
     if wrong.any():
         # Perhaps a page that is told of already: of what kind that was, nobody knows any more.
         known = mapped_rss(ledger, reconcile.strayed(ledger.ptes, ledger.recorded))
         strayed = (mapped - known).sum(axis=1)
         wrong = reconcile.rss_mismatches(known, recorded, swaps, unresolved + strayed)
+        missing -= strayed
     obscure = _with_unknown_pages(ledger)
     ledger.gaps["mms with pages whose struct page is not known"] += len(obscure)
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
+        if busy is not None and not busy.may_owe(int(missing[number])):
+            busy = None
         tasks = ledger.mms[number].tasks
         if busy is None and (not tasks or any(task.runs for task in tasks)):
             continue

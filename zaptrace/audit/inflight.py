@@ -1,21 +1,27 @@
-"""Which mms a CPU is changing at this very moment.
+"""Which mms a CPU is changing at this very moment, and where.
 
-Every change of a PTE and of the mapcount that goes with it happens under a
-page-table lock, so an mm is in flight exactly while one of its locks is held:
-`page->ptl` of a page of PTEs (split locks: USE_SPLIT_PTE_PTLOCKS) or
-`mm->page_table_lock`.  Where the kernel keeps its locks out of our sight (no SMP, lock
-debugging) every mm that a runnable task or nobody uses counts as in flight.
+Every change of a PTE, of the mapcount that goes with it and of the rss happens under the
+page-table lock of the table that the PTE is in: `page->ptl` of a page of PTEs or of PMDs (split
+locks: USE_SPLIT_PTE_PTLOCKS), else `mm->page_table_lock`.  So an mm is in flight exactly while
+one of its locks is held, and where the held lock's table maps: zap_pte_range() and its like add to
+the rss (add_mm_rss_vec()) before they drop the lock, and an mmu_gather holds pages that are
+neither mapped nor counted as such.  The exception is a collapse: `zaptrace.audit.collapse`.
+Where the kernel keeps its locks out of our sight (no SMP, lock debugging) every mm that a runnable
+task or nobody uses counts as in flight.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import drgn
 import numpy as np
 from drgn.helpers.linux.sched import cpu_curr
 
+from zaptrace.audit import collapse
 from zaptrace.audit.arrays import NOWHERE
 from zaptrace.audit.reconcile import Recorded
 from zaptrace.audit.sources import Mm, Task, task_of
@@ -45,22 +51,45 @@ _CHANGERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """Somebody is inside an mm's page tables.
+    """Somebody is changing an mm.
 
     Attributes:
         cpu: who holds the lock, None when that is not known.
-        task: what runs on that CPU.
+        task: what runs on that CPU; failing that, who is collapsing.
         function: what it is doing, None when its registers are not known.
+        spans: the first and the last user addresses, bytes, that the held locks guard; None when
+            they guard all of them.
+        collapsing: somebody may be making a huge page: also tables that are not there any more
+            are in flight, and so is the rss.
     """
 
     cpu: int | None = None
     task: Task | None = None
     function: str | None = None
+    spans: tuple[tuple[int, int], ...] | None = None
+    collapsing: bool = False
+
+    def guards(self, address: int) -> bool:
+        """Whether the entry of a user address is behind a lock that is held."""
+        if self.spans is None:
+            return True
+        return any(first <= address <= last for first, last in self.spans)
+
+    def may_owe(self, pages: int) -> bool:
+        """Whether so many pages may be missing from an rss counter, or be too many."""
+        if self.spans is None or self.collapsing:
+            return True
+        return pages <= sum(last + 1 - first for first, last in self.spans) >> PAGE_SHIFT
 
     def __str__(self) -> str:
-        who = "somebody" if self.cpu is None else f"CPU {self.cpu}"
-        if self.task is not None:
-            who += f" ({self.task.comm}, pid {self.task.pid})"
+        cpu, task = self.cpu, self.task
+        who = "somebody" if cpu is None else f"CPU {cpu}"
+        if task is not None and cpu is None:
+            who = f"{task.comm} (pid {task.pid})"
+        elif task is not None:
+            who += f" ({task.comm}, pid {task.pid})"
+        if self.spans == ():
+            return f"{who} may be making a huge page in this mm"
         what = "" if self.function is None else f", in {self.function}"
         return f"{who} is inside this mm's page tables{what}"
 
@@ -72,6 +101,13 @@ class _Locks:
     in_page: int
     in_mm: int
     word: str
+
+
+class _Held(NamedTuple):
+    """One of an mm's locks that are held, by its word, and what all of them guard."""
+
+    word: int
+    spans: tuple[tuple[int, int], ...] | None
 
 
 def find(
@@ -91,17 +127,25 @@ def find(
     """
     locks = _locks(prog)
     if locks is None:
-        return {
+        busy = {
             number: InFlight()
             for number, mm in enumerate(mms)
             if not mm.tasks or any(task.runs for task in mm.tasks)
         }
-    held = _held_ptls(locks, walked, pages, recorded)
-    for number, mm in enumerate(mms):
-        word = prog.read_u32(mm.address + locks.in_mm)
-        if word:
-            held.setdefault(number, word)
-    return {number: _who(prog, arch, word, cpus or ()) for number, word in held.items()}
+    else:
+        held = _held_ptls(locks, walked, pages, recorded)
+        for number, mm in enumerate(mms):
+            word = prog.read_u32(mm.address + locks.in_mm)
+            if word:
+                held[number] = _Held(word, None)
+        busy = {
+            number: dataclasses.replace(_who(prog, arch, one.word, cpus or ()), spans=one.spans)
+            for number, one in held.items()
+        }
+    for number, task in collapse.under_way(prog, mms).items():
+        alone = InFlight(task=task, spans=())
+        busy[number] = dataclasses.replace(busy.get(number, alone), collapsing=True)
+    return busy
 
 
 def _locks(prog: drgn.Program) -> _Locks | None:
@@ -133,15 +177,22 @@ def _table_type(prog: drgn.Program) -> drgn.Type:
 
 def _held_ptls(
     locks: _Locks, walked: Walked, pages: StructPages, recorded: Recorded
-) -> dict[int, int]:
-    """The lock word of one held table of each mm that has one."""
-    index = pages.indices(walked.table >> np.uint64(PAGE_SHIFT))
+) -> dict[int, _Held]:
+    """The tables' locks that are held, by mm."""
+    tables = walked.locks
+    index = pages.indices(tables.table >> np.uint64(PAGE_SHIFT))
     # Only a page of the type "table" has been through pgtable_pte_page_ctor().
     where = np.flatnonzero(index != NOWHERE)
     where = where[~recorded.mappable[index[where]]]
     words = pages.member(locks.word, locks.in_page, index[where])
-    taken = np.flatnonzero(words)
-    return {int(walked.table_mm[where[at]]): int(words[at]) for at in taken}
+    held: dict[int, _Held] = {}
+    # Of s390x's tables of PTEs two share a page, and its lock.
+    for at in np.flatnonzero(words).tolist():
+        table = where[at]
+        span = int(tables.first[table]), int(tables.last[table])
+        before = held.get(int(tables.mm[table]), _Held(int(words[at]), ()))
+        held[int(tables.mm[table])] = _Held(before.word, (*(before.spans or ()), span))
+    return held
 
 
 def _who(prog: drgn.Program, arch: str, word: int, cpus: Sequence[CpuRegisters]) -> InFlight:

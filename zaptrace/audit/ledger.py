@@ -83,7 +83,8 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     recorded = _recorded(prog, pages, flags, gaps)
     gaps.update(walked.gaps)
 
-    normal = special.normal(fmt, walked, lambda number: _areas(mms[number]))
+    uncounted = special.uncounted_in(prog, fmt)
+    normal = special.normal(fmt, walked, uncounted, lambda number: _areas(mms[number]))
     first = pages.indices(walked.pfn)
     counted = normal & (first != NOWHERE)
     gaps["PTEs of memory without a struct page"] += int(np.count_nonzero(normal & ~counted))

@@ -111,6 +111,11 @@ class Owners:
         here = self._by_address.find(place.address)
         return not (self._ledger.walked.mm[here] == place.mm).any()
 
+    def has_table(self, place: Place) -> bool:
+        """Whether there is a table of PTEs for that address."""
+        shift = self._ledger.fmt.levels[-2].shift
+        return (place.mm, place.address >> shift) in self._tables
+
     def owner(self, place: Place) -> Owner:
         """Who that is."""
         mm = self._ledger.mms[place.mm]
@@ -180,6 +185,13 @@ class Owners:
             or not mm.tasks
             or any(task.runs for task in mm.tasks)
         ]
+
+    @cached_property
+    def _tables(self) -> set[tuple[int, int]]:
+        """Of each table of PTEs its mm and its place among those of the mm."""
+        locks, shift = self._ledger.walked.locks, np.uint64(self._ledger.fmt.levels[-2].shift)
+        places = locks.first[locks.lowest] >> shift
+        return set(zip(locks.mm[locks.lowest].tolist(), places.tolist(), strict=True))
 
     @cached_property
     def _by_page(self) -> _Lookup:

@@ -165,15 +165,19 @@ def strayed(ptes: Counts, recorded: Recorded) -> Index:
     return where[rules[free] | rules[more]]
 
 
-def settle(cls: FindingClass, lost_from_mms_in_flight: bool) -> FindingClass:
-    """The class of a page once it is known which mms are in flight.
+def settle(cls: FindingClass, differ: int, excused: int) -> FindingClass:
+    """The class of a page once it is known where who is in flight.
 
-    Only fewer PTEs than mapcount can be excused, and a page that fails on its
-    refcount never gets that class: see the rules above.
+    Only PTEs that are not as many as the mapcount can be excused, and a page that fails on its
+    refcount never gets such a class: see the rules above.
+
+    Args:
+        cls: the first class that fits.
+        differ: how many PTEs there are too many, or too few.
+        excused: how many of them may be in flight; each place is good for one.
     """
-    if cls is FindingClass.MORE_MAPCOUNT_THAN_PTES and lost_from_mms_in_flight:
-        return FindingClass.IN_FLIGHT
-    return cls
+    excusable = (FindingClass.MORE_PTES_THAN_MAPCOUNT, FindingClass.MORE_MAPCOUNT_THAN_PTES)
+    return FindingClass.IN_FLIGHT if cls in excusable and differ <= excused else cls
 
 
 def rss_mismatches(mapped: Counts, recorded: Counts, swaps: Counts, unresolved: Counts) -> Mask:

@@ -134,15 +134,24 @@ def task_of(task: drgn.Object) -> Task:
     Raises:
         drgn.FaultError: it is not in the dump.
     """
-    # "sched: Change task_struct::state" (5.14)
-    state = task.member_("__state") if hasattr(task, "__state") else task.state
     return Task(
         address=task.value_(),
         pid=task.pid.value_(),
         tgid=task.tgid.value_(),
         comm=printable(task.comm.string_()),
-        runs=state.value_() == 0,
+        runs=state_of(task) == 0,
     )
+
+
+def state_of(task: drgn.Object) -> int:
+    """What a task_struct says that its thread waits in; 0 when it is runnable.
+
+    Raises:
+        drgn.FaultError: it is not in the dump.
+    """
+    # "sched: Change task_struct::state" (5.14)
+    state = task.member_("__state") if hasattr(task, "__state") else task.state
+    return int(state.value_())
 
 
 def printable(text: bytes) -> str:

@@ -5,7 +5,9 @@ normal page and every other one does, whatever its VMA: vm_normal_page() looks a
 and VM_MIXEDMAP only to tell a legitimate special PTE from a corrupt one.  The zero page, vvar
 and remap_pfn_range() mappings carry the bit; vdso pages do not and are counted.
 
-A large leaf has no such bit: vm_normal_page_pmd() asks the VMA.
+A large leaf has such a bit on some architectures only (pmd_special(), "mm: mark special bits for
+huge pfn mappings when inject", 6.12); else vm_normal_page_pmd() asks the VMA.  It maps no page
+with counters either where it maps a device's memory (pmd_devmap()) or the huge zero page.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import drgn
 import numpy as np
 
 from zaptrace.audit.arrays import Mask, Words
-from zaptrace.audit.tables import PAGE_SHIFT, TableFormat
+from zaptrace.audit.tables import ALL_BITS, PAGE_SHIFT, TableFormat
 from zaptrace.audit.walk import Walked
 
 # include/linux/mm.h
@@ -25,6 +27,18 @@ _VM_SHARED = 0x00000008
 _VM_MAYWRITE = 0x00000020
 _VM_PFNMAP = 0x00000400
 _VM_MIXEDMAP = 0x10000000
+
+
+class Uncounted(NamedTuple):
+    """Large leaves that map no page with counters, whatever their VMA.
+
+    Attributes:
+        bits: who has one of them is special, or maps a device's memory.
+        huge_zero: the first page of the huge zero page, None without.
+    """
+
+    bits: int
+    huge_zero: int | None
 
 
 class Areas(NamedTuple):
@@ -36,12 +50,18 @@ class Areas(NamedTuple):
     pgoff: Words
 
 
-def normal(fmt: TableFormat, walked: Walked, areas_of: Callable[[int], Areas]) -> Mask:
+def normal(
+    fmt: TableFormat,
+    walked: Walked,
+    uncounted: Uncounted,
+    areas_of: Callable[[int], Areas],
+) -> Mask:
     """Which leaves map pages with mapcounts.  Shape of `walked.pfn`.
 
     Args:
         fmt: the page tables' format.
         walked: what the walk found.
+        uncounted: this kernel's, see `uncounted_in`.
         areas_of: the VMAs of an mm, by its index; asked only where there are large leaves.
     """
     result: Mask = (walked.entry & np.uint64(fmt.special)) == 0
@@ -49,6 +69,11 @@ def normal(fmt: TableFormat, walked: Walked, areas_of: Callable[[int], Areas]) -
     for mm in sorted(set(walked.mm[large].tolist())):
         mine = large[walked.mm[large] == mm]
         result[mine] = _normal_large(walked.pfn[mine], walked.address[mine], areas_of(mm))
+    # Also under VM_MIXEDMAP, where vm_normal_page_pmd() goes past these tests: zap_huge_pmd()
+    # drops no counters there.
+    result[large] &= (walked.entry[large] & np.uint64(uncounted.bits)) == 0
+    if uncounted.huge_zero is not None:
+        result[large] &= walked.pfn[large] != np.uint64(uncounted.huge_zero)
     return result
 
 
@@ -66,6 +91,19 @@ def _normal_large(pfn: Words, address: Words, areas: Areas) -> Mask:
     # VM_MIXEDMAP counts every page that has a struct page, as a normal mapping does.
     mixed = (flags & np.uint64(_VM_MIXEDMAP)) != 0
     return np.asarray(mixed | ~raw_pfns | (cow & ~linear), dtype=bool)
+
+
+def uncounted_in(prog: drgn.Program, fmt: TableFormat) -> Uncounted:
+    """What tells large leaves without counters in this kernel."""
+    bits = fmt.large_special
+    try:  # gone with the bit: "mm: remove devmap related functions and page table bits" (6.17)
+        prog.type("pfn_t")
+        bits |= fmt.large_devmap
+    except LookupError:
+        pass
+    # What is_huge_zero_pmd() compares with; all ones while there is no such page.
+    zero = _variable(prog, "huge_zero_pfn")
+    return Uncounted(bits, None if zero == ALL_BITS else zero)
 
 
 def zero_pages(prog: drgn.Program) -> range:

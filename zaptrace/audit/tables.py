@@ -126,6 +126,8 @@ class TableFormat:
         levels: topmost first; the last one holds PTEs.
         special: _PAGE_SPECIAL of a PTE: no struct page belongs to the mapping
             (vm_normal_page(), CONFIG_ARCH_HAS_PTE_SPECIAL).
+        large_special: the same of a large leaf (pmd_special(), pud_special()), 0 without.
+        large_devmap: _PAGE_DEVMAP of a large leaf, in kernels that have it; 0 without.
         user_end: first address that is not user space any more.
         root: mm_struct -> where its tables begin; None when the mm has none (yet).
     """
@@ -136,6 +138,8 @@ class TableFormat:
     special: int
     user_end: int
     root: Callable[[drgn.Object], Root | None]
+    large_special: int = 0
+    large_devmap: int = 0
 
 
 def any_of(matches: tuple[Match, ...], entries: Words) -> Mask:
@@ -317,5 +321,7 @@ FORMATS = {
         special=0x200,  # _PAGE_SOFTW1
         user_end=2**56,
         root=_x86_64_root_of,
+        large_special=0x200,
+        large_devmap=1 << 58,  # _PAGE_SOFTW4
     ),
 }

@@ -97,6 +97,23 @@ class Nonpresent(NamedTuple):
     level: npt.NDArray[np.uint8]
 
 
+class Locks(NamedTuple):
+    """Tables that can hold leaves: each has a lock that guards them.  One element a table.
+
+    Attributes:
+        table: physical address.
+        first, last: the user virtual addresses, bytes, that its entries stand for.
+        mm: index of the root that leads here.
+        lowest: it is a table of PTEs.
+    """
+
+    table: Words
+    first: Words
+    last: Words
+    mm: Numbers
+    lowest: Mask
+
+
 @dataclass(frozen=True, slots=True)
 class Walked:
     """What the walk found.  The first five arrays have one element a leaf.
@@ -107,8 +124,7 @@ class Walked:
         mm: index into the roots.
         entry: the raw PTE (or large leaf) in native byte order.
         level: index in `TableFormat.levels`.
-        table: physical addresses of the lowest tables (and of those that hold large
-            leaves), whose locks guard the leaves; with `table_mm`, one mm each.
+        locks: the tables whose locks guard leaves, also those without any at the moment.
         nonpresent: entries that are neither present nor empty.
         tables: how many tables were read.
         gaps: what could not be looked at -> how many.
@@ -119,8 +135,7 @@ class Walked:
     mm: Numbers
     entry: Words
     level: npt.NDArray[np.uint8]
-    table: Words
-    table_mm: Numbers
+    locks: Locks
     nonpresent: Nonpresent
     tables: int
     gaps: dict[str, int]
@@ -133,7 +148,7 @@ class _Harvest:
     leaves: list[tuple[Words, Words, Numbers, Words, npt.NDArray[np.uint8]]] = field(
         default_factory=list
     )
-    locked_by: list[tuple[Words, Numbers]] = field(default_factory=list)
+    locks: list[Locks] = field(default_factory=list)
     tables: int = 0
     gaps: Counter[str] = field(default_factory=Counter)
     nonpresent: list[Nonpresent] = field(default_factory=list)
@@ -249,18 +264,17 @@ def _look_at(
             depths = np.full(int(np.count_nonzero(swap)), depth, np.uint8)
             harvest.nonpresent.append(Nonpresent(entries[swap], address[swap], mm[swap], depths))
         below = _pointed_to(level, entries[table], address[table], mm[table], fmt, depth)
-        row, entries, address, mm = row[leaf], entries[leaf], address[leaf], mm[leaf]
+        entries, address, mm = entries[leaf], address[leaf], mm[leaf]
     else:
         below = _no_tables()
     if len(entries):
         frames = _origins(level, entries) >> np.uint64(fmt.levels[-1].shift)
         depths = np.full(len(frames), depth, np.uint8)
         harvest.leaves.append((frames, address, mm, entries, depths))
-    if depth == len(fmt.levels) - 1:  # also a table that has just been emptied
-        harvest.locked_by.append((tables.address, tables.mm))
-    else:
-        holds = np.bincount(row, minlength=len(tables.address)) > 0
-        harvest.locked_by.append((tables.address[holds], tables.mm[holds]))
+    if level.leaf:  # also of a table that a zap has just emptied
+        last = tables.base + np.uint64((level.entries << level.shift) - 1)
+        lowest = np.full(len(tables.base), depth == len(fmt.levels) - 1)
+        harvest.locks.append(Locks(tables.address, tables.base, last, tables.mm, lowest))
     return below
 
 
@@ -309,15 +323,14 @@ def _finish(harvest: _Harvest) -> Walked:
         np.concatenate(part, out=column)
     pfn, address, mm, entry, level = columns
     absent = harvest.nonpresent or [Nonpresent(empty, empty, none[2], none[4])]
-    locks = harvest.locked_by or [(empty, np.zeros(0, np.int32))]
+    locks = harvest.locks or [Locks(empty, empty, empty, none[2], np.zeros(0, bool))]
     return Walked(
         pfn=pfn,
         address=address,
         mm=mm,
         entry=entry,
         level=level,
-        table=np.concatenate([address for address, _ in locks]),
-        table_mm=np.concatenate([mm for _, mm in locks]),
+        locks=Locks(*map(np.concatenate, zip(*locks, strict=True))),
         nonpresent=Nonpresent(*map(np.concatenate, zip(*absent, strict=True))),
         tables=harvest.tables,
         gaps={what: count for what, count in harvest.gaps.items() if count},

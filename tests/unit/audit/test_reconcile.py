@@ -109,11 +109,18 @@ def test_what_no_clean_kernel_has(page: Page, cls: Class) -> None:
     assert classes([UNUSED, page, Page()]) == {1: cls}
 
 
-def test_only_the_loss_of_a_pte_can_be_excused_by_a_cpu_in_flight() -> None:
+def test_only_the_number_of_ptes_can_be_excused_by_who_is_in_flight() -> None:
+    number = (Class.MORE_MAPCOUNT_THAN_PTES, Class.MORE_PTES_THAN_MAPCOUNT)
     for cls in Class:
-        excused = settle(cls, lost_from_mms_in_flight=True) is Class.IN_FLIGHT
-        assert excused == (cls in (Class.MORE_MAPCOUNT_THAN_PTES, Class.IN_FLIGHT))
-        assert settle(cls, lost_from_mms_in_flight=False) is cls
+        excused = settle(cls, differ=1, excused=1) is Class.IN_FLIGHT
+        assert excused == (cls in (*number, Class.IN_FLIGHT))
+        assert settle(cls, differ=1, excused=0) is cls
+
+
+def test_a_place_in_flight_is_good_for_one_pte() -> None:
+    lost = Class.MORE_MAPCOUNT_THAN_PTES
+    assert settle(lost, differ=2, excused=1) is lost
+    assert settle(lost, differ=2, excused=3) is Class.IN_FLIGHT
 
 
 def test_at_every_step_of_a_clean_zap_the_page_is_sound_or_in_flight() -> None:
@@ -126,13 +133,13 @@ def test_at_every_step_of_a_clean_zap_the_page_is_sound_or_in_flight() -> None:
     ]
     for step in steps:
         for cls in classes([step]).values():
-            assert settle(cls, lost_from_mms_in_flight=True) is Class.IN_FLIGHT
+            assert settle(cls, differ=1, excused=1) is Class.IN_FLIGHT
 
 
 def test_the_founding_order_is_found_although_the_cpu_is_in_flight() -> None:
     freed_too_early = Page(ptes=0, raw=0, refcount=0)
     (cls,) = classes([freed_too_early]).values()
-    assert settle(cls, lost_from_mms_in_flight=True) is Class.REFCOUNT_BELOW_MAPCOUNT
+    assert settle(cls, differ=1, excused=1) is Class.REFCOUNT_BELOW_MAPCOUNT
 
 
 def test_a_tail_page_is_judged_by_its_folios_references() -> None:

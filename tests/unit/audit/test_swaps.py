@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from zaptrace.audit.swaps import SwapKind, SwapTypes, classify
 from zaptrace.audit.tables import FORMATS, TableFormat
-from zaptrace.audit.walk import Nonpresent, Walked
+from zaptrace.audit.walk import Locks, Nonpresent, Walked
 
 KINDS = [
     *[SwapKind.SWAP] * 23,
@@ -29,7 +29,8 @@ def walked(fmt: TableFormat, entries: list[tuple[int, int, int]]) -> Walked:
     none = np.zeros(0, np.uint64)
     found = Nonpresent(entry, entry, mm.astype(np.int32), level.astype(np.uint8))
     mms = np.zeros(0, np.int32)
-    return Walked(none, none, mms, none, np.zeros(0, np.uint8), none, mms, found, 0, {})
+    locks = Locks(none, none, none, mms, np.zeros(0, bool))
+    return Walked(none, none, mms, none, np.zeros(0, np.uint8), locks, found, 0, {})
 
 
 def x86_entry(kind: int, offset: int, level: int) -> int:

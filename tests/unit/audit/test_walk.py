@@ -287,12 +287,17 @@ def test_the_tables_whose_locks_guard_leaves_are_named() -> None:
     builder = Builder()
     asce = builder.mm(2)
     builder.map(asce, 0x1000, EMPTY_PTE)  # a table that a zap has just emptied
-    builder.map(asce, 5 << 20, (1 << 20) | 0x403, SEGMENT_LEVEL)
-    walked = walk(S390X, roots_of([asce]), builder.ram)
-    page_table = RAM_BYTES - 0x800
-    segment_table = (asce & ~0xFFF) + 0x4000
-    assert set(walked.table.tolist()) == {page_table, segment_table}
-    assert set(walked.table_mm.tolist()) == {0}
+    builder.map(asce, 3 << 31, EMPTY_PTE)  # below a segment table without leaves
+    locks = walk(S390X, roots_of([asce]), builder.ram).locks
+    lowest = [(0, (1 << 20) - 1), (3 << 31, (3 << 31) + (1 << 20) - 1)]
+    segments = [(0, (1 << 31) - 1), (3 << 31, (4 << 31) - 1)]
+    spans = list(zip(locks.first.tolist(), locks.last.tolist(), strict=True))
+    assert sorted(span for span, low in zip(spans, locks.lowest, strict=True) if low) == lowest
+    # A region-third table can hold leaves, too.
+    high = sorted(span for span, low in zip(spans, locks.lowest, strict=True) if not low)
+    assert high == sorted([(0, (1 << 42) - 1), *segments])
+    assert RAM_BYTES - 0x800 in locks.table.tolist()
+    assert set(locks.mm.tolist()) == {0}
 
 
 def test_no_mm_at_all() -> None:

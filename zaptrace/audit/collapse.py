@@ -1,0 +1,75 @@
+"""Which mms somebody may be making a huge page in (mm/khugepaged.c).
+
+That is the one change of mapcounts for which a page-table lock says nothing, as checked in 6.1:
+
+- collapse_huge_page() takes a table of PTEs out of the mm (pmdp_collapse_flush()) and only then
+  removes its pages' rmaps, up to 512 of them; what it adds to the rss meanwhile is added without
+  a lock (__collapse_huge_page_copy()).
+- collapse_pte_mapped_thp() removes the rmaps of a file's huge page and leaves the PTEs where they
+  are, until it frees their table behind the lock.  Since "mm/khugepaged: collapse_pte_mapped_thp()
+  with mmap_read_lock()" (6.6) it clears them first, but changes the rss after the lock still.
+
+Both hold the mm's mmap_lock, for writing but for the last case; that one is khugepaged's, or a
+running task's (madvise()).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import drgn
+
+from zaptrace.audit.sources import Mm, Task, state_of, task_of
+
+_TASK_INTERRUPTIBLE = 0x0001  # include/linux/sched.h
+_RWSEM_WRITER_LOCKED = 1 << 0  # kernel/locking/rwsem.c
+_WRITER_BIAS = 1 << 30  # include/linux/rwbase_rt.h
+_OWNER_FLAGS = 0x7
+
+
+def under_way(prog: drgn.Program, mms: Sequence[Mm]) -> dict[int, Task | None]:
+    """The mms that somebody may be making a huge page in, by index, and who that is.
+
+    An mm without users is left out: exit_mmap() takes the lock when its last PTE is gone, and who
+    else has it then is khugepaged.
+    """
+    try:
+        scan, khugepaged = prog["khugepaged_scan"], prog["khugepaged_thread"].read_()
+    except LookupError:  # no CONFIG_TRANSPARENT_HUGEPAGE
+        return {}
+    scanned = _scanned(scan, khugepaged)
+    found: dict[int, Task | None] = {}
+    for number, mm in enumerate(mms):
+        try:
+            task = khugepaged if mm.address == scanned else _writer(mm.obj)
+            if task is not None:
+                found[number] = task_of(task)
+        except drgn.FaultError:  # what holds the lock is not in the dump
+            found[number] = None
+    return found
+
+
+def _scanned(scan: drgn.Object, khugepaged: drgn.Object) -> int | None:
+    """The mm that khugepaged is at, unless it sleeps until its next scan."""
+    slot = scan.mm_slot.read_()
+    if not slot or not khugepaged or state_of(khugepaged) & _TASK_INTERRUPTIBLE:
+        return None
+    # A struct khugepaged_mm_slot around it since "mm: thp: convert to use common struct mm_slot"
+    # (6.1), until that has nothing else any more.
+    slot = slot if hasattr(slot, "mm") else slot.slot
+    return int(slot.mm.value_())
+
+
+def _writer(mm: drgn.Object) -> drgn.Object | None:
+    """The task that holds an mm's mmap_lock for writing, None without."""
+    lock = mm.mmap_lock
+    if hasattr(lock, "rwbase"):  # CONFIG_PREEMPT_RT
+        held = lock.rwbase.readers.counter.value_() == _WRITER_BIAS
+        owner = lock.rwbase.rtmutex.owner
+    else:
+        held = bool(lock.count.counter.value_() & _RWSEM_WRITER_LOCKED)
+        owner = lock.owner.counter
+    if not held or mm.mm_users.counter.value_() <= 0:
+        return None
+    address = owner.value_() & ~_OWNER_FLAGS
+    return drgn.Object(mm.prog_, "struct task_struct *", value=address)
