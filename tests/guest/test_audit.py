@@ -25,6 +25,7 @@ from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
 import zaptrace.cli
 from tests.guest.conftest import Boot
+from tests.guest.perpage import no_call_per_page
 from vm.arch import ARCHES
 from vm.qemu import GuestConfig, running
 from zaptrace.audit import audit
@@ -147,6 +148,11 @@ def test_every_mm_that_drgn_finds_in_the_slab_is_walked(dump: Dump) -> None:
         if mm.mm_count.counter > 0 and mm.pgtables_bytes.counter > 0
     }
     assert {mm.address for mm in dump.ledger.mms} == there
+
+
+def test_drgn_is_not_asked_page_by_page(dump: Dump) -> None:
+    with no_call_per_page():
+        assert audit(dump.prog).mms == len(dump.ledger.mms)
 
 
 def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(dump: Dump) -> None:

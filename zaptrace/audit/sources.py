@@ -95,7 +95,7 @@ def find_mms(
         BadInput: the slab cache of mm_structs cannot be found.
     """
     try:
-        addresses = allocated_objects(prog["mm_cachep"], "struct mm_struct", pages, flags)
+        addresses = allocated_objects(prog["mm_cachep"], pages, flags, gaps)
     except (LookupError, drgn.FaultError) as error:
         raise BadInput(f"the kernel's mm_structs cannot be found: {error}") from error
     init_mm = prog["init_mm"].address_
