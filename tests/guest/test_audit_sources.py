@@ -92,7 +92,7 @@ def test_a_page_table_that_is_missing_is_counted_and_raises_no_alarm(
     assert result.findings == ()
     gaps = unseen(result)
     assert gaps["page tables not in the dump"] >= len(tables)
-    assert gaps["pages that page tables missing from the dump may map"] > 0
+    assert gaps["pages that may be mapped where the audit could not look"] > 0
 
 
 def test_struct_pages_that_are_missing_are_counted_and_raise_no_alarm(
@@ -127,7 +127,7 @@ def test_a_dump_cut_short_tells_how_much_and_raises_no_alarm(
         open_vmcore(cut, clean_exit.vmlinux)
     argv: list[str | Path] = [sys.executable, "-m", "zaptrace", "inspect", cut]
     argv += ["--vmlinux", clean_exit.vmlinux]
-    printed = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    printed = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     if printed.returncode == 2:  # what every walk begins with was cut off
         assert len(printed.stderr.splitlines()) <= 2
     else:

@@ -169,7 +169,8 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
         tasks = ledger.mms[number].tasks
         if busy is None and (not tasks or any(task.runs for task in tasks)):
             continue
-        if number in obscure or (ledger.blind and (mapped[number] <= recorded[number, :3]).all()):
+        fewer = (mapped[number] <= recorded[number, :3]).all()
+        if number in obscure or (number in ledger.walked.blind and fewer):
             continue
         numbers = "; ".join(
             f"{name} {was} recorded, {are} mapped"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -84,15 +84,27 @@ class Owners:
             index: of the struct page.
             head: index of its folio's first page, which has mapping and index.
         """
-        where = np.array([head], np.int64)
-        pgoff = int(self._ledger.pages.column("index", where)[0]) + index - head
         places: list[Place] = []
         try:
-            for vma in self._vmas(self._mapping(head)):
-                places += self._places(vma, pgoff)
+            for place in self._remembered_at(index, head):
+                places.append(place)
         except drgn.FaultError:  # a broken tree: what was found so far
             pass
         return places
+
+    def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:
+        """Whether a page may be mapped in one of some mms: the rmap leads there, or nowhere.
+
+        Args:
+            mms: by index.
+            index, head: as of `remembered_at`.
+        """
+        if not self.has_rmap(head) or self._ledger.recorded.hugetlb[head]:
+            return True
+        try:
+            return any(place.mm in mms for place in self._remembered_at(index, head))
+        except drgn.FaultError:
+            return True
 
     def has_rmap(self, head: int) -> bool:
         """Whether a folio's mapping can be followed: not without one, and not KSM's."""
@@ -135,6 +147,12 @@ class Owners:
         if task is None and number in self._ledger.in_flight:
             task = self._ledger.in_flight[number].task
         return task
+
+    def _remembered_at(self, index: int, head: int) -> Iterator[Place]:
+        where = np.array([head], np.int64)
+        pgoff = int(self._ledger.pages.column("index", where)[0]) + index - head
+        for vma in self._vmas(self._mapping(head)):
+            yield from self._places(vma, pgoff)
 
     def _vmas(self, mapping: int) -> Iterator[drgn.Object]:
         if mapping <= MAPPING_FLAGS:

@@ -27,6 +27,9 @@ GRAVITY = (*reconcile.PRECEDENCE, FindingClass.RSS_MISMATCH, FindingClass.IN_FLI
 LOOKS = 3
 """How often a running kernel is looked at."""
 MAX_FAILURES = 5
+MAX_FOLLOWED = 1000
+"""Rmaps that are followed to tell whether a page may be mapped in a place that was not seen."""
+HIDDEN = "pages that may be mapped where the audit could not look"
 
 
 def audit(prog: drgn.Program, *, cpus: Sequence[CpuRegisters] | None = None) -> AuditResult:
@@ -106,7 +109,7 @@ def _audit(
     started = time.perf_counter()
     ledger = take(prog, cpus)
     owners = Owners(ledger)
-    suspects = _provable(ledger, reconcile.judge(ledger.ptes, ledger.recorded))
+    suspects = _provable(ledger, owners, reconcile.judge(ledger.ptes, ledger.recorded))
     suspects = chosen(ledger, suspects)
     findings = [page_finding(ledger, owners, suspect) for suspect in suspects[:MAX_FINDINGS]]
     findings += rss_findings(ledger, owners)
@@ -123,12 +126,23 @@ def _audit(
     )
 
 
-def _provable(ledger: Ledger, suspects: Suspects) -> Suspects:
-    """Without those that only say that page tables are missing from the dump."""
-    if not ledger.blind:
+def _provable(ledger: Ledger, owners: Owners, suspects: Suspects) -> Suspects:
+    """Without those that may be mapped where the audit could not look."""
+    if ledger.whole and not ledger.blind:
         return suspects
-    sure = [one for one in suspects if one.cls is not FindingClass.MORE_MAPCOUNT_THAN_PTES]
-    ledger.gaps["pages that page tables missing from the dump may map"] += len(suspects) - len(sure)
+    sure, followed = [], 0
+    for one in suspects:
+        if one.cls is FindingClass.MORE_MAPCOUNT_THAN_PTES:
+            followed += 1
+            head = int(ledger.recorded.head[one.index])
+            if (
+                not ledger.whole
+                or followed > MAX_FOLLOWED
+                or owners.may_be_in(ledger.blind, one.index, head)
+            ):
+                continue
+        sure.append(one)
+    ledger.gaps[HIDDEN] += len(suspects) - len(sure)
     return sure
 
 
