@@ -31,6 +31,7 @@ from vm.qemu import GuestConfig, running
 from zaptrace.audit import audit
 from zaptrace.audit.chain import EntryKind
 from zaptrace.audit.freelists import on_cpu_lists
+from zaptrace.audit.judged import judged
 from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.look import Looking
 from zaptrace.capture.reader import read
@@ -279,7 +280,7 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
 
 
 def test_looking_at_the_founding_page_and_address_tells_the_same_story(bug: Dump) -> None:
-    looking = Looking(bug.prog, cpu_registers(bug.vmcore))
+    looking = Looking(judged(bug.prog, cpu_registers(bug.vmcore)))
     (finding,) = bug.bugs
     assert finding.pfn is not None
     page = looking.page(finding.pfn)
@@ -297,7 +298,7 @@ def test_looking_at_the_founding_page_and_address_tells_the_same_story(bug: Dump
 
 
 def test_every_mapped_address_leads_to_the_page_that_the_walk_found(clean: Dump) -> None:
-    looking = Looking(clean.prog)
+    looking = Looking(judged(clean.prog))
     walked = looking.ledger.walked
     for leaf in range(0, len(walked.pfn), 7):
         address = int(walked.address[leaf])

@@ -14,8 +14,10 @@ from drgn.helpers.linux.mm import follow_phys
 
 from tests.guest.conftest import Boot
 from tests.guest.kdumpfile import compressed
-from zaptrace.audit import audit, audit_live
+from zaptrace.audit import audit, audit_live, reconcile
+from zaptrace.audit.judged import judged
 from zaptrace.audit.ledger import Ledger, take
+from zaptrace.audit.look import Looking
 from zaptrace.memory import elf
 from zaptrace.memory.opening import cut_off, open_vmcore
 from zaptrace.memory.registers import cpu_registers
@@ -93,6 +95,15 @@ def test_a_page_table_that_is_missing_is_counted_and_raises_no_alarm(
     gaps = unseen(result)
     assert gaps["page tables not in the dump"] >= len(tables)
     assert gaps["pages that may be mapped where the audit could not look"] > 0
+    # Who looks at one thing is told no more than that.
+    prog = open_vmcore(tmp_path / "vmcore", clean_exit.vmlinux)
+    looking = Looking(judged(prog))
+    suspects = reconcile.judge(looking.ledger.ptes, looking.ledger.recorded)
+    assert suspects
+    pfns = looking.ledger.pages.pfns(np.array([suspect.index for suspect in suspects]))
+    assert [looking.page(pfn).finding for pfn in pfns.tolist()] == [None] * len(suspects)
+    (init,) = looking.process(1)
+    assert init.findings == ()
 
 
 def test_struct_pages_that_are_missing_are_counted_and_raise_no_alarm(

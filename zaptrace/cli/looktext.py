@@ -51,7 +51,11 @@ def page_lines(view: PageView) -> Iterator[str]:
         )
     if view.finding is None:
         yield ""
-        yield "nothing is wrong with this page"
+        if view.mapcount in (None, view.ptes):
+            yield "nothing is wrong with this page"
+        else:
+            yield "PTEs and mapcount differ, but that does not prove anything wrong here: it may be"
+            yield "mapped where nobody could look, or have changed meanwhile"
         return
     yield ""
     yield f"{view.finding.cls.value}:"
