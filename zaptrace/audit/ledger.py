@@ -11,6 +11,7 @@ import numpy as np
 
 from zaptrace.audit import inflight, reconcile, special
 from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
+from zaptrace.audit.broken import Dispensable
 from zaptrace.audit.counters import derive
 from zaptrace.audit.flags import Flags, flags_of
 from zaptrace.audit.formats import format_of
@@ -18,8 +19,8 @@ from zaptrace.audit.freelists import on_cpu_lists
 from zaptrace.audit.inflight import InFlight
 from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.reconcile import Recorded
+from zaptrace.audit.sources import NO_CACHE, Mm, find_mms, vmas
 from zaptrace.audit.sources import UNREADABLE as MMS_UNREADABLE
-from zaptrace.audit.sources import Mm, find_mms, vmas
 from zaptrace.audit.structpages import StructPages, read_all
 from zaptrace.audit.swaps import NO_TYPES, Absent, SwapKind, classify, types_of
 from zaptrace.audit.tables import TableFormat
@@ -100,7 +101,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     ptes = reconcile.count_ptes(first[counted], large, len(pages))
     if absent.mapped.any():
         ptes += _mapped_elsewhere(fmt, absent, pages)
-    busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus)
+    busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus, gaps)
     return Ledger(
         prog=prog,
         fmt=fmt,
@@ -117,7 +118,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         ptes=ptes,
         in_flight=busy,
         blind=walked.blind | set(absent.mm[absent.kind == SwapKind.UNKNOWN].tolist()),
-        whole=not gaps[MMS_UNREADABLE],
+        whole=not gaps[MMS_UNREADABLE] and not gaps[NO_CACHE],
         gaps=gaps,
     )
 
@@ -130,7 +131,9 @@ def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
 
 
 def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counter[str]) -> Recorded:
-    listed, broken = on_cpu_lists(prog, pages)
+    listed, broken = np.zeros(0, np.int64), 1
+    with Dispensable():
+        listed, broken = on_cpu_lists(prog, pages)
     recorded = derive(pages, flags, listed)
     gaps["per-CPU free lists"] += broken
     gaps["struct pages not in the dump"] += int(np.count_nonzero(~pages.readable))

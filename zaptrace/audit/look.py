@@ -93,7 +93,7 @@ class ProcessView:
     Attributes:
         owner: who it is.
         threads: pids that use the mm.
-        rss: counter's name -> (recorded, mapped).
+        rss: counter's name -> (recorded, mapped); empty where they cannot be read.
         not_present: kind -> entries that say something without being present.
         areas: VMA as in /proc/PID/maps -> pages mapped in it.
         in_flight: what a CPU is doing to it, None when nothing.
@@ -209,7 +209,11 @@ class Looking:
 
     def _stored(self, head: int) -> dict[str, int]:
         pages, where = self.ledger.pages, np.array([head])
-        stored = {name: int(pages.column(name, where)[0]) for name in ("mapping", "index")}
+        stored = {
+            name: int(pages.column(name, where)[0])
+            for name in ("mapping", "index")
+            if pages.has(name)
+        }
         return stored | {"mappings": int(self.ledger.recorded.mappings[head])}
 
     def _address(self, number: int, address: int) -> AddressView:
@@ -246,7 +250,7 @@ class Looking:
         return ProcessView(
             owner=self._owners.owner_of_mm(number),
             threads=tuple(sorted(task.pid for task in mm.tasks)),
-            rss=dict(zip(RSS_COUNTERS, zip(mm.rss, mapped, strict=True), strict=True)),
+            rss=dict(zip(RSS_COUNTERS, zip(mm.rss or (), mapped, strict=False), strict=False)),
             not_present=ledger.absent.of_mm(number).by_kind(),
             areas=tuple(self._areas(number)),
             in_flight=None if busy is None else str(busy),

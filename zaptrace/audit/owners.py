@@ -13,6 +13,7 @@ from drgn.helpers.linux.mm import vma_find, vma_name
 from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 
 from zaptrace.audit.arrays import Index, Words
+from zaptrace.audit.broken import Dispensable
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.sources import BROKEN_TREE, Mm, Task, printable, vmas
 from zaptrace.audit.structpages import MAPPING_ANON, MAPPING_FLAGS
@@ -85,11 +86,9 @@ class Owners:
             head: index of its folio's first page, which has mapping and index.
         """
         places: list[Place] = []
-        try:
+        with Dispensable(self._broken):  # a broken tree: what was found so far
             for place in self._remembered_at(index, head):
                 places.append(place)
-        except drgn.FaultError:  # a broken tree: what was found so far
-            pass
         return places
 
     def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:
@@ -101,10 +100,9 @@ class Owners:
         """
         if not self.has_rmap(head) or self._ledger.recorded.hugetlb[head]:
             return True
-        try:
+        with Dispensable():
             return any(place.mm in mms for place in self._remembered_at(index, head))
-        except drgn.FaultError:
-            return True
+        return True
 
     def has_rmap(self, head: int) -> bool:
         """Whether a folio's mapping can be followed: not without one, and not KSM's."""
@@ -147,6 +145,9 @@ class Owners:
         if task is None and number in self._ledger.in_flight:
             task = self._ledger.in_flight[number].task
         return task
+
+    def _broken(self) -> None:
+        self._ledger.gaps["rmaps that cannot be followed"] += 1
 
     def _remembered_at(self, index: int, head: int) -> Iterator[Place]:
         where = np.array([head], np.int64)
@@ -217,7 +218,7 @@ def _describe(mm: Mm, address: int) -> str | None:
     try:
         vma = vma_find(mm.obj, address)
         return describe_vma(vma, address) if vma else None
-    except BROKEN_TREE:
+    except BROKEN_TREE:  # also a VMA without a member that is shown
         return None
 
 

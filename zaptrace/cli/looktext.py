@@ -38,7 +38,8 @@ def page_lines(view: PageView) -> Iterator[str]:
     yield from labelled(
         "folio",
         f"pfn {folio['pfn']:#x}, order {folio['order']}, {folio['mappings']:,} mappings, "
-        f"mapping {folio['mapping']:#x}, index {folio['index']:#x}",
+        f"mapping {folio['mapping']:#x}"
+        + (f", index {folio['index']:#x}" if "index" in folio else ""),
     )
     for owner in view.mappings:
         yield from labelled("mapped by", owner_text(owner))
