@@ -23,6 +23,7 @@ from drgn.helpers.linux.mm import follow_pfn, for_each_vma, pfn_to_page
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
+import zaptrace
 import zaptrace.cli
 from tests.guest.conftest import Boot
 from tests.guest.perpage import no_call_per_page
@@ -307,6 +308,18 @@ def test_every_mapped_address_leads_to_the_page_that_the_walk_found(clean: Dump)
         (view,) = [view for view in views if view.owner.mm == wanted]
         assert view.pfn == walked.pfn[leaf]
         assert view.steps[-1].entry == walked.entry[leaf]
+
+
+def test_a_dumps_data_frames_say_what_the_audit_says(bug: Dump) -> None:
+    frames = zaptrace.open_vmcore(bug.vmcore, bug.vmlinux)
+    assert frames.findings["class"].tolist() == [one.cls.value for one in bug.result.findings]
+    (finding,) = bug.bugs
+    page = frames.pages.loc[finding.pfn]
+    assert (page.ptes, page.mapcount, page.refcount) == (0, 1, 0)
+    assert page.finding == finding.cls.value
+    assert len(frames.pages) == len(bug.ledger.pages)
+    assert int(frames.pages.ptes.sum()) == bug.result.ptes == int(frames.ptes.normal.sum())
+    assert set(frames.ptes.pid.dropna()) >= {1}
 
 
 def test_the_script_for_drgn_says_what_inspect_says(founding: Boot, bug: Dump) -> None:

@@ -46,13 +46,22 @@ def audit_live(prog: drgn.Program) -> AuditResult:
 def _timed(work: Callable[[], Judged]) -> AuditResult:
     started = time.perf_counter()
     found = work()
+    return result_of(found, time.perf_counter() - started)
+
+
+def result_of(found: Judged, seconds: float) -> AuditResult:
+    """What was judged, as plain data.
+
+    Args:
+        seconds: how long it took.
+    """
     ledger = found.ledger
     return AuditResult(
         kernel_release=ledger.release,
         pages=int(np.count_nonzero(ledger.recorded.known)),
         mms=len(ledger.mms),
         ptes=int(np.count_nonzero(ledger.counted)),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         findings=found.findings,
         unseen=tuple(Unseen(what, count) for what, count in sorted(ledger.gaps.items()) if count),
         details=_details(ledger) | dict(found.looks),

@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> Exit:
     """
     from zaptrace.audit.judged import judged
     from zaptrace.memory.opening import cut_off, open_vmcore
+    from zaptrace.memory.registers import known_registers
 
     if args.pfn is not None and (args.pid is not None or args.address is not None):
         raise BadInput("--pfn goes with neither --pid nor --address")
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> Exit:
         return _live(args)
     with _vmcore(args) as vmcore:
         prog, cut = open_vmcore(vmcore, args.vmlinux, whole=False), cut_off(vmcore)
-        cpus = _registers(vmcore)
+        cpus = known_registers(vmcore)
         try:
             if args.shell or _one_thing(args):
                 return _look(judged(prog, cpus), args)
@@ -250,13 +251,3 @@ def _exit(findings: Iterable[Finding]) -> Exit:
 
 def _integer(text: str) -> int:
     return int(text, 0)
-
-
-def _registers(vmcore: Path) -> list[CpuRegisters] | None:
-    """What the CPUs were doing, where the dump says so: not in makedumpfile's formats."""
-    from zaptrace.memory.registers import cpu_registers
-
-    try:
-        return cpu_registers(vmcore)
-    except BadInput:
-        return None
