@@ -23,13 +23,16 @@ from drgn.helpers.linux.mm import follow_pfn, for_each_vma, pfn_to_page
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
+import zaptrace
 import zaptrace.cli
 from tests.guest.conftest import Boot
+from tests.guest.perpage import no_call_per_page
 from vm.arch import ARCHES
 from vm.qemu import GuestConfig, running
 from zaptrace.audit import audit
 from zaptrace.audit.chain import EntryKind
 from zaptrace.audit.freelists import on_cpu_lists
+from zaptrace.audit.judged import judged
 from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.look import Looking
 from zaptrace.capture.reader import read
@@ -147,6 +150,11 @@ def test_every_mm_that_drgn_finds_in_the_slab_is_walked(dump: Dump) -> None:
         if mm.mm_count.counter > 0 and mm.pgtables_bytes.counter > 0
     }
     assert {mm.address for mm in dump.ledger.mms} == there
+
+
+def test_drgn_is_not_asked_page_by_page(dump: Dump) -> None:
+    with no_call_per_page():
+        assert audit(dump.prog).mms == len(dump.ledger.mms)
 
 
 def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(dump: Dump) -> None:
@@ -274,7 +282,7 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
 
 
 def test_looking_at_the_founding_page_and_address_tells_the_same_story(bug: Dump) -> None:
-    looking = Looking(bug.prog, cpu_registers(bug.vmcore))
+    looking = Looking(judged(bug.prog, cpu_registers(bug.vmcore)))
     (finding,) = bug.bugs
     assert finding.pfn is not None
     page = looking.page(finding.pfn)
@@ -292,7 +300,7 @@ def test_looking_at_the_founding_page_and_address_tells_the_same_story(bug: Dump
 
 
 def test_every_mapped_address_leads_to_the_page_that_the_walk_found(clean: Dump) -> None:
-    looking = Looking(clean.prog)
+    looking = Looking(judged(clean.prog))
     walked = looking.ledger.walked
     for leaf in range(0, len(walked.pfn), 7):
         address = int(walked.address[leaf])
@@ -301,6 +309,18 @@ def test_every_mapped_address_leads_to_the_page_that_the_walk_found(clean: Dump)
         (view,) = [view for view in views if view.owner.mm == wanted]
         assert view.pfn == walked.pfn[leaf]
         assert view.steps[-1].entry == walked.entry[leaf]
+
+
+def test_a_dumps_data_frames_say_what_the_audit_says(bug: Dump) -> None:
+    frames = zaptrace.open_vmcore(bug.vmcore, bug.vmlinux)
+    assert frames.findings["class"].tolist() == [one.cls.value for one in bug.result.findings]
+    (finding,) = bug.bugs
+    page = frames.pages.loc[finding.pfn]
+    assert (page.ptes, page.mapcount, page.refcount) == (0, 1, 0)
+    assert page.finding == finding.cls.value
+    assert len(frames.pages) == len(bug.ledger.pages)
+    assert int(frames.pages.ptes.sum()) == bug.result.ptes == int(frames.ptes.normal.sum())
+    assert set(frames.ptes.pid.dropna()) >= {1}
 
 
 def test_the_script_for_drgn_says_what_inspect_says(founding: Boot, bug: Dump) -> None:
@@ -312,7 +332,7 @@ def test_the_script_for_drgn_says_what_inspect_says(founding: Boot, bug: Dump) -
         [*argv, SCRIPT, "--json"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env=environment,
         cwd="/",
         check=True,
@@ -328,7 +348,9 @@ def test_the_shell_has_the_kernel_and_our_helpers(founding: Boot, bug: Dump) -> 
     argv: list[str | Path] = [sys.executable, "-m", "zaptrace", "inspect", founding.vmcore]
     argv += ["--vmlinux", founding.vmlinux, "--shell"]
     typed = f"view = page({finding.pfn})\nprint('refs', view.refcount, prog['UTS_RELEASE'])\n"
-    told = subprocess.run(argv, input=typed, capture_output=True, text=True, timeout=60, check=True)
+    told = subprocess.run(
+        argv, input=typed, capture_output=True, text=True, timeout=300, check=True
+    )
     assert f"pfn {finding.pfn:#x}: " in told.stdout
     assert "refs 0" in told.stdout
     assert bug.result.kernel_release in told.stdout

@@ -26,6 +26,7 @@ from vm.arch import arch_named
 from vm.cpio import Archive
 from vm.qemu import GuestConfig, command_line, running
 from zaptrace.audit import audit
+from zaptrace.audit.judged import judged
 from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.look import Looking
 from zaptrace.memory.opening import open_vmcore
@@ -244,7 +245,7 @@ def test_looking_at_a_large_page_names_its_folio(guest: Guest) -> None:
     if guest.arch != "x86_64":
         pytest.skip("no large folios of a known order here")
     address = guest.told.areas["thp"][0] + 5 * 4096
-    (view,) = Looking(guest.ledger.prog).address(address, 1)
+    (view,) = Looking(judged(guest.ledger.prog)).address(address, 1)
     assert view.page is not None
     assert view.steps[-1].level == "pmd"
     assert view.page.folio["order"] == 9

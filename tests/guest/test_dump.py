@@ -51,7 +51,7 @@ def test_plain_drgn_opens_it_with_no_help(founding: Boot, tmp_path: Path) -> Non
     program = Path(sys.executable).with_name("drgn")
     argv: list[str | Path] = [program, "-q", "-c", founding.vmcore]
     argv += ["-s", founding.vmlinux, script]
-    told = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    told = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert told.returncode == 0, told.stderr
     release, words = told.stdout.splitlines()
     assert f"Linux version {release} " in founding.console.read_text(errors="replace")

@@ -12,13 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import drgn
+from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
+
 from tests.guest import lab
 from tests.guest.lab import Lab
+from tests.guest.perpage import no_call_per_page
 from tests.guest.test_live import PAGES, ROUNDS, removed_in_each_zap, touch
 from tests.matrix import fault
 from tests.matrix.rows import NotPossible, Row
 from vm import live, stock
 from vm.arch import arch_named
+from zaptrace.audit.ledger import take
 from zaptrace.kernel import plan_for
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.model.errors import BadInput, CannotTell, Missing
@@ -114,8 +119,8 @@ class Steps:
         return f"page {self._damage.pfn:#x} damaged through QEMU's gdbstub"
 
     def audit(self) -> str:
-        """That page is found, and no other."""
-        self._vmlinux()
+        """That page is found, and no other, in every mm that drgn finds, and not page by page."""
+        _same_mms(open_vmcore(self._vmcore, self._vmlinux()))
         told = self._zaptrace("inspect", self._vmcore, "--vmlinux", self.kernel.vmlinux)
         bugs = [one for one in told["findings"] if one["class"] != "in_flight"]
         assert self._damage is not None
@@ -211,6 +216,18 @@ def _symbols(row: Row) -> str:
     except (BadInput, Missing, CannotTell) as error:
         return str(error)
     return ""
+
+
+def _same_mms(prog: drgn.Program) -> None:
+    """Our reading of the slab cache beside drgn's, which looks at every page."""
+    with no_call_per_page():
+        ours = {mm.address for mm in take(prog, None).mms}
+    theirs = {
+        mm.value_()
+        for mm in slab_cache_for_each_allocated_object(prog["mm_cachep"], "struct mm_struct")
+        if mm.mm_count.counter > 0 and mm.pgtables_bytes.counter > 0
+    }
+    assert ours == theirs, f"{len(ours)} mms, drgn finds {len(theirs)}"
 
 
 def _need_arguments(plan: dict[str, Any]) -> None:

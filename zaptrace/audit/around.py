@@ -7,7 +7,7 @@ import re
 import drgn
 import numpy as np
 
-from zaptrace.audit.ledger import format_of
+from zaptrace.audit.formats import format_of
 from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.tables import PAGE_SHIFT
 from zaptrace.audit.walk import walk

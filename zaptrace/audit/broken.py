@@ -1,9 +1,10 @@
-"""What a broken dump makes of a kernel's own numbers, told as one error."""
+"""What a broken dump, or a kernel unlike those that we know, makes of a kernel's own numbers."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import drgn
 
@@ -22,7 +23,33 @@ def as_bad_input() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # drgn has bare Exceptions for kernels whose own numbers are broken.
-        if type(error) is not Exception and not isinstance(error, _BROKEN_DUMP):
+        if not is_broken(error):
             raise
         raise BadInput(f"the kernel's memory management cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Dispensable:
+    """A part that the rest can do without: `with` goes on behind a block that the dump breaks.
+
+    Attributes:
+        missing: called when the block was left in the middle.
+    """
+
+    missing: Callable[[], object] = lambda: None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if not isinstance(error, Exception) or not is_broken(error):
+            return False
+        self.missing()
+        return True
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether an exception is about the dump or its kernel, and no bug of ours."""
+    if isinstance(error, AttributeError):  # drgn's, for a struct without that member
+        return "has no member" in str(error)
+    # drgn has bare Exceptions for kernels whose own numbers are broken.
+    return type(error) is Exception or isinstance(error, _BROKEN_DUMP)

@@ -113,7 +113,11 @@ def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | 
 def flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
     """Names of enum pageflags; of a bit with several the first, which the kernel prints too."""
     flags = int(ledger.pages.column("flags", np.array([index]))[0])
-    last = ledger.prog.constant("__NR_PAGEFLAGS")
+    try:
+        last = ledger.prog.constant("__NR_PAGEFLAGS")
+    except LookupError:
+        ledger.gaps["names of page flags"] = 1
+        return ()
     names: dict[int, str] = {}
     for enumerator in last.type_.enumerators or ():
         if enumerator.value < last.value_():
@@ -180,7 +184,8 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     is reported as just that, as long as what is in flight is enough for the difference.
     """
     mapped, mms = mapped_rss(ledger), len(ledger.mms)
-    recorded = np.array([mm.rss for mm in ledger.mms], np.int64).reshape(-1, len(RSS_COUNTERS))
+    told = [mm.rss or [0] * len(RSS_COUNTERS) for mm in ledger.mms]
+    recorded = np.array(told, np.int64).reshape(-1, len(RSS_COUNTERS))
     swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
     wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
@@ -197,12 +202,15 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
+        mm = ledger.mms[number]
+        if mm.rss is None:
+            continue
         if busy is not None and not busy.may_owe(int(missing[number])):
             busy = None
-        tasks = ledger.mms[number].tasks
-        if busy is None and (not tasks or any(task.runs for task in tasks)):
+        if busy is None and (not mm.tasks or any(task.runs for task in mm.tasks)):
             continue
-        if number in obscure or (ledger.blind and (mapped[number] <= recorded[number, :3]).all()):
+        fewer = (mapped[number] <= recorded[number, :3]).all()
+        if number in obscure or (number in ledger.walked.blind and fewer):
             continue
         numbers = "; ".join(
             f"{name} {was} recorded, {are} mapped"

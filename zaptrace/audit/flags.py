@@ -25,6 +25,7 @@ class Flags:
 
     Attributes:
         slab: bit number of PG_slab, None where slab is a page type.
+        slab_type: raw mapcount of a slab's first page, None where it is no type.
         swapbacked: bit number of PG_swapbacked.
         buddy: raw mapcount of a free block's first page.
         hugetlb: compound_dtor of hugetlb folios, None without.
@@ -42,21 +43,12 @@ class Flags:
     hugetlb_type: int | None = None
     hugetlb_flag: int | None = None
     head_mask: int = 0
+    slab_type: int | None = None
 
     @property
     def types_below(self) -> int:
         """A raw mapcount less than this is a page type."""
         return _OLD_TYPES_BELOW if self.buddy > _NEW_TYPES_BELOW else _NEW_TYPES_BELOW
-
-    @property
-    def hugetlb_type_mask(self) -> int:
-        """What of a raw mapcount is the type.
-
-        All of it, until "mm: support only one page_type per page" (6.12) gave the low 24 bits
-        to the type's users.
-        """
-        plain = self.hugetlb_type is not None and not self.hugetlb_type & ~_TYPE_BYTE
-        return _TYPE_BYTE if plain else -1
 
 
 def flags_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> Flags:
@@ -65,7 +57,9 @@ def flags_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> Flags:
     Raises:
         LookupError, ValueError: VMCOREINFO is older than 4.0's, or broken.
     """
-    slab = vmcoreinfo.get("NUMBER(PG_slab)")
+    # A page type since "mm: free up PG_slab" (6.10), before that a flag.
+    slab_type = _slab_type(prog, vmcoreinfo)
+    slab = vmcoreinfo.get("NUMBER(PG_slab)") if slab_type is None else None
     # A page type since "mm: turn folio_test_hugetlb into a PageType" (6.9), before that
     # "mm: remove HUGETLB_PAGE_DTOR" (6.6) a flag.
     hugetlb = vmcoreinfo.get("NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)")
@@ -78,6 +72,7 @@ def flags_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> Flags:
         hugetlb_type=None if hugetlb is None else _signed32(int(hugetlb)),
         hugetlb_flag=_constant(prog, "PG_hugetlb") if hugetlb is None else None,
         head_mask=int(vmcoreinfo.get("NUMBER(PG_head_mask)", 0)),
+        slab_type=slab_type,
     )
 
 
@@ -85,6 +80,25 @@ def has_bit(bits: npt.NDArray[Any], number: int) -> Mask:
     """Which of `bits` have that bit.  Same shape."""
     found: Mask = (bits & np.uint64(1 << number)) != 0
     return found
+
+
+def of_type(raw: npt.NDArray[np.int32], page_type: int) -> Mask:
+    """Which raw mapcounts say that page type.  Same shape.
+
+    All of it is the type, until "mm: support only one page_type per page" (6.12) gave the low
+    24 bits to the type's users.
+    """
+    mask = -1 if page_type & ~_TYPE_BYTE else _TYPE_BYTE
+    found: Mask = (raw & np.int32(mask)) == page_type
+    return found
+
+
+def _slab_type(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> int | None:
+    told = vmcoreinfo.get("NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)")
+    if told is not None:
+        return _signed32(int(told))
+    in_top_byte = _constant(prog, "PGTY_slab")
+    return None if in_top_byte is None else _signed32(in_top_byte << 24)
 
 
 def _constant(prog: drgn.Program, name: str) -> int | None:

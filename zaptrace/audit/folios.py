@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask, side_by_side
-from zaptrace.audit.flags import Flags, has_bit
+from zaptrace.audit.flags import Flags, has_bit, of_type
 from zaptrace.audit.structpages import StructPages
 
 _LARGEST_MASK = np.uint64(1 << 40)
@@ -158,7 +158,7 @@ class Folios:
         tails = self._first_tail
         if flags.hugetlb_type is not None:
             raw = pages.column("raw_mapcount", self._heads[self._real])
-            mine[self._real] = (raw & flags.hugetlb_type_mask) == flags.hugetlb_type
+            mine[self._real] = of_type(raw, flags.hugetlb_type)
         elif flags.hugetlb_flag is not None:
             mine[self._real] = has_bit(pages.column("flags", tails), flags.hugetlb_flag)
         elif flags.hugetlb is not None and pages.has("compound_dtor"):

@@ -13,6 +13,7 @@ task or nobody uses counts as in flight.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from drgn.helpers.linux.sched import cpu_curr
 
 from zaptrace.audit import collapse
 from zaptrace.audit.arrays import NOWHERE
+from zaptrace.audit.broken import Dispensable
 from zaptrace.audit.reconcile import Recorded
 from zaptrace.audit.sources import Mm, Task, task_of
 from zaptrace.audit.structpages import StructPages
@@ -31,6 +33,8 @@ from zaptrace.audit.walk import Walked
 from zaptrace.memory.pages import byte_order
 from zaptrace.memory.registers import CpuRegisters
 from zaptrace.memory.stacks import stack_of
+
+NO_LOCKS = "mms whose page-table locks cannot be seen: in flight is what may run"
 
 # Who holds a lock, from its word.  s390x: the low half is the holder's CPU + 1
 # (arch_spin_lockval(), arch/s390/include/asm/spinlock.h).  x86_64's queued
@@ -118,15 +122,18 @@ def find(
     pages: StructPages,
     recorded: Recorded,
     cpus: Sequence[CpuRegisters] | None,
+    gaps: Counter[str],
 ) -> dict[int, InFlight]:
     """The mms in flight, by index.
 
     Args:
         prog, arch, mms, walked, pages, recorded: the audit's.
         cpus: the CPUs' registers if they are known: they name what a CPU is doing.
+        gaps: the mms whose locks cannot be seen are counted here.
     """
     locks = _locks(prog)
     if locks is None:
+        gaps[NO_LOCKS] += len(mms)
         busy = {
             number: InFlight()
             for number, mm in enumerate(mms)
@@ -200,10 +207,9 @@ def _who(prog: drgn.Program, arch: str, word: int, cpus: Sequence[CpuRegisters])
     cpu = holder(word) if holder is not None else _only_changer(prog, cpus)
     if cpu is None:
         return InFlight()
-    try:
+    task = None
+    with Dispensable():
         task = task_of(cpu_curr(prog, cpu))
-    except (LookupError, drgn.FaultError):
-        task = None
     return InFlight(cpu, task, _function(prog, next((c for c in cpus if c.cpu == cpu), None)))
 
 

@@ -11,23 +11,23 @@ import numpy as np
 
 from zaptrace.audit import inflight, reconcile, special
 from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
+from zaptrace.audit.broken import Dispensable
 from zaptrace.audit.counters import derive
 from zaptrace.audit.flags import Flags, flags_of
+from zaptrace.audit.formats import format_of
 from zaptrace.audit.freelists import on_cpu_lists
 from zaptrace.audit.inflight import InFlight
 from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.reconcile import Recorded
+from zaptrace.audit.sources import NO_CACHE, Mm, find_mms, vmas
 from zaptrace.audit.sources import UNREADABLE as MMS_UNREADABLE
-from zaptrace.audit.sources import Mm, find_mms, vmas
 from zaptrace.audit.structpages import StructPages, read_all
 from zaptrace.audit.swaps import NO_TYPES, Absent, SwapKind, classify, types_of
-from zaptrace.audit.tables import FORMATS, TableFormat
-from zaptrace.audit.walk import UNREADABLE as TABLES_UNREADABLE
+from zaptrace.audit.tables import TableFormat
 from zaptrace.audit.walk import Walked, walk
 from zaptrace.memory.opening import vmcoreinfo_of
 from zaptrace.memory.pages import page_layout
 from zaptrace.memory.registers import CpuRegisters
-from zaptrace.model.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,9 @@ class Ledger:
         absent: what the entries that are not present stand for.
         ptes: how many entries map each page; shape (struct pages,).
         in_flight: the mms that a CPU is changing, by index.
-        blind: page tables are missing from the dump: what maps a page may not have been seen.
+        blind: the mms, by index, that may map more than was counted: some of their page tables
+            could not be read, or an entry is of a kind that this kernel does not tell.
+        whole: no mm is missing.
         gaps: what could not be looked at -> how many.
     """
 
@@ -60,7 +62,8 @@ class Ledger:
     absent: Absent
     ptes: Counts
     in_flight: dict[int, InFlight]
-    blind: bool
+    blind: frozenset[int]
+    whole: bool
     gaps: Counter[str]
 
 
@@ -99,7 +102,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     ptes = reconcile.count_ptes(first[counted], large, len(pages))
     if absent.mapped.any():
         ptes += _mapped_elsewhere(fmt, absent, pages)
-    busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus)
+    busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus, gaps)
     return Ledger(
         prog=prog,
         fmt=fmt,
@@ -115,7 +118,8 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         absent=absent,
         ptes=ptes,
         in_flight=busy,
-        blind=bool(gaps[TABLES_UNREADABLE] or gaps[MMS_UNREADABLE]),
+        blind=walked.blind | set(absent.mm[absent.kind == SwapKind.UNKNOWN].tolist()),
+        whole=not gaps[MMS_UNREADABLE] and not gaps[NO_CACHE],
         gaps=gaps,
     )
 
@@ -127,22 +131,10 @@ def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
     return np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
 
 
-def format_of(prog: drgn.Program) -> TableFormat:
-    """The page tables of the program's architecture.
-
-    Raises:
-        BadInput: they are not known.
-    """
-    arch = prog.platform.arch.name.lower() if prog.platform else "unknown"
-    fmt = FORMATS.get(arch)
-    if fmt is None:
-        known = ", ".join(sorted(FORMATS))
-        raise BadInput(f"the page tables of {arch} are not known to the audit (known: {known})")
-    return fmt
-
-
 def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counter[str]) -> Recorded:
-    listed, broken = on_cpu_lists(prog, pages)
+    listed, broken = np.zeros(0, np.int64), 1
+    with Dispensable():
+        listed, broken = on_cpu_lists(prog, pages)
     recorded = derive(pages, flags, listed)
     gaps["per-CPU free lists"] += broken
     gaps["struct pages not in the dump"] += int(np.count_nonzero(~pages.readable))

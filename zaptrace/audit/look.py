@@ -6,24 +6,23 @@ What crash's `vtop`, `kmem -p` and `vm` say, in one, and beside the audit's own 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import drgn
 import numpy as np
 
-from zaptrace.audit import describe, reconcile
+from zaptrace.audit import describe
 from zaptrace.audit.arrays import NOWHERE, Index
 from zaptrace.audit.broken import as_bad_input
 from zaptrace.audit.chain import Step, follow, mapped_pfn
-from zaptrace.audit.ledger import Ledger, take
-from zaptrace.audit.owners import Owners, Place, describe_vma
+from zaptrace.audit.judged import Judged
+from zaptrace.audit.ledger import Ledger
+from zaptrace.audit.owners import Place, describe_vma
 from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.sources import RSS_COUNTERS, vmas
 from zaptrace.audit.swaps import SwapKind
 from zaptrace.audit.tables import PAGE_SHIFT
-from zaptrace.memory.registers import CpuRegisters
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Finding, Owner
 
@@ -94,7 +93,7 @@ class ProcessView:
     Attributes:
         owner: who it is.
         threads: pids that use the mm.
-        rss: counter's name -> (recorded, mapped).
+        rss: counter's name -> (recorded, mapped); empty where they cannot be read.
         not_present: kind -> entries that say something without being present.
         areas: VMA as in /proc/PID/maps -> pages mapped in it.
         in_flight: what a CPU is doing to it, None when nothing.
@@ -125,22 +124,15 @@ class ProcessView:
 
 
 class Looking:
-    """One audited kernel, to look at one thing after the other."""
+    """One judged kernel, to look at one thing after the other."""
 
-    def __init__(self, prog: drgn.Program, cpus: Sequence[CpuRegisters] | None = None) -> None:
-        """Read everything that an audit reads.
-
-        Raises:
-            BadInput: see `audit`.
-        """
-        with as_bad_input():
-            self.ledger: Ledger = take(prog, cpus)
-            self._owners = Owners(self.ledger)
-            self._suspects = {
-                suspect.index: suspect
-                for suspect in reconcile.judge(self.ledger.ptes, self.ledger.recorded)
-            }
-            self._ram = DumpRam(prog, self.ledger.pages.layout)
+    def __init__(self, found: Judged) -> None:
+        self.ledger: Ledger = found.ledger
+        self._owners = found.owners
+        self._findings = found.findings
+        self._of_page = {one.pfn: one for one in found.findings}
+        self._rest = {suspect.index: suspect for suspect in found.rest}
+        self._ram = DumpRam(self.ledger.prog, self.ledger.pages.layout)
 
     def page(self, pfn: int) -> PageView:
         """The page of a PFN.
@@ -194,7 +186,6 @@ class Looking:
         recorded = ledger.recorded
         where = np.array([index])
         pfn, head = int(ledger.pages.pfns(where)[0]), int(recorded.head[index])
-        suspect = self._suspects.get(index)
         places = owners.mapped_at(index)[: describe.MAX_MAPPINGS]
         return PageView(
             pfn=pfn,
@@ -208,12 +199,21 @@ class Looking:
             folio=describe.folio(ledger, owners, head) | self._stored(head),
             mappings=tuple(owners.owner(place) for place in places),
             neighbours=tuple(describe.neighbours(ledger, owners, index)),
-            finding=None if suspect is None else describe.page_finding(ledger, owners, suspect),
+            finding=self._finding(index, pfn),
         )
+
+    def _finding(self, index: int, pfn: int) -> Finding | None:
+        if index in self._rest:
+            return describe.page_finding(self.ledger, self._owners, self._rest[index])
+        return self._of_page.get(pfn)
 
     def _stored(self, head: int) -> dict[str, int]:
         pages, where = self.ledger.pages, np.array([head])
-        stored = {name: int(pages.column(name, where)[0]) for name in ("mapping", "index")}
+        stored = {
+            name: int(pages.column(name, where)[0])
+            for name in ("mapping", "index")
+            if pages.has(name)
+        }
         return stored | {"mappings": int(self.ledger.recorded.mappings[head])}
 
     def _address(self, number: int, address: int) -> AddressView:
@@ -250,11 +250,11 @@ class Looking:
         return ProcessView(
             owner=self._owners.owner_of_mm(number),
             threads=tuple(sorted(task.pid for task in mm.tasks)),
-            rss=dict(zip(RSS_COUNTERS, zip(mm.rss, mapped, strict=True), strict=True)),
+            rss=dict(zip(RSS_COUNTERS, zip(mm.rss or (), mapped, strict=False), strict=False)),
             not_present=ledger.absent.of_mm(number).by_kind(),
             areas=tuple(self._areas(number)),
             in_flight=None if busy is None else str(busy),
-            findings=tuple(self._findings(number)),
+            findings=tuple(self._about(number)),
         )
 
     def _areas(self, number: int) -> Iterator[tuple[str, int]]:
@@ -268,12 +268,8 @@ class Looking:
             first, end = np.searchsorted(starts, bounds)
             yield describe_vma(vma), int(before[end] - before[first])
 
-    def _findings(self, number: int) -> Iterator[Finding]:
+    def _about(self, number: int) -> Iterator[Finding]:
         address = self.ledger.mms[number].address
-        pages = (
-            describe.page_finding(self.ledger, self._owners, suspect)
-            for suspect in list(self._suspects.values())[: describe.MAX_FINDINGS]
-        )
-        for finding in (*pages, *describe.rss_findings(self.ledger, self._owners)):
+        for finding in self._findings:
             if any(owner.mm == address for owner in finding.mappings):
                 yield finding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -13,6 +13,7 @@ from drgn.helpers.linux.mm import vma_find, vma_name
 from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 
 from zaptrace.audit.arrays import Index, Words
+from zaptrace.audit.broken import Dispensable
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.sources import BROKEN_TREE, Mm, Task, printable, vmas
 from zaptrace.audit.structpages import MAPPING_ANON, MAPPING_FLAGS
@@ -84,15 +85,24 @@ class Owners:
             index: of the struct page.
             head: index of its folio's first page, which has mapping and index.
         """
-        where = np.array([head], np.int64)
-        pgoff = int(self._ledger.pages.column("index", where)[0]) + index - head
         places: list[Place] = []
-        try:
-            for vma in self._vmas(self._mapping(head)):
-                places += self._places(vma, pgoff)
-        except drgn.FaultError:  # a broken tree: what was found so far
-            pass
+        with Dispensable(self._broken):  # a broken tree: what was found so far
+            for place in self._remembered_at(index, head):
+                places.append(place)
         return places
+
+    def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:
+        """Whether a page may be mapped in one of some mms: the rmap leads there, or nowhere.
+
+        Args:
+            mms: by index.
+            index, head: as of `remembered_at`.
+        """
+        if not self.has_rmap(head) or self._ledger.recorded.hugetlb[head]:
+            return True
+        with Dispensable():
+            return any(place.mm in mms for place in self._remembered_at(index, head))
+        return True
 
     def has_rmap(self, head: int) -> bool:
         """Whether a folio's mapping can be followed: not without one, and not KSM's."""
@@ -140,6 +150,15 @@ class Owners:
         if task is None and number in self._ledger.in_flight:
             task = self._ledger.in_flight[number].task
         return task
+
+    def _broken(self) -> None:
+        self._ledger.gaps["rmaps that cannot be followed"] += 1
+
+    def _remembered_at(self, index: int, head: int) -> Iterator[Place]:
+        where = np.array([head], np.int64)
+        pgoff = int(self._ledger.pages.column("index", where)[0]) + index - head
+        for vma in self._vmas(self._mapping(head)):
+            yield from self._places(vma, pgoff)
 
     def _vmas(self, mapping: int) -> Iterator[drgn.Object]:
         if mapping <= MAPPING_FLAGS:
@@ -211,7 +230,7 @@ def _describe(mm: Mm, address: int) -> str | None:
     try:
         vma = vma_find(mm.obj, address)
         return describe_vma(vma, address) if vma else None
-    except BROKEN_TREE:
+    except BROKEN_TREE:  # also a VMA without a member that is shown
         return None
 
 

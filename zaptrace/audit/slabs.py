@@ -1,106 +1,179 @@
 """The allocated objects of one slab cache, found by column instead of page by page.
 
 drgn's slab_cache_for_each_allocated_object() looks at every struct page through
-an Object: 1.4 s for 131,072 of them.  Here numpy finds the cache's slabs.
+an Object: 1.4 s for 131,072 of them.  Here numpy finds the cache's slabs, and drgn
+is asked about those alone.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import drgn
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
+from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.mm import page_to_virt
+from drgn.helpers.linux.nodemask import nr_node_ids
 from drgn.helpers.linux.percpu import per_cpu_ptr
-from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
+from drgn.helpers.linux.slab import slab_object_info
 
-from zaptrace.audit.flags import Flags, has_bit
+from zaptrace.audit.arrays import Index
+from zaptrace.audit.flags import Flags, has_bit, of_type
 from zaptrace.audit.structpages import StructPages
-from zaptrace.memory.pages import byte_order
+from zaptrace.memory.pages import byte_order, read_array
+
+UNREADABLE = "free lists of the slab cache of mm_structs"
 
 _MAX_SLAB_BYTES = 1 << 20  # slabs are at most a few pages; more is a broken one
+_MAX_NODES = 1 << 10  # CONFIG_NODES_SHIFT is 10 at most
+_MAX_SHEAVES = 1 << 10  # of one node; MAX_FULL_SHEAVES (mm/slub.c) is 10
+_MAX_IN_SHEAF = 1 << 12  # calculate_sheaf_capacity() (mm/slub.c): some ten to sixty
 
 
-def allocated_objects(cache: drgn.Object, kind: str, pages: StructPages, flags: Flags) -> list[int]:
+def allocated_objects(
+    cache: drgn.Object, pages: StructPages, flags: Flags, gaps: Counter[str]
+) -> list[int]:
     """Addresses of the allocated objects of a slab cache.
 
     Args:
         cache: `struct kmem_cache *`.
-        kind: the objects' type, for kernels whose slabs only drgn can read.
         pages: all struct pages.
         flags: this kernel's numbers.
+        gaps: free lists that cannot be read are counted here; what lies on them looks allocated.
 
     Raises:
+        LookupError, AttributeError: an allocator that is not known (SLOB).
         drgn.FaultError: the cache itself is not in the dump.
     """
-    slub = _Slub.of(cache)
-    if slub is None or flags.slab is None:
-        return [found.value_() for found in slab_cache_for_each_allocated_object(cache, kind)]
-    return slub.objects(pages, flags.slab)
+    slabs = _slabs(cache, pages, flags)
+    if hasattr(cache, "oo"):
+        return _Slub(cache, gaps).objects(slabs)
+    return [address for slab in slabs for address in _slab_objects(cache, slab)]
+
+
+def _slabs(cache: drgn.Object, pages: StructPages, flags: Flags) -> Iterator[drgn.Object]:
+    """The cache's slabs: slab pages whose slab_cache is this one."""
+    prog = cache.prog_
+    kind = _slab_type(prog)
+    owner = drgn.offsetof(kind, "slab_cache")
+    marked = _slab_pages(pages, flags)
+    mine = marked[pages.member(f"{byte_order(prog)}u8", owner, marked) == cache.value_()]
+    for pfn in pages.pfns(mine).tolist():
+        yield drgn.Object(prog, prog.pointer_type(kind), value=pages.layout.address(pfn))
+
+
+def _slab_pages(pages: StructPages, flags: Flags) -> Index:
+    """The first page of every slab of every cache."""
+    if flags.slab_type is not None:
+        return pages.kept[of_type(pages.column("raw_mapcount", pages.kept), flags.slab_type)]
+    if flags.slab is not None:
+        return pages.kept[has_bit(pages.column("flags", pages.kept), flags.slab)]
+    raise LookupError("neither a flag nor a page type that says slab")
+
+
+def _slab_type(prog: drgn.Program) -> drgn.Type:
+    try:  # "mm: Split slab into its own type" (5.17)
+        return prog.type("struct slab")
+    except LookupError:
+        return prog.type("struct page")
+
+
+def _slab_objects(cache: drgn.Object, slab: drgn.Object) -> Iterator[int]:
+    """CONFIG_SLAB (until 6.8) has its freelists outside of the objects: drgn reads them."""
+    size, count = cache.size.value_(), cache.num.value_()
+    if not size or count * size > _MAX_SLAB_BYTES:
+        return
+    first = slab.s_mem.value_() + (cache.obj_offset.value_() if hasattr(cache, "obj_offset") else 0)
+    for address in range(first, first + count * size, size):
+        info = slab_object_info(cache.prog_, address)
+        if info is not None and info.allocated:
+            yield address
 
 
 class _Slub:
-    """A SLUB cache as of 5.17 to 6.9: PG_slab, struct slab, a freelist per CPU."""
+    """A SLUB cache.  Its free objects lie
 
-    def __init__(self, cache: drgn.Object) -> None:
+    - in a slab's own freelist, whether the slab is on a node's or a CPU's partial list;
+    - in a CPU's freelist, for the one slab that it allocates from (until "slab: remove struct
+      kmem_cache_cpu", 7.0; not with CONFIG_SLUB_TINY);
+    - in sheaves, arrays of objects that CPUs and nodes keep ("slab: add opt-in caching layer of
+      percpu sheaves", 6.18).
+    """
+
+    def __init__(self, cache: drgn.Object, gaps: Counter[str]) -> None:
         self._prog = cache.prog_
         self._cache = cache
+        self._gaps = gaps
         self._size: int = cache.size.value_()
         self._next: int = cache.offset.value_()
-        self._slab = self._prog.type("struct slab")
         self._pad: int = cache.red_left_pad.value_() if hasattr(cache, "red_left_pad") else 0
         self._decode = self._decoder()
 
-    @classmethod
-    def of(cls, cache: drgn.Object) -> _Slub | None:
-        """None when this kernel's allocator is another."""
-        try:
-            cache.prog_.type("struct slab")
-        except LookupError:
-            return None
-        if not (hasattr(cache, "cpu_slab") and hasattr(cache, "offset")):
-            return None
-        if hasattr(cache, "cpu_sheaves"):  # "slab: add opt-in caching layer of percpu sheaves"
-            return None
-        return cls(cache)
+    def objects(self, slabs: Iterator[drgn.Object]) -> list[int]:
+        """Addresses of all objects that are not free."""
+        free = self._free_on_cpus() | self._free_in_sheaves()
+        return [address for slab in slabs for address in self._in_slab(slab, free)]
 
-    def objects(self, pages: StructPages, pg_slab: int) -> list[int]:
-        """Addresses of all objects on no freelist."""
-        free = self._free_on_cpus()
-        found: list[int] = []
-        for slab in self._slabs(pages, pg_slab):
-            found += self._in_slab(slab, free)
-        return found
-
-    def _slabs(self, pages: StructPages, pg_slab: int) -> Iterator[drgn.Object]:
-        """The cache's slabs: pages with PG_slab whose slab_cache is this one."""
-        owner = drgn.offsetof(self._slab, "slab_cache")
-        marked = pages.kept[has_bit(pages.column("flags", pages.kept), pg_slab)]
-        caches = pages.member(f"{byte_order(self._prog)}u8", owner, marked)
-        mine = marked[caches == self._cache.value_()]
-        for pfn in pages.pfns(mine):
-            address = pages.layout.address(int(pfn))
-            yield drgn.Object(self._prog, "struct slab *", value=address)
-
-    def _in_slab(self, slab: drgn.Object, free_on_cpus: set[int]) -> list[int]:
+    def _in_slab(self, slab: drgn.Object, free_elsewhere: set[int]) -> list[int]:
         count = slab.objects.value_()
         if not self._size or count * self._size > _MAX_SLAB_BYTES:
             return []
         page = drgn.cast("struct page *", slab)
         first = page_to_virt(page).value_() + self._pad
         inside = range(first, first + count * self._size, self._size)
-        free = free_on_cpus | self._chain(slab.freelist.value_(), inside)
+        free = free_elsewhere | self._chain(slab.freelist.value_(), inside)
         return [address for address in inside if address not in free]
 
     def _free_on_cpus(self) -> set[int]:
         """Each CPU has one slab's freelist for itself."""
         free: set[int] = set()
+        if not hasattr(self._cache, "cpu_slab") or not self._size:
+            return free
         for cpu in for_each_possible_cpu(self._prog):
-            start = per_cpu_ptr(self._cache.cpu_slab, cpu).freelist.value_()
+            try:
+                start = per_cpu_ptr(self._cache.cpu_slab, cpu).freelist.value_()
+            except drgn.FaultError:
+                self._gaps[UNREADABLE] += 1
+                continue
             if start:
                 anywhere = range(start % self._size, 1 << 64, self._size)
                 free |= self._chain(start, anywhere)
         return free
+
+    def _free_in_sheaves(self) -> set[int]:
+        free: set[int] = set()
+        try:
+            for sheaf in self._sheaves():
+                count = min(sheaf.size.value_(), _MAX_IN_SHEAF)
+                start = sheaf.objects.address_of_().value_()
+                kind = f"{byte_order(self._prog)}u8"
+                free.update(read_array(self._prog, start, kind, count).tolist())
+        except drgn.FaultError:
+            self._gaps[UNREADABLE] += 1
+        return free
+
+    def _sheaves(self) -> Iterator[drgn.Object]:
+        """What CPUs and nodes have; rcu_free sheaves hold objects that readers may still use."""
+        if not hasattr(self._cache, "cpu_sheaves"):
+            return
+        if self._cache.cpu_sheaves:
+            for cpu in for_each_possible_cpu(self._prog):
+                mine = per_cpu_ptr(self._cache.cpu_sheaves, cpu)
+                yield from (sheaf for sheaf in (mine.main.read_(), mine.spare.read_()) if sheaf)
+        for barn in self._barns():
+            if barn:
+                full = barn.sheaves_full.address_of_()
+                sheaves = list_for_each_entry("struct slab_sheaf", full, "barn_list")
+                yield from islice(sheaves, _MAX_SHEAVES)
+
+    def _barns(self) -> list[drgn.Object]:
+        nodes = min(nr_node_ids(self._prog), _MAX_NODES)
+        # "slab: decouple pointer to barn from kmem_cache_node" (7.1)
+        if hasattr(self._cache, "per_node"):
+            return [one.barn.read_() for one in self._cache.per_node[:nodes]]
+        return [one.barn.read_() for one in self._cache.node[:nodes] if one]
 
     def _chain(self, start: int, objects: range) -> set[int]:
         """The free objects from `start` on; a broken or circular freelist ends where it breaks."""

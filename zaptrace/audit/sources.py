@@ -7,6 +7,7 @@ tables still map pages, and an mm that execve() prepares belongs to no task yet.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import drgn
@@ -15,6 +16,7 @@ from drgn.helpers.linux.mm import for_each_vma
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.pid import for_each_task
 
+from zaptrace.audit.broken import Dispensable, is_broken
 from zaptrace.audit.flags import Flags
 from zaptrace.audit.slabs import allocated_objects
 from zaptrace.audit.structpages import StructPages
@@ -29,9 +31,12 @@ _PF_KTHREAD = 0x00200000
 _MAX_VMAS = 1 << 20  # vm.max_map_count is 65,530 unless somebody raised it
 
 UNREADABLE = "mms not in the dump"
+NO_CACHE = "mms that no task uses: their slab cache cannot be read"
+NO_RSS = "mms whose rss counters cannot be read"
+NO_TASKS = "tasks, and which mms they use"
 
-BROKEN_TREE = (drgn.FaultError, ValueError, NotImplementedError)
-"""What drgn raises for a maple tree that is broken, or in the middle of a change."""
+BROKEN_TREE = (drgn.FaultError, ValueError, NotImplementedError, AttributeError)
+"""What drgn raises for a maple tree that is broken, or in the middle of a change, or unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Task:
         pid: thread id.
         tgid: process id.
         runs: runnable, hence perhaps in the middle of something.
+        has_mm: task->mm is set still.
     """
 
     address: int
@@ -50,6 +56,7 @@ class Task:
     tgid: int
     comm: str
     runs: bool
+    has_mm: bool = True
 
 
 @dataclass(slots=True)
@@ -59,13 +66,13 @@ class Mm:
     Attributes:
         obj: `struct mm_struct *`.
         root: where its page tables begin.
-        rss: RSS_COUNTERS as recorded, what the tasks cache included.
+        rss: RSS_COUNTERS as recorded, what the tasks cache included; None when not known.
         tasks: the threads that use it; an exiting thread that gave it up last, too.
     """
 
     obj: drgn.Object
     root: Root
-    rss: list[int]
+    rss: list[int] | None
     tasks: list[Task] = field(default_factory=list)
 
     @property
@@ -92,27 +99,42 @@ def find_mms(
         gaps: what could not be looked at is counted here.
 
     Raises:
-        BadInput: the slab cache of mm_structs cannot be found.
+        BadInput: neither the slab cache of mm_structs nor the tasks can be found.
+        LookupError, AttributeError: a kernel whose mm_struct is unlike those that we know.
     """
-    try:
-        addresses = allocated_objects(prog["mm_cachep"], "struct mm_struct", pages, flags)
-    except (LookupError, drgn.FaultError) as error:
-        raise BadInput(f"the kernel's mm_structs cannot be found: {error}") from error
     init_mm = prog["init_mm"].address_
     kind = prog.type("struct mm_struct *")
-    rss = _Rss(prog)
     mms: dict[int, Mm] = {}
-    for address in addresses:
+    for address in _addresses(prog, pages, flags, gaps):
         try:
-            mm = _mm(drgn.Object(prog, kind, value=address), fmt, rss)
+            mm = _mm(drgn.Object(prog, kind, value=address), fmt)
         except drgn.FaultError:
             gaps[UNREADABLE] += 1
             continue
         if mm is not None and address != init_mm:
             mms[address] = mm
-    _add_tasks(prog, mms, rss)
+    with Dispensable(lambda: gaps.update([NO_TASKS])):
+        _add_tasks(prog, mms)
+    _count_rss(prog, list(mms.values()), gaps)
     # While dup_mm() copies its parent's mm_struct, two have one root: the one in use goes first.
     return sorted(mms.values(), key=lambda mm: (not mm.tasks, mm.address))
+
+
+def _addresses(
+    prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counter[str]
+) -> list[int]:
+    """Every mm_struct; where the slab cache cannot be read, those that tasks use."""
+    with Dispensable(lambda: gaps.update([NO_CACHE])):
+        return allocated_objects(prog["mm_cachep"], pages, flags, gaps)
+    found: set[int] = set()
+    try:
+        for task in for_each_task(prog):
+            found |= {task.mm.value_(), task.active_mm.value_()}
+    except Exception as error:
+        if not is_broken(error):
+            raise
+        raise BadInput(f"the kernel's mm_structs cannot be found: {error}") from error
+    return sorted(found - {0})
 
 
 def vmas(mm: Mm) -> list[drgn.Object]:
@@ -128,7 +150,7 @@ def vmas(mm: Mm) -> list[drgn.Object]:
     return found
 
 
-def task_of(task: drgn.Object) -> Task:
+def task_of(task: drgn.Object, *, has_mm: bool = True) -> Task:
     """What we keep of a task_struct.
 
     Raises:
@@ -140,6 +162,7 @@ def task_of(task: drgn.Object) -> Task:
         tgid=task.tgid.value_(),
         comm=printable(task.comm.string_()),
         runs=state_of(task) == 0,
+        has_mm=has_mm,
     )
 
 
@@ -161,33 +184,50 @@ def printable(text: bytes) -> str:
     )
 
 
+def _count_rss(prog: drgn.Program, mms: Sequence[Mm], gaps: Counter[str]) -> None:
+    """Fill in the rss counters of each mm."""
+    with Dispensable(lambda: gaps.update({NO_RSS: len(mms)})):
+        rss = _Rss(prog)
+        for mm in mms:
+            try:
+                mm.rss = rss.of(mm)
+            except drgn.FaultError:  # of this mm alone: its CPUs' counters
+                gaps[NO_RSS] += 1
+
+
 class _Rss:
     """Reads rss counters, in the order of RSS_COUNTERS."""
 
     def __init__(self, prog: drgn.Program) -> None:
+        self._prog = prog
         self._numbers = [prog.constant(name).value_() for name in RSS_COUNTERS]
         stat = prog.type("struct mm_struct").member("rss_stat").type
         # "mm: convert mm's rss stats into percpu_counter" (6.2); "struct mm_rss_stat" before
         self._per_cpu = stat.kind == drgn.TypeKind.ARRAY
         self._cached = prog.type("struct task_struct").has_member("rss_stat")
 
-    def of_mm(self, mm: drgn.Object) -> list[int]:
-        """What the mm has."""
+    def of(self, mm: Mm) -> list[int]:
+        """What the mm has, and what its tasks have not handed over yet."""
+        parts = [self._of_mm(mm.obj), *(self._of_task(task) for task in mm.tasks)]
+        return [sum(counters) for counters in zip(*parts, strict=True)]
+
+    def _of_mm(self, mm: drgn.Object) -> list[int]:
         stat = mm.rss_stat
         if self._per_cpu:
             return [_sum(stat[number]) for number in self._numbers]
         count = stat.count.read_()
         return [count[number].counter.value_() for number in self._numbers]
 
-    def of_task(self, task: drgn.Object) -> list[int]:
+    def _of_task(self, task: Task) -> list[int]:
         """Changes that a task has cached (SPLIT_RSS_COUNTING, sync_mm_rss(); until 6.2)."""
-        if not self._cached:
+        if not self._cached or not task.has_mm:
             return [0] * len(RSS_COUNTERS)
-        count = task.rss_stat.count.read_()
+        obj = drgn.Object(self._prog, "struct task_struct *", value=task.address)
+        count = obj.rss_stat.count.read_()
         return [count[number].value_() for number in self._numbers]
 
 
-def _mm(obj: drgn.Object, fmt: TableFormat, rss: _Rss) -> Mm | None:
+def _mm(obj: drgn.Object, fmt: TableFormat) -> Mm | None:
     """None when it maps nothing: it is being made or freed, or exit_mmap() is through with it.
 
     Its top table may be garbage then: mm_init() sets the pgd before it is cleared, and
@@ -197,20 +237,19 @@ def _mm(obj: drgn.Object, fmt: TableFormat, rss: _Rss) -> Mm | None:
     if obj.mm_count.counter.value_() <= 0 or obj.pgtables_bytes.counter.value_() == 0:
         return None
     root = fmt.root(obj)
-    return None if root is None else Mm(obj, root, rss=rss.of_mm(obj))
+    return None if root is None else Mm(obj, root, rss=None)
 
 
-def _add_tasks(prog: drgn.Program, mms: dict[int, Mm], rss: _Rss) -> None:
+def _add_tasks(prog: drgn.Program, mms: dict[int, Mm]) -> None:
     for task in for_each_task(prog):
         try:
             mm = mms.get(task.mm.value_())
-            if mm is not None:
-                mm.rss = [sum(pair) for pair in zip(mm.rss, rss.of_task(task), strict=True)]
-            elif task.flags.value_() & (_PF_EXITING | _PF_KTHREAD) == _PF_EXITING:
+            has_mm = mm is not None
+            if not has_mm and task.flags.value_() & (_PF_EXITING | _PF_KTHREAD) == _PF_EXITING:
                 # exit_mm() has given up task->mm; until it is scheduled away it keeps active_mm.
                 mm = mms.get(task.active_mm.value_())
             if mm is not None:
-                mm.tasks.append(task_of(task))
+                mm.tasks.append(task_of(task, has_mm=has_mm))
         except drgn.FaultError:
             continue
 

@@ -32,6 +32,9 @@ _PLAIN_MAPCOUNT = -1  # raw mapcount of a page without mappings; what is less ha
 DENSE = ("flags", "mapping", "compound_head", "raw_mapcount", "refcount")
 """The columns that are held for every page."""
 
+_NEEDED = ("private", "compound_mapcount")
+"""What else there is no audit without: how large blocks are, how often large folios are mapped."""
+
 # Column -> members that may hold it, newest first.  Columns of members that this kernel
 # lacks are absent.  All from include/linux/mm_types.h.
 _MEMBERS: dict[str, tuple[str, ...]] = {
@@ -178,7 +181,7 @@ def read_all(prog: drgn.Program, layout: PageLayout, slab: int | None) -> Struct
         slab: bit number of PG_slab, None where slab is a page type.
 
     Raises:
-        LookupError: struct page has no `_mapcount` or no `_refcount`.
+        LookupError: struct page has no `_mapcount` or another member that everything hangs on.
     """
     dtype = _dtype(prog, layout)
 
@@ -258,9 +261,6 @@ class Gatherer:
 
 def _dtype(prog: drgn.Program, layout: PageLayout) -> np.dtype[Any]:
     dtype = _first_of(prog, layout, _MEMBERS, "struct page")
-    missing = set(DENSE) - set(dtype)
-    if missing:
-        raise LookupError(f"struct page without {', '.join(sorted(missing))}")
     in_page = _first_of(prog, layout, _TAIL_MEMBERS, "struct page")
     in_folio = _first_of(prog, layout, _TAIL_MEMBERS, "struct folio")
     for name, (kind, offset) in in_folio.items():
@@ -268,6 +268,9 @@ def _dtype(prog: drgn.Program, layout: PageLayout) -> np.dtype[Any]:
         if layout.struct_size <= offset < 2 * layout.struct_size:
             in_page[name] = kind, offset - layout.struct_size
     dtype |= in_page
+    missing = {*DENSE, *_NEEDED} - set(dtype)
+    if missing:
+        raise LookupError(f"struct page without {', '.join(sorted(missing))}")
     return np.dtype(
         {
             "names": list(dtype),

@@ -247,6 +247,7 @@ def _s390x_root_of(mm: drgn.Object) -> Root | None:
 # an invalidation (pmd_present()).  A leaf without PRESENT holds its address
 # complemented (L1TF: __pte_needs_invert()).  Bit 12 of a huge leaf is PAT.
 # "Empty" ignores ACCESSED and DIRTY, which an erratum may set (pte_none()).
+# The bits of an address in an entry may include encryption's: zaptrace.audit.formats takes it out.
 # PTI keeps a second topmost table for user space, with the same tables below.
 
 _X86_ORIGIN = 0x000FFFFFFFFFF000
@@ -290,19 +291,12 @@ _X86_64_LEVELS = (
 )
 
 
-def _x86_64_root_of(mm: drgn.Object) -> Root | None:
+def x86_64_root(mm: drgn.Object, *, top: int = 1) -> Root | None:
+    """Where an mm begins, with the p4d folded into the pgd (`top` 1) or five levels (0)."""
     pgd = mm.pgd.read_()
     if not pgd:
         return None
-    return Root(virt_to_phys(pgd).value_(), _x86_64_top(mm.prog_), 0, _X86_USER_ENTRIES)
-
-
-def _x86_64_top(prog: drgn.Program) -> int:
-    """The topmost level: with four levels the p4d is folded into the pgd."""
-    try:  # CONFIG_X86_5LEVEL (arch/x86/kernel/head64.c)
-        return 0 if prog["__pgtable_l5_enabled"].value_() else 1
-    except LookupError:
-        return 1
+    return Root(virt_to_phys(pgd).value_(), top, 0, _X86_USER_ENTRIES)
 
 
 FORMATS = {
@@ -320,7 +314,7 @@ FORMATS = {
         levels=_X86_64_LEVELS,
         special=0x200,  # _PAGE_SOFTW1
         user_end=2**56,
-        root=_x86_64_root_of,
+        root=x86_64_root,
         large_special=0x200,
         large_devmap=1 << 58,  # _PAGE_SOFTW4
     ),

@@ -128,6 +128,7 @@ class Walked:
         nonpresent: entries that are neither present nor empty.
         tables: how many tables were read.
         gaps: what could not be looked at -> how many.
+        blind: the roots below which something could not be looked at: more may be mapped there.
     """
 
     pfn: Words
@@ -139,6 +140,7 @@ class Walked:
     nonpresent: Nonpresent
     tables: int
     gaps: dict[str, int]
+    blind: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -151,7 +153,13 @@ class _Harvest:
     locks: list[Locks] = field(default_factory=list)
     tables: int = 0
     gaps: Counter[str] = field(default_factory=Counter)
+    blind: set[int] = field(default_factory=set)
     nonpresent: list[Nonpresent] = field(default_factory=list)
+
+    def missed(self, what: str, mms: Numbers) -> None:
+        """Count what could not be looked at, once for each of `mms`."""
+        self.gaps[what] += len(mms)
+        self.blind.update(mms.tolist())
 
 
 def walk(fmt: TableFormat, roots: Sequence[Root], ram: Ram) -> Walked:
@@ -163,9 +171,9 @@ def walk(fmt: TableFormat, roots: Sequence[Root], ram: Ram) -> Walked:
     below = _no_tables()
     for depth, level in enumerate(fmt.levels):
         wanted = _joined([below, _starting(roots, depth)])
-        tables = _reachable(wanted, level, ram, harvest.gaps)
+        tables = _reachable(wanted, level, ram, harvest)
         found: list[Tables] = []
-        for some, words in _chunks(tables, level, fmt.word, ram, harvest.gaps):
+        for some, words in _chunks(tables, level, fmt.word, ram, harvest):
             harvest.tables += len(words)
             found.append(_look_at(fmt, depth, some, words, harvest))
         below = _joined(found)
@@ -194,32 +202,32 @@ def _joined(parts: list[Tables]) -> Tables:
     return Tables(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _reachable(tables: Tables, level: Level, ram: Ram, gaps: Counter[str]) -> Tables:
+def _reachable(tables: Tables, level: Level, ram: Ram, harvest: _Harvest) -> Tables:
     """Each table that lies in memory once, by ascending address; the rest is counted."""
     inside = np.zeros(len(tables.address), bool)
     for span in ram.ranges:
         if len(span) >= level.bytes:
             last = np.uint64(span.stop - level.bytes)
             inside |= (tables.address >= np.uint64(span.start)) & (tables.address <= last)
-    gaps[OUTSIDE] += int(np.count_nonzero(~inside))
+    harvest.missed(OUTSIDE, tables.mm[~inside])
     tables = tables.take(inside)
     # Stable: of two mms with one table the first is its owner.
     tables = tables.take(np.argsort(tables.address, kind="stable"))
     again = np.zeros(len(tables.address), bool)
     again[1:] = tables.address[1:] == tables.address[:-1]
-    gaps[TWICE] += int(np.count_nonzero(again))
+    harvest.gaps[TWICE] += int(np.count_nonzero(again))
     return tables.take(~again)
 
 
 def _chunks(
-    tables: Tables, level: Level, word: str, ram: Ram, gaps: Counter[str]
+    tables: Tables, level: Level, word: str, ram: Ram, harvest: _Harvest
 ) -> Iterator[tuple[Tables, Words]]:
     """The tables with their entries, shape (tables, entries), a few MB at a time."""
     step = _CHUNK_BYTES // level.bytes
     for start in range(0, len(tables.address), step):
         some = tables.take(slice(start, start + step))
         words, good = _read(some.address, level, word, ram)
-        gaps[UNREADABLE] += int(np.count_nonzero(~good))
+        harvest.missed(UNREADABLE, some.mm[~good])
         yield some.take(good), words[good]
 
 
@@ -259,7 +267,7 @@ def _look_at(
     if not leaf.all():
         swap = any_of(level.swap, entries)
         table = any_of(level.table, entries)
-        harvest.gaps[MALFORMED] += int(np.count_nonzero(~(leaf | table | swap)))
+        harvest.missed(MALFORMED, mm[~(leaf | table | swap)])
         if swap.any():
             depths = np.full(int(np.count_nonzero(swap)), depth, np.uint8)
             harvest.nonpresent.append(Nonpresent(entries[swap], address[swap], mm[swap], depths))
@@ -334,4 +342,5 @@ def _finish(harvest: _Harvest) -> Walked:
         nonpresent=Nonpresent(*map(np.concatenate, zip(*absent, strict=True))),
         tables=harvest.tables,
         gaps={what: count for what, count in harvest.gaps.items() if count},
+        blind=frozenset(harvest.blind),
     )

@@ -16,6 +16,7 @@ from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
 if TYPE_CHECKING:
     import drgn
 
+    from zaptrace.audit.judged import Judged
     from zaptrace.audit.look import AddressView, Looking, PageView, ProcessView
     from zaptrace.memory.registers import CpuRegisters
 
@@ -98,7 +99,9 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the dump or vmlinux cannot be used.
     """
+    from zaptrace.audit.judged import judged
     from zaptrace.memory.opening import cut_off, open_vmcore
+    from zaptrace.memory.registers import known_registers
 
     if args.pfn is not None and (args.pid is not None or args.address is not None):
         raise BadInput("--pfn goes with neither --pid nor --address")
@@ -106,12 +109,10 @@ def run(args: argparse.Namespace) -> Exit:
         return _live(args)
     with _vmcore(args) as vmcore:
         prog, cut = open_vmcore(vmcore, args.vmlinux, whole=False), cut_off(vmcore)
-        cpus = _registers(vmcore)
+        cpus = known_registers(vmcore)
         try:
-            if args.shell:
-                return _shell(prog, cpus)
-            if _one_thing(args):
-                return _look(prog, cpus, args)
+            if args.shell or _one_thing(args):
+                return _look(judged(prog, cpus), args)
             return _audit(prog, cpus, args, cut)
         except BadInput as error:
             if cut and error.hint is None:
@@ -121,13 +122,12 @@ def run(args: argparse.Namespace) -> Exit:
 
 def _live(args: argparse.Namespace) -> Exit:
     from zaptrace.audit import audit_live
+    from zaptrace.audit.judged import judged_live
     from zaptrace.memory.opening import open_live
 
     prog = open_live(args.vmlinux)
-    if args.shell:
-        return _shell(prog, None)
-    if _one_thing(args):
-        return _look(prog, None, args)
+    if args.shell or _one_thing(args):
+        return _look(judged_live(prog), args)
     return _told(audit_live(prog), args)
 
 
@@ -170,12 +170,9 @@ def _told(result: AuditResult, args: argparse.Namespace) -> Exit:
     return _exit(result.findings)
 
 
-def _shell(prog: drgn.Program, cpus: _Cpus) -> Exit:
-    from zaptrace.audit.look import Looking
+def _shell(looking: Looking) -> Exit:
     from zaptrace.audit.shell import interact
     from zaptrace.cli import looktext
-
-    looking = Looking(prog, cpus)
 
     def page(pfn: int) -> PageView:
         """page(pfn): print a page and return it."""
@@ -195,15 +192,17 @@ def _shell(prog: drgn.Program, cpus: _Cpus) -> Exit:
         print("\n".join(_joined(map(looktext.process_lines, views))))
         return views
 
-    interact(prog, {"page": page, "address": address, "process": process})
+    interact(looking.ledger.prog, {"page": page, "address": address, "process": process})
     return Exit.OK
 
 
-def _look(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace) -> Exit:
+def _look(found: Judged, args: argparse.Namespace) -> Exit:
     from zaptrace.audit.look import Looking
     from zaptrace.cli.output import print_json
 
-    looking = Looking(prog, cpus)
+    looking = Looking(found)
+    if args.shell:
+        return _shell(looking)
     key, views, text, findings = _views(looking, args)
     if args.json:
         said = [view.to_json() for view in views]
@@ -252,13 +251,3 @@ def _exit(findings: Iterable[Finding]) -> Exit:
 
 def _integer(text: str) -> int:
     return int(text, 0)
-
-
-def _registers(vmcore: Path) -> list[CpuRegisters] | None:
-    """What the CPUs were doing, where the dump says so: not in makedumpfile's formats."""
-    from zaptrace.memory.registers import cpu_registers
-
-    try:
-        return cpu_registers(vmcore)
-    except BadInput:
-        return None

@@ -38,7 +38,8 @@ def page_lines(view: PageView) -> Iterator[str]:
     yield from labelled(
         "folio",
         f"pfn {folio['pfn']:#x}, order {folio['order']}, {folio['mappings']:,} mappings, "
-        f"mapping {folio['mapping']:#x}, index {folio['index']:#x}",
+        f"mapping {folio['mapping']:#x}"
+        + (f", index {folio['index']:#x}" if "index" in folio else ""),
     )
     for owner in view.mappings:
         yield from labelled("mapped by", owner_text(owner))
@@ -51,7 +52,11 @@ def page_lines(view: PageView) -> Iterator[str]:
         )
     if view.finding is None:
         yield ""
-        yield "nothing is wrong with this page"
+        if view.mapcount in (None, view.ptes):
+            yield "nothing is wrong with this page"
+        else:
+            yield "PTEs and mapcount differ, but that does not prove anything wrong here: it may be"
+            yield "mapped where nobody could look, or have changed meanwhile"
         return
     yield ""
     yield f"{view.finding.cls.value}:"

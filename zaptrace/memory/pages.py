@@ -76,7 +76,7 @@ def ram_ranges(prog: drgn.Program) -> list[range]:
     """Physical addresses that are system RAM, bytes, as /proc/iomem lists them.
 
     Walks iomem_resource's children (kernel/resource.c); an empty list when
-    the kernel's list is broken.
+    the kernel's list is broken, or another.
     """
     shift: int = prog["PAGE_SHIFT"].value_()
     found: list[range] = []
@@ -90,7 +90,7 @@ def ram_ranges(prog: drgn.Program) -> list[range]:
                 # A page belongs to RAM when all of it does (PFN_UP, PFN_DOWN).
                 found.append(range(-(-start >> shift) << shift, end >> shift << shift))
             resource = resource.sibling.read_()
-    except drgn.FaultError:
+    except (drgn.FaultError, LookupError, AttributeError):
         pass
     return []
 

@@ -120,3 +120,15 @@ def as_pt_regs(prog: drgn.Program, registers: CpuRegisters) -> drgn.Object:
     for name, member in _LAYOUTS[registers.machine].pt_regs.items():
         struct.pack_into(f"{order}Q", raw, drgn.offsetof(kind, member), registers.values[name])
     return drgn.Object.from_bytes_(prog, kind, bytes(raw))
+
+
+def known_registers(core: Path) -> list[CpuRegisters] | None:
+    """The same, None where the dump does not say: makedumpfile's formats.
+
+    Raises:
+        Missing: no such file, or not readable.
+    """
+    try:
+        return cpu_registers(core)
+    except BadInput:
+        return None

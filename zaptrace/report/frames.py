@@ -1,16 +1,17 @@
-"""A run as pandas DataFrames, for questions that nobody thought of.
+"""A run or a vmcore as pandas DataFrames, for questions that nobody thought of.
 
 Every array is converted in bulk; absent values are pandas' own NA.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, NO_ORDER, Events, Kind, Origin
@@ -78,6 +79,59 @@ class Frames:
     def findings(self) -> pd.DataFrame:
         """One row a finding of the audit, worst first; `mappings` is how many there are."""
         return findings_frame(self.audit)
+
+
+@dataclass(frozen=True)
+class VmcoreFrames:
+    """One dump: what `zaptrace.open_vmcore` returns.
+
+    Attributes:
+        audit: what the audit found, and what it could not see.
+        page_columns, pte_columns: as zaptrace.audit.columns has them.
+    """
+
+    audit: AuditResult
+    page_columns: Mapping[str, npt.NDArray[Any]]
+    pte_columns: Mapping[str, npt.NDArray[Any]]
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """One row a finding, worst first; `mappings` is how many there are."""
+        return findings_frame(self.audit)
+
+    @cached_property
+    def pages(self) -> pd.DataFrame:
+        """One row a struct page; the index is `pfn`.
+
+        `mapcount` is NA where the field counts no mappings, `finding` the class of what is
+        wrong with the page, `folio` the PFN of the folio's first page, which alone has `order`.
+        """
+        pd = _pandas()
+        columns = dict(self.page_columns)
+        pfns, mappable = columns.pop("pfn"), columns.pop("mappable")
+        frame = pd.DataFrame(columns, index=pd.Index(pfns, name="pfn"))
+        frame["mapcount"] = pd.arrays.IntegerArray(columns["mapcount"].astype("int64"), ~mappable)
+        wrong = {one.pfn: one.cls.value for one in self.audit.findings if one.pfn is not None}
+        numbers = {text: at for at, text in enumerate(sorted(set(wrong.values())), 1)}
+        ids = np.zeros(len(pfns), np.int8)
+        ids[frame.index.get_indexer(list(wrong))] = [numbers[text] for text in wrong.values()]
+        frame["finding"] = _named(ids, {at: text for text, at in numbers.items()})
+        return frame
+
+    @cached_property
+    def ptes(self) -> pd.DataFrame:
+        """One row a PTE or large leaf; `pid` is NA where no task uses the mm.
+
+        `normal` ones map pages that the kernel counts; those of the zero page, vvar and device
+        memory do not.  `comm` and `level` are categories.
+        """
+        pd = _pandas()
+        pids = self.pte_columns["pid"]
+        frame = pd.DataFrame(dict(self.pte_columns))
+        frame["pid"] = pd.arrays.IntegerArray(pids.astype("int64"), pids < 0)
+        for name in ("comm", "level"):
+            frame[name] = frame[name].astype("category")
+        return frame
 
 
 def events_frame(events: Events) -> pd.DataFrame:

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * An init that runs a command while the page tables change all the time:
- *	running COMMAND ARGUMENT ...
- * the last arguments of the kernel's command line after "run".  Says "ENDED STATUS" and stays.
+ *	running run COMMAND ARGUMENT ...
+ * the last arguments of the kernel's command line.  It is run on a kernel without fault, and
+ * again when "/victim leak" has been struck and holds.  What it prints stands on the console
+ * alone, between "BEGIN none" (or "BEGIN leak") and "END"; at last it says "ENDED" and stays.
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -36,12 +40,58 @@ static void churn(void)
 	}
 }
 
+static char *environment[] = { "HOME=/", "PATH=/usr/bin", "PYTHONPATH=/site:/",
+			       "PYTHONDONTWRITEBYTECODE=1", NULL };
+
+/* Run a program to its end; with OUTPUT its standard output goes into that file. */
+static int run(char **argv, const char *output)
+{
+	int status = -1;
+	pid_t child = fork();
+
+	if (!child) {
+		if (output)
+			dup2(open(output, O_CREAT | O_TRUNC | O_WRONLY, 0644), 1);
+		execve(argv[0], argv, environment);
+		perror(argv[0]);
+		_exit(127);
+	}
+	while (waitpid(child, &status, 0) != child)
+		;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void tell(const char *fault, char **command)
+{
+	char piece[4096];
+	int status = run(command, "/tmp/told");
+	FILE *told = fopen("/tmp/told", "r");
+	size_t size;
+
+	printf("\nBEGIN %s %d\n", fault, status);
+	while (told && (size = fread(piece, 1, sizeof(piece), told)))
+		fwrite(piece, 1, size, stdout);
+	printf("\nEND %s\n", fault);
+	fflush(stdout);
+	if (told)
+		fclose(told);
+}
+
+static void strike(void)
+{
+	static char *victim[] = { "/victim", "leak", NULL };
+	int fault = open("/sys/module/kernel/parameters/zapfault", O_WRONLY);
+
+	if (write(fault, "leak", 4) != 4)
+		perror("zapfault");
+	close(fault);
+	printf("\nVICTIM %d\n", run(victim, NULL));
+	fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
-	static char *environment[] = { "HOME=/", "PATH=/usr/bin", "PYTHONPATH=/site:/",
-				       "PYTHONDONTWRITEBYTECODE=1", NULL };
-	int status = 0, first = 1;
-	pid_t command;
+	int first = 1;
 
 	while (first < argc && strcmp(argv[first], "run"))
 		first++;
@@ -52,17 +102,13 @@ int main(int argc, char **argv)
 	mkdir("/tmp", 0755);
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	klogctl(6, NULL, 0);	/* the kernel's own lines stay off the console */
 	if (!fork())
 		churn();
-	command = fork();
-	if (!command) {
-		execve(argv[first + 1], argv + first + 1, environment);
-		perror(argv[first + 1]);
-		_exit(127);
-	}
-	while (waitpid(command, &status, 0) != command)
-		;
-	printf("\nENDED %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+	tell("none", argv + first + 1);
+	strike();
+	tell("leak", argv + first + 1);
+	printf("\nENDED\n");
 	fflush(stdout);
 	for (;;)
 		pause();

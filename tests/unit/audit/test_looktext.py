@@ -87,8 +87,14 @@ def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> No
     assert "order 4, 3 mappings, mapping 0xf00d1" in text
     assert "init (28) at 0x3ffffffb000" in text
     assert "refcount_below_mapcount" in text
-    well = dataclasses.replace(PAGE, finding=None)
+    well = dataclasses.replace(PAGE, finding=None, mapcount=0)
     assert "nothing is wrong" in "\n".join(looktext.page_lines(well))
+
+
+def test_a_page_that_was_not_judged_is_not_called_well() -> None:
+    hidden = "\n".join(looktext.page_lines(dataclasses.replace(PAGE, finding=None)))
+    assert "nothing is wrong with" not in hidden
+    assert "does not prove anything wrong" in hidden
 
 
 def test_a_process_shows_where_its_counters_differ() -> None:

@@ -245,6 +245,21 @@ def test_what_the_dump_lacks_is_counted_and_its_neighbours_are_read() -> None:
     assert walked.gaps == {UNREADABLE: 1}
 
 
+def test_an_mm_of_which_a_part_could_not_be_seen_is_named_and_no_other() -> None:
+    builder = Builder()
+    asces = [builder.mm(2) for _ in range(5)]
+    for number, asce in enumerate(asces):
+        builder.map(asce, 0x5000, 0x9001 + 0x1000 * number)
+    lost = RAM_BYTES - 2 * 0x800  # the second mm's page table
+    builder.ram.holes = [range(lost, lost + 8)]
+    top = [asce & ~0xFFF for asce in asces]
+    builder.ram.put(top[2] + 8, 1 << 40 | 0x4 | 0x3)  # outside of memory
+    builder.ram.put(top[3] + 8, 0x8000 | 0x8 | 0x3)  # of another level's type
+    walked = walk(S390X, roots_of(asces), builder.ram)
+    assert walked.gaps == {UNREADABLE: 1, OUTSIDE: 1, MALFORMED: 1}
+    assert walked.blind == {1, 2, 3}
+
+
 def test_neighbouring_tables_are_read_at_once() -> None:
     builder = Builder()
     asce = builder.mm(2)

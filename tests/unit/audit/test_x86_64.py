@@ -6,12 +6,19 @@ import random
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
 
+import drgn
 import numpy as np
 import pytest
+from drgn import Architecture, Platform
 
+from zaptrace.audit import tables
+from zaptrace.audit.formats import format_of, without_bits
 from zaptrace.audit.tables import FORMATS, Level, Root, any_of
-from zaptrace.audit.walk import MALFORMED, Unreadable, walk
+from zaptrace.audit.walk import MALFORMED, OUTSIDE, Unreadable, walk
+from zaptrace.model.errors import BadInput
 
 X86_64 = FORMATS["x86_64"]
 LEVELS = {level.name: level for level in X86_64.levels}
@@ -68,6 +75,8 @@ class Tables:
 
     memory: bytearray = field(default_factory=lambda: bytearray(1 << 20))
     free: int = 0x1000
+    encrypted: int = 0
+    """The C bit, set in every entry that points to a table."""
 
     @property
     def ranges(self) -> list[range]:
@@ -91,9 +100,9 @@ class Tables:
                 return
             (found,) = struct.unpack_from("<Q", self.memory, slot)
             if not found:
-                found = self.table() | TABLE
+                found = self.table() | TABLE | self.encrypted
                 struct.pack_into("<Q", self.memory, slot, found)
-            table = found & ADDRESS_BITS
+            table = found & ADDRESS_BITS & ~self.encrypted
 
 
 def random_leaves(rng: random.Random, top_shift: int) -> Iterator[tuple[int, str, int, int]]:
@@ -128,6 +137,71 @@ def test_every_leaf_is_found_with_four_and_five_levels(top: int, top_shift: int,
     }
     assert found == wanted
     assert MALFORMED not in walked.gaps
+
+
+@pytest.mark.parametrize("bit", [47, 51])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bit_of_memory_encryption_is_no_part_of_an_address(bit: int, seed: int) -> None:
+    """sme_me_mask: in tables, leaves and, never complemented, in PROT_NONE leaves too."""
+    ram, wanted = Tables(encrypted=1 << bit), set()
+    root = ram.table()
+    for address, level, entry, pfn in random_leaves(random.Random(seed), 39):
+        if pfn >> bit - 12:  # no memory is above the bit
+            continue
+        ram.map(root, 1, address, entry | 1 << bit, level)
+        wanted.add((address, pfn))
+    roots = [Root(root, 1, 0, 256)]
+    walked = walk(without_bits(X86_64, 1 << bit), roots, ram)
+    assert set(zip(walked.address.tolist(), walked.pfn.tolist(), strict=True)) == wanted
+    assert walked.gaps == {}
+    plain = walk(X86_64, roots, ram)
+    assert len(plain.pfn) == 0
+    assert plain.gaps[OUTSIDE] > 0
+    assert plain.blind == {0}
+
+
+class Told:
+    """A kernel that says these lines in VMCOREINFO, and may have the variable."""
+
+    platform = Platform(Architecture.X86_64)
+
+    def __init__(self, lines: dict[str, int], variable: int | None) -> None:
+        text = "".join(f"NUMBER({name})={value}\n" for name, value in lines.items())
+        self._said = {"VMCOREINFO": text.encode(), "__pgtable_l5_enabled": variable}
+
+    def __getitem__(self, name: str) -> Any:
+        if self._said[name] is None:
+            raise KeyError(name)
+        said = self._said[name]
+        return SimpleNamespace(string_=lambda: said, value_=lambda: said)
+
+
+@pytest.mark.parametrize(
+    ("told", "variable", "top"),
+    [
+        ({"pgtable_l5_enabled": 1}, None, 0),
+        ({"pgtable_l5_enabled": 0}, 1, 1),
+        ({}, 1, 0),
+        ({}, 0, 1),
+    ],
+)
+def test_the_number_of_levels_is_what_vmcoreinfo_says_or_else_the_kernels_variable(
+    told: dict[str, int], variable: int | None, top: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "virt_to_phys", lambda pgd: SimpleNamespace(value_=lambda: 0x5000))
+    fmt = format_of(cast(drgn.Program, Told(told, variable)))
+    mm = SimpleNamespace(pgd=SimpleNamespace(read_=lambda: 0x1000))
+    assert fmt.root(cast(drgn.Object, mm)) == Root(0x5000, top, 0, 256)
+
+
+def test_levels_are_not_guessed_and_the_encryptions_bit_is_read() -> None:
+    with pytest.raises(BadInput, match="four levels or five"):
+        format_of(cast(drgn.Program, Told({}, None)))
+    encrypted = format_of(
+        cast(drgn.Program, Told({"pgtable_l5_enabled": 0, "sme_mask": 1 << 51}, 0))
+    )
+    assert {level.table_origin >> 51 & 1 for level in encrypted.levels} == {0}
+    assert {level.leaf_origin >> 51 & 1 for level in encrypted.levels} == {0}
 
 
 def test_the_kernels_half_is_not_walked() -> None:

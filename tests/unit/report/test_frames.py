@@ -17,8 +17,8 @@ from zaptrace import demo
 from zaptrace.capture.reader import read
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.events import ABSENT, EVENT, Events, Kind, Origin, blank
-from zaptrace.model.findings import AuditResult
-from zaptrace.report.frames import Frames
+from zaptrace.model.findings import AuditResult, Finding, FindingClass
+from zaptrace.report.frames import Frames, VmcoreFrames
 
 AUDIT = AuditResult("6.1", 10, 1, 3, 0.1, VERDICT.proof)
 
@@ -123,3 +123,41 @@ def test_the_package_is_light() -> None:
         "assert not {'pandas', 'pyarrow', 'drgn'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def vmcore(pages: int, wrong: int | None) -> VmcoreFrames:
+    """A dump of a few pages, the third a large folio's head, one of them wrong."""
+    numbers = np.arange(pages)
+    of_pages = {
+        "pfn": (numbers + 0x1000).astype(np.uint64),
+        "mapcount": numbers.astype(np.int64),
+        "mappable": numbers != 1,
+        "ptes": numbers.astype(np.int64),
+    }
+    of_ptes = {
+        "pid": np.array([7, -1], np.int64),
+        "comm": np.array(["init", ""]),
+        "level": np.array(["pte", "pmd"]),
+        "address": np.array([0x1000, 0xFFFF_FFFF_F000], np.uint64),
+    }
+    found = [Finding(FindingClass.MAPPED_BUT_FREE, wrong, 1, 0, 0)] if wrong else []
+    audit = AuditResult("7.3", pages, 1, 2, 0.1, tuple(found))
+    return VmcoreFrames(audit, of_pages, of_ptes)
+
+
+def test_a_vmcore_has_every_page_with_its_finding() -> None:
+    pages = vmcore(4, 0x1002).pages
+    assert pages.index.tolist() == [0x1000, 0x1001, 0x1002, 0x1003]
+    assert pages.mapcount.isna().tolist() == [False, True, False, False]
+    assert pages.ptes.tolist() == [0, 1, 2, 3]
+    assert pages.finding.isna().tolist() == [True, True, False, True]
+    assert pages.finding[0x1002] == "mapped_but_free"
+    assert vmcore(4, None).pages.finding.isna().all()
+    assert vmcore(4, 0x1002).findings["pfn"].tolist() == [0x1002]
+
+
+def test_a_vmcore_has_every_pte_with_whose_it_is() -> None:
+    ptes = vmcore(1, None).ptes
+    assert ptes.pid.isna().tolist() == [False, True]
+    assert ptes.address.tolist() == [0x1000, 0xFFFF_FFFF_F000]
+    assert str(ptes.level.dtype) == "category"

@@ -1,0 +1,81 @@
+"""The audit of a kernel that lacks a member: the rest is reported, or one line says why not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.guest.conftest import Boot
+from tests.guest.members import Hidden
+from zaptrace.audit import audit
+from zaptrace.audit.inflight import NO_LOCKS
+from zaptrace.audit.sources import NO_CACHE, NO_RSS, NO_TASKS
+from zaptrace.memory.opening import open_vmcore
+from zaptrace.model.errors import BadInput
+from zaptrace.model.findings import AuditResult, FindingClass
+
+pytestmark = pytest.mark.guest
+
+
+def audited(boot: Boot, hidden: str) -> AuditResult:
+    prog = open_vmcore(boot.vmcore, boot.vmlinux)
+    Hidden(prog, hidden)
+    return audit(prog)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "gap"),
+    [
+        ("mm_struct.rss_stat", NO_RSS),
+        ("MM_FILEPAGES", NO_RSS),
+        ("page.ptl", NO_LOCKS),
+        ("mm_struct.page_table_lock", NO_LOCKS),
+        ("mm_cachep", NO_CACHE),
+        ("kmem_cache.offset", NO_CACHE),
+        ("slab.freelist", NO_CACHE),
+        ("slab.slab_cache", NO_CACHE),
+        ("task_struct.mm", NO_TASKS),
+        ("task_struct.__state", NO_TASKS),
+        ("task_struct.comm", NO_TASKS),
+        ("zone.per_cpu_pageset", "per-CPU free lists"),
+        ("zone.present_pages", "per-CPU free lists"),
+        ("page.lru", "per-CPU free lists"),
+        ("page.index", "rmaps that cannot be followed"),
+        ("__NR_PAGEFLAGS", "names of page flags"),
+        ("iomem_resource", None),
+        ("vm_area_struct.vm_flags", None),
+        ("mm_struct.mm_mt", None),
+    ],
+)
+def test_what_one_can_do_without_is_told_and_the_founding_page_is_found(
+    hidden: str, gap: str | None, founding: Boot
+) -> None:
+    whole = audit(open_vmcore(founding.vmcore, founding.vmlinux))
+    result = audited(founding, hidden)
+    assert bugs(result) == bugs(whole)
+    assert {one.what for one in result.unseen} == ({gap} if gap else set())
+
+
+def bugs(result: AuditResult) -> list[tuple[FindingClass, int | None]]:
+    found = [(one.cls, one.pfn) for one in result.findings]
+    return [one for one in found if one[0] is not FindingClass.IN_FLIGHT]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "said"),
+    [
+        ("page._mapcount", "raw_mapcount"),
+        ("page.mapping", "mapping"),
+        ("page.private", "private"),
+        ("page.compound_mapcount", "compound_mapcount"),
+        ("mm_struct.pgd", "pgd"),
+        ("mm_struct.mm_count", "mm_count"),
+        ("mm_struct.pgtables_bytes", "pgtables_bytes"),
+        ("init_mm", "init_mm"),
+    ],
+)
+def test_what_there_is_no_audit_without_is_named_in_one_line(
+    hidden: str, said: str, founding: Boot
+) -> None:
+    with pytest.raises(BadInput, match=said) as caught:
+        audited(founding, hidden)
+    assert len(str(caught.value).splitlines()) == 1
