@@ -1,7 +1,7 @@
 # make repro   the main job: build, boot and explain the founding bug (s390x)
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix scoreboard clean
+.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix scoreboard founding-report clean
 BIN := .venv/bin
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make bench        measure; writes build/bench.json"
 	@echo "make matrix       every step on Debian's kernels in guests; writes docs/matrix.md"
 	@echo "make scoreboard   explain every fault from every subset of the evidence"
+	@echo "make founding-report   the set-up of the founding report as it was: most of an hour"
 	@echo "make setup        only install what is missing (setup-tests: for the tests too)"
 	@echo "make clean        remove what was made in this folder (not the caches)"
 
@@ -44,7 +45,7 @@ lint: setup-tests
 	@$(BIN)/mypy
 	@mkdir -p build
 	@$(BIN)/lint-imports --no-cache >build/lint-imports.log || { cat build/lint-imports.log; exit 1; }
-	@shellcheck scripts/setup vm/guest/init vm/guest/find-disks vm/guest/live vm/guest/zaptrace .ci/run
+	@shellcheck scripts/setup vm/guest/init vm/guest/early vm/guest/find-disks vm/guest/live vm/guest/zaptrace .ci/run
 
 bench: setup-tests
 	@$(BIN)/python -m tests.bench
@@ -54,6 +55,9 @@ matrix: setup-tests
 
 scoreboard: setup-tests
 	@$(BIN)/python -m tests.scoreboard
+
+founding-report: setup-tests
+	@$(BIN)/python -m tests.founding
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

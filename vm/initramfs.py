@@ -15,6 +15,7 @@ from zaptrace.model.paths import cache_home, write_whole
 
 SUITE = "bookworm"
 LIVE_APPLETS = ("cat", "insmod", "mkdir", "mount", "sh", "sleep", "switch_root")
+EARLY_APPLETS = ("modprobe", "mount", "poweroff", "sh", "sync", "uname")
 APPLETS = (
     *("cat", "dmesg", "echo", "free", "grep", "head", "ls", "mount", "poweroff", "ps"),
     *("sed", "seq", "setsid", "sh", "sleep", "sync", "tail", "uname", "wc"),
@@ -58,6 +59,21 @@ def build_live(arch: Arch, modules: Sequence[Path] = ()) -> Path:
             archive.file(f"/modules/{name}", data)
 
     return _built(arch, "live", "find-disks", LIVE_APPLETS, more, add_modules)
+
+
+def build_early(arch: Arch) -> Path:
+    """The archive whose user space begins with modprobe, the kernel's own calls of it included.
+
+    From the cache, or made now (uncompressed cpio).
+
+    Raises:
+        Missing: no package to be had.
+    """
+
+    def add_modprobe(archive: Archive) -> None:
+        archive.symlink("/sbin/modprobe", "../bin/busybox")  # where the kernel looks for it
+
+    return _built(arch, "early", "early", EARLY_APPLETS, add=add_modprobe)
 
 
 def _built(

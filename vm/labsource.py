@@ -1,7 +1,7 @@
-"""The source that a lab kernel was built of, for reports that show its lines.
+"""The lab kernels' source, unpacked from its Debian package, patched, and kept in the cache.
 
-Unpacked from the Debian package that the build has left in the cache, patched, and kept: what a
-zap runs through, not the drivers.
+For reports that show a lab kernel's lines: what a zap runs through, not the drivers.  All of it
+for who builds another configuration of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
-from vm import host
+from vm import debian, host
+from vm.kernel import SOURCE, SUITE
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, step
 
@@ -32,10 +33,23 @@ def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
         CannotTell: the package cannot be unpacked, or a patch does not apply.
     """
     deb = _package(vmlinux)
-    if deb is None:
-        return None
+    return _kept(deb, FOLDERS, listener) if deb else None
+
+
+def whole_source(listener: Listener) -> Path:
+    """The source tree that lab kernels are built of, drivers and all.
+
+    Raises:
+        Missing: no source package is to be had, or no dpkg-deb, tar or patch.
+        CannotTell: it cannot be fetched or unpacked, or a patch does not apply.
+    """
+    return _kept(debian.fetch(SOURCE, SUITE, debian.host_arch()), (), listener)
+
+
+def _kept(deb: Path, folders: tuple[str, ...], listener: Listener) -> Path:
+    """A package's source tree, patched: these folders of it, or all; unpacked when it is new."""
     patches = sorted((Path(str(resources.files("vm"))) / "patches").glob("*.patch"))
-    parts = [deb.name.encode(), " ".join(FOLDERS).encode(), *(one.read_bytes() for one in patches)]
+    parts = [deb.name.encode(), " ".join(folders).encode(), *(one.read_bytes() for one in patches)]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     trees = cache_home() / "source"
     tree = trees / f"{deb.name.removesuffix('_all.deb')}-{key}"
@@ -44,7 +58,7 @@ def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
     with locked(trees / ".lock"):
         if not tree.exists():
             with step("unpack", "Unpack the lab kernel's source, once", listener):
-                _unpack(deb, patches, tree)
+                _unpack(deb, folders, patches, tree)
     return tree
 
 
@@ -62,7 +76,7 @@ def _package(vmlinux: Path) -> Path | None:
     return next(iter(sorted((cache_home() / "debs").glob(f"*/{name}"))), None)
 
 
-def _unpack(deb: Path, patches: list[Path], tree: Path) -> None:
+def _unpack(deb: Path, folders: tuple[str, ...], patches: list[Path], tree: Path) -> None:
     work = tree.parent / f".unpacking-{tree.name}"
     shutil.rmtree(work, ignore_errors=True)
     (work / "linux").mkdir(parents=True)
@@ -70,7 +84,7 @@ def _unpack(deb: Path, patches: list[Path], tree: Path) -> None:
         host.output("dpkg-deb", "--extract", str(deb), str(work / "package"))
         (archive,) = (work / "package").glob("usr/src/linux-source-*.tar.xz")
         top = archive.name.removesuffix(".tar.xz")
-        wanted = [f"{top}/{folder}" for folder in FOLDERS]
+        wanted = [f"{top}/{folder}" for folder in folders]
         into = str(work / "linux")
         host.output("tar", "-xf", str(archive), "--strip-components=1", "-C", into, *wanted)
         for patch in patches:

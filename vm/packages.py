@@ -21,6 +21,7 @@ TESTS = (
     *("cpio", "shellcheck"),
     "linux-perf",  # the peer of the probe plan
     *("chromium", "fonts-dejavu-core"),  # looks at the reports
+    *("libssl-dev", "openssl"),  # a kernel that signs its modules, as Debian's does
     "makedumpfile",  # writes dumps as a crashed machine does
 )
 
