@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import os
-import platform
-import subprocess
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.matrix import machine
 from tests.matrix.rows import FAILED, NOT_POSSIBLE, PASSED, ROWS, STEPS, Cell
-from vm.arch import ARCHES
 
 FAULT = (
     "The fault is one page's `_mapcount`, lowered by one through the gdbstub of the QEMU that runs",
@@ -40,15 +37,13 @@ def show(cells: Sequence[Cell]) -> None:
 def page(cells: Sequence[Cell]) -> str:
     """The page, in Markdown."""
     today = datetime.datetime.now(datetime.UTC).date()
-    emulator = next(iter(ARCHES.values())).qemu
-    said = subprocess.run([emulator, "--version"], capture_output=True, text=True, check=True)
-    version = said.stdout.split(" (")[0].strip()
+    machines = {cell.machine for cell in cells if cell.machine} or {machine.words()}
     lines = [
         "# The matrix",
         "",
         (
-            f"Written by `make matrix` on {today}: {version}, TCG, {os.cpu_count()} CPUs, "
-            f"host {platform.machine()}.  Each cell ran in a guest with Debian's own kernel."
+            f"Written by `make matrix` on {today}: {'; '.join(sorted(machines))}.  "
+            "Each cell ran in a guest with Debian's own kernel."
         ),
         "",
         *summary(cells),
