@@ -1,7 +1,8 @@
 # make repro   the main job: build, boot and explain the founding bug (s390x)
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix scoreboard founding-report clean
+.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix matrix-worker \
+	scoreboard founding-report clean
 BIN := .venv/bin
 
 help:
@@ -12,6 +13,7 @@ help:
 	@echo "make lint         ruff, mypy, import-linter, shellcheck"
 	@echo "make bench        measure; writes build/bench.json"
 	@echo "make matrix       every step on Debian's kernels in guests; writes docs/matrix.md"
+	@echo "make matrix SCHEDULER=tcp://...   the same on a Dask cluster: docs/cluster.md"
 	@echo "make scoreboard   explain every fault from every subset of the evidence"
 	@echo "make founding-report   the set-up of the founding report as it was: most of an hour"
 	@echo "make setup        only install what is missing (setup-tests: for the tests too)"
@@ -51,7 +53,10 @@ bench: setup-tests
 	@$(BIN)/python -m tests.bench
 
 matrix: setup-tests
-	@$(BIN)/python -m tests.matrix
+	@$(BIN)/python -m tests.matrix $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+
+matrix-worker: setup-tests
+	@$(BIN)/python -m tests.matrix.worker $(SCHEDULER)
 
 scoreboard: setup-tests
 	@$(BIN)/python -m tests.scoreboard

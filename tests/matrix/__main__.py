@@ -1,8 +1,10 @@
 """`make matrix`: every step on every kernel, in guests; a table, also in the docs and the README.
 
-What is done is kept in build/matrix/, and only the rest, and rows with a failed
-cell, are done when it is run again; `--again` begins anew.  A row that hangs is
-ended, and says so.  Exit status is 1 when a cell failed.
+What is done is kept in build/matrix/ (ROW.json, and in ROW/ what its steps left),
+and only the rest, and rows with a failed cell, are done when it is run again;
+`--again` begins anew.  A row that hangs is ended, and says so.  With
+`--scheduler` the rows run on the workers of a Dask cluster (docs/cluster.md).
+Exit status is 1 when a cell failed, 2 when there is no such cluster.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import json
-import os
-import signal
-import subprocess
+import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from tests.matrix.process import Outcome, run, told
 from tests.matrix.rows import FAILED, ROWS, STEPS, Cell, Row, cells
 from tests.matrix.table import page, show, summary
+from zaptrace.cli.output import complain
+from zaptrace.model.errors import Missing, ZaptraceError
+from zaptrace.model.paths import write_whole
 
 KEPT = Path("build/matrix")
 OUTPUT = Path("build/matrix.json")
@@ -37,39 +41,71 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="only these (6.12-s390x)")
     parser.add_argument("--again", action="store_true", help="also what is done")
     parser.add_argument("--jobs", type=int, choices=range(1, MOST_JOBS + 1), default=MOST_JOBS)
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster (tcp://host:8786)")
     args = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     wanted = [row for row in ROWS if not args.rows or row.name in args.rows]
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for _ in pool.map(do, [row for row in wanted if args.again or not _finished(row)]):
+    left = [row for row in wanted if args.again or not _finished(row)]
+    try:
+        for _ in _elsewhere(args.scheduler, left) if args.scheduler else _here(left, args.jobs):
             _write()
+    except ZaptraceError as error:
+        complain(str(error), error.hint)
+        return int(error.exit_code)
     found = _write()
     show(found)
     return int(any(cell.result == FAILED for cell in found))
 
 
+def _here(rows: Sequence[Row], jobs: int) -> Iterator[None]:
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(do, rows)
+
+
+def _elsewhere(scheduler: str, rows: Sequence[Row]) -> Iterator[None]:
+    try:
+        from tests.matrix import cluster
+    except ImportError as error:
+        mend = ".venv/bin/pip install -e '.[cluster]'"
+        raise Missing(f"a cluster needs Dask's distributed: {error}", mend) from error
+    for row, outcome in cluster.outcomes(scheduler, rows, words, ROW_SECONDS):
+        _keep(row, outcome)
+        yield
+
+
+def words(row: Row) -> Sequence[str]:
+    """What Python is given to do a row."""
+    return ("-m", "tests.matrix.row", row.name)
+
+
 def do(row: Row) -> None:
     """One row, in a process that is ended when it takes too long."""
     _kept(row).unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "tests.matrix.row", row.name, str(_kept(row))]
-    with subprocess.Popen(argv, start_new_session=True) as process:
-        try:
-            process.wait(ROW_SECONDS)
-            why = f"the row ended with status {process.returncode}"
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # its guests die with it
-            why = f"hung: the row's {ROW_SECONDS} s were over"
-    done = _done(row)
-    told = {step: done[step] for step in done}
-    for cell in cells(row, done, why):
-        told[cell.step] = {"result": cell.result, "reason": cell.reason, "seconds": cell.seconds}
-    _kept(row).write_text(json.dumps(told))
+    _keep(
+        row,
+        run(words(row), _kept(row).absolute(), ROW_SECONDS, lambda line: print(line, flush=True)),
+    )
+
+
+def _keep(row: Row, outcome: Outcome) -> None:
+    """Write what became of a row, every cell of it, and what it left."""
+    done = dict(outcome.done)
+    for cell in cells(row, outcome.done, outcome.why):
+        done[cell.step] = {"result": cell.result, "reason": cell.reason, "seconds": cell.seconds}
+    folder = KEPT / row.name
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, data in outcome.left.items():
+        write_whole(folder / name, data)
+    _kept(row).write_text(json.dumps(done))
 
 
 def _write() -> list[Cell]:
     """What is known so far, into every file."""
     found = [
-        cell for row in ROWS if _kept(row).exists() for cell in cells(row, _done(row), "not done")
+        cell
+        for row in ROWS
+        if _kept(row).exists()
+        for cell in cells(row, told(_kept(row)), "not done")
     ]
     OUTPUT.write_text(json.dumps([cell.to_json() for cell in found], indent=1) + "\n")
     if len(found) == len(ROWS) * len(STEPS):
@@ -87,17 +123,8 @@ def _kept(row: Row) -> Path:
 
 
 def _finished(row: Row) -> bool:
-    done = _done(row)
+    done = told(_kept(row))
     return all(step in done and done[step]["result"] != FAILED for step in STEPS)
-
-
-def _done(row: Row) -> dict[str, dict[str, Any]]:
-    """What a row's file says; nothing when there is none."""
-    try:
-        done: dict[str, dict[str, Any]] = json.loads(_kept(row).read_bytes())
-    except FileNotFoundError:
-        return {}
-    return done
 
 
 if __name__ == "__main__":

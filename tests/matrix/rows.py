@@ -17,8 +17,8 @@ STEPS = {
     "repro": "a repro boot with boot-time probes, dumped at power-off: clean",
 }
 PASSED, FAILED, NOT_POSSIBLE = "passed", "failed", "not possible"
-RELEASE = "release"
-"""The key in a row's own file under which its kernel's release stands."""
+RELEASE, MACHINE = "release", "machine"
+"""The keys in a row's own file under which its kernel's release and its machine stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Cell:
     reason: str | None = None
     release: str | None = None
     seconds: float | None = None
+    machine: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As build/matrix.json has it."""
@@ -90,10 +91,10 @@ def cells(row: Row, done: dict[str, dict[str, Any]], otherwise: str) -> Iterator
     """A row's cells in the order of STEPS.
 
     Args:
-        done: step -> result, reason and seconds; RELEASE -> the release.
+        done: step -> result, reason and seconds; RELEASE and MACHINE likewise.
         otherwise: why the rest has failed.
     """
-    release = done.get(RELEASE, {}).get("reason")
+    release, machine = (done.get(key, {}).get("reason") for key in (RELEASE, MACHINE))
     for step in STEPS:
         told = done.get(step, {"result": FAILED, "reason": otherwise, "seconds": None})
-        yield Cell(row.kernel, row.arch, step, release=release, **told)
+        yield Cell(row.kernel, row.arch, step, release=release, machine=machine, **told)

@@ -174,10 +174,10 @@ class Steps:
             *("repro", self._row.arch, "--kernel", self.kernel.image, "--vmlinux", vmlinux),
             *("--smp", self._row.smp, "--timeout", BOOT_SECONDS, "--run", run),
         )
-        shutil.rmtree(run)
         kind = told["verdict"]["kind"]
         assert kind == "clean", f"{kind}: {told['verdict']['summary']}"
         assert told["events"], "no events were recorded"
+        shutil.rmtree(run)
         return f"{told['events']} events at boot, {told['lost']} lost"
 
     @property

@@ -37,11 +37,12 @@ def show(cells: Sequence[Cell]) -> None:
 def page(cells: Sequence[Cell]) -> str:
     """The page, in Markdown."""
     today = datetime.datetime.now(datetime.UTC).date()
+    machines = {cell.machine for cell in cells if cell.machine} or {machine()}
     lines = [
         "# The matrix",
         "",
         (
-            f"Written by `make matrix` on {today}: {machine()}.  "
+            f"Written by `make matrix` on {today}: {'; '.join(sorted(machines))}.  "
             "Each cell ran in a guest with Debian's own kernel."
         ),
         "",
