@@ -54,6 +54,27 @@ def test_a_guest_without_a_deadline_of_its_own_meets_ours(tmp_path: Path) -> Non
 
 
 @needs_qemu
+def test_a_guest_whose_qemu_is_dead_is_lost_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with running(config(tmp_path), tmp_path / "qemu.log") as guest:
+            guest._process.kill()
+            await guest._process.wait()
+            for _ in range(3):
+                with pytest.raises(GuestLost):
+                    await guest.run_until((), 5)
+                with pytest.raises(GuestLost):
+                    await guest.run_until((0x1000,), 5)
+                with pytest.raises(GuestLost):
+                    await guest.clear_breakpoint(0x1000)
+                with pytest.raises(GuestLost):
+                    await guest.pause()
+                with pytest.raises(GuestLost):
+                    await guest.dump(tmp_path / "dump")
+
+    asyncio.run(go())
+
+
+@needs_qemu
 def test_qemus_own_words_are_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(GuestLost, match=r"QEMU did not start: .*many"):
         enter(config(tmp_path, memory="many"), tmp_path)
