@@ -91,13 +91,14 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _printed(args: argparse.Namespace) -> Tally:
+    from zaptrace.cli.pipes import abandoned
     from zaptrace.cli.watch import drain, line_sink, recording
 
     sinks = [line_sink(args)]
     with recording(args.record) as writer:
         if writer is not None:
             sinks.append(writer.add)
-        return drain(local_source(args), sinks, args.seconds)
+        return drain(local_source(args), sinks, args.seconds, abandoned)
 
 
 def _shown(args: argparse.Namespace) -> Tally:
@@ -112,6 +113,7 @@ def _shown(args: argparse.Namespace) -> Tally:
 
 def _guest(args: argparse.Namespace) -> Tally:
     from zaptrace.cli.output import progress
+    from zaptrace.cli.pipes import abandoned
     from zaptrace.cli.watch import Recorded, check_terminal, drain, line_sink, recording, show
     from zaptrace.runs.live import watched_guest
 
@@ -134,7 +136,7 @@ def _guest(args: argparse.Namespace) -> Tally:
             guest = stack.enter_context(wanted)
         if lines:
             sinks = [line_sink(args), *([writer.add] if writer else [])]
-            return drain(guest.source, sinks, args.seconds, guest.finished)
+            return drain(guest.source, sinks, args.seconds, lambda: guest.finished() or abandoned())
         source = Recorded(guest.source, writer)
         show(source, f"live {args.guest}", guest.console)
         return source.tally

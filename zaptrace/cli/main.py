@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Sequence
 
+from zaptrace.cli.pipes import forgive_readers_who_leave
 from zaptrace.model.errors import Exit, ZaptraceError
 
 COMMANDS = (
@@ -66,10 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ZaptraceError as error:
         complain(str(error), error.hint)
         return int(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing left to say to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         complain(f"{error.strerror or error}{where}")
@@ -100,6 +96,7 @@ def _swallowed(unraisable: sys.UnraisableHookArgs) -> None:
 
 def entry() -> None:
     """The console script."""
+    forgive_readers_who_leave()
     code = main()
     # All is said and done.  Python gives these back to the kernel's default on its way
     # out, unless they are ignored: an exit code is not to be lost to a late Ctrl-C.

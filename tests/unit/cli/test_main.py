@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +83,38 @@ def test_help_is_quick() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def without_reader(*args: str, errors_too: bool = False) -> tuple[int, bytes]:
+    """Exit status and errors of a command whose reader has left before the first word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, "-m", "zaptrace", *args]
+    errors = writing if errors_too else subprocess.PIPE
+    try:
+        done = subprocess.run(argv, check=False, stdout=writing, stderr=errors, timeout=120)
+    finally:
+        os.close(writing)
+    return done.returncode, done.stderr or b""
+
+
+@pytest.mark.parametrize("args", [["--all"], ["--json"]])
+def test_a_bug_is_a_bug_when_nobody_reads_about_it(args: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_text("BUG: Bad page state in process init  pfn:00026\n" * 5000)
+    assert without_reader("splat", str(log), *args) == (1, b"")
+    log.write_text("all is well\n")
+    assert without_reader("splat", str(log), *args) == (0, b"")
+
+
+def test_a_recording_is_judged_whole_when_nobody_reads_it() -> None:
+    assert without_reader("replay", "--no-tui") == (1, b"")
+
+
+def test_help_and_errors_without_reader() -> None:
+    assert without_reader("--help") == (0, b"")
+    assert without_reader("repro", "vax", errors_too=True)[0] == 2
+    assert without_reader("repro", errors_too=True)[0] == 2
 
 
 LATE = """\
