@@ -6,6 +6,7 @@ import argparse
 import importlib
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
 from zaptrace.cli.pipes import forgive_readers_who_leave
@@ -97,7 +98,11 @@ def _swallowed(unraisable: sys.UnraisableHookArgs) -> None:
 def entry() -> None:
     """The console script."""
     forgive_readers_who_leave()
-    code = main()
+    try:
+        code = main()
+    except Exception:  # noqa: BLE001  Python's own status for it, 1, would mean "a bug was found"
+        traceback.print_exc()
+        code = int(Exit.CANNOT_TELL)
     # All is said and done.  Python gives these back to the kernel's default on its way
     # out, unless they are ignored: an exit code is not to be lost to a late Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):

@@ -85,6 +85,26 @@ def test_help_is_quick() -> None:
     assert done.stdout.strip() == "[]"
 
 
+BROKEN = """\
+import sys, zaptrace.cli.main, zaptrace.cli.splat
+
+def run(args):
+    raise RuntimeError("a bug of ours")
+
+zaptrace.cli.splat.run = run
+sys.argv = ["zaptrace", "splat", "/dev/null"]
+zaptrace.cli.main.entry()
+"""
+
+
+def test_a_bug_of_ours_is_no_bug_of_the_kernels() -> None:
+    """Python's own exit status for an exception, 1, would make `git bisect run` blame a commit."""
+    done = subprocess.run([sys.executable, "-c", BROKEN], check=False, capture_output=True)
+    assert done.returncode == 125
+    assert b"Traceback" in done.stderr
+    assert b"RuntimeError: a bug of ours" in done.stderr
+
+
 def without_reader(*args: str, errors_too: bool = False) -> tuple[int, bytes]:
     """Exit status and errors of a command whose reader has left before the first word."""
     reading, writing = os.pipe()
