@@ -89,6 +89,13 @@ def build(
     return kernel
 
 
+def cached(arch: Arch) -> Kernel | None:
+    """A lab kernel of an architecture that is there already, of whatever flavour and age."""
+    kernels = cache_home() / "kernels"
+    images = [sorted(kernels.glob(f"{arch.name}-{one}-*/image")) for one in FLAVOURS]
+    return next((Kernel(image.parent) for found in images for image in found), None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Recipe:
     """All that goes into one kernel."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vm import initramfs, payload, rootfs
+from vm import accel, initramfs, payload, rootfs
 from vm.arch import Arch
 from vm.kernel import Kernel
 from vm.qemu import Guest, GuestConfig, running
@@ -46,7 +46,6 @@ class Request:
     append: str = ""
     memory: str = "1G"
     smp: int = 2
-    accel: str = "tcg"
     files: Mapping[str, Path] = field(default_factory=dict)
     read_only: bool = False
 
@@ -140,12 +139,13 @@ async def booted(
         with step("payload", "Pack the checkout for the guest", listener, timing):
             disk = Path(scratch) / "payload.img"
             payload.make(disk, request.plans, request.files)
-        config = _config(request, root, disk, folder / "console.log")
+        accelerator = await accel.choose(request.arch, listener)
+        config = _config(request, root, disk, folder / "console.log", accelerator.name)
         async with running(config, folder / "qemu.log") as guest:
             end = asyncio.create_task(guest.run_until((), float("inf")))
             live = None
             try:
-                with step("boot", f"Boot under {config.accel}", listener, timing) as current:
+                with step("boot", f"Boot under {accelerator}", listener, timing) as current:
                     await _user_space(config.console, end)
                     current.note = "user space"
                 reader, writer = await asyncio.open_unix_connection(str(guest.socket(AGENT)))
@@ -158,7 +158,9 @@ async def booted(
                 await asyncio.gather(end, return_exceptions=True)
 
 
-def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestConfig:
+def _config(
+    request: Request, root: Path, disk: Path, console: Path, accelerator: str
+) -> GuestConfig:
     shell = f"zaptrace.shell={request.shell}" if request.shell else ""
     modules = request.kernel.modules if isinstance(request.kernel, StockKernel) else ()
     root_disk = "zaptrace.root=ro" if request.read_only else ""
@@ -171,7 +173,7 @@ def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestCon
         console=console,
         memory=request.memory,
         smp=request.smp,
-        accel=request.accel,
+        accel=accelerator,
         disks={"root": root, "checkout": disk},
         ports=(AGENT, STREAM),
     )

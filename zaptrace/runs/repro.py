@@ -145,7 +145,7 @@ async def _boot(
     listener: Listener,
 ) -> guest.End:
     """Boot and dump; says in `facts` what it did.  How the guest ended."""
-    accelerator = await accel.choose(config)
+    accelerator = await accel.choose(config.arch, listener)
     config = dataclasses.replace(config, accel=accelerator.name)
     facts.machine = (
         f"QEMU {config.arch.machine[-1]}, {config.memory}, {config.smp} CPUs, {accelerator}"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from vm import accel
 from vm.arch import ARCHES, arch_named
 from vm.qemu import GuestConfig, command_line, dump_through, running
 from zaptrace.model.errors import BadInput, GuestLost, Missing
@@ -96,22 +95,6 @@ def test_a_missing_emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_nobody_listens_at_a_socket(tmp_path: Path) -> None:
     with pytest.raises(GuestLost, match="no monitor answers"):
         asyncio.run(dump_through(tmp_path / "qmp", tmp_path / "dump"))
-
-
-def test_a_foreign_architecture_is_emulated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    chosen = asyncio.run(accel.choose(config(tmp_path)))
-    assert str(chosen) == "tcg (the host is x86_64)"
-
-
-@needs_qemu
-def test_a_kernel_that_does_not_boot_proves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(accel, "PROOF_SECONDS", 1.0)
-    assert not asyncio.run(accel.boots(config(tmp_path)))
 
 
 def test_an_unknown_architecture_is_told_the_known_ones() -> None:

@@ -6,13 +6,12 @@ import asyncio
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from vm import accel, debian, host, initramfs
+from vm import accel, debian, host
 from vm.arch import ARCHES, Arch
-from vm.qemu import GuestConfig
+from vm.kernel import cached
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.paths import cache_home
 from zaptrace.runs.doctor.checks import Check
@@ -81,22 +80,14 @@ def _kvm() -> Check:
     if not os.access(accel.KVM, os.R_OK | os.W_OK):
         says = f"{accel.KVM} is not open to this user: guests run under TCG, ten times as slow"
         return Check(AREA, "KVM", False, says, 'adduser "$USER" kvm', needed=False)
-    images = sorted((cache_home() / "kernels").glob(f"{arch.name}-repro-*/image"))
-    if not images or shutil.which(arch.qemu) is None:
+    if cached(arch) is None or shutil.which(arch.qemu) is None:
         says = "not proven: that takes a lab kernel of this machine's architecture"
         mend = f"zaptrace vm kernel build {arch.name}"
         return Check(AREA, "KVM", works=None, says=says, mend=mend, needed=False)
-    chosen = _proven(arch, images[-1])
+    chosen = asyncio.run(accel.choose(arch))
     works = chosen.name == "kvm"
     says = chosen.why if works else f"{chosen.why}: guests run under TCG, ten times as slow"
     return Check(AREA, "KVM", works=works, says=says, needed=False)
-
-
-def _proven(arch: Arch, image: Path) -> accel.Accelerator:
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
-        console, initrd = Path(folder) / "console.log", initramfs.build(arch)
-        config = GuestConfig(arch, image, initrd, arch.append, console)
-        return asyncio.run(accel.choose(config))
 
 
 def _programs() -> Iterable[Check]:
