@@ -21,7 +21,7 @@ def received(data: bytes, path: Path, piece: int) -> None:
 
     sender = threading.Thread(target=send)
     sender.start()
-    sparse.receive(source, path)
+    sparse.receive(source, path, threading.Event())
     sender.join()
 
 
