@@ -216,7 +216,7 @@ class Guest:
 
         Raises:
             GuestLost: QEMU could not.
-        OSError: the file cannot be written (a full disk).
+            OSError: the file cannot be written (a full disk).
         """
         await _dump(self._qmp, path)
 
@@ -293,7 +293,8 @@ async def running(config: GuestConfig, log: Path) -> AsyncIterator[Guest]:
 
     Raises:
         Missing: the emulator is not installed.
-        GuestLost: QEMU ended before its sockets answered.
+        BadInput: QEMU refuses such a guest.
+        GuestLost: QEMU died or was stuck before its sockets answered.
     """
     for program in (config.arch.qemu, "setpriv"):
         if shutil.which(program) is None:
@@ -340,4 +341,7 @@ async def _connect(
                     return await GdbStub.connect(sockets / "gdb")
                 await asyncio.sleep(0.01)
     words = log.read_text(errors="replace").strip().splitlines()
-    raise GuestLost(f"QEMU did not start: {words[0] if words else 'no word from it'}")
+    why = words[0] if words else "no word from it"
+    if (process.returncode or 0) > 0:  # its own exit, of its arguments: as in every other boot
+        raise BadInput(f"QEMU refuses such a guest: {why}")
+    raise GuestLost(f"QEMU did not start: {why}")

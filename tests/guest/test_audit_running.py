@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import drgn
+import jsonschema
 import pytest
 
 from tests.guest import lab
@@ -25,6 +26,7 @@ from vm.qemu import GuestConfig, command_line
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.progress import ignore
 
+SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/inspect.schema.json").read_text())
 pytestmark = [
     pytest.mark.guest,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the guest runs the host's Python"),
@@ -106,6 +108,7 @@ def told(initrd: Path, folder: Path, fault: str) -> AuditResult:
     text = ended(config, folder)
     start = text.index("{", text.index("Run /init"))
     document, _ = json.JSONDecoder().raw_decode(text[start:])
+    jsonschema.validate(document, SCHEMA)
     return AuditResult.from_json(document)
 
 

@@ -7,8 +7,9 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zaptrace.cli.numbers import seconds
 from zaptrace.cli.watch import add_printing_arguments, printed
-from zaptrace.model.errors import Exit
+from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
     from probes.filters import Filters
@@ -54,7 +55,9 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "--vmlinux", type=Path, metavar="FILE", help="the running kernel's, with debug info"
     )
     parser.add_argument("--source", choices=("bcc", "tracefs"), help="default: the best that works")
-    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds (no TUI)")
+    parser.add_argument(
+        "--seconds", type=seconds, metavar="N", help="end after N seconds (not the TUI)"
+    )
     wanted = parser.add_argument_group("filters")
     wanted.add_argument("--pid", type=int, action="append", default=[], help="this process only")
     wanted.add_argument("--comm", action="append", default=[], help="tasks of this name only")
@@ -81,6 +84,8 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         ZaptraceError: no events can be had here, and why.
     """
+    if args.seconds is not None and not printed(args):
+        raise BadInput("--seconds is for printed lines: the TUI ends with q", "--no-tui")
     if args.guest is not None:
         tally = _guest(args)
     elif printed(args):

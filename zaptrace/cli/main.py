@@ -23,8 +23,8 @@ exit status:
   2    usage or environment; the message says what is missing and what mends it
   125  cannot tell: the build or the boot failed (git bisect run's "skip")
 
-Every command has --json: one document on stdout (live and replay: one a line),
-everything else on stderr.
+Every command but vm shell has --json: one document on stdout (live and replay:
+one a line), everything else on stderr.
 """
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.numbers import whole
+from zaptrace.cli.numbers import seconds, size, whole
 from zaptrace.cli.watch import at_terminal
 from zaptrace.model.errors import BadInput, CannotTell, Exit
 from zaptrace.model.faults import FAULTS
@@ -82,11 +82,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     own.add_argument("--append", default="", metavar="ARGS", help="more kernel arguments")
     guest = parser.add_argument_group("the guest")
-    guest.add_argument("--memory", default="512M", metavar="SIZE", help="default: %(default)s")
-    guest.add_argument("--smp", type=int, default=2, metavar="N", help="CPUs; default: %(default)s")
+    guest.add_argument(
+        "--memory", type=size, default="512M", metavar="SIZE", help="default: %(default)s"
+    )
+    guest.add_argument(
+        "--smp", type=whole, default=2, metavar="N", help="CPUs; default: %(default)s"
+    )
     guest.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long the guest may run; default: %(default)g",

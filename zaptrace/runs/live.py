@@ -72,8 +72,6 @@ def wanted_guest(
         BadInput: no such architecture, or a fault in a stock kernel.
         Missing, CannotTell: the kernel cannot be built, or was not fetched.
     """
-    if smp < 1:
-        raise BadInput(f"a guest with {smp} CPUs cannot be")
     if kernel_name is None:
         request = lab_guest(name, listener, fault=fault, shell=shell)
     elif fault != "none":

@@ -59,13 +59,38 @@ def test_a_kernel_of_your_own_needs_its_vmlinux() -> None:
         (("--kernel-tree", "/"), "/ is not a kernel tree for s390x: it has no Kbuild"),
         (("--config", "/nowhere"), "--kernel-tree DIR"),
         (("--repeat", "-1"), "is not a whole number above 0"),
+        (("--smp", "0"), "'0' is not a whole number above 0"),
+        (("--memory", "lots"), "'lots' is not a size like 512M or 2G"),
+        (("--memory", "0M"), "'0M' is not a size like 512M or 2G"),
+        (("--timeout", "-3"), "'-3' is not a number of seconds above 0"),
+        (("--timeout", "nan"), "'nan' is not a number of seconds above 0"),
     ],
 )
-def test_a_tree_that_cannot_be_built_is_refused(
+def test_a_boot_that_cannot_be_made_is_refused(
     args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
         status = main(["repro", "s390x", *args])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    assert status == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--no-tui", "--seconds", "-1"), "'-1' is not a number of seconds above 0"),
+        (("--seconds", "5"), "--seconds is for printed lines"),
+        (("--guest", "s390x", "--seconds", "5"), "--seconds is for printed lines"),
+        (("--guest", "s390x", "--smp", "-2"), "'-2' is not a whole number above 0"),
+    ],
+)
+def test_what_live_does_not_take(
+    args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["live", *args])
     except SystemExit as ended:
         status = int(ended.code or 0)
     assert status == 2

@@ -81,7 +81,7 @@ def test_a_guest_whose_qemu_is_dead_is_lost_whatever_is_asked_of_it(tmp_path: Pa
 
 @needs_qemu
 def test_qemus_own_words_are_in_the_error(tmp_path: Path) -> None:
-    with pytest.raises(GuestLost, match=r"QEMU did not start: .*many"):
+    with pytest.raises(BadInput, match=r"QEMU refuses such a guest: .*many"):
         enter(config(tmp_path, memory="many"), tmp_path)
 
 
