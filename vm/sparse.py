@@ -22,7 +22,7 @@ def receive(source: int, path: Path, given_up: threading.Event) -> None:
         given_up: set when no more is waited for, end or not.
 
     Raises:
-        OSError: the file cannot be written (a full disk).
+        OSError: the file, which it names, cannot be written (a full disk).
     """
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -32,6 +32,8 @@ def receive(source: int, path: Path, given_up: threading.Event) -> None:
                 _write_at(target, chunk, size)
             size += len(chunk)
         os.ftruncate(target, size)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(source)
         os.close(target)
