@@ -12,6 +12,7 @@ from tests.scoreboard.board import ARCHES, Row, board, ordered
 from tests.scoreboard.expected import FAULTS, OWN, SUBSETS, WEAKER
 from tests.scoreboard.table import page
 
+pytestmark = pytest.mark.guest
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/scoreboard.schema.json").read_text())
 HEALTHY = 2
 """Boots on each architecture; `make scoreboard` makes 25."""

@@ -24,6 +24,12 @@ def test_wrong(): assert 1 == 2
 """
 
 
+def test_every_guest_test_bears_its_marker() -> None:
+    files = sorted((ROOT / "tests" / "guest").glob("test_*.py"))
+    assert files
+    assert [path.name for path in files if "pytest.mark.guest" not in path.read_text()] == []
+
+
 def test_a_lost_guest_is_no_ordinary_failure(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     argv = ["-m", "pytest", "-v", "-p", "tests.guest.lost", "-p", "no:cacheprovider"]
