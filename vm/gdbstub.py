@@ -54,9 +54,12 @@ class GdbStub:
         await self._command(f"z1,{address:x},{length}")
 
     async def resume(self) -> None:
-        """Let the guest run; the answer comes when it stops (`wait_stopped`)."""
-        self._send("c")
-        await self._writer.drain()
+        """Let the guest run; the answer comes when it stops (`wait_stopped`).
+
+        Raises:
+            GuestLost: the stub is gone.
+        """
+        await self._send("c")
 
     async def wait_stopped(self) -> str:
         """Wait until the guest stops; the stop packet ("T05thread:01;").
@@ -88,18 +91,22 @@ class GdbStub:
             await self._writer.wait_closed()
 
     async def _command(self, command: str) -> None:
-        self._send(command)
-        await self._writer.drain()
         try:
-            answer = await asyncio.wait_for(self._receive(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                await self._send(command)
+                answer = await self._receive()
         except TimeoutError:
             raise GuestLost(f"QEMU's gdbstub did not answer {command!r}") from None
         if answer != "OK":
             raise GuestLost(f"QEMU's gdbstub refuses {command!r}: {answer!r}")
 
-    def _send(self, data: str) -> None:
+    async def _send(self, data: str) -> None:
         encoded = data.encode("ascii")
         self._writer.write(b"$%s#%02x" % (encoded, sum(encoded) % 256))
+        try:
+            await self._writer.drain()
+        except OSError as error:  # ConnectionResetError first, BrokenPipeError from then on
+            raise GuestLost("QEMU's gdbstub hung up") from error
 
     async def _receive(self) -> str:
         try:

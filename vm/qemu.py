@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -237,7 +238,7 @@ class Guest:
 
         Raises:
             GuestLost: QEMU could not.
-        OSError: the file cannot be written (a full disk).
+            OSError: the file cannot be written (a full disk).
         """
         await _dump(self._qmp, path)
 
@@ -277,10 +278,15 @@ async def _dump(qmp: QMPClient, path: Path) -> None:
         source = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         ours = os.open(pipe, os.O_WRONLY)
         os.set_blocking(source, True)
-        receiving = asyncio.create_task(asyncio.to_thread(sparse.receive, source, path))
+        given_up = threading.Event()
+        receive = asyncio.to_thread(sparse.receive, source, path, given_up)
+        receiving = asyncio.create_task(receive)
         arguments: dict[str, object] = {"paging": False, "protocol": f"file:{pipe}"}
         try:
             await _execute(qmp, "dump-guest-memory", arguments, seconds=DUMP_SECONDS)
+        except BaseException:
+            given_up.set()  # a QEMU that is stuck holds its end of the pipe open
+            raise
         finally:
             os.close(ours)
             await receiving  # its error (a full disk) is the cause of QEMU's
@@ -309,7 +315,8 @@ async def running(config: GuestConfig, log: Path) -> AsyncIterator[Guest]:
 
     Raises:
         Missing: the emulator is not installed.
-        GuestLost: QEMU ended before its sockets answered.
+        BadInput: QEMU refuses such a guest.
+        GuestLost: QEMU died or was stuck before its sockets answered.
     """
     for program in (config.arch.qemu, "setpriv"):
         if shutil.which(program) is None:
@@ -347,13 +354,16 @@ async def _connect(
     process: asyncio.subprocess.Process, qmp: QMPClient, sockets: Path, log: Path
 ) -> GdbStub:
     """Connect the monitor and the gdbstub as soon as their sockets are there."""
-    deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
-    while process.returncode is None and asyncio.get_running_loop().time() < deadline:
-        if (sockets / "qmp").exists() and (sockets / "gdb").exists():
-            with contextlib.suppress(QMPError, OSError):  # it has ended in between
-                await qmp.connect(str(sockets / "qmp"))
-                return await GdbStub.connect(sockets / "gdb")
-            break
-        await asyncio.sleep(0.01)
+    # It has ended in between, or (TimeoutError is an OSError) it is stuck.
+    with contextlib.suppress(QMPError, OSError):
+        async with asyncio.timeout(CONNECT_SECONDS):
+            while process.returncode is None:
+                if (sockets / "qmp").exists() and (sockets / "gdb").exists():
+                    await qmp.connect(str(sockets / "qmp"))
+                    return await GdbStub.connect(sockets / "gdb")
+                await asyncio.sleep(0.01)
     words = log.read_text(errors="replace").strip().splitlines()
-    raise GuestLost(f"QEMU did not start: {words[0] if words else 'no word from it'}")
+    why = words[0] if words else "no word from it"
+    if (process.returncode or 0) > 0:  # its own exit, of its arguments: as in every other boot
+        raise BadInput(f"QEMU refuses such a guest: {why}")
+    raise GuestLost(f"QEMU did not start: {why}")

@@ -12,6 +12,11 @@ import pytest
 
 from tests.guest import lab
 from tests.guest.lab import Lab
+from tests.guest.lost import (  # noqa: F401  pytest finds its hooks here
+    pytest_report_teststatus,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 from vm.arch import ARCHES
 from zaptrace.model import progress
 from zaptrace.model.plan import ProbePlan

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -36,6 +37,7 @@ from zaptrace.model.findings import AuditResult
 from zaptrace.model.progress import ignore
 
 pytestmark = pytest.mark.guest
+SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/inspect.schema.json").read_text())
 
 EVERYWHERE = {"anon", "shmem", "zero", "prot_none", "ksm", "file", "memfd", "memfd copied"}
 EVERYWHERE |= {"userfaultfd", "swapped"}
@@ -262,6 +264,7 @@ def test_a_running_guest_is_inspected_through_its_monitor(guest: Guest, tmp_path
         inspect = [sys.executable, "-m", "zaptrace", "inspect", *words, "--json"]
         inspect += ["--vmlinux", str(guest.vmlinux)]
         done = subprocess.run(inspect, capture_output=True, text=True, timeout=120, check=True)
+        jsonschema.validate(json.loads(done.stdout), SCHEMA)
         return AuditResult.from_json(json.loads(done.stdout))
 
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as machine:

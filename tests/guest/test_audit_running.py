@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import drgn
+import jsonschema
 import pytest
 
 from tests.guest import lab
@@ -26,6 +27,7 @@ from vm.qemu import GuestConfig, command_line
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.progress import ignore
 
+SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/inspect.schema.json").read_text())
 pytestmark = [
     pytest.mark.guest,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the guest runs the host's Python"),
@@ -116,7 +118,9 @@ def console(initrd: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 def told(console: str, fault: str) -> AuditResult:
     """What the audit found with that fault."""
     begin = console.index("\n", console.index(f"BEGIN {fault} "))
-    return AuditResult.from_json(json.loads(console[begin : console.index(f"END {fault}")]))
+    document = json.loads(console[begin : console.index(f"END {fault}")])
+    jsonschema.validate(document, SCHEMA)
+    return AuditResult.from_json(document)
 
 
 def bugs(result: AuditResult) -> list[Finding]:

@@ -10,7 +10,11 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
+
 from tests.guest.test_repro import guests_of
+
+pytestmark = pytest.mark.guest
 
 
 def repeat(folder: Path, *args: str) -> list[str]:

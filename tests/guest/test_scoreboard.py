@@ -13,6 +13,7 @@ from tests.scoreboard.expected import FAULTS, OWN, SUBSETS, WEAKER
 from tests.scoreboard.table import page
 from tests.scoreboard.truth import Row
 
+pytestmark = pytest.mark.guest
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/scoreboard.schema.json").read_text())
 HEALTHY = 1
 """Boots under load on each architecture; `make scoreboard` makes 25."""

@@ -6,7 +6,9 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.guest import lab
@@ -51,6 +53,8 @@ def test_it_is_the_stock_kernel(stock_lab: Lab) -> None:
 
 def test_a_plan_is_made_of_what_the_kernel_tells(stock_lab: Lab) -> None:
     plan = json.loads(stock_lab.output("zaptrace probes --json"))
+    schema = Path(__file__).parents[1] / "schemas" / "probes.schema.json"
+    jsonschema.validate(plan, json.loads(schema.read_text()))
     events = {site["event"] for site in plan["sites"]}
     assert events == {"zap", "rmap_remove", "page_free", "bad_page", "bad_pte"}
     assert all(not site["inlined"] and site["source"] is None for site in plan["sites"])

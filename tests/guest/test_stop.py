@@ -11,6 +11,8 @@ from zaptrace.memory.stop import stop_events
 from zaptrace.model.events import ABSENT, Events, Kind, Origin
 from zaptrace.splat import parse
 
+pytestmark = pytest.mark.guest
+
 
 @pytest.fixture
 def events(founding: Boot) -> Events:

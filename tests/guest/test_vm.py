@@ -18,6 +18,8 @@ from vm.arch import ARCHES
 from vm.qemu import GuestConfig, command_line, running
 from zaptrace.memory.opening import open_vmcore
 
+pytestmark = pytest.mark.guest
+
 
 def config(founding: Boot, tmp_path: Path, append: str = "") -> GuestConfig:
     arch = ARCHES[founding.arch]
@@ -63,7 +65,10 @@ def test_a_breakpoint_stops_at_its_first_instruction(founding: Boot, tmp_path: P
     assert "Bad page state" not in some.console.read_text()
 
 
-def test_an_accelerator_is_proven_by_a_boot(founding: Boot, tmp_path: Path) -> None:
+def test_an_accelerator_is_proven_by_a_boot(
+    founding: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "PROOF_SECONDS", 120.0)  # of KVM; this is TCG
     assert asyncio.run(accel.boots(config(founding, tmp_path)))
 
 
@@ -116,5 +121,5 @@ def test_plain_drgn_opens_the_vmcore_with_no_help(founding: Boot) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["6.1.176-zaptrace", "True"] or done.stdout.endswith("True\n")
+    assert done.stdout.split() == [founding.plan.release, "True"]
     assert drgn.ProgramFlags.IS_LINUX_KERNEL in open_vmcore(founding.vmcore, founding.vmlinux).flags

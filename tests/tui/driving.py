@@ -17,6 +17,8 @@ from tui.findings import Audited
 from tui.job import Work
 from zaptrace.model.events import Events, Kind
 
+PATIENCE = 60.0
+"""Seconds that anything may take on a machine with other work."""
 Driver = Callable[[ZapApp, Pilot[Any]], Awaitable[None]]
 
 
@@ -57,9 +59,9 @@ def drive(app: ZapApp, driver: Driver, size: tuple[int, int] = (120, 40)) -> Non
     asyncio.run(main())
 
 
-async def until(condition: Callable[[], object], what: str = "it", seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], what: str = "it") -> None:
     """Let the app work until something is so."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"{what} never came"
         await asyncio.sleep(0.01)
@@ -82,12 +84,12 @@ async def _barrier(node: MessagePump) -> None:
     """Let a node deal with what it was sent so far."""
     passed = asyncio.Event()
     if node.call_later(passed.set):
-        await asyncio.wait_for(passed.wait(), 5)
+        await asyncio.wait_for(passed.wait(), PATIENCE)
 
 
 async def sees(app: ZapApp, *words: str) -> None:
     """Wait until the screen says all of some words."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while missing := [word for word in words if word not in text_of(app)]:
         assert time.monotonic() < deadline, f"not to be seen: {missing}\n{text_of(app)}"
         await asyncio.sleep(0.01)

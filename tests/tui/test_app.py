@@ -260,7 +260,7 @@ def test_a_bug_of_ours_ends_the_app_with_it() -> None:
             raise RuntimeError("not the user's fault")
 
     async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
-        await pilot.pause(0.5)
+        await until(lambda: app._exception, "the error")
 
     with pytest.raises(RuntimeError, match="not the user's fault"):
         drive(ZapApp(Wrong([]), title="live"), driver)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -91,7 +90,7 @@ def test_a_failure_says_why_and_what_mends_it() -> None:
 
 def test_a_bug_of_ours_is_raised() -> None:
     async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
-        await pilot.pause(0.3)
+        await until(lambda: app._exception, "the error")
 
     with pytest.raises(RuntimeError, match="ours"):
         drive(job_app(Work(error=RuntimeError("ours"))), driver)
@@ -105,7 +104,6 @@ def test_quitting_unwinds_the_work() -> None:
         await sees(app, "mm/memory.o")
         await press(app, "q")
 
-    started = time.monotonic()
     drive(app, driver)
-    assert isinstance(work.unwound, Quit) and time.monotonic() - started < 5
+    assert isinstance(work.unwound, Quit)
     assert app.return_value is None

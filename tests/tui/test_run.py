@@ -24,7 +24,7 @@ from zaptrace.capture.writer import write
 from zaptrace.runs.folder import RunFacts, RunFolder
 
 CONTROL = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 class Terminal:

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from zaptrace.cli.numbers import whole
+from zaptrace.cli.numbers import seconds, size, whole
 from zaptrace.model.errors import CannotTell, Exit, ZaptraceError
 
 if TYPE_CHECKING:
@@ -127,11 +127,11 @@ def _add_boot_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--initrd", type=Path, metavar="CPIO", help="root file system; default: the lab's")
     add("--append", default="", metavar="ARGS", help="more kernel arguments")
-    add("--memory", default="512M", metavar="SIZE", help="default: %(default)s")
-    add("--smp", type=int, default=2, metavar="N", help="CPUs; default: %(default)s")
+    add("--memory", type=size, default="512M", metavar="SIZE", help="default: %(default)s")
+    add("--smp", type=whole, default=2, metavar="N", help="CPUs; default: %(default)s")
     add(
         "--timeout",
-        type=float,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long a guest may run; default: %(default)g",

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zaptrace.cli.numbers import whole
 from zaptrace.model.errors import Exit, Missing
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
     )
     add_tree_arguments(parser)
     parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
-    parser.add_argument("--smp", type=int, default=2, metavar="N", help="CPUs; %(default)s")
+    parser.add_argument(
+        "--smp", type=whole, default=2, metavar="N", help="CPUs; default: %(default)s"
+    )
     parser.add_argument(
         "--read-only", action="store_true", help="for a kernel that cannot write to its disks"
     )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zaptrace.cli.numbers import seconds
 from zaptrace.cli.watch import add_printing_arguments, at_terminal, printed
 from zaptrace.model.errors import BadInput, Exit
 
@@ -60,7 +61,9 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "--vmlinux", type=Path, metavar="FILE", help="the running kernel's, with debug info"
     )
     parser.add_argument("--source", choices=("bcc", "tracefs"), help="default: the best that works")
-    parser.add_argument("--seconds", type=float, metavar="N", help="end after N seconds (no TUI)")
+    parser.add_argument(
+        "--seconds", type=seconds, metavar="N", help="end after N seconds (not the TUI)"
+    )
     wanted = parser.add_argument_group("filters")
     wanted.add_argument("--pid", type=int, action="append", default=[], help="this process only")
     wanted.add_argument("--comm", action="append", default=[], help="tasks of this name only")
@@ -92,6 +95,8 @@ def run(args: argparse.Namespace) -> Exit:
     if not (args.no_tui or args.json or at_terminal()):
         args.no_tui = True
         print("no terminal here: a line an event, as with --no-tui", file=sys.stderr)
+    if args.seconds is not None and not printed(args):
+        raise BadInput("--seconds is for printed lines: the TUI ends with q", "--no-tui")
     if args.guest is not None:
         tally = _guest(args)
     elif printed(args):
@@ -102,13 +107,14 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _printed(args: argparse.Namespace) -> Tally:
+    from zaptrace.cli.pipes import abandoned
     from zaptrace.cli.watch import drain, line_sink, recording
 
     sinks = [line_sink(args)]
     with recording(args.record) as writer:
         if writer is not None:
             sinks.append(writer.add)
-        return drain(local_source(args), sinks, args.seconds)
+        return drain(local_source(args), sinks, args.seconds, abandoned)
 
 
 def _shown(args: argparse.Namespace) -> Tally:
@@ -123,6 +129,7 @@ def _shown(args: argparse.Namespace) -> Tally:
 
 def _guest(args: argparse.Namespace) -> Tally:
     from zaptrace.cli.output import progress
+    from zaptrace.cli.pipes import abandoned
     from zaptrace.cli.trees import wanted_tree
     from zaptrace.cli.watch import Recorded, check_terminal, drain, line_sink, recording, show
     from zaptrace.runs.live import watched_guest
@@ -148,7 +155,7 @@ def _guest(args: argparse.Namespace) -> Tally:
             guest = stack.enter_context(wanted)
         if lines:
             sinks = [line_sink(args), *([writer.add] if writer else [])]
-            return drain(guest.source, sinks, args.seconds, guest.finished)
+            return drain(guest.source, sinks, args.seconds, lambda: guest.finished() or abandoned())
         source = Recorded(guest.source, writer)
         show(source, f"live {args.guest}", guest.console)
         return source.tally

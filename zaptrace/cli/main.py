@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
+from zaptrace.cli.pipes import forgive_readers_who_leave
 from zaptrace.model.errors import Exit, ZaptraceError
 
 COMMANDS = (
@@ -22,8 +23,8 @@ exit status:
   2    usage or environment; the message says what is missing and what mends it
   125  cannot tell: the build or the boot failed (git bisect run's "skip")
 
-Every command has --json: one document on stdout (live and replay: one a line),
-everything else on stderr.
+Every command but vm shell has --json: one document on stdout (live and replay:
+one a line), everything else on stderr.
 """
 
 
@@ -66,10 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ZaptraceError as error:
         complain(str(error), error.hint)
         return int(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing left to say to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.OK)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         complain(f"{error.strerror or error}{where}")
@@ -100,7 +97,12 @@ def _swallowed(unraisable: sys.UnraisableHookArgs) -> None:
 
 def entry() -> None:
     """The console script."""
-    code = main()
+    forgive_readers_who_leave()
+    try:
+        code = main()
+    except Exception:  # noqa: BLE001  Python's own status for it, 1, would mean "a bug was found"
+        traceback.print_exc()
+        code = int(Exit.CANNOT_TELL)
     # All is said and done.  Python gives these back to the kernel's default on its way
     # out, unless they are ignored: an exit code is not to be lost to a late Ctrl-C.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):

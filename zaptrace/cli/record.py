@@ -39,13 +39,14 @@ def run(args: argparse.Namespace) -> Exit:
     """
     from zaptrace.cli.live import local_source
     from zaptrace.cli.output import print_json
+    from zaptrace.cli.pipes import abandoned
     from zaptrace.cli.watch import STDIO, drain, recording
 
     if args.capture == STDIO and (args.json or sys.stdout.isatty()):
         raise Missing("a capture on stdout needs stdout for itself", "zaptrace record FILE")
     with recording(args.capture) as writer:
         assert writer is not None  # a path was given
-        tally = drain(local_source(args), [writer.add], args.seconds)
+        tally = drain(local_source(args), [writer.add], args.seconds, abandoned)
     outcome = {"capture": str(args.capture), "events": tally.events, "lost": tally.lost}
     if args.json:
         print_json(outcome)

@@ -84,13 +84,14 @@ def _printed_source(args: argparse.Namespace) -> tuple[Source, Callable[[], bool
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
     from zaptrace.capture.stream import StreamSource
+    from zaptrace.cli.pipes import abandoned
 
     path = _capture(args.recording)
     if args.speed is not None:
         replay = Replay(read(sys.stdin.buffer if path == STDIO else path), args.speed)
-        return replay, lambda: replay.ended
+        return replay, lambda: replay.ended or abandoned()
     if path == STDIO:
-        return StreamSource(sys.stdin.buffer, "standard input"), lambda: False
+        return StreamSource(sys.stdin.buffer, "standard input"), abandoned
     return StreamSource(path.open("rb", buffering=0), str(path)), lambda: False
 
 

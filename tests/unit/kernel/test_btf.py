@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.unit.kernel.conftest import Mimic
@@ -77,6 +79,8 @@ def test_of_what_is_inlined_the_function_around_is_taken(bare: Mimic, tmp_path: 
 
 def test_a_plan_survives_json(bare: Mimic, tmp_path: Path) -> None:
     plan = told(bare, make_plan(bare.path), tmp_path)
+    schema = Path(__file__).parents[2] / "schemas" / "probes.schema.json"
+    jsonschema.validate(plan.to_json(), json.loads(schema.read_text()))
     assert ProbePlan.from_json(plan.to_json()) == plan
     assert plan.notes
 

@@ -23,7 +23,7 @@ from zaptrace.kernel.planner import make_plan
 from zaptrace.model.errors import BadInput
 from zaptrace.model.plan import ProbePlan
 
-SLOWEST_MS = 5000
+SLOWEST_MS = 60_000
 """A plan of the mimic takes some 60 ms; what goes round in circles takes for ever."""
 
 HOSTILE = settings(

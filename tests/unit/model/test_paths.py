@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from zaptrace.model import paths
+
+PATIENCE = 60.0
 
 
 def test_the_cache_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,9 +46,11 @@ def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
     )
     for wait in (0.2, 0.23, 0.27):
         child = subprocess.Popen([sys.executable, "-c", script, str(path)])
-        time.sleep(wait)
+        deadline = time.monotonic() + PATIENCE
         while not path.exists():
+            assert child.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
+        time.sleep(wait)
         child.send_signal(signal.SIGKILL)
         child.wait()
         data = path.read_bytes()
@@ -57,13 +62,15 @@ def test_the_lock_keeps_a_second_process_out(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     script = (
         "import sys; from pathlib import Path; from zaptrace.model.paths import locked\n"
+        "print('trying', flush=True)\n"
         "with locked(Path(sys.argv[1])): print('in', flush=True)"
     )
     with paths.locked(lock):
         child = subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE)
-        time.sleep(0.5)
-        assert child.poll() is None
-    assert child.communicate(timeout=10)[0] == b"in\n"
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"trying\n"
+        assert select.select([child.stdout], [], [], 0.5)[0] == []
+    assert child.communicate(timeout=PATIENCE)[0] == b"in\n"
 
 
 def test_no_lock_outlives_its_process(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How long a guest that was dumped is let go."""
+"""A repro guest after its dump: how long it is let go, and what its death costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.vm.test_qemu import config, needs_qemu
+from vm.qemu import running
 from zaptrace.runs import guest
+from zaptrace.runs.guest import _let_go
 
 
 @pytest.fixture
@@ -43,3 +46,19 @@ def test_a_silent_guest_has_said_all(console: Path) -> None:
 def test_the_end_of_the_report_is_the_end(console: Path) -> None:
     slow = [b"x\n", b"BUG: Bad rss-counter state mm:1 type:2 val:3\n"]
     assert asyncio.run(asyncio.wait_for(told(console, slow), 5)) >= 0.2
+
+
+@needs_qemu
+@pytest.mark.parametrize("breakpoints", [(), (0x1000,)])
+def test_a_death_while_it_is_let_go_costs_what_came_after_only(
+    tmp_path: Path, breakpoints: tuple[int, ...]
+) -> None:
+    some = config(tmp_path)
+
+    async def go() -> str:
+        async with running(some, tmp_path / "qemu.log") as guest:
+            guest._process.kill()
+            await guest._process.wait()
+            return await _let_go(guest, breakpoints, some.console)
+
+    assert asyncio.run(go()) == "lost"

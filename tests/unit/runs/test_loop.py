@@ -43,7 +43,7 @@ def interrupted(run: str) -> tuple[str, str]:
     assert child.stdout.readline() == "ready\n"
     time.sleep(0.1)
     child.terminate()
-    return child.communicate(timeout=30)
+    return child.communicate(timeout=120)
 
 
 @pytest.mark.parametrize("attempt", range(3))
@@ -54,8 +54,8 @@ def test_a_signal_inside_a_callback_leaves_no_traceback(attempt: int) -> None:
 
 
 def test_without_it_the_traceback_is_there() -> None:
-    """What CI saw: the library's task ends with our KeyboardInterrupt, unheard."""
-    assert "Traceback" in interrupted("asyncio.run")[1]
+    """What CI saw: the library's task ends with our KeyboardInterrupt, unheard; not every time."""
+    assert any("Traceback" in interrupted("asyncio.run")[1] for _ in range(5))
 
 
 def test_the_handlers_are_what_they_were_before() -> None:

@@ -15,7 +15,7 @@ from zaptrace.model.splats import Splat
 from zaptrace.splat import parse
 
 DEADLINE = 20.0
-"""Seconds for 0.25 MB: a hundred times what it takes, far less than a quadratic parser would."""
+"""Seconds of CPU for 0.25 MB: a hundred times what it takes, far less than a quadratic one."""
 
 
 def told(splat: Splat) -> dict[str, Any]:
@@ -97,16 +97,16 @@ def test_time_is_linear(piece: bytes, frame: bytes) -> None:
     """Each piece over and over: on one line of 0.25 MB, and on long lines of an open report."""
     lines = 1 if frame == b"%s" else 64
     data = (frame % (piece * (250_000 // lines // len(piece)))) * lines
-    started = time.monotonic()
+    started = time.process_time()
     parse(data)
-    assert time.monotonic() - started < DEADLINE
+    assert time.process_time() - started < DEADLINE
 
 
 def test_random_bytes_take_no_time() -> None:
     data = random.Random(7).randbytes(250_000)
-    started = time.monotonic()
+    started = time.process_time()
     assert parse(data) == []
-    assert time.monotonic() - started < DEADLINE
+    assert time.process_time() - started < DEADLINE
 
 
 def test_a_report_ends_when_the_log_goes_elsewhere() -> None:

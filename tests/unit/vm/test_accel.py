@@ -57,3 +57,16 @@ def test_a_kernel_that_never_boots_proves_nothing(
 ) -> None:
     assert choose() == ("tcg", ["kvm", "tcg"])
     assert choose("kvm", "tcg") == ("kvm", ["kvm"])
+
+
+def test_a_foreign_architecture_is_emulated(tmp_path: Path) -> None:
+    theirs = GuestConfig(arch_named("s390x"), tmp_path, None, "", tmp_path)
+    if platform.machine() != "s390x":
+        assert str(asyncio.run(accel.choose(theirs))).startswith("tcg (the host is ")
+
+
+def test_without_a_device_nothing_is_tried(
+    choose: Callable[..., tuple[str, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "KVM", tmp_path / "none")
+    assert choose("kvm", "tcg") == ("tcg", [])

@@ -59,3 +59,22 @@ def test_console_output_packets_before_the_stop_are_passed_over(tmp_path: Path) 
 def test_a_refusal_or_a_hang_up_is_a_lost_guest(tmp_path: Path, answer: bytes) -> None:
     with pytest.raises(GuestLost, match="gdbstub"):
         asyncio.run(session(tmp_path / "gdb", Stub([answer])))
+
+
+def test_after_a_hang_up_every_command_is_a_lost_guest(tmp_path: Path) -> None:
+    """The system's own words for it change from one write to the next: reset, then broken pipe."""
+
+    async def go() -> None:
+        path = tmp_path / "gdb"
+        async with await asyncio.start_unix_server(Stub([packet(b"OK")]).serve, str(path)):
+            gdb = await GdbStub.connect(path)
+            await gdb.set_breakpoint(0x23A898, 2)
+            for _ in range(5):
+                with pytest.raises(GuestLost, match="hung up"):
+                    await gdb.resume()
+                    await gdb.wait_stopped()
+                with pytest.raises(GuestLost, match="hung up"):
+                    await gdb.clear_breakpoint(0x23A898, 2)
+            await gdb.close()
+
+    asyncio.run(go())

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import shlex
 import shutil
+import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
+from qemu.qmp import QMPClient
 
-from vm import accel
+from vm import qemu
 from vm.arch import ARCHES, arch_named
 from vm.qemu import GuestConfig, command_line, dump_through, running
 from zaptrace.model.errors import BadInput, GuestLost, Missing
@@ -78,8 +82,29 @@ def test_a_guest_without_a_deadline_of_its_own_meets_ours(tmp_path: Path) -> Non
 
 
 @needs_qemu
+def test_a_guest_whose_qemu_is_dead_is_lost_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    async def go() -> None:
+        async with running(config(tmp_path), tmp_path / "qemu.log") as guest:
+            guest._process.kill()
+            await guest._process.wait()
+            for _ in range(3):
+                with pytest.raises(GuestLost):
+                    await guest.run_until((), 5)
+                with pytest.raises(GuestLost):
+                    await guest.run_until((0x1000,), 5)
+                with pytest.raises(GuestLost):
+                    await guest.clear_breakpoint(0x1000)
+                with pytest.raises(GuestLost):
+                    await guest.pause()
+                with pytest.raises(GuestLost):
+                    await guest.dump(tmp_path / "dump")
+
+    asyncio.run(go())
+
+
+@needs_qemu
 def test_qemus_own_words_are_in_the_error(tmp_path: Path) -> None:
-    with pytest.raises(GuestLost, match=r"QEMU did not start: .*many"):
+    with pytest.raises(BadInput, match=r"QEMU refuses such a guest: .*many"):
         enter(config(tmp_path, memory="many"), tmp_path)
 
 
@@ -101,23 +126,76 @@ def test_nobody_listens_at_a_socket(tmp_path: Path) -> None:
         asyncio.run(dump_through(tmp_path / "qmp", tmp_path / "dump"))
 
 
-def test_a_foreign_architecture_is_emulated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    chosen = asyncio.run(accel.choose(config(tmp_path)))
-    assert str(chosen) == "tcg (the host is x86_64)"
-
-
-@needs_qemu
-def test_a_kernel_that_does_not_boot_proves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(accel, "PROOF_SECONDS", 1.0)
-    assert not asyncio.run(accel.boots(config(tmp_path)))
-
-
 def test_an_unknown_architecture_is_told_the_known_ones() -> None:
     with pytest.raises(BadInput) as caught:
         arch_named("vax")
     assert "s390x" in (caught.value.hint or "")
+
+
+MUTE = """\
+import re, socket, sys, time
+ends = []
+for place in re.findall(r"unix:([^,]+)", " ".join(sys.argv)):
+    end = socket.socket(socket.AF_UNIX)
+    end.bind(place)
+    end.listen()
+    ends.append(end)
+time.sleep(60)
+"""
+
+
+def test_a_qemu_that_opens_its_sockets_and_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "CONNECT_SECONDS", 1.0)
+    mute = tmp_path / "mute"
+    mute.write_text(f"#!{sys.executable}\n{MUTE}")
+    mute.chmod(0o755)
+    some = config(tmp_path)
+    some = dataclasses.replace(some, arch=dataclasses.replace(some.arch, qemu=str(mute)))
+
+    async def go() -> None:
+        async with asyncio.timeout(30), running(some, tmp_path / "qemu.log"):
+            pass
+
+    with pytest.raises(GuestLost, match="did not start"):
+        asyncio.run(go())
+
+
+class Stuck:
+    """A monitor that begins to dump and never goes on; it keeps the pipe open."""
+
+    def __init__(self) -> None:
+        self.pipe = -1
+
+    async def execute(self, command: str, arguments: dict[str, str]) -> None:
+        self.pipe = os.open(arguments["protocol"].removeprefix("file:"), os.O_WRONLY)
+        os.write(self.pipe, b"x" * 100_000)
+        await asyncio.sleep(60)
+
+
+def test_a_dump_that_gets_stuck_has_a_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "DUMP_SECONDS", 0.5)
+    monitor = Stuck()
+
+    async def go() -> None:
+        async with asyncio.timeout(20):
+            await qemu._dump(cast(QMPClient, monitor), tmp_path / "dump")
+
+    try:
+        with pytest.raises(GuestLost, match="did not answer 'dump-guest-memory'"):
+            asyncio.run(go())
+    finally:
+        os.close(monitor.pipe)
+
+
+@needs_qemu
+def test_only_we_may_enter_the_folder_of_the_sockets(tmp_path: Path) -> None:
+    async def go() -> tuple[int, set[str]]:
+        async with running(config(tmp_path), tmp_path / "qemu.log") as guest:
+            folder = guest.socket("qmp").parent
+            return folder.stat().st_mode & 0o777, {path.name for path in folder.iterdir()}
+
+    assert asyncio.run(go()) == (0o700, {"qmp", "gdb"})

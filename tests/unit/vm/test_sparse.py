@@ -21,7 +21,7 @@ def received(data: bytes, path: Path, piece: int) -> None:
 
     sender = threading.Thread(target=send)
     sender.start()
-    sparse.receive(source, path)
+    sparse.receive(source, path, threading.Event())
     sender.join()
 
 
@@ -44,3 +44,11 @@ def test_zeros_take_no_room(tmp_path: Path) -> None:
 def test_nothing_at_all(tmp_path: Path) -> None:
     received(b"", tmp_path / "file", 1)
     assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_full_disk_names_the_file() -> None:
+    source, sink = os.pipe()
+    os.write(sink, b"x")
+    os.close(sink)
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        sparse.receive(source, Path("/dev/full"), threading.Event())
