@@ -108,9 +108,12 @@ class _Workers:
             Missing: there has been none for too long.
             OSError: the scheduler went away; it has forgotten our rows.
         """
-        here = self._client.scheduler_info(n_workers=-1).get("workers", {})
-        if self._client.status != "running":
+        scheduler = self._client.scheduler
+        if self._client.status != "running" or scheduler is None:
             raise OSError("the connection was lost")
+        # Not scheduler_info(): the client's own thread replaces what it returns by one without
+        # workers now and then.
+        here = self._client.sync(scheduler.identity, n_workers=-1)["workers"]
         for address in self._known.keys() - here.keys():
             if self._known.pop(address):
                 print(f"worker {address} is lost", flush=True)
