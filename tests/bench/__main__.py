@@ -22,6 +22,7 @@ from tests.bench.limits import missed, title
 
 Row = dict[str, Any]
 OUTPUT = Path("build/bench.json")
+_LIMIT = {True: "met", False: "MISSED", None: ""}
 
 
 def measure() -> Iterator[Row]:
@@ -49,7 +50,7 @@ def show(rows: list[Row]) -> None:
             f"{row['value']:,.3g} {row['unit']}",
             f"{peer}: {row['peer_value']:,.3g}" if peer else "",
             f"{ratio:,.3g}" if ratio else "",
-            {True: "met", False: "MISSED"}.get(row.get("met"), ""),
+            _LIMIT[row.get("met")],
         )
     console.print(table)
     for row in rows:
