@@ -12,7 +12,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import drgn
 from drgn.helpers.linux.mm import follow_page, for_each_vma
 
 from tests.bench.crowd import Crowd, Dump, dumped
+from tests.bench.limits import judged
 from zaptrace.audit import audit
 from zaptrace.audit.ledger import take
 from zaptrace.memory.opening import open_vmcore
@@ -28,6 +30,11 @@ ROUNDS = 5
 PAGE_SIZE = 4096
 CROWD = Crowd(memory=1024, processes=40, own=12, shared=64)
 SIZES_MB = (512, 4096, 16384)
+TIMES_THE_LOOP = 200
+BEYOND_LINEAR = 1.25
+"""How much longer a dump of n times the memory may take than n times as long; noise included."""
+OF_THE_DUMP = 1 / 8
+TIMES_READING = 3
 ALONE = Path(__file__).with_name("inside_audit.py")
 
 
@@ -37,7 +44,7 @@ def rows(folder: Path) -> Iterator[dict[str, object]]:
         dump = dumped(arch, CROWD, folder)
         yield _beside_the_loop(arch, dump)
         dump.vmcore.unlink()
-    yield _growth(folder)
+    yield from growth_rows(list(_growth(folder)))
 
 
 def _beside_the_loop(arch: str, dump: Dump) -> dict[str, object]:
@@ -47,7 +54,7 @@ def _beside_the_loop(arch: str, dump: Dump) -> dict[str, object]:
     mms = [mm.obj for mm in take(prog, None).mms]
     ours = result.ptes / min(_cpu_seconds(lambda: audit(prog)) for _ in range(ROUNDS))
     theirs = _loop(mms) / _cpu_seconds(lambda: _loop(mms))
-    return {
+    row: dict[str, object] = {
         "name": "audit_vs_drgn_loop",
         "value": ours,
         "unit": "PTEs/s",
@@ -59,12 +66,16 @@ def _beside_the_loop(arch: str, dump: Dump) -> dict[str, object]:
         f"cache, best of {ROUNDS}, the loop's second round; ours reads all {result.pages} "
         "struct pages too, the loop only mapped ones",
     }
+    limit = f"at least {TIMES_THE_LOOP} times the loop"
+    return judged(row, limit, met=ours >= TIMES_THE_LOOP * theirs)
 
 
-def _growth(folder: Path) -> dict[str, object]:
-    """Dumps of guests of which a sixteenth is anonymous memory of sixteen processes, and a
-    sixty-fourth is mapped by all of them."""
-    told = []
+def _growth(folder: Path) -> Iterator[dict[str, Any]]:
+    """Of each of SIZES_MB what inside_audit.py tells, and `memory`, MB.
+
+    Dumps of guests of which a sixteenth is anonymous memory of sixteen processes, and a
+    sixty-fourth is mapped by all of them.
+    """
     for memory in SIZES_MB:
         crowd = Crowd(memory, processes=16, own=memory // 256, shared=memory // 64)
         dump = dumped("x86_64", crowd, folder)
@@ -72,26 +83,76 @@ def _growth(folder: Path) -> dict[str, object]:
         dump.vmcore.unlink()
         assert alone["ptes"] >= crowd.ptes, f"{memory} MB: the crowd's pages are not all found"
         assert alone["findings"] == 0, f"{memory} MB: a clean guest has findings"
-        told.append(alone)
-    first, last = told[0], told[-1]
-    times = "; ".join(
-        f"{memory} MB: {one['warm'] * 1e3:.0f} ms, {one['cold'] * 1e3:.0f} ms cold "
-        f"(reading {one['read_warm'] * 1e3:.0f} and {one['read_cold'] * 1e3:.0f}), "
-        f"{one['ptes']} PTEs, peak {(one['peak'] - one['opened']) >> 20} MB above the "
-        f"{one['opened'] >> 20} MB of the opened program"
-        for memory, one in zip(SIZES_MB, told, strict=True)
+        yield alone | {"memory": memory}
+
+
+def growth_rows(told: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, object]]:
+    """A row for each limit, out of what `_growth` tells; `measure` says which."""
+    yield _linear(told)
+    yield from map(_beside_reading, told)
+    yield from chain.from_iterable(map(_peaks, told))
+
+
+def _linear(told: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+    worst = max(
+        larger["warm"] / smaller["warm"] / (larger["memory"] / smaller["memory"])
+        for smaller, larger in pairwise(told)
     )
-    return {
+    times = ", ".join(
+        f"{one['memory']} MB {one['warm'] * 1e3:.0f} ms ({one['ptes']} PTEs)" for one in told
+    )
+    row: dict[str, object] = {
         "name": "audit_growth",
-        "value": last["cold"],
-        "unit": "s",
-        "peer": f"reading its {last['bytes'] >> 20} MB, both with an empty page cache",
-        "peer_value": last["read_cold"],
-        "ratio": last["read_cold"] / last["cold"],
-        "conditions": "x86_64 guests, time at 16 GB, without the time that others had the CPU; "
-        f"{last['warm'] / first['warm']:.1f} times "
-        f"that of 0.5 GB with {last['ptes'] / first['ptes']:.0f} times the PTEs; {times}",
+        "measure": "time by memory",
+        "value": worst,
+        "unit": "of linear",
+        "conditions": f"x86_64 guests, warm page cache, without the time that others had the CPU; "
+        f"the worst step of: {times}",
     }
+    return judged(row, f"at most {BEYOND_LINEAR} times linear", met=worst <= BEYOND_LINEAR)
+
+
+def _beside_reading(one: Mapping[str, Any]) -> dict[str, object]:
+    row: dict[str, object] = {
+        "name": "audit_growth",
+        "measure": f"beside reading, {one['memory']} MB",
+        "value": one["cold"],
+        "unit": "s",
+        "peer": f"reading its {one['bytes'] >> 20} MB",
+        "peer_value": one["read_cold"],
+        "ratio": one["read_cold"] / one["cold"],
+        "conditions": f"x86_64 guest, {one['memory']} MB, {one['ptes']} PTEs, both with an empty "
+        f"page cache; with a warm one {one['warm']:.3f} s and {one['read_warm']:.3f} s",
+    }
+    if one["memory"] < max(SIZES_MB):
+        return row
+    met = one["cold"] <= TIMES_READING * one["read_cold"]
+    return judged(row, f"at most {TIMES_READING} times reading", met=met)
+
+
+def _peaks(one: Mapping[str, Any]) -> Iterator[dict[str, object]]:
+    """What the audit adds to an opened program, and of the largest dump all that there is.
+
+    Debug info alone is more than an eighth of a small dump, whatever reads it.
+    """
+    alone = one["peak"] - one["opened"]
+    yield _peak(one, "of the audit", alone)
+    if one["memory"] == max(SIZES_MB):
+        yield _peak(one, "of the process", one["peak"])
+
+
+def _peak(one: Mapping[str, Any], what: str, peak: int) -> dict[str, object]:
+    dump = one["memory"] << 20
+    row: dict[str, object] = {
+        "name": "audit_growth",
+        "measure": f"peak memory {what}, {one['memory']} MB",
+        "value": peak / dump,
+        "unit": "of the dump",
+        "conditions": f"x86_64 guest, {one['memory']} MB: {one['peak'] >> 20} MB at most in all "
+        f"({one['peak'] / dump:.3f} of the dump), {one['opened'] >> 20} MB of it when drgn had "
+        "opened dump and debug info",
+    }
+    return judged(row, f"at most {OF_THE_DUMP}", met=peak <= OF_THE_DUMP * dump)
 
 
 def _alone(dump: Dump) -> dict[str, Any]:

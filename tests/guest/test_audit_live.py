@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from tests.guest import lab
+from tests.guest.members import Hidden
 from tests.guest.test_audit import NOT_PRESENT, translations
 from vm import kernel
 from vm.arch import arch_named
@@ -221,6 +222,15 @@ def test_nothing_is_wrong_and_nothing_is_unseen(guest: Guest) -> None:
     assert guest.result.findings == ()
     assert guest.result.unseen == ()
     assert guest.result.details["zero_page_ptes"] >= 4
+
+
+def test_entries_of_types_that_are_not_told_raise_no_alarm(guest: Guest) -> None:
+    prog = open_vmcore(guest.vmcore, guest.vmlinux)
+    Hidden(prog, "swap_info")
+    result = audit(prog, cpus=cpu_registers(guest.vmcore))
+    assert result.findings == ()
+    assert result.details["not_present"]["unknown"] >= 2 * guest.told.swapped
+    assert result.ptes == guest.result.ptes
 
 
 def test_every_page_is_where_pagemap_says(guest: Guest) -> None:

@@ -118,7 +118,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         absent=absent,
         ptes=ptes,
         in_flight=busy,
-        blind=walked.blind | set(absent.mm[absent.kind == SwapKind.UNKNOWN].tolist()),
+        blind=walked.blind | absent.mms_with(SwapKind.UNKNOWN),
         whole=not gaps[MMS_UNREADABLE] and not gaps[NO_CACHE],
         gaps=gaps,
     )

@@ -111,6 +111,10 @@ class Absent:
         """How many of a kind each mm has.  Shape (mms,)."""
         return np.bincount(self.mm[self.kind == kind], minlength=mms)
 
+    def mms_with(self, kind: SwapKind) -> frozenset[int]:
+        """The mms that have one of a kind."""
+        return frozenset(self.mm[self.kind == kind].tolist())
+
     def of_mm(self, number: int) -> Absent:
         """Those of one mm."""
         mine = self.mm == number

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zaptrace.audit.swaps import SwapKind, SwapTypes, classify
+from zaptrace.audit.swaps import NO_TYPES, SwapKind, SwapTypes, classify
 from zaptrace.audit.tables import FORMATS, TableFormat
 from zaptrace.audit.walk import Locks, Nonpresent, Walked
 
@@ -91,3 +91,18 @@ def test_types_that_are_not_known_are_not_guessed() -> None:
     assert absent.by_kind() == {"unknown": 32}
     assert not absent.mapped.any()
     assert not absent.pfn.any()
+
+
+def test_the_mms_with_entries_of_a_type_that_is_not_told_are_known() -> None:
+    fmt = FORMATS["x86_64"]
+    entries = [
+        (x86_entry(30, 5, 4), 0, 4),
+        (x86_entry(31, 5, 4), 2, 4),
+        (x86_entry(24, 5, 4), 2, 4),
+    ]
+    untold = SwapTypes(
+        np.array([*[SwapKind.SWAP] * 30, SwapKind.UNKNOWN, SwapKind.MARKER], np.uint8)
+    )
+    assert classify(fmt, walked(fmt, entries), untold).mms_with(SwapKind.UNKNOWN) == {0}
+    assert classify(fmt, walked(fmt, entries), NO_TYPES).mms_with(SwapKind.UNKNOWN) == {0, 2}
+    assert classify(fmt, walked(fmt, entries), TYPES).mms_with(SwapKind.UNKNOWN) == set()
