@@ -19,7 +19,7 @@ pytestmark = pytest.mark.guest
 
 def repeat(folder: Path, *args: str) -> list[str]:
     argv = [sys.executable, "-m", "zaptrace", "repro", "s390x", "--json", "--run", str(folder)]
-    return [*argv, *args]
+    return [*argv, "--timeout", "300", *args]  # `args` may say another limit
 
 
 def test_boots_are_counted_each_in_its_own_run_folder(tmp_path: Path) -> None:

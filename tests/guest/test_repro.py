@@ -33,13 +33,14 @@ def zaptrace(*args: str, **environment: str) -> subprocess.CompletedProcess[str]
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         env={**os.environ, **environment},
     )
 
 
 def repro(folder: Path, *args: str, arch: str = "s390x") -> tuple[int, dict[str, Any]]:
-    done = zaptrace("repro", arch, "--json", "--run", str(folder), *args)
+    patient = ("--timeout", "300")  # `args` may say less
+    done = zaptrace("repro", arch, "--json", "--run", str(folder), *patient, *args)
     assert done.stdout, done.stderr
     document = json.loads(done.stdout)
     jsonschema.validate(document, SCHEMA)

@@ -113,7 +113,7 @@ def planned_sites(events: Events) -> list[dict[str, Any]]:
 
 
 def _watched(events: Events) -> frozenset[str]:
-    kinds = {int(kind) for kind in np.unique(events.records["kind"])} - {int(Kind.LOST)}
+    kinds = set(np.flatnonzero(np.bincount(events.records["kind"])).tolist()) - {int(Kind.LOST)}
     seen = {kind.name.lower() for kind in Kind if kind in kinds}
     return frozenset(seen | {str(site.get("event")) for site in planned_sites(events)})
 
