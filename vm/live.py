@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vm import accel, initramfs, payload, rootfs
 from vm.arch import Arch
+from vm.console import last_line
 from vm.kernel import Kernel
 from vm.qemu import Guest, GuestConfig, running
 from vm.stock import StockKernel
@@ -185,5 +186,8 @@ async def _user_space(console: Path, end: asyncio.Task[str]) -> None:
     while READY not in (console.read_bytes() if console.exists() else b""):
         if end.done() or asyncio.get_running_loop().time() > deadline:
             how = end.result() if end.done() else f"silent for {BOOT_SECONDS:g} s"
-            raise GuestLost(f"the live guest did not reach user space ({how}); see {console}")
+            raise GuestLost(
+                f"the live guest did not reach user space ({how}); its console ends with: "
+                f"{last_line(console) or '(nothing)'}"
+            )
         await asyncio.sleep(_LOOK_SECONDS)
