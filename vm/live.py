@@ -115,8 +115,12 @@ class LiveGuest:
         self.ended = asyncio.create_task(self.guest.run_until((), float("inf")))
 
     async def open(self, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The other end of a port, of "hvc0" or of the serial "console"."""
-        return await asyncio.open_unix_connection(str(self.guest.socket(channel)))
+        """The other end of a port, of "hvc0" or of the serial "console".
+
+        Raises:
+            GuestLost: QEMU has ended.
+        """
+        return await _opened(self.guest, channel)
 
 
 @contextlib.asynccontextmanager
@@ -149,7 +153,7 @@ async def booted(
                 with step("boot", f"Boot under {accelerator}", listener, timing) as current:
                     await _user_space(config.console, end)
                     current.note = "user space"
-                reader, writer = await asyncio.open_unix_connection(str(guest.socket(AGENT)))
+                reader, writer = await _opened(guest, AGENT)
                 live = LiveGuest(guest, end, reader, writer)
                 yield live
                 writer.close()
@@ -157,6 +161,13 @@ async def booted(
                 end = live.ended if live is not None else end
                 end.cancel()
                 await asyncio.gather(end, return_exceptions=True)
+
+
+async def _opened(guest: Guest, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        return await asyncio.open_unix_connection(str(guest.socket(channel)))
+    except OSError as error:
+        raise GuestLost(f"the guest cannot be spoken to any more: {error.strerror}") from error
 
 
 def _config(

@@ -19,7 +19,7 @@ from vm import kernel, live, stock
 from vm.arch import arch_named
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
-from zaptrace.model.errors import BadInput, CannotTell
+from zaptrace.model.errors import BadInput, CannotTell, GuestLost
 from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home
 from zaptrace.model.progress import Listener, step
@@ -192,7 +192,10 @@ class _Worker(threading.Thread):
         """
         path = self._stream.result()
         stream = socket.socket(socket.AF_UNIX)
-        stream.connect(str(path))
+        try:
+            stream.connect(str(path))
+        except OSError as error:
+            raise GuestLost(f"the guest has gone: {error.strerror}") from error
         return stream
 
     def finished(self) -> bool:
