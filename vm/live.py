@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vm import initramfs, payload, rootfs
 from vm.arch import Arch
+from vm.console import last_line
 from vm.kernel import Kernel
 from vm.qemu import Guest, GuestConfig, running
 from vm.stock import StockKernel
@@ -115,8 +116,12 @@ class LiveGuest:
         self.ended = asyncio.create_task(self.guest.run_until((), float("inf")))
 
     async def open(self, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The other end of a port, of "hvc0" or of the serial "console"."""
-        return await asyncio.open_unix_connection(str(self.guest.socket(channel)))
+        """The other end of a port, of "hvc0" or of the serial "console".
+
+        Raises:
+            GuestLost: QEMU has ended.
+        """
+        return await _opened(self.guest, channel)
 
 
 @contextlib.asynccontextmanager
@@ -148,7 +153,7 @@ async def booted(
                 with step("boot", f"Boot under {config.accel}", listener, timing) as current:
                     await _user_space(config.console, end)
                     current.note = "user space"
-                reader, writer = await asyncio.open_unix_connection(str(guest.socket(AGENT)))
+                reader, writer = await _opened(guest, AGENT)
                 live = LiveGuest(guest, end, reader, writer)
                 yield live
                 writer.close()
@@ -156,6 +161,13 @@ async def booted(
                 end = live.ended if live is not None else end
                 end.cancel()
                 await asyncio.gather(end, return_exceptions=True)
+
+
+async def _opened(guest: Guest, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        return await asyncio.open_unix_connection(str(guest.socket(channel)))
+    except OSError as error:
+        raise GuestLost(f"the guest cannot be spoken to any more: {error.strerror}") from error
 
 
 def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestConfig:
@@ -183,5 +195,8 @@ async def _user_space(console: Path, end: asyncio.Task[str]) -> None:
     while READY not in (console.read_bytes() if console.exists() else b""):
         if end.done() or asyncio.get_running_loop().time() > deadline:
             how = end.result() if end.done() else f"silent for {BOOT_SECONDS:g} s"
-            raise GuestLost(f"the live guest did not reach user space ({how}); see {console}")
+            raise GuestLost(
+                f"the live guest did not reach user space ({how}); its console ends with: "
+                f"{last_line(console) or '(nothing)'}"
+            )
         await asyncio.sleep(_LOOK_SECONDS)

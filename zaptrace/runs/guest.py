@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm.console import last_line
 from vm.qemu import Guest, GuestConfig, running
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, Step, step
@@ -140,16 +141,3 @@ async def _following(console: Path, current: Step) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def last_line(console: Path) -> str:
-    """The last whole line that stands on a console, printable and at most 60 characters."""
-    try:
-        with console.open("rb") as file:
-            file.seek(max(0, console.stat().st_size - 4096))
-            lines = file.read().splitlines(keepends=True)
-    except FileNotFoundError:
-        return ""
-    whole = [line for line in lines if line.endswith(b"\n") and line.strip()]
-    text = whole[-1].decode("ascii", "replace").strip() if whole else ""
-    return "".join(char if char.isprintable() else " " for char in text)[:60]

@@ -21,7 +21,7 @@ from vm.arch import arch_named
 from vm.qemu import GuestConfig
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
-from zaptrace.model.errors import BadInput, CannotTell
+from zaptrace.model.errors import BadInput, CannotTell, GuestLost
 from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home
 from zaptrace.model.progress import Listener, step
@@ -236,7 +236,10 @@ class _Worker(threading.Thread):
         """
         path = self._stream.result()
         stream = socket.socket(socket.AF_UNIX)
-        stream.connect(str(path))
+        try:
+            stream.connect(str(path))
+        except OSError as error:
+            raise GuestLost(f"the guest has gone: {error.strerror}") from error
         return stream
 
     def finished(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from probes.boot import BootTrace, append_bootconfig, render
 from vm import accel
 from vm.arch import Arch, arch_named
+from vm.console import last_line
 from vm.qemu import GuestConfig, command_line
 from zaptrace.kernel import plan_for
 from zaptrace.memory.vmcore import standardise
@@ -210,6 +211,6 @@ def _check_not_lost(ended: str, boot: lab.Boot, folder: RunFolder, seconds: floa
         wanted = "it did not reach user space"
     raise GuestLost(
         f"the guest hung: {wanted} within {seconds:g} s; its console ends with: "
-        f"{guest.last_line(folder.console) or '(nothing)'}",
+        f"{last_line(folder.console) or '(nothing)'}",
         f"less {folder.console}, or a longer --timeout",
     )
