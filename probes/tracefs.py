@@ -123,13 +123,15 @@ class TracefsSource:
             self._pipes.append(pipe)
         self._merger, self._tasks = Merger(plan), Tasks(self._root)
         self._news = Increments(self._decoder, self._symbols, self._describe(plan, leftovers))
-        self._misses = Misses(self._events, self._attached.names)
+        self._misses = Misses(self._events.missed, self._attached.names)
         self._hide()
         instance.set("tracing_on", "1")
 
     def read(self, seconds: float) -> Events | None:
         """See model.source.Source."""
         deadline = time.monotonic() + seconds
+        if seconds <= 0:
+            self._misses.hurry()
         while not self._ended:
             records = self._look(deadline)
             if len(records) or self._news.waiting or time.monotonic() >= deadline:

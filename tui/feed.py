@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -82,6 +83,9 @@ class Feed:
             if time.monotonic() >= due:
                 self._post(self._aggregate.snapshot(None))
                 due = time.monotonic() + PERIOD
+        # Nobody looks any more; but a source may write down what it gives away.
+        with contextlib.suppress(ZaptraceError):
+            self._source.read(0)
 
     def _pace(self, events: Events, due: float) -> None:
         """Add up early when much waits; leave others room when nothing does."""

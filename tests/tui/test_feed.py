@@ -161,3 +161,19 @@ def test_a_tape_at_its_end_can_be_wound_back() -> None:
     until(lambda: listener.shots[-1].lost == 3)
     feed.stop()
     assert source.closed == 1
+
+
+def test_the_last_read_asks_for_all_there_is() -> None:
+    class Asked(Script):
+        seconds = -1.0
+
+        def read(self, seconds: float) -> Events | None:
+            self.seconds = seconds
+            return super().read(seconds)
+
+    listener, source = Listener(), Asked([founding_bug()])
+    feed = listener.feed(source)
+    until(lambda: bool(listener.shots))
+    assert source.seconds > 0
+    feed.stop()
+    assert (source.seconds, source.closed) == (0, 1)
