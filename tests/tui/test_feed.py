@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.tui.scripted import Script, Tape, founding_bug
+from tests.tui.scripted import Script, Tape, founding_bug, lost
 from tui.feed import PERIOD, Feed
 from tui.snapshot import Snapshot
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import Events, Kind, blank
+from zaptrace.model.events import Events, Kind
 from zaptrace.model.source import Source
 
 
@@ -39,12 +39,6 @@ def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)
-
-
-def lost(count: int) -> Events:
-    records = blank(1)
-    records["kind"], records["nr"] = Kind.LOST, count
-    return Events(records)
 
 
 def increments(events: Events, size: int) -> list[Events]:
