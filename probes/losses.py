@@ -31,27 +31,43 @@ class Misses:
         """Do not put off the next look: nobody may ask again."""
         self._looked = -_EVERY
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the last look was long enough ago."""
+        return time.monotonic() - self._looked >= _EVERY
+
     def since(self, now: int) -> Records:
         """Those since it was last looked at: a LOST record for each site that has some.
 
         Args:
             now: ns of the trace clock.
         """
-        if time.monotonic() - self._looked < _EVERY:
+        if not self.is_due:
             return blank(0)
         self._looked = time.monotonic()
         counts, before = self._look(), self._counts
         more = {name: counts.get(name, 0) - before[name] for name in self._sites}
         more = {name: count for name, count in more.items() if count > 0}
         self._counts = before | {name: counts[name] for name in more}
-        records = blank(len(more))
-        records["kind"] = Kind.LOST
-        records["cpu"] = NO_CPU
-        records["clock"] = now
         sites = [self._sites[name] for name in more]
-        records["site"] = [ABSENT if site.address is None else site.address for site in sites]
-        records["nr"] = [min(count, _MOST) for count in more.values()]
-        return records
+        return lost_at(sites, [NO_CPU] * len(sites), list(more.values()), now)
+
+
+def lost_at(sites: list[ProbeSite], cpus: list[int], counts: list[int], now: int) -> Records:
+    """LOST records of events that should have been taken at sites.
+
+    Args:
+        cpus: where, each; NO_CPU when that is not known.
+        counts: how many, each.
+        now: ns of the trace clock.
+    """
+    records = blank(len(sites))
+    records["kind"] = Kind.LOST
+    records["clock"] = now
+    records["cpu"] = cpus
+    records["site"] = [ABSENT if site.address is None else site.address for site in sites]
+    records["nr"] = [min(count, _MOST) for count in counts]
+    return records
 
 
 def lost(ring: CpuRing, now: int) -> Records:

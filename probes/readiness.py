@@ -1,4 +1,4 @@
-"""Whether tracefs can do what is asked of it: told before anything is touched."""
+"""Whether this kernel can do what is asked of it: told before anything is touched."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from probes.filters import COMM_SIZE, Filters
 from probes.tasks import threads
 from zaptrace.model.errors import BadInput, Missing
 
+TRACING = Path("/sys/kernel/tracing")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
+
+KALLSYMS = Path("/proc/kallsyms")
 
 _BCC = "apt-get install python3-bpfcc"
 
 
-def check(root: Path, control: str, filters: Filters, lockdown: Path = LOCKDOWN) -> None:
-    """See that events can be defined, and that the filters can be had.
+def check(root: Path, control: str, lockdown: Path = LOCKDOWN, kallsyms: Path = KALLSYMS) -> None:
+    """See that events can be defined.
 
     Raises:
         Missing: they cannot.
-        BadInput: a filter makes no sense.
     """
-    check_filters(filters)
     if os.geteuid() != 0 and not os.access(root / control, os.W_OK):
         raise Missing("tracing the kernel is for root alone", "run it with sudo")
     if _locked_down(lockdown):
         raise Missing("this kernel is locked down (confidentiality)", "boot it with lockdown=none")
+    if not (root / control).exists() and control == "kprobe_events" and _is_without(kallsyms):
+        raise Missing("this kernel has no kprobes", "boot a kernel with CONFIG_KPROBE_EVENTS=y")
     if not (root / "events").is_dir():
         raise Missing(f"tracefs is not mounted at {root}", f"mount -t tracefs tracefs {root}")
     if not (root / control).exists():
@@ -52,6 +55,15 @@ def check_filters(filters: Filters) -> None:
     for pid in filters.pids:
         if not threads(pid):
             raise BadInput(f"there is no process {pid}")
+
+
+def _is_without(kallsyms: Path) -> bool:
+    """The kernel tells its symbols, and register_kprobe() is not among them."""
+    try:
+        text = kallsyms.read_text(errors="replace")
+    except OSError:
+        return False
+    return bool(text) and " register_kprobe\n" not in text
 
 
 def _locked_down(path: Path) -> bool:

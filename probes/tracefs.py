@@ -26,7 +26,7 @@ from probes.kallsyms import Kallsyms
 from probes.losses import Misses, lost
 from probes.merging import Merger
 from probes.rawpipes import ORDER, RawPipe
-from probes.readiness import check
+from probes.readiness import TRACING, check, check_filters
 from probes.tasks import Tasks, threads
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
@@ -36,7 +36,6 @@ from zaptrace.model.errors import Missing
 from zaptrace.model.events import Events, Records
 from zaptrace.model.plan import ProbePlan
 
-TRACING = Path("/sys/kernel/tracing")
 CLOCK = "boot"
 
 # Seconds between two looks, since to be woken by each event would slow the kernel down; longer
@@ -83,7 +82,8 @@ class TracefsSource:
         self._clean_up = contextlib.ExitStack()
         self._ended = False
         try:
-            check(root, control, self._filters)
+            check_filters(self._filters)
+            check(root, control)
             self._start(plan, buffer_kib, control)
         except Refused as error:
             self.close()

@@ -41,7 +41,7 @@ def main(program: str, pages: str) -> None:
     theirs = time.perf_counter() - started
 
     started = time.perf_counter()
-    records = source._increment(drained, source._lost_records()).records
+    records = source._increment(drained, source._losses.since(0)).records
     decoded = time.perf_counter() - started
     same = drained.tobytes() == b"".join(one[: RECORD.itemsize] for one in received)
     source.close()
