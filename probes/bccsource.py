@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -80,6 +81,7 @@ class BccSource:
         self._vmemmap = find_vmemmap(self._symbols, plan.arch, size)
         leftovers = clean_leftovers(root, CONTROL)
         self._clean_up = contextlib.ExitStack()
+        self._used, self._closed = threading.Lock(), False
         self._bpf = _load(program)
         self._clean_up.callback(self._bpf.cleanup)
         try:
@@ -100,7 +102,11 @@ class BccSource:
         self._fresh.meta = self._meta([*attached.values()], missing, leftovers)
 
     def read(self, seconds: float) -> Events | None:
-        """What has come; see `Source.read`.  Never ends."""
+        """What has come; see `Source.read`.  Ends when it is closed."""
+        with self._used:
+            return None if self._closed else self._read(seconds)
+
+    def _read(self, seconds: float) -> Events:
         deadline = time.monotonic() + seconds
         if seconds <= 0:
             self._losses.hurry()
@@ -112,8 +118,13 @@ class BccSource:
             time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def close(self) -> None:
-        """Detach everything; what is still in the ring is gone."""
-        self._clean_up.close()
+        """Detach everything; what is still in the ring is gone.
+
+        From any thread, also while another one reads or closes: it waits for that.
+        """
+        with self._used:
+            self._closed = True
+            self._clean_up.close()
 
     def _increment(self, raw: npt.NDArray[np.uint8], lost: Records) -> Events:
         records = decode(raw, self._sites, self._addresses, self._reasons, self._stacks)

@@ -80,6 +80,7 @@ class TracefsSource:
         self._hidden: set[int] = set()
         self._next = 0.0
         self._clean_up = contextlib.ExitStack()
+        self._closing = threading.Lock()
         self._ended = False
         try:
             check_filters(self._filters)
@@ -139,9 +140,10 @@ class TracefsSource:
         return None
 
     def close(self) -> None:
-        """See model.source.Source."""
+        """See model.source.Source.  From any thread, also while another one closes."""
         self._ended = True
-        self._clean_up.close()
+        with self._closing:
+            self._clean_up.close()
 
     def _look(self, deadline: float) -> Records:
         """A round, not too soon after the last: many records at once cost far less than each."""

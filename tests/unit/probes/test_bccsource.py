@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -46,3 +49,29 @@ def test_a_kernel_that_takes_no_kprobe_is_no_source_though_its_tracepoint_works(
     assert "unmap_page_range+0x10 cannot be probed: Invalid probed address" in str(raised.value)
     assert "Operation not supported" in str(raised.value)
     assert raised.value.hint == "zaptrace doctor"
+
+
+def test_whoever_closes_it_meanwhile_waits_until_all_is_detached() -> None:
+    source: Any = BccSource.__new__(BccSource)
+    source._used, source._closed = threading.Lock(), False
+    source._clean_up = contextlib.ExitStack()
+    detached = []
+
+    def detach() -> None:
+        time.sleep(0.2)
+        detached.append(True)
+
+    source._clean_up.callback(detach)
+    seen = []
+
+    def close() -> None:
+        source.close()
+        seen.append(len(detached))
+
+    threads = [threading.Thread(target=close) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1, 1, 1]
+    assert source.read(0) is None
