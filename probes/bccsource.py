@@ -100,6 +100,8 @@ class BccSource:
             self._clean_up.close()
             raise
         self._fresh.meta = self._meta([*attached.values()], missing, leftovers)
+        self._notes: list[str] = self._fresh.meta["notes"]
+        self._found: list[str] = []
 
     def read(self, seconds: float) -> Events | None:
         """What has come; see `Source.read`.  Ends when it is closed."""
@@ -113,6 +115,7 @@ class BccSource:
         while True:
             raw = self._ring.read()
             lost = self._losses.since(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+            self._note(self._losses.notes)
             if len(raw) or len(lost) or self._fresh.meta or time.monotonic() >= deadline:
                 return self._increment(raw, lost)
             time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
@@ -136,6 +139,12 @@ class BccSource:
         events.records = joined([lost, records])
         self._name(events)
         return events
+
+    def _note(self, found: list[str]) -> None:
+        """Tell what could not be kept, when that has changed."""
+        if found != self._found:
+            self._found = found
+            self._fresh.meta["notes"] = [*self._notes, *found]
 
     def _name(self, events: Events) -> None:
         """Names for addresses that have not been named yet."""

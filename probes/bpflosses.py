@@ -14,10 +14,14 @@ from zaptrace.ftrace.records import joined
 from zaptrace.model.events import Records
 from zaptrace.model.plan import ProbeSite
 
-COUNTS = np.dtype([("entered", "u8"), ("failed", "u8")])
+COUNTS = np.dtype([(name, "u8") for name in ("entered", "failed", "stackless", "reasonless")])
 """struct counts of zap.bpf.c, in the machine's own byte order."""
 Counts = npt.NDArray[np.void]
 """Of every site on every CPU: shape (sites, CPUs), dtype COUNTS."""
+_KEPT = (
+    ("stackless", "stacks that the kernel's map had no place for"),
+    ("reasonless", "reasons that the kernel's map had no place for"),
+)
 _SETTLE = 0.01
 """Seconds from a hit to the beginning of its program, at most: a CPU of a guest may stand still."""
 
@@ -56,6 +60,8 @@ class BpfLosses:
         self._never: dict[str, int] = {}
         self._skipped = dict.fromkeys(numbers, 0)
         self._failed = counters.programs()["failed"]
+        self.notes: list[str] = []
+        """What of the events that did arrive could not be kept, one sentence each."""
         self._misses = Misses(self._look, {name: sites[at] for name, at in numbers.items()})
 
     def hurry(self) -> None:
@@ -74,7 +80,9 @@ class BpfLosses:
 
     def _full(self, now: int) -> Records:
         """Events that found the ring full, or locked: by site and CPU."""
-        failed = self._counters.programs()["failed"]
+        counts = self._counters.programs()
+        self.notes = _notes(counts)
+        failed = counts["failed"]
         more = failed - self._failed
         self._failed = failed
         numbers, cpus = more.nonzero()
@@ -112,3 +120,8 @@ class BpfLosses:
             self._never[name] = min(self._never.get(name, least), least)
             skipped[name] = max(0, hits - behind[number] - self._never[name])
         return skipped, missed
+
+
+def _notes(counts: Counts) -> list[str]:
+    told = ((int(counts[name].sum(dtype=np.uint64)), what) for name, what in _KEPT)
+    return [f"{what}: {number:,}" for number, what in told if number]

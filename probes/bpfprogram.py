@@ -142,7 +142,7 @@ def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:
     lines = _counters(site, registers, values)
     lines += [f"\tevent->{_FIELD.get(name, name)} = {value};" for name, value in values.items()]
     if "reason" in values:
-        lines.append(f"\tkeep_reason({values['reason']});")
+        lines.append(f"\tkeep_reason({number}, {values['reason']});")
     first = f"COUNT({number}, entered);"
     stack = site.event in _WITH_STACK
     return _frame(number, "struct pt_regs *ctx", guards, lines, stack=stack, first=first)
@@ -192,7 +192,12 @@ def _frame(
         "\t\treturn 0;",
     ]
     text += [f"\tevent = begin({number}, who);", "\tif (!event)", "\t\treturn 0;", *lines]
-    text += ["\tevent->stack = stacks.get_stackid(ctx, 0);"] if stack else []
+    if stack:
+        text += [
+            "\tevent->stack = stacks.get_stackid(ctx, 0);",
+            "\tif (event->stack < 0)",
+            f"\t\tCOUNT({number}, stackless);",
+        ]
     # No wake-up: the reader looks by itself, many times a second.
     text += ["\tevents.ringbuf_submit(event, BPF_RB_NO_WAKEUP);", "\treturn 0;", "}", ""]
     return "\n".join(text)

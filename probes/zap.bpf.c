@@ -44,6 +44,8 @@ struct event {
 struct counts {
 	u64 entered;		/* hits that reached its program; kprobes alone */
 	u64 failed;		/* events that found the ring full, or locked */
+	u64 stackless;		/* events whose stack could not be kept */
+	u64 reasonless;		/* reasons that could not be kept */
 };
 
 struct reason {
@@ -53,7 +55,8 @@ struct reason {
 BPF_RINGBUF_OUTPUT(events, ZT_RING_PAGES);
 BPF_PERCPU_ARRAY(counts, struct counts, ZT_SITES);
 BPF_ARRAY(gate, u32, 1);		/* 0 until every probe is attached */
-BPF_STACK_TRACE(stacks, 4096);
+/* One id a stack: events refer to it, so that none takes another one's (BPF_F_REUSE_STACKID). */
+BPF_STACK_TRACE(stacks, 16384);
 BPF_HASH(reasons, u64, struct reason, 256);
 #ifdef ZT_CGROUP
 BPF_CGROUP_ARRAY(cgroup, 1);
@@ -159,10 +162,13 @@ static __always_inline struct event *begin(u32 site, u64 who)
 	return event;
 }
 
-static __always_inline void keep_reason(u64 address)
+static __always_inline void keep_reason(u32 site, u64 address)
 {
 	struct reason reason = {};
+	long error;
 
 	bpf_probe_read_kernel_str(reason.text, sizeof(reason.text), (void *)address);
-	reasons.insert(&address, &reason);
+	error = reasons.insert(&address, &reason);
+	if (error && error != -17)	/* EEXIST: it is kept already */
+		COUNT(site, reasonless);
 }

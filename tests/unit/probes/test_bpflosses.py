@@ -129,6 +129,20 @@ def test_a_profile_that_cannot_be_read_once_makes_nothing_count_twice() -> None:
     assert told(losses) == [(0x1000, NO_CPU, 1)]
 
 
+def test_stacks_and_reasons_without_a_place_are_noted() -> None:
+    kernel = Kernel()
+    losses = kernel.losses()
+    assert told(losses) == [] and losses.notes == []
+    kernel.counts["stackless"][0, 0] = 1200
+    kernel.counts["stackless"][1, 1] = 34
+    kernel.counts["reasonless"][0, 1] = 5
+    assert told(losses) == []
+    assert losses.notes == [
+        "stacks that the kernel's map had no place for: 1,234",
+        "reasons that the kernel's map had no place for: 5",
+    ]
+
+
 def test_nothing_is_looked_at_all_the_time() -> None:
     kernel = Kernel()
     losses = kernel.losses()
