@@ -33,7 +33,7 @@ from probes.dynevents import clean_leftovers
 from probes.filters import Filters
 from probes.kallsyms import Kallsyms
 from probes.merging import Merger
-from probes.readiness import TRACING, check
+from probes.readiness import TRACING, check, check_filters
 from probes.ringbuf import RingBuffer
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import return_addresses
@@ -65,10 +65,12 @@ class BccSource:
 
     Raises:
         Missing: no bcc, no tracefs, no permission, or the kernel refuses the program.
+        BadInput: a filter makes no sense.
     """
 
     def __init__(self, plan: ProbePlan, filters: Filters, root: Path = TRACING) -> None:
         check(root, CONTROL)
+        check_filters(filters)
         program = render(plan, filters)
         self._plan, self._sites = plan, program.sites
         self._symbols = Kallsyms.of_this_kernel()

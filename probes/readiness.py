@@ -35,12 +35,11 @@ def check(root: Path, control: str, lockdown: Path = LOCKDOWN, kallsyms: Path = 
         raise Missing(f"this kernel has no {control}", "boot a kernel with CONFIG_KPROBE_EVENTS=y")
 
 
-def check_filters(filters: Filters) -> None:
+def check_tracefs_filters(filters: Filters) -> None:
     """See that the filters are such that tracefs has.
 
     Raises:
         Missing: only bcc has one of them.
-        BadInput: one makes no sense.
     """
     wanted = {
         "cgroup": filters.cgroup is not None,
@@ -49,12 +48,26 @@ def check_filters(filters: Filters) -> None:
     }
     for name in (name for name, is_wanted in wanted.items() if is_wanted):
         raise Missing(f"tracefs cannot filter by {name}: that needs bcc", _BCC)
+
+
+def check_filters(filters: Filters) -> None:
+    """See that there is what the filters name.
+
+    Raises:
+        BadInput: a filter makes no sense.
+    """
     for comm in filters.comms:
         if not 0 < len(comm.encode()) <= COMM_SIZE or not comm.isprintable() or '"' in comm:
             raise BadInput(f"{comm!r} is no task's name: 1 to {COMM_SIZE} bytes without quotes")
     for pid in filters.pids:
         if not threads(pid):
             raise BadInput(f"there is no process {pid}")
+    # Every cgroup of the second version has it, and none of the first.
+    if filters.cgroup is not None and not (filters.cgroup / "cgroup.controllers").is_file():
+        raise BadInput(
+            f"{filters.cgroup} is no cgroup v2 folder",
+            "they lie where cgroup2 is mounted: findmnt -t cgroup2",
+        )
 
 
 def _is_without(kallsyms: Path) -> bool:

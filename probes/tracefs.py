@@ -26,7 +26,7 @@ from probes.kallsyms import Kallsyms
 from probes.losses import Misses, lost
 from probes.merging import Merger
 from probes.rawpipes import ORDER, RawPipe
-from probes.readiness import TRACING, check, check_filters
+from probes.readiness import TRACING, check, check_filters, check_tracefs_filters
 from probes.tasks import Tasks, threads
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
@@ -83,6 +83,7 @@ class TracefsSource:
         self._closing = threading.Lock()
         self._ended = False
         try:
+            check_tracefs_filters(self._filters)
             check_filters(self._filters)
             check(root, control)
             self._start(plan, buffer_kib, control)

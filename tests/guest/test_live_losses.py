@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest.lab import Lab
+from tests.guest.lab import READY_SECONDS, Lab
 from tests.guest.test_live import PAGES
 
 pytestmark = pytest.mark.guest
@@ -60,9 +60,8 @@ json.dump({"whole": whole, "skipped": skipped}, sys.stdout)
 def ran(lab: Lab, script: str) -> Any:
     """What a Python script in the guest prints as JSON."""
     text = base64.b64encode(script.encode()).decode()
-    return json.loads(
-        lab.output(f"echo {text} | base64 -d >/run/script.py; python3 /run/script.py")
-    )
+    command = f"echo {text} | base64 -d >/run/script.py; python3 /run/script.py"
+    return json.loads(lab.output(command, READY_SECONDS))
 
 
 def test_hits_that_bpf_skips_are_counted(live_lab: Lab) -> None:
@@ -90,7 +89,8 @@ def test_bcc_leaves_nothing_behind_in_tracefs(live_lab: Lab, number: str) -> Non
     live_lab.until("! pgrep -x python3")
     if number == "KILL":
         assert "zaptrace_" in live_lab.output(LEFT)
-        done = live_lab.run("zaptrace record /run/second --source bcc --seconds 1")
+        command = "zaptrace record /run/second --source bcc --seconds 1"
+        done = live_lab.run(command, READY_SECONDS)
         assert done.status == 0, done.err
         assert "which is gone, left in tracefs" in done.err
     assert live_lab.output(LEFT) == ""
@@ -99,7 +99,8 @@ def test_bcc_leaves_nothing_behind_in_tracefs(live_lab: Lab, number: str) -> Non
 def test_without_tracefs_that_is_said_in_a_line(live_lab: Lab) -> None:
     live_lab.output("umount /sys/kernel/tracing")
     try:
-        done = live_lab.run("zaptrace record /run/capture --source bcc --seconds 1")
+        command = "zaptrace record /run/capture --source bcc --seconds 1"
+        done = live_lab.run(command, READY_SECONDS)
     finally:
         live_lab.output("mount -t tracefs tracefs /sys/kernel/tracing")
     assert done.status == 2

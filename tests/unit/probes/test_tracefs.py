@@ -27,7 +27,7 @@ from probes.dynevents import DynamicEvents, clean_leftovers, own_name
 from probes.filters import Filters
 from probes.readiness import TRACING, check
 from probes.tracefs import TracefsSource
-from zaptrace.model.errors import BadInput, Missing
+from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, Events, Kind
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
@@ -358,17 +358,6 @@ def test_filters_that_only_bcc_has_are_refused() -> None:
         Filters(large_only=True),
     ):
         with pytest.raises(Missing, match="needs bcc"):
-            TracefsSource(ProbePlan("00", "x86_64", None, ()), filters)
-
-
-def test_filters_that_make_no_sense_are_refused() -> None:
-    for filters in (
-        Filters(comms=('a"b',)),
-        Filters(comms=("",)),
-        Filters(comms=("sixteen chars...",)),
-        Filters(pids=(2**30,)),
-    ):
-        with pytest.raises(BadInput):
             TracefsSource(ProbePlan("00", "x86_64", None, ()), filters)
 
 
