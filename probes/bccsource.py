@@ -101,7 +101,7 @@ class BccSource:
         except BaseException:
             self._clean_up.close()
             raise
-        self._fresh.meta = self._meta([*attached.values()], missing, leftovers)
+        self._fresh.meta = self._meta(attached, missing, leftovers)
         self._notes: list[str] = self._fresh.meta["notes"]
         self._found: list[str] = []
 
@@ -236,30 +236,34 @@ class BccSource:
         return np.stack(rows)
 
     def _losses_of(self, attached: dict[str, int]) -> BpfLosses:
-        (tracepoint,) = [name for name, at in attached.items() if self._sites[at] is FREED] or [""]
-
-        def recursions() -> dict[str, int]:
-            count = recursion_misses(self._program(attached[tracepoint])) if tracepoint else None
-            return {} if count is None else {tracepoint: count}
-
-        counters = Counters(self._kprobes.profile, self._counts, recursions)
-        iterator = self._symbols.address(f"__traceiter_{FREED.symbol}")
-        here = [replace(one, address=self._address(one) or iterator) for one in self._sites]
+        counters = Counters(self._kprobes.profile, self._counts, lambda: self._recursions(attached))
+        # A tracepoint has no address; the function that calls its programs stands for it.
+        calls = self._symbols.address(f"__traceiter_{FREED.symbol}")
+        places = [calls if one is FREED else self._address(one) for one in self._sites]
+        here = [replace(one, address=at) for one, at in zip(self._sites, places, strict=True)]
         return BpfLosses(counters, here, attached)
+
+    def _recursions(self, attached: dict[str, int]) -> dict[str, int]:
+        """Frees by the name of their site, where the kernel counts them."""
+        freed = {name: at for name, at in attached.items() if self._sites[at] is FREED}
+        counts = {name: recursion_misses(self._program(at)) for name, at in freed.items()}
+        return {name: count for name, count in counts.items() if count is not None}
 
     def _address(self, site: ProbeSite) -> int | None:
         start = None if site is FREED else self._symbols.address(site.symbol)
         return None if start is None else start + site.offset
 
     def _meta(
-        self, attached: list[int], missing: list[dict[str, str]], leftovers: list[str]
+        self, attached: dict[str, int], missing: list[dict[str, str]], leftovers: list[str]
     ) -> dict[str, Any]:
         whole = self._plan.to_json()
         # At the addresses where they are now: KASLR moves them.
-        sites = [self._sites[number] for number in attached]
+        sites = [self._sites[number] for number in attached.values()]
         here = [replace(site, address=self._address(site)) for site in sites]
         removed = [f"removed what {name}, which is gone, left in tracefs" for name in leftovers]
         unknown = [] if self._vmemmap else ["page frame numbers cannot be had on this kernel"]
+        if FREED in sites and not self._recursions(attached):
+            unknown.append("this kernel does not count frees that come while one is judged")
         return {
             **{key: whole[key] for key in ("arch", "release", "build_id")},
             "page_size": os.sysconf("SC_PAGE_SIZE"),
