@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,20 +26,26 @@ import numpy.typing as npt
 
 from probes import bpfheaders
 from probes.bccrecords import RECORD, Ids, decode
+from probes.bpfkprobes import CONTROL, BpfKprobes, recursion_misses
+from probes.bpflosses import COUNTS, BpfLosses, Counters, Counts
 from probes.bpfprogram import FREED, RING_BYTES, Program, render
+from probes.dynevents import clean_leftovers
 from probes.filters import Filters
 from probes.kallsyms import Kallsyms
 from probes.merging import Merger
+from probes.readiness import TRACING, check, check_filters
 from probes.ringbuf import RingBuffer
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import return_addresses
 from zaptrace.ftrace.records import joined
 from zaptrace.model.errors import Missing
-from zaptrace.model.events import ABSENT, Events, Kind, Records, blank
+from zaptrace.model.events import ABSENT, Events, Records
 from zaptrace.model.plan import ProbePlan, ProbeSite
 
 LOOK_SECONDS = 0.02
 """How often the ring is looked at; 100,000 events/s fill a sixtieth of it meanwhile."""
+_MOST_WORDS = 300
+"""Characters of what the kernel and bcc say of a failure."""
 _TRACING = ("bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_")
 """Functions between a tracepoint and a BPF program."""
 INSTALL = "apt-get install python3-bpfcc"
@@ -54,57 +61,78 @@ class BccSource:
 
     Args:
         plan: of the running kernel.
+        root: where tracefs is mounted.
 
     Raises:
-        Missing: no bcc, no permission, or the kernel refuses the program.
+        Missing: no bcc, no tracefs, no permission, or the kernel refuses the program.
+        BadInput: a filter makes no sense.
     """
 
-    def __init__(self, plan: ProbePlan, filters: Filters) -> None:
+    def __init__(self, plan: ProbePlan, filters: Filters, root: Path = TRACING) -> None:
+        check(root, CONTROL)
+        check_filters(filters)
         program = render(plan, filters)
-        self._plan = plan
+        self._plan, self._sites = plan, program.sites
         self._symbols = Kallsyms.of_this_kernel()
         self._named: set[int] = set()
         self._merger = Merger(plan)
-        self._lost: dict[int, int] = {}
         self._reason_ids: dict[int, int] = {}
         self._stack_ids: dict[tuple[int, int, int], int] = {}
         self._fresh = Events()
         size = plan.offsets.get("sizeof page", 0)
         self._vmemmap = find_vmemmap(self._symbols, plan.arch, size)
+        leftovers = clean_leftovers(root, CONTROL)
+        self._clean_up = contextlib.ExitStack()
+        self._used, self._closed = threading.Lock(), False
         self._bpf = _load(program)
+        self._clean_up.callback(self._bpf.cleanup)
         try:
             if filters.cgroup is not None:
                 self._bpf["cgroup"][0] = str(filters.cgroup)
-            self._sites, missing = _attach(self._bpf, program)
-            self._program = program
-            found = [self._address(one) for one in program.sites]
+            self._kprobes = BpfKprobes(root, _held)
+            self._clean_up.callback(self._kprobes.close)
+            attached, missing = self._attach()
+            found = [self._address(one) for one in self._sites]
             self._addresses = np.array([ABSENT if at is None else at for at in found], np.uint64)
             self._ring = RingBuffer(self._bpf["events"].map_fd, RING_BYTES, RECORD.itemsize)
+            self._clean_up.callback(self._ring.close)
+            self._losses = self._losses_of(attached)
             self._bpf["gate"][ctypes.c_int(0)] = ctypes.c_uint32(1)
         except BaseException:
-            self._bpf.cleanup()
+            self._clean_up.close()
             raise
-        self._fresh.meta = self._meta(missing)
+        self._fresh.meta = self._meta(attached, missing, leftovers)
+        self._notes: list[str] = self._fresh.meta["notes"]
+        self._found: list[str] = []
 
     def read(self, seconds: float) -> Events | None:
-        """What has come; see `Source.read`.  Never ends."""
+        """What has come; see `Source.read`.  Ends when it is closed."""
+        with self._used:
+            return None if self._closed else self._read(seconds)
+
+    def _read(self, seconds: float) -> Events:
         deadline = time.monotonic() + seconds
+        if seconds <= 0:
+            self._losses.hurry()
         while True:
             raw = self._ring.read()
-            lost = self._lost_records()
+            lost = self._losses.since(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+            self._note(self._losses.notes)
             if len(raw) or len(lost) or self._fresh.meta or time.monotonic() >= deadline:
                 return self._increment(raw, lost)
             time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def close(self) -> None:
-        """Detach everything; what is still in the ring is gone."""
-        if self._bpf is not None:
-            self._ring.close()
-            self._bpf.cleanup()
-            self._bpf = None
+        """Detach everything; what is still in the ring is gone.
+
+        From any thread, also while another one reads or closes: it waits for that.
+        """
+        with self._used:
+            self._closed = True
+            self._clean_up.close()
 
     def _increment(self, raw: npt.NDArray[np.uint8], lost: Records) -> Events:
-        records = decode(raw, self._program.sites, self._addresses, self._reasons, self._stacks)
+        records = decode(raw, self._sites, self._addresses, self._reasons, self._stacks)
         if self._vmemmap is not None:
             records["pfn"] = self._vmemmap.pfns(records["page"])
         # The ring has them in the order in which they were begun: none is to be waited for.
@@ -113,6 +141,12 @@ class BccSource:
         events.records = joined([lost, records])
         self._name(events)
         return events
+
+    def _note(self, found: list[str]) -> None:
+        """Tell what could not be kept, when that has changed."""
+        if found != self._found:
+            self._found = found
+            self._fresh.meta["notes"] = [*self._notes, *found]
 
     def _name(self, events: Events) -> None:
         """Names for addresses that have not been named yet."""
@@ -161,62 +195,87 @@ class BccSource:
         ours = (names.get(one, "").startswith(_TRACING) or one not in names for one in stack)
         return tuple(stack[len(list(itertools.takewhile(bool, ours))) :])
 
-    def _lost_records(self) -> Records:
-        """Events that found the ring full since the last look: a LOST record for each CPU."""
-        counts = {cpu: int(count) for cpu, count in enumerate(self._bpf["failed"][ctypes.c_int(0)])}
-        more = {cpu: count - self._lost.get(cpu, 0) for cpu, count in counts.items()}
-        self._lost = counts
-        rows = [(cpu, count) for cpu, count in more.items() if count > 0]
-        records = blank(len(rows))
-        records["kind"] = Kind.LOST
-        records["clock"] = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        records["cpu"] = [cpu for cpu, _ in rows]
-        records["nr"] = [min(count, 2**32 - 1) for _, count in rows]
-        return records
+    def _attach(self) -> tuple[dict[str, int], list[dict[str, str]]]:
+        """Attach each site's program; the numbers of those that are, by the names of their
+        events, and why the others are not."""
+        attached, missing = {}, []
+        for number, site in enumerate(self._sites):
+            # kprobe_profile tells misses by name alone: no other group has these.
+            name = f"zt{number}_{site.event}_{os.getpid()}"
+            with _quiet() as words:
+                try:
+                    self._attach_one(number, site, name)
+                except Exception as error:  # noqa: BLE001  bcc raises nothing more special
+                    said = " ".join([str(error), *words().split()])[:_MOST_WORDS]
+                    why = f"{site.symbol}+{site.offset:#x} cannot be probed: {said}"
+                    missing.append({"event": site.event, "why": why})
+                else:
+                    attached[name] = number
+        if all(self._sites[number] is FREED for number in attached.values()):
+            why = missing[0]["why"] if missing else "the probe plan has none"
+            raise Missing(f"the kernel takes none of the kprobes: {why}", "zaptrace doctor")
+        return attached, missing
+
+    def _attach_one(self, number: int, site: ProbeSite, name: str) -> None:
+        if site is FREED:
+            self._bpf.attach_raw_tracepoint(tp=site.symbol, fn_name=f"site_{number}")
+        else:
+            place = f"{site.symbol}+{site.offset:#x}"
+            self._kprobes.attach(name, place, self._program(number))
+
+    def _program(self, number: int) -> int:
+        """The descriptor of a site's program, which is loaded once."""
+        kind = self._bpf.RAW_TRACEPOINT if self._sites[number] is FREED else self._bpf.KPROBE
+        descriptor: int = self._bpf.load_func(f"site_{number}", kind).fd
+        return descriptor
+
+    def _counts(self) -> Counts:
+        """What the programs counted."""
+        table = self._bpf["counts"]
+        rows = [np.frombuffer(table[ctypes.c_int(at)], COUNTS) for at in range(len(self._sites))]
+        return np.stack(rows)
+
+    def _losses_of(self, attached: dict[str, int]) -> BpfLosses:
+        counters = Counters(self._kprobes.profile, self._counts, lambda: self._recursions(attached))
+        # A tracepoint has no address; the function that calls its programs stands for it.
+        calls = self._symbols.address(f"__traceiter_{FREED.symbol}")
+        places = [calls if one is FREED else self._address(one) for one in self._sites]
+        here = [replace(one, address=at) for one, at in zip(self._sites, places, strict=True)]
+        return BpfLosses(counters, here, attached)
+
+    def _recursions(self, attached: dict[str, int]) -> dict[str, int]:
+        """Frees by the name of their site, where the kernel counts them."""
+        freed = {name: at for name, at in attached.items() if self._sites[at] is FREED}
+        counts = {name: recursion_misses(self._program(at)) for name, at in freed.items()}
+        return {name: count for name, count in counts.items() if count is not None}
 
     def _address(self, site: ProbeSite) -> int | None:
         start = None if site is FREED else self._symbols.address(site.symbol)
         return None if start is None else start + site.offset
 
-    def _meta(self, missing: list[dict[str, str]]) -> dict[str, Any]:
+    def _meta(
+        self, attached: dict[str, int], missing: list[dict[str, str]], leftovers: list[str]
+    ) -> dict[str, Any]:
         whole = self._plan.to_json()
         # At the addresses where they are now: KASLR moves them.
-        here = [replace(site, address=self._address(site)) for site in self._sites]
+        sites = [self._sites[number] for number in attached.values()]
+        here = [replace(site, address=self._address(site)) for site in sites]
+        removed = [f"removed what {name}, which is gone, left in tracefs" for name in leftovers]
         unknown = [] if self._vmemmap else ["page frame numbers cannot be had on this kernel"]
-        attached = ProbePlan(None, "", None, tuple(here)).to_json()["sites"]
+        if FREED in sites and not self._recursions(attached):
+            unknown.append("this kernel does not count frees that come while one is judged")
         return {
             **{key: whole[key] for key in ("arch", "release", "build_id")},
             "page_size": os.sysconf("SC_PAGE_SIZE"),
             "source": "bcc",
             "clock": "boot",
-            "sites": attached,
+            "sites": ProbePlan(None, "", None, tuple(here)).to_json()["sites"],
             "missing": [
                 *(gap for gap in whole["missing"] if gap["event"] != "page_free"),
                 *missing,
             ],
-            "notes": [*whole["notes"], *unknown],
+            "notes": [*whole["notes"], *removed, *unknown],
         }
-
-
-def _attach(bpf: Any, program: Program) -> tuple[list[ProbeSite], list[dict[str, str]]]:
-    """Attach each site's probe; those that are, and why the others are not."""
-    attached, missing = [], []
-    for number, site in enumerate(program.sites):
-        name = f"site_{number}"
-        try:
-            with _quiet():
-                if site is FREED:
-                    bpf.attach_raw_tracepoint(tp=site.symbol, fn_name=name)
-                else:
-                    bpf.attach_kprobe(event=site.symbol, event_off=site.offset, fn_name=name)
-        except Exception as error:  # noqa: BLE001  bcc raises nothing more special
-            why = f"{site.symbol}+{site.offset:#x} cannot be probed: {error}"
-            missing.append({"event": site.event, "why": why})
-            continue
-        attached.append(site)
-    if not attached:
-        raise Missing("the kernel refuses every probe: " + missing[0]["why"], "zaptrace doctor")
-    return attached, missing
 
 
 def _load(program: Program) -> Any:
@@ -231,8 +290,21 @@ def _load(program: Program) -> Any:
             try:
                 return bcc.BPF(text=program.text)
             except Exception as error:  # noqa: BLE001  bcc raises nothing more special
-                said = " ".join(words().split())[:300]
+                said = " ".join(words().split())[:_MOST_WORDS]
                 raise Missing(f"the kernel does not take the program: {error} {said}") from None
+
+
+def _held(program: int, group: str, event: str) -> int:
+    """Have a program run at an event of tracefs.
+
+    Returns:
+        A descriptor: it does until that is closed.
+    """
+    lib = importlib.import_module("bcc").lib
+    descriptor: int = lib.bpf_attach_tracepoint(program, group.encode(), event.encode())
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return descriptor
 
 
 @contextlib.contextmanager

@@ -79,17 +79,20 @@ def render(plan: ProbePlan, filters: Filters) -> Program:
     """The program for one kernel.
 
     Raises:
-        Missing: the plan lacks the offsets that a filter needs, or is of an
-            architecture that we have no table for.
+        Missing: the plan is empty, lacks the offsets that a filter needs, or is of
+            an architecture that we have no table for.
     """
     if plan.arch not in REGISTERS:
         raise Missing(f"no register table for {plan.arch}")
     # Without BTF and debug info nobody knows where a page counts its mappings.
     freed = (FREED,) if plan.offsets.keys() >= _COUNTERS else ()
     sites = (*(site for site in plan.sites if site.event != "page_free"), *freed)
+    if not sites:
+        raise Missing("the probe plan is empty")
     functions = [_function(number, site, plan) for number, site in enumerate(sites)]
     body = (resources.files("probes") / "zap.bpf.c").read_text()
-    return Program("\n".join([_front(plan, filters), body, *functions]), sites)
+    front = f"#define ZT_SITES {len(sites)}\n{_front(plan, filters)}"
+    return Program("\n".join([front, body, *functions]), sites)
 
 
 def _front(plan: ProbePlan, filters: Filters) -> str:
@@ -139,8 +142,10 @@ def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:
     lines = _counters(site, registers, values)
     lines += [f"\tevent->{_FIELD.get(name, name)} = {value};" for name, value in values.items()]
     if "reason" in values:
-        lines.append(f"\tkeep_reason({values['reason']});")
-    return _frame(number, "struct pt_regs *ctx", guards, lines, stack=site.event in _WITH_STACK)
+        lines.append(f"\tkeep_reason({number}, {values['reason']});")
+    first = f"COUNT({number}, entered);"
+    stack = site.event in _WITH_STACK
+    return _frame(number, "struct pt_regs *ctx", guards, lines, stack=stack, first=first)
 
 
 def _counters(site: ProbeSite, registers: dict[str, int], values: dict[str, str]) -> list[str]:
@@ -174,11 +179,12 @@ def _freed(number: int, plan: ProbePlan) -> str:
 
 
 def _frame(
-    number: int, context: str, guards: list[str], lines: list[str], *, stack: bool, first: str = ""
+    number: int, context: str, guards: list[str], lines: list[str], *, stack: bool, first: str
 ) -> str:
-    text = [f"int site_{number}({context})", "{"]
-    text += [f"\t{first}"] if first else []
-    text += [
+    text = [
+        f"int site_{number}({context})",
+        "{",
+        f"\t{first}",
         "\tu64 who = bpf_get_current_pid_tgid();",
         "\tstruct event *event;",
         "",
@@ -186,7 +192,12 @@ def _frame(
         "\t\treturn 0;",
     ]
     text += [f"\tevent = begin({number}, who);", "\tif (!event)", "\t\treturn 0;", *lines]
-    text += ["\tevent->stack = stacks.get_stackid(ctx, 0);"] if stack else []
+    if stack:
+        text += [
+            "\tevent->stack = stacks.get_stackid(ctx, 0);",
+            "\tif (event->stack < 0)",
+            f"\t\tCOUNT({number}, stackless);",
+        ]
     # No wake-up: the reader looks by itself, many times a second.
     text += ["\tevents.ringbuf_submit(event, BPF_RB_NO_WAKEUP);", "\treturn 0;", "}", ""]
     return "\n".join(text)

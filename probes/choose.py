@@ -47,18 +47,20 @@ def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) ->
 
 
 class _Noted:
-    """A source whose first increment has one note more."""
+    """A source with one note more, behind those that it begins with."""
 
     def __init__(self, source: Source, note: str) -> None:
         self._source = source
-        self._note: str | None = note
+        self._note = note
+        self._first: int | None = None
 
     def read(self, seconds: float) -> Events | None:
         """See `Source.read`."""
         events = self._source.read(seconds)
-        if events is not None and self._note is not None:
-            events.meta["notes"] = [self._note, *events.meta.get("notes", ())]
-            self._note = None
+        if events is not None and "notes" in events.meta:  # each time it tells all of them
+            notes = events.meta["notes"]
+            self._first = len(notes) if self._first is None else self._first
+            events.meta["notes"] = [*notes[: self._first], self._note, *notes[self._first :]]
         return events
 
     def close(self) -> None:

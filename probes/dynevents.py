@@ -50,13 +50,24 @@ class DynamicEvents:
                 continue
 
     def missed(self) -> dict[str, int]:
-        """Event name -> hits that its kprobe could not take (CONFIG_KPROBES' kprobe_profile)."""
+        """Event name -> hits that its kprobe could not take; empty when that cannot be read."""
+        return {name: missed for name, (_, missed) in self.profile().items()}
+
+    def profile(self) -> dict[str, tuple[int, int]]:
+        """Event name -> hits that its kprobe took, and that it could not take (kprobe_profile).
+
+        Of every group; empty when that cannot be read.
+        """
         try:
             lines = (self.root / self.control.replace("_events", "_profile")).read_text()
         except OSError:
             return {}
         parts = (line.split() for line in lines.splitlines())
-        return {one[0]: int(one[2]) for one in parts if len(one) == 3 and one[2].isdecimal()}
+        return {
+            name: (int(hits), int(missed))
+            for name, hits, missed in (one for one in parts if len(one) == 3)
+            if hits.isdecimal() and missed.isdecimal()
+        }
 
     def groups(self) -> set[str]:
         """The groups that have events."""

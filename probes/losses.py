@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
-from probes.dynevents import DynamicEvents
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, NO_CPU, Kind, Records, blank
 from zaptrace.model.plan import ProbeSite
 
-_EVERY = 1.0  # seconds between two looks at the kprobes' misses
+_EVERY = 1.0  # seconds between two looks at what was missed
 _MOST = 2**32 - 1
 
 
 class Misses:
-    """Hits that kprobes could not take, because another one was running.
+    """Hits that were not taken: counts that only grow, looked at now and then.
 
     Args:
-        names: event name -> site.
+        look: name -> hits missed so far; a name that is not told of keeps its count.
+        sites: name -> site.
     """
 
-    def __init__(self, events: DynamicEvents, names: dict[str, ProbeSite]) -> None:
-        self._events = events
-        self._names = names
-        self._counts = events.missed()
+    def __init__(self, look: Callable[[], Mapping[str, int]], sites: dict[str, ProbeSite]) -> None:
+        self._look = look
+        self._sites = sites
+        self._counts = dict.fromkeys(sites, 0) | dict(look())
         self._looked = time.monotonic()
+
+    def hurry(self) -> None:
+        """Do not put off the next look: nobody may ask again."""
+        self._looked = -_EVERY
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last look was long enough ago."""
+        return time.monotonic() - self._looked >= _EVERY
 
     def since(self, now: int) -> Records:
         """Those since it was last looked at: a LOST record for each site that has some.
@@ -32,20 +42,32 @@ class Misses:
         Args:
             now: ns of the trace clock.
         """
-        if time.monotonic() - self._looked < _EVERY:
+        if not self.is_due:
             return blank(0)
         self._looked = time.monotonic()
-        before, self._counts = self._counts, self._events.missed()
-        more = {name: self._counts.get(name, 0) - before.get(name, 0) for name in self._names}
+        counts, before = self._look(), self._counts
+        more = {name: counts.get(name, 0) - before[name] for name in self._sites}
         more = {name: count for name, count in more.items() if count > 0}
-        records = blank(len(more))
-        records["kind"] = Kind.LOST
-        records["cpu"] = NO_CPU
-        records["clock"] = now
-        sites = [self._names[name] for name in more]
-        records["site"] = [ABSENT if site.address is None else site.address for site in sites]
-        records["nr"] = [min(count, _MOST) for count in more.values()]
-        return records
+        self._counts = before | {name: counts[name] for name in more}
+        sites = [self._sites[name] for name in more]
+        return lost_at(sites, [NO_CPU] * len(sites), list(more.values()), now)
+
+
+def lost_at(sites: list[ProbeSite], cpus: list[int], counts: list[int], now: int) -> Records:
+    """LOST records of events that should have been taken at sites.
+
+    Args:
+        cpus: where, each; NO_CPU when that is not known.
+        counts: how many, each.
+        now: ns of the trace clock.
+    """
+    records = blank(len(sites))
+    records["kind"] = Kind.LOST
+    records["clock"] = now
+    records["cpu"] = cpus
+    records["site"] = [ABSENT if site.address is None else site.address for site in sites]
+    records["nr"] = [min(count, _MOST) for count in counts]
+    return records
 
 
 def lost(ring: CpuRing, now: int) -> Records:

@@ -26,7 +26,7 @@ from probes.kallsyms import Kallsyms
 from probes.losses import Misses, lost
 from probes.merging import Merger
 from probes.rawpipes import ORDER, RawPipe
-from probes.readiness import check
+from probes.readiness import TRACING, check, check_filters, check_tracefs_filters
 from probes.tasks import Tasks, threads
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
@@ -36,7 +36,6 @@ from zaptrace.model.errors import Missing
 from zaptrace.model.events import Events, Records
 from zaptrace.model.plan import ProbePlan
 
-TRACING = Path("/sys/kernel/tracing")
 CLOCK = "boot"
 
 # Seconds between two looks, since to be woken by each event would slow the kernel down; longer
@@ -81,9 +80,12 @@ class TracefsSource:
         self._hidden: set[int] = set()
         self._next = 0.0
         self._clean_up = contextlib.ExitStack()
+        self._closing = threading.Lock()
         self._ended = False
         try:
-            check(root, control, self._filters)
+            check_tracefs_filters(self._filters)
+            check_filters(self._filters)
+            check(root, control)
             self._start(plan, buffer_kib, control)
         except Refused as error:
             self.close()
@@ -123,13 +125,15 @@ class TracefsSource:
             self._pipes.append(pipe)
         self._merger, self._tasks = Merger(plan), Tasks(self._root)
         self._news = Increments(self._decoder, self._symbols, self._describe(plan, leftovers))
-        self._misses = Misses(self._events, self._attached.names)
+        self._misses = Misses(self._events.missed, self._attached.names)
         self._hide()
         instance.set("tracing_on", "1")
 
     def read(self, seconds: float) -> Events | None:
         """See model.source.Source."""
         deadline = time.monotonic() + seconds
+        if seconds <= 0:
+            self._misses.hurry()
         while not self._ended:
             records = self._look(deadline)
             if len(records) or self._news.waiting or time.monotonic() >= deadline:
@@ -137,9 +141,10 @@ class TracefsSource:
         return None
 
     def close(self) -> None:
-        """See model.source.Source."""
+        """See model.source.Source.  From any thread, also while another one closes."""
         self._ended = True
-        self._clean_up.close()
+        with self._closing:
+            self._clean_up.close()
 
     def _look(self, deadline: float) -> Records:
         """A round, not too soon after the last: many records at once cost far less than each."""

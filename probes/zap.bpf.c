@@ -8,6 +8,7 @@
  *
  * From the front:
  *	ZT_RING_PAGES			pages of the ring buffer
+ *	ZT_SITES			how many functions there are
  *	ZT_TASK(tgid)			whether a process is wanted
  *	ZT_COMM(low, high)		whether a task's name is, as two words
  *	ZT_CGROUP			only tasks below one cgroup
@@ -39,14 +40,23 @@ struct event {
 	char comm[16];
 };
 
+/* Of one site on one CPU.  Mirrored by COUNTS in probes/bpflosses.py. */
+struct counts {
+	u64 entered;		/* hits that reached its program; kprobes alone */
+	u64 failed;		/* events that found the ring full, or locked */
+	u64 stackless;		/* events whose stack could not be kept */
+	u64 reasonless;		/* reasons that could not be kept */
+};
+
 struct reason {
 	char text[64];
 };
 
 BPF_RINGBUF_OUTPUT(events, ZT_RING_PAGES);
-BPF_PERCPU_ARRAY(failed, u64, 1);	/* events that found the ring full, or locked */
+BPF_PERCPU_ARRAY(counts, struct counts, ZT_SITES);
 BPF_ARRAY(gate, u32, 1);		/* 0 until every probe is attached */
-BPF_STACK_TRACE(stacks, 4096);
+/* One id a stack: events refer to it, so that none takes another one's (BPF_F_REUSE_STACKID). */
+BPF_STACK_TRACE(stacks, 16384);
 BPF_HASH(reasons, u64, struct reason, 256);
 #ifdef ZT_CGROUP
 BPF_CGROUP_ARRAY(cgroup, 1);
@@ -67,6 +77,20 @@ static __always_inline s32 at32(u64 address)
 	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
 	return value;
 }
+
+static __always_inline struct counts *counts_of(u32 site)
+{
+	return counts.lookup(&site);
+}
+
+/* One more of a member of struct counts. */
+#define COUNT(site, member)					\
+	do {							\
+		struct counts *mine = counts_of(site);		\
+								\
+		if (mine)					\
+			mine->member += 1;			\
+	} while (0)
 
 static __always_inline int open_for_business(void)
 {
@@ -113,7 +137,7 @@ static __always_inline int page_wanted(u64 page)
 	return 1;
 }
 
-static __always_inline struct event *begin(u16 site, u64 who)
+static __always_inline struct event *begin(u32 site, u64 who)
 {
 	struct event *event = 0;
 
@@ -125,11 +149,7 @@ static __always_inline struct event *begin(u16 site, u64 who)
 	for (int tries = 0; !event && tries < 8; tries++)
 		event = events.ringbuf_reserve(sizeof(struct event));
 	if (!event) {
-		int zero = 0;
-		u64 *count = failed.lookup(&zero);
-
-		if (count)
-			*count += 1;
+		COUNT(site, failed);
 		return 0;
 	}
 	event->clock = bpf_ktime_get_boot_ns();
@@ -142,10 +162,13 @@ static __always_inline struct event *begin(u16 site, u64 who)
 	return event;
 }
 
-static __always_inline void keep_reason(u64 address)
+static __always_inline void keep_reason(u32 site, u64 address)
 {
 	struct reason reason = {};
+	long error;
 
 	bpf_probe_read_kernel_str(reason.text, sizeof(reason.text), (void *)address);
-	reasons.insert(&address, &reason);
+	error = reasons.insert(&address, &reason);
+	if (error && error != -17)	/* EEXIST: it is kept already */
+		COUNT(site, reasonless);
 }

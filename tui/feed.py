@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from zaptrace.model.source import Source
 PERIOD = 0.1
 """Seconds between snapshots, at least."""
 _MOST_WAITING = 50_000  # records; more are added up before the period is over
-_PATIENCE = 2.0  # seconds; how long a source may take to let go
+_PATIENCE = 10.0  # seconds; how long a source may take to let go: to detach takes a guest some
 
 
 class Feed:
@@ -82,6 +83,9 @@ class Feed:
             if time.monotonic() >= due:
                 self._post(self._aggregate.snapshot(None))
                 due = time.monotonic() + PERIOD
+        # Nobody looks any more; but a source may write down what it gives away.
+        with contextlib.suppress(ZaptraceError):
+            self._source.read(0)
 
     def _pace(self, events: Events, due: float) -> None:
         """Add up early when much waits; leave others room when nothing does."""

@@ -11,13 +11,13 @@ from textual.widgets import Static
 from tui.clocked import Clocked
 from tui.snapshot import Snapshot
 from tui.words import clock as seconds
-from zaptrace.report.words import count, cut, plain
+from zaptrace.report.words import count, cut, damage, plain
 
 _NS = 1_000_000_000
 
 
 class Header(Static):
-    """Two lines, and a third one when something is lost or missing."""
+    """Two lines, and one for each kind of trouble: lost, damaged, broken, missing, noted."""
 
     DEFAULT_CSS = """
     Header { height: auto; background: $panel; color: $foreground; padding: 0 1; }
@@ -63,7 +63,7 @@ class Header(Static):
         for line in self._trouble():
             said.append("\n")
             said.append(cut(line, width).ljust(width), "bold reverse")
-        for line in gaps(self.snapshot.meta):
+        for line in (*gaps(self.snapshot.meta), *noted(self.snapshot.meta)):
             said.append("\n" + cut(line, width))
         return said
 
@@ -107,6 +107,8 @@ class Header(Static):
                 f"▲ LOST {shot.lost:,} event{'s' if shot.lost > 1 else ''}: "
                 "what you see is not all that happened"
             )
+        if damaged := ", ".join(damage(shot.meta)):
+            lines.append(f"▲ not read: {damaged}: what you see is not all that was recorded")
         if shot.ended and shot.ended.startswith("the source broke"):
             lines.append(f"▲ {plain(shot.ended)}")
         return lines
@@ -129,6 +131,13 @@ def gaps(meta: Mapping[str, Any]) -> list[str]:
         for gap in _rows(meta.get("missing"))
     ]
     return [f"▲ missing: {', '.join(missing)}"] if missing else []
+
+
+def noted(meta: Mapping[str, Any]) -> list[str]:
+    """A line with what the source notes, the newest first; none when it notes nothing."""
+    told = meta.get("notes")
+    notes = [plain(str(note)) for note in told] if isinstance(told, list) else []
+    return [f"note: {'; '.join(reversed(notes))}"] if notes else []
 
 
 def _rows(value: object) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ def drain(guest: Lab) -> dict[str, Any]:
     found = _inside(guest, "drain", "/zaptrace/files/touch", str(PAGES))
     seconds = found["seconds"]
     assert found["same"], "the two ways did not read the same bytes"
+    assert not _events(found["lost"]), f"lost: {found['lost']}"
     return {
         "name": "drain_vs_bcc",
         "value": seconds["drain"] * 1e3,
@@ -51,8 +52,8 @@ def drain(guest: Lab) -> dict[str, Any]:
         "peer": "bcc's ring_buffer_consume(), a callback that keeps the bytes",
         "peer_value": seconds["callbacks"] * 1e3,
         "ratio": seconds["callbacks"] / seconds["drain"],
-        "conditions": f"{found['records']:,} records of 120 bytes in one ring, read twice, byte "
-        f"for byte the same; {ARCH} TCG guest; to event records, with names and pfns: "
+        "conditions": f"{found['records']:,} records of 120 bytes in one ring, none lost, read "
+        f"twice, byte for byte the same; {ARCH} TCG guest; to event records, with names and pfns: "
         f"{seconds['decode'] * 1e3:.0f} ms more",
     }
 
@@ -63,6 +64,12 @@ def overhead(guest: Lab) -> dict[str, Any]:
     each = {name: median(values) for name, values in found["nanoseconds"].items()}
     ours, theirs = (each[name] / each["alone"] for name in ("zaptrace", "bpftrace"))
     pages, rounds, turns = LOOP
+    kept = {}
+    for name, turns_of in found["events"].items():
+        lost = [_events(one) for one in turns_of]
+        assert not any(lost), f"{name} lost events: {lost}"
+        kept[name] = min(one["kept"] for one in turns_of)
+        assert kept[name] >= pages * rounds, f"{name} kept {kept[name]:,} events of a turn"
     return {
         "name": "overhead_vs_bpftrace",
         "value": ours,
@@ -72,8 +79,14 @@ def overhead(guest: Lab) -> dict[str, Any]:
         "ratio": theirs / ours,
         "conditions": f"touch and munmap {pages} pages {rounds} times, {turns} turns each; "
         f"medians per page: alone {each['alone']:.0f} ns, zaptrace {each['zaptrace']:.0f} ns, "
-        f"bpftrace {each['bpftrace']:.0f} ns; {ARCH} TCG guest, 2 CPUs",
+        f"bpftrace {each['bpftrace']:.0f} ns; none lost by either, of {kept['zaptrace']:,} and "
+        f"{kept['bpftrace']:,} events a turn at least; {ARCH} TCG guest, 2 CPUs",
     }
+
+
+def _events(counts: dict[str, int]) -> dict[str, int]:
+    """What was lost besides frees, of which some come while an interrupted one is judged."""
+    return {at: count for at, count in counts.items() if at != "kept" and "free" not in at}
 
 
 def _inside(guest: Lab, name: str, *words: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Runs in a live guest: the same records out of one ring, by our drain and by bcc's callbacks.
 
-Prints one JSON object: records, and seconds of each way.
+Prints one JSON object: records, what was lost and where, and seconds of each way.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from typing import Any
 
 from probes.bccrecords import RECORD
 from probes.bccsource import BccSource
 from probes.filters import Filters
 from zaptrace.kernel import running_plan
+from zaptrace.model.events import Kind, blank
 
 
 def main(program: str, pages: str) -> None:
@@ -41,11 +43,16 @@ def main(program: str, pages: str) -> None:
     theirs = time.perf_counter() - started
 
     started = time.perf_counter()
-    records = source._increment(drained, source._lost_records()).records
+    records = source._increment(drained, blank(0)).records
     decoded = time.perf_counter() - started
+    source._losses.hurry()
+    events = source._increment(drained[:0], source._losses.since(0))
+    lost: Counter[str] = Counter()
+    for one in events.of_kind(Kind.LOST):
+        lost[events.symbols.get(int(one["site"]), "?")] += int(one["nr"])
     same = drained.tobytes() == b"".join(one[: RECORD.itemsize] for one in received)
     source.close()
-    answer = {"records": len(drained), "decoded": len(records), "same": same}
+    answer = {"records": len(drained), "decoded": len(records), "same": same, "lost": lost}
     seconds = {"drain": ours, "callbacks": theirs, "decode": decoded}
     json.dump({**answer, "seconds": seconds}, sys.stdout)
 

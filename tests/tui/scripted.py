@@ -17,7 +17,7 @@ from tests.unit.explain.kernel import (
     Kernel,
 )
 from zaptrace.model.errors import ZaptraceError
-from zaptrace.model.events import Events
+from zaptrace.model.events import Events, Kind, blank
 
 SYMBOLS = {
     ZAP_SITE: "unmap_page_range+0x322",
@@ -51,6 +51,13 @@ def founding_bug(processes: int = 60, buggy_share: float = 0.15) -> Events:
     events.symbols = dict(SYMBOLS)
     events.meta = dict(META)
     return events
+
+
+def lost(count: int) -> Events:
+    """A report of lost events."""
+    records = blank(1)
+    records["kind"], records["nr"] = Kind.LOST, count
+    return Events(records)
 
 
 def console_text(pfns: Sequence[int]) -> str:

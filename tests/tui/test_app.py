@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of, until
-from tests.tui.scripted import Script, Tape, founding_bug
+from tests.tui.scripted import Script, Tape, founding_bug, lost
 from tui.app import ZapApp
 from tui.console import ConsolePane
 from tui.events import EventTable
@@ -22,12 +22,6 @@ from tui.suspects import SuspectList
 from tui.timeline import Timeline, TimelineScreen
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events, Kind, blank
-
-
-def lost(count: int) -> Events:
-    records = blank(1)
-    records["kind"], records["nr"] = Kind.LOST, count
-    return Events(records)
 
 
 def page_event(pfn: int, kind: Kind = Kind.RMAP_REMOVE) -> Events:
@@ -65,6 +59,33 @@ def test_loss_and_gaps_are_said_in_words() -> None:
         await sees(app, "missing: bad_pte (no such symbol)")
 
     drive(app_of([events, lost(1234)]), driver)
+
+
+def test_notes_and_damage_are_said_the_newest_note_first() -> None:
+    events = founding_bug()
+    events.meta |= {
+        "notes": ["tracefs instead of bcc: no clang", "ended in the middle of a frame"],
+        "damaged_frames": 3,
+        "dropped_entries": 1,
+    }
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        await sees(app, "not read: 3 damaged frames, 1 surplus entry: what you see is not all")
+        await sees(app, "note: ended in the middle of a frame; tracefs instead of bcc: no clang")
+
+    drive(app_of([events]), driver)
+
+
+def test_notes_that_are_none_do_no_harm() -> None:
+    events = founding_bug()
+    events.meta |= {"notes": {"not": "a list"}, "damaged_frames": "many"}
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        assert "note:" not in text_of(app) and "not read" not in text_of(app)
+
+    drive(app_of([events]), driver)
 
 
 def test_the_table_follows_until_it_is_held() -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.tui.driving import PATIENCE
-from tests.tui.scripted import Script, Tape, founding_bug
+from tests.tui.scripted import Script, Tape, founding_bug, lost
 from tui.feed import PERIOD, Feed
 from tui.snapshot import Snapshot
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import Events, Kind, blank
+from zaptrace.model.events import Events, Kind
 from zaptrace.model.source import Source
 
 
@@ -40,12 +40,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)
-
-
-def lost(count: int) -> Events:
-    records = blank(1)
-    records["kind"], records["nr"] = Kind.LOST, count
-    return Events(records)
 
 
 def increments(events: Events, size: int) -> list[Events]:
@@ -162,3 +156,19 @@ def test_a_tape_at_its_end_can_be_wound_back() -> None:
     until(lambda: listener.shots[-1].lost == 3)
     feed.stop()
     assert source.closed == 1
+
+
+def test_the_last_read_asks_for_all_there_is() -> None:
+    class Asked(Script):
+        seconds = -1.0
+
+        def read(self, seconds: float) -> Events | None:
+            self.seconds = seconds
+            return super().read(seconds)
+
+    listener, source = Listener(), Asked([founding_bug()])
+    feed = listener.feed(source)
+    until(lambda: bool(listener.shots))
+    assert source.seconds > 0
+    feed.stop()
+    assert (source.seconds, source.closed) == (0, 1)

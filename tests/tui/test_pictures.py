@@ -15,6 +15,7 @@ import pytest
 
 from tests.tui.audits import about, of_an_mm, real_audit
 from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of, until
+from tests.tui.scripted import founding_bug, lost
 from tests.tui.work import Work
 from tui.app import ZapApp
 from tui.console import ConsolePane
@@ -24,6 +25,7 @@ from tui.verdict import VerdictScreen
 from zaptrace import demo as shipped
 from zaptrace.capture.reader import read
 from zaptrace.capture.replay import Replay
+from zaptrace.model.events import Events
 
 FOLDER = Path(__file__).parent / "snapshots"
 SIZES = ((80, 24), (120, 40), (200, 60))
@@ -69,6 +71,11 @@ async def light(app: ZapApp) -> None:
     await press(app, "d")
 
 
+async def trouble(app: ZapApp) -> None:
+    await until(lambda: app.latest.ended, "the end")
+    await sees(app, "ENDED", "LOST 1,234", "not read: 3", "missing: bad_pte", "note: ended")
+
+
 async def demo(app: ZapApp) -> None:
     """What `zaptrace replay` shows at its end: these are in the README."""
     await sees(app, "■ END", "620 events", "0.620894")
@@ -90,10 +97,22 @@ SCENES: dict[str, tuple[Scene, tuple[tuple[int, int], ...]]] = {
     "steps": (steps, SIZES),
     "verdict": (verdict, SIZES),
     "light": (light, SIZES[1:2]),
+    "trouble": (trouble, SIZES[:2]),
     "demo": (demo, SIZES[1:2]),
     "demo_story": (demo_story, SIZES[1:2]),
 }
 CASES = [(name, size) for name, (_, sizes) in SCENES.items() for size in sizes]
+
+
+def troubled() -> Events:
+    """The founding bug out of a capture that is not whole."""
+    found = founding_bug()
+    found.meta |= {
+        "missing": [{"event": "bad_pte", "why": "print_bad_pte: no such symbol"}],
+        "notes": ["tracefs instead of bcc: bcc is missing", "ended in the middle of a frame"],
+        "damaged_frames": 3,
+    }
+    return found
 
 
 def app_for(name: str) -> tuple[ZapApp, Work | None]:
@@ -101,6 +120,8 @@ def app_for(name: str) -> tuple[ZapApp, Work | None]:
     if name.startswith("demo"):
         source = Replay(read(shipped.path()), speed=1000.0)
         return ZapApp(source, title="replay founding.zap"), None
+    if name == "trouble":
+        return app_of([troubled(), lost(1234)], ends=True), None
     if name not in ("steps", "verdict"):
         found = Audited(real_audit(about(refused_pfns()[0]), of_an_mm()))
         audited = found if name.startswith("audit") else None

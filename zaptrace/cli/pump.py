@@ -15,15 +15,10 @@ import numpy as np
 
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.source import Source
-from zaptrace.report.words import count, plain
+from zaptrace.report.words import count, damage, plain
 
 PATIENCE = 0.1  # s: how late a stop may be noticed
 _BUGS = (Kind.BAD_PAGE, Kind.BAD_PTE)
-_DAMAGE = (
-    ("damaged_frames", "damaged frame", "damaged frames"),
-    ("damaged_records", "damaged record", "damaged records"),
-    ("dropped_entries", "surplus entry", "surplus entries"),
-)
 
 Sink = Callable[[Events], None]
 
@@ -110,8 +105,6 @@ def say_what_is_missing(tally: Tally) -> None:
         notes.append(plain(f"no {gap.get('event')} events: {gap.get('why')}"))
     if tally.lost:
         notes.append(f"LOST: {count(tally.lost, 'event')} could not be delivered")
-    for key, one, many in _DAMAGE:
-        if number := tally.meta.get(key):
-            notes.append(f"not read: {count(number, one, many)}")
+    notes += [f"not read: {damaged}" for damaged in damage(tally.meta)]
     for note in notes:
         print(f"zaptrace: {note}", file=sys.stderr)

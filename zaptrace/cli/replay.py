@@ -98,8 +98,8 @@ def _printed_source(args: argparse.Namespace) -> tuple[Source, Callable[[], bool
 def _bugs_shown(args: argparse.Namespace) -> int:
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
+    from zaptrace.cli.pump import Tally, say_what_is_missing
     from zaptrace.cli.watch import check_terminal, show
-    from zaptrace.model.events import Kind
 
     if args.recording == STDIO:
         raise BadInput("the TUI cannot play standard input", "zaptrace replay - --no-tui")
@@ -109,7 +109,10 @@ def _bugs_shown(args: argparse.Namespace) -> int:
     usual = DEMO_SPEED if args.recording is None else 1.0
     console, audit = _console(args.recording), _audit(args.recording)
     show(Replay(events, args.speed or usual), f"replay {path.name}", console, audit)
-    return len(events.of_kind(Kind.BAD_PAGE, Kind.BAD_PTE))
+    tally = Tally()
+    tally.add(events)
+    say_what_is_missing(tally)
+    return tally.bugs
 
 
 def _capture(recording: Path | None) -> Path:

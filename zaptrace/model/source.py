@@ -24,6 +24,8 @@ class Source(Protocol):
     def read(self, seconds: float) -> Events | None:
         """What came since the last call; waits up to `seconds` while there is nothing.
 
+        With 0 it does not wait, and looks at all that it counts: the last read is such a one.
+
         Returns:
             An increment: new records, by clock as far as the source can tell,
             with the strings, stacks and symbols that they bring (ids are the

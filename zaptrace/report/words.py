@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+_DAMAGE = (
+    ("damaged_frames", "damaged frame", "damaged frames"),
+    ("damaged_records", "damaged record", "damaged records"),
+    ("dropped_entries", "surplus entry", "surplus entries"),
+)
 
 
 class _Wrapper(textwrap.TextWrapper):
@@ -56,3 +64,17 @@ def fill(text: str, width: int, first: str = "", rest: str | None = None) -> lis
 def count(how_many: int, what: str, plural: str | None = None) -> str:
     """`1 page`, `2 pages`."""
     return f"{how_many} {what if how_many == 1 else plural or what + 's'}"
+
+
+def damage(meta: Mapping[str, Any]) -> list[str]:
+    """What of a capture could not be read, as its reader counted it: `3 damaged frames`.
+
+    Args:
+        meta: a stream's, and hostile.
+    """
+    told = ((meta.get(key), one, many) for key, one, many in _DAMAGE)
+    return [
+        count(number, one, many)
+        for number, one, many in told
+        if isinstance(number, int) and number > 0
+    ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from probes.bccrecords import RECORD
+from probes.bpflosses import COUNTS
 from probes.bpfprogram import FREED, PT_REGS_WORDS, REGISTERS, render
 from probes.filters import Filters
 from zaptrace.model.errors import Missing
@@ -69,7 +70,7 @@ def test_a_reason_is_kept_by_its_address() -> None:
     program = render(plan("x86_64", site("bad_page", reason=("+0(%si)", "string"))), Filters())
     text = function(program.text)
     assert "event->more = ctx->word[13] + (0);" in text
-    assert "keep_reason(ctx->word[13] + (0));" in text
+    assert "keep_reason(0, ctx->word[13] + (0));" in text
 
 
 def test_registers_lie_within_what_the_kernel_lets_read() -> None:
@@ -111,6 +112,26 @@ def test_a_page_filter_needs_the_places_of_its_members() -> None:
     poor = ProbePlan("00", "x86_64", "6.1", (site("zap"),), offsets=few)
     with pytest.raises(Missing, match="does not say"):
         render(poor, Filters(anonymous=True))
+
+
+def test_every_kprobe_counts_its_hits_before_anything_else() -> None:
+    program = render(plan("x86_64", site("rmap_remove")), Filters(pids=(1,), anonymous=True))
+    first = function(program.text).splitlines()[2]
+    assert first == "\tCOUNT(0, entered);"
+    assert "entered" not in function(program.text, program.sites.index(FREED))
+    assert "#define ZT_SITES 2\n" in program.text
+
+
+def test_stacks_that_are_not_kept_are_counted() -> None:
+    text = function(render(plan("x86_64", site("bad_pte")), Filters()).text)
+    assert "if (event->stack < 0)\n\t\tCOUNT(0, stackless);" in text
+
+
+def test_the_counts_are_the_c_structs() -> None:
+    source = (Path(__file__).parents[3] / "probes" / "zap.bpf.c").read_text()
+    body = re.search(r"struct counts \{(.*?)\n\};", source, re.DOTALL)
+    assert body is not None
+    assert re.findall(r"^\tu64 (\w+);", body[1], re.MULTILINE) == list(COUNTS.names or ())
 
 
 def test_the_record_is_the_c_structs() -> None:

@@ -26,10 +26,14 @@ def profile(root: Path, zap: int, bad_pte: int) -> None:
     )
 
 
+def misses_of(root: Path) -> Misses:
+    return Misses(DynamicEvents(root, "kprobe_events", "zaptrace_7_1").missed, NAMES)
+
+
 def test_only_new_misses_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "_EVERY", 0.0)
     profile(tmp_path, 3, 0)
-    misses = Misses(DynamicEvents(tmp_path, "kprobe_events", "zaptrace_7_1"), NAMES)
+    misses = misses_of(tmp_path)
     assert len(misses.since(50)) == 0
     profile(tmp_path, 5, 2**40)
     records = misses.since(77)
@@ -37,5 +41,27 @@ def test_only_new_misses_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert records["site"].tolist() == [0x1008, ABSENT]
     assert records["nr"].tolist() == [2, 2**32 - 1]
     assert records["clock"].tolist() == [77, 77]
-    (tmp_path / "kprobe_profile").unlink()
-    assert len(misses.since(99)) == 0
+
+
+def test_what_is_missed_in_the_last_second_is_told_by_a_last_read(tmp_path: Path) -> None:
+    profile(tmp_path, 0, 0)
+    misses = misses_of(tmp_path)
+    profile(tmp_path, 5, 0)
+    assert len(misses.since(50)) == 0  # not yet: it is looked at once a second
+    misses.hurry()
+    assert misses.since(51)["nr"].tolist() == [5]
+    assert len(misses.since(52)) == 0
+
+
+def test_a_profile_that_cannot_be_read_once_makes_nothing_count_twice(tmp_path: Path) -> None:
+    profile(tmp_path, 3, 0)
+    misses = misses_of(tmp_path)
+    (tmp_path / "kprobe_profile").rename(tmp_path / "away")
+    misses.hurry()
+    assert len(misses.since(1)) == 0
+    (tmp_path / "away").rename(tmp_path / "kprobe_profile")
+    misses.hurry()
+    assert len(misses.since(2)) == 0
+    profile(tmp_path, 4, 0)
+    misses.hurry()
+    assert misses.since(3)["nr"].tolist() == [1]
