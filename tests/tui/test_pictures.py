@@ -34,7 +34,7 @@ SIZES = ((80, 24), (120, 40), (200, 60))
 async def events(app: ZapApp) -> None:
     await until(lambda: app.latest.ended, "the end")
     await until(app.query_one(ConsolePane).count, "the console")
-    await sees(app, "ENDED", "0.600724", "splats")
+    await sees(app, "ENDED", "0.60142", "splats")
 
 
 async def story(app: ZapApp) -> None:
