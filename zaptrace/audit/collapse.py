@@ -37,20 +37,24 @@ def under_way(prog: drgn.Program, mms: Sequence[Mm]) -> dict[int, Task | None]:
         scan, khugepaged = prog["khugepaged_scan"], prog["khugepaged_thread"].read_()
     except LookupError:  # no CONFIG_TRANSPARENT_HUGEPAGE
         return {}
-    scanned = _scanned(scan, khugepaged)
+    scanned = scanned_mm(scan, khugepaged)
     found: dict[int, Task | None] = {}
     for number, mm in enumerate(mms):
-        try:
-            task = khugepaged if mm.address == scanned else _writer(mm.obj)
-            if task is not None:
-                found[number] = task_of(task)
-        except drgn.FaultError:  # what holds the lock is not in the dump
-            found[number] = None
+        who = khugepaged.value_() if mm.address == scanned else writer(mm.obj)
+        if who is not None:
+            found[number] = _task_at(prog, who)
     return found
 
 
-def _scanned(scan: drgn.Object, khugepaged: drgn.Object) -> int | None:
-    """The mm that khugepaged is at, unless it sleeps until its next scan."""
+def _task_at(prog: drgn.Program, address: int) -> Task | None:
+    try:
+        return task_of(drgn.Object(prog, "struct task_struct *", value=address))
+    except drgn.FaultError:  # not in the dump
+        return None
+
+
+def scanned_mm(scan: drgn.Object, khugepaged: drgn.Object) -> int | None:
+    """Address of the mm that khugepaged is at, unless it sleeps until its next scan."""
     slot = scan.mm_slot.read_()
     if not slot or not khugepaged or state_of(khugepaged) & _TASK_INTERRUPTIBLE:
         return None
@@ -60,8 +64,8 @@ def _scanned(scan: drgn.Object, khugepaged: drgn.Object) -> int | None:
     return int(slot.mm.value_())
 
 
-def _writer(mm: drgn.Object) -> drgn.Object | None:
-    """The task that holds an mm's mmap_lock for writing, None without."""
+def writer(mm: drgn.Object) -> int | None:
+    """Address of the task that holds an mm's mmap_lock for writing, None without."""
     lock = mm.mmap_lock
     if hasattr(lock, "rwbase"):  # CONFIG_PREEMPT_RT
         held = lock.rwbase.readers.counter.value_() == _WRITER_BIAS
@@ -71,5 +75,4 @@ def _writer(mm: drgn.Object) -> drgn.Object | None:
         owner = lock.owner.counter
     if not held or mm.mm_users.counter.value_() <= 0:
         return None
-    address = owner.value_() & ~_OWNER_FLAGS
-    return drgn.Object(mm.prog_, "struct task_struct *", value=address)
+    return int(owner.value_()) & ~_OWNER_FLAGS
