@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Builds one mapping of each kind, says which page lies where and what the kernel counts for
- * it, and stays.  Lines on stdout: "map NAME ADDRESS PAGES", "page ADDRESS PFN MAPCOUNT",
- * "no NAME" for what this kernel does not have, at last "READY PID".
+ * it, and stays.  Lines on stdout: "map PID ADDRESS PAGES NAME", "page ADDRESS PFN MAPCOUNT FLAGS"
+ * (/proc/kpageflags), "no NAME" for what this kernel does not have, at last "READY PID".
  * Runs as init, too: it mounts what it needs.
  */
 #define _GNU_SOURCE
@@ -29,6 +29,7 @@
 #define HUGETLB (1UL << 21)
 #endif
 #define PAGE 4096UL
+#define NO_MEMORY 0x80000000UL
 #define PRESENT (1ULL << 63)
 #define SWAPPED (1ULL << 62)
 #define PFN_MASK ((1ULL << 55) - 1)
@@ -45,6 +46,7 @@ static struct {
 	size_t pages;
 } maps[32];
 static int nr_maps;
+static char *both;
 
 static void put(const char *path, const char *text)
 {
@@ -94,16 +96,24 @@ static void touch(char *at, size_t pages, int distinct)
 }
 
 /* A region of `size` bytes, aligned, with huge pages asked for. */
-static char *huge(const char *name, size_t size)
+static char *huge_region(const char *name, size_t size)
 {
 	char *at = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (at == MAP_FAILED)
-		return NULL;
+		return keep(name, at, 0);
 	at = (char *)(((uintptr_t)at + size - 1) & -size);
 	madvise(at, size, MADV_HUGEPAGE);
-	touch(at, 1, 1);
 	return keep(name, at, size / PAGE);
+}
+
+/* The same with a huge page in it. */
+static char *huge(const char *name, size_t size)
+{
+	char *at = huge_region(name, size);
+
+	touch(at, 1, 1);
+	return at;
 }
 
 static void merge(void)
@@ -118,8 +128,10 @@ static void merge(void)
 	put("/sys/kernel/mm/ksm/sleep_millisecs", "10");
 	put("/sys/kernel/mm/ksm/pages_to_scan", "1000");
 	put("/sys/kernel/mm/ksm/run", "1");
-	for (int tries = 0; tries < 100 && number("/sys/kernel/mm/ksm/pages_sharing") < 7; tries++)
+	for (int tries = 0; tries < 1200 && number("/sys/kernel/mm/ksm/pages_sharing") < 7; tries++)
 		usleep(50000);
+	if (number("/sys/kernel/mm/ksm/pages_sharing") < 7)
+		printf("no ksm merging\n");
 	put("/sys/kernel/mm/ksm/run", "0");
 }
 
@@ -169,11 +181,26 @@ static void swap_out(void)
 	char *at = map("swapped", 16, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	touch(at, 16, 1);
-	mkdir("/dev", 0755);
-	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	if (!at || swapon("/dev/vda", 0) || madvise(at, 12 * PAGE, MADV_PAGEOUT))
 		printf("no swapping out\n");
 }
+
+/* Where no memory is: remap_pfn_range() maps it at once, and nobody may look at it. */
+static void no_memory(void)
+{
+	int fd = open("/dev/mem", O_RDONLY);
+
+	keep("pfnmap", mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, fd, NO_MEMORY), 4);
+}
+
+#ifdef __s390x__
+/* Page tables get another level for an address beyond what they reach. */
+static void far(const char *name, uintptr_t at)
+{
+	touch(keep(name, mmap((void *)at, 2 * PAGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 2), 2, 1);
+}
+#endif
 
 static void build(void)
 {
@@ -194,7 +221,9 @@ static void build(void)
 	if (at && madvise(at, 4 * PAGE, MADV_GUARD_INSTALL))
 		printf("no guard\n");
 	if (block) {
+		/* hugepage_init() leaves all of it off in less than 512 MB. */
 		put("/sys/kernel/mm/transparent_hugepage/enabled", "always");
+		put("/sys/kernel/mm/transparent_hugepage/use_zero_page", "1");
 		huge("thp", block);
 		at = huge("thp by PTE", block);
 		if (at)
@@ -202,6 +231,10 @@ static void build(void)
 		at = huge("thp in part", block);
 		if (at)
 			munmap(at + 16 * PAGE, 4 * PAGE);
+		both = huge("thp by PMD and PTE", block);
+		at = huge_region("huge zero", block);
+		if (at)
+			sum += at[0];
 	}
 	put("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", "always");
 	touch(map("smaller thp", 32, MAP_PRIVATE | MAP_ANONYMOUS, -1), 32, 1);
@@ -215,18 +248,10 @@ static void build(void)
 	files();
 	protect();
 	swap_out();
-}
-
-/* A child of fork() shares all of it; a child of its vfork() borrows the child's mm. */
-static void family(void)
-{
-	if (fork())
-		return;
-	if (!vfork())
-		for (;;)
-			pause();
-	for (;;)
-		pause();
+	no_memory();
+#ifdef __s390x__
+	far("above 4 TB", 1UL << 42);
+#endif
 }
 
 static uint64_t word(int fd, uint64_t index)
@@ -236,15 +261,17 @@ static uint64_t word(int fd, uint64_t index)
 	return pread(fd, &value, sizeof(value), index * sizeof(value)) == sizeof(value) ? value : 0;
 }
 
-static void tell(void)
+/* The mappings from `first` on, as they are in this process. */
+static void tell(int first)
 {
 	int pagemap = open("/proc/self/pagemap", O_RDONLY);
 	int counts = open("/proc/kpagecount", O_RDONLY);
+	int flags = open("/proc/kpageflags", O_RDONLY);
 	int swapped = 0;
 
-	for (int number = 0; number < nr_maps; number++) {
-		printf("map %p %zu %s\n", (void *)maps[number].at, maps[number].pages,
-		       maps[number].name);
+	for (int number = first; number < nr_maps; number++) {
+		printf("map %d %p %zu %s\n", getpid(), (void *)maps[number].at,
+		       maps[number].pages, maps[number].name);
 		for (size_t page = 0; page < maps[number].pages; page++) {
 			uintptr_t at = (uintptr_t)maps[number].at + page * PAGE;
 			uint64_t entry = word(pagemap, at / PAGE);
@@ -252,11 +279,48 @@ static void tell(void)
 			if (entry & SWAPPED)
 				swapped++;
 			if (entry & PRESENT)
-				printf("page %#" PRIxPTR " %#llx %" PRIu64 "\n", at,
-				       entry & PFN_MASK, word(counts, entry & PFN_MASK));
+				printf("page %#" PRIxPTR " %#llx %" PRIu64 " %#" PRIx64 "\n", at,
+				       entry & PFN_MASK, word(counts, entry & PFN_MASK),
+				       word(flags, entry & PFN_MASK));
 		}
 	}
-	printf("swapped %d\n", swapped);
+	if (!first)
+		printf("swapped %d\n", swapped);
+}
+
+/*
+ * A child of fork() shares all of it, splits a PMD of its own, and maps what its parent does not;
+ * a child of its vfork() borrows the child's mm.  Returns when both are there.
+ */
+static void family(void)
+{
+	int first = nr_maps, ready[2];
+	char byte;
+
+	fflush(stdout);
+	if (pipe(ready))
+		printf("no pipe\n");
+	if (fork()) {
+		close(ready[1]);
+		if (read(ready[0], &byte, 1) != 1)
+			printf("no family\n");
+		return;
+	}
+	if (both)
+		mprotect(both + 8 * PAGE, 4 * PAGE, PROT_READ);
+#ifdef __s390x__
+	far("above 8 PB", 1UL << 53);
+#endif
+	tell(first);
+	fflush(stdout);
+	if (!vfork()) {
+		if (write(ready[1], "", 1) == 1)
+			for (;;)
+				pause();
+		_exit(1);
+	}
+	for (;;)
+		pause();
 }
 
 int main(void)
@@ -265,13 +329,14 @@ int main(void)
 	if (getpid() == 1) {
 		mkdir("/proc", 0755);
 		mkdir("/sys", 0755);
+		mkdir("/dev", 0755);
 		mount("proc", "/proc", "proc", 0, NULL);
 		mount("sysfs", "/sys", "sysfs", 0, NULL);
+		mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	}
 	build();
 	family();
-	sleep(1);
-	tell();
+	tell(0);
 	printf("READY %d\n", getpid());
 	fflush(stdout);
 	for (;;)
