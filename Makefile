@@ -1,7 +1,7 @@
 # make repro   the main job: build, boot and explain the founding bug (s390x)
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix scoreboard clean
+.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix matrix-worker scoreboard clean
 BIN := .venv/bin
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make lint         ruff, mypy, import-linter, shellcheck"
 	@echo "make bench        measure; writes build/bench.json"
 	@echo "make matrix       every step on Debian's kernels in guests; writes docs/matrix.md"
+	@echo "make matrix SCHEDULER=tcp://...   the same on a Dask cluster: docs/cluster.md"
 	@echo "make scoreboard   explain every fault from every subset of the evidence"
 	@echo "make setup        only install what is missing (setup-tests: for the tests too)"
 	@echo "make clean        remove what was made in this folder (not the caches)"
@@ -50,7 +51,10 @@ bench: setup-tests
 	@$(BIN)/python -m tests.bench
 
 matrix: setup-tests
-	@$(BIN)/python -m tests.matrix
+	@$(BIN)/python -m tests.matrix $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+
+matrix-worker: setup-tests
+	@$(BIN)/python -m tests.matrix.worker $(SCHEDULER)
 
 scoreboard: setup-tests
 	@$(BIN)/python -m tests.scoreboard

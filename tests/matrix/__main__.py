@@ -2,8 +2,9 @@
 
 What is done is kept in build/matrix/ (ROW.json, and in ROW/ what its steps left),
 and only the rest, and rows with a failed cell, are done when it is run again;
-`--again` begins anew.  A row that hangs is ended, and says so.  Exit status is
-1 when a cell failed.
+`--again` begins anew.  A row that hangs is ended, and says so.  With
+`--scheduler` the rows run on the workers of a Dask cluster (docs/cluster.md).
+Exit status is 1 when a cell failed, 2 when there is no such cluster.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from pathlib import Path
 from tests.matrix.process import Outcome, run, told
 from tests.matrix.rows import FAILED, ROWS, STEPS, Cell, Row, cells
 from tests.matrix.table import page, show, summary
+from zaptrace.cli.output import complain
+from zaptrace.model.errors import Missing, ZaptraceError
 from zaptrace.model.paths import write_whole
 
 KEPT = Path("build/matrix")
@@ -38,12 +41,17 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="only these (6.12-s390x)")
     parser.add_argument("--again", action="store_true", help="also what is done")
     parser.add_argument("--jobs", type=int, choices=range(1, MOST_JOBS + 1), default=MOST_JOBS)
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster (tcp://host:8786)")
     args = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
     wanted = [row for row in ROWS if not args.rows or row.name in args.rows]
     left = [row for row in wanted if args.again or not _finished(row)]
-    for _ in _here(left, args.jobs):
-        _write()
+    try:
+        for _ in _elsewhere(args.scheduler, left) if args.scheduler else _here(left, args.jobs):
+            _write()
+    except ZaptraceError as error:
+        complain(str(error), error.hint)
+        return int(error.exit_code)
     found = _write()
     show(found)
     return int(any(cell.result == FAILED for cell in found))
@@ -52,6 +60,17 @@ def main() -> int:
 def _here(rows: Sequence[Row], jobs: int) -> Iterator[None]:
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         yield from pool.map(do, rows)
+
+
+def _elsewhere(scheduler: str, rows: Sequence[Row]) -> Iterator[None]:
+    try:
+        from tests.matrix import cluster
+    except ImportError as error:
+        mend = ".venv/bin/pip install -e '.[cluster]'"
+        raise Missing(f"a cluster needs Dask's distributed: {error}", mend) from error
+    for row, outcome in cluster.outcomes(scheduler, rows, words, ROW_SECONDS):
+        _keep(row, outcome)
+        yield
 
 
 def words(row: Row) -> Sequence[str]:

@@ -1,0 +1,204 @@
+"""Rows on a real Dask cluster of this machine: a scheduler, and workers that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.matrix import __main__ as matrix
+from tests.matrix import cluster
+from tests.matrix.process import CHECKOUT
+from tests.matrix.process import told as told_in
+from tests.matrix.rows import PASSED, ROWS, STEPS, Row
+from tests.matrix.worker import checkout
+from zaptrace.model.errors import CannotTell, Missing
+
+FIRST, SECOND, THIRD = ROWS[:3]
+ROW = """\
+import json, os, pathlib, signal, sys, time
+name, what, *paths = sys.argv[1:]
+begun, out, folder = map(pathlib.Path, paths)
+with begun.open("a") as file:
+    print(os.getppid(), os.getpid(), file=file)
+if what == "kill" and len(begun.read_text().splitlines()) == 1:
+    os.kill(os.getppid(), signal.SIGKILL)
+    what = "sleep"
+if what == "sleep":
+    time.sleep(60)
+print(f"{name} runs", flush=True)
+(folder / "console.log").write_text(f"console of {name}")
+(folder / "vmcore").write_text("too big")
+passed = {"result": "passed", "reason": None, "seconds": 0.0}
+out.write_text(json.dumps({step: passed for step in %r}))
+""" % [*STEPS]
+START_SECONDS = 60
+
+
+class Cluster:
+    """A scheduler that anybody could have started, two workers with this checkout, and one
+    that anybody could have started."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._start("scheduler", "dask", "scheduler", "--port", "0")
+        deadline = time.monotonic() + START_SECONDS
+        while b"Scheduler at:" not in (said := (folder / "scheduler").read_bytes()):
+            assert time.monotonic() < deadline, said.decode()
+            time.sleep(0.05)
+        self.address = said.split(b"Scheduler at:")[1].split()[0].decode()
+        for name, program in (
+            ("one", ("tests.matrix.worker",)),
+            ("two", ("tests.matrix.worker",)),
+            ("foreign", ("dask", "worker")),
+        ):
+            scratch = ("--local-directory", str(folder / f"{name}.scratch"))
+            self._start(name, *program, self.address, "--no-nanny", *scratch)
+
+    def _start(self, name: str, *words: str) -> None:
+        here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
+        tied = ("setpriv", "--pdeathsig", "KILL", sys.executable, "-m")
+        where = CHECKOUT if "tests.matrix.worker" in words else self._folder
+        with (self._folder / name).open("wb") as log:
+            self.processes[name] = subprocess.Popen(
+                [*tied, *words, *here], cwd=where, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+
+
+def test_a_lost_workers_row_is_done_on_another(
+    dask: Cluster,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = (FIRST, SECOND, THIRD)
+    monkeypatch.setattr(matrix, "KEPT", tmp_path / "kept")
+    monkeypatch.setattr(matrix, "words", that(tmp_path, {FIRST: "kill"}))
+    for _ in matrix._elsewhere(dask.address, rows):
+        pass
+    said, refused = capfd.readouterr()
+    workers = {row: [worker for worker, _ in begun(tmp_path, row)] for row in rows}
+    assert len(workers[FIRST]) == len({*workers[FIRST]}) == 2
+    assert len(workers[SECOND]) == len(workers[THIRD]) == 1
+    assert gone(begun(tmp_path, FIRST)[0][1])
+    assert said.count("takes rows") == 2
+    assert said.count("is lost") == 1
+    assert refused.count("is not used: it was not started with make matrix-worker") == 1
+    for row in rows:
+        assert f"{row.name} runs\n" in said
+        assert {cell["result"] for cell in told_in(matrix._kept(row)).values()} == {PASSED}
+        left = {path.name: path.read_text() for path in (matrix.KEPT / row.name).iterdir()}
+        assert left == {"console.log": f"console of {row.name}", "row.log": f"{row.name} runs\n"}
+
+
+def test_a_row_that_hangs_is_ended(dask: Cluster, tmp_path: Path) -> None:
+    sleeping = that(tmp_path, {SECOND: "sleep"})
+    found = dict(cluster.outcomes(dask.address, [SECOND], sleeping, 2))
+    assert found[SECOND].why == "hung: the row's 2 s were over"
+    assert gone(begun(tmp_path, SECOND)[0][1])
+
+
+def test_a_row_that_nobody_waits_for_is_ended(dask: Cluster, tmp_path: Path) -> None:
+    sleeping = that(tmp_path, {SECOND: "sleep"})
+    given = cluster.outcomes(dask.address, [SECOND], sleeping, 60)
+    with interrupted_when(lambda: begun(tmp_path, SECOND)), pytest.raises(KeyboardInterrupt):
+        next(given)
+    assert gone(begun(tmp_path, SECOND)[0][1])
+
+
+def test_a_worker_with_another_checkout_is_not_used(
+    dask: Cluster, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = checkout()
+    monkeypatch.setattr(cluster, "checkout", lambda: "0123")
+    with pytest.raises(Missing, match=r"no worker with this checkout \(zaptrace-0123\)") as caught:
+        next(cluster.outcomes(dask.address, ROWS, lambda row: (), 60, patience=0.5))
+    assert f"make matrix-worker SCHEDULER={dask.address}" in str(caught.value.hint)
+    assert f"(zaptrace-{theirs}, not zaptrace-0123)" in capfd.readouterr().err
+
+
+def test_a_scheduler_that_goes_away_is_told(dask: Cluster, tmp_path: Path) -> None:
+    given = cluster.outcomes(dask.address, [SECOND, THIRD], that(tmp_path, {}), 60)
+    next(given)
+    dask.processes["scheduler"].kill()
+    with pytest.raises(CannotTell, match="went away"):
+        next(given)
+
+
+def test_no_scheduler_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix, "KEPT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["matrix", "--scheduler", "tcp://127.0.0.1:1"])
+    assert matrix.main() == 2
+    said = capfd.readouterr().err
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in said
+    assert "dask scheduler" in said.splitlines()[-1]
+
+
+def that(folder: Path, what: dict[Row, str]) -> Callable[[Row], tuple[str, ...]]:
+    """Rows that say in a file of this folder who does them, and then do what is asked of
+    them: "kill" their worker the first time, "sleep", or pass at once."""
+    return lambda row: ("-c", ROW, row.name, what.get(row, ""), str(folder / row.name))
+
+
+def begun(folder: Path, row: Row) -> list[list[int]]:
+    """Each time that a row was begun: the pids of its worker and of itself."""
+    try:
+        return [[*map(int, line.split())] for line in (folder / row.name).open()]
+    except FileNotFoundError:
+        return []
+
+
+@contextlib.contextmanager
+def interrupted_when(true: Callable[[], object]) -> Iterator[None]:
+    """Ctrl-C, as soon as something is true."""
+
+    def look(*_: object) -> None:
+        if true():
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within a few seconds."""
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            return False
+        time.sleep(0.05)
+    return True
