@@ -73,7 +73,7 @@ def outcomes(
 
 @contextlib.contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
-    start = "one is started with: .venv/bin/dask scheduler"
+    start = ".venv/bin/dask scheduler"
     try:
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
