@@ -90,7 +90,7 @@ def test_a_run_is_replayed_with_its_audit(
     elif left == "dump":
         run.vmcore.touch()
     with replayed(run) as (terminal, child):
-        terminal.until("352 events", "4 Audit")
+        terminal.until(f"{len(founding_bug().records)} events", "4 Audit")
         terminal.type("4")
         terminal.until(*words)
         terminal.type("q")

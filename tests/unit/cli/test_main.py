@@ -87,8 +87,12 @@ def test_a_boot_that_cannot_be_made_is_refused(
     ],
 )
 def test_what_live_does_not_take(
-    args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+    args: tuple[str, ...],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("zaptrace.cli.live.at_terminal", lambda: True)
     try:
         status = main(["live", *args])
     except SystemExit as ended:
