@@ -54,7 +54,8 @@ def test_children_of_a_left_block_are_gone() -> None:
 def test_a_left_program_may_clean_up_when_it_is_given_time(tmp_path: Path) -> None:
     """As make does: it removes the objects that are half written."""
     half = tmp_path / "half.o"
-    script = f"trap 'rm {half}; exit 1' TERM; touch {half}; echo started; sleep 1000 >/dev/null 2>&1 & wait"
+    script = f"trap 'rm {half}; exit 1' TERM; touch {half}; echo started; "
+    script += "sleep 1000 >/dev/null 2>&1 & wait"
     argv = ["sh", "-c", script]
     with pytest.raises(KeyboardInterrupt), host.lines_of(argv, grace=PATIENCE) as child:
         assert child.stdout is not None
