@@ -12,6 +12,8 @@ from pathlib import Path
 from zaptrace.model.errors import CannotTell, Missing
 
 SECONDS = 600.0
+SBIN = "/usr/sbin:/sbin"
+"""Debian's users do not have these in their PATH, and mke2fs is there."""
 
 
 def run(
@@ -31,7 +33,7 @@ def run(
             capture_output=True,
             timeout=seconds,
             cwd=cwd,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{SBIN}"},
         )
     except FileNotFoundError:
         raise Missing(f"{argv[0]} is not installed", "make setup") from None
