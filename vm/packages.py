@@ -22,6 +22,7 @@ TESTS = (
     "linux-perf",  # the peer of the probe plan
     *("chromium", "fonts-dejavu-core"),  # looks at the reports
     "makedumpfile",  # writes dumps as a crashed machine does
+    "sudo",  # as a user types it, in virtme-ng's guest
 )
 
 
