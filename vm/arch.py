@@ -88,7 +88,7 @@ ARCHES = {
             ),
             make_target="bzImage",
             image="arch/x86/boot/bzImage",
-            build_steps={"repro": 1402, "live": 1824},
+            build_steps={"repro": 1402, "live": 1839},
             virtio="pci",
             qemu="qemu-system-x86_64",
             machine=("-M", "q35", "-device", "vmcoreinfo", "-device", "pvpanic"),

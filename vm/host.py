@@ -14,6 +14,8 @@ from zaptrace.model.errors import CannotTell, Missing
 
 SECONDS = 600.0
 _LOOK_SECONDS = 0.2
+SBIN = "/usr/sbin:/sbin"
+"""Debian's users do not have these in their PATH, and mke2fs is there."""
 
 
 def run(
@@ -33,7 +35,7 @@ def run(
             capture_output=True,
             timeout=seconds,
             cwd=cwd,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{SBIN}"},
         )
     except FileNotFoundError:
         raise Missing(f"{argv[0]} is not installed", "make setup") from None

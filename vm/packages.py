@@ -23,6 +23,7 @@ TESTS = (
     *("chromium", "fonts-dejavu-core"),  # looks at the reports
     *("libssl-dev", "openssl"),  # a kernel that signs its modules, as Debian's does
     "makedumpfile",  # writes dumps as a crashed machine does
+    "sudo",  # as a user types it, in virtme-ng's guest
 )
 
 

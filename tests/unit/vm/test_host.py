@@ -24,6 +24,13 @@ def test_a_failure_carries_the_programs_own_words() -> None:
         host.output("sh", "-c", "echo no such thing >&2; exit 3")
 
 
+def test_a_users_programs_are_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's users have no /usr/sbin in their PATH."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert host.output("sh", "-c", "command -v mke2fs").strip().endswith("sbin/mke2fs")
+    assert host.run("mke2fs", "-V").returncode == 0
+
+
 def test_a_program_that_hangs_is_ended() -> None:
     with pytest.raises(CannotTell, match=r"did not end within 0\.2 s"):
         host.run("sleep", "60", seconds=0.2)

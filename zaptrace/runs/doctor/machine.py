@@ -99,7 +99,7 @@ def _proven(arch: Arch, image: Path) -> accel.Accelerator:
 
 def _programs() -> Iterable[Check]:
     for program, (package, purpose) in PROGRAMS.items():
-        found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:{host.SBIN}")
         says = f"for {purpose}" if found else f"not installed; for {purpose}"
         mend = None if found else f"apt-get install {package}"
         yield Check(AREA, program, works=found is not None, says=says, mend=mend, needed=False)
