@@ -9,7 +9,7 @@ help:
 	@echo "make repro        build the s390x lab kernel, boot the founding bug, explain it"
 	@echo "make test         lint and every test, with guests in QEMU"
 	@echo "make test-quick   unit and TUI tests: under a minute, no kernel"
-	@echo "make test-slow    a whole bisect of a kernel: a quarter of an hour and more"
+	@echo "make test-slow    a bisect of a kernel, virtme-ng: half an hour and more"
 	@echo "make lint         ruff, mypy, import-linter, shellcheck"
 	@echo "make bench        measure; writes build/bench.json"
 	@echo "make matrix       every step on Debian's kernels in guests; writes docs/matrix.md"

@@ -18,7 +18,7 @@ from zaptrace.capture.reader import read
 from zaptrace.cli.lines import JsonLines
 from zaptrace.model.progress import ignore
 
-pytestmark = pytest.mark.guest
+pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
 SECONDS = 1800.0
