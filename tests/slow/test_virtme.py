@@ -21,7 +21,7 @@ from zaptrace.model.progress import ignore
 pytestmark = pytest.mark.slow
 
 BIN = Path(sys.executable).parent
-SECONDS = 1800.0
+SECONDS = 900.0
 """Each of the guest's files comes from here one by one, and clang is a large one."""
 SOURCES = ("tracefs", "bcc")
 WATCH = """\
