@@ -1,8 +1,10 @@
-"""How the property-based tests run: on machines of any speed, and in CI the same every time."""
+"""How the tests run: property-based ones on machines of any speed, and in CI the same every time;
+all of them hear Ctrl-C."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -13,3 +15,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("zaptrace")
+
+# A shell without job control starts what is put into the background with SIGINT ignored, and so
+# would be all that the tests start in order to interrupt it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
