@@ -53,7 +53,7 @@ def test_vm_boot_runs_a_command(arch: str, scratch: Path) -> None:
     done = run(scratch, "vm", "boot", arch, "--json", "--", "uname -m; echo why >&2; exit 3")
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout) == {"status": 3, "stdout": f"{arch}\n", "stderr": "why\n"}
-    assert re.search(r"Boot under (kvm|tcg) \(.+\)", done.stderr)
+    assert re.search(r"See whether KVM boots a guest +\((kvm|tcg) \(.+\)\)", done.stderr)
 
 
 def test_vm_shell_is_a_terminal(scratch: Path) -> None:
