@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import os
 import shlex
@@ -131,6 +130,8 @@ async def _shell(request: Request) -> None:
 
 async def _connect(guest: LiveGuest) -> None:
     """Carry keys in and the screen out until the guest ends or the user leaves."""
+    import asyncio  # `live` has this module's arguments, and need not wait for it
+
     reader, writer = await guest.open(TERMINAL)
     left = asyncio.get_running_loop().create_future()
 

@@ -58,22 +58,27 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
-    from zaptrace.cli.output import complain
-
     _interrupts_unwind()
     try:
         args = build_parser().parse_args(argv)
         return int(args.run(args))
     except ZaptraceError as error:
-        complain(str(error), error.hint)
+        _complain(str(error), error.hint)
         return int(error.exit_code)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        complain(f"{error.strerror or error}{where}")
+        _complain(f"{error.strerror or error}{where}")
         return int(Exit.USAGE)
     except KeyboardInterrupt:
-        complain("interrupted; what was recorded so far stays readable")
+        _complain("interrupted; what was recorded so far stays readable")
         return int(Exit.CANNOT_TELL)
+
+
+def _complain(message: str, hint: str | None = None) -> None:
+    """Say an error; what draws is imported now, for an emulated guest takes a second for it."""
+    from zaptrace.cli.output import complain
+
+    complain(message, hint)
 
 
 def _interrupts_unwind() -> None:

@@ -38,7 +38,6 @@ def run(args: argparse.Namespace) -> Exit:
         ZaptraceError: no events can be had here, or the file cannot be written.
     """
     from zaptrace.cli.live import local_source
-    from zaptrace.cli.output import print_json
     from zaptrace.cli.pipes import abandoned
     from zaptrace.cli.watch import STDIO, drain, recording
 
@@ -49,6 +48,8 @@ def run(args: argparse.Namespace) -> Exit:
         tally = drain(local_source(args), [writer.add], args.seconds, abandoned)
     outcome = {"capture": str(args.capture), "events": tally.events, "lost": tally.lost}
     if args.json:
+        from zaptrace.cli.output import print_json
+
         print_json(outcome)
     elif args.capture != STDIO:
         print(f"{args.capture}: {tally.events:,} events, {tally.lost:,} lost")
