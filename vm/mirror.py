@@ -16,9 +16,12 @@ def mirror(tree: Path, into: Path) -> int:
     stays one, to the same relative target.
 
     Raises:
-        BadInput: the tree is not a git checkout.
+        BadInput: the tree is not a git checkout, or git ignores all that is in it.
     """
     tree, wanted = tree.resolve(), set(_files(tree))
+    if not wanted - {".gitignore"}:
+        # Debian's linux-source packages have such a .gitignore.
+        raise BadInput(f"git ignores all of {tree}", f"git -C {tree} add --force .")
     into.mkdir(mode=0o700, parents=True, exist_ok=True)
     _remove_others(into, wanted)
     folders = set()

@@ -52,6 +52,18 @@ def test_a_tree_without_git_has_no_mirror(tmp_path: Path) -> None:
         mirror(tmp_path, tmp_path / "mirror")
 
 
+def test_a_tree_that_git_ignores_has_no_mirror(tmp_path: Path) -> None:
+    """Debian's linux-source packages come with a .gitignore of everything."""
+    (tmp_path / "Makefile").touch()
+    (tmp_path / ".gitignore").write_text("/*\n")
+    git(tmp_path, "init", "--quiet")
+    with pytest.raises(BadInput, match="ignores all of") as caught:
+        mirror(tmp_path, tmp_path / "mirror")
+    assert caught.value.hint == f"git -C {tmp_path} add --force ."
+    git(tmp_path, "add", "--force", ".")
+    assert mirror(tmp_path, tmp_path / "mirror") == 2
+
+
 def test_it_is_built_and_the_checkout_is_as_it_was(tree: Path) -> None:
     (tree / ".config").write_text("# CONFIG_KPROBES is not set\n")
     before, config = state(tree), trees.config_of(tree, None)
