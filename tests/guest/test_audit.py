@@ -46,6 +46,8 @@ from zaptrace.runs.folder import RunFolder
 
 pytestmark = pytest.mark.guest
 
+CPUS = 2
+"""Of every guest here."""
 SCRIPT = Path(zaptrace.cli.__file__).with_name("drgn_audit.py")
 NOT_PRESENT = {"s390x": (0x400, 0x400), "x86_64": (0x001, 0)}
 """Mask and value of a PTE that is not present to the hardware, and to drgn."""
@@ -92,13 +94,21 @@ def dump(arch: str, request: pytest.FixtureRequest) -> Dump:
     return found
 
 
-def test_the_founding_bug_is_one_finding_with_the_page_that_bad_page_was_given(
+def refused_page(bug: Dump, founding: Boot) -> Finding:
+    """About the page that bad_page() was given."""
+    refused = read(founding.capture).of_kind(Kind.BAD_PAGE)[0]
+    (finding,) = [found for found in bug.bugs if found.pfn == refused["pfn"]]
+    return finding
+
+
+def test_the_founding_bug_is_a_finding_on_the_page_that_bad_page_was_given(
     bug: Dump, founding: Boot
 ) -> None:
     refused = read(founding.capture).of_kind(Kind.BAD_PAGE)[0]
-    (finding,) = bug.bugs
-    assert finding.cls is FindingClass.REFCOUNT_BELOW_MAPCOUNT
-    assert finding.pfn == refused["pfn"]
+    finding = refused_page(bug, founding)
+    # The other CPU may have been stopped between a free and its removal, too.
+    assert len(bug.bugs) <= CPUS
+    assert {found.cls for found in bug.bugs} == {FindingClass.REFCOUNT_BELOW_MAPCOUNT}
     assert (finding.ptes, finding.mapcount, finding.refcount) == (0, 1, 0)
     assert finding.raw_mapcount == refused["raw_mapcount"] == 0
 
@@ -108,8 +118,7 @@ def test_the_founding_finding_names_who_had_the_page_mapped_and_where(
 ) -> None:
     events = read(founding.capture)
     refused = events.of_kind(Kind.BAD_PAGE)[0]
-    (finding,) = bug.bugs
-    (owner,) = finding.mappings
+    (owner,) = refused_page(bug, founding).mappings
     assert owner.pid == refused["tgid"]
     assert owner.comm is not None
     assert owner.comm.encode() == refused["comm"]
@@ -122,12 +131,19 @@ def test_the_founding_finding_names_who_had_the_page_mapped_and_where(
     assert owner.address < last["end"]
 
 
-def test_only_the_mm_that_is_being_zapped_is_in_flight(bug: Dump) -> None:
-    (owner,) = bug.bugs[0].mappings
-    for finding in bug.result.findings:
-        assert [mapping.mm for mapping in finding.mappings] == [owner.mm]
-    assert bug.result.details["mms_in_flight"] == 1
-    assert "unmap_page_range" in str(bug.bugs[0].note)
+def test_the_mm_that_is_being_zapped_is_in_flight(bug: Dump, founding: Boot) -> None:
+    """And at most one more, the other CPU's."""
+    finding = refused_page(bug, founding)
+    (owner,) = finding.mappings
+    busy = bug.result.details["in_flight"]
+    assert owner.mm in busy
+    assert len(busy) == bug.result.details["mms_in_flight"] <= CPUS
+    for found in bug.result.findings:
+        assert {mapping.mm for mapping in found.mappings} <= set(busy)
+    assert "inside this mm's page tables" in str(finding.note)
+    # x86_64's locks do not name their holder: two CPUs inside page tables are not told apart.
+    if founding.arch == "s390x":
+        assert "unmap_page_range" in str(finding.note)
 
 
 def test_a_clean_kernel_has_no_finding_and_nothing_is_left_unseen(clean: Dump) -> None:
@@ -281,9 +297,11 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
     return dumps
 
 
-def test_looking_at_the_founding_page_and_address_tells_the_same_story(bug: Dump) -> None:
+def test_looking_at_the_founding_page_and_address_tells_the_same_story(
+    bug: Dump, founding: Boot
+) -> None:
     looking = Looking(judged(bug.prog, cpu_registers(bug.vmcore)))
-    (finding,) = bug.bugs
+    finding = refused_page(bug, founding)
     assert finding.pfn is not None
     page = looking.page(finding.pfn)
     assert page.finding == finding
@@ -311,10 +329,10 @@ def test_every_mapped_address_leads_to_the_page_that_the_walk_found(clean: Dump)
         assert view.steps[-1].entry == walked.entry[leaf]
 
 
-def test_a_dumps_data_frames_say_what_the_audit_says(bug: Dump) -> None:
+def test_a_dumps_data_frames_say_what_the_audit_says(bug: Dump, founding: Boot) -> None:
     frames = zaptrace.open_vmcore(bug.vmcore, bug.vmlinux)
     assert frames.findings["class"].tolist() == [one.cls.value for one in bug.result.findings]
-    (finding,) = bug.bugs
+    finding = refused_page(bug, founding)
     page = frames.pages.loc[finding.pfn]
     assert (page.ptes, page.mapcount, page.refcount) == (0, 1, 0)
     assert page.finding == finding.cls.value
@@ -344,7 +362,7 @@ def test_the_script_for_drgn_says_what_inspect_says(founding: Boot, bug: Dump) -
 
 
 def test_the_shell_has_the_kernel_and_our_helpers(founding: Boot, bug: Dump) -> None:
-    (finding,) = bug.bugs
+    finding = refused_page(bug, founding)
     argv: list[str | Path] = [sys.executable, "-m", "zaptrace", "inspect", founding.vmcore]
     argv += ["--vmlinux", founding.vmlinux, "--shell"]
     typed = f"view = page({finding.pfn})\nprint('refs', view.refcount, prog['UTS_RELEASE'])\n"
