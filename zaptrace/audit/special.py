@@ -19,6 +19,7 @@ import drgn
 import numpy as np
 
 from zaptrace.audit.arrays import Mask, Words
+from zaptrace.audit.symbols import has_function
 from zaptrace.audit.tables import ALL_BITS, PAGE_SHIFT, TableFormat
 from zaptrace.audit.walk import Walked
 
@@ -95,15 +96,20 @@ def _normal_large(pfn: Words, address: Words, areas: Areas) -> Mask:
 
 def uncounted_in(prog: drgn.Program, fmt: TableFormat) -> Uncounted:
     """What tells large leaves without counters in this kernel."""
-    bits = fmt.large_special
-    try:  # gone with the bit: "mm: remove devmap related functions and page table bits" (6.17)
-        prog.type("pfn_t")
-        bits |= fmt.large_devmap
-    except LookupError:
-        pass
+    bits = fmt.large_special | _devmap(prog, fmt)
     # What is_huge_zero_pmd() compares with; all ones while there is no such page.
     zero = _variable(prog, "huge_zero_pfn")
     return Uncounted(bits, None if zero == ALL_BITS else zero)
+
+
+def _devmap(prog: drgn.Program, fmt: TableFormat) -> int:
+    """_PAGE_DEVMAP of this kernel's large leaves, 0 without."""
+    try:  # gone with the bit: "mm: remove devmap related functions and page table bits" (6.17)
+        prog.type("pfn_t")
+    except LookupError:
+        return 0
+    fitting = (bit for name, bit in fmt.large_devmaps if not name or has_function(prog, name))
+    return next(fitting, 0)
 
 
 def zero_pages(prog: drgn.Program) -> range:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.audit.arrays import Counts, Words
+from zaptrace.audit.symbols import has_function
 from zaptrace.audit.tables import TableFormat
 from zaptrace.audit.walk import Walked
 
@@ -149,7 +150,7 @@ def types_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> SwapTypes:
         kinds.append(SwapKind.MARKER)
     if len(kinds) != _TYPES:
         return unknown
-    exclusive = _has(prog, "make_device_exclusive")
+    exclusive = has_function(prog, "make_device_exclusive")
     return SwapTypes(np.array(kinds, np.uint8), exclusive_mapped=exclusive, pfn_bits=bits)
 
 
@@ -165,25 +166,16 @@ def _migration_types(prog: drgn.Program) -> int:
 def _device_types(prog: drgn.Program) -> list[SwapKind]:
     private, exclusive = SwapKind.DEVICE_PRIVATE, SwapKind.DEVICE_EXCLUSIVE
     # "mm: use single SWP_DEVICE_EXCLUSIVE entry type" (6.15), whose series also keeps the mapcount.
-    if _has(prog, "make_device_exclusive"):
+    if has_function(prog, "make_device_exclusive"):
         return [private, private, exclusive]
     # "mm: device exclusive memory access" (5.14)
-    if _has(prog, "make_device_exclusive_range"):
+    if has_function(prog, "make_device_exclusive_range"):
         return [private, private, exclusive, exclusive]
     return []
 
 
 def _if(prog: drgn.Program, symbol: str, kinds: list[SwapKind]) -> list[SwapKind]:
-    return kinds if _has(prog, symbol) else []
-
-
-def _has(prog: drgn.Program, function: str) -> bool:
-    # By symbol: the debug info of a function may be a copy without an address.
-    try:
-        prog.symbol(function)
-    except LookupError:
-        return False
-    return True
+    return kinds if has_function(prog, symbol) else []
 
 
 def classify(fmt: TableFormat, walked: Walked, types: SwapTypes) -> Absent:

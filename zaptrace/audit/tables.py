@@ -127,7 +127,8 @@ class TableFormat:
         special: _PAGE_SPECIAL of a PTE: no struct page belongs to the mapping
             (vm_normal_page(), CONFIG_ARCH_HAS_PTE_SPECIAL).
         large_special: the same of a large leaf (pmd_special(), pud_special()), 0 without.
-        large_devmap: _PAGE_DEVMAP of a large leaf, in kernels that have it; 0 without.
+        large_devmaps: _PAGE_DEVMAP of a large leaf, in kernels that have it: a function that a
+            kernel must have ("": any kernel), and then the bit; the first that fits.
         user_end: first address that is not user space any more.
         root: mm_struct -> where its tables begin; None when the mm has none (yet).
     """
@@ -139,7 +140,7 @@ class TableFormat:
     user_end: int
     root: Callable[[drgn.Object], Root | None]
     large_special: int = 0
-    large_devmap: int = 0
+    large_devmaps: tuple[tuple[str, int], ...] = ()
 
 
 def any_of(matches: tuple[Match, ...], entries: Words) -> Mask:
@@ -316,6 +317,8 @@ FORMATS = {
         user_end=2**56,
         root=x86_64_root,
         large_special=0x200,
-        large_devmap=1 << 58,  # _PAGE_SOFTW4
+        # _PAGE_SOFTW4, which "x86/mm: Introduce _PAGE_SAVED_DIRTY" (6.6) moved, to have its bit for
+        # a write-protected page that is dirty; that series made pte_mkwrite() a function.
+        large_devmaps=(("pte_mkwrite", 1 << 57), ("", 1 << 58)),
     ),
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import drgn
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zaptrace.audit.special import Areas, Uncounted, normal
+from zaptrace.audit.special import Areas, Uncounted, normal, uncounted_in
 from zaptrace.audit.tables import FORMATS
 from zaptrace.audit.walk import Locks, Nonpresent, Walked
 
@@ -92,7 +96,7 @@ def test_a_large_leaf_is_judged_by_itself_and_its_vma(
     pfn = {"linear": PGOFF + (at << 9), "huge zero": HUGE_ZERO, "any": 0x77600}[page]
     entry = pfn << 12 | X86_PSE | 0x67 | sum(bits)
     walked = leaves((pfn, address, entry, PMD))
-    uncounted = Uncounted(X86_64.large_special | X86_64.large_devmap, HUGE_ZERO)
+    uncounted = Uncounted(X86_64.large_special | X86_DEVMAP, HUGE_ZERO)
     answer = normal(X86_64, walked, uncounted, lambda mm: area(sum(flags)))
     assert answer.tolist() == [slow_pmd(pfn, address, sum(flags), entry)]
 
@@ -103,8 +107,38 @@ def test_a_bit_that_a_kernel_has_not_tells_nothing() -> None:
     only = Uncounted(X86_64.large_special, None)
     assert normal(X86_64, walked, only, lambda mm: area(0)).tolist() == [True]
     walked = leaves((0x77700, AREA[0], 0x403 | SPECIAL, SEGMENT))
-    none = Uncounted(S390X.large_special | S390X.large_devmap, None)
+    none = Uncounted(S390X.large_special, None)
     assert normal(S390X, walked, none, lambda mm: area(0)).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("functions", "types", "bit"),
+    [
+        (set(), {"pfn_t"}, 58),
+        ({"pte_mkwrite"}, {"pfn_t"}, 57),  # 6.6 to 6.16: bit 58 is a dirty page's
+        ({"pte_mkwrite"}, set(), None),
+    ],
+)
+def test_the_bit_of_a_devices_memory_is_this_kernels(
+    functions: set[str], types: set[str], bit: int | None
+) -> None:
+    prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
+
+    def symbols(
+        _: drgn.Program, name: str | None, __: int | None, ___: bool
+    ) -> Sequence[drgn.Symbol]:
+        kind = drgn.SymbolBinding.GLOBAL, drgn.SymbolKind.FUNC
+        return [drgn.Symbol(name, 0x1000, 16, *kind)] if name in functions else []
+
+    def find(_: drgn.Program, __: Any, name: str, ___: str | None) -> drgn.Type | None:
+        if name not in types:
+            return None
+        return prog.typedef_type(name, prog.int_type("unsigned long", 8, False))
+
+    prog.register_symbol_finder("test", symbols, enable_index=0)
+    prog.register_type_finder("test", find, enable_index=0)
+    wanted = X86_64.large_special | (0 if bit is None else 1 << bit)
+    assert uncounted_in(prog, X86_64).bits == wanted
 
 
 def test_only_a_large_leaf_maps_the_huge_zero_page() -> None:

@@ -1,0 +1,15 @@
+"""Which functions a kernel has: they tell its age where no member does."""
+
+from __future__ import annotations
+
+import drgn
+
+
+def has_function(prog: drgn.Program, name: str) -> bool:
+    """Whether the kernel has a function of its own of that name."""
+    # By symbol: the debug info of a function may be a copy without an address.
+    try:
+        prog.symbol(name)
+    except LookupError:
+        return False
+    return True
