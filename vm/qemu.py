@@ -47,6 +47,7 @@ class GuestConfig:
         append: the kernel's command line.
         memory: as QEMU's `-m` takes it ("512M").
         smp: how many CPUs.
+        cpu: model and features, as QEMU's `-cpu` takes them; "" for its own choice.
         console: the file that receives the serial console.
         disks: serial -> image; what the guest writes there is forgotten.
         ports: names of virtio ports (/dev/virtio-ports/NAME in the guest).  With
@@ -61,6 +62,7 @@ class GuestConfig:
     memory: str = "512M"
     smp: int = 2
     accel: str = "tcg"
+    cpu: str = ""
     disks: Mapping[str, Path] = field(default_factory=dict)
     ports: tuple[str, ...] = ()
 
@@ -69,6 +71,7 @@ def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
     """QEMU's argv; without `sockets`, what a person would type to boot the same guest."""
     argv = [config.arch.qemu, *config.arch.machine, "-accel", _accelerator(config), "-nodefaults"]
     argv += ["-display", "none", "-m", config.memory, "-smp", str(config.smp)]
+    argv += ["-cpu", config.cpu] if config.cpu else []
     argv += ["-kernel", str(config.kernel)]
     if config.initrd is not None:
         argv += ["-initrd", str(config.initrd)]

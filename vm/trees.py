@@ -55,16 +55,29 @@ def _codename(tree: Path) -> str:
     return ""
 
 
-def make_image(tree: Path, image: Path, size: str) -> None:
+def make_image(tree: Path, image: Path, size: str, block: int | None = None) -> None:
     """Copy a tree into a new ext4 image (sparse).
 
     Args:
         size: as mke2fs takes it ("1G").
+        block: bytes of a block, None for mke2fs's own choice.
 
     Raises:
         Missing: no mke2fs.
         CannotTell: the tree does not fit.
     """
     # No journal: nothing is to survive.
-    options = ("-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-m", "0")
+    options: tuple[str, ...] = (
+        "-q",
+        "-t",
+        "ext4",
+        "-O",
+        "^has_journal",
+        "-E",
+        "root_owner=0:0",
+        "-m",
+        "0",
+    )
+    if block is not None:
+        options += ("-b", str(block))
     host.output("mke2fs", *options, "-d", str(tree), str(image), size)
