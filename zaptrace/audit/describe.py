@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.audit import reconcile
+from zaptrace.audit import execve, reconcile
 from zaptrace.audit.arrays import NOWHERE, Counts, Index
 from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
@@ -181,7 +181,8 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
 
     The counters change under the page-table lock, except when a running task adds what it has
     cached (sync_mm_rss()): an mm that a runnable task or nobody uses is not judged, one in flight
-    is reported as just that, as long as what is in flight is enough for the difference.
+    is reported as just that, as long as what is in flight is enough for the difference; so is one
+    whose task is inside execve().
     """
     mapped, mms = mapped_rss(ledger), len(ledger.mms)
     told = [mm.rss or [0] * len(RSS_COUNTERS) for mm in ledger.mms]
@@ -189,8 +190,8 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
     wrong = reconcile.rss_mismatches(mapped, recorded, swaps, unresolved)
-    missing = np.abs(recorded - np.column_stack([mapped, swaps])).max(axis=1, initial=0)
-    missing -= unresolved
+    excess = recorded - np.column_stack([mapped, swaps])
+    missing = np.abs(excess).max(axis=1, initial=0) - unresolved
     if wrong.any():
         # Perhaps a page that is told of already: of what kind that was, nobody knows any more.
         known = mapped_rss(ledger, reconcile.strayed(ledger.ptes, ledger.recorded))
@@ -199,16 +200,20 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
         missing -= strayed
     obscure = _with_unknown_pages(ledger)
     ledger.gaps["mms with pages whose struct page is not known"] += len(obscure)
+    charges = execve.charges(ledger.mms) if wrong.any() else frozenset()
     findings = []
     for number in np.flatnonzero(wrong).tolist():
         busy = ledger.in_flight.get(number)
         mm = ledger.mms[number]
         if mm.rss is None:
             continue
-        if busy is not None and not busy.may_owe(int(missing[number])):
-            busy = None
-        if busy is None and (not mm.tasks or any(task.runs for task in mm.tasks)):
+        excuse = None
+        if busy is not None and busy.may_owe(int(missing[number])):
+            excuse = str(busy)
+        elif not mm.tasks or any(task.runs for task in mm.tasks):
             continue
+        elif (charge := _anonymous_alone(excess[number])) in charges:
+            excuse = f"the {charge} pages of arguments of an execve() under way are charged to it"
         fewer = (mapped[number] <= recorded[number, :3]).all()
         if number in obscure or (number in ledger.walked.blind and fewer):
             continue
@@ -221,16 +226,22 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
         )
         findings.append(
             Finding(
-                cls=FindingClass.RSS_MISMATCH if busy is None else FindingClass.IN_FLIGHT,
+                cls=FindingClass.RSS_MISMATCH if excuse is None else FindingClass.IN_FLIGHT,
                 pfn=None,
                 ptes=int(mapped[number].sum()),
                 mapcount=None,
                 refcount=None,
                 mappings=(owners.owner_of_mm(number),),
-                note=numbers if busy is None else f"{numbers}; {busy}",
+                note=numbers if excuse is None else f"{numbers}; {excuse}",
             )
         )
     return findings
+
+
+def _anonymous_alone(excess: Counts) -> int:
+    """The one of RSS_COUNTERS that is not 0, if that is anonymous pages'; else 0."""
+    anonymous = int(excess[RSS_COUNTERS.index("MM_ANONPAGES")])
+    return anonymous if np.count_nonzero(excess) == 1 else 0
 
 
 def _with_unknown_pages(ledger: Ledger) -> set[int]:
