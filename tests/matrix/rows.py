@@ -14,8 +14,11 @@ STEPS = {
     "dump": "the running guest, one page's _mapcount damaged, dumped and opened",
     "audit": "`zaptrace inspect` names that page, and no other",
     "explain": "`zaptrace explain` names that page when it is unmapped, and blames no zap",
+    "mappings": "a mapping of each kind, dumped; page by page what pagemap and kpagecount say",
     "repro": "a repro boot with boot-time probes, dumped at power-off: clean",
 }
+OWN_GUEST = ("mappings", "repro")
+"""Steps that have a guest of their own; all others share the live one."""
 PASSED, FAILED, NOT_POSSIBLE = "passed", "failed", "not possible"
 RELEASE, MACHINE = "release", "machine"
 """The keys in a row's own file under which its kernel's release and its machine stand."""

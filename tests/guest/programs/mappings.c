@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Builds one mapping of each kind, says which page lies where and what the kernel counts for
- * it, and stays.  Lines on stdout: "map PID ADDRESS PAGES NAME", "page ADDRESS PFN MAPCOUNT FLAGS"
- * (/proc/kpageflags), "no NAME" for what this kernel does not have, at last "READY PID".
+ * it, and stays.  Lines on stdout: "map PID ADDRESS PAGES STEP NAME", "page ADDRESS PFN MAPCOUNT
+ * FLAGS" (/proc/kpageflags) for every STEP-th page, "absent PAGES NAME" for entries that map
+ * nothing now, "executing PID" for who stays inside execve(), "no NAME" for what this kernel does
+ * not have, at last "READY PID".
  * Runs as init, too: it mounts what it needs.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <inttypes.h>
+#include <linux/mman.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,12 +34,16 @@
 #define HUGETLB (1UL << 21)
 #endif
 #define PAGE 4096UL
+#define GIGABYTE (1UL << 30)
 #define NO_MEMORY 0x80000000UL
 #define PRESENT (1ULL << 63)
 #define SWAPPED (1ULL << 62)
 #define PFN_MASK ((1ULL << 55) - 1)
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
+#endif
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON 100
 #endif
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447
@@ -43,8 +52,8 @@
 static struct {
 	const char *name;
 	char *at;
-	size_t pages;
-} maps[32];
+	size_t pages, step;
+} maps[48];
 static int nr_maps;
 static char *both;
 
@@ -72,6 +81,28 @@ static long number(const char *path)
 	return atol(text);
 }
 
+/* A disk by its serial: they are found in any order. */
+static const char *disk(const char *serial)
+{
+	static const char *const disks[][2] = {
+		{ "/dev/vda", "/sys/block/vda/serial" }, { "/dev/vdb", "/sys/block/vdb/serial" },
+	};
+
+	for (size_t number = 0; number < sizeof(disks) / sizeof(*disks); number++) {
+		char text[32] = "";
+		int fd = open(disks[number][1], O_RDONLY);
+
+		if (fd < 0)
+			continue;
+		if (read(fd, text, sizeof(text) - 1) > 0 && !strncmp(text, serial, strlen(serial))) {
+			close(fd);
+			return disks[number][0];
+		}
+		close(fd);
+	}
+	return "";
+}
+
 static char *keep(const char *name, char *at, size_t pages)
 {
 	if (at == MAP_FAILED) {
@@ -80,6 +111,7 @@ static char *keep(const char *name, char *at, size_t pages)
 	}
 	maps[nr_maps].name = name;
 	maps[nr_maps].at = at;
+	maps[nr_maps].step = 1;
 	maps[nr_maps++].pages = pages;
 	return at;
 }
@@ -175,13 +207,13 @@ static void protect(void)
 		printf("no userfaultfd write protection\n");
 }
 
-/* The guest's disk is formatted as swap space. */
+/* One of the guest's disks is formatted as swap space. */
 static void swap_out(void)
 {
 	char *at = map("swapped", 16, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 
 	touch(at, 16, 1);
-	if (!at || swapon("/dev/vda", 0) || madvise(at, 12 * PAGE, MADV_PAGEOUT))
+	if (!at || swapon(disk("swap"), 0) || madvise(at, 12 * PAGE, MADV_PAGEOUT))
 		printf("no swapping out\n");
 }
 
@@ -193,14 +225,109 @@ static void no_memory(void)
 	keep("pfnmap", mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, fd, NO_MEMORY), 4);
 }
 
-#ifdef __s390x__
-/* Page tables get another level for an address beyond what they reach. */
+/* For an address beyond what they reach s390x's page tables get another level; x86_64's have it. */
 static void far(const char *name, uintptr_t at)
 {
-	touch(keep(name, mmap((void *)at, 2 * PAGE, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 2), 2, 1);
+	char *got = mmap((void *)at, 2 * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if ((uintptr_t)got != at)
+		got = MAP_FAILED;
+	touch(keep(name, got, 2), 2, 1);
 }
-#endif
+
+/*
+ * One leaf of the third level, if a page was set aside at boot.  Told in steps: the console would
+ * have to carry 262144 lines.
+ */
+static void gigabyte(void)
+{
+	char *at;
+
+	at = mmap(NULL, GIGABYTE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB |
+		  30 << MAP_HUGE_SHIFT, -1, 0);
+	if (!keep("leaf of 1 GB", at, GIGABYTE / PAGE))
+		return;
+	maps[nr_maps - 1].step = 16411;
+	touch(at, 1, 1);
+}
+
+static void told_of_failure(int number)
+{
+	(void)number;
+}
+
+/*
+ * Pages that "fail": the kernel takes them away, and who touches them gets SIGBUS.  Some kernels
+ * send one at once, and end who ignores it.
+ */
+static void poison(void)
+{
+	char *at = map("hwpoison", 8, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	touch(at, 8, 1);
+	signal(SIGBUS, told_of_failure);
+	if (at && madvise(at + 3 * PAGE, 2 * PAGE, MADV_HWPOISON))
+		printf("no hwpoison\n");
+	else
+		printf("absent 2 hwpoison\n");
+}
+
+/* lib/test_hmm_uapi.h */
+struct device_command {
+	uint64_t addr, ptr, npages, cpages, faults;
+};
+
+#define TO_DEVICE _IOWR('H', 0x02, struct device_command)
+#define EXCLUSIVELY _IOWR('H', 0x05, struct device_command)
+
+static int device_takes(int fd, unsigned long how, char *at, size_t pages)
+{
+	static char mirror[16 * PAGE];
+	struct device_command command = {
+		.addr = (uintptr_t)at, .ptr = (uintptr_t)mirror, .npages = pages,
+	};
+
+	return at ? ioctl(fd, how, &command) : -1;
+}
+
+/* Pages that move into the memory of a device, or that the device gets for itself. */
+static void device(const char *name, unsigned long how, size_t pages)
+{
+	int fd = open("/dev/hmm_dmirror0", O_RDWR);
+	char *at = map(name, 8, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	touch(at, 8, 1);
+	if (fd < 0 || device_takes(fd, how, at, pages))
+		printf("no %s\n", name);
+	else
+		printf("absent %zu %s\n", pages, name);
+}
+
+/* A file on persistent memory; the file system comes from a disk. */
+static void persistent(void)
+{
+	static char block[1 << 16];
+	int from = open(disk("ext4"), O_RDONLY), to = open("/dev/pmem0", O_RDWR);
+	ssize_t got;
+	char *at;
+	int fd;
+
+	while (from >= 0 && to >= 0 && (got = read(from, block, sizeof(block))) > 0)
+		if (write(to, block, got) != got)
+			break;
+	close(to);
+	mkdir("/dax", 0755);
+	if (from < 0 || to < 0 || mount("/dev/pmem0", "/dax", "ext4", 0, "dax=always")) {
+		printf("no DAX\n");
+		return;
+	}
+	fd = open("/dax/file", O_RDWR | O_CREAT, 0644);
+	if (posix_fallocate(fd, 0, 4 * PAGE))
+		printf("no DAX\n");
+	at = map("DAX", 4, MAP_SHARED, fd);
+	touch(at, 4, 1);
+}
 
 static void build(void)
 {
@@ -249,8 +376,14 @@ static void build(void)
 	protect();
 	swap_out();
 	no_memory();
+	poison();
+	device("device private", TO_DEVICE, 5);
+	persistent();
+	gigabyte();
 #ifdef __s390x__
 	far("above 4 TB", 1UL << 42);
+#else
+	far("above 128 TB", 1UL << 48);
 #endif
 }
 
@@ -270,13 +403,14 @@ static void tell(int first)
 	int swapped = 0;
 
 	for (int number = first; number < nr_maps; number++) {
-		printf("map %d %p %zu %s\n", getpid(), (void *)maps[number].at,
-		       maps[number].pages, maps[number].name);
-		for (size_t page = 0; page < maps[number].pages; page++) {
+		printf("map %d %p %zu %zu %s\n", getpid(), (void *)maps[number].at,
+		       maps[number].pages, maps[number].step, maps[number].name);
+		for (size_t page = 0; page < maps[number].pages; page += maps[number].step) {
 			uintptr_t at = (uintptr_t)maps[number].at + page * PAGE;
 			uint64_t entry = word(pagemap, at / PAGE);
 
-			if (entry & SWAPPED)
+			/* pagemap says so of every entry that is not present. */
+			if (entry & SWAPPED && !strcmp(maps[number].name, "swapped"))
 				swapped++;
 			if (entry & PRESENT)
 				printf("page %#" PRIxPTR " %#llx %" PRIu64 " %#" PRIx64 "\n", at,
@@ -323,6 +457,50 @@ static void family(void)
 		pause();
 }
 
+static int fault_of(int pid, int fd)
+{
+	int process = syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd faults = { .fd = syscall(SYS_pidfd_getfd, process, fd, 0), .events = POLLIN };
+
+	return poll(&faults, 1, 60000) == 1 && faults.revents == POLLIN;
+}
+
+/*
+ * A child that stays inside execve(): it copies the arguments from the last to the first, and
+ * nobody answers its fault at the one before the last, which userfaultfd watches.
+ */
+static void executing(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	char *argv[] = { "/init", NULL, NULL, NULL };
+	int ready[2], fd;
+	pid_t child;
+
+	if (pipe(ready))
+		return;
+	fflush(stdout);
+	child = fork();
+	if (child) {
+		if (read(ready[0], &fd, sizeof(fd)) == sizeof(fd) && fault_of(child, fd))
+			printf("executing %d\n", child);
+		else
+			printf("no execve\n");
+		return;
+	}
+	argv[1] = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	argv[2] = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	memset(argv[2], 'x', 7 * PAGE);
+	fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	area.range.start = (uintptr_t)argv[1];
+	area.range.len = PAGE;
+	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &area) ||
+	    write(ready[1], &fd, sizeof(fd)) != sizeof(fd))
+		_exit(1);
+	execv(argv[0], argv);
+	_exit(1);
+}
+
 int main(void)
 {
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
@@ -334,8 +512,11 @@ int main(void)
 		mount("sysfs", "/sys", "sysfs", 0, NULL);
 		mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	}
+	executing();
 	build();
 	family();
+	/* fork() gives them back. */
+	device("device exclusive", EXCLUSIVELY, 3);
 	tell(0);
 	printf("READY %d\n", getpid());
 	fflush(stdout);
