@@ -75,6 +75,8 @@ def fetch(
 ) -> StockKernel:
     """The newest kernel of a Debian release, from the mirror and then from the cache.
 
+    A mirror's index may be ahead of its packages: then it is the newest that can be had.
+
     Args:
         suite: one of SUITES, or its codename.
         version: what its release must begin with ("6.12.107").
@@ -88,15 +90,12 @@ def fetch(
     with locked(cache_home() / "stock-debs" / ".lock"):
         with step("index", "Look what kernels there are", listener) as current:
             apt = _index(_suite(suite), arch)
-            release = _newest(apt, FLAVOURS[arch.name], version, suite)
-            current.note = release
-        kernel = StockKernel(_place(arch, release))
-        if not kernel.image.exists():
-            with step("fetch", f"Fetch {release}", listener):
-                _make(kernel, apt, arch, release)
+            releases = _newest_first(apt, FLAVOURS[arch.name], version, suite)
+            current.note = releases[0]
+        kernel = _first_that_is_had(apt, arch, releases, listener)
         if debug and not kernel.vmlinux.exists():
-            with step("debug", f"Fetch the debug symbols of {release}", listener):
-                _add_symbols(kernel, apt, release)
+            with step("debug", f"Fetch the debug symbols of {kernel.release}", listener):
+                _add_symbols(kernel, apt, kernel.release)
     return kernel
 
 
@@ -157,16 +156,38 @@ def _index(suite: Suite, arch: Arch) -> debian.Apt:
     )
 
 
-def _newest(apt: debian.Apt, flavour: str, version: str, suite: str) -> str:
-    """The release of the newest kernel that is whole in the index."""
+def _newest_first(apt: debian.Apt, flavour: str, version: str, suite: str) -> list[str]:
+    """The releases of the kernels that are whole in the index; there is one at least."""
     form = re.compile(rf"linux-image-(\d.*-{re.escape(flavour)})")
     found = (form.fullmatch(name) for name in apt.names("linux-image-"))
     releases = sorted((one[1] for one in found if one and _begins(one[1], version)), key=_natural)
-    for release in reversed(releases):
-        if not any(name.startswith(_ABSENT) for name in apt.depends(f"linux-image-{release}")):
-            return release
-    wanted = f" {version}" if version else ""
-    raise BadInput(f"{suite} has no whole kernel{wanted} of the flavour {flavour}")
+    whole = [
+        release
+        for release in reversed(releases)
+        if not any(name.startswith(_ABSENT) for name in apt.depends(f"linux-image-{release}"))
+    ]
+    if not whole:
+        wanted = f" {version}" if version else ""
+        raise BadInput(f"{suite} has no whole kernel{wanted} of the flavour {flavour}")
+    return whole
+
+
+def _first_that_is_had(
+    apt: debian.Apt, arch: Arch, releases: list[str], listener: Listener
+) -> StockKernel:
+    """The first of some kernels that is kept or that the mirror hands out."""
+    refusals = []
+    for release in releases:
+        kernel = StockKernel(_place(arch, release))
+        try:
+            if not kernel.image.exists():
+                with step("fetch", f"Fetch {release}", listener):
+                    _make(kernel, apt, arch, release)
+        except CannotTell as error:
+            refusals.append(error)
+            continue
+        return kernel
+    raise refusals[0]
 
 
 def _begins(release: str, version: str) -> bool:

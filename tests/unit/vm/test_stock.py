@@ -13,6 +13,7 @@ from tests.unit.vm.test_modules import DISKS
 from vm import debian, stock
 from vm.arch import arch_named
 from zaptrace.model.errors import BadInput, CannotTell, Missing
+from zaptrace.model.progress import ignore
 
 RELEASE = "7.9.1+deb99-cloud-amd64"
 MODULES = f"usr/lib/modules/{RELEASE}"
@@ -39,6 +40,8 @@ class Mirror(debian.Apt):
         return self._depends[package]
 
     def download(self, package: str) -> Path:
+        if package not in self._packages:
+            raise CannotTell(f"{package} is not found")
         tree = self.folder / package
         control = (
             f"Package: {package}\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n"
@@ -138,15 +141,30 @@ def releases(*names: str, gone: str = "") -> Mirror:
 
 def test_the_newest_whole_kernel_of_the_flavour_is_taken() -> None:
     mirror = releases("6.12.94-s390x", "6.12.107-s390x", "7.0-other", gone="6.13.1-s390x")
-    assert stock._newest(mirror, "s390x", "", "13") == "6.12.107-s390x"
+    newest_first = ["6.12.107-s390x", "6.12.94-s390x"]
+    assert stock._newest_first(mirror, "s390x", "", "13") == newest_first
+
+
+def test_the_newest_that_the_mirror_hands_out_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its index may be ahead of its packages."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    old, new = "6.12.107-s390x", "6.12.117-s390x"
+    there = {f"linux-image-{old}": in_one(old)}
+    mirror = Mirror(tmp_path, there, {f"linux-image-{name}": [] for name in (old, new)})
+    arch = arch_named("s390x")
+    assert stock._first_that_is_had(mirror, arch, [new, old], ignore).release == old
+    with pytest.raises(CannotTell, match=new):
+        stock._first_that_is_had(mirror, arch, [new], ignore)
 
 
 def test_a_version_is_not_the_beginning_of_another() -> None:
     mirror = releases("6.12.10-s390x", "6.12.107-s390x")
-    assert stock._newest(mirror, "s390x", "6.12.10", "13") == "6.12.10-s390x"
-    assert stock._newest(mirror, "s390x", "6.12", "13") == "6.12.107-s390x"
+    assert stock._newest_first(mirror, "s390x", "6.12.10", "13") == ["6.12.10-s390x"]
+    assert stock._newest_first(mirror, "s390x", "6.12", "13")[0] == "6.12.107-s390x"
     with pytest.raises(BadInput, match=r"13 has no whole kernel 6\.1 "):
-        stock._newest(mirror, "s390x", "6.1", "13")
+        stock._newest_first(mirror, "s390x", "6.1", "13")
 
 
 def test_kernels_are_found_by_release_and_by_folder(
