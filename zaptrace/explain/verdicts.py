@@ -50,10 +50,10 @@ def _judged(story: Story, evidence: Evidence) -> tuple[Case, VerdictKind]:
 
 
 def _of_story(case: Case, kind: VerdictKind, others: list[tuple[Case, VerdictKind]]) -> Verdict:
-    story = case.story
+    story, pages = case.story, pages_at_fault(case.evidence)
     return Verdict(
         kind=kind,
-        summary=summary(case, kind, pages_at_fault(case.evidence)),
+        summary=summary(case, kind, pages),
         pfn=story.pfn,
         comm=story.comm,
         pid=story.pid,
@@ -62,7 +62,7 @@ def _of_story(case: Case, kind: VerdictKind, others: list[tuple[Case, VerdictKin
         proof=(story.finding,) if story.finding else story.rss[:MOST_PROOF],
         doubts=doubts(case, kind),
         evidence=carried_by(case, kind),
-        others=_counted(story.pfn, others),
+        others=_counted(story.pfn, others, pages),
     )
 
 
@@ -76,14 +76,16 @@ def carried_by(case: Case, kind: VerdictKind) -> tuple[str, ...]:
     return there
 
 
-def _counted(pfn: int | None, others: list[tuple[Case, VerdictKind]]) -> tuple[str, ...]:
-    """`3 more pages: mapping_leaked`; a page that has no verdict of its own is not told of."""
+def _counted(
+    pfn: int | None, others: list[tuple[Case, VerdictKind]], total: int
+) -> tuple[str, ...]:
+    """`3 more pages: mapping_leaked`, and how many of `total` pages have no verdict of their own."""
     pages = {(kind, case.story.pfn) for case, kind in others if kind is not UNEXPLAINED}
     counts = Counter(kind for kind, page in pages if page != pfn)
-    return tuple(
-        f"{counts[kind]} more page{'s' if counts[kind] > 1 else ''}: {kind.value}"
-        for kind in sorted(counts, key=_RANK.__getitem__)
-    )
+    named = [(counts[kind], kind.value) for kind in sorted(counts, key=_RANK.__getitem__)]
+    if (rest := total - 1 - len({page for _, page in pages} - {pfn})) > 0:
+        named.append((rest, "no verdict of its own" if rest == 1 else "no verdict of their own"))
+    return tuple(f"{many} more page{'s' if many > 1 else ''}: {what}" for many, what in named)
 
 
 def _without_page(evidence: Evidence) -> Verdict:

@@ -519,6 +519,16 @@ def test_the_worst_stands_first_and_the_others_are_counted() -> None:
     assert verdict.others == ("2 more pages: mapping_leaked",)
 
 
+def test_pages_without_a_verdict_of_their_own_are_counted_too() -> None:
+    """What stands in `others` is as many pages as the summary says."""
+    rows = [zap(1000), freed(3000), refused(4000), removed(5000)]
+    rows += [{**refused(6000 + page), "pfn": PFN + page} for page in (1, 2)]
+    verdict = told(rows)
+    assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
+    assert "2 more pages went wrong" in verdict.summary
+    assert verdict.others == ("2 more pages: no verdict of their own",)
+
+
 def test_a_mapcount_below_zero_on_the_console_may_be_either() -> None:
     below = Splat("bad_page_map", pfn=PFN, mapcount=-1, refcount=1, pid=30, comm="init")
     verdict = explain(Evidence(None, [below]))
