@@ -36,6 +36,7 @@ _ROW = np.dtype(
         ("last", "<u8"),
         ("fault", "<u8"),  # ns, when it reached the allocator; ABSENT
         ("fault_pid", "<i4"),
+        ("over", "<u8"),  # ns, when that thread began another zap; ABSENT
         ("gap", "<u8"),  # ns from there to the rmap removal; ABSENT
         ("raw_mapcount", "<i4"),  # when it reached the allocator
         ("reason", "<u4"),
@@ -92,6 +93,7 @@ class Suspects:
             self._enlist(wrong, keys)
             self._count(wrong, keys)
         if len(self._rows):
+            self._end_zaps(records[records["kind"] == Kind.ZAP])
             self._removals(records[records["kind"] == Kind.RMAP_REMOVE])
 
     def ranking(self, limit: int) -> tuple[Suspect, ...]:
@@ -122,7 +124,7 @@ class Suspects:
         rows["key"] = keys[places]
         for name in ("pfn", "page", "pid", "comm"):
             rows[name] = wrong[name][places]
-        for name in ("first", "fault", "gap"):
+        for name in ("first", "fault", "over", "gap"):
             rows[name] = ABSENT
         rows["raw_mapcount"] = ABSENT_I32
         rows["fault_pid"] = -1
@@ -160,8 +162,25 @@ class Suspects:
         timed = clock != ABSENT
         np.maximum.at(self._rows["last"], at[timed], clock[timed])
 
+    def _end_zaps(self, zaps: Records) -> None:
+        """Note when the thread that freed a suspected page went on to another zap."""
+        rows = self._rows
+        waiting = np.flatnonzero((rows["fault"] != ABSENT) & (rows["over"] == ABSENT))
+        pids, of_row = np.unique(rows["fault_pid"][waiting], return_inverse=True)
+        zaps = zaps[np.isin(zaps["pid"], pids) & (zaps["clock"] != ABSENT)]
+        if not len(zaps):
+            return
+        # One number for thread and time, so that one search serves all threads.
+        clocks, rank = np.unique(zaps["clock"], return_inverse=True)
+        span = len(clocks) + 1
+        begun = np.sort(np.searchsorted(pids, zaps["pid"]) * span + rank)
+        behind = of_row * span + np.searchsorted(clocks, rows["fault"][waiting], "right")
+        at = np.minimum(np.searchsorted(begun, behind), len(begun) - 1)
+        found = (begun[at] >= behind) & (begun[at] // span == of_row)
+        rows["over"][waiting[found]] = clocks[begun[at[found]] % span]
+
     def _removals(self, removals: Records) -> None:
-        """Removals of suspected pages that come after the page reached the allocator."""
+        """Removals of suspected pages in the zap in which the page reached the allocator."""
         rows = self._rows
         first, last = _reach(removals)
         begin = np.searchsorted(rows["key"], first)
@@ -173,7 +192,7 @@ class Suspects:
         step = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)
         at = begin[which] + step
         clock = removals["clock"][which]
-        late = (clock != ABSENT) & (clock > rows["fault"][at])
+        late = (clock != ABSENT) & (clock > rows["fault"][at]) & (clock < rows["over"][at])
         late &= removals["pid"][which] == rows["fault_pid"][at]
         at, clock = at[late], clock[late]
         np.add.at(rows["counts"][:, LATE], at, 1)

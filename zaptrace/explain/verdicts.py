@@ -79,7 +79,7 @@ def carried_by(case: Case, kind: VerdictKind) -> tuple[str, ...]:
 def _counted(
     pfn: int | None, others: list[tuple[Case, VerdictKind]], total: int
 ) -> tuple[str, ...]:
-    """`3 more pages: mapping_leaked`, and how many of `total` pages have no verdict of their own."""
+    """`3 more pages: mapping_leaked`, and how many of all pages have no verdict of their own."""
     pages = {(kind, case.story.pfn) for case, kind in others if kind is not UNEXPLAINED}
     counts = Counter(kind for kind, page in pages if page != pfn)
     named = [(counts[kind], kind.value) for kind in sorted(counts, key=_RANK.__getitem__)]

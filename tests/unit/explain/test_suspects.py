@@ -89,6 +89,19 @@ def test_somebody_else_s_removal_and_an_earlier_one_are_not_late() -> None:
     assert only.reasons == ("freed with mapcount 1", "bad_page: nonzero mapcount")
 
 
+@pytest.mark.parametrize("chunk", [1, 2, None])
+def test_a_removal_in_another_zap_is_not_late(chunk: int | None) -> None:
+    """A page that leaked and that its thread then maps again is removed as it should be."""
+    zap = {"kind": Kind.ZAP, "pid": 41, "addr": 0x1000, "end": 0x2000}
+    others = {"kind": Kind.ZAP, "pid": 42, "addr": 0x1000, "end": 0x2000, "clock": 3000}
+    rows = [zap | {"clock": 500}, refusal(7, 1000), others, refusal(8, 3500)]
+    rows += [removal(8, 3600), zap | {"clock": 4000}, removal(7, 5000), removal(8, 5500)]
+    eight, seven = ranked(events_of(rows), chunk=chunk)
+    assert (eight.pfn, eight.events) == (8, 3)
+    assert eight.reasons[0] == "rmap removed 0.1 µs after the free"
+    assert (seven.pfn, len(seven.reasons)) == (7, 2)
+
+
 def test_worse_stands_first() -> None:
     bad_pte = {"kind": Kind.BAD_PTE, "pfn": 5, "clock": 1, "pid": 9}
     rows = [bad_pte, removal(6, 2, raw=-1), refusal(7, 3)]
