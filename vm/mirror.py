@@ -16,7 +16,7 @@ def mirror(tree: Path, into: Path) -> int:
     stays one, to the same relative target.
 
     Raises:
-        BadInput: the tree is not a git checkout, or git ignores all that is in it.
+        BadInput: the tree is not a git checkout, or one that git does not trust, or ignores.
     """
     tree, wanted = tree.resolve(), set(_files(tree))
     if not wanted - {".gitignore"}:
@@ -38,6 +38,9 @@ def _files(tree: Path) -> list[str]:
     """The names of all files that are git's, or new and not ignored, and there."""
     argv = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
     done = host.run("git", "-C", str(tree), *argv)
+    if b"dubious ownership" in done.stderr:
+        trust = f"git config --global --add safe.directory {tree}"
+        raise BadInput(f"git does not trust {tree}: it belongs to somebody else", trust)
     if done.returncode:
         raise BadInput(f"{tree} is not a git checkout", f"git -C {tree} init")
     names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]

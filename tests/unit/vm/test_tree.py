@@ -52,6 +52,15 @@ def test_a_tree_without_git_has_no_mirror(tmp_path: Path) -> None:
         mirror(tmp_path, tmp_path / "mirror")
 
 
+def test_a_tree_of_somebody_else_s_has_no_mirror(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(BadInput, match="belongs to somebody else") as caught:
+        mirror(tree, tmp_path / "mirror")
+    assert caught.value.hint == f"git config --global --add safe.directory {tree}"
+
+
 def test_a_tree_that_git_ignores_has_no_mirror(tmp_path: Path) -> None:
     """Debian's linux-source packages come with a .gitignore of everything."""
     (tmp_path / "Makefile").touch()
