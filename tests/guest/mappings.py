@@ -17,6 +17,7 @@ from vm import kernel
 from vm.arch import arch_named
 from vm.cpio import Archive
 from vm.qemu import GuestConfig, running
+from vm.stock import StockKernel
 from vm.trees import make_image
 from zaptrace.audit import audit
 from zaptrace.audit.ledger import Ledger, take
@@ -196,6 +197,9 @@ def boot(machine: Machine, folder: Path, built: kernel.Kernel | None = None) -> 
     archive.character_device("/dev/console", 5, 1)
     init = lab.compiled(machine.arch, lab.PROGRAMS / "mappings.c", folder).read_bytes()
     archive.file("/init", init, 0o755)
+    if isinstance(built, StockKernel):
+        for module in built.modules:
+            archive.file(f"/modules/{module.name}", module.read_bytes())
     initrd = folder / "initrd"
     initrd.write_bytes(archive.finish())
     config = GuestConfig(

@@ -179,6 +179,7 @@ class Steps:
         missing = checks.EVERYWHERE - kinds - {checks.NO_MEMORY}
         assert not missing, f"not built: {', '.join(sorted(missing))}"
         assert checks.bugs(guest.result) == [], f"{checks.bugs(guest.result)[:2]}"
+        checks.test_swap_entries_are_as_many_as_pagemap_says(guest)
         checks.test_every_page_is_where_pagemap_says(guest)
         checks.test_every_mapcount_is_what_kpagecount_says(guest)
         checks.test_every_page_is_of_the_kind_that_kpageflags_says(guest)

@@ -8,6 +8,7 @@
  * Runs as init, too: it mounts what it needs.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/mman.h>
@@ -79,6 +80,24 @@ static long number(const char *path)
 		text[0] = 0;
 	close(fd);
 	return atol(text);
+}
+
+/* What a kernel that has no disks of its own needs for them; in the order of their names. */
+static void load_modules(void)
+{
+	struct dirent **names;
+	int count = scandir("/modules", &names, NULL, alphasort);
+
+	for (int number = 0; number < count; number++) {
+		char path[512];
+		int fd;
+
+		snprintf(path, sizeof(path), "/modules/%s", names[number]->d_name);
+		fd = open(path, O_RDONLY);
+		if (names[number]->d_name[0] != '.' && syscall(SYS_finit_module, fd, "", 0))
+			printf("no %s\n", path);
+		close(fd);
+	}
 }
 
 /* A disk by its serial: they are found in any order. */
@@ -511,6 +530,7 @@ int main(void)
 		mount("proc", "/proc", "proc", 0, NULL);
 		mount("sysfs", "/sys", "sysfs", 0, NULL);
 		mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+		load_modules();
 	}
 	executing();
 	build();
