@@ -60,16 +60,13 @@ class Line:
     kernel: bool
 
 
-_TORN = re.compile(r"\S+\Z")
-
-
 def read_lines(data: bytes) -> Iterator[Line]:
     """The lines of a console log that hold text, in order.  Never raises.
 
     The last word of a log that does not end with a line's end is left out: it may be the half of
     a number (a guest was ended, or is still speaking).
     """
-    text = _TORN.sub("", data.decode("utf-8", "replace"))
+    text = _without_torn_word(data.decode("utf-8", "replace"))
     if "\x1b" in text:
         text = _ESCAPE.sub("", text)
     text = text.translate(_CONTROLS)
@@ -79,6 +76,13 @@ def read_lines(data: bytes) -> Iterator[Line]:
                 line = _read_line(number, piece[:LONGEST].strip())
                 if line.text:
                     yield line
+
+
+def _without_torn_word(text: str) -> str:
+    if not text or text[-1].isspace():
+        return text
+    before, *torn = text.rsplit(maxsplit=1)
+    return before if torn else ""
 
 
 def _read_line(number: int, piece: str) -> Line:

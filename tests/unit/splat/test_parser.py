@@ -14,7 +14,7 @@ from tests.unit.splat.reports import expected, log, report, without
 from zaptrace.model.splats import Splat
 from zaptrace.splat import parse
 
-DEADLINE = 20.0
+DEADLINE = 5.0
 """Seconds of CPU for 0.25 MB: a hundred times what it takes, far less than a quadratic one."""
 
 
@@ -95,7 +95,7 @@ def test_pieces_of_reports_in_any_order(pieces: list[bytes]) -> None:
 @pytest.mark.parametrize("frame", (b"%s", b"BUG: Bad page state in process a  pfn:1\n%s\n"))
 def test_time_is_linear(piece: bytes, frame: bytes) -> None:
     """Each piece over and over: on one line of 0.25 MB, and on long lines of an open report."""
-    lines = 1 if frame == b"%s" else 64
+    lines = 1 if frame == b"%s" else 8
     data = (frame % (piece * (250_000 // lines // len(piece)))) * lines
     started = time.process_time()
     parse(data)
