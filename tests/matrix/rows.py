@@ -12,13 +12,11 @@ STEPS = {
     "live_bcc": "23 pages touched and unmapped, three times, counted through bcc",
     "live_tracefs": "the same through tracefs",
     "dump": "the running guest, one page's _mapcount damaged, dumped and opened",
-    "audit": "`zaptrace inspect` names that page, and no other",
+    "audit": "`zaptrace inspect` names that page, and no other; and of a guest with a mapping of "
+    "each kind it says page by page what pagemap, kpagecount and kpageflags say",
     "explain": "`zaptrace explain` names that page when it is unmapped, and blames no zap",
-    "mappings": "a mapping of each kind, dumped; page by page what pagemap and kpagecount say",
     "repro": "a repro boot with boot-time probes, dumped at power-off: clean",
 }
-OWN_GUEST = ("mappings", "repro")
-"""Steps that have a guest of their own; all others share the live one."""
 PASSED, FAILED, NOT_POSSIBLE = "passed", "failed", "not possible"
 RELEASE, MACHINE = "release", "machine"
 """The keys in a row's own file under which its kernel's release and its machine stand."""

@@ -57,7 +57,7 @@ class Steps:
 
     @contextlib.contextmanager
     def booted(self) -> Iterator[None]:
-        """The live guest, for every step that has none of its own."""
+        """The live guest, for every step but `repro`."""
         holder = self._folder / "holder.py"
         holder.write_text(fault.HOLDER)
         request = live.Request(
@@ -127,7 +127,29 @@ class Steps:
         assert self._damage is not None
         pfns = {one["pfn"] for one in bugs}
         assert pfns == {self._damage.pfn}, f"{len(bugs)} findings, of pages {sorted(pfns)[:4]}"
-        return f"{bugs[0]['class']}, among {told['ptes']} PTEs"
+        return f"{bugs[0]['class']}, among {told['ptes']} PTEs; {self._every_kind()}"
+
+    def _every_kind(self) -> str:
+        """Each kind of mapping, in a guest of its own, against what it says page by page."""
+        folder = self._folder / "mappings"
+        folder.mkdir()
+        machine = mappings.Machine(self._row.arch, frozenset(), smp=self._row.smp)
+        guest = mappings.boot(machine, folder, self.kernel)
+        guest.vmcore.unlink()
+        kinds = {name for name, pages in guest.told.maps.items() if pages}
+        missing = checks.EVERYWHERE - kinds - {checks.NO_MEMORY}
+        assert not missing, f"not built: {', '.join(sorted(missing))}"
+        assert checks.bugs(guest.result) == [], f"{checks.bugs(guest.result)[:2]}"
+        checks.test_swap_entries_are_as_many_as_pagemap_says(guest)
+        checks.test_every_page_is_where_pagemap_says(guest)
+        checks.test_every_mapcount_is_what_kpagecount_says(guest)
+        checks.test_every_page_is_of_the_kind_that_kpageflags_says(guest)
+        checks.test_what_is_shared_is_counted_for_each_who_maps_it(guest)
+        checks.test_who_is_inside_execve_is_in_flight(guest)
+        checks.test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(guest)
+        pages = sum(len(pages) for pages in guest.told.maps.values())
+        lacking = ", ".join(sorted(name for name in guest.told.lacking if "/" not in name))
+        return f"{len(kinds)} kinds of mapping, {pages} pages; this guest has no {lacking}"
 
     def explain(self) -> str:
         """That page is unmapped, recorded, and explained."""
@@ -166,29 +188,6 @@ class Steps:
         assert verdict["pfn"] == damage.pfn, words
         assert "removed more often than it was added" in verdict["summary"], words
         return "the page, and that its count went below 0; no zap is blamed for it"
-
-    def mappings(self) -> str:
-        """Each kind of mapping, page by page against pagemap, kpagecount and kpageflags."""
-        self._vmlinux()
-        folder = self._folder / "mappings"
-        folder.mkdir()
-        machine = mappings.Machine(self._row.arch, frozenset(), smp=self._row.smp)
-        guest = mappings.boot(machine, folder, self.kernel)
-        guest.vmcore.unlink()
-        kinds = {name for name, pages in guest.told.maps.items() if pages}
-        missing = checks.EVERYWHERE - kinds - {checks.NO_MEMORY}
-        assert not missing, f"not built: {', '.join(sorted(missing))}"
-        assert checks.bugs(guest.result) == [], f"{checks.bugs(guest.result)[:2]}"
-        checks.test_swap_entries_are_as_many_as_pagemap_says(guest)
-        checks.test_every_page_is_where_pagemap_says(guest)
-        checks.test_every_mapcount_is_what_kpagecount_says(guest)
-        checks.test_every_page_is_of_the_kind_that_kpageflags_says(guest)
-        checks.test_what_is_shared_is_counted_for_each_who_maps_it(guest)
-        checks.test_who_is_inside_execve_is_in_flight(guest)
-        checks.test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(guest)
-        pages = sum(len(pages) for pages in guest.told.maps.values())
-        lacking = ", ".join(sorted(guest.told.lacking))
-        return f"{len(kinds)} kinds, {pages} pages; this kernel or guest has no {lacking}"
 
     def repro(self) -> str:
         """A repro boot of the lab's initramfs on this kernel."""

@@ -165,7 +165,12 @@ def test_two_places_that_clear_are_no_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", set(VerdictKind) - {VerdictKind.FREED_BEFORE_RMAP_REMOVED, VerdictKind.MAPPING_LEAKED}
+    "kind",
+    [
+        kind
+        for kind in VerdictKind
+        if kind not in (VerdictKind.FREED_BEFORE_RMAP_REMOVED, VerdictKind.MAPPING_LEAKED)
+    ],
 )
 def test_another_verdict_does_not_say_that_the_free_s_zap_cleared(
     vmlinux: Path, kind: VerdictKind
