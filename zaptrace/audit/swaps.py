@@ -21,6 +21,7 @@ from zaptrace.audit.tables import TableFormat
 from zaptrace.audit.walk import Walked
 
 _TYPES = 32  # 1 << MAX_SWAPFILES_SHIFT
+_MOST_MARKERS = 2
 _PHYSMEM_BITS = 46  # MAX_PHYSMEM_BITS where VMCOREINFO does not say
 _PAGE_SHIFT = 12
 
@@ -39,7 +40,7 @@ class SwapKind(enum.IntEnum):
     DEVICE_EXCLUSIVE = 5
     """A device has the page for itself; mapped since 6.15 only."""
     MARKER = 6
-    """userfaultfd's write protection, poison, a guard: no page."""
+    """userfaultfd's write protection, poison, a guard, a swap entry that is lost: no page."""
 
 
 WITH_PFN = (
@@ -132,7 +133,8 @@ def types_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> SwapTypes:
     """Find this kernel's types; all UNKNOWN where it cannot be said which there are.
 
     The length of swap_info[] is MAX_SWAPFILES, symbols say what is configured, and what is then
-    left of the 32 types can only be the marker (CONFIG_PTE_MARKER, since 6.3 always there).
+    left of the 32 types are those without a page: the marker (CONFIG_PTE_MARKER, since 6.3 always
+    there), and before 6.3 a swap entry that could not be read (SWP_SWAPIN_ERROR, since 5.19).
     """
     bits = int(vmcoreinfo.get("NUMBER(MAX_PHYSMEM_BITS)", _PHYSMEM_BITS)) - _PAGE_SHIFT
     unknown = SwapTypes(np.zeros(_TYPES, np.uint8), pfn_bits=bits)
@@ -146,10 +148,9 @@ def types_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> SwapTypes:
         *_device_types(prog),
     ]
     kinds = [SwapKind.SWAP] * files + rest
-    if len(kinds) == _TYPES - 1:
-        kinds.append(SwapKind.MARKER)
-    if len(kinds) != _TYPES:
+    if not 0 <= _TYPES - len(kinds) <= _MOST_MARKERS:
         return unknown
+    kinds += [SwapKind.MARKER] * (_TYPES - len(kinds))
     exclusive = has_function(prog, "make_device_exclusive")
     return SwapTypes(np.array(kinds, np.uint8), exclusive_mapped=exclusive, pfn_bits=bits)
 

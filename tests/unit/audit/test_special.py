@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import drgn
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.audit import pretend
 from zaptrace.audit.special import Areas, Uncounted, normal, uncounted_in
 from zaptrace.audit.tables import FORMATS
 from zaptrace.audit.walk import Locks, Nonpresent, Walked
@@ -122,21 +119,7 @@ def test_a_bit_that_a_kernel_has_not_tells_nothing() -> None:
 def test_the_bit_of_a_devices_memory_is_this_kernels(
     functions: set[str], types: set[str], bit: int | None
 ) -> None:
-    prog = drgn.Program(drgn.Platform(drgn.Architecture.X86_64))
-
-    def symbols(
-        _: drgn.Program, name: str | None, __: int | None, ___: bool
-    ) -> Sequence[drgn.Symbol]:
-        kind = drgn.SymbolBinding.GLOBAL, drgn.SymbolKind.FUNC
-        return [drgn.Symbol(name, 0x1000, 16, *kind)] if name in functions else []
-
-    def find(_: drgn.Program, __: Any, name: str, ___: str | None) -> drgn.Type | None:
-        if name not in types:
-            return None
-        return prog.typedef_type(name, prog.int_type("unsigned long", 8, False))
-
-    prog.register_symbol_finder("test", symbols, enable_index=0)
-    prog.register_type_finder("test", find, enable_index=0)
+    prog = pretend.kernel(functions, typedefs=types)
     wanted = X86_64.large_special | (0 if bit is None else 1 << bit)
     assert uncounted_in(prog, X86_64).bits == wanted
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zaptrace.audit.swaps import NO_TYPES, SwapKind, SwapTypes, classify
+from tests.unit.audit import pretend
+from zaptrace.audit.swaps import NO_TYPES, SwapKind, SwapTypes, classify, types_of
 from zaptrace.audit.tables import FORMATS, TableFormat
 from zaptrace.audit.walk import Locks, Nonpresent, Walked
 
@@ -106,3 +107,40 @@ def test_the_mms_with_entries_of_a_type_that_is_not_told_are_known() -> None:
     assert classify(fmt, walked(fmt, entries), untold).mms_with(SwapKind.UNKNOWN) == {0}
     assert classify(fmt, walked(fmt, entries), NO_TYPES).mms_with(SwapKind.UNKNOWN) == {0, 2}
     assert classify(fmt, walked(fmt, entries), TYPES).mms_with(SwapKind.UNKNOWN) == set()
+
+
+@pytest.mark.parametrize(
+    ("files", "functions", "rest"),
+    [
+        # Debian's 6.1 for x86_64, of two kinds: one without hwpoison
+        (27, {"migrate_pages"}, "MIGRATION*3 MARKER*2"),
+        (26, {"migrate_pages", "memory_failure"}, "HWPOISON MIGRATION*3 MARKER*2"),
+        # 6.12
+        (27, {"migrate_pages", "memory_failure"}, "HWPOISON MIGRATION*3 MARKER"),
+        # 6.1 with a device's memory, and no userfaultfd
+        (
+            23,
+            {"migrate_pages", "memory_failure", "make_device_exclusive_range"},
+            "HWPOISON MIGRATION*3 DEVICE_PRIVATE*2 DEVICE_EXCLUSIVE*2 MARKER",
+        ),
+        # 6.15
+        (
+            24,
+            {"migrate_pages", "memory_failure", "make_device_exclusive"},
+            "HWPOISON MIGRATION*3 DEVICE_PRIVATE*2 DEVICE_EXCLUSIVE MARKER",
+        ),
+        (25, {"migrate_pages"}, None),  # three that nobody knows
+        (30, {"migrate_pages"}, None),  # one too many
+    ],
+)
+def test_the_types_are_what_this_kernel_has(
+    files: int, functions: set[str], rest: str | None
+) -> None:
+    prog = pretend.kernel(functions, arrays={"swap_info": files}, constants={"PG_anon_exclusive"})
+    found = types_of(prog, {}).kinds.tolist()
+    if rest is None:
+        assert found == [SwapKind.UNKNOWN] * 32
+        return
+    words = (word.partition("*") for word in rest.split())
+    behind = [SwapKind[name] for name, _, many in words for _ in range(int(many or 1))]
+    assert found == [SwapKind.SWAP] * files + behind
