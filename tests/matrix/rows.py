@@ -12,8 +12,8 @@ STEPS = {
     "live_bcc": "23 pages touched and unmapped, three times, counted through bcc",
     "live_tracefs": "the same through tracefs",
     "dump": "the running guest, one page's _mapcount damaged, dumped and opened",
-    "audit": "`zaptrace inspect` names that page, and no other; and of a guest with a mapping of "
-    "each kind it says page by page what pagemap, kpagecount and kpageflags say",
+    "audit": "`zaptrace inspect` names that page and no other, also in dumps of the guest under "
+    "load; of one with a mapping of each kind it says what pagemap, kpagecount and kpageflags say",
     "explain": "`zaptrace explain` names that page when it is unmapped, and blames no zap",
     "repro": "a repro boot with boot-time probes, dumped at power-off: clean",
 }

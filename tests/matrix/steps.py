@@ -20,7 +20,7 @@ from tests.guest import test_audit_live as checks
 from tests.guest.lab import Lab
 from tests.guest.perpage import no_call_per_page
 from tests.guest.test_live import PAGES, ROUNDS, removed_in_each_zap, touch
-from tests.matrix import fault
+from tests.matrix import fault, load
 from tests.matrix.rows import NotPossible, Row
 from vm import live, stock
 from vm.arch import arch_named
@@ -33,6 +33,7 @@ from zaptrace.runs.folder import RunFacts, RunFolder
 
 EVENTS = {"zap", "rmap_remove", "page_free", "bad_page", "bad_pte"}
 BOOT_SECONDS = 240
+BUSY_DUMPS = 8
 KEPT_NEWEST = "7"
 """What the newest kernel's release begins with, where no mirror answers."""
 
@@ -58,15 +59,16 @@ class Steps:
     @contextlib.contextmanager
     def booted(self) -> Iterator[None]:
         """The live guest, for every step but `repro`."""
-        holder = self._folder / "holder.py"
-        holder.write_text(fault.HOLDER)
+        programs = {"holder.py": fault.HOLDER, "load.py": load.PROGRAM}
+        for name, text in programs.items():
+            (self._folder / name).write_text(text)
         request = live.Request(
             arch_named(self._row.arch),
             self.kernel,
             self._plans,
             smp=self._row.smp,
             read_only=self._row.read_only,
-            files={"holder.py": holder},
+            files={name: self._folder / name for name in programs},
         )
         with lab.running(request, self._folder) as self._guest:
             yield
@@ -122,12 +124,25 @@ class Steps:
     def audit(self) -> str:
         """That page is found, and no other, in every mm that drgn finds, and not page by page."""
         _same_mms(open_vmcore(self._vmcore, self._vmlinux()))
-        told = self._zaptrace("inspect", self._vmcore, "--vmlinux", self.kernel.vmlinux)
+        told = self._inspected(self._vmcore)
+        said = f"{told['findings'][0]['class']}, among {told['ptes']} PTEs"
+        busy = self._folder / "busy"
+        with load.running(self.guest):
+            for _ in range(BUSY_DUMPS):
+                fault.dumped(self.guest, busy)
+                self._inspected(busy)
+                busy.unlink()
+        return f"{said}; the same in {BUSY_DUMPS} dumps under load; {self._every_kind()}"
+
+    def _inspected(self, vmcore: Path) -> dict[str, Any]:
+        """What `inspect` says, and that the damaged page is all that is wrong."""
+        told = self._zaptrace("inspect", vmcore, "--vmlinux", self.kernel.vmlinux)
         bugs = [one for one in told["findings"] if one["class"] != "in_flight"]
         assert self._damage is not None
         pfns = {one["pfn"] for one in bugs}
-        assert pfns == {self._damage.pfn}, f"{len(bugs)} findings, of pages {sorted(pfns)[:4]}"
-        return f"{bugs[0]['class']}, among {told['ptes']} PTEs; {self._every_kind()}"
+        wrong = "; ".join(f"{one['class']} {one['pfn']} {one['note']}" for one in bugs[:3])
+        assert pfns == {self._damage.pfn}, f"{len(bugs)} findings: {wrong}"
+        return told
 
     def _every_kind(self) -> str:
         """Each kind of mapping, in a guest of its own, against what it says page by page."""
