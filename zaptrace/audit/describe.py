@@ -274,7 +274,8 @@ def mapped_rss(ledger: Ledger, without: Index | None = None) -> Counts:
     kinds[NOWHERE] = 3
     if without is not None:
         kinds[without] = 3
-    kind = np.where(ledger.normal, kinds[ledger.first], np.uint8(3))
+    kind = kinds[ledger.first]
+    kind[~ledger.normal] = 3
     counts = _tally(ledger.walked.mm, kind, ledger.sizes, len(ledger.mms))
     moved = kinds[ledger.pages.indices(absent.pfn[moving])]
     counts += _tally(absent.mm[moving], moved, large[absent.level[moving]], len(ledger.mms))
@@ -283,7 +284,8 @@ def mapped_rss(ledger: Ledger, without: Index | None = None) -> Counts:
 
 def _tally(mm: Numbers, kind: npt.NDArray[np.uint8], sizes: Counts, mms: int) -> Counts:
     """Pages by mm and kind; shape (mms, 4)."""
-    key = mm * np.int64(4) + kind
+    key = np.left_shift(mm, 2, dtype=np.int64)
+    key |= kind
     if sizes.strides != (0,):  # exact: pages are fewer than 2**53
         counts = np.bincount(key, sizes, minlength=mms * 4).astype(np.int64)
     else:

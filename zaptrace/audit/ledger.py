@@ -86,8 +86,9 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     recorded = _recorded(prog, pages, flags, gaps)
     gaps.update(walked.gaps)
 
-    uncounted = special.uncounted_in(prog, fmt)
-    normal = special.normal(fmt, walked, uncounted, lambda number: _areas(mms[number]))
+    normal = special.normal(
+        fmt, walked, lambda: special.uncounted_in(prog, fmt), lambda number: _areas(mms[number])
+    )
     first = pages.indices(walked.pfn)
     counted = normal & (first != NOWHERE)
     gaps["PTEs of memory without a struct page"] += int(np.count_nonzero(normal & ~counted))

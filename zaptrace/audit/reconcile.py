@@ -123,13 +123,13 @@ def judge(ptes: Counts, recorded: Recorded) -> list[Suspect]:
 
 
 def _judged(ptes: Counts, recorded: Recorded) -> Index:
-    """The pages that a rule could be about; most are neither mapped nor were they ever."""
-    told = ptes != 0
-    told |= recorded.mapcount != 0
-    told |= recorded.mappings != 0
-    told |= recorded.refcount < 0
-    told |= recorded.free & (recorded.refcount != 0)
-    told |= recorded.raw_mapcount < _NEVER_MAPPED
+    """The pages that a rule could be about: few, where all is well."""
+    raw, refcount = recorded.raw_mapcount, recorded.refcount
+    told = ptes != recorded.mapcount
+    told |= refcount < recorded.mappings
+    told |= raw < _NEVER_MAPPED
+    told |= recorded.free & ((ptes != 0) | (refcount != 0) | (raw != _NEVER_MAPPED))
+    told |= (ptes != 0) & ((refcount == 0) | ~recorded.mappable)
     return np.flatnonzero(told & recorded.known)
 
 

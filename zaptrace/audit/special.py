@@ -54,7 +54,7 @@ class Areas(NamedTuple):
 def normal(
     fmt: TableFormat,
     walked: Walked,
-    uncounted: Uncounted,
+    uncounted_of: Callable[[], Uncounted],
     areas_of: Callable[[int], Areas],
 ) -> Mask:
     """Which leaves map pages with mapcounts.  Shape of `walked.pfn`.
@@ -62,11 +62,14 @@ def normal(
     Args:
         fmt: the page tables' format.
         walked: what the walk found.
-        uncounted: this kernel's, see `uncounted_in`.
-        areas_of: the VMAs of an mm, by its index; asked only where there are large leaves.
+        uncounted_of: this kernel's, see `uncounted_in`; asked only where there are large leaves.
+        areas_of: the VMAs of an mm, by its index; likewise.
     """
     result: Mask = (walked.entry & np.uint64(fmt.special)) == 0
     large = np.flatnonzero(walked.level != len(fmt.levels) - 1)
+    if not len(large):
+        return result
+    uncounted = uncounted_of()
     for mm in sorted(set(walked.mm[large].tolist())):
         mine = large[walked.mm[large] == mm]
         result[mine] = _normal_large(walked.pfn[mine], walked.address[mine], areas_of(mm))

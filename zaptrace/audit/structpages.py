@@ -148,7 +148,7 @@ class StructPages:
 
     def indices(self, pfns: Words) -> Index:
         """The indices of some PFNs, NOWHERE for those without a struct page."""
-        found = np.full(pfns.shape, NOWHERE, np.int64)
+        found: Index | None = None
         for span, first in zip(self.layout.valid, _first_indices(self.layout), strict=True):
             inside = pfns - np.uint64(span.start)  # below: wraps to a huge number
             here = inside < np.uint64(len(span))
@@ -156,8 +156,10 @@ class StructPages:
             places += first
             if here.all():
                 return places
+            if found is None:
+                found = np.full(pfns.shape, NOWHERE, np.int64)
             np.copyto(found, places, where=here)
-        return found
+        return np.full(pfns.shape, NOWHERE, np.int64) if found is None else found
 
     def indices_at(self, addresses: Words) -> Index:
         """The indices of struct pages by their address, NOWHERE for what is none."""

@@ -51,7 +51,7 @@ def area(flags: int) -> Areas:
 
 def test_a_special_pte_is_no_normal_page_and_any_other_is() -> None:
     walked = leaves((5, 0x1000, 0x5001, PAGE), (5, 0x2000, 0x5001 | SPECIAL, PAGE))
-    assert normal(S390X, walked, NOTHING, no_areas).tolist() == [True, False]
+    assert normal(S390X, walked, lambda: NOTHING, no_areas).tolist() == [True, False]
 
 
 def slow_pmd(pfn: int, address: int, flags: int, entry: int) -> bool:
@@ -94,7 +94,7 @@ def test_a_large_leaf_is_judged_by_itself_and_its_vma(
     entry = pfn << 12 | X86_PSE | 0x67 | sum(bits)
     walked = leaves((pfn, address, entry, PMD))
     uncounted = Uncounted(X86_64.large_special | X86_DEVMAP, HUGE_ZERO)
-    answer = normal(X86_64, walked, uncounted, lambda mm: area(sum(flags)))
+    answer = normal(X86_64, walked, lambda: uncounted, lambda mm: area(sum(flags)))
     assert answer.tolist() == [slow_pmd(pfn, address, sum(flags), entry)]
 
 
@@ -102,10 +102,10 @@ def test_a_bit_that_a_kernel_has_not_tells_nothing() -> None:
     """Bit 58 without pfn_t, and on s390x what is SPECIAL in a PTE."""
     walked = leaves((0x77600, AREA[0], X86_PSE | 0x67 | X86_DEVMAP, PMD))
     only = Uncounted(X86_64.large_special, None)
-    assert normal(X86_64, walked, only, lambda mm: area(0)).tolist() == [True]
+    assert normal(X86_64, walked, lambda: only, lambda mm: area(0)).tolist() == [True]
     walked = leaves((0x77700, AREA[0], 0x403 | SPECIAL, SEGMENT))
     none = Uncounted(S390X.large_special, None)
-    assert normal(S390X, walked, none, lambda mm: area(0)).tolist() == [True]
+    assert normal(S390X, walked, lambda: none, lambda mm: area(0)).tolist() == [True]
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_the_bit_of_a_devices_memory_is_this_kernels(
 
 def test_only_a_large_leaf_maps_the_huge_zero_page() -> None:
     walked = leaves((HUGE_ZERO, 0x1000, HUGE_ZERO << 12 | 0x67, PAGE))
-    assert normal(X86_64, walked, Uncounted(0, HUGE_ZERO), no_areas).tolist() == [True]
+    assert normal(X86_64, walked, lambda: Uncounted(0, HUGE_ZERO), no_areas).tolist() == [True]
 
 
 @pytest.mark.parametrize("address", [AREA[0] - (1 << 20), AREA[1]])
 def test_a_large_leaf_outside_of_every_vma_is_normal(address: int) -> None:
     walked = leaves((0x77700, address, 0x403, SEGMENT))
-    assert normal(S390X, walked, NOTHING, lambda mm: area(VM_PFNMAP)).tolist() == [True]
+    assert normal(S390X, walked, lambda: NOTHING, lambda mm: area(VM_PFNMAP)).tolist() == [True]
     nothing = Areas(*np.zeros((4, 0), np.uint64))
-    assert normal(S390X, walked, NOTHING, lambda mm: nothing).tolist() == [True]
+    assert normal(S390X, walked, lambda: NOTHING, lambda mm: nothing).tolist() == [True]
