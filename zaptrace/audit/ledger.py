@@ -99,8 +99,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     gaps["entries of a type that this kernel does not tell"] += absent.by_kind().get(
         SwapKind.UNKNOWN.name.lower(), 0
     )
-    large = None if sizes.strides == (0,) else sizes[counted]
-    ptes = reconcile.count_ptes(first[counted], large, len(pages))
+    ptes = _counted_ptes(first, counted, sizes, len(pages))
     if absent.mapped.any():
         ptes += _mapped_elsewhere(fmt, absent, pages)
     busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus, gaps)
@@ -123,6 +122,20 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         whole=not gaps[MMS_UNREADABLE] and not gaps[NO_CACHE],
         gaps=gaps,
     )
+
+
+def _counted_ptes(first: Index, counted: Mask, sizes: Counts, total: int) -> Counts:
+    """How many counted entries map each page.  Shape (total,)."""
+    if sizes.strides != (0,):
+        return reconcile.count_ptes(first[counted], sizes[counted], total)
+    # Nearly all count.  The others go to page 0 meanwhile: that spares a copy of the many.
+    others = np.flatnonzero(~counted)
+    places = first[others]
+    first[others] = 0
+    ptes = reconcile.count_ptes(first, None, total)[:total]
+    ptes[:1] -= len(others)
+    first[others] = places
+    return ptes
 
 
 def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
