@@ -10,7 +10,7 @@ import drgn
 import numpy as np
 
 from zaptrace.audit import inflight, reconcile, special
-from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
+from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask, keep_freed_memory
 from zaptrace.audit.broken import Dispensable
 from zaptrace.audit.counters import derive
 from zaptrace.audit.flags import Flags, flags_of
@@ -75,6 +75,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
         LookupError, ValueError, drgn.FaultError: something that every kernel has is not
             in the debug info, VMCOREINFO or the dump.
     """
+    keep_freed_memory()
     fmt = format_of(prog)
     vmcoreinfo = vmcoreinfo_of(prog)
     layout = page_layout(prog)
