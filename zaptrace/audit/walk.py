@@ -11,8 +11,9 @@ tables count one mapping, however many mms share them.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple, Protocol
@@ -114,16 +115,16 @@ class Locks(NamedTuple):
     lowest: Mask
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Walked:
-    """What the walk found.  The first five arrays have one element a leaf.
+    """What the walk found.  The first four arrays, and `address`, have one element a leaf.
 
     Attributes:
         pfn: the first page that the leaf maps.
-        address: user virtual address, bytes.
         mm: index into the roots.
         entry: the raw PTE (or large leaf) in native byte order.
         level: index in `TableFormat.levels`.
+        find_addresses: see `address`.
         locks: the tables whose locks guard leaves, also those without any at the moment.
         nonpresent: entries that are neither present nor empty.
         tables: how many tables were read.
@@ -132,24 +133,48 @@ class Walked:
     """
 
     pfn: Words
-    address: Words
     mm: Numbers
     entry: Words
     level: npt.NDArray[np.uint8]
+    find_addresses: Callable[[], Words]
     locks: Locks
     nonpresent: Nonpresent
     tables: int
     gaps: dict[str, int]
     blind: frozenset[int] = frozenset()
 
+    @functools.cached_property
+    def address(self) -> Words:
+        """User virtual addresses, bytes; found when somebody asks: mostly nobody does."""
+        return self.find_addresses()
+
+
+class _Place(NamedTuple):
+    """Where entries of some tables stand.
+
+    Attributes:
+        base: the user virtual address at which each table begins.
+        at: of each entry, its place in all of these tables, one behind the other.
+    """
+
+    level: Level
+    base: Words
+    at: Index
+
+    def addresses(self) -> Words:
+        """The user virtual addresses that the entries stand for, bytes."""
+        found = (self.at & (self.level.entries - 1)).astype(np.uint64)
+        found <<= np.uint64(self.level.shift)
+        found += self.base[self.at >> self.level.index_bits]
+        return found
+
 
 @dataclass(slots=True)
 class _Harvest:
     """What the walk has gathered so far."""
 
-    leaves: list[tuple[Words, Words, Numbers, Words, npt.NDArray[np.uint8]]] = field(
-        default_factory=list
-    )
+    leaves: list[tuple[Words, Numbers, Words, npt.NDArray[np.uint8]]] = field(default_factory=list)
+    places: list[_Place] = field(default_factory=list)
     locks: list[Locks] = field(default_factory=list)
     tables: int = 0
     gaps: Counter[str] = field(default_factory=Counter)
@@ -261,10 +286,11 @@ def _look_at(
 ) -> Tables:
     """Sort the entries of some tables; gather leaves, return the tables they point to."""
     level = fmt.levels[depth]
-    row, entries, address = _there(fmt, level, tables, words)
-    mm = tables.mm[row]
+    at = _there(fmt, level, tables, words)
+    entries, mm = words.reshape(-1)[at], tables.mm[at >> level.index_bits]
     leaf = any_of(level.leaf, entries)
     if not leaf.all():
+        address = _Place(level, tables.base, at).addresses()
         swap = any_of(level.swap, entries)
         table = any_of(level.table, entries)
         harvest.missed(MALFORMED, mm[~(leaf | table | swap)])
@@ -272,13 +298,14 @@ def _look_at(
             depths = np.full(int(np.count_nonzero(swap)), depth, np.uint8)
             harvest.nonpresent.append(Nonpresent(entries[swap], address[swap], mm[swap], depths))
         below = _pointed_to(level, entries[table], address[table], mm[table], fmt, depth)
-        entries, address, mm = entries[leaf], address[leaf], mm[leaf]
+        entries, at, mm = entries[leaf], at[leaf], mm[leaf]
     else:
         below = _no_tables()
     if len(entries):
         frames = _origins(level, entries) >> np.uint64(fmt.levels[-1].shift)
         depths = np.full(len(frames), depth, np.uint8)
-        harvest.leaves.append((frames, address, mm, entries, depths))
+        harvest.leaves.append((frames, mm, entries, depths))
+        harvest.places.append(_Place(level, tables.base, at))
     if level.leaf:  # also of a table that a zap has just emptied
         last = tables.base + np.uint64((level.entries << level.shift) - 1)
         lowest = np.full(len(tables.base), depth == len(fmt.levels) - 1)
@@ -286,19 +313,17 @@ def _look_at(
     return below
 
 
-def _there(
-    fmt: TableFormat, level: Level, tables: Tables, words: Words
-) -> tuple[Index, Words, Words]:
-    """The entries that are not empty: whose table (a place in `tables`), raw, user address."""
+def _there(fmt: TableFormat, level: Level, tables: Tables, words: Words) -> Index:
+    """The places of the entries that are not empty, and are user space's."""
     columns = np.arange(level.entries, dtype=np.uint64)
     there = ~any_of(level.empty, words)
     if tables.first.any() or (tables.end != np.uint64(level.entries)).any():
         there &= (columns >= tables.first[:, None]) & (columns < tables.end[:, None])
-    address = tables.base[:, None] + (columns << np.uint64(level.shift))
-    if address.size and int(address[:, -1].max()) >= fmt.user_end:
+    span = (level.entries - 1) << level.shift
+    if len(tables.base) and int(tables.base.max()) + span >= fmt.user_end:
+        address = tables.base[:, None] + (columns << np.uint64(level.shift))
         there &= address < np.uint64(fmt.user_end)
-    at = np.flatnonzero(there)
-    return at >> level.index_bits, words.reshape(-1)[at], address.reshape(-1)[at]
+    return np.flatnonzero(there)
 
 
 def _origins(level: Level, leaves: Words) -> Words:
@@ -324,20 +349,20 @@ def _pointed_to(
 
 def _finish(harvest: _Harvest) -> Walked:
     empty = np.zeros(0, np.uint64)
-    none = (empty, empty, np.zeros(0, np.int32), empty, np.zeros(0, np.uint8))
+    none = (empty, np.zeros(0, np.int32), empty, np.zeros(0, np.uint8))
     parts = list(zip(*(harvest.leaves or [none]), strict=True))
     columns = side_by_side(sum(map(len, parts[0])), [part[0].dtype for part in parts])
     for part, column in zip(parts, columns, strict=True):
         np.concatenate(part, out=column)
-    pfn, address, mm, entry, level = columns
-    absent = harvest.nonpresent or [Nonpresent(empty, empty, none[2], none[4])]
-    locks = harvest.locks or [Locks(empty, empty, empty, none[2], np.zeros(0, bool))]
+    pfn, mm, entry, level = columns
+    absent = harvest.nonpresent or [Nonpresent(empty, empty, none[1], none[3])]
+    locks = harvest.locks or [Locks(empty, empty, empty, none[1], np.zeros(0, bool))]
     return Walked(
         pfn=pfn,
-        address=address,
         mm=mm,
         entry=entry,
         level=level,
+        find_addresses=lambda: np.concatenate([empty, *(p.addresses() for p in harvest.places)]),
         locks=Locks(*map(np.concatenate, zip(*locks, strict=True))),
         nonpresent=Nonpresent(*map(np.concatenate, zip(*absent, strict=True))),
         tables=harvest.tables,

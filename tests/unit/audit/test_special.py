@@ -29,7 +29,7 @@ def leaves(*rows: tuple[int, int, int, int]) -> Walked:
     none = np.zeros(0, np.uint64)
     return Walked(
         pfn=np.array(pfn, np.uint64),
-        address=np.array(address, np.uint64),
+        find_addresses=lambda: np.array(address, np.uint64),
         mm=np.zeros(len(rows), np.int32),
         entry=np.array(entry, np.uint64),
         level=np.array(level, np.uint8),

@@ -31,7 +31,7 @@ def walked(fmt: TableFormat, entries: list[tuple[int, int, int]]) -> Walked:
     found = Nonpresent(entry, entry, mm.astype(np.int32), level.astype(np.uint8))
     mms = np.zeros(0, np.int32)
     locks = Locks(none, none, none, mms, np.zeros(0, bool))
-    return Walked(none, none, mms, none, np.zeros(0, np.uint8), locks, found, 0, {})
+    return Walked(none, mms, none, np.zeros(0, np.uint8), lambda: none, locks, found, 0, {})
 
 
 def x86_entry(kind: int, offset: int, level: int) -> int:
