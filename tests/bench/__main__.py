@@ -7,6 +7,7 @@ when one misses its limit.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def show(rows: list[Row]) -> None:
 
 def main() -> int:
     """Measure all, show all, write all."""
+    argparse.ArgumentParser("make bench", description=__doc__).parse_args()
     rows = list(measure())
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
