@@ -6,7 +6,7 @@ CPU's list look like any page that nobody has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import drgn
 import numpy as np
@@ -14,7 +14,7 @@ from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.mmzone import for_each_online_pgdat
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
-from zaptrace.audit.arrays import NOWHERE, Index
+from zaptrace.audit.arrays import NOWHERE, Index, Words
 from zaptrace.audit.structpages import StructPages
 
 
@@ -23,27 +23,52 @@ def on_cpu_lists(prog: drgn.Program, pages: StructPages) -> tuple[Index, int]:
 
     Returns:
         The indices of the first page of each entry, ascending, and how many lists
-        are broken (a link leads out of the struct pages, or round in circles) or
-        could not be read; of those, the entries before the break are there.
+        are broken (they do not lead back to where they begin) or could not be read;
+        nothing of those is there.
     """
     nexts = pages.links()
     found: set[int] = set()
     broken = 0
     member = drgn.offsetof(prog.type("struct page"), "lru")
+
+    def index_of(entry: int) -> int:
+        return pages.index_at(entry - member)
+
     for lists in _all_lists(prog):
         if lists is None:
             broken += 1
             continue
         for head in lists:
-            entry = head.next.value_()
-            while entry != head.address_:
-                index = pages.index_at(entry - member)
-                if index == NOWHERE or index in found:
-                    broken += 1
-                    break
-                found.add(index)
-                entry = int(nexts[index])
+            mine = members(head.address_, head.next.value_(), index_of, nexts)
+            if mine is None or not found.isdisjoint(mine):
+                broken += 1
+            else:
+                found.update(mine)
     return np.array(sorted(found), np.int64), broken
+
+
+def members(
+    head: int, first: int, index_of: Callable[[int], int], nexts: Words
+) -> Sequence[int] | None:
+    """The pages of a circular list; None when it does not lead back to its head.
+
+    In a running kernel a page that is taken meanwhile leads into another list, perhaps of all
+    the pages that there are.
+
+    Args:
+        head, first: addresses of the list_head and of its first entry.
+        index_of: the index of the page that an entry's address belongs to.
+        nexts: the address of the next entry, by index.
+    """
+    mine: dict[int, None] = {}
+    entry = first
+    while entry != head:
+        index = index_of(entry)
+        if index == NOWHERE or index in mine:
+            return None
+        mine[index] = None
+        entry = int(nexts[index])
+    return list(mine)
 
 
 def _all_lists(prog: drgn.Program) -> Iterator[drgn.Object | None]:
