@@ -160,7 +160,9 @@ async def _all(request: Request, repeats: Repeats, jobs: int, current: Step) -> 
         await asyncio.gather(*workers)
     finally:
         for worker in workers:
-            worker.cancel()
+            # A second time would break into the end of its child process.
+            if not worker.cancelling():
+                worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from zaptrace.cli.repeats import repeats_code
+from zaptrace.model.progress import Step, ignore
+from zaptrace.runs import repeat
 from zaptrace.runs.repeat import Boot, Repeats, case_of, told
+from zaptrace.runs.repro import Request
 
 
 def repeats(*kinds: str | None, asked: int = 0) -> Repeats:
@@ -58,3 +65,35 @@ def test_a_boot_is_a_case_of_its_own() -> None:
     assert case_of(bug, None).failure == "rmap_underflow"
     assert not case_of(bug, "rmap_underflow").failure
     assert not case_of(lost, None).failure
+
+
+def test_an_interrupted_boot_ends_in_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the one beside it has ended already."""
+    begun: list[int] = []
+    ended: list[str] = []
+
+    async def boot(*_: Any) -> None:
+        begun.append(len(begun))
+        slow = len(begun) > 1
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if slow:
+                await asyncio.sleep(0.05)
+                ended.append("slow")
+            raise
+
+    async def interrupted() -> None:
+        current = Step("boots", "Boot", ignore)
+        everything = asyncio.create_task(
+            repeat._all(Request("s390x"), repeats(asked=2), 2, current)
+        )
+        while len(begun) < 2:
+            await asyncio.sleep(0)
+        everything.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await everything
+
+    monkeypatch.setattr(repeat, "_some", boot)
+    asyncio.run(interrupted())
+    assert ended == ["slow"]
