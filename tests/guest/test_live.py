@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest.lab import READY_SECONDS, Lab
+from tests.guest.lab import READY_SECONDS, Lab, Recording
 from zaptrace.explain.suspects import Suspects
 from zaptrace.model.events import Kind
 from zaptrace.model.progress import ignore
@@ -47,11 +47,22 @@ def removed_in_each_zap(lines: Lines, pid: int, pages: int) -> list[int]:
     return counts
 
 
+def touched_and_nothing_lost(lab: Lab, source: str) -> tuple[Recording, int]:
+    """A recording of all that happens while pages are touched and unmapped.
+
+    An interrupt that comes into a probe may lose its own events, which is told: then again.
+    """
+    for _ in range(3):
+        recording, pid = lab.recorded(f"--source {source}", lambda: touch(lab))
+        assert recording.status == 0, recording.errors
+        if "LOST" not in recording.errors:
+            return recording, pid
+    pytest.fail(f"three times in a row: {recording.errors}")
+
+
 @pytest.mark.parametrize("source", ["bcc", "tracefs"])
 def test_exactly_23_pages(live_lab: Lab, source: str) -> None:
-    recording, pid = live_lab.recorded(f"--source {source}", lambda: touch(live_lab))
-    assert recording.status == 0, recording.errors
-    assert "LOST" not in recording.errors
+    recording, pid = touched_and_nothing_lost(live_lab, source)
     assert removed_in_each_zap(recording.lines, pid, PAGES) == [PAGES] * ROUNDS
     assert removed_in_each_zap(recording.replayed, pid, PAGES) == [PAGES] * ROUNDS
     assert recording.replayed == recording.lines
