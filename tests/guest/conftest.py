@@ -18,6 +18,8 @@ from tests.guest.lost import (  # noqa: F401  pytest finds its hooks here
     pytest_terminal_summary,
 )
 from vm.arch import ARCHES
+from zaptrace.audit import audit
+from zaptrace.memory.opening import open_vmcore
 from zaptrace.model import progress
 from zaptrace.model.plan import ProbePlan
 from zaptrace.runs.analysis import Result
@@ -39,6 +41,7 @@ class Boot:
     plan: ProbePlan
 
 
+BOOTS = 6
 GUEST_SECONDS = 300.0
 """A busy machine emulates slowly: a guest is lost when it hangs, not when it is waited for."""
 
@@ -64,8 +67,16 @@ def arch(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def founding(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
-    """zapfault=batch, stopped at the first instruction of bad_page."""
-    return boot(Request(arch, folder=tmp_path_factory.mktemp("founding") / "run"))
+    """zapfault=batch, stopped at the first instruction of bad_page; one CPU in page tables.
+
+    Where the other one is in some, too, more is true of the page than the tests ask: it may have
+    been mapped in either mm.
+    """
+    for _ in range(BOOTS):
+        found = boot(Request(arch, folder=tmp_path_factory.mktemp("founding") / "run"))
+        if audit(open_vmcore(found.vmcore, found.vmlinux)).details["mms_in_flight"] == 1:
+            return found
+    pytest.fail(f"in {BOOTS} boots both CPUs were in page tables")
 
 
 @pytest.fixture(scope="session")

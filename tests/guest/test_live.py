@@ -148,6 +148,20 @@ FAULT = "/sys/module/kernel/parameters/zapfault"
 
 def test_a_guest_is_watched_from_outside(arch: str) -> None:
     """The pages that the splats name are the pages that the suspects name."""
+    for _ in range(3):  # an interrupt that comes into a probe may lose its own events
+        suspects, lost, console = watched_while_it_goes_wrong(arch)
+        if not lost:
+            break
+    reports = (splat for splat in parse(console.encode()) if splat.kind == "bad_page_state")
+    # The console may have been read in the middle of the last one's first line.
+    named = {splat.pfn for splat in reports if splat.pfn is not None}
+    assert named
+    assert (lost, suspects.unlisted) == (0, 0)
+    assert named <= {row.pfn for row in suspects.ranking(10_000)}
+
+
+def watched_while_it_goes_wrong(arch: str) -> tuple[Suspects, int, str]:
+    """The suspects, how many events were lost, and the console."""
     suspects, lost = Suspects(), 0
     # Not from the boot on: of the reports a minute is allowed, all would be spent by now.
     command = f"echo batch >{FAULT}; cat /proc/version; echo none >{FAULT}"
@@ -159,11 +173,7 @@ def test_a_guest_is_watched_from_outside(arch: str) -> None:
             assert events is not None
             suspects.add(events)
             lost += int(events.records["nr"][events.records["kind"] == Kind.LOST].sum())
-        console = guest.console()
-    named = {splat.pfn for splat in parse(console.encode()) if splat.kind == "bad_page_state"}
-    assert named
-    assert (lost, suspects.unlisted) == (0, 0)
-    assert named <= {row.pfn for row in suspects.ranking(10_000)}
+        return suspects, lost, guest.console()
 
 
 def test_a_clean_guest_has_no_suspects(arch: str) -> None:
