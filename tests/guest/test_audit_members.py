@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import struct
+
+import drgn
+import numpy as np
 import pytest
 
 from tests.guest.conftest import Boot
 from tests.guest.members import Hidden
 from zaptrace.audit import audit
+from zaptrace.audit.chain import follow
 from zaptrace.audit.inflight import NO_LOCKS
+from zaptrace.audit.ledger import take
+from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.sources import NO_CACHE, NO_RSS, NO_TASKS
 from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.pages import byte_order
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import AuditResult, FindingClass
 
@@ -58,6 +66,41 @@ def test_what_one_can_do_without_is_told_and_the_founding_page_is_found(
 def bugs(result: AuditResult) -> list[tuple[FindingClass, int | None]]:
     found = [(one.cls, one.pfn) for one in result.findings]
     return [one for one in found if one[0] is not FindingClass.IN_FLIGHT]
+
+
+def test_a_page_whose_rmap_cannot_be_followed_may_belong_to_whoever_is_in_flight(
+    founding: Boot,
+) -> None:
+    prog = open_vmcore(founding.vmcore, founding.vmlinux)
+    pfn = without_its_entry(prog)
+    assert classes(audit(prog), pfn) == [FindingClass.MORE_MAPCOUNT_THAN_PTES]
+    Hidden(prog, "page.index")
+    assert classes(audit(prog), pfn) == [FindingClass.IN_FLIGHT]
+
+
+def classes(result: AuditResult, pfn: int) -> list[FindingClass]:
+    return [one.cls for one in result.findings if one.pfn == pfn]
+
+
+def without_its_entry(prog: drgn.Program) -> int:
+    """Blot out the one entry that maps some anonymous page, of an mm that nobody is changing; the
+    page's PFN."""
+    ledger = take(prog, None)
+    alone = ledger.recorded.anon & (ledger.ptes == 1) & (ledger.recorded.order == 0)
+    for leaf in np.flatnonzero(ledger.counted & alone[ledger.first]).tolist():
+        number = int(ledger.walked.mm[leaf])
+        if number not in ledger.in_flight and ledger.mms[number].tasks:
+            break
+    ram = DumpRam(prog, ledger.pages.layout)
+    address = int(ledger.walked.address[leaf])
+    *_, last = follow(ledger.fmt, ledger.mms[number].root, ram, address)
+    empty = struct.pack(byte_order(prog) + "Q", EMPTY[ledger.fmt.arch])
+    at = last.table + 8 * last.index
+    prog.add_memory_segment(at, 8, lambda *_: empty, physical=True)
+    return int(ledger.walked.pfn[leaf])
+
+
+EMPTY = {"s390x": 0x400, "x86_64": 0}  # s390x: _PAGE_INVALID
 
 
 @pytest.mark.parametrize(

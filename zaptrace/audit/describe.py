@@ -62,10 +62,11 @@ def _lost(
     places there are.
 
     An mm in flight explains the loss where the rmap leads to it.  A page without an rmap to
-    follow (not yet: page_add_new_anon_rmap() counts first) may belong to any of them.
+    follow (not yet: page_add_new_anon_rmap() counts first; or a broken one) may belong to any of
+    them.
     """
     head = int(ledger.recorded.head[index])
-    remembered = owners.remembered_at(index, head)
+    remembered, complete = owners.remembered_at(index, head)
     places = [place for place in remembered if place not in mapped]
     # While __split_huge_pmd_locked() counts the PTEs to come, the huge one is still there.
     split = [place for place in remembered if place in mapped and not owners.has_table(place)]
@@ -75,7 +76,7 @@ def _lost(
         return [place for place in moving if place not in mapped], busy, len(moving)
     # A fork's copy maps another page there by now; where nothing is mapped, a PTE went missing.
     empty = [place for place in places if owners.is_empty(place)]
-    if owners.has_rmap(head):
+    if complete:
         return empty, busy, len(moving)
     return empty, busy or set(ledger.in_flight), short if ledger.in_flight else 0
 

@@ -74,8 +74,9 @@ class Owners:
             for leaf in found
         ]
 
-    def remembered_at(self, index: int, head: int) -> list[Place]:
-        """Where the rmap says that a page may be mapped, whether it is or not.
+    def remembered_at(self, index: int, head: int) -> tuple[list[Place], bool]:
+        """Where the rmap says that a page may be mapped, whether it is or not; and whether these
+        are all the places: not of a folio without mapping, a KSM page, or a broken rmap.
 
         Follows page->mapping (rmap_walk_anon(), rmap_walk_file(): mm/rmap.c).  A page on
         its way to the allocator has lost its mapping already (free_pages_prepare()),
@@ -89,7 +90,8 @@ class Owners:
         with Dispensable(self._broken):  # a broken tree: what was found so far
             for place in self._remembered_at(index, head):
                 places.append(place)
-        return places
+            return places, self._has_rmap(head)
+        return places, False
 
     def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:
         """Whether a page may be mapped in one of some mms: the rmap leads there, or nowhere.
@@ -98,16 +100,11 @@ class Owners:
             mms: by index.
             index, head: as of `remembered_at`.
         """
-        if not self.has_rmap(head) or self._ledger.recorded.hugetlb[head]:
+        if not self._has_rmap(head) or self._ledger.recorded.hugetlb[head]:
             return True
         with Dispensable():
             return any(place.mm in mms for place in self._remembered_at(index, head))
         return True
-
-    def has_rmap(self, head: int) -> bool:
-        """Whether a folio's mapping can be followed: not without one, and not KSM's."""
-        mapping = self._mapping(head)
-        return mapping > MAPPING_FLAGS and mapping & MAPPING_FLAGS in (0, MAPPING_ANON)
 
     def kind(self, head: int) -> str:
         """What its mapping says a folio is: "anon", "file" or "other"."""
@@ -153,6 +150,11 @@ class Owners:
 
     def _broken(self) -> None:
         self._ledger.gaps["rmaps that cannot be followed"] += 1
+
+    def _has_rmap(self, head: int) -> bool:
+        """Whether a folio's mapping can be followed: not without one, and not KSM's."""
+        mapping = self._mapping(head)
+        return mapping > MAPPING_FLAGS and mapping & MAPPING_FLAGS in (0, MAPPING_ANON)
 
     def _remembered_at(self, index: int, head: int) -> Iterator[Place]:
         where = np.array([head], np.int64)
