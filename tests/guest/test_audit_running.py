@@ -149,7 +149,7 @@ def test_a_clean_kernel_that_is_busy_has_no_finding(console: str) -> None:
     result = told(console, "none")
     assert bugs(result) == []
     assert result.ptes > 1000
-    assert result.details["looks"] == 3
+    assert result.details["cleared_by_another_look"] > 0, "nothing changed meanwhile"
 
 
 def test_a_leaked_page_is_found_while_the_kernel_runs_and_nothing_else(console: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import drgn
 import numpy as np
 
-from zaptrace.audit.judged import Judged, judged, judged_live
+from zaptrace.audit.judged import Judged, judged
 from zaptrace.audit.ledger import Ledger
+from zaptrace.audit.live import judged_live
 from zaptrace.audit.special import zero_pages
 from zaptrace.memory.registers import CpuRegisters
 from zaptrace.model.findings import AuditResult, Unseen

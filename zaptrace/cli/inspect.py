@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 def _live(args: argparse.Namespace) -> Exit:
     from zaptrace.audit import audit_live
-    from zaptrace.audit.judged import judged_live
+    from zaptrace.audit.live import judged_live
     from zaptrace.memory.opening import open_live
 
     prog = open_live(args.vmlinux)

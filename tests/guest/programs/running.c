@@ -20,6 +20,7 @@
 
 #define PAGE 4096UL
 #define PAGES 256
+#define FLICKERING 512
 
 static void churn(void)
 {
@@ -37,6 +38,36 @@ static void churn(void)
 			munmap(at, PAGES * PAGE);
 		waitpid(child, NULL, 0);
 		usleep(2000);
+	}
+}
+
+/*
+ * A file's pages, each mapped by one PTE and, now and then, by a second: their counters and PTEs
+ * often are the same when they are read again, and have been others meanwhile.
+ */
+static void flicker(void)
+{
+	int file = open("/tmp/flicker", O_CREAT | O_RDWR, 0600);
+	char *at[2], mapped[FLICKERING] = { 0 };
+
+	if (ftruncate(file, FLICKERING * PAGE))
+		_exit(1);
+	for (int copy = 0; copy < 2; copy++)
+		at[copy] = mmap(NULL, FLICKERING * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+				file, 0);
+	for (int page = 0; page < FLICKERING; page++)
+		at[0][page * PAGE] = 1;
+	for (;;) {
+		for (int turn = 0; turn < 64; turn++) {
+			int page = random() % FLICKERING;
+
+			if (mapped[page])
+				madvise(at[1] + page * PAGE, PAGE, MADV_DONTNEED);
+			else
+				at[1][page * PAGE] = 1;
+			mapped[page] ^= 1;
+		}
+		usleep(1000);
 	}
 }
 
@@ -105,6 +136,8 @@ int main(int argc, char **argv)
 	klogctl(6, NULL, 0);	/* the kernel's own lines stay off the console */
 	if (!fork())
 		churn();
+	if (!fork())
+		flicker();
 	tell("none", argv + first + 1);
 	strike();
 	tell("leak", argv + first + 1);

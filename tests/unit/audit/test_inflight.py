@@ -33,11 +33,8 @@ class MadeUp:
     anon: bool = True
     order: int = 0
 
-    def remembered_at(self, index: int, head: int) -> list[Place]:
-        return self.remembered
-
-    def has_rmap(self, head: int) -> bool:
-        return self.rmap
+    def remembered_at(self, index: int, head: int) -> tuple[list[Place], bool]:
+        return self.remembered, self.rmap
 
     def has_table(self, place: Place) -> bool:
         return place not in self.no_table
