@@ -10,30 +10,28 @@ from typing import Any
 import pytest
 
 from tests.unit.explain.kernel import RETURN_INTO_WP, events_of
-from tests.unit.explain.test_rules import (
-    AGAIN,
-    BELOW,
+from tests.unit.explain.rows import (
     FREE,
-    FREED,
-    LEAKED,
-    MAP,
     MINE,
     MM,
-    MORE,
     OTHER,
-    STATE,
-    TWICE,
-    UNSEEN,
     busy,
-    copied,
     finding,
     freed,
-    in_gather,
-    in_zap,
     refused,
     removed,
-    second_look,
     zap,
+)
+from tests.unit.explain.test_alone import BELOW, FREED, MAP, MORE, STATE
+from tests.unit.explain.test_rules import (
+    AGAIN,
+    LEAKED,
+    TWICE,
+    UNSEEN,
+    copied,
+    in_gather,
+    in_zap,
+    second_look,
 )
 from tests.unit.explain.test_simulated import audit, resolve
 from zaptrace.explain import Evidence, rules

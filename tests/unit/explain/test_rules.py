@@ -3,79 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.explain.kernel import (
-    RETURN_AFTER,
     RETURN_INTO_FREE,
     RETURN_INTO_WP,
     RETURN_INTO_ZAP,
-    VMEMMAP,
     ZAP_SITE,
     events_of,
 )
+from tests.unit.explain.rows import (
+    AT_THE_STOP,
+    MINE,
+    MM,
+    OTHER,
+    PFN,
+    busy,
+    finding,
+    freed,
+    of_page,
+    refused,
+    removed,
+    told,
+    zap,
+)
 from tests.unit.explain.test_simulated import audit, resolve
 from zaptrace.explain import Evidence, explain
-from zaptrace.model.events import Events, Kind, Origin
-from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner
-from zaptrace.model.splats import Frame, Splat
-from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
-from zaptrace.splat import parse
-
-GOLDEN = Path(__file__).parents[2] / "golden" / "splat"
-PFN, MM = 0xA80, 0x8000_0400
-TASK: dict[str, Any] = {"cpu": 1, "pid": 30, "tgid": 30, "comm": b"init"}
-
-
-def zap(clock: int, **other: Any) -> dict[str, Any]:
-    span = {"addr": 0x3FFFFFF0000, "end": 0x40000000000, "mm": MM, "site": ZAP_SITE}
-    return {**TASK, "kind": Kind.ZAP, "clock": clock, **span, **other}
-
-
-def of_page(kind: Kind, clock: int, raw: int, **other: Any) -> dict[str, Any]:
-    about = {"pfn": PFN, "page": VMEMMAP + 64 * PFN, "raw_mapcount": raw}
-    return {**TASK, "kind": kind, "clock": clock, **about, **other}
-
-
-def freed(clock: int, raw: int = 0, **other: Any) -> dict[str, Any]:
-    return of_page(Kind.PAGE_FREE, clock, raw, refcount=0, **other)
-
-
-def refused(clock: int, raw: int = 0, **other: Any) -> dict[str, Any]:
-    return of_page(Kind.BAD_PAGE, clock, raw, refcount=0, reason=1, stack=1, **other)
-
-
-def removed(clock: int, raw: int = 0, **other: Any) -> dict[str, Any]:
-    fields = {"nr": 1, "caller": RETURN_AFTER, "mm": MM, **other}
-    return of_page(Kind.RMAP_REMOVE, clock, raw, **fields)
-
-
-STOPPED = {"clock": 2**64 - 1, "origin": Origin.REGISTERS}
-AT_THE_STOP = [zap(1000), freed(3000), {**refused(0), **STOPPED}]
-
-
-MINE = Owner(30, "init", 0x3FFFFFFB000, None, MM)
-OTHER = Owner(77, "holder", 0x1000, None, MM + 0x400)
-FREE = {"pfn": PFN, "order": 0, "kind": "other", "free": True}
-
-
-def finding(cls: FindingClass, ptes: int, mapcount: int, refcount: int, *owners: Owner) -> Finding:
-    return Finding(cls, PFN, ptes, mapcount, refcount, (), owners, raw_mapcount=mapcount - 1)
-
-
-def busy(one: Finding, *mms: int) -> AuditResult:
-    """An audit of a dump in which CPUs were inside some mms."""
-    details = {"mms_in_flight": len(mms), "in_flight": list(mms)}
-    return replace(audit(one), details=details)
-
-
-def told(rows: list[dict[str, Any]], ended: str = "exit", **more: Any) -> Verdict:
-    lost = more.pop("lost", 0)
-    more.setdefault("audit", None)
-    return explain(Evidence(events_of(rows, lost=lost), ended=ended, **more))
+from zaptrace.model.events import Events, Kind
+from zaptrace.model.findings import FindingClass
+from zaptrace.model.verdict import CodeSite, VerdictKind
 
 
 def test_the_founding_bug_in_a_whole_run() -> None:
@@ -458,237 +416,6 @@ def test_another_reason_is_not_the_mapcount_s() -> None:
     verdict = explain(Evidence(events))
     assert verdict.kind is VerdictKind.UNEXPLAINED
     assert "PAGE_FLAGS_CHECK_AT_FREE" in verdict.summary
-
-
-BELOW = FindingClass.REFCOUNT_BELOW_MAPCOUNT
-FREED = FindingClass.MAPPED_BUT_FREE
-MORE = FindingClass.MORE_PTES_THAN_MAPCOUNT
-
-
-@pytest.mark.parametrize(
-    ("one", "kind"),
-    [
-        (finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 1, 2, 2), VerdictKind.MAPPING_LEAKED),
-        (finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 0), VerdictKind.UNEXPLAINED),
-        (finding(BELOW, 1, 2, 1), VerdictKind.MAPPING_LEAKED),
-        (finding(FindingClass.MAPCOUNT_UNDERFLOW, 0, -1, 1), VerdictKind.UNEXPLAINED),
-        (finding(BELOW, 2, 2, 1, OTHER, OTHER), VerdictKind.REFCOUNT_OVERPUT),
-        (finding(BELOW, 2, 2, 1), VerdictKind.UNEXPLAINED),  # whose PTEs, nobody knows
-        (finding(FREED, 1, 1, 0, OTHER), VerdictKind.REFCOUNT_OVERPUT),
-        (replace(finding(FREED, 1, 0, 0, OTHER), folio=FREE), VerdictKind.PTE_LEFT_BEHIND),
-        (finding(FREED, 1, 0, 0, OTHER), VerdictKind.UNEXPLAINED),  # refused, and reset
-        (finding(MORE, 2, 1, 1, OTHER, MINE), VerdictKind.PTE_LEFT_BEHIND),
-        (finding(MORE, 1, 0, 1, OTHER), VerdictKind.UNEXPLAINED),  # or removed twice
-        (finding(MORE, 1, 0, 1), VerdictKind.UNEXPLAINED),
-        (finding(FindingClass.IN_FLIGHT, 1, 2, 1), VerdictKind.CLEAN),
-        (finding(FindingClass.RSS_MISMATCH, 0, 0, 0), VerdictKind.RSS_MISMATCH),
-    ],
-)
-def test_a_dump_alone(one: Finding, kind: VerdictKind) -> None:
-    verdict = explain(Evidence(None, (), busy(one)))
-    assert verdict.kind is kind
-    assert verdict.evidence == ("vmcore",)
-    if one.cls in (BELOW, FREED, MORE):
-        flight = explain(Evidence(None, (), busy(one, MM, MM + 0x400), ended="bad_page"))
-        assert flight.kind is VerdictKind.UNEXPLAINED
-        assert any("A CPU was changing page tables" in doubt for doubt in flight.doubts)
-
-
-def test_another_page_of_the_folio_explains_its_refcount() -> None:
-    """A large folio's references are counted at its head: which mapping lacks one, others say."""
-    folio = {"pfn": PFN, "order": 9, "kind": "anon", "free": False}
-    head = replace(finding(BELOW, 1, 1, 510, OTHER), folio=folio)
-    leaked = replace(
-        finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 510), pfn=PFN + 5, folio=folio
-    )
-    alone = explain(Evidence(None, (), busy(head)))
-    assert (alone.kind, alone.pfn) == (VerdictKind.REFCOUNT_OVERPUT, PFN)
-    verdict = explain(Evidence(None, (), audit(head, leaked)))
-    assert (verdict.kind, verdict.pfn) == (VerdictKind.MAPPING_LEAKED, PFN + 5)
-
-
-def test_the_worst_stands_first_and_the_others_are_counted() -> None:
-    pages = [
-        replace(finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 1, 2, 2), pfn=pfn) for pfn in (1, 2)
-    ]
-    worst = finding(FREED, 1, 1, 0, OTHER)
-    rss = finding(FindingClass.RSS_MISMATCH, 0, 0, 0)
-    found = replace(audit(*pages, worst, rss), details={"mms_in_flight": 0})
-    verdict = explain(Evidence(None, (), found))
-    assert (verdict.kind, verdict.pfn) == (VerdictKind.REFCOUNT_OVERPUT, PFN)
-    assert verdict.others == ("2 more pages: mapping_leaked",)
-
-
-def test_pages_without_a_verdict_of_their_own_are_counted_too() -> None:
-    """What stands in `others` is as many pages as the summary says."""
-    rows = [zap(1000), freed(3000), refused(4000), removed(5000)]
-    rows += [{**refused(6000 + page), "pfn": PFN + page} for page in (1, 2)]
-    verdict = told(rows)
-    assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
-    assert "2 more pages went wrong" in verdict.summary
-    assert verdict.others == ("2 more pages: no verdict of their own",)
-
-
-def test_a_mapcount_below_zero_on_the_console_may_be_either() -> None:
-    below = Splat("bad_page_map", pfn=PFN, mapcount=-1, refcount=1, pid=30, comm="init")
-    verdict = explain(Evidence(None, [below]))
-    assert verdict.kind is VerdictKind.UNEXPLAINED
-    assert "twice in one zap, or again for a PTE" in verdict.summary
-
-
-def test_the_console_alone_tells_the_founding_bug() -> None:
-    splats = parse((GOLDEN / "s390x_6.1_crlf.log").read_bytes())
-    verdict = explain(Evidence(None, splats))
-    assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
-    assert (verdict.pfn, verdict.comm, verdict.pid) == (0x1F3C5, "mount", 41)
-    assert [step.evidence for step in verdict.order] == ["splat", "splat"]
-    assert verdict.order[0].time_ns == 1_204_211_000
-    assert verdict.sites[0].symbol == "unmap_page_range"
-    assert any("No events" in doubt for doubt in verdict.doubts)
-
-
-STATE = Splat(
-    "bad_page_state",
-    pfn=PFN,
-    mapcount=1,
-    refcount=0,
-    reason="nonzero mapcount",
-    pid=30,
-    comm="init",
-    time=100.0,
-    trace=(Frame("unmap_page_range", 0x10, 0x20, None),),
-)
-MAP = Splat("bad_page_map", pfn=PFN, mapcount=0, refcount=1, pid=30, comm="init", time=100.02)
-OLD = replace(MAP, time=5.0)
-
-
-@pytest.mark.parametrize(
-    ("splats", "right"),
-    [
-        ([STATE, MAP], True),
-        ([replace(STATE, time=None), replace(MAP, time=None)], True),
-        ([OLD, STATE, MAP], True),
-        ([STATE, replace(STATE, pid=31, pfn=7), MAP], True),
-        ([replace(STATE, time=104.9), replace(MAP, time=105.0)], True),
-        # Long before, long after, the wrong way round, of two threads, another page in between.
-        ([OLD, STATE], False),
-        ([STATE, replace(MAP, time=900.0)], False),
-        ([STATE, OLD], False),
-        ([replace(MAP, time=None), replace(STATE, time=None)], False),
-        ([STATE, replace(MAP, pid=31)], False),
-        ([STATE, replace(MAP, comm="sh")], False),
-        ([STATE, replace(STATE, pfn=7), MAP], False),
-        ([STATE, replace(MAP, mapcount=-1)], False),
-    ],
-)
-def test_two_reports_of_one_zap_follow_each_other(splats: list[Splat], right: bool) -> None:
-    wanted = VerdictKind.FREED_BEFORE_RMAP_REMOVED if right else VerdictKind.UNEXPLAINED
-    verdict = explain(Evidence(None, splats))
-    assert (verdict.kind, verdict.pfn) == (wanted, PFN)
-
-
-def test_a_bad_page_state_alone_does_not_say_why() -> None:
-    splats = parse((GOLDEN / "s390x_6.1_crlf.log").read_bytes())[:1]
-    assert explain(Evidence(None, splats)).kind is VerdictKind.UNEXPLAINED
-
-
-def test_resident_sets_that_do_not_add_up() -> None:
-    splats = parse((GOLDEN / "s390x_6.1_crlf.log").read_bytes())[2:]
-    verdict = explain(Evidence(Events(), splats))
-    assert verdict.kind is VerdictKind.RSS_MISMATCH
-    assert "MM_ANONPAGES +1, MM_SHMEMPAGES -1" in verdict.summary
-
-
-@pytest.mark.parametrize(
-    ("reason", "ended", "kind"),
-    [
-        ("Kernel panic - not syncing: Attempted to kill init! exitcode=0", "panic", "clean"),
-        ("Kernel panic - not syncing: Fatal exception", "panic", "unexplained"),
-        ("Kernel panic - not syncing: No working init found.", "panic", "unexplained"),
-        ("kernel BUG at mm/mmu_gather.c:138!", "panic", "unexplained"),
-        ("WARNING: CPU: 0 PID: 1 at kernel/x.c:1 y+0x1/0x2", "exit", "clean"),
-    ],
-)
-def test_reports_that_are_not_about_pages(reason: str, ended: str, kind: str) -> None:
-    splats = [Splat("other", reason=reason, trace=(Frame("a"),))]
-    verdict = explain(Evidence(Events(), splats, audit(), ended=ended))
-    assert verdict.kind.value == kind
-    assert any(reason in text for text in (verdict.summary, *verdict.doubts))
-
-
-@pytest.mark.parametrize("ended", ["panic", "bad_page"])
-def test_a_stop_that_nothing_explains_is_not_clean(ended: str) -> None:
-    assert explain(Evidence(Events(), (), audit(), ended=ended)).kind is VerdictKind.UNEXPLAINED
-
-
-def test_clean_says_what_it_rests_on() -> None:
-    rows = [zap(1000), removed(2000), zap(3000)]
-    verdict = explain(Evidence(events_of(rows, lost=3), (), audit(), ended="timeout"))
-    assert verdict.kind is VerdictKind.CLEAN
-    assert "131072 pages agree with 441 PTEs in 12 mms" in verdict.summary
-    lost, ended = verdict.doubts
-    assert lost.startswith("3 events were lost")
-    assert ended == "The time limit ended the run, not the guest."
-
-
-HEALTHY = [zap(1000), removed(2000), zap(3000)]
-ONLY_CONSOLE = Evidence(console=True)
-RECORDED = Evidence(events_of(HEALTHY), console=True)
-
-
-def recorded(**meta: Any) -> Events:
-    events = events_of(HEALTHY)
-    events.meta.update(meta)
-    return events
-
-
-@pytest.mark.parametrize(
-    ("evidence", "kind", "doubt"),
-    [
-        (RECORDED, "clean", "No page tables were audited"),
-        (replace(RECORDED, ended="timeout"), "clean", "The time limit ended the run"),
-        (replace(RECORDED, ended="interrupted"), "unexplained", "The run was cut short"),
-        (replace(RECORDED, console=False), "unexplained", "Resident-set counters"),
-        (replace(RECORDED, events=recorded(damaged_frames=1)), "unexplained", "damaged: 1"),
-        (replace(RECORDED, events=recorded(unavailable=["zt2"])), "unexplained", "probe zt2"),
-        (replace(RECORDED, unrecorded=("No frees.",)), "unexplained", "No frees."),
-        (
-            replace(RECORDED, events=recorded(sites=[{"event": "zap"}, {"event": "rmap_remove"}])),
-            "unexplained",
-            "No bad_page was recorded",
-        ),
-        (replace(RECORDED, events=Events()), "unexplained", "No zap was recorded"),
-        (ONLY_CONSOLE, "clean", "the kernel did not look at"),
-        (replace(ONLY_CONSOLE, ended="timeout"), "unexplained", "No events were recorded"),
-        (replace(ONLY_CONSOLE, ended="interrupted"), "unexplained", "cut short"),
-        (Evidence(audit=audit()), "clean", "No events were recorded"),
-        (Evidence(recorded(damaged_frames=1), audit=audit()), "clean", "damaged: 1"),
-        (Evidence(audit=replace(audit(), mms=0)), "unexplained", "No events were recorded"),
-        (Evidence(), "unexplained", "No page tables were audited"),
-        (Evidence(ended="timeout"), "unexplained", "The time limit ended the run"),
-        (Evidence(ended="interrupted"), "unexplained", "The run was cut short"),
-    ],
-)
-def test_clean_needs_evidence_in_which_a_bug_would_show(
-    evidence: Evidence, kind: str, doubt: str
-) -> None:
-    verdict = explain(evidence)
-    assert verdict.kind.value == kind
-    assert any(doubt in one for one in verdict.doubts), verdict.doubts
-    assert verdict.evidence == evidence.parts
-
-
-def test_what_is_watched_is_what_the_plan_says_and_what_came() -> None:
-    lossy = events_of([zap(1000), removed(2000)], lost=3)
-    assert Evidence(lossy).watched == {"zap", "rmap_remove"}
-    planned = recorded(sites=[{"event": "bad_page"}, {"event": "zap_enter"}])
-    assert Evidence(planned).watched == {"zap", "rmap_remove", "bad_page", "zap_enter"}
-    assert Evidence().watched == frozenset()
-    assert (Evidence(lossy).complete, Evidence().complete, RECORDED.complete) == (
-        False,
-        False,
-        True,
-    )
 
 
 def test_a_flood_of_faults_ends() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.explain.kernel import events_of
-from tests.unit.explain.test_rules import PFN, finding, freed, refused, zap
+from tests.unit.explain.rows import PFN, finding, freed, refused, zap
 from tests.unit.explain.test_simulated import audit
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events

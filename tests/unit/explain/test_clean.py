@@ -1,0 +1,75 @@
+"""`clean` needs evidence in which a bug would show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.explain.kernel import (
+    events_of,
+)
+from tests.unit.explain.rows import removed, zap
+from tests.unit.explain.test_simulated import audit
+from zaptrace.explain import Evidence, explain
+from zaptrace.model.events import Events
+
+HEALTHY = [zap(1000), removed(2000), zap(3000)]
+ONLY_CONSOLE = Evidence(console=True)
+RECORDED = Evidence(events_of(HEALTHY), console=True)
+
+
+def recorded(**meta: Any) -> Events:
+    events = events_of(HEALTHY)
+    events.meta.update(meta)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kind", "doubt"),
+    [
+        (RECORDED, "clean", "No page tables were audited"),
+        (replace(RECORDED, ended="timeout"), "clean", "The time limit ended the run"),
+        (replace(RECORDED, ended="interrupted"), "unexplained", "The run was cut short"),
+        (replace(RECORDED, console=False), "unexplained", "Resident-set counters"),
+        (replace(RECORDED, events=recorded(damaged_frames=1)), "unexplained", "damaged: 1"),
+        (replace(RECORDED, events=recorded(unavailable=["zt2"])), "unexplained", "probe zt2"),
+        (replace(RECORDED, unrecorded=("No frees.",)), "unexplained", "No frees."),
+        (
+            replace(RECORDED, events=recorded(sites=[{"event": "zap"}, {"event": "rmap_remove"}])),
+            "unexplained",
+            "No bad_page was recorded",
+        ),
+        (replace(RECORDED, events=Events()), "unexplained", "No zap was recorded"),
+        (ONLY_CONSOLE, "clean", "the kernel did not look at"),
+        (replace(ONLY_CONSOLE, ended="timeout"), "unexplained", "No events were recorded"),
+        (replace(ONLY_CONSOLE, ended="interrupted"), "unexplained", "cut short"),
+        (Evidence(audit=audit()), "clean", "No events were recorded"),
+        (Evidence(recorded(damaged_frames=1), audit=audit()), "clean", "damaged: 1"),
+        (Evidence(audit=replace(audit(), mms=0)), "unexplained", "No events were recorded"),
+        (Evidence(), "unexplained", "No page tables were audited"),
+        (Evidence(ended="timeout"), "unexplained", "The time limit ended the run"),
+        (Evidence(ended="interrupted"), "unexplained", "The run was cut short"),
+    ],
+)
+def test_clean_needs_evidence_in_which_a_bug_would_show(
+    evidence: Evidence, kind: str, doubt: str
+) -> None:
+    verdict = explain(evidence)
+    assert verdict.kind.value == kind
+    assert any(doubt in one for one in verdict.doubts), verdict.doubts
+    assert verdict.evidence == evidence.parts
+
+
+def test_what_is_watched_is_what_the_plan_says_and_what_came() -> None:
+    lossy = events_of([zap(1000), removed(2000)], lost=3)
+    assert Evidence(lossy).watched == {"zap", "rmap_remove"}
+    planned = recorded(sites=[{"event": "bad_page"}, {"event": "zap_enter"}])
+    assert Evidence(planned).watched == {"zap", "rmap_remove", "bad_page", "zap_enter"}
+    assert Evidence().watched == frozenset()
+    assert (Evidence(lossy).complete, Evidence().complete, RECORDED.complete) == (
+        False,
+        False,
+        True,
+    )
