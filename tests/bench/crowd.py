@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import host, kernel
+from tests.guest import lab
+from vm import kernel
 from vm.arch import arch_named
-from vm.cpio import Archive
 from vm.qemu import GuestConfig, running
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.progress import ignore
@@ -59,17 +59,10 @@ def dumped(arch: str, crowd: Crowd, folder: Path) -> Dump:
     """
     row, name = arch_named(arch), f"{arch}-{crowd.memory}"
     built = kernel.build(row, ignore, flavour="live")
-    init = folder / "crowd"
-    host.output(f"{row.cross}gcc", "-static", "-O2", "-o", str(init), str(SOURCE))
-    archive = Archive()
-    archive.character_device("/dev/console", 5, 1)
-    archive.file("/init", init.read_bytes(), 0o755)
-    initrd = folder / f"initrd-{arch}"
-    initrd.write_bytes(archive.finish())
     config = GuestConfig(
         arch=row,
         kernel=built.image,
-        initrd=initrd,
+        initrd=lab.initrd(lab.compiled(arch, SOURCE, folder), folder),
         append=f"{row.append} nokaslr {NO_DEVICE} -- {crowd.processes} {crowd.own} {crowd.shared}",
         console=folder / f"console-{name}",
         memory=f"{crowd.memory}M",

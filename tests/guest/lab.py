@@ -9,13 +9,14 @@ import json
 import shlex
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.guest import postmortem
 from vm import host, kernel, live
 from vm.arch import arch_named
+from vm.cpio import Archive
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import GuestLost, ZaptraceError
 from zaptrace.model.paths import cache_home
@@ -174,6 +175,18 @@ def compiled(arch: str, source: Path, folder: Path) -> Path:
     compiler = f"{arch_named(arch).cross}gcc"
     host.output(compiler, "-static", "-O2", "-Wall", "-Wextra", "-o", str(program), str(source))
     return program
+
+
+def initrd(init: Path, folder: Path, files: Mapping[str, Path] | None = None) -> Path:
+    """A guest's whole root file system: a program as init, and files by their paths there."""
+    archive = Archive()
+    archive.character_device("/dev/console", 5, 1)
+    archive.file("/init", init.read_bytes(), 0o755)
+    for name, file in (files or {}).items():
+        archive.file(name, file.read_bytes())
+    path = folder / "initrd"
+    path.write_bytes(archive.finish())
+    return path
 
 
 def quoted(*words: str) -> str:

@@ -15,7 +15,6 @@ import numpy as np
 from tests.guest import lab
 from vm import kernel
 from vm.arch import arch_named
-from vm.cpio import Archive
 from vm.qemu import GuestConfig, running
 from vm.stock import StockKernel
 from vm.trees import make_image
@@ -193,19 +192,13 @@ def boot(machine: Machine, folder: Path, built: kernel.Kernel | None = None) -> 
     """
     row = arch_named(machine.arch)
     built = built or kernel.build(row, ignore, flavour="live")
-    archive = Archive()
-    archive.character_device("/dev/console", 5, 1)
-    init = lab.compiled(machine.arch, lab.PROGRAMS / "mappings.c", folder).read_bytes()
-    archive.file("/init", init, 0o755)
-    if isinstance(built, StockKernel):
-        for module in built.modules:
-            archive.file(f"/modules/{module.name}", module.read_bytes())
-    initrd = folder / "initrd"
-    initrd.write_bytes(archive.finish())
+    init = lab.compiled(machine.arch, lab.PROGRAMS / "mappings.c", folder)
+    modules = built.modules if isinstance(built, StockKernel) else ()
+    files = {f"/modules/{module.name}": module for module in modules}
     config = GuestConfig(
         arch=row,
         kernel=built.image,
-        initrd=initrd,
+        initrd=lab.initrd(init, folder, files),
         append=f"{row.append} nokaslr secretmem.enable=1 {machine.append}",
         console=folder / "console.log",
         cpu=machine.cpu,

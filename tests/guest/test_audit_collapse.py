@@ -17,7 +17,6 @@ from tests.guest import lab
 from tests.guest.test_audit import Dump
 from vm import host, kernel
 from vm.arch import arch_named
-from vm.cpio import Archive
 from vm.qemu import GuestConfig, running
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.findings import Finding, FindingClass
@@ -33,16 +32,11 @@ def stopped(kind: str, function: str, folder: Path) -> Dump:
     `kind` calls it."""
     row = arch_named("x86_64")
     built = kernel.build(row, ignore)
-    archive = Archive()
-    archive.character_device("/dev/console", 5, 1)
     program = lab.compiled("x86_64", lab.PROGRAMS / "collapse.c", folder)
-    archive.file("/init", program.read_bytes(), 0o755)
-    initrd = folder / "initrd"
-    initrd.write_bytes(archive.finish())
     config = GuestConfig(
         arch=row,
         kernel=built.image,
-        initrd=initrd,
+        initrd=lab.initrd(program, folder),
         append=f"{row.append} nokaslr zapfault=none -- {kind}",
         console=folder / "console.log",
         memory="256M",
