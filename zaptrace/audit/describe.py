@@ -14,7 +14,7 @@ from zaptrace.audit.ledger import Ledger
 from zaptrace.audit.owners import Owners, Place
 from zaptrace.audit.sources import RSS_COUNTERS
 from zaptrace.audit.swaps import IN_RSS, SwapKind
-from zaptrace.audit.walk import Numbers
+from zaptrace.audit.walk import Runs
 from zaptrace.model.findings import Finding, FindingClass
 
 MAX_MAPPINGS = 64
@@ -276,19 +276,27 @@ def mapped_rss(ledger: Ledger, without: Index | None = None) -> Counts:
     if without is not None:
         kinds[without] = 3
     kind = kinds[ledger.first]
-    kind[~ledger.normal] = 3
-    counts = _tally(ledger.walked.mm, kind, ledger.sizes, len(ledger.mms))
+    kind[np.flatnonzero(~ledger.normal)] = 3
+    runs = ledger.walked.runs
+    counts = _tally(kind, runs, large[runs.level], len(ledger.mms))
     moved = kinds[ledger.pages.indices(absent.pfn[moving])]
-    counts += _tally(absent.mm[moving], moved, large[absent.level[moving]], len(ledger.mms))
-    return counts[:, :3]
+    alone = Runs(absent.mm[moving], absent.level[moving], np.ones(len(moving), np.int64))
+    counts += _tally(moved, alone, large[alone.level], len(ledger.mms))
+    return counts
 
 
-def _tally(mm: Numbers, kind: npt.NDArray[np.uint8], sizes: Counts, mms: int) -> Counts:
-    """Pages by mm and kind; shape (mms, 4)."""
-    key = np.left_shift(mm, 2, dtype=np.int64)
-    key |= kind
-    if sizes.strides != (0,):  # exact: pages are fewer than 2**53
-        counts = np.bincount(key, sizes, minlength=mms * 4).astype(np.int64)
-    else:
-        counts = np.bincount(key, minlength=mms * 4)
-    return counts.reshape(-1, 4)
+def _tally(kind: npt.NDArray[np.uint8], runs: Runs, sizes: Counts, mms: int) -> Counts:
+    """Pages by mm and kind; shape (mms, 3).
+
+    Args:
+        kind: of each leaf; what is none of the three counts nowhere.
+        sizes: how many pages each leaf of a run maps; shape of `runs`.
+    """
+    pages = np.zeros((mms, 3), np.int64)
+    some = np.flatnonzero(runs.leaves)
+    if len(some):
+        starts = (np.cumsum(runs.leaves) - runs.leaves)[some]
+        for number in range(3):
+            leaves = np.add.reduceat(kind == number, starts, dtype=np.int64)
+            np.add.at(pages[:, number], runs.mm[some], leaves * sizes[some])
+    return pages

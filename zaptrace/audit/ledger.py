@@ -88,7 +88,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     gaps.update(walked.gaps)
 
     normal = special.normal(
-        fmt, walked, lambda: special.uncounted_in(prog, fmt), lambda number: _areas(mms[number])
+        walked, lambda: special.uncounted_in(prog, fmt), lambda number: _areas(mms[number])
     )
     first = pages.indices(walked.pfn)
     counted = normal & (first != NOWHERE)
@@ -141,8 +141,8 @@ def _counted_ptes(first: Index, counted: Mask, sizes: Counts, total: int) -> Cou
 
 def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
     """How many pages each leaf maps; all ones take no memory."""
-    if (walked.level == len(fmt.levels) - 1).all():
-        return np.broadcast_to(np.int64(1), walked.level.shape)
+    if not walked.large:
+        return np.broadcast_to(np.int64(1), walked.pfn.shape)
     return np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
 
 

@@ -56,8 +56,7 @@ class Owners:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._numbers = {mm.address: number for number, mm in enumerate(ledger.mms)}
-        large = ledger.walked.level != len(ledger.fmt.levels) - 1
-        self._large = np.flatnonzero(ledger.counted & large)
+        self._large = np.flatnonzero(ledger.counted[: ledger.walked.large])
 
     def mapped_at(self, index: int) -> list[Place]:
         """Where the walk found a page."""

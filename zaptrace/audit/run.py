@@ -78,7 +78,7 @@ def _details(ledger: Ledger) -> dict[str, Any]:
         "page_tables": walked.tables,
         "special_ptes": len(special),
         "zero_page_ptes": int(np.count_nonzero(in_zeros)),
-        "large_leaves": int(np.count_nonzero(walked.level != len(ledger.fmt.levels) - 1)),
+        "large_leaves": walked.large,
         "not_present": ledger.absent.by_kind(),
         "free_pages": int(np.count_nonzero(ledger.recorded.free)),
         "mms_in_flight": len(ledger.in_flight),

@@ -52,7 +52,6 @@ class Areas(NamedTuple):
 
 
 def normal(
-    fmt: TableFormat,
     walked: Walked,
     uncounted_of: Callable[[], Uncounted],
     areas_of: Callable[[int], Areas],
@@ -60,16 +59,14 @@ def normal(
     """Which leaves map pages with mapcounts.  Shape of `walked.pfn`.
 
     Args:
-        fmt: the page tables' format.
         walked: what the walk found.
         uncounted_of: this kernel's, see `uncounted_in`; asked only where there are large leaves.
         areas_of: the VMAs of an mm, by its index; likewise.
     """
-    result: Mask = (walked.entry & np.uint64(fmt.special)) == 0
-    large = np.flatnonzero(walked.level != len(fmt.levels) - 1)
-    if not len(large):
+    result = ~walked.special
+    if not walked.large:
         return result
-    uncounted = uncounted_of()
+    uncounted, large = uncounted_of(), np.arange(walked.large)
     for mm in sorted(set(walked.mm[large].tolist())):
         mine = large[walked.mm[large] == mm]
         result[mine] = _normal_large(walked.pfn[mine], walked.address[mine], areas_of(mm))

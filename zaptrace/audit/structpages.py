@@ -148,18 +148,20 @@ class StructPages:
 
     def indices(self, pfns: Words) -> Index:
         """The indices of some PFNs, NOWHERE for those without a struct page."""
-        found: Index | None = None
-        for span, first in zip(self.layout.valid, _first_indices(self.layout), strict=True):
+        if not len(pfns):
+            return np.zeros(0, np.int64)
+        spans = list(zip(self.layout.valid, _first_indices(self.layout).tolist(), strict=True))
+        lowest, highest = int(pfns.min()), int(pfns.max())
+        for span, first in spans:  # mostly one holds them all
+            if lowest in span and highest in span:
+                places: Index = pfns.view(np.int64) + (first - span.start)
+                return places
+        found = np.full(pfns.shape, NOWHERE, np.int64)
+        for span, first in spans:
             inside = pfns - np.uint64(span.start)  # below: wraps to a huge number
             here = inside < np.uint64(len(span))
-            places = inside.view(np.int64)
-            places += first
-            if here.all():
-                return places
-            if found is None:
-                found = np.full(pfns.shape, NOWHERE, np.int64)
-            np.copyto(found, places, where=here)
-        return np.full(pfns.shape, NOWHERE, np.int64) if found is None else found
+            np.copyto(found, inside.view(np.int64) + first, where=here)
+        return found
 
     def indices_at(self, addresses: Words) -> Index:
         """The indices of struct pages by their address, NOWHERE for what is none."""

@@ -115,16 +115,32 @@ class Locks(NamedTuple):
     lowest: Mask
 
 
+class Runs(NamedTuple):
+    """The leaves by the table that they are in, in the order of the leaves.  One element a table.
+
+    Attributes:
+        mm: index of the root that leads here.
+        level: index in `TableFormat.levels`.
+        leaves: how many.
+    """
+
+    mm: Numbers
+    level: npt.NDArray[np.uint8]
+    leaves: Index
+
+
 @dataclass(frozen=True)
 class Walked:
-    """What the walk found.  The first four arrays, and `address`, have one element a leaf.
+    """What the walk found.
+
+    `pfn`, `special`, `entry`, `mm`, `level` and `address` have one element a leaf.
 
     Attributes:
         pfn: the first page that the leaf maps.
-        mm: index into the roots.
-        entry: the raw PTE (or large leaf) in native byte order.
-        level: index in `TableFormat.levels`.
-        find_addresses: see `address`.
+        special: it has the bit `TableFormat.special`.
+        runs: the tables that the leaves are in.
+        large: how many leaves are no PTEs; they come first.
+        find_entries, find_addresses: see `entry` and `address`.
         locks: the tables whose locks guard leaves, also those without any at the moment.
         nonpresent: entries that are neither present nor empty.
         tables: how many tables were read.
@@ -133,9 +149,10 @@ class Walked:
     """
 
     pfn: Words
-    mm: Numbers
-    entry: Words
-    level: npt.NDArray[np.uint8]
+    special: Mask
+    runs: Runs
+    large: int
+    find_entries: Callable[[], Words]
     find_addresses: Callable[[], Words]
     locks: Locks
     nonpresent: Nonpresent
@@ -143,9 +160,26 @@ class Walked:
     gaps: dict[str, int]
     blind: frozenset[int] = frozenset()
 
+    # These are made when somebody asks: mostly nobody does.
+
+    @functools.cached_property
+    def entry(self) -> Words:
+        """The raw PTE (or large leaf) in native byte order."""
+        return self.find_entries()
+
+    @functools.cached_property
+    def mm(self) -> Numbers:
+        """Index into the roots."""
+        return np.repeat(self.runs.mm, self.runs.leaves)
+
+    @functools.cached_property
+    def level(self) -> npt.NDArray[np.uint8]:
+        """Index in `TableFormat.levels`."""
+        return np.repeat(self.runs.level, self.runs.leaves)
+
     @functools.cached_property
     def address(self) -> Words:
-        """User virtual addresses, bytes; found when somebody asks: mostly nobody does."""
+        """User virtual addresses, bytes."""
         return self.find_addresses()
 
 
@@ -173,7 +207,10 @@ class _Place(NamedTuple):
 class _Harvest:
     """What the walk has gathered so far."""
 
-    leaves: list[tuple[Words, Numbers, Words, npt.NDArray[np.uint8]]] = field(default_factory=list)
+    frames: list[Words] = field(default_factory=list)
+    entries: list[Words] = field(default_factory=list)
+    special: list[Mask] = field(default_factory=list)
+    runs: list[Runs] = field(default_factory=list)
     places: list[_Place] = field(default_factory=list)
     locks: list[Locks] = field(default_factory=list)
     tables: int = 0
@@ -202,7 +239,7 @@ def walk(fmt: TableFormat, roots: Sequence[Root], ram: Ram) -> Walked:
             harvest.tables += len(words)
             found.append(_look_at(fmt, depth, some, words, harvest))
         below = _joined(found)
-    return _finish(harvest)
+    return _finish(harvest, len(fmt.levels) - 1)
 
 
 def _starting(roots: Sequence[Root], depth: int) -> Tables:
@@ -252,13 +289,15 @@ def _chunks(
     for start in range(0, len(tables.address), step):
         some = tables.take(slice(start, start + step))
         words, good = _read(some.address, level, word, ram)
-        harvest.missed(UNREADABLE, some.mm[~good])
-        yield some.take(good), words[good]
+        if not good.all():
+            harvest.missed(UNREADABLE, some.mm[~good])
+            some, words = some.take(good), words[good]
+        yield some, words
 
 
 def _read(addresses: Words, level: Level, word: str, ram: Ram) -> tuple[Words, Mask]:
     """The entries of tables at ascending addresses, and which tables could be read."""
-    words = np.zeros((len(addresses), level.entries), np.uint64)
+    words = np.empty((len(addresses), level.entries), np.uint64)
     good = np.zeros(len(addresses), bool)
     far = np.diff(addresses) > np.uint64(level.bytes + _BRIDGE_BYTES)
     edges = [0, *(np.flatnonzero(far) + 1).tolist(), len(addresses)]
@@ -287,30 +326,40 @@ def _look_at(
     """Sort the entries of some tables; gather leaves, return the tables they point to."""
     level = fmt.levels[depth]
     at = _there(fmt, level, tables, words)
-    entries, mm = words.reshape(-1)[at], tables.mm[at >> level.index_bits]
+    entries = words.reshape(-1)[at]
     leaf = any_of(level.leaf, entries)
+    below = _no_tables()
     if not leaf.all():
-        address = _Place(level, tables.base, at).addresses()
-        swap = any_of(level.swap, entries)
-        table = any_of(level.table, entries)
-        harvest.missed(MALFORMED, mm[~(leaf | table | swap)])
-        if swap.any():
-            depths = np.full(int(np.count_nonzero(swap)), depth, np.uint8)
-            harvest.nonpresent.append(Nonpresent(entries[swap], address[swap], mm[swap], depths))
-        below = _pointed_to(level, entries[table], address[table], mm[table], fmt, depth)
-        entries, at, mm = entries[leaf], at[leaf], mm[leaf]
-    else:
-        below = _no_tables()
+        others = ~leaf
+        below = _look_below(fmt, depth, tables, at[others], entries[others], harvest)
+        entries, at = entries[leaf], at[leaf]
     if len(entries):
-        frames = _origins(level, entries) >> np.uint64(fmt.levels[-1].shift)
-        depths = np.full(len(frames), depth, np.uint8)
-        harvest.leaves.append((frames, mm, entries, depths))
+        harvest.frames.append(_origins(level, entries) >> np.uint64(fmt.levels[-1].shift))
+        harvest.entries.append(entries)
+        harvest.special.append((entries & np.uint64(fmt.special)) != 0)
         harvest.places.append(_Place(level, tables.base, at))
+        edges = np.arange(len(tables.mm) + 1) << level.index_bits
+        depths = np.full(len(tables.mm), depth, np.uint8)
+        harvest.runs.append(Runs(tables.mm, depths, np.diff(np.searchsorted(at, edges))))
     if level.leaf:  # also of a table that a zap has just emptied
         last = tables.base + np.uint64((level.entries << level.shift) - 1)
         lowest = np.full(len(tables.base), depth == len(fmt.levels) - 1)
         harvest.locks.append(Locks(tables.address, tables.base, last, tables.mm, lowest))
     return below
+
+
+def _look_below(
+    fmt: TableFormat, depth: int, tables: Tables, at: Index, entries: Words, harvest: _Harvest
+) -> Tables:
+    """Sort entries that are no leaves; gather those not present, return the tables of the rest."""
+    level = fmt.levels[depth]
+    mm, address = tables.mm[at >> level.index_bits], _Place(level, tables.base, at).addresses()
+    swap, table = any_of(level.swap, entries), any_of(level.table, entries)
+    harvest.missed(MALFORMED, mm[~(table | swap)])
+    if swap.any():
+        depths = np.full(int(np.count_nonzero(swap)), depth, np.uint8)
+        harvest.nonpresent.append(Nonpresent(entries[swap], address[swap], mm[swap], depths))
+    return _pointed_to(level, entries[table], address[table], mm[table], fmt, depth)
 
 
 def _there(fmt: TableFormat, level: Level, tables: Tables, words: Words) -> Index:
@@ -347,21 +396,21 @@ def _pointed_to(
     return Tables(entries & np.uint64(level.table_origin), base, mm, first, end)
 
 
-def _finish(harvest: _Harvest) -> Walked:
-    empty = np.zeros(0, np.uint64)
-    none = (empty, np.zeros(0, np.int32), empty, np.zeros(0, np.uint8))
-    parts = list(zip(*(harvest.leaves or [none]), strict=True))
-    columns = side_by_side(sum(map(len, parts[0])), [part[0].dtype for part in parts])
-    for part, column in zip(parts, columns, strict=True):
-        np.concatenate(part, out=column)
-    pfn, mm, entry, level = columns
-    absent = harvest.nonpresent or [Nonpresent(empty, empty, none[1], none[3])]
-    locks = harvest.locks or [Locks(empty, empty, empty, none[1], np.zeros(0, bool))]
+def _finish(harvest: _Harvest, lowest: int) -> Walked:
+    empty, no_mm, no_level = np.zeros(0, np.uint64), np.zeros(0, np.int32), np.zeros(0, np.uint8)
+    pfn, special = side_by_side(sum(map(len, harvest.frames)), [np.uint64, np.bool_])
+    np.concatenate([empty, *harvest.frames], out=pfn)
+    np.concatenate([np.zeros(0, bool), *harvest.special], out=special)
+    found = harvest.runs or [Runs(no_mm, no_level, np.zeros(0, np.int64))]
+    runs = Runs(*map(np.concatenate, zip(*found, strict=True)))
+    absent = harvest.nonpresent or [Nonpresent(empty, empty, no_mm, no_level)]
+    locks = harvest.locks or [Locks(empty, empty, empty, no_mm, np.zeros(0, bool))]
     return Walked(
         pfn=pfn,
-        mm=mm,
-        entry=entry,
-        level=level,
+        special=special,
+        runs=runs,
+        large=int(runs.leaves[runs.level != lowest].sum()),
+        find_entries=lambda: np.concatenate([empty, *harvest.entries]),
         find_addresses=lambda: np.concatenate([empty, *(p.addresses() for p in harvest.places)]),
         locks=Locks(*map(np.concatenate, zip(*locks, strict=True))),
         nonpresent=Nonpresent(*map(np.concatenate, zip(*absent, strict=True))),

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.unit.audit import pretend
 from zaptrace.audit.special import Areas, Uncounted, normal, uncounted_in
-from zaptrace.audit.tables import FORMATS
-from zaptrace.audit.walk import Locks, Nonpresent, Walked
+from zaptrace.audit.tables import FORMATS, TableFormat
+from zaptrace.audit.walk import Locks, Nonpresent, Runs, Walked
 
 S390X, X86_64 = FORMATS["s390x"], FORMATS["x86_64"]
 SEGMENT, PMD, PAGE = 3, 3, 4
@@ -23,16 +23,19 @@ AREA = (0x10000000, 0x20000000)
 PGOFF = 0x5000
 
 
-def leaves(*rows: tuple[int, int, int, int]) -> Walked:
+def leaves(fmt: TableFormat, *rows: tuple[int, int, int, int]) -> Walked:
     """Rows of (pfn, address, entry, level), all of mm 0."""
     pfn, address, entry, level = zip(*rows, strict=True)
+    assert list(level) == sorted(level), "a walk finds large leaves first"
+    runs = Runs(np.zeros(len(rows), np.int32), np.array(level, np.uint8), np.ones(len(rows), int))
     none = np.zeros(0, np.uint64)
     return Walked(
         pfn=np.array(pfn, np.uint64),
         find_addresses=lambda: np.array(address, np.uint64),
-        mm=np.zeros(len(rows), np.int32),
-        entry=np.array(entry, np.uint64),
-        level=np.array(level, np.uint8),
+        find_entries=lambda: np.array(entry, np.uint64),
+        special=(np.array(entry, np.uint64) & np.uint64(fmt.special)) != 0,
+        runs=runs,
+        large=sum(one != PAGE for one in level),
         locks=Locks(none, none, none, np.zeros(0, np.int32), np.zeros(0, bool)),
         nonpresent=Nonpresent(none, none, np.zeros(0, np.int32), np.zeros(0, np.uint8)),
         tables=0,
@@ -50,8 +53,8 @@ def area(flags: int) -> Areas:
 
 
 def test_a_special_pte_is_no_normal_page_and_any_other_is() -> None:
-    walked = leaves((5, 0x1000, 0x5001, PAGE), (5, 0x2000, 0x5001 | SPECIAL, PAGE))
-    assert normal(S390X, walked, lambda: NOTHING, no_areas).tolist() == [True, False]
+    walked = leaves(S390X, (5, 0x1000, 0x5001, PAGE), (5, 0x2000, 0x5001 | SPECIAL, PAGE))
+    assert normal(walked, lambda: NOTHING, no_areas).tolist() == [True, False]
 
 
 def slow_pmd(pfn: int, address: int, flags: int, entry: int) -> bool:
@@ -92,20 +95,20 @@ def test_a_large_leaf_is_judged_by_itself_and_its_vma(
     address = AREA[0] + (at << 21)
     pfn = {"linear": PGOFF + (at << 9), "huge zero": HUGE_ZERO, "any": 0x77600}[page]
     entry = pfn << 12 | X86_PSE | 0x67 | sum(bits)
-    walked = leaves((pfn, address, entry, PMD))
+    walked = leaves(X86_64, (pfn, address, entry, PMD))
     uncounted = Uncounted(X86_64.large_special | X86_DEVMAP, HUGE_ZERO)
-    answer = normal(X86_64, walked, lambda: uncounted, lambda mm: area(sum(flags)))
+    answer = normal(walked, lambda: uncounted, lambda mm: area(sum(flags)))
     assert answer.tolist() == [slow_pmd(pfn, address, sum(flags), entry)]
 
 
 def test_a_bit_that_a_kernel_has_not_tells_nothing() -> None:
     """Bit 58 without pfn_t, and on s390x what is SPECIAL in a PTE."""
-    walked = leaves((0x77600, AREA[0], X86_PSE | 0x67 | X86_DEVMAP, PMD))
+    walked = leaves(X86_64, (0x77600, AREA[0], X86_PSE | 0x67 | X86_DEVMAP, PMD))
     only = Uncounted(X86_64.large_special, None)
-    assert normal(X86_64, walked, lambda: only, lambda mm: area(0)).tolist() == [True]
-    walked = leaves((0x77700, AREA[0], 0x403 | SPECIAL, SEGMENT))
+    assert normal(walked, lambda: only, lambda mm: area(0)).tolist() == [True]
+    walked = leaves(S390X, (0x77700, AREA[0], 0x403 | SPECIAL, SEGMENT))
     none = Uncounted(S390X.large_special, None)
-    assert normal(S390X, walked, lambda: none, lambda mm: area(0)).tolist() == [True]
+    assert normal(walked, lambda: none, lambda mm: area(0)).tolist() == [True]
 
 
 @pytest.mark.parametrize(
@@ -125,13 +128,13 @@ def test_the_bit_of_a_devices_memory_is_this_kernels(
 
 
 def test_only_a_large_leaf_maps_the_huge_zero_page() -> None:
-    walked = leaves((HUGE_ZERO, 0x1000, HUGE_ZERO << 12 | 0x67, PAGE))
-    assert normal(X86_64, walked, lambda: Uncounted(0, HUGE_ZERO), no_areas).tolist() == [True]
+    walked = leaves(X86_64, (HUGE_ZERO, 0x1000, HUGE_ZERO << 12 | 0x67, PAGE))
+    assert normal(walked, lambda: Uncounted(0, HUGE_ZERO), no_areas).tolist() == [True]
 
 
 @pytest.mark.parametrize("address", [AREA[0] - (1 << 20), AREA[1]])
 def test_a_large_leaf_outside_of_every_vma_is_normal(address: int) -> None:
-    walked = leaves((0x77700, address, 0x403, SEGMENT))
-    assert normal(S390X, walked, lambda: NOTHING, lambda mm: area(VM_PFNMAP)).tolist() == [True]
+    walked = leaves(S390X, (0x77700, address, 0x403, SEGMENT))
+    assert normal(walked, lambda: NOTHING, lambda mm: area(VM_PFNMAP)).tolist() == [True]
     nothing = Areas(*np.zeros((4, 0), np.uint64))
-    assert normal(S390X, walked, lambda: NOTHING, lambda mm: nothing).tolist() == [True]
+    assert normal(walked, lambda: NOTHING, lambda mm: nothing).tolist() == [True]

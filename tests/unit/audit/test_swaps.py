@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.audit import pretend
 from zaptrace.audit.swaps import NO_TYPES, SwapKind, SwapTypes, classify, types_of
 from zaptrace.audit.tables import FORMATS, TableFormat
-from zaptrace.audit.walk import Locks, Nonpresent, Walked
+from zaptrace.audit.walk import Locks, Nonpresent, Runs, Walked
 
 KINDS = [
     *[SwapKind.SWAP] * 23,
@@ -31,7 +31,8 @@ def walked(fmt: TableFormat, entries: list[tuple[int, int, int]]) -> Walked:
     found = Nonpresent(entry, entry, mm.astype(np.int32), level.astype(np.uint8))
     mms = np.zeros(0, np.int32)
     locks = Locks(none, none, none, mms, np.zeros(0, bool))
-    return Walked(none, mms, none, np.zeros(0, np.uint8), lambda: none, locks, found, 0, {})
+    runs = Runs(mms, np.zeros(0, np.uint8), np.zeros(0, np.int64))
+    return Walked(none, none == 1, runs, 0, lambda: none, lambda: none, locks, found, 0, {})
 
 
 def x86_entry(kind: int, offset: int, level: int) -> int:
