@@ -29,6 +29,8 @@ PAUSES = tuple(number / 1000 for number in range(1, 21))
 """Seconds between readings of the suspects' counters, 0.2 in all.  No two are alike: what comes
 and goes regularly must not meet them in step."""
 
+CHANGED = "pages that changed while they were looked at"
+
 Key = tuple[object, ...]
 
 
@@ -96,14 +98,17 @@ def _look(ledger: Ledger) -> _Look:
 
 
 def steady(ledger: Ledger, suspects: Suspects) -> Suspects:
-    """Those whose counters stay what they were before the page tables were walked."""
+    """Those whose counters stay what they were before the page tables were walked; the others are
+    counted as not judged."""
+    left = suspects
     for pause in PAUSES:
-        if not suspects:
+        if not left:
             break
         time.sleep(pause)
-        same = _same(ledger, suspects).tolist()
-        suspects = [suspect for suspect, good in zip(suspects, same, strict=True) if good]
-    return suspects
+        same = _same(ledger, left).tolist()
+        left = [suspect for suspect, good in zip(left, same, strict=True) if good]
+    ledger.gaps[CHANGED] += len(suspects) - len(left)
+    return left
 
 
 def _same(ledger: Ledger, suspects: Suspects) -> Mask:

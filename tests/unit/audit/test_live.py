@@ -19,7 +19,7 @@ from tests.unit.audit.test_inspect import FREED
 from zaptrace.audit import live
 from zaptrace.audit.judged import Judged
 from zaptrace.audit.ledger import Ledger
-from zaptrace.audit.live import LOOKS, MAX_FAILURES, PAUSES
+from zaptrace.audit.live import CHANGED, LOOKS, MAX_FAILURES, PAUSES
 from zaptrace.audit.owners import Owners
 from zaptrace.audit.reconcile import Suspect
 from zaptrace.cli import inspect
@@ -103,6 +103,7 @@ def test_one_waits_as_long_as_there_are_suspects(
     memory.raw["refcount"][1:4] += 1
     assert steady(ledger) == ()
     assert pauses == [PAUSES[0]]
+    assert ledger.gaps[CHANGED] == 3
     assert live.steady(cast(Ledger, ledger), []) == []
 
 
