@@ -6,12 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.unit.explain.kernel import (
-    RETURN_AFTER,
-    VMEMMAP,
-    ZAP_SITE,
-    events_of,
-)
+from tests.unit.explain.kernel import RETURN_AFTER, VMEMMAP, ZAP_SITE, events_of
 from tests.unit.explain.test_simulated import audit
 from zaptrace.explain import Evidence, explain
 from zaptrace.model.events import Kind, Origin

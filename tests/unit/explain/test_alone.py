@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.explain.kernel import (
-    events_of,
-)
+from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import (
     FREE,
     GOLDEN,

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.explain.kernel import (
-    events_of,
-)
+from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import removed, zap
 from tests.unit.explain.test_simulated import audit
 from zaptrace.explain import Evidence, explain
