@@ -26,6 +26,20 @@ from zaptrace.runs.analysis import Result
 from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.repro import Request, repro
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs in one process with `--dist loadgroup`.
+
+    The tests of an architecture, which share its guests; and each file of what is of none.
+    """
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            call = getattr(item, "callspec", None)
+            arch = call.params.get("arch") if call else None
+            item.add_marker(pytest.mark.xdist_group(arch or item.path.stem))
+
 
 @dataclass(frozen=True)
 class Boot:

@@ -8,7 +8,7 @@ import pytest
 
 from zaptrace.model.errors import GuestLost
 
-_LOST = pytest.StashKey[list[str]]()
+_LOST = ("guest", "lost")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -17,22 +17,28 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.excinfo is not None and call.excinfo.errisinstance(GuestLost):
-        report.user_properties.append(("guest", "lost"))
-        item.config.stash.setdefault(_LOST, []).append(f"{item.nodeid} ({call.when})")
+        report.user_properties.append(_LOST)
     return report
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Its letter and word; the category stays, so that its traceback is shown."""
-    if ("guest", "lost") not in report.user_properties or not report.failed:
+    if not _is_lost(report):
         return None
     return ("failed" if report.when == "call" else "error"), "L", "LOST GUEST"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lost = terminalreporter.config.stash.get(_LOST, [])
+    stats = terminalreporter.stats
+    lost = [
+        report for report in stats.get("failed", []) + stats.get("error", []) if _is_lost(report)
+    ]
     if lost:
         terminalreporter.section("lost guests", red=True)
         terminalreporter.line(f"{len(lost)} of the failures: the guest died or did not answer")
-        for name in lost:
-            terminalreporter.line(f"  {name}")
+        for report in lost:
+            terminalreporter.line(f"  {report.nodeid} ({report.when})")
+
+
+def _is_lost(report: pytest.TestReport) -> bool:
+    return report.failed and _LOST in report.user_properties

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 TESTS = """\
 import pytest
@@ -30,9 +32,11 @@ def test_every_guest_test_bears_its_marker() -> None:
     assert [path.name for path in files if "pytest.mark.guest" not in path.read_text()] == []
 
 
-def test_a_lost_guest_is_no_ordinary_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_lost_guest_is_no_ordinary_failure(workers: int, tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     argv = ["-m", "pytest", "-v", "-p", "tests.guest.lost", "-p", "no:cacheprovider"]
+    argv += ["--numprocesses", str(workers)]
     done = subprocess.run(
         [sys.executable, *argv, "--rootdir", str(tmp_path), str(tmp_path)],
         check=False,
@@ -47,7 +51,8 @@ def test_a_lost_guest_is_no_ordinary_failure(tmp_path: Path) -> None:
         ("that_expects_it", "PASSED"),
         ("wrong", "FAILED"),
     ):
-        assert f"test_{name} {word}" in done.stdout
+        told = [line for line in done.stdout.splitlines() if f"::test_{name}" in line]
+        assert any(word in line for line in told), told
     assert "2 of the failures: the guest died or did not answer" in done.stdout
     assert "2 failed, 1 passed, 1 error" in done.stdout
     assert "QEMU ended by itself" in done.stdout  # the traceback
