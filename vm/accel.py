@@ -5,6 +5,10 @@ fail to emulate the first instructions of a kernel, and QEMU then hangs with the
 vCPU paused.  So a guest is booted under a short deadline, once per host kernel
 and QEMU, and the outcome is remembered.  It is the kernel that is wanted, with
 our own init: a user's would not tell us that it is there.
+
+A guest that boots may still run through every breakpoint (KVM inside an
+emulated CPU did), which would lose the instant of the bug.  Who needs a stop
+has that proven too, at addresses that every boot comes by.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +45,12 @@ class Accelerator:
         return f"{self.name} ({self.why})"
 
 
-async def choose(config: GuestConfig) -> Accelerator:
+async def choose(config: GuestConfig, stops: Sequence[int] = ()) -> Accelerator:
     """The accelerator for a guest; its kernel proves KVM, if none has yet.
+
+    Args:
+        stops: kernel addresses that every boot comes by, when the guest is to be stopped at
+            breakpoints: those are proven then.
 
     Raises:
         Missing, CannotTell: our init cannot be had.
@@ -52,36 +61,45 @@ async def choose(config: GuestConfig) -> Accelerator:
     if not os.access(KVM, os.R_OK | os.W_OK):
         return Accelerator("tcg", f"{KVM} cannot be opened")
     key = f"{platform.release()} {host.output(config.arch.qemu, '--version').splitlines()[0]}"
+    if stops:
+        key += ", breakpoints"
     memory = cache_home() / "kvm.json"
     proofs: dict[str, bool] = json.loads(memory.read_bytes()) if memory.exists() else {}
     if key not in proofs:
-        works = await _proof(config)
+        works = await _proof(config, stops)
         if works is None:
             return Accelerator("tcg", "nothing is known of KVM: this kernel boots with neither")
         proofs[key] = works
         write_whole(memory, json.dumps(proofs).encode())
+    does = "stop a guest at a breakpoint" if stops else "boot a guest"
     if proofs[key]:
-        return Accelerator("kvm", "a guest was seen to boot with it")
-    return Accelerator("tcg", "KVM is there but does not boot a guest")
+        return Accelerator("kvm", f"it was seen to {does}")
+    return Accelerator("tcg", f"KVM is there but does not {does}")
 
 
-async def _proof(config: GuestConfig) -> bool | None:
-    """Does KVM boot this guest's kernel?  None when that kernel can prove nothing."""
+async def _proof(config: GuestConfig, stops: Sequence[int]) -> bool | None:
+    """Does KVM boot this guest's kernel, and stop it?  None when that kernel can prove nothing."""
     arch, initrd = config.arch, initramfs.build(config.arch)
-    proof = GuestConfig(arch, config.kernel, initrd, arch.append, config.console)
-    if await boots(dataclasses.replace(proof, accel="kvm")):
+    append = f"{arch.append} nokaslr"  # the addresses are its vmlinux's
+    proof = GuestConfig(arch, config.kernel, initrd, append, config.console)
+    if await boots(dataclasses.replace(proof, accel="kvm"), stops):
         return True
-    return False if await boots(proof, TCG_SECONDS) else None
+    return False if await boots(proof, stops, TCG_SECONDS) else None
 
 
-async def boots(config: GuestConfig, seconds: float | None = None) -> bool:
-    """Does this guest reach the lab's init within the deadline?"""
+async def boots(
+    config: GuestConfig, stops: Sequence[int] = (), seconds: float | None = None
+) -> bool:
+    """Does this guest stop at one of these addresses, or else reach the lab's init, in time?"""
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
         console = Path(folder) / "console.log"
         proof = dataclasses.replace(config, console=console)
+        seconds = PROOF_SECONDS if seconds is None else seconds
         try:
             async with running(proof, Path(folder) / "qemu.log") as guest:
-                await guest.run_until((), PROOF_SECONDS if seconds is None else seconds)
+                ended = await guest.run_until(stops, seconds)
         except GuestLost:
             return False
+        if stops:
+            return ended == "breakpoint"
         return console.exists() and USER_SPACE in console.read_bytes()

@@ -17,6 +17,7 @@ from vm import accel, initramfs
 from vm.arch import ARCHES
 from vm.qemu import GuestConfig, command_line, running
 from zaptrace.memory.opening import open_vmcore
+from zaptrace.runs import stops
 
 pytestmark = pytest.mark.guest
 
@@ -70,6 +71,16 @@ def test_an_accelerator_is_proven_by_a_boot(
 ) -> None:
     monkeypatch.setattr(accel, "PROOF_SECONDS", 120.0)  # of KVM; this is TCG
     assert asyncio.run(accel.boots(config(founding, tmp_path)))
+
+
+def test_an_accelerator_is_proven_to_stop_by_a_stop(
+    founding: Boot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every healthy boot comes by there; by bad_page none does."""
+    monkeypatch.setattr(accel, "PROOF_SECONDS", 120.0)
+    healthy = config(founding, tmp_path)
+    assert asyncio.run(accel.boots(healthy, stops.on_every_way(founding.plan)))
+    assert not asyncio.run(accel.boots(healthy, stops.of_the_bug(founding.plan)))
 
 
 @pytest.mark.parametrize("fault", ["rdinit=/nothing init=/nothing"])

@@ -19,7 +19,7 @@ from zaptrace.model.errors import BadInput, GuestLost
 from zaptrace.model.paths import write_whole
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.progress import Listener, step
-from zaptrace.runs import guest, lab
+from zaptrace.runs import guest, lab, stops
 from zaptrace.runs.analysis import Result, analyse
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.loop import run_to_end
@@ -150,7 +150,8 @@ async def _boot(
     listener: Listener,
 ) -> guest.End:
     """Boot and dump; says in `facts` what it did.  How the guest ended."""
-    accelerator = await accel.choose(config)
+    breakpoints = stops.of_the_bug(plan) if request.stop_at == "bad_page" else ()
+    accelerator = await accel.choose(config, stops.on_every_way(plan) if breakpoints else ())
     config = dataclasses.replace(config, accel=accelerator.name)
     facts.machine = (
         f"QEMU {config.arch.machine[-1]}, {config.memory}, {config.smp} CPUs, {accelerator}"
@@ -162,7 +163,7 @@ async def _boot(
         folder,
         facts,
         listener,
-        breakpoints=_breakpoints(plan) if request.stop_at == "bad_page" else (),
+        breakpoints=breakpoints,
         seconds=request.timeout,
         dump=request.stop_at != "never",
     )
@@ -186,12 +187,6 @@ def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
     append = " ".join(word for word in config.append.split(" ") if word != own)
     here = dataclasses.replace(config, kernel=Path("image"), initrd=Path("initrd"), append=append)
     return shlex.join(command_line(here))
-
-
-def _breakpoints(plan: ProbePlan) -> tuple[int, ...]:
-    """Where bad_page begins."""
-    sites = [site for site in plan.sites if site.event == "bad_page" and not site.inlined]
-    return tuple(site.address for site in sites if site.address is not None)
 
 
 def _check_not_lost(ended: str, boot: lab.Boot, folder: RunFolder, seconds: float) -> None:

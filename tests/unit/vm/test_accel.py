@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,18 +26,21 @@ def choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
     monkeypatch.setattr(host, "output", lambda *argv: "QEMU 7.2\n")
     monkeypatch.setattr(initramfs, "build", lambda arch: tmp_path / "ours.cpio")
 
-    def chosen(*works: str) -> tuple[str, list[str]]:
+    def chosen(*works: str, stops: tuple[int, ...] = ()) -> tuple[str, list[str]]:
         tried = []
 
-        async def boots(config: GuestConfig, seconds: float | None = None) -> bool:
+        async def boots(
+            config: GuestConfig, at: Sequence[int], seconds: float | None = None
+        ) -> bool:
             assert config.initrd == tmp_path / "ours.cpio"
-            assert config.append == X86_64.append
+            assert config.append == f"{X86_64.append} nokaslr"
+            assert at == stops
             tried.append(config.accel)
             return config.accel in works
 
         monkeypatch.setattr(accel, "boots", boots)
         theirs = GuestConfig(X86_64, tmp_path / "bzImage", tmp_path / "their.cpio", "", tmp_path)
-        return asyncio.run(accel.choose(theirs)).name, tried
+        return asyncio.run(accel.choose(theirs, stops)).name, tried
 
     return chosen
 
@@ -50,6 +53,13 @@ def test_a_proof_is_remembered(choose: Callable[..., tuple[str, list[str]]]) -> 
 def test_a_refutation_is_remembered(choose: Callable[..., tuple[str, list[str]]]) -> None:
     assert choose("tcg") == ("tcg", ["kvm", "tcg"])
     assert choose("kvm", "tcg") == ("tcg", [])
+
+
+def test_to_boot_is_no_proof_of_a_stop(choose: Callable[..., tuple[str, list[str]]]) -> None:
+    assert choose("kvm", "tcg") == ("kvm", ["kvm"])
+    assert choose("tcg", stops=(1, 2)) == ("tcg", ["kvm", "tcg"])
+    assert choose("kvm", "tcg", stops=(1, 2)) == ("tcg", [])
+    assert choose("tcg") == ("kvm", [])
 
 
 def test_a_kernel_that_never_boots_proves_nothing(

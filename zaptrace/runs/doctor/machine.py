@@ -12,8 +12,10 @@ from pathlib import Path
 from vm import accel, debian, host
 from vm.arch import ARCHES, Arch
 from vm.qemu import GuestConfig
+from zaptrace.kernel import plan_for
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.paths import cache_home
+from zaptrace.runs import stops
 from zaptrace.runs.doctor.checks import Check
 
 AREA = "lab"
@@ -87,14 +89,22 @@ def _kvm() -> Check:
         says = "not proven: that takes a lab kernel of this machine's architecture"
         mend = f"zaptrace vm kernel build {arch.name}"
         return Check(AREA, "KVM", works=None, says=says, mend=mend, needed=False)
-    chosen = _proven(arch, images[-1])
-    works = chosen.name == "kvm"
-    says = chosen.why if works else f"{chosen.why}: guests run under TCG, ten times as slow"
-    return Check(AREA, "KVM", works=works, says=says, needed=False)
+    kernel = images[-1]
+    chosen = _proven(arch, kernel)
+    if chosen.name != "kvm":
+        says = f"{chosen.why}: guests run under TCG, ten times as slow"
+        return Check(AREA, "KVM", works=False, says=says, needed=False)
+    stopped = _proven(arch, kernel, stops.on_every_way(plan_for(kernel.parent / "vmlinux")))
+    if stopped.name != "kvm":
+        says = "boots a guest, but does not stop it at a breakpoint: zaptrace repro runs under TCG"
+        return Check(AREA, "KVM", works=False, says=says, needed=False)
+    says = "boots a guest, and stops it at a breakpoint"
+    return Check(AREA, "KVM", works=True, says=says, needed=False)
 
 
-def _proven(arch: Arch, image: Path) -> accel.Accelerator:
-    return asyncio.run(accel.choose(GuestConfig(arch, image, None, "", Path(os.devnull))))
+def _proven(arch: Arch, image: Path, addresses: tuple[int, ...] = ()) -> accel.Accelerator:
+    config = GuestConfig(arch, image, None, "", Path(os.devnull))
+    return asyncio.run(accel.choose(config, addresses))
 
 
 def _programs() -> Iterable[Check]:
