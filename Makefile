@@ -36,7 +36,7 @@ test-quick: setup-tests
 test-guest: setup-tests
 	@for flavour in repro live; do for arch in s390x x86_64; do \
 		$(BIN)/zaptrace vm kernel build $$arch --flavour $$flavour || exit; done; done
-	@$(BIN)/pytest -v --numprocesses auto --dist loadgroup tests/guest
+	@$(BIN)/pytest -v --numprocesses auto tests/guest
 
 test-slow: setup-tests
 	@$(BIN)/pytest -v tests/slow

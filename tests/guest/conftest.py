@@ -4,11 +4,14 @@ without."""
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.guest import lab
 from tests.guest.lab import Lab
@@ -26,19 +29,21 @@ from zaptrace.runs.analysis import Result
 from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.repro import Request, repro
 
-HERE = Path(__file__).parent
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedGuests:
+    """Several processes, as `make test` has them, share no guest."""
+    return BySharedGuests(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs in one process with `--dist loadgroup`.
+class BySharedGuests(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
+    """An architecture's tests run in one process, and each file of what is of none.
 
-    The tests of an architecture, which share its guests; and each file of what is of none.
+    xdist's own `--dist loadgroup` does not see its groups with pytest 9.2.
     """
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            call = getattr(item, "callspec", None)
-            arch = call.params.get("arch") if call else None
-            item.add_marker(pytest.mark.xdist_group(arch or item.path.stem))
+
+    def _split_scope(self, nodeid: str) -> str:
+        of_arch = re.search(rf"\[({'|'.join(ARCHES)})[-\]]", nodeid)
+        return of_arch[1] if of_arch else nodeid.split("::")[0]
 
 
 @dataclass(frozen=True)
