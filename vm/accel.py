@@ -65,13 +65,13 @@ async def choose(config: GuestConfig, stops: Sequence[int] = ()) -> Accelerator:
         key += ", breakpoints"
     memory = cache_home() / "kvm.json"
     proofs: dict[str, bool] = json.loads(memory.read_bytes()) if memory.exists() else {}
+    does = "stop a guest at a breakpoint" if stops else "boot a guest"
     if key not in proofs:
         works = await _proof(config, stops)
         if works is None:
-            return Accelerator("tcg", "nothing is known of KVM: this kernel boots with neither")
+            return Accelerator("tcg", f"nothing is known of KVM: TCG does not {does} either")
         proofs[key] = works
         write_whole(memory, json.dumps(proofs).encode())
-    does = "stop a guest at a breakpoint" if stops else "boot a guest"
     if proofs[key]:
         return Accelerator("kvm", f"it was seen to {does}")
     return Accelerator("tcg", f"KVM is there but does not {does}")
