@@ -105,6 +105,18 @@ def test_never_stopping_still_explains_from_the_console(arch: str, tmp_path: Pat
     assert not (tmp_path / "run" / "vmcore").exists()
 
 
+def test_frees_that_interrupts_hide_take_no_verdict_away(tmp_path: Path) -> None:
+    """Optimised kprobes run with interrupts on: frees in one are missed, and nothing else is."""
+    optimised = ("--append", "sysctl.debug.kprobes-optimization=1")
+    status, document = repro(tmp_path / "run", "--fault", "underflow", *optimised, arch="x86_64")
+    assert status == 1
+    assert document["lost"] > 0
+    assert document["verdict"]["kind"] == "rmap_underflow"
+    (doubt,) = document["verdict"]["doubts"]
+    assert doubt.startswith(f"{document['lost']} page_free event")
+    assert document["verdict"]["evidence"] == ["capture"]
+
+
 def test_expect_turns_the_exit_code_round(founding: Boot, clean_exit: Boot) -> None:
     from zaptrace.cli.repro import exit_code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,8 @@ ENDS = ("bad_page", "panic", "exit", "timeout")
 """How a run ends that nobody cut short."""
 NEEDED = ("zap", "rmap_remove", "bad_page")
 """Events without which a recording says nothing of what did not happen."""
+ANY = ""
+"""The name of lost events of which nobody knows which they were."""
 _DAMAGE = {
     "damaged_frames": "Frames of the capture are damaged",
     "damaged_records": "Records of the capture are damaged",
@@ -63,13 +66,21 @@ class Evidence:
 
     @property
     def complete(self) -> bool:
-        """All that the rules ask for was recorded: what is not there did not happen."""
-        return self.events is not None and not self.unseen_events
+        """All that the rules ask for was recorded: what is not there did not happen.
+
+        A recording that lost none but others than the NEEDED events is: it is as good as
+        one that did not watch for those.
+        """
+        if self.events is None or any(_lacking(self.events, self.unrecorded)):
+            return False
+        return not _lost(self.events).keys() & {*NEEDED, ANY}
 
     @property
     def unseen_events(self) -> tuple[str, ...]:
         """What the recording lacks, a sentence each; nothing when there is no recording at all."""
-        return () if self.events is None else tuple(_lacking(self.events, self.unrecorded))
+        if self.events is None:
+            return ()
+        return (*_losses(self.events), *_lacking(self.events, self.unrecorded))
 
     @property
     def watched(self) -> frozenset[str]:
@@ -118,14 +129,39 @@ def _watched(events: Events) -> frozenset[str]:
     return frozenset(seen | {str(site.get("event")) for site in planned_sites(events)})
 
 
+def _lost(events: Events) -> Counter[str]:
+    """Event -> how many were lost.
+
+    A ring does not know what it lost (ANY); a kprobe that was hit while another one ran
+    knows its site.
+    """
+    records = events.of_kind(Kind.LOST)
+    planned = {site.get("address"): str(site.get("event")) for site in planned_sites(events)}
+    lost: Counter[str] = Counter()
+    for address, count in zip(records["site"].tolist(), records["nr"].tolist(), strict=True):
+        lost[planned.get(address, ANY)] += count
+    return lost
+
+
+def _losses(events: Events) -> Iterator[str]:
+    """One sentence for each event that was lost."""
+    for event, number in _lost(events).items():
+        were = "event was" if number == 1 else "events were"
+        if event == ANY:
+            yield (
+                f"{number} {were} lost: an event that is not seen may have happened. "
+                "A larger trace buffer would settle it."
+            )
+        else:
+            yield (
+                f"{number} {event} {were} lost, for the probe was hit while another one ran "
+                "(in an interrupt): one that is not seen may have happened."
+            )
+
+
 def _lacking(events: Events, unrecorded: Sequence[str]) -> Iterator[str]:
-    """One sentence for each way in which a recording is not whole."""
+    """One sentence for each other way in which a recording is not whole."""
     meta = events.meta
-    if events.lost:
-        yield (
-            f"{events.lost} events were lost: an event that is not seen may have happened. "
-            "A larger trace buffer would settle it."
-        )
     for key, what in _DAMAGE.items():
         if meta.get(key):
             yield f"{what}: {meta[key]}. What was in them is not seen."

@@ -11,7 +11,8 @@ from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import removed, zap
 from tests.unit.explain.test_simulated import audit
 from zaptrace.explain import Evidence, explain
-from zaptrace.model.events import Events
+from zaptrace.model.events import Events, Kind
+from zaptrace.model.verdict import VerdictKind
 
 HEALTHY = [zap(1000), removed(2000), zap(3000)]
 ONLY_CONSOLE = Evidence(console=True)
@@ -71,3 +72,32 @@ def test_what_is_watched_is_what_the_plan_says_and_what_came() -> None:
         False,
         True,
     )
+
+
+PAGE_FREE, RMAP_REMOVE = 0x1000, 0x2000
+
+
+def losing(site: int) -> Evidence:
+    """A healthy recording, but for two hits that the probe at a site missed."""
+    sites = [
+        {"event": "bad_page", "address": 0x3000},
+        {"event": "page_free", "address": PAGE_FREE},
+        {"event": "rmap_remove", "address": RMAP_REMOVE},
+    ]
+    events = events_of([*HEALTHY, {"kind": Kind.LOST, "nr": 2, "site": site}])
+    return replace(RECORDED, events=replace(events, meta={"sites": sites}))
+
+
+def test_a_free_missed_in_an_interrupt_hides_no_rmap_removal() -> None:
+    evidence = losing(PAGE_FREE)
+    assert evidence.complete
+    verdict = explain(evidence)
+    assert verdict.kind is VerdictKind.CLEAN
+    assert verdict.doubts[0].startswith("2 page_free events were lost, for the probe was hit")
+
+
+@pytest.mark.parametrize("site", [RMAP_REMOVE, 0x4000])
+def test_any_other_missed_event_may_have_been_the_bug(site: int) -> None:
+    evidence = losing(site)
+    assert not evidence.complete
+    assert explain(evidence).kind is VerdictKind.UNEXPLAINED
