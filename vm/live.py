@@ -94,7 +94,10 @@ class LiveGuest:
             raise GuestLost(f"the guest does not answer: {error}") from error
 
     async def _answer(self) -> Answer:
-        status, *sizes = (int(word) for word in (await self._reader.readline()).split())
+        line = await self._reader.readline()
+        if not line:
+            raise ValueError("it has hung up")
+        status, *sizes = (int(word) for word in line.split())
         out_size, err_size = sizes
         if not 0 <= out_size + err_size <= MAX_ANSWER:
             raise ValueError(f"an answer of {out_size + err_size} bytes")

@@ -192,3 +192,16 @@ def initrd(init: Path, folder: Path, files: Mapping[str, Path] | None = None) ->
 def quoted(*words: str) -> str:
     """A command line for the guest's shell."""
     return shlex.join(words)
+
+
+def guests_of(folder: Path) -> list[str]:
+    """QEMU processes that have a folder's files on their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes()
+        except OSError:
+            continue  # it has just ended
+        if b"qemu-system" in words and str(folder).encode() in words:
+            found.append(str(entry))
+    return found

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.test_repro import guests_of
+from tests.guest.lab import guests_of
 from zaptrace.capture.reader import read
 from zaptrace.model.events import Kind
 

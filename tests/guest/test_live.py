@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.guest.lab import READY_SECONDS, Lab, Recording
+from tests.guest.lab import READY_SECONDS, Lab, Recording, guests_of
 from zaptrace.explain.suspects import Suspects
+from zaptrace.model.errors import CannotTell
 from zaptrace.model.events import Kind
 from zaptrace.model.progress import ignore
 from zaptrace.runs.live import watched_guest
@@ -189,3 +195,41 @@ def test_a_clean_guest_has_no_suspects(arch: str) -> None:
             suspects.add(events)
     assert events_seen > 50
     assert suspects.ranking(10) == ()
+
+
+@pytest.mark.parametrize("moment", ["booted", "recording", "running"])
+def test_a_guest_that_dies_is_told(arch: str, moment: str, tmp_path: Path) -> None:
+    words = ("live", "--guest", arch, "--no-tui", "--run", "echo begun; while :; do ls /; done")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "zaptrace", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert child.stdout and child.stderr
+    says = {"booted": "user space", "recording": "Start the recorder", "running": "Start the"}
+    while says[moment] not in (line := child.stderr.readline()):
+        assert line, "ended too soon"
+    if moment == "running":
+        next(line for line in child.stdout if " ls-" in line)
+    for process in guests_of(tmp_path):
+        os.kill(int(Path(process).parent.name), signal.SIGKILL)
+    _, errors = child.communicate(timeout=READY_SECONDS)
+    assert child.returncode == 125, errors
+    assert "guest" in errors.splitlines()[-1]
+    assert moment == "booted" or "QEMU ended by itself with status -9" in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+POWER_OFF = "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x4321FEDC)'"
+
+
+def test_a_guest_that_powers_off_is_told(arch: str) -> None:
+    with (
+        watched_guest(arch, ignore, fault="none", run=POWER_OFF) as guest,
+        pytest.raises(CannotTell, match="has powered off or rebooted; its console ends with"),
+    ):
+        while not guest.finished():
+            guest.source.read(0.5)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.test_repro import guests_of
+from tests.guest.lab import guests_of
 
 pytestmark = pytest.mark.guest
 

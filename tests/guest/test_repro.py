@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 
 from tests.guest.conftest import Boot
+from tests.guest.lab import guests_of
 from vm import debian, initramfs
 from vm.arch import ARCHES
 from vm.cpio import Archive
@@ -257,19 +258,6 @@ def test_interrupted_at_any_moment_nothing_stays_behind(
     while left := guests_of(folder):
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
-
-
-def guests_of(folder: Path) -> list[str]:
-    """QEMU processes that have the run's files on their command line."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = entry.read_bytes()
-        except OSError:
-            continue  # it has just ended
-        if b"qemu-system" in words and str(folder).encode() in words:
-            found.append(str(entry))
-    return found
 
 
 def test_qemu_missing_is_said_with_what_mends_it(founding: Boot, tmp_path: Path) -> None:

@@ -118,21 +118,18 @@ def _printed(args: argparse.Namespace) -> Tally:
 
 
 def _shown(args: argparse.Namespace) -> Tally:
-    from zaptrace.cli.pump import say_what_is_missing
     from zaptrace.cli.watch import Recorded, check_terminal, recording, show
 
     check_terminal("live")
     with recording(args.record) as writer:
         source = Recorded(local_source(args), writer)
         show(source, "live")
-    say_what_is_missing(source.tally)
-    return source.tally
+    return source.told()
 
 
 def _guest(args: argparse.Namespace) -> Tally:
     from zaptrace.cli.output import progress
     from zaptrace.cli.pipes import abandoned
-    from zaptrace.cli.pump import say_what_is_missing
     from zaptrace.cli.trees import wanted_tree
     from zaptrace.cli.watch import Recorded, check_terminal, drain, line_sink, recording, show
     from zaptrace.runs.live import watched_guest
@@ -161,8 +158,7 @@ def _guest(args: argparse.Namespace) -> Tally:
             return drain(guest.source, sinks, args.seconds, lambda: guest.finished() or abandoned())
         source = Recorded(guest.source, writer)
         show(source, f"live {args.guest}", guest.console)
-    say_what_is_missing(source.tally)
-    return source.tally
+    return source.told()
 
 
 def _options(args: argparse.Namespace) -> list[str]:

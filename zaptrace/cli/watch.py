@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.model.errors import BadInput, Missing
+from zaptrace.model.errors import BadInput, Missing, ZaptraceError
 
 if TYPE_CHECKING:
     from tui.findings import Audited
@@ -142,13 +142,18 @@ class Recorded:
 
         self._source = source
         self._writer = writer
-        self.tally = Tally()
+        self._broke: ZaptraceError | None = None
+        self._tally = Tally()
 
     def read(self, seconds: float) -> Events | None:
         """See `Source.read`."""
-        events = self._source.read(seconds)
+        try:
+            events = self._source.read(seconds)
+        except ZaptraceError as error:
+            self._broke = error
+            raise
         if events is not None:
-            self.tally.add(events)
+            self._tally.add(events)
             if self._writer is not None:
                 self._writer.add(events)
         return events
@@ -156,3 +161,16 @@ class Recorded:
     def close(self) -> None:
         """See `Source.close`."""
         self._source.close()
+
+    def told(self) -> Tally:
+        """What passed; what of it is missing is said on stderr.
+
+        Raises:
+            ZaptraceError: the source broke, which the TUI has shown, but does not return.
+        """
+        from zaptrace.cli.pump import say_what_is_missing
+
+        say_what_is_missing(self._tally)
+        if self._broke is not None:
+            raise self._broke
+        return self._tally

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import re
 import shlex
 import socket
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from vm import accel, kernel, live, stock, tree
 from vm.arch import arch_named
+from vm.console import last_line
 from vm.qemu import GuestConfig
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
@@ -30,9 +32,16 @@ from zaptrace.runs.loop import run_to_end
 
 STATUS = "/run/recorder"
 """Where the guest leaves the recorder's exit status and last words."""
+DONE = "/run/done"
+"""Where it leaves its uptime when the command that was to be run has ended."""
 LOOK_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
 """How long events may at most be on their way when the command in the guest has ended."""
+HUNG_UP_SECONDS = 2.0
+"""How long QEMU may take to end when the guest does not answer any more."""
+GONE_SECONDS = 5.0
+"""How much later than the stream's end its cause may be known."""
+_ENDS = {"panic": "has panicked", "exit": "has powered off or rebooted"}
 _CLOCK_NS = 20_000_000  # /proc/uptime counts hundredths of a second
 
 
@@ -276,21 +285,49 @@ class _Worker(threading.Thread):
             status = f'{{ echo "ended with $?"; tail -n 2 {errors}; }} >{STATUS}'
             await guest.run(f"{{ {self._recorder} >{out} 2>{errors}; {status}; }} &")
             self._stream.set_result(guest.guest.socket(live.STREAM))
-            while self.ended is None:
-                await asyncio.sleep(LOOK_SECONDS)
-                await self._look(guest)
+            looking = asyncio.create_task(self._look_after(guest))
+            try:
+                await asyncio.wait({looking, guest.ended}, return_when=asyncio.FIRST_COMPLETED)
+                if looking.done() and looking.exception():  # most likely QEMU is on its way out
+                    await asyncio.wait({guest.ended}, timeout=HUNG_UP_SECONDS)
+                self.ended = self._how(guest.ended) if guest.ended.done() else looking.result()
+            finally:
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
 
-    async def _look(self, guest: live.LiveGuest) -> None:
-        """Start the command once events flow; see whether it, or the recorder, has ended."""
-        if self.flowing.is_set() and self._command is not None:
-            command, self._command = self._command, None
-            await guest.run(f"{{ {command}; }} >/dev/console 2>&1", float("inf"))
-            uptime = (await guest.run("cat /proc/uptime")).out.split()
-            now_ns = int(float(uptime[0]) * 1e9) if uptime else 0
-            self._command_ended = (time.monotonic(), now_ns + _CLOCK_NS)
-        answer = await guest.run(f"cat {STATUS}")
-        if answer.status == 0:
-            self.ended = f"the recorder in the guest {' '.join(answer.out.split())}"
+    async def _look_after(self, guest: live.LiveGuest) -> str:
+        """Start the command once events flow; see it end; return how the recorder ended."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.flowing.is_set() and self._command is not None:
+                command, self._command = shlex.quote(self._command), None
+                ended = f"cat /proc/uptime >{DONE}"
+                await guest.run(f"{{ sh -c {command} >/dev/console 2>&1; {ended}; }} &")
+            left = (await guest.run(f"grep -sH . {STATUS} {DONE}")).out
+            if self._command_ended is None and (uptime := _words(left, DONE)):
+                self._command_ended = (time.monotonic(), _ns(uptime[0]) + _CLOCK_NS)
+            if words := _words(left, STATUS):
+                return f"the recorder in the guest {' '.join(words)}"
+
+    def _how(self, ended: asyncio.Task[str]) -> str:
+        """How a guest ended that nobody asked to."""
+        try:
+            what = _ENDS.get(ended.result(), "was stopped")
+        except GuestLost as error:
+            what = f"is lost: {error}"
+        last = last_line(self._folder / "console.log") or "(nothing)"
+        return f"the guest {what}; its console ends with: {last}"
+
+
+def _words(left: str, path: str) -> list[str]:
+    """What stands in a file of the guest, as its `grep -H` tells it."""
+    lines = (line.partition(":") for line in left.splitlines())
+    return [word for name, _, text in lines if name == path for word in text.split()]
+
+
+def _ns(uptime: str) -> int:
+    """Seconds in words of the guest's, which may be anything, in ns."""
+    return int(float(uptime) * 1e9) if re.fullmatch(r"\d{1,9}\.\d\d", uptime) else 0
 
 
 class _GuestSource:
@@ -305,16 +342,29 @@ class _GuestSource:
 
         Raises:
             CannotTell: the guest or its recorder has ended.
+            BadInput: what comes is no capture.
         """
-        events = self._stream.read(seconds)
+        try:
+            events = self._stream.read(seconds)
+        except BadInput:
+            if ended := self._end():
+                raise CannotTell(ended) from None
+            raise
         if events is not None and "source" in events.meta:  # the recorder's first words
             self._worker.flowing.set()
         if events is not None and len(clocks := events.records["clock"]):
             newest = clocks[clocks != ABSENT].max(initial=0)
             self._worker.seen_ns = max(self._worker.seen_ns, int(newest))
-        if self._worker.ended is not None and (events is None or not len(events.records)):
+        if events is None:
+            raise CannotTell(self._end() or "the guest has closed its stream")
+        if self._worker.ended is not None and not len(events.records):
             raise CannotTell(self._worker.ended)
         return events
+
+    def _end(self) -> str | None:
+        """How it ended, which the stream may tell us a moment before the worker does."""
+        self._worker.join(GONE_SECONDS)
+        return self._worker.ended
 
     def close(self) -> None:
         """See `Source.close`."""

@@ -12,6 +12,8 @@ import pytest
 from zaptrace.capture.reader import read
 from zaptrace.capture.writer import Writer
 from zaptrace.cli.pump import Tally, pump, say_what_is_missing, until
+from zaptrace.cli.watch import Recorded
+from zaptrace.model.errors import GuestLost
 from zaptrace.model.events import Events, Kind, Records, blank
 
 
@@ -115,3 +117,29 @@ def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_missing_is_nothing_said(capsys: pytest.CaptureFixture[str]) -> None:
     say_what_is_missing(Tally(events=5, meta={"damaged_frames": 0}))
     assert capsys.readouterr() == ("", "")
+
+
+class Breaking(Scripted):
+    """A source that breaks when it has no more."""
+
+    def read(self, seconds: float) -> Events | None:
+        if not self.increments:
+            raise GuestLost("the guest is lost")
+        return super().read(seconds)
+
+
+def test_what_broke_in_the_tui_is_an_error_after_it(capsys: pytest.CaptureFixture[str]) -> None:
+    source = Recorded(Breaking(Events(records(Kind.LOST, 1))), None)
+    assert source.read(0) is not None
+    with pytest.raises(GuestLost):
+        source.read(0)
+    with pytest.raises(GuestLost, match="the guest is lost"):
+        source.told()
+    assert "LOST: 3 events" in capsys.readouterr().err
+
+
+def test_a_source_that_ends_well_is_counted_after_the_tui() -> None:
+    source = Recorded(Scripted(Events(records(Kind.BAD_PAGE, 2))), None)
+    while source.read(0) is not None:
+        pass
+    assert (source.told().events, source.told().bugs) == (2, 2)
