@@ -233,3 +233,20 @@ def test_a_guest_that_powers_off_is_told(arch: str) -> None:
     ):
         while not guest.finished():
             guest.source.read(0.5)
+
+
+def test_a_guest_that_hangs_is_told(
+    arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its QEMU lives on and says nothing: here it is stopped, which leaves no other trace."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("zaptrace.runs.live.PATIENCE_SECONDS", 30.0)
+    with watched_guest(arch, ignore, fault="none") as guest:
+        while not len(guest.source.read(1.0).records):  # type: ignore[union-attr]
+            pass
+        (process,) = guests_of(tmp_path)
+        os.kill(int(Path(process).parent.name), signal.SIGSTOP)
+        with pytest.raises(CannotTell, match="no answer in 30 s to: grep"):
+            while True:
+                guest.source.read(0.5)
+    assert list(tmp_path.iterdir()) == []

@@ -35,6 +35,9 @@ STATUS = "/run/recorder"
 DONE = "/run/done"
 """Where it leaves its uptime when the command that was to be run has ended."""
 LOOK_SECONDS = 1.0
+PATIENCE_SECONDS = 300.0
+"""How long a guest may owe an answer: it is busy with more than us, and it may be emulated
+twice.  One that has died is noticed at once."""
 DRAIN_SECONDS = 10.0
 """How long events may at most be on their way when the command in the guest has ended."""
 HUNG_UP_SECONDS = 2.0
@@ -283,7 +286,8 @@ class _Worker(threading.Thread):
             out = f"/dev/virtio-ports/{live.STREAM}"
             errors = f"{STATUS}.err"
             status = f'{{ echo "ended with $?"; tail -n 2 {errors}; }} >{STATUS}'
-            await guest.run(f"{{ {self._recorder} >{out} 2>{errors}; {status}; }} &")
+            recorder = f"{{ {self._recorder} >{out} 2>{errors}; {status}; }} &"
+            await guest.run(recorder, PATIENCE_SECONDS)
             self._stream.set_result(guest.guest.socket(live.STREAM))
             looking = asyncio.create_task(self._look_after(guest))
             try:
@@ -302,8 +306,9 @@ class _Worker(threading.Thread):
             if self.flowing.is_set() and self._command is not None:
                 command, self._command = shlex.quote(self._command), None
                 ended = f"cat /proc/uptime >{DONE}"
-                await guest.run(f"{{ sh -c {command} >/dev/console 2>&1; {ended}; }} &")
-            left = (await guest.run(f"grep -sH . {STATUS} {DONE}")).out
+                started = f"{{ sh -c {command} >/dev/console 2>&1; {ended}; }} &"
+                await guest.run(started, PATIENCE_SECONDS)
+            left = (await guest.run(f"grep -sH . {STATUS} {DONE}", PATIENCE_SECONDS)).out
             if self._command_ended is None and (uptime := _words(left, DONE)):
                 self._command_ended = (time.monotonic(), _ns(uptime[0]) + _CLOCK_NS)
             if words := _words(left, STATUS):
