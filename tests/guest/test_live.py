@@ -208,8 +208,8 @@ def test_a_guest_that_dies_is_told(arch: str, moment: str, tmp_path: Path) -> No
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert child.stdout and child.stderr
-    says = {"booted": "user space", "recording": "Start the recorder", "running": "Start the"}
-    while says[moment] not in (line := child.stderr.readline()):
+    awaited = "user space" if moment == "booted" else "Start the recorder"
+    while awaited not in (line := child.stderr.readline()):
         assert line, "ended too soon"
     if moment == "running":
         next(line for line in child.stdout if " ls-" in line)
@@ -242,7 +242,7 @@ def test_a_guest_that_hangs_is_told(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("zaptrace.runs.live.PATIENCE_SECONDS", 30.0)
     with watched_guest(arch, ignore, fault="none") as guest:
-        while not len(guest.source.read(1.0).records):  # type: ignore[union-attr]
+        while not ((events := guest.source.read(1.0)) and len(events.records)):
             pass
         (process,) = guests_of(tmp_path)
         os.kill(int(Path(process).parent.name), signal.SIGSTOP)

@@ -68,8 +68,8 @@ class Evidence:
     def complete(self) -> bool:
         """All that the rules ask for was recorded: what is not there did not happen.
 
-        A recording that lost none but others than the NEEDED events is: it is as good as
-        one that did not watch for those.
+        One that lost only events other than the NEEDED ones still is: it is as good as a
+        recording that did not watch for them.
         """
         if self.events is None or any(_lacking(self.events, self.unrecorded)):
             return False
