@@ -12,6 +12,8 @@ import numpy.typing as npt
 _TGID = re.compile(r"^Tgid:\s*(\d+)$", re.MULTILINE)
 _KNOWN = 1 << 16  # threads that are remembered
 _SHARE = 20  # saved_tgids lists every thread: no more than 1/20 of the time goes into reading it
+_LAST_STEPS = 0.1  # seconds a thread may take from leaving /proc to its last switch
+_AGAIN = 0.002
 
 
 class Tasks:
@@ -19,10 +21,14 @@ class Tasks:
 
     Args:
         root: where tracefs is mounted.
+        certain: who asks chooses by process: tell each that the kernel knows,
+            whatever the reading costs.  Otherwise some of the threads that end
+            within a second stay unknown on a busy machine.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, certain: bool = False) -> None:
         self._saved = root / "saved_tgids"
+        self._certain = certain
         self._known: dict[int, int] = {}
         self._not_before = 0.0
 
@@ -35,24 +41,39 @@ class Tasks:
         for pid in wanted:
             if pid not in self._known and (tgid := _tgid(pid)) is not None:
                 self._known[pid] = tgid
-        unknown = [pid for pid in wanted if pid not in self._known]
-        if unknown and time.monotonic() >= self._not_before:
+        unknown = {pid for pid in wanted if pid not in self._known}
+        if unknown and self._certain:
+            self._insist(unknown)
+        elif unknown and time.monotonic() >= self._not_before:
             self._look_up(unknown)
         found = np.array([self._known.get(pid, -1) for pid in distinct.tolist()], np.int32)
         return found[which].reshape(pids.shape)
 
-    def _look_up(self, pids: list[int]) -> None:
-        """Threads that are gone: the kernel notes them at each switch (record-tgid)."""
+    def _insist(self, pids: set[int]) -> None:
+        """Look up until all are known: one that ends leaves /proc before it is noted."""
+        deadline = time.monotonic() + _LAST_STEPS
+        while self._look_up(pids) and not pids <= self._known.keys():
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(_AGAIN)
+
+    def _look_up(self, pids: set[int]) -> bool:
+        """Threads that are gone: the kernel notes them at each switch (record-tgid).
+
+        Returns:
+            Whether the kernel has such notes.
+        """
         began = time.monotonic()
         try:
             lines = self._saved.read_text().splitlines()
         except OSError:
-            return
+            return False
         pairs = (line.split() for line in lines)
         saved = {int(one[0]): int(one[1]) for one in pairs if len(one) == 2}
-        self._known |= {pid: saved[pid] for pid in pids if pid in saved}
+        self._known |= {pid: saved[pid] for pid in pids & saved.keys()}
         ended = time.monotonic()
         self._not_before = ended + _SHARE * (ended - began)
+        return True
 
 
 def threads(pid: int) -> list[int]:
