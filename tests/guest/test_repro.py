@@ -62,7 +62,10 @@ def test_the_founding_bug_is_found_and_explained(arch: str, tmp_path: Path) -> N
         "mm/memory.c:" in line for line in freed["inline_chain"]
     )
     assert any("try_zap_anon_pte_range" in line for line in freed["inline_chain"])
-    assert document["lost"] == 0
+    # A free in an interrupt that comes into another probe may be missed: no more, and told.
+    lost = [doubt for doubt in verdict["doubts"] if " lost" in doubt]
+    assert len(lost) == (document["lost"] > 0)
+    assert all(doubt.startswith(f"{document['lost']} page_free event") for doubt in lost)
 
 
 def test_the_kernel_itself_says_the_same(founding: Boot) -> None:
