@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -268,8 +268,7 @@ async def dump_through(socket: Path, path: Path) -> None:
     except QMPError as error:
         raise GuestLost(f"no monitor answers at {socket}: {error}") from None
     finally:
-        with contextlib.suppress(QMPError, EOFError, OSError):
-            await qmp.disconnect()
+        await _whole(_hang_up(qmp))
 
 
 async def _dump(qmp: QMPClient, path: Path) -> None:
@@ -346,11 +345,37 @@ async def running(config: GuestConfig, log: Path) -> AsyncIterator[Guest]:
             finally:
                 await gdb.close()
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-            with contextlib.suppress(QMPError, EOFError, OSError):
-                await qmp.disconnect()
+            await _whole(_end(process, qmp))
+
+
+async def _end(process: asyncio.subprocess.Process, qmp: QMPClient) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+    await _hang_up(qmp)
+
+
+async def _hang_up(qmp: QMPClient) -> None:
+    with contextlib.suppress(QMPError, EOFError, OSError):
+        await qmp.disconnect()
+
+
+async def _whole(ending: Coroutine[Any, Any, None]) -> None:
+    """Await all of it, also when cancelled in between; that is told afterwards.
+
+    A disconnect() that is cancelled leaves its tasks' exceptions to nobody:
+    asyncio then prints them, with their tracebacks.
+    """
+    task = asyncio.create_task(ending)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 async def _connect(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import os
 import shlex
 import shutil
@@ -103,6 +104,33 @@ def test_a_guest_whose_qemu_is_dead_is_lost_whatever_is_asked_of_it(tmp_path: Pa
 
 
 @needs_qemu
+@needs_qemu
+def test_an_interrupt_while_a_guest_is_ended_leaves_nothing_unheard(tmp_path: Path) -> None:
+    """However often it comes: QEMU is gone, and no library's task ends with a traceback."""
+    unheard: list[dict[str, object]] = []
+    ended: list[int] = []
+
+    async def use() -> None:
+        async with running(config(tmp_path), tmp_path / "qemu.log") as guest:
+            ended.append(guest._process.pid)
+
+    async def go() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
+        task = asyncio.create_task(use())
+        while not ended:
+            await asyncio.sleep(0)
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not Path(f"/proc/{ended[0]}").exists()
+
+    asyncio.run(go())
+    gc.collect()
+    assert unheard == []
+
+
 def test_qemus_own_words_are_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"QEMU refuses such a guest: .*many"):
         enter(config(tmp_path, memory="many"), tmp_path)
