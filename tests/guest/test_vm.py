@@ -11,6 +11,7 @@ from pathlib import Path
 import drgn
 import pytest
 from drgn.helpers.linux.pid import for_each_task
+from drgn.helpers.linux.printk import get_printk_records
 
 from tests.guest.conftest import Boot
 from vm import accel, initramfs
@@ -20,6 +21,8 @@ from zaptrace.memory.opening import open_vmcore
 from zaptrace.runs import stops
 
 pytestmark = pytest.mark.guest
+CONSOLE_LOGLEVEL = 7
+"""CONFIG_CONSOLE_LOGLEVEL_DEFAULT: the console shows what is more urgent than that."""
 
 
 def config(founding: Boot, tmp_path: Path, append: str = "") -> GuestConfig:
@@ -40,6 +43,22 @@ def test_a_guest_runs_to_its_power_off(founding: Boot, tmp_path: Path) -> None:
     console = some.console.read_text()
     assert "zaptrace: workload ended with 0" in console
     assert "zaptrace: power off" in console
+
+
+def test_the_console_has_what_the_kernel_s_log_has(founding_exit: Boot) -> None:
+    """Also where reports of bugs follow each other faster than they can be sent.
+
+    The oldest records may be half overwritten, and the last word comes with the end.  Of a record
+    that goes round the buffer's end drgn (0.3.0) reads the header with the text.
+    """
+    boot = founding_exit
+    log = get_printk_records(open_vmcore(boot.vmcore, boot.vmlinux))[-1001:-1]
+    console = boot.console.read_text(errors="replace")
+    for record in log:
+        if record.level < CONSOLE_LOGLEVEL and b"\0" not in record.text:
+            for line in record.text.decode(errors="replace").splitlines():
+                assert line.rstrip() in console
+    assert len(log) == 1000
 
 
 def test_a_panic_is_told_from_a_power_off(founding: Boot, tmp_path: Path) -> None:
