@@ -104,7 +104,6 @@ def test_a_guest_whose_qemu_is_dead_is_lost_whatever_is_asked_of_it(tmp_path: Pa
 
 
 @needs_qemu
-@needs_qemu
 def test_an_interrupt_while_a_guest_is_ended_leaves_nothing_unheard(tmp_path: Path) -> None:
     """However often it comes: QEMU is gone, and no library's task ends with a traceback."""
     unheard: list[dict[str, object]] = []
@@ -131,6 +130,7 @@ def test_an_interrupt_while_a_guest_is_ended_leaves_nothing_unheard(tmp_path: Pa
     assert unheard == []
 
 
+@needs_qemu
 def test_qemus_own_words_are_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"QEMU refuses such a guest: .*many"):
         enter(config(tmp_path, memory="many"), tmp_path)
