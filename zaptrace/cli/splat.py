@@ -20,8 +20,8 @@ examples:
 Serial logs, dmesg output and journald exports will do, of old and of new
 kernels, however noisy: interleaved CPUs, lost lines, CRLF, terminal escapes.
 
-Exit status is 1 when there is a "Bad page state", a "Bad page map" or a "Bad
-rss-counter state", 0 when there is none.
+Exit status is 1 when a report is about pages (a bad page, page table, swap
+entry, or counter of an mm), 0 when none is.
 """
 _NOT_TEXT = {
     b"\x7fELF": ("an ELF file", "zaptrace inspect {path} --vmlinux VMLINUX"),
@@ -34,9 +34,9 @@ _NOT_TEXT = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        'Find every "BUG: Bad page state", "BUG: Bad page map" and "BUG: Bad rss-counter state" '
-        "in a console log, with page, task, counters and call trace; other BUG and WARNING "
-        "reports are listed too."
+        'Find every report about pages in a console log ("BUG: Bad page state", "BUG: Bad page '
+        'map", "BUG: Bad rss-counter state", VM_BUG_ON and the like), with page, task, counters '
+        "and call trace; other BUG and WARNING reports are listed too."
     )
     parser.epilog = EXAMPLES
     parser.add_argument("log", metavar="CONSOLE.log", help="the log; - reads standard input")
@@ -51,13 +51,14 @@ def run(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
     from zaptrace.report.splats import describe
     from zaptrace.splat import parse
+    from zaptrace.splat.kinds import any_about_pages
 
     splats = parse(_read(args.log))
     if args.json:
         print_json([splat.to_json() for splat in splats])
     else:
         print(describe(splats, limit=None if args.all else LIMIT), end="")
-    return Exit.BUG_FOUND if any(one.kind != "other" for one in splats) else Exit.OK
+    return Exit.BUG_FOUND if any_about_pages(splats) else Exit.OK
 
 
 def _read(name: str) -> bytes:

@@ -30,6 +30,58 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class FolioCounters:
+    """The dump's `head:` line: counters of the whole folio as printed; absent is None."""
+
+    order: int | None = None
+    mapcount: int | None = None
+    entire_mapcount: int | None = None
+    nr_pages_mapped: int | None = None
+    large_mapcount: int | None = None
+    pincount: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerStack:
+    """What page_owner remembers of a page's last allocation or free.
+
+    Attributes:
+        pid, tgid, comm: the task, None when not printed.
+        order: of the allocation.
+        gfp: `gfp_mask` as printed, names and all.
+        migratetype: as printed.
+        time_ns: `ts`: boot clock in ns.
+        free_time_ns: `free_ts`: the boot clock in ns of the free before this allocation.
+        trace: the stack.
+    """
+
+    pid: int | None = None
+    tgid: int | None = None
+    comm: str | None = None
+    order: int | None = None
+    gfp: str | None = None
+    migratetype: str | None = None
+    time_ns: int | None = None
+    free_time_ns: int | None = None
+    trace: tuple[Frame, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PageOwner:
+    """page_owner's lines of a dump.
+
+    Attributes:
+        state: `allocated` or `freed`, None when not printed.
+        allocated: the last allocation.
+        freed: the last free.
+    """
+
+    state: str | None = None
+    allocated: OwnerStack | None = None
+    freed: OwnerStack | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Splat:
     """One report.  Keys and meanings are `splat --json`'s; absent is None.
 
@@ -38,7 +90,7 @@ class Splat:
     """
 
     kind: str
-    """bad_page_state, bad_page_map, bad_rss_counter or other."""
+    """One of the table's (zaptrace.splat.kinds)."""
     time: float | None = None
     process: str | None = None
     pfn: int | None = None
@@ -71,10 +123,27 @@ class Splat:
     """bad_rss_counter: pages."""
     line: int | None = None
     """Line number of the headline in the console log, from 1."""
+    folio: FolioCounters | None = None
+    page_owner: PageOwner | None = None
+    raw: tuple[int, ...] = ()
+    """The words of struct page as printed after `raw:`, in the order of the lines."""
+    fingerprint: str | None = None
+    """The same for reports of the same bug: stable over pfns, addresses and pids."""
+    log: str | None = None
+    """The file that the report was read from, where several are."""
+    unread: tuple[str, ...] = ()
+    """Lines among the report's own that no rule reads, without prefixes; not in JSON."""
+    unread_count: int = 0
+    """How many such lines there are: `unread` holds the first of them only.  Not in JSON."""
 
     def to_json(self) -> dict[str, Any]:
         """As `splat --json` prints it."""
         data = dataclasses.asdict(self)
+        del data["unread"], data["unread_count"]
         data["flags"] = list(self.flags)
-        data["trace"] = [dataclasses.asdict(frame) for frame in self.trace]
+        data["trace"] = list(data["trace"])
+        data["raw"] = list(self.raw) or None
+        for stack in (data["page_owner"] or {}).values():
+            if isinstance(stack, dict):
+                stack["trace"] = list(stack["trace"])
         return data

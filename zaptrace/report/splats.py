@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.report.words import count, cut, hexadecimal, number, plain, task
+from zaptrace.splat.kinds import SHOW_A_PAGE, TITLES
 
 WIDTH = 80
-_TITLES = {
-    "bad_page_state": "Bad page state",
-    "bad_page_map": "Bad page map",
-    "bad_rss_counter": "Bad rss-counter state",
-    "other": "Other reports",
-}
 _PAGE_HEAD = "    time [s]        pfn  maps  refs  task                  reason"
 _RSS_HEAD = "    time [s]  counter           pages  mm"
 
@@ -27,7 +22,7 @@ def describe(splats: Sequence[Splat], *, limit: int | None) -> str:
     if not splats:
         return "No report of the kernel found.\n"
     lines = [count(len(splats), "report")]
-    for kind, title in _TITLES.items():
+    for kind, title in TITLES.items():
         group = [splat for splat in splats if splat.kind == kind]
         if group:
             lines += ["", f"{title}: {len(group)}", *_group(kind, group, limit)]
@@ -40,10 +35,10 @@ def describe(splats: Sequence[Splat], *, limit: int | None) -> str:
 def _group(kind: str, group: Sequence[Splat], limit: int | None) -> Iterator[str]:
     if kind == "bad_rss_counter":
         yield _RSS_HEAD
-    elif kind != "other":
+    elif kind in SHOW_A_PAGE:
         yield _PAGE_HEAD
     for splat in group[:limit]:
-        yield cut(_LINES.get(kind, _page_line)(splat), WIDTH)
+        yield cut(_line(kind)(splat), WIDTH)
     if limit is not None and len(group) > limit:
         yield f"  … and {len(group) - limit} more (--all shows them)"
     held_back = sum(splat.suppressed or 0 for splat in group)
@@ -74,7 +69,10 @@ def _other_line(splat: Splat) -> str:
     return f"{_time(splat)}  {plain(splat.reason or '-')}"
 
 
-_LINES = {"bad_rss_counter": _rss_line, "other": _other_line}
+def _line(kind: str) -> Callable[[Splat], str]:
+    if kind == "bad_rss_counter":
+        return _rss_line
+    return _page_line if kind in SHOW_A_PAGE else _other_line
 
 
 def _trace(splat: Splat) -> Iterator[str]:

@@ -24,7 +24,7 @@ OPEN_REPORTS = 4
 """Reports without caller ids that can be under way at once."""
 
 # A cheap test before the patterns: every headline has one of these.
-_MARKS = re.compile("BUG|WARNING|panic|Unable|general protection")
+_MARKS = re.compile("BUG|WARNING|panic|Unable|general protection|[Bb]ad p|swap|Corrupted")
 
 
 def parse(data: bytes) -> list[Splat]:
@@ -41,11 +41,11 @@ def parse(data: bytes) -> list[Splat]:
             if stream := streams.get(line.caller):
                 stream.feed(line)
         elif begins.suppressed is not None:
-            suppressed[begins.kind] = suppressed.get(begins.kind, 0) + begins.suppressed
+            suppressed[begins.kind.name] = suppressed.get(begins.kind.name, 0) + begins.suppressed
         else:
-            draft = _Draft(begins, line, suppressed.pop(begins.kind, None))
+            draft = _Draft(begins, line, suppressed.pop(begins.kind.name, None))
             drafts.append(draft)
-            if begins.goes_on:
+            if not begins.kind.one_line:
                 streams[line.caller].begin(draft, 1 if line.caller else OPEN_REPORTS)
     return [draft.splat() for draft in drafts]
 
@@ -55,7 +55,7 @@ class _Draft:
 
     def __init__(self, begins: Headline, line: Line, suppressed: int | None) -> None:
         self.fields: dict[str, Any] = {
-            "kind": begins.kind,
+            "kind": begins.kind.name,
             "time": line.time,
             "line": line.number,
             "suppressed": suppressed,

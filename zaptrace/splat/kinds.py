@@ -1,0 +1,273 @@
+"""The kinds of reports: one table, one row a form of headline, of all kernels since 2.6.
+
+What a headline says stands in the named groups of its pattern, which are the
+names of the Splat's fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from zaptrace.model.splats import Splat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One form of headline.
+
+    Attributes:
+        name: the splat's kind, as `splat --json` has it.
+        title: the kind in a listing.
+        headline: matches where the kernel's words begin, after every prefix; bounded.
+        follows: the lines that can follow, by name (zaptrace.splat.attributes).
+        one_line: nothing follows: the next line is another message.
+        kernel_only: users write such words too: a prefix must say that the kernel did.
+        dump_before: a dump can precede, which says `reason` (VM_BUG_ON_PAGE() and the like).
+        about_pages: a page, a page table, a swap entry or an mm's counters are wrong.
+    """
+
+    name: str
+    title: str
+    headline: re.Pattern[str]
+    follows: tuple[str, ...]
+    one_line: bool
+    kernel_only: bool
+    dump_before: bool
+    about_pages: bool
+
+
+_DUMP = ("page", "folio", "flags", "page_type", "raw", "reason", "owner")
+_TASK = ("task", "hardware", "trace")
+_OOPS = ("fault", "tables", *_TASK)
+_HEX = r"(?:0x)?[0-9a-fA-F]{1,16}\b"
+_IN_PROCESS = r" in process (?P<process>.{0,64}?)"
+
+# Headers of which every BUG() and WARN() is one of VM_BUG_ON*, VM_WARN_ON*, inlined.
+_VM_HEADER = r"include/linux/(?:rmap|page-flags|page_ref|mm|mm_inline|huge_mm|pagemap|swapops)\.h"
+_WARNING_AT = r"WARNING: (?:CPU: (?P<cpu>[0-9]{1,5}) PID: (?P<pid>[0-9]{1,10}) )?(?:at )?(?:\./)?"
+
+
+def _pattern(*forms: str) -> re.Pattern[str]:
+    return re.compile("|".join(forms), re.ASCII)
+
+
+KINDS = (
+    Kind(
+        # bad_page() in mm/page_alloc.c; "Bad page state in process '%s'" before 2.6.29.
+        name="bad_page_state",
+        title="Bad page state",
+        headline=_pattern(
+            rf"BUG: Bad page state(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
+            r"|(?= in process |:))",
+            r"Bad page state (?:at \w{1,64} \()?in process '(?P<process_2>.{0,64}?)'",
+        ),
+        follows=(*_DUMP, *_TASK),
+        one_line=False,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # print_bad_pte(), since "mm/memory: factor out common code from vm_normal_page_*()"
+        # (6.18) print_bad_page_map(), which names the level; "Bad pte = ..." before 2.6.29.
+        name="bad_page_map",
+        title="Bad page map",
+        headline=_pattern(
+            rf"BUG: Bad page map(?:{_IN_PROCESS} {{1,2}}(?=(?:pte|pmd|pud|p4d|pgd):)"
+            rf"(?:pte: ?(?P<pte>{_HEX}))?(?: ?pmd: ?(?P<pmd>{_HEX}))?|(?= in process |:))",
+            rf"Bad pte = (?P<pte_2>{_HEX}), process = (?P<process_2>.{{0,64}}?), "
+            rf"vm_flags = (?P<vm_flags>{_HEX}), vaddr = (?P<addr>{_HEX})",
+        ),
+        follows=(*_DUMP, "tables", "vma", "file", *_TASK),
+        one_line=False,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # filemap_unaccount_folio() in mm/filemap.c.
+        name="bad_page_cache",
+        title="Bad page cache",
+        headline=_pattern(
+            rf"BUG: Bad page cache(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
+            r"|(?= in process |:))"
+        ),
+        follows=(*_DUMP, *_TASK),
+        one_line=False,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # check_mm() in kernel/fork.c: "idx:%d" before "fork: improve error message for
+        # corrupted page tables" (5.4); " Comm:%s Pid:%d" since 6.16.
+        name="bad_rss_counter",
+        title="Bad rss-counter state",
+        headline=_pattern(
+            r"BUG: Bad rss-counter state(?: mm:(?P<mm>\S{1,24}) "
+            r"(?:type:(?P<rss_type>\w{1,24})|idx:(?P<rss_index>[0-9])) "
+            r"val:(?P<rss_value>-?[0-9]{1,20})"
+            r"(?: Comm:(?P<comm>.{0,64}) Pid:(?P<pid>[0-9]{1,10}))?|(?= mm:|:))"
+        ),
+        follows=(),
+        one_line=True,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # check_mm(): nr_ptes and nr_pmds before pgtables_bytes (4.15).
+        name="nonzero_page_tables",
+        title="Page tables left at an mm's end",
+        headline=_pattern(
+            r"(?P<reason>BUG: non-zero (?:pgtables_bytes|nr_p[a-z0-9]{1,4}s)"
+            r" on freeing mm: -?[0-9]{1,20})"
+        ),
+        follows=(),
+        one_line=True,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # pmd_ERROR() and the like: "%s:%d: bad pmd %p(%016lx)" (arch/x86, include/asm-generic),
+        # "%s:%d: bad pmd %016lx." (arm64, s390, powerpc).
+        name="bad_page_table",
+        title="Bad page table",
+        headline=_pattern(
+            r"[\w./-]{1,200}\.[ch]:[0-9]{1,7}: (?P<reason>bad p(?:te|md|ud|4d|gd)"
+            r" (?:0x)?(?:[0-9a-f]{4,16}|\(_*ptrval_*\))(?:\([0-9a-f]{1,16}\))?)"
+        ),
+        follows=(),
+        one_line=True,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # pgtable_bad() in arch/x86/mm/fault.c.
+        name="bad_page_table",
+        title="Bad page table",
+        headline=_pattern(
+            r"(?P<process>\S.{0,63}?): "
+            rf"(?P<reason>Corrupted page table at address (?P<addr>{_HEX}))"
+        ),
+        follows=_OOPS,
+        one_line=False,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # swap_info_get(), _swap_info_get(), __swap_duplicate(), get_swap_device() in
+        # mm/swapfile.c.
+        name="bad_swap_entry",
+        title="Bad swap entry",
+        headline=_pattern(
+            r"\w{1,64}: (?P<reason>(?:Bad|Unused) swap (?:file|offset|entry)(?: entry)?"
+            r" (?:0x)?[0-9a-f]{1,16})\b"
+        ),
+        follows=(),
+        one_line=True,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        name="page_table_check",
+        title="Page table check",
+        headline=_pattern(
+            r"(?P<reason>kernel BUG at \S{0,200}\bmm/page_table_check\.c:[0-9]{1,7}!?)",
+            rf"(?P<reason_2>{_WARNING_AT}\S{{0,200}}\bmm/page_table_check\.c:[0-9]{{1,7}}"
+            r".{0,300})",
+        ),
+        follows=(*_DUMP, *_OOPS),
+        one_line=False,
+        kernel_only=False,
+        dump_before=True,
+        about_pages=True,
+    ),
+    Kind(
+        # A BUG() after the dump of VM_BUG_ON_PAGE(), _FOLIO(), _VMA() or _MM(): see the parser.
+        name="vm_bug_on",
+        title="VM_BUG_ON",
+        headline=_pattern(r"(?!)"),
+        follows=(*_DUMP, *_OOPS),
+        one_line=False,
+        kernel_only=False,
+        dump_before=True,
+        about_pages=True,
+    ),
+    Kind(
+        name="vm_warn_on",
+        title="VM_WARN_ON",
+        headline=_pattern(
+            rf"(?P<reason>{_WARNING_AT}\S{{0,200}}?(?:{_VM_HEADER}|\bmm/rmap\.c):[0-9]{{1,7}}"
+            r".{0,300})",
+        ),
+        follows=(*_DUMP, *_OOPS),
+        one_line=False,
+        kernel_only=False,
+        dump_before=True,
+        about_pages=True,
+    ),
+    Kind(
+        # __dump_page() in mm/debug.c, of its own or before the headline that it belongs to;
+        # "Eeek!" of page_remove_rmap() in mm/rmap.c before 2.6.29.
+        name="page_dump",
+        title="Page dump",
+        headline=_pattern(
+            r"page:[^:]{0,40}\b(?:flags:\S{1,20} )?(?:ref)?count:-?[0-9]",
+            r"Eeek! page_mapcount\(page\) went negative! \((?P<mapcount>-[0-9]{1,10})\)",
+        ),
+        follows=(*_DUMP, *_TASK),
+        one_line=False,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        name="other",
+        title="Other reports",
+        headline=_pattern(
+            r"(?P<reason>(?:watchdog: )?BUG: \S.{0,300}|kernel BUG at .{0,300}"
+            r"|Unable to handle kernel .{0,300}|Kernel panic - not syncing.{0,300}"
+            r"|general protection fault.{0,300}"
+            r"|WARNING: CPU: (?P<cpu>[0-9]{1,5}) PID: (?P<pid>[0-9]{1,10}) at .{0,300}"
+            r"|WARNING: \S{1,200}:[0-9]{1,6} at .{0,300})"
+        ),
+        follows=(*_DUMP, *_OOPS),
+        one_line=False,
+        kernel_only=False,
+        dump_before=True,
+        about_pages=False,
+    ),
+    Kind(
+        name="other",
+        title="Other reports",
+        headline=_pattern(r"(?P<reason>WARNING: \S.{0,300})"),
+        follows=(*_DUMP, *_OOPS),
+        one_line=False,
+        kernel_only=True,
+        dump_before=True,
+        about_pages=False,
+    ),
+)
+
+TITLES = {kind.name: kind.title for kind in KINDS}
+"""The kinds in the order of a listing."""
+ABOUT_PAGES = frozenset(kind.name for kind in KINDS if kind.about_pages)
+SHOW_A_PAGE = frozenset(kind.name for kind in KINDS if kind.about_pages and "page" in kind.follows)
+"""Kinds of which a report has the page's own line."""
+
+
+def about_pages(splat: Splat) -> bool:
+    """Return whether a report says that something is wrong with a page or its accounting."""
+    return splat.kind in ABOUT_PAGES
+
+
+def any_about_pages(splats: Iterable[Splat]) -> bool:
+    """Return whether a console holds a report about pages: such a console is never clean."""
+    return any(about_pages(splat) for splat in splats)
