@@ -1,22 +1,18 @@
-"""Events through bcc: the only module that knows it.
+"""Events through a BPF program that bcc compiles.
 
-prepare (the program's text) -> load (compile, verify) -> attach (each probe; one
-that the kernel refuses costs itself alone) -> activate (the gate opens: from here
-on every event is taken, and the plan's sites all at the same moment).
+prepare (the program's text) -> compile (once, then out of the cache) -> attach (each
+probe's program is verified; one that the kernel refuses costs itself alone) -> activate
+(the gate opens: from here on every event is taken, and the plan's sites all at the same
+moment).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import importlib
-import importlib.util
 import itertools
 import os
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from probes import bpfheaders
+from probes import bpfcalls
+from probes.bcccompiler import compiled
 from probes.bccrecords import RECORD, Ids, decode
 from probes.bpfkprobes import CONTROL, BpfKprobes, recursion_misses
-from probes.bpflosses import COUNTS, BpfLosses, Counters, Counts
-from probes.bpfprogram import FREED, RING_BYTES, Program, render
-from probes.dynevents import clean_leftovers
+from probes.bpfloaded import Loaded
+from probes.bpflosses import BpfLosses, Counters, Counts
+from probes.bpfobject import Compiled
+from probes.bpfprogram import FREED, RING_BYTES, render
+from probes.dynevents import Refused, clean_leftovers
 from probes.filters import Filters
 from probes.kallsyms import Kallsyms
 from probes.merging import Merger
@@ -48,12 +47,6 @@ _MOST_WORDS = 300
 """Characters of what the kernel and bcc say of a failure."""
 _TRACING = ("bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_")
 """Functions between a tracepoint and a BPF program."""
-INSTALL = "apt-get install python3-bpfcc"
-
-
-def available() -> bool:
-    """Whether bcc is installed where this Python finds it."""
-    return importlib.util.find_spec("bcc") is not None
 
 
 class BccSource:
@@ -84,20 +77,20 @@ class BccSource:
         leftovers = clean_leftovers(root, CONTROL)
         self._clean_up = contextlib.ExitStack()
         self._used, self._closed = threading.Lock(), False
-        self._bpf = _load(program)
-        self._clean_up.callback(self._bpf.cleanup)
+        self._bpf = _loaded(compiled(program))
+        self._clean_up.callback(self._bpf.close)
         try:
             if filters.cgroup is not None:
-                self._bpf["cgroup"][0] = str(filters.cgroup)
-            self._kprobes = BpfKprobes(root, _held)
+                self._bpf.watch_cgroup(filters.cgroup)
+            self._kprobes = BpfKprobes(root, bpfcalls.attach_event)
             self._clean_up.callback(self._kprobes.close)
             attached, missing = self._attach()
             found = [self._address(one) for one in self._sites]
             self._addresses = np.array([ABSENT if at is None else at for at in found], np.uint64)
-            self._ring = RingBuffer(self._bpf["events"].map_fd, RING_BYTES, RECORD.itemsize)
+            self._ring = RingBuffer(self._bpf.ring, RING_BYTES, RECORD.itemsize)
             self._clean_up.callback(self._ring.close)
             self._losses = self._losses_of(attached)
-            self._bpf["gate"][ctypes.c_int(0)] = ctypes.c_uint32(1)
+            self._bpf.open_gate()
         except BaseException:
             self._clean_up.close()
             raise
@@ -164,12 +157,12 @@ class BccSource:
         """The id of the text at a kernel address, which the program has kept."""
         if address not in self._reason_ids:
             try:
-                text = bytes(self._bpf["reasons"][ctypes.c_uint64(address)].text)
+                text = self._bpf.reason(address)
             except KeyError:  # more different reasons than it keeps
                 return 0
             number = len(self._reason_ids) + 1
             self._reason_ids[address] = number
-            self._fresh.strings[number] = text.split(b"\0")[0].decode(errors="replace")
+            self._fresh.strings[number] = text.decode(errors="replace")
         return self._reason_ids[address]
 
     def _stacks(self, kernel_ids: npt.NDArray[np.int32], records: Records) -> Ids:
@@ -182,7 +175,7 @@ class BccSource:
         key = (kernel_id, site, caller)
         if key not in self._stack_ids:
             number = self._stack_ids[key] = len(self._stack_ids) + 1
-            addresses = [int(one) for one in self._bpf["stacks"].walk(kernel_id)]
+            addresses = self._bpf.stack(kernel_id)
             if site == ABSENT:
                 self._fresh.stacks[number] = self._behind_tracepoint(addresses)
             else:
@@ -202,15 +195,14 @@ class BccSource:
         for number, site in enumerate(self._sites):
             # kprobe_profile tells misses by name alone: no other group has these.
             name = f"zt{number}_{site.event}_{os.getpid()}"
-            with _quiet() as words:
-                try:
-                    self._attach_one(number, site, name)
-                except Exception as error:  # noqa: BLE001  bcc raises nothing more special
-                    said = " ".join([str(error), *words().split()])[:_MOST_WORDS]
-                    why = f"{site.symbol}+{site.offset:#x} cannot be probed: {said}"
-                    missing.append({"event": site.event, "why": why})
-                else:
-                    attached[name] = number
+            try:
+                self._attach_one(number, site, name)
+            except (Refused, OSError) as error:
+                said = " ".join(str(error).split())[:_MOST_WORDS]
+                why = f"{site.symbol}+{site.offset:#x} cannot be probed: {said}"
+                missing.append({"event": site.event, "why": why})
+            else:
+                attached[name] = number
         if all(self._sites[number] is FREED for number in attached.values()):
             why = missing[0]["why"] if missing else "the probe plan has none"
             raise Missing(f"the kernel takes none of the kprobes: {why}", "zaptrace doctor")
@@ -218,22 +210,19 @@ class BccSource:
 
     def _attach_one(self, number: int, site: ProbeSite, name: str) -> None:
         if site is FREED:
-            self._bpf.attach_raw_tracepoint(tp=site.symbol, fn_name=f"site_{number}")
+            self._bpf.attach_raw_tracepoint(f"site_{number}", site.symbol)
         else:
             place = f"{site.symbol}+{site.offset:#x}"
             self._kprobes.attach(name, place, self._program(number))
 
     def _program(self, number: int) -> int:
         """The descriptor of a site's program, which is loaded once."""
-        kind = self._bpf.RAW_TRACEPOINT if self._sites[number] is FREED else self._bpf.KPROBE
-        descriptor: int = self._bpf.load_func(f"site_{number}", kind).fd
-        return descriptor
+        kind = bpfcalls.RAW_TRACEPOINT if self._sites[number] is FREED else bpfcalls.KPROBE
+        return self._bpf.program(f"site_{number}", kind)
 
     def _counts(self) -> Counts:
         """What the programs counted."""
-        table = self._bpf["counts"]
-        rows = [np.frombuffer(table[ctypes.c_int(at)], COUNTS) for at in range(len(self._sites))]
-        return np.stack(rows)
+        return self._bpf.counts(len(self._sites))
 
     def _losses_of(self, attached: dict[str, int]) -> BpfLosses:
         counters = Counters(self._kprobes.profile, self._counts, lambda: self._recursions(attached))
@@ -278,60 +267,13 @@ class BccSource:
         }
 
 
-def _load(program: Program) -> Any:
-    """Compile and load it.  Importing bcc loads clang: a second or two."""
-    try:
-        bcc = importlib.import_module("bcc")
-    except ImportError as error:
-        raise Missing(f"bcc cannot be imported: {error}", INSTALL) from None
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder, _environment(folder):
-        bpfheaders.write(Path(folder))
-        with _quiet() as words:
-            try:
-                return bcc.BPF(text=program.text)
-            except Exception as error:  # noqa: BLE001  bcc raises nothing more special
-                said = " ".join(words().split())[:_MOST_WORDS]
-                raise Missing(f"the kernel does not take the program: {error} {said}") from None
+def _loaded(program: Compiled) -> Loaded:
+    """Its maps in the kernel.
 
-
-def _held(program: int, group: str, event: str) -> int:
-    """Have a program run at an event of tracefs.
-
-    Returns:
-        A descriptor: it does until that is closed.
+    Raises:
+        Missing: the kernel does not take it.
     """
-    lib = importlib.import_module("bcc").lib
-    descriptor: int = lib.bpf_attach_tracepoint(program, group.encode(), event.encode())
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return descriptor
-
-
-@contextlib.contextmanager
-def _environment(headers: str) -> Iterator[None]:
-    before = os.environ.get("BCC_KERNEL_SOURCE")
-    os.environ["BCC_KERNEL_SOURCE"] = headers
     try:
-        yield
-    finally:
-        os.environ.pop("BCC_KERNEL_SOURCE")
-        if before is not None:
-            os.environ["BCC_KERNEL_SOURCE"] = before
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
-    """Keep what C libraries write to stderr; yields a function that tells it."""
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-
-        def words() -> str:
-            file.seek(0)
-            return file.read().decode(errors="replace")
-
-        os.dup2(file.fileno(), 2)
-        try:
-            yield words
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        return Loaded(program)
+    except OSError as error:
+        raise Missing(f"the kernel does not take the program: {error.strerror}") from None

@@ -63,14 +63,19 @@ _FILES = {
 }
 
 
-def write(folder: Path) -> None:
-    """Write the tree that BCC_KERNEL_SOURCE shall name into an empty folder."""
+def files() -> dict[str, str]:
+    """Path -> text of the tree for the running kernel."""
     major, minor = (int("".join(filter(str.isdigit, part))) for part in _release())
     version = (
         "#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))\n"
         f"#define LINUX_VERSION_CODE KERNEL_VERSION({major}, {minor}, 0)\n"
     )
-    for name, text in {**_FILES, "include/linux/version.h": version}.items():
+    return {**_FILES, "include/linux/version.h": version}
+
+
+def write(folder: Path) -> None:
+    """Write the tree that BCC_KERNEL_SOURCE shall name into an empty folder."""
+    for name, text in files().items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -25,11 +25,11 @@ class BpfKprobes:
 
     Args:
         root: where tracefs is mounted.
-        attach: a program's descriptor, an event's group and its name -> a descriptor that
-            holds the two together until it is closed.
+        attach: a program's descriptor and an event's id -> a descriptor that holds the two
+            together until it is closed.
     """
 
-    def __init__(self, root: Path, attach: Callable[[int, str, str], int]) -> None:
+    def __init__(self, root: Path, attach: Callable[[int, int], int]) -> None:
         self._events = DynamicEvents(root, CONTROL, own_name())
         self._attach = attach
         self._held: list[int] = []
@@ -46,7 +46,8 @@ class BpfKprobes:
         """
         self._events.define(name, place)
         try:
-            self._held.append(self._attach(program, self._events.group, name))
+            folder = self._events.root / "events" / self._events.group / name
+            self._held.append(self._attach(program, int((folder / "id").read_text())))
         except OSError as error:
             raise Refused(error.strerror or str(error)) from error
 

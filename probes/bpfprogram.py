@@ -9,7 +9,6 @@ table here.
 from __future__ import annotations
 
 import mmap
-import os
 import re
 import struct
 from dataclasses import dataclass
@@ -110,7 +109,7 @@ def _front(plan: ProbePlan, filters: Filters) -> str:
     lines += [f"#define {name} 1" for name, on in wanted.items() if on]
     if filters.cgroup is not None:
         lines.append("#define ZT_CGROUP 1")
-    lines.append(f"#define ZT_TASK(tgid) ({_process(filters)})")
+    lines.append(f"#define ZT_TASK(tgid, self) ({_process(filters)})")
     if filters.comms:
         lines.append(f"#define ZT_COMM(low, high) ({_name(filters.comms)})")
     return "\n".join(lines)
@@ -120,7 +119,7 @@ def _process(filters: Filters) -> str:
     """C for "this process is wanted".  We are not, unless named: reading events makes events."""
     if filters.pids:
         return " || ".join(f"tgid == {pid}" for pid in filters.pids)
-    return f"tgid != {os.getpid()}"
+    return "tgid != self"
 
 
 def _name(comms: tuple[str, ...]) -> str:
@@ -134,9 +133,9 @@ def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:
         return _freed(number, plan)
     registers = REGISTERS[plan.arch]
     values = {name: _value(name, arg, registers) for name, arg in recorded_args(site).items()}
-    guards = ["open_for_business()"]
+    guards = ["state"]
     if site.event in _ORDINARY:
-        guards.append("task_wanted(who)")
+        guards.append("task_wanted(who, state->self)")
     if site.event == "rmap_remove" and "page" in values:
         guards.append(f"page_wanted({values['page']})")
     lines = _counters(site, registers, values)
@@ -173,7 +172,7 @@ def _freed(number: int, plan: ProbePlan) -> str:
     lines = ["\tevent->page = page;", "\tevent->order = ctx->args[1];"]
     lines += [f"\tevent->{name} = at32({address});" for name, address in counters.items()]
     # Only pages that something still says of itself (that it is mapped, or what type it has).
-    guards = ["open_for_business()", f"at32({counters['raw_mapcount']}) != -1"]
+    guards = ["state", f"at32({counters['raw_mapcount']}) != -1"]
     context = "struct bpf_raw_tracepoint_args *ctx"
     return _frame(number, context, guards, lines, stack=True, first="u64 page = ctx->args[0];")
 
@@ -186,6 +185,7 @@ def _frame(
         "{",
         f"\t{first}",
         "\tu64 who = bpf_get_current_pid_tgid();",
+        "\tstruct gate *state = open_gate();",
         "\tstruct event *event;",
         "",
         f"\tif (!({' && '.join(guards)}))",

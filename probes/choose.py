@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from probes import bccsource
+from probes import bcccompiler
 from probes.bccsource import BccSource
 from probes.filters import Filters
 from probes.tracefs import TracefsSource
@@ -42,7 +42,7 @@ def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) ->
     try:
         return BccSource(plan, filters)
     except Missing as error:
-        why = str(error) if bccsource.available() else f"bcc is missing ({bccsource.INSTALL})"
+        why = str(error) if bcccompiler.available() else f"bcc is missing ({bcccompiler.INSTALL})"
     return _Noted(TracefsSource(plan, filters), f"tracefs instead of bcc: {why}")
 
 

@@ -9,7 +9,7 @@
  * From the front:
  *	ZT_RING_PAGES			pages of the ring buffer
  *	ZT_SITES			how many functions there are
- *	ZT_TASK(tgid)			whether a process is wanted
+ *	ZT_TASK(tgid, self)		whether a process is wanted; self is who reads the events
  *	ZT_COMM(low, high)		whether a task's name is, as two words
  *	ZT_CGROUP			only tasks below one cgroup
  *	ZT_ANONYMOUS, ZT_LARGE		only rmap removals of such pages
@@ -48,13 +48,19 @@ struct counts {
 	u64 reasonless;		/* reasons that could not be kept */
 };
 
+/* Mirrored by probes/bpfloaded.py. */
+struct gate {
+	u32 open;		/* 0 until every probe is attached */
+	u32 self;		/* the process that reads the events */
+};
+
 struct reason {
 	char text[64];
 };
 
 BPF_RINGBUF_OUTPUT(events, ZT_RING_PAGES);
 BPF_PERCPU_ARRAY(counts, struct counts, ZT_SITES);
-BPF_ARRAY(gate, u32, 1);		/* 0 until every probe is attached */
+BPF_ARRAY(gate, struct gate, 1);
 /* One id a stack: events refer to it, so that none takes another one's (BPF_F_REUSE_STACKID). */
 BPF_STACK_TRACE(stacks, 16384);
 BPF_HASH(reasons, u64, struct reason, 256);
@@ -92,18 +98,18 @@ static __always_inline struct counts *counts_of(u32 site)
 			mine->member += 1;			\
 	} while (0)
 
-static __always_inline int open_for_business(void)
+static __always_inline struct gate *open_gate(void)
 {
 	int zero = 0;
-	u32 *open = gate.lookup(&zero);
+	struct gate *state = gate.lookup(&zero);
 
-	return open && *open;
+	return state && state->open ? state : 0;
 }
 
 /* Ordinary traffic is thinned by what the user asked for; reports of bugs never are. */
-static __always_inline int task_wanted(u64 who)
+static __always_inline int task_wanted(u64 who, u32 self)
 {
-	if (!(ZT_TASK((u32)(who >> 32))))
+	if (!(ZT_TASK((u32)(who >> 32), self)))
 		return 0;
 #ifdef ZT_COMM
 	u64 comm[2] = {};

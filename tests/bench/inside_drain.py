@@ -6,11 +6,13 @@ Prints one JSON object: records, what was lost and where, and seconds of each wa
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from probes.bccrecords import RECORD
@@ -19,12 +21,34 @@ from probes.filters import Filters
 from zaptrace.kernel import running_plan
 from zaptrace.model.events import Kind, blank
 
+_KEPT: list[Any] = []
+"""Callbacks that C code calls."""
+
+
+def _rings(descriptor: int, callback: Callable[[Any, Any, int], None]) -> Any:
+    """What bcc's `open_ring_buffer()` makes of a ring and a callback."""
+    bcc = importlib.import_module("bcc")
+    wrapped = importlib.import_module("bcc.libbcc")._RINGBUF_CB_TYPE(_going_on(callback))
+    rings = bcc.lib.bpf_new_ringbuf(descriptor, wrapped, None)
+    _KEPT.append(wrapped)
+    return rings
+
+
+def _going_on(callback: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, int], int]:
+    """bcc's own wrapper: libbpf goes on at 0."""
+
+    def wrapped(context: Any, data: Any, size: int) -> int:
+        callback(context, data, size)
+        return 0
+
+    return wrapped
+
 
 def main(program: str, pages: str) -> None:
     """Fill the ring by unmapping pages, and empty it twice."""
     source: Any = BccSource(running_plan(), Filters(comms=("touch",)))
     subprocess.run([program, pages, "1"], check=True, stdout=subprocess.DEVNULL)
-    source._bpf["gate"][ctypes.c_int(0)] = ctypes.c_uint32(0)
+    source._bpf.open_gate(opened=False)
     begin = int(source._ring._consumer[0])
 
     started = time.perf_counter()
@@ -37,9 +61,9 @@ def main(program: str, pages: str) -> None:
     def callback(_context: Any, data: Any, size: int) -> None:
         received.append(ctypes.string_at(data, size))
 
-    source._bpf["events"].open_ring_buffer(callback)
+    rings = _rings(source._bpf.ring, callback)
     started = time.perf_counter()
-    source._bpf.ring_buffer_consume()
+    importlib.import_module("bcc").lib.bpf_consume_ringbuf(rings)
     theirs = time.perf_counter() - started
 
     started = time.perf_counter()

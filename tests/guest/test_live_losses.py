@@ -105,3 +105,23 @@ def test_without_tracefs_that_is_said_in_a_line(live_lab: Lab) -> None:
         live_lab.output("mount -t tracefs tracefs /sys/kernel/tracing")
     assert done.status == 2
     assert "tracefs is not mounted" in done.err and "Traceback" not in done.err
+
+
+PROGRAMS = "/root/.cache/zaptrace/programs"
+
+
+def test_the_program_is_compiled_once(live_lab: Lab) -> None:
+    """Then it is loaded without bcc; a damaged one costs a compile, and is mended by it."""
+    clang = "grep -c libbcc /proc/$(pgrep -x python3)/maps || true"
+    seen = []
+    for damage in (f"rm -rf {PROGRAMS}", "true", f"truncate -s -9 {PROGRAMS}/*", "true"):
+        live_lab.output(damage)
+        live_lab.output("rm -f /run/capture")
+        live_lab.output("zaptrace record /run/capture --source bcc >/dev/null 2>&1 &")
+        live_lab.until("grep -q '\"sites\"' /run/capture")
+        seen.append(int(live_lab.output(clang)) > 0)
+        kept = live_lab.output(f"stat -c %a {PROGRAMS} {PROGRAMS}/*").split()
+        live_lab.output("pkill -INT -x python3")
+        live_lab.until("! pgrep -x python3")
+        assert kept == ["700", "600"]
+    assert seen == [True, False, True, False]

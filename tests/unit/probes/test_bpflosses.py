@@ -153,14 +153,17 @@ def test_nothing_is_looked_at_all_the_time() -> None:
 def test_a_program_is_held_at_its_event_until_it_is_closed(tmp_path: Path) -> None:
     calls = []
 
-    def attach(program: int, group: str, event: str) -> int:
-        calls.append((program, group, event))
+    def attach(program: int, event: int) -> int:
+        calls.append((program, event))
         return os.open(os.devnull, os.O_RDONLY)
 
     (tmp_path / "kprobe_events").touch()
+    folder = tmp_path / "events" / own_name() / "zt0_zap_7"
+    folder.mkdir(parents=True)
+    (folder / "id").write_text("1234\n")
     kprobes = BpfKprobes(tmp_path, attach)
     kprobes.attach("zt0_zap_7", "unmap_page_range+0x10", 5)
-    assert calls == [(5, own_name(), "zt0_zap_7")]
+    assert calls == [(5, 1234)]
     place = f"p:{own_name()}/zt0_zap_7 unmap_page_range+0x10\n"
     assert (tmp_path / "kprobe_events").read_text() == place
     (held,) = kprobes._held
@@ -171,13 +174,16 @@ def test_a_program_is_held_at_its_event_until_it_is_closed(tmp_path: Path) -> No
 
 
 def test_what_cannot_be_attached_is_refused(tmp_path: Path) -> None:
-    def attach(program: int, group: str, event: str) -> int:
+    def attach(program: int, event: int) -> int:
         raise OSError(22, "Invalid argument")
 
     kprobes = BpfKprobes(tmp_path, attach)
     with pytest.raises(Refused, match="No such file"):
         kprobes.attach("zt0_zap_7", "unmap_page_range", 5)
     (tmp_path / "kprobe_events").touch()
+    folder = tmp_path / "events" / own_name() / "zt0_zap_7"
+    folder.mkdir(parents=True)
+    (folder / "id").write_text("1234\n")
     with pytest.raises(Refused, match="Invalid argument"):
         kprobes.attach("zt0_zap_7", "unmap_page_range", 5)
 

@@ -36,7 +36,7 @@ def test_what_is_noted_later_does_not_drop_why_tracefs_was_taken(
 ) -> None:
     monkeypatch.setattr(choose, "BccSource", no_bcc)
     monkeypatch.setattr(choose, "TracefsSource", Tracefs)
-    monkeypatch.setattr("probes.bccsource.available", lambda: True)
+    monkeypatch.setattr("probes.bcccompiler.available", lambda: True)
     source = choose.open_source(PLAN, Filters())
     notes = []
     for _ in range(3):
