@@ -17,6 +17,8 @@ class Frame:
         size: bytes of the function.
         address: the return address as printed, None when it was not.
         source: `file:line` once resolved, else None.
+        module: the module that the function lies in, as printed behind it (`[nvidia]`); None
+            for the kernel's own.
         reliable: False when the kernel printed it as a mere clue found on the
             stack (x86 `? symbol`, s390x `([<address>] symbol)`).
     """
@@ -27,6 +29,7 @@ class Frame:
     address: int | None = None
     source: str | None = None
     reliable: bool = True
+    module: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,14 @@ class Splat:
     """Line number of the headline in the console log, from 1."""
     folio: FolioCounters | None = None
     page_owner: PageOwner | None = None
+    vm_fault: str | None = None
+    """bad_page_map: the VMA's fault handler, as printed behind `fault:`."""
+    file_mmap: str | None = None
+    """bad_page_map: the file's mmap function, as printed behind `mmap:`."""
+    memcg: int | None = None
+    """page->memcg_data, as printed behind `memcg:`."""
+    flags_word: int | None = None
+    """page->flags as printed behind `flags:`: node, zone and so on too.  Not in JSON."""
     raw: tuple[int, ...] = ()
     """The words of struct page as printed after `raw:`, in the order of the lines."""
     fingerprint: str | None = None
@@ -139,11 +150,19 @@ class Splat:
     def to_json(self) -> dict[str, Any]:
         """As `splat --json` prints it."""
         data = dataclasses.asdict(self)
-        del data["unread"], data["unread_count"]
+        del data["unread"], data["unread_count"], data["flags_word"]
         data["flags"] = list(self.flags)
-        data["trace"] = list(data["trace"])
+        data["trace"] = [_frame_json(frame) for frame in self.trace]
         data["raw"] = list(self.raw) or None
         for stack in (data["page_owner"] or {}).values():
             if isinstance(stack, dict):
                 stack["trace"] = list(stack["trace"])
         return data
+
+
+def _frame_json(frame: Frame) -> dict[str, Any]:
+    """A frame; a module only where there is one."""
+    data = dataclasses.asdict(frame)
+    if frame.module is None:
+        del data["module"]
+    return data

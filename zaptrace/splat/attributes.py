@@ -64,8 +64,8 @@ def _page(found: re.Match[str]) -> Fields:
 
 def _flags(found: re.Match[str]) -> Fields:
     # %pGp ends with fields that are no flags: section=, node=, zone=, lastcpupid=, kasantag=.
-    names = [name for name in found[1].split("|") if name and "=" not in name]
-    return {"flags": tuple(names)}
+    names = [name for name in found[2].split("|") if name and "=" not in name]
+    return {"flags": tuple(names), "flags_word": hexadecimal(found[1])}
 
 
 # print_bad_pte(), print_bad_page_map():
@@ -80,7 +80,16 @@ def _vma(found: re.Match[str]) -> Fields:
 
 def _file(found: re.Match[str]) -> Fields:
     name = found[1].strip()
-    return {"file": None if name == "(null)" else name}
+    return {
+        "file": None if name == "(null)" else name,
+        "vm_fault": _function(found[2]),
+        "file_mmap": _function(found[3]),
+    }
+
+
+def _function(name: str | None) -> str | None:
+    """A handler's name; %ps prints 0x0 and (null) for none."""
+    return None if name in ("0x0", "(null)") else name
 
 
 # dump_stack_print_info() in lib/dump_stack.c; "UID: %u" since 6.12; "Pid: %d, comm: %.20s"
@@ -101,7 +110,7 @@ def _task(found: re.Match[str]) -> Fields:
 
 
 _BEGINS = re.compile(
-    r"page|(?:\w{1,8} )?flags:|pgd:|addr:|file:|CPU:|Pid:|Hardware|Call [Tt]|Last B|---\["
+    r"page|memcg:|(?:\w{1,8} )?flags:|pgd:|addr:|file:|CPU:|Pid:|Hardware|Call [Tt]|Last B|---\["
 )
 
 
@@ -111,7 +120,12 @@ def _nothing(_found: re.Match[str]) -> Fields:
 
 _LINES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], Fields]], ...] = (
     ("page", re.compile(r"page:[^:]{0,40}\b(?:flags:\S{1,20} )?(?:ref)?count:-?[0-9]"), _page),
-    ("flags", re.compile(r"(?:\w{1,8} )?flags: (?:0x)?[0-9a-f]{1,16}\(([^)]*)"), _flags),
+    ("flags", re.compile(r"(?:\w{1,8} )?flags: (?:0x)?([0-9a-f]{1,16})\(([^)]*)"), _flags),
+    (
+        "memcg",  # __dump_page(): page->memcg_data
+        re.compile(r"memcg: ?([0-9a-f]{1,16})\b"),
+        lambda found: {"memcg": hexadecimal(found[1])},
+    ),
     (
         "page_type",
         re.compile(r"page_type: (?:0x)?([0-9a-f]{1,8})\b"),
@@ -128,7 +142,7 @@ _LINES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], Fields]], ..
         lambda found: {"pmd": hexadecimal(found[1])},
     ),
     ("vma", re.compile(r"addr:\S{1,24} vm_flags:"), _vma),
-    ("file", re.compile(r"file:(.{0,300}) fault:"), _file),
+    ("file", re.compile(r"file:(.{0,300}) fault: ?(\S{1,128})(?: mmap: ?(\S{1,128}))?"), _file),
     (
         "task",
         re.compile(

@@ -29,6 +29,9 @@ _RIP = re.compile(
     re.ASCII,
 )
 
+# "%pB" ends with the module, and its build ID where CONFIG_STACKTRACE_BUILD_ID is set.
+_MODULE = re.compile(r"\)? \[(?P<module>[A-Za-z_]\w{0,63})(?: [0-9a-f]{8,40})?\]", re.ASCII)
+
 # What scripts/decode_stacktrace.sh and syzkaller make of a line.
 _SOURCE = re.compile(r"\(?([\w./-]{1,200}\.[chS]:[0-9]{1,7})\b", re.ASCII)
 _DECODED = re.compile(
@@ -59,6 +62,7 @@ def frame(text: str) -> Frame | None:
         _hex(found),
         source[1] if source else None,
         reliable,
+        module["module"] if (module := _MODULE.match(text, found.end())) else None,
     )
 
 

@@ -38,7 +38,7 @@ class Kind:
     about_pages: bool
 
 
-_DUMP = ("page", "folio", "flags", "page_type", "raw", "reason", "owner")
+_DUMP = ("page", "folio", "memcg", "flags", "page_type", "raw", "reason", "owner")
 _TASK = ("task", "hardware", "trace")
 _OOPS = ("fault", "tables", *_TASK)
 _HEX = r"(?:0x)?[0-9a-fA-F]{1,16}\b"
