@@ -18,7 +18,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_audit, bench_live, bench_repro, bench_resolve, bench_tui
+from tests.bench import (
+    bench_audit,
+    bench_commands,
+    bench_live,
+    bench_repro,
+    bench_resolve,
+    bench_tui,
+)
 from tests.bench.limits import missed, title
 
 Row = dict[str, Any]
@@ -36,6 +43,7 @@ def measure() -> Iterator[Row]:
         yield from bench_audit.rows(Path(folder))
         yield from bench_live.rows(Path(folder))
         yield from bench_tui.rows()
+        yield from bench_commands.rows()
 
 
 def show(rows: list[Row]) -> None:

@@ -37,8 +37,14 @@ class ManPage(argparse.HelpFormatter):
         return super()._fill_text(text, width, indent)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; each command's module adds its own arguments."""
+def build_parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command line; each command's module adds its own arguments.
+
+    Args:
+        argv: the arguments to come.  When they begin with a command's name, only that
+            command's module is imported; None imports all of them.
+    """
+    wanted = argv[0] if argv and argv[0] in COMMANDS else None
     parser = argparse.ArgumentParser(
         prog="zaptrace",
         description="Who freed my mapped page?  Catches the moment at which a page's counters "
@@ -49,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
+        if wanted not in (None, name):
+            commands.add_parser(name)
+            continue
         module = importlib.import_module(f"zaptrace.cli.{name}")
         command = commands.add_parser(name, help=module.HELP, formatter_class=ManPage)
         module.configure(command)
@@ -60,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     _interrupts_unwind()
     try:
-        args = build_parser().parse_args(argv)
+        argv = sys.argv[1:] if argv is None else argv
+        args = build_parser(argv).parse_args(argv)
         return int(args.run(args))
     except ZaptraceError as error:
         _complain(str(error), error.hint)

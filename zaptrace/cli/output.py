@@ -7,14 +7,15 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.progress import TaskID as Task
+from typing import TYPE_CHECKING, Any
 
 from zaptrace.model.progress import Listener, State, Update
+
+# rich is imported where something is drawn: a command that prints a few lines starts without it.
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.progress import TaskID as Task
 
 PLAIN_SECONDS = 15.0
 """Where nobody looks at a terminal, a long step says a line this often."""
@@ -28,11 +29,16 @@ def print_json(data: Any) -> None:
 
 def console() -> Console:
     """A console on stdout for human text; 80 columns when it is not a terminal."""
+    from rich.console import Console
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else 80)
 
 
 def complain(message: str, hint: str | None = None) -> None:
     """Print one error to stderr, and what mends it."""
+    from rich.console import Console
+    from rich.markup import escape
+
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     errors.print(f"[bold red]zaptrace:[/] {escape(message)}")
     if hint:
@@ -45,6 +51,9 @@ def progress() -> Iterator[Listener]:
     if not sys.stderr.isatty():
         yield _PlainLines()
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
     columns = (
         SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}"),
@@ -87,6 +96,8 @@ class _Bars:
         self._tasks: dict[str, Task] = {}
 
     def __call__(self, update: Update) -> None:
+        from rich.markup import escape
+
         if update.state is State.STARTED:
             self._tasks[update.step] = self._bars.add_task(update.title, total=None, note="")
         elif update.state is State.RUNNING:

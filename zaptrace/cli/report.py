@@ -102,8 +102,8 @@ def _explained(folder: RunFolder) -> dict[str, Any]:
 
 
 def _text(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
-    from zaptrace.report import render
     from zaptrace.report.stored import verdict_of
+    from zaptrace.report.text import render
 
     verdict = verdict_of(document)
     text = render(verdict, _info(folder, document), _sources(folder, verdict, args.source))

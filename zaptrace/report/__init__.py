@@ -1,7 +1,1 @@
-"""What a person or a program is handed: text and JSON."""
-
-from zaptrace.report.document import summary
-from zaptrace.report.info import RunInfo
-from zaptrace.report.text import render
-
-__all__ = ["RunInfo", "render", "summary"]
+"""What a person or a program is handed: text, HTML, JSON, tables."""

@@ -17,8 +17,10 @@ from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict
-from zaptrace.report import RunInfo, render, summary
+from zaptrace.report.document import summary
 from zaptrace.report.excerpt import kernels_words
+from zaptrace.report.info import RunInfo
+from zaptrace.report.text import render
 from zaptrace.runs import belonging
 from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder

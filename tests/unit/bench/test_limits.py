@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def run(
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(sys, "argv", ["bench"])
     return bench.main(), json.loads((folder / bench.OUTPUT).read_bytes())
 
 

@@ -114,6 +114,20 @@ def test_help_is_quick() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_splat_is_quick() -> None:
+    """A small log is read without numpy's start, and printed without rich's."""
+    script = (
+        "import sys; from zaptrace.cli.main import main; main(['splat', sys.argv[1]]);"
+        "heavy = ('numpy', 'drgn', 'rich', 'asyncio', 'zaptrace.cli.repro');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    log = Path(__file__).parents[2] / "golden/splat/other_reports.log"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(log)], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 BROKEN = """\
 import sys, zaptrace.cli.main, zaptrace.cli.splat
 

@@ -17,8 +17,9 @@ from zaptrace import demo, open_run
 from zaptrace.cli.main import main
 from zaptrace.model.errors import BadInput
 from zaptrace.model.verdict import Verdict, VerdictKind
-from zaptrace.report import render, summary
+from zaptrace.report.document import summary
 from zaptrace.report.stored import verdict_of
+from zaptrace.report.text import render
 from zaptrace.runs.folder import RunFacts, RunFolder
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/run.schema.json").read_text())

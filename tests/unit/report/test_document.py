@@ -10,7 +10,8 @@ import pytest
 
 from tests.unit.report.test_text import INFO, VERDICT
 from zaptrace.model.verdict import Verdict, VerdictKind
-from zaptrace.report import RunInfo, summary
+from zaptrace.report.document import summary
+from zaptrace.report.info import RunInfo
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "schemas" / "run.schema.json").read_text(encoding="utf-8")

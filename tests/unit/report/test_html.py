@@ -16,8 +16,8 @@ from zaptrace.capture.reader import read
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 from zaptrace.model.window import TableWindow
-from zaptrace.report import RunInfo
 from zaptrace.report.html import page
+from zaptrace.report.info import RunInfo
 from zaptrace.report.sourcelines import Excerpt, Sources
 from zaptrace.report.steptable import steps_table
 from zaptrace.report.tablemap import table_map

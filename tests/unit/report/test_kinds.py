@@ -12,10 +12,9 @@ from tests.unit.report.test_html import checked
 from tests.unit.report.test_text import INFO, VERDICT, WIDTH
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import VerdictKind
-from zaptrace.report import render
 from zaptrace.report.html import page
 from zaptrace.report.meanings import MEANINGS
-from zaptrace.report.text import subject
+from zaptrace.report.text import render, subject
 
 
 def words(text: str) -> str:

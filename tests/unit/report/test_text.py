@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
-from zaptrace.report import RunInfo, render
 from zaptrace.report.excerpt import excerpt, kernels_words
+from zaptrace.report.info import RunInfo
 from zaptrace.report.shell import wrapped
-from zaptrace.report.text import subject
+from zaptrace.report.text import render, subject
 from zaptrace.splat import parse
 
 WIDTH = 72
