@@ -24,7 +24,7 @@ Written by `make founding-report` on {date}: {machine}.
 ## The configuration
 
 What zaptrace changes in Debian's (`vm/kconfig/own*.config`, and what Kconfig makes of it), as
-`zaptrace repro --kernel-tree` does for any tree:
+`zaptrace repro s390x --kernel-tree DIR` does for any tree:
 """
 
 

@@ -1,4 +1,4 @@
-"""`make matrix`: every step on every kernel, in guests; a table, also in the docs and the README.
+"""`make matrix`: every step on every kernel, in guests; a table, also in the docs.
 
 What is done is kept in build/matrix/ (ROW.json, and in ROW/ what its steps left),
 and only the rest, and rows with a failed cell, are done when it is run again;
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.matrix.process import Outcome, run, told
 from tests.matrix.rows import FAILED, ROWS, STEPS, Cell, Row, cells
-from tests.matrix.table import page, show, summary
+from tests.matrix.table import page, show
 from zaptrace.cli.output import complain
 from zaptrace.model.errors import Missing, ZaptraceError
 from zaptrace.model.paths import write_whole
@@ -27,9 +27,6 @@ from zaptrace.model.paths import write_whole
 KEPT = Path("build/matrix")
 OUTPUT = Path("build/matrix.json")
 PAGE = Path("docs/matrix.md")
-README = Path("README.md")
-BEGIN, END = "<!-- make matrix writes: -->\n", "<!-- until here -->\n"
-"""Around the table in the README."""
 ROW_SECONDS = 1500
 """What a row may take; most of it is emulation."""
 MOST_JOBS = 2
@@ -111,10 +108,6 @@ def _write() -> list[Cell]:
     if len(found) == len(ROWS) * len(STEPS):
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page(found))
-        before, begin, rest = README.read_text().partition(BEGIN)
-        _, end, behind = rest.partition(END)
-        table = "\n".join(("", *summary(found), "", ""))
-        README.write_text(before + begin + table + end + behind)
     return found
 
 
