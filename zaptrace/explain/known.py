@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.moments import Moment
+from zaptrace.explain.sites import refused_on
 from zaptrace.explain.story import Story
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite
+from zaptrace.triage.stacks import Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,19 @@ def removals_are_seen(case: Case) -> bool:
 
 
 def freed_while_counted(case: Case) -> bool:
-    """The page was given to the allocator, and its counter said that it was mapped."""
+    """The page was given to the allocator, and its counter said that it was mapped.
+
+    One that was met in an allocation, or as a CPU's list was drained, had been freed before: its
+    counter may have changed since.
+    """
     raw, refcount = case.story.raw_mapcount, case.story.refcount
-    return raw is not None and raw >= 0 and refcount in (0, None)
+    met_later = case.story.freed is None and way_of(case) in (Way.ALLOC, Way.DRAIN)
+    return raw is not None and raw >= 0 and refcount in (0, None) and not met_later
+
+
+def way_of(case: Case) -> Way:
+    """What the task did when bad_page() looked at the page, as far as a stack says it."""
+    return refused_on(case.story, case.evidence.resolve)
 
 
 def ptes_at_the_stop(case: Case) -> int | None:

@@ -35,7 +35,8 @@ from zaptrace.explain.sites import (
 )
 from zaptrace.model.findings import FindingClass, Owner
 from zaptrace.model.splats import Splat
-from zaptrace.model.verdict import VerdictKind
+from zaptrace.model.verdict import CodeSite, VerdictKind
+from zaptrace.triage.stacks import base_name, reliable
 
 REPORTS_SECONDS = 5.0
 """How far the two reports of one zap may be apart."""
@@ -86,8 +87,35 @@ def reported_twice_in_one_zap(case: Case) -> bool:
         and state.reason == "nonzero mapcount"
         and after.mapcount == 0
         and reported_in_a_row(case.evidence.splats, state, after)
+        and in_one_zap(state, after)
         and freed_in_zap(case.sites)
     )
+
+
+def in_one_zap(one: Splat, other: Splat) -> bool:
+    """Both call traces go through one frame of a zap function: what called it is the same.
+
+    Two calls of a function differ in a return address further out, unless a loop makes them.
+    A trace that was cut is compared as far as it goes, which is at least to the zap.
+    """
+    first, second = _callers_of_zap(one), _callers_of_zap(other)
+    if not first or not second or first[0][0] != second[0][0]:
+        return False
+    return all(two[0] == two[1] for two in zip(first[1:], second[1:], strict=False))
+
+
+def _callers_of_zap(splat: Splat) -> tuple[tuple[str, int | None], ...]:
+    """Function and offset of the zap and of all that called it; empty where no zap is named.
+
+    Begins with unmap_page_range where that is named: what it calls or holds inlined is left by
+    then, or differs from one page to the next.
+    """
+    frames = tuple((base_name(one.symbol or ""), one.offset) for one in reliable(splat.trace))
+    names = [name for name, _ in frames]
+    if "unmap_page_range" in names:
+        return frames[names.index("unmap_page_range") :]
+    zaps = (at for at, name in enumerate(names) if zap_line(CodeSite(name, None, None)))
+    return frames[next(zaps, len(frames)) :]
 
 
 def reported_in_a_row(splats: Sequence[Splat], state: Splat, after: Splat) -> bool:

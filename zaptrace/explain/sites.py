@@ -13,6 +13,7 @@ from zaptrace.explain.story import Story
 from zaptrace.model.events import Events
 from zaptrace.model.splats import Frame
 from zaptrace.model.verdict import CodeSite
+from zaptrace.triage.stacks import Way, read_stack
 
 # The functions that take PTEs down, by the names that they had from 2.6 to 7.x: zap_pte_range,
 # zap_present_ptes, zap_present_folio_ptes, do_zap_pte_range, __zap_vma_range, zap_huge_pmd,
@@ -30,6 +31,10 @@ _OF_SWAP = re.compile(r"free_swap_and_cache\w*|__try_to_reclaim_swap")
 
 # What stands between a zap and a free that an interrupt or a fault did in the middle of it.
 _INTERRUPTS = re.compile(r"\w*(?:irq|softirq|interrupt|_int_handler|_nmi|page_fault|pgm_check)\w*")
+
+
+Resolver = Callable[[int], CodeSite | None]
+"""Return address -> its code site, or None when it cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
     )
 
 
-def freed_alone(story: Story, resolve: Callable[[int], CodeSite | None]) -> bool:
+def freed_alone(story: Story, resolve: Resolver) -> bool:
     """The page that was freed is known to be a whole one that a PTE mapped.
 
     A part of a large folio may be freed by a zap that never touched its own PTE.
@@ -92,7 +97,7 @@ def freed_alone(story: Story, resolve: Callable[[int], CodeSite | None]) -> bool
     return _ONE_PAGE in names
 
 
-def is_zap(address: int | None, resolve: Callable[[int], CodeSite | None]) -> bool:
+def is_zap(address: int | None, resolve: Resolver) -> bool:
     """A return address lies in a zap function."""
     site = resolve(address) if address is not None else None
     return site is not None and zap_line(site) is not None
@@ -116,12 +121,12 @@ def _last_removal(story: Story) -> Moment | None:
     return story.removed_late or story.removed_again or story.removed or earlier
 
 
-def _freed(story: Story, resolve: Callable[[int], CodeSite | None]) -> CodeSite | None:
+def _freed(story: Story, resolve: Resolver) -> CodeSite | None:
     """The innermost frame inside a zap, or of what interrupted it; else the gather's that flushed.
 
     Of the first stack with one.
     """
-    for stack in _stacks(story):
+    for stack in _stacks(story, resolve):
         gather: CodeSite | None = None
         for frame in stack:
             site = resolve(frame.address) if frame.address is not None else None
@@ -137,14 +142,37 @@ def _freed(story: Story, resolve: Callable[[int], CodeSite | None]) -> CodeSite 
     return None
 
 
-def _stacks(story: Story) -> Iterator[list[Frame]]:
-    """The stacks on which the page was freed, the most exact first, each innermost first."""
-    for event in (story.bad, story.freed):
-        if event:
-            caller = () if event.caller is None else (event.caller,)
-            yield [Frame(None, address=address) for address in (*caller, *event.stack)]
-    if story.state:
+def _stacks(story: Story, resolve: Resolver) -> Iterator[list[Frame]]:
+    """The stacks on which the page was freed, the most exact first, each innermost first.
+
+    A page that bad_page() met in an allocation, or as a CPU's list was drained, was freed on
+    another one.
+    """
+    if story.bad and refused_on(story, resolve) not in (Way.ALLOC, Way.DRAIN):
+        yield [Frame(None, address=address) for address in _addresses(story.bad)]
+    if story.freed:
+        yield [Frame(None, address=address) for address in _addresses(story.freed)]
+    if story.state and read_stack(story.state.trace).way is Way.FREE:
         yield [frame for frame in story.state.trace if frame.reliable]
+
+
+def refused_on(story: Story, resolve: Resolver) -> Way:
+    """What the task did when bad_page() looked at the page: by the event's stack, or a splat's."""
+    if story.bad:
+        known = (resolve(address) for address in _addresses(story.bad))
+        names = (name for site in known if site for name in _names(site))
+        return read_stack([Frame(name) for name in names]).way
+    return read_stack(story.state.trace).way if story.state else Way.UNKNOWN
+
+
+def _addresses(event: Moment) -> tuple[int, ...]:
+    return (*(() if event.caller is None else (event.caller,)), *event.stack)
+
+
+def _names(site: CodeSite) -> list[str]:
+    """The functions at a code site, innermost first."""
+    inlined = [link.partition(" at ")[0] for link in site.inline_chain]
+    return inlined or ([site.symbol] if site.symbol else [])
 
 
 def _reporter(story: Story) -> int | None:

@@ -24,6 +24,7 @@ from zaptrace.model.splats import Splat
 
 MOST_STORIES = 16
 """Stories that are told; all the pages of one bug have the same."""
+_OF_ALLOCATOR_AND_ZAP = ("bad_page_state", "bad_page_map")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Story:
             removal of the same thread that is not known to be that zap's.
         went_on: the thread is known to have left that zap.
         state, map: the splats "Bad page state" and "Bad page map" on it.
+        report: the first splat on it of any other kind.
         finding: what the audit says of it.
         rss: of an mm, not of a page: the findings that say that its counters are wrong.
         rss_splats: "Bad rss-counter state", when an mm was freed.
@@ -67,6 +69,7 @@ class Story:
     went_on: bool = False
     state: Splat | None = None
     map: Splat | None = None
+    report: Splat | None = None
     finding: Finding | None = None
     rss: tuple[Finding, ...] = ()
     rss_splats: tuple[Splat, ...] = ()
@@ -76,9 +79,10 @@ class Story:
         story = self
         if "capture" not in parts:
             story = Story(self.pfn, self.pid, self.comm, state=self.state, map=self.map)
-            story = replace(story, finding=self.finding, rss=self.rss, rss_splats=self.rss_splats)
+            story = replace(story, report=self.report, finding=self.finding)
+            story = replace(story, rss=self.rss, rss_splats=self.rss_splats)
         if "splat" not in parts:
-            story = replace(story, state=None, map=None, rss_splats=())
+            story = replace(story, state=None, map=None, report=None, rss_splats=())
         return story if "vmcore" in parts else replace(story, finding=None, rss=())
 
     @property
@@ -211,7 +215,7 @@ def _from_splats(splats: Sequence[Splat]) -> list[Story]:
     """A story for each page that the console complains of, in the console's order."""
     told: dict[int, Story] = {}
     for splat in splats:
-        if splat.kind in ("bad_page_state", "bad_page_map") and splat.pfn is not None:
+        if splat.pfn is not None:
             who = splat.comm or splat.process
             told.setdefault(splat.pfn, Story(splat.pfn, splat.pid, who))
     return list(told.values())[:MOST_STORIES]
@@ -264,10 +268,12 @@ def _join(story: Story, evidence: Evidence) -> Story:
     # Of several bad PTEs the one that follows the refusal, if one does.
     behind = [at + 1 for at, splat in enumerate(evidence.splats) if splat is state]
     follows = _first(evidence.splats[behind[0] :], "bad_page_map", story) if behind else None
+    others = (splat for splat in evidence.splats if splat.kind not in _OF_ALLOCATOR_AND_ZAP)
     return replace(
         story,
         state=state,
         map=follows or _first(evidence.splats, "bad_page_map", story),
+        report=next((splat for splat in others if splat.pfn == story.pfn), None),
         finding=next((one for one in findings if one.pfn == story.pfn), None),
     )
 

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections import Counter
 
+from zaptrace.explain.console import unexplained_kinds, without_page
 from zaptrace.explain.doubts import doubts, gaps
 from zaptrace.explain.evidence import ENDS, Evidence
 from zaptrace.explain.known import Case
@@ -16,6 +17,7 @@ from zaptrace.explain.story import Story, pages_at_fault, stories
 from zaptrace.explain.wording import summary
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict, VerdictKind
+from zaptrace.splat.kinds import from_mm
 
 MOST_PROOF = 16
 """Findings that a verdict carries as proof; the audit's own document has them all."""
@@ -90,10 +92,12 @@ def _counted(
 
 def _without_page(evidence: Evidence) -> Verdict:
     """No page or mm is known to be wrong: something else, or nothing at all."""
+    about = [splat for splat in evidence.splats if from_mm(splat)]
+    if about:
+        return _nameless(evidence, about)
     reports = [splat for splat in evidence.splats if _is_bug(splat)]
-    nameless = [splat for splat in evidence.splats if splat.kind.startswith("bad_page")]
-    if nameless or reports or (evidence.stopped_inside and not _is_user_space_s_end(evidence)):
-        return _unknown(evidence, [*nameless, *reports])
+    if reports or (evidence.stopped_inside and not _is_user_space_s_end(evidence)):
+        return _unknown(evidence, reports)
     return _clean(evidence) if would_show(evidence) else _blind(evidence)
 
 
@@ -124,6 +128,20 @@ def _blind(evidence: Evidence) -> Verdict:
     )
 
 
+def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
+    """Reports about pages, of which none names a page that a story could be told of."""
+    first = splats[0]
+    return Verdict(
+        VerdictKind.UNEXPLAINED,
+        " ".join(without_page(first)),
+        comm=first.comm or first.process,
+        pid=first.pid,
+        doubts=gaps(evidence),
+        evidence=evidence.parts,
+        others=unexplained_kinds(splats[1:]),
+    )
+
+
 def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
     what = f"The run ended in {'bad_page()' if evidence.ended == 'bad_page' else 'a panic'}"
     if splats:
@@ -146,7 +164,7 @@ def _clean(evidence: Evidence) -> Verdict:
             f", and in the dump the counters of {audit.pages} pages agree with {audit.ptes} PTEs "
             f"in {audit.mms} mms"
         )
-    others = [f"Not a matter of pages, not explained: {one.reason}" for one in evidence.splats[:3]]
+    others = [f"Not explained: {one.reason}" for one in evidence.splats[:3]]
     return Verdict(
         VerdictKind.CLEAN,
         f"{seen}.",

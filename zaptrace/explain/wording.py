@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zaptrace.explain.console import only_printed, sentences
 from zaptrace.explain.known import Case, freed_while_counted
 from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE
 from zaptrace.explain.names import counters, duration, lateness, page, task
@@ -127,6 +128,8 @@ def _overput(case: Case) -> str:
 
 def _unexplained(case: Case) -> str:
     story = case.story
+    if only_printed(case):
+        return " ".join(sentences(case))
     if below := _below_zero(case):
         return (
             f"The rmap of {page(story)} was removed more often than it was added ({below}); the "

@@ -26,6 +26,7 @@ from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.loading import identity, load_audit, load_events, open_dump, resolver
 from zaptrace.splat import parse
+from zaptrace.splat.kinds import from_mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
         findings=_bugs(found),
         timing=facts.timing,
     )
-    reported = any(splat.kind.startswith("bad_") for splat in splats)
+    reported = any(from_mm(splat) for splat in splats)
     suspicious = reported or info.findings > 0 or ended == "bad_page"
     result = Result(
         verdict,

@@ -263,9 +263,27 @@ SHOW_A_PAGE = frozenset(kind.name for kind in KINDS if kind.about_pages and "pag
 """Kinds of which a report has the page's own line."""
 
 
+# A BUG() or WARN() of another kind that stands where pages and page tables are handled.
+_OF_PAGES = re.compile(
+    r"(?:kernel BUG at|WARNING: .{0,60}?) ?(?:\./)?(?:\S{0,200}/)?(?:include/linux/(?:mm|mm_inline"
+    r"|rmap|page-flags|page_ref|pagemap|huge_mm|swapops|mmu_gather)\.h|mm/(?:memory|rmap|swap"
+    r"|swap_state|swapfile|page_alloc|mmap|mmu_gather|huge_memory|hugetlb|migrate|mremap|mprotect"
+    r"|madvise|filemap|truncate|vmscan|ksm|gup|pgtable-generic|page_vma_mapped|shmem|khugepaged"
+    r"|memory-failure|compaction|folio-compat|debug_vm_pgtable|page_isolation|mlock|vma)\.c):"
+)
+
+
 def about_pages(splat: Splat) -> bool:
-    """Return whether a report says that something is wrong with a page or its accounting."""
-    return splat.kind in ABOUT_PAGES
+    """Return whether a report says that something is wrong with a page or its accounting.
+
+    A report of any kind does when a page was dumped for it.
+    """
+    return splat.kind in ABOUT_PAGES or splat.pfn is not None or splat.mapcount is not None
+
+
+def from_mm(splat: Splat) -> bool:
+    """Return whether a report is about pages, or of the code that handles them: never "clean"."""
+    return about_pages(splat) or _OF_PAGES.match(splat.reason or "") is not None
 
 
 def any_about_pages(splats: Iterable[Splat]) -> bool:

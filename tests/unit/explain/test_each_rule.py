@@ -39,7 +39,7 @@ from zaptrace.explain.known import Case
 from zaptrace.explain.sites import code_sites
 from zaptrace.explain.story import stories
 from zaptrace.model.findings import AuditResult, FindingClass
-from zaptrace.model.splats import Splat
+from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import VerdictKind
 
 NEVER = FindingClass.MORE_MAPCOUNT_THAN_PTES
@@ -79,6 +79,8 @@ BY_EVENTS = case(FOUNDING)
 TOGETHER = busy(replace(finding(BELOW, 1, 1, 510, OTHER), folio=FOLIO))
 LEAKED_TOO = replace(finding(NEVER, 0, 1, 510), pfn=0xA85, folio=FOLIO)
 
+RANGE = (("unmap_page_range", 0x18), ("unmap_vmas", 0x8))
+
 Table = tuple[tuple[tuple[Any, ...], Any], ...]
 RULES: dict[Callable[..., Any], Table] = {
     rules.removed_late: (
@@ -104,6 +106,19 @@ RULES: dict[Callable[..., Any], Table] = {
         ((printed(replace(STATE, trace=()), MAP),), False),
         ((printed(STATE, replace(MAP, mapcount=1)),), False),
         ((printed(STATE),), False),
+    ),
+    rules.in_one_zap: (
+        ((STATE, MAP), True),
+        ((STATE, replace(MAP, trace=MAP.trace[:2])), True),  # cut behind the zap
+        ((STATE, replace(MAP, trace=MAP.trace[:1])), False),
+        ((STATE, replace(MAP, trace=(*MAP.trace[:2], Frame("unmap_vmas", 0x9, 0x20)))), False),
+        ((STATE, replace(MAP, trace=(*MAP.trace[:1], Frame("zap_huge_pmd", 1, 9)))), False),
+    ),
+    rules._callers_of_zap: (
+        ((MAP,), RANGE),
+        ((replace(MAP, trace=(Frame("zap_pte_range.isra.0", 1, 9), *MAP.trace[1:])),), RANGE),
+        ((replace(MAP, trace=(Frame("zap_pte_range", 1, 9),)),), (("zap_pte_range", 1),)),
+        ((replace(MAP, trace=()),), ()),
     ),
     rules.reported_in_a_row: (
         (([STATE, MAP], STATE, MAP), True),

@@ -1,0 +1,161 @@
+"""What a report on the console says by itself, where nothing else is known: no word more.
+
+bad_page() prints the stack of whoever looks at a page, who need not be who freed it; and what
+print_bad_pte() finds has more causes than a zap that goes wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from zaptrace.explain.known import Case, way_of
+from zaptrace.explain.names import counters, page, task
+from zaptrace.model.splats import OwnerStack, Splat
+from zaptrace.splat.kinds import TITLES
+from zaptrace.triage.console import Console
+from zaptrace.triage.dump import below_zero, described
+from zaptrace.triage.mapped import readings
+from zaptrace.triage.stacks import Way, read_stack, reliable
+
+MOST_STEPS = 3
+"""Functions of the allocator that a sentence names."""
+LONGEST_REASON = 200
+
+
+def only_printed(case: Case) -> bool:
+    """All that is known of the page is what the console says."""
+    story = case.story
+    printed = story.state or story.map or story.report
+    return bool(printed) and not (story.fault or story.bad_pte or story.finding)
+
+
+def sentences(case: Case) -> tuple[str, ...]:
+    """What the reports on one page say, a sentence each."""
+    story = case.story
+    if story.state:
+        return (*_refused(case, story.state), *_owners(story.state))
+    if story.map:
+        return (*_bad_pte(case, story.map), *_owners(story.map))
+    assert story.report is not None
+    return (*_reported(case, story.report), *_owners(story.report))
+
+
+def _refused(case: Case, state: Splat) -> Iterator[str]:
+    story = case.story
+    who, what = task(story), page(story)
+    why = f" ({_cut(state.reason)})" if state.reason else ""
+    said = counters(story.raw_mapcount, story.refcount)
+    steps = ", ".join(read_stack(state.trace).steps[:MOST_STEPS])
+    way = way_of(case)
+    if way is Way.ALLOC:
+        yield (
+            f"{who} was allocating pages ({steps}) when the kernel met {what} among the free ones "
+            f"in a bad state{why}: {said}."
+        )
+        yield (
+            "That task did not free it: who did, and who still uses or maps it or wrote to its "
+            "struct page since, the report does not say."
+        )
+    elif way is Way.DRAIN:
+        yield (
+            f"{what} was found in a bad state{why}, {said}, when {who} moved pages from a CPU's "
+            f"list of free pages to the buddy allocator ({steps})."
+        )
+        yield (
+            "It had been freed before that, by a task that the report does not name: the stack is "
+            "the detector's, not the freer's."
+        )
+    elif way is Way.FREE:
+        yield f"{who} freed {what} in a bad state{why}, {said}; the report does not say why."
+    else:
+        yield (
+            f"The kernel found {what} in a bad state{why}, {said}, while {who} ran; the report has "
+            "no call trace that says whether this task freed it, allocated it or only came by."
+        )
+
+
+def _bad_pte(case: Case, found: Splat) -> Iterator[str]:
+    story = case.story
+    raw = None if found.mapcount is None else found.mapcount - 1
+    entry = "" if found.pte is None else f" {found.pte:#x}"
+    at = "" if found.addr is None else f" at {found.addr:#x}"
+    said = counters(raw, found.refcount)
+    yield f"{task(story)} met PTE{entry}{at}, which maps {page(story)}: {said}."
+    if below := below_zero(found):
+        yield f"It counts fewer mappings than none ({below})."
+    yield (
+        "Open readings, the likelier first: "
+        + "; ".join(
+            f"({number}) {reading}"
+            for number, reading in enumerate(
+                readings(found, Console(tuple(case.evidence.splats))), 1
+            )
+        )
+        + "."
+    )
+
+
+def _reported(case: Case, found: Splat) -> Iterator[str]:
+    story = case.story
+    raw = None if found.mapcount is None else found.mapcount - 1
+    said = counters(raw, found.refcount)
+    yield (
+        f"The kernel reported {page(story)} ({said}) while {task(story)} ran"
+        f"{_where(found)}: {_cut(found.reason) or described(found)}."
+    )
+    yield "The report says what was found there, not how it came to be."
+
+
+def without_page(splat: Splat) -> tuple[str, ...]:
+    """What a report says that is about pages and names none, or none that can be followed."""
+    who = f" while {splat.comm or splat.process or '?'}/{_pid(splat)} ran"
+    known = splat.comm or splat.process or splat.pid is not None
+    entry = "" if splat.pte is None else f", pte {splat.pte:#x}"
+    at = "" if splat.addr is None else f", address {splat.addr:#x}"
+    yield_ = f"The kernel reported {described(splat)}{entry}{at}{who if known else ''}"
+    reason = f": {_cut(splat.reason)}" if splat.reason else ""
+    return (f"{yield_}{_where(splat)}{reason}.", "No page is named in it.")
+
+
+def unexplained_kinds(splats: Iterable[Splat]) -> tuple[str, ...]:
+    """`2 more reports: Bad page table`, for reports that no story tells of."""
+    counts = Counter(TITLES.get(splat.kind, splat.kind) for splat in splats)
+    return tuple(
+        f"{many} more report{'s' if many > 1 else ''}: {kind}" for kind, many in counts.items()
+    )
+
+
+def _owners(splat: Splat) -> Iterator[str]:
+    """What page_owner remembers."""
+    owner = splat.page_owner
+    if owner is None:
+        return
+    told = (("allocated last", owner.allocated), ("freed last before that", owner.freed))
+    if owner.state == "freed":
+        told = (("allocated last", owner.allocated), ("freed", owner.freed))
+    for what, stack in told:
+        if stack and (by := _stack(stack)):
+            yield f"page_owner: it was {what} {by}."
+
+
+def _stack(stack: OwnerStack) -> str:
+    who = ""
+    if stack.pid is not None or stack.comm:
+        who = f"by {stack.comm or '?'}/{'?' if stack.pid is None else stack.pid}"
+    callers = read_stack(stack.trace).callers or reliable(stack.trace)
+    return " ".join(part for part in (who, f"in {callers[0].symbol}()" if callers else "") if part)
+
+
+def _where(splat: Splat) -> str:
+    callers = read_stack(splat.trace).callers
+    return f", in {callers[0].symbol}()" if callers else ""
+
+
+def _pid(splat: Splat) -> str:
+    return "?" if splat.pid is None else str(splat.pid)
+
+
+def _cut(reason: str | None) -> str:
+    reason = reason or ""
+    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"

@@ -1,0 +1,79 @@
+"""A console as the decision table sees it: its reports, and what its boot said of the kernel."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from zaptrace.model.splats import Splat
+from zaptrace.triage.bits import Flip, flips
+
+_ZAP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class BootFacts:
+    """What a boot's own lines say; absent is None.
+
+    Attributes:
+        release: out of "Linux version ...".
+        command_line: the kernel's.
+        auto_init: what stands behind "mem auto-init:".
+        ended: a line that says that the kernel came to its own end is there.
+        lines: some line of the log is a kernel's.
+    """
+
+    release: str | None = None
+    command_line: str | None = None
+    auto_init: str | None = None
+    ended: bool = False
+    lines: bool = False
+
+
+@dataclass(frozen=True)
+class Console:
+    """The reports of one console, or of several: then each names its log."""
+
+    splats: tuple[Splat, ...]
+    boot: BootFacts = BootFacts()
+
+    @functools.cached_property
+    def release(self) -> str | None:
+        """The kernel's release as printed, of the boot or of the first report with one."""
+        named = (splat.kernel_release for splat in self.splats)
+        return self.boot.release or next((one for one in named if one), None)
+
+    @functools.cached_property
+    def flips(self) -> tuple[Flip, ...]:
+        """The values that one bit keeps from being legal."""
+        return flips(self.splats)
+
+    @functools.cached_property
+    def refused(self) -> dict[tuple[str | None, int | None], int]:
+        """Log and pfn -> the line of the first "Bad page state" on it."""
+        found: dict[tuple[str | None, int | None], int] = {}
+        for splat in self.splats:
+            if splat.kind == "bad_page_state":
+                found.setdefault((splat.log, splat.pfn), splat.line or 0)
+        return found
+
+    @functools.cached_property
+    def pages(self) -> dict[int, tuple[Splat, ...]]:
+        """The reports on each page frame, less those that follow another one in the same zap."""
+        found: dict[int, list[Splat]] = {}
+        for splat in self.splats:
+            if splat.pfn is None:
+                continue
+            before = found.setdefault(splat.pfn, [])
+            if not (before and _follows(before[-1], splat)):
+                before.append(splat)
+        return {pfn: tuple(some) for pfn, some in found.items()}
+
+
+def _follows(before: Splat, splat: Splat) -> bool:
+    """Two reports of one thread on one page within seconds are of one incident."""
+    if before.log != splat.log or before.pid != splat.pid:
+        return False
+    if before.time is None or splat.time is None:
+        return True
+    return 0 <= splat.time - before.time <= _ZAP_SECONDS

@@ -1,0 +1,461 @@
+"""Rows on page tables and mms: bad PTEs, page tables, swap entries, counters of an mm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zaptrace.model.splats import Splat
+from zaptrace.triage.console import Console
+from zaptrace.triage.dump import below_zero, page_type, table_value
+from zaptrace.triage.row import Candidate, Row, Seen, Sign, each
+from zaptrace.triage.signs import (
+    FOREIGN_MODULES,
+    IN_MODULE,
+    MANY,
+    VM_IO,
+    VM_MIXEDMAP,
+    VM_PFNMAP,
+    calls,
+    driver,
+    has_flag,
+    of_driver,
+    reader,
+    several_pages,
+    special_mapping,
+    vma_has,
+)
+
+_PAGE_SIZE_BIT = 0x80  # _PAGE_PSE of x86
+
+
+def _names_page(splat: Splat) -> bool:
+    return splat.mapcount is not None or splat.refcount is not None or splat.pfn is not None
+
+
+def _underflow(splat: Splat, _console: Console) -> str | None:
+    below = below_zero(splat)
+    if below is None or splat.kind != "bad_page_map":
+        return None
+    return f"A PTE's page counts fewer mappings than none ({below})."
+
+
+def _counted(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_page_map" or not _names_page(splat) or page_type(splat):
+        return None
+    if below_zero(splat) or splat.mapcount is None:
+        return None
+    return f"A PTE was reported as bad whose page has mapcount {splat.mapcount}."
+
+
+def _without_page(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_page_map" or _names_page(splat):
+        return None
+    return "A PTE was reported as bad and no page printed for it: none that its VMA may hold."
+
+
+def _special(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_page_map":
+        return None
+    flags = splat.vm_flags or 0
+    kinds = [(VM_PFNMAP, "VM_PFNMAP"), (VM_MIXEDMAP, "VM_MIXEDMAP"), (VM_IO, "VM_IO")]
+    named = [name for bit, name in kinds if flags & bit]
+    who = driver(splat)
+    if not (flags & (VM_PFNMAP | VM_MIXEDMAP)) and who is None:
+        return None
+    by = f", mapped by {who}()" if who else ""
+    what = "|".join(named)
+    return f"The VMA is no ordinary one ({what or 'a driver maps it'}){by}."
+
+
+def _typed(splat: Splat, _console: Console) -> str | None:
+    kind = page_type(splat) or ("slab" if "slab" in splat.flags else None)
+    mapping = splat.kind in ("bad_page_map", "page_table_check", "vm_bug_on", "vm_warn_on")
+    if kind is None or not mapping:
+        return None
+    return f"A page of type {kind} is mapped, or was about to be."
+
+
+def _reserved(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_page_map" or "reserved" not in splat.flags:
+        return None
+    return "The page that the PTE maps is reserved: no rmap is kept of such pages."
+
+
+def _bad_table(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_page_table":
+        return None
+    if splat.process or splat.addr is not None:
+        return "The CPU itself found an entry of a page table corrupted (reserved bits set)."
+    return "An entry of an upper page table is no page table, and the kernel has cleared it."
+
+
+def _huge(splat: Splat, _console: Console) -> bool:
+    value = table_value(splat)
+    return value is not None and bool(value & _PAGE_SIZE_BIT) and value.bit_count() > 1
+
+
+def _swap(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_swap_entry":
+        return None
+    unused = (splat.reason or "").startswith("Unused")
+    what = "is not in use" if unused else "names no swap area, or no place in it"
+    return f"A swap entry was used that {what}."
+
+
+def _rss(console: Console) -> Iterator[Seen]:
+    found: dict[tuple[str, bool], list[Splat]] = {}
+    for splat in console.splats:
+        if splat.kind == "bad_rss_counter" and splat.rss_type and splat.rss_value:
+            found.setdefault((splat.rss_type, splat.rss_value > 0), []).append(splat)
+    for (counter, above), splats in found.items():
+        values = sorted({splat.rss_value or 0 for splat in splats})
+        told = ", ".join(f"{value:+d}" for value in values[:4])
+        how = "more pages than it unmapped" if above else "fewer pages than it unmapped"
+        yield Seen(f"An mm ended with {counter} {told}: it counted {how}.", tuple(splats))
+
+
+def _rss_is(counter: str, sign: int) -> Sign:
+    return Sign(
+        3,
+        f"the counter is {counter}, {'above' if sign > 0 else 'below'} 0",
+        lambda splat, _: splat.rss_type == counter and (splat.rss_value or 0) * sign > 0,
+    )
+
+
+def _with_pages(_splat: Splat, console: Console) -> bool:
+    return any(splat.kind in ("bad_page_state", "bad_page_map") for splat in console.splats)
+
+
+def _tables_left(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "nonzero_page_tables":
+        return None
+    return "An mm ended with page tables that it had not given back, or had given back twice."
+
+
+def _page_cache(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_page_cache":
+        return None
+    return "A page left the page cache while it was still mapped."
+
+
+def _check(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "page_table_check":
+        return None
+    return "The page-table check stopped a map, or a free, that does not fit the page's maps."
+
+
+def _reader(splat: Splat, console: Console) -> str | None:
+    if splat.kind not in ("vm_bug_on", "vm_warn_on", "other") or not reader(splat, console):
+        return None
+    if splat.kind == "other" and splat.pfn is None:
+        return None
+    return "A reader of pages that takes no lock or reference met the page as it changed."
+
+
+def _refused_before(splat: Splat, console: Console) -> bool:
+    """Return whether the allocator had refused the page before it was reported here."""
+    first = console.refused.get((splat.log, splat.pfn))
+    return first is not None and first < (splat.line or 0)
+
+
+_GARBAGE = "the PTE itself is garbage: its page table was overwritten, or used for something else"
+_NEVER = "the page was mapped without an rmap being added (special, PFN or driver mapping)"
+
+ROWS = (
+    Row(
+        name="mapcount_underflow",
+        title="a PTE whose page has a mapcount below 0",
+        sees=each(_underflow),
+        causes=(
+            Candidate(
+                "its rmap was removed twice in one zap",
+                3,
+                (Sign(-1, "the page is reserved", has_flag("reserved")),),
+            ),
+            Candidate(
+                "an earlier zap removed its rmap and left the PTE, which was found again",
+                3,
+                (Sign(-1, "the page is reserved", has_flag("reserved")),),
+            ),
+            Candidate(
+                _NEVER,
+                1,
+                (
+                    Sign(3, "vm_flags has VM_PFNMAP", vma_has(VM_PFNMAP)),
+                    Sign(3, "vm_flags has VM_MIXEDMAP", vma_has(VM_MIXEDMAP)),
+                    Sign(2, "the page is reserved", has_flag("reserved")),
+                    Sign(2, "fault: is a special mapping's", special_mapping),
+                    Sign(2, "fault: or mmap: names a driver", of_driver),
+                ),
+            ),
+            Candidate(
+                _GARBAGE,
+                1,
+                (
+                    Sign(1, "the page is reserved", has_flag("reserved")),
+                    Sign(-1, f"{MANY} pages or more are reported", several_pages),
+                ),
+            ),
+            Candidate("the counter itself was overwritten", 0),
+        ),
+        measure=(
+            "zaptrace repro ARCH --kernel-tree TREE: each rmap removal, with its zap",
+            "a dump, and zaptrace inspect VMCORE --vmlinux VMLINUX",
+        ),
+        source="print_bad_pte(), zap_pte_range(), vm_normal_page(), mm/memory.c",
+    ),
+    Row(
+        name="bad_pte_counted",
+        title="a bad PTE whose page's mapcount is not below 0",
+        sees=each(_counted),
+        causes=(
+            Candidate(
+                "the zap reports a page that it has just freed: bad_page() resets mapcounts to 0",
+                1,
+                (
+                    Sign(
+                        3,
+                        "the same page was refused by the allocator before",
+                        _refused_before,
+                    ),
+                ),
+            ),
+            Candidate("the folio's, not the page's, mapcount is wrong", 1),
+            Candidate("another CPU changed the counter before it was printed", 1),
+            Candidate(_GARBAGE, 1),
+        ),
+        measure=("zaptrace repro ARCH --kernel-tree TREE: the order of free and rmap removal",),
+        source="print_bad_pte(), mm/memory.c; page_mapcount_reset() in bad_page(), up to v6.9",
+    ),
+    Row(
+        name="pte_without_page",
+        title="a PTE that its VMA may not hold",
+        sees=each(_without_page),
+        causes=(
+            Candidate(
+                _GARBAGE,
+                2,
+                (Sign(-1, "fault: or mmap: names a driver", of_driver),),
+            ),
+            Candidate(
+                "a driver put a special PTE into an ordinary VMA, or one beyond memory",
+                1,
+                (
+                    Sign(2, "fault: or mmap: names a driver", of_driver),
+                    FOREIGN_MODULES,
+                    IN_MODULE,
+                ),
+            ),
+            Candidate("a swap entry whose swap area is gone", 1),
+        ),
+        measure=(
+            "XOR the PTE with its neighbours' pattern: one bit is memory, many are a wild write",
+            "CONFIG_PAGE_TABLE_CHECK, page_table_check=on",
+        ),
+        source="vm_normal_page(), zap_pte_range(), mm/memory.c; ec63a44011dc",
+    ),
+    Row(
+        name="special_vma",
+        title="a PFNMAP, MIXEDMAP or driver's VMA",
+        sees=each(_special),
+        causes=(
+            Candidate(
+                "the driver's remap_pfn_range() or vm_insert_*() does not fit the VMA or the page",
+                2,
+                (
+                    Sign(2, "fault: or mmap: names a driver", of_driver),
+                    FOREIGN_MODULES,
+                    IN_MODULE,
+                ),
+            ),
+            Candidate(
+                "PTEs of the VMA lost their special bit",
+                1,
+                (Sign(1, "fault: is a special mapping's", special_mapping),),
+            ),
+        ),
+        measure=("file:, fault: and mmap: name the driver: reproduce without it",),
+        source="vm_normal_page(), mm/memory.c; open-gpu-kernel-modules issue 705",
+    ),
+    Row(
+        name="reserved_mapped",
+        title="a reserved page is mapped",
+        sees=each(_reserved),
+        causes=(
+            Candidate(
+                _NEVER, 2, (Sign(1, "vm_flags has VM_PFNMAP", vma_has(VM_PFNMAP | VM_MIXEDMAP)),)
+            ),
+            Candidate("the shared zero page, mapped where it is not expected", 1),
+            Candidate("the PTE's page frame number is wrong", 1),
+        ),
+        measure=("compare the pfn with that of the zero page, the vdso and /proc/iomem",),
+        source="vm_normal_page(), mm/memory.c",
+    ),
+    Row(
+        name="typed_page_mapped",
+        title="a page of a kernel type is mapped",
+        sees=each(_typed),
+        causes=(
+            Candidate(
+                "a driver maps slab, vmalloc or other memory of the kernel wrongly",
+                2,
+                (
+                    Sign(1, "fault: or mmap: names a driver", of_driver),
+                    FOREIGN_MODULES,
+                    IN_MODULE,
+                ),
+            ),
+            Candidate("the page was freed while mapped, and given to another user since", 2),
+            Candidate("its struct page was overwritten", 1),
+        ),
+        measure=(
+            "page_table_check=on stops at the wrong map",
+            "file:, fault: and mmap: of the VMA",
+        ),
+        source="0ee930e6cafa, 44d0fb387b53, 0143d148d1e8",
+    ),
+    Row(
+        name="bad_table",
+        title="a corrupt page-table entry",
+        sees=each(_bad_table),
+        causes=(
+            Candidate(
+                "a live huge mapping was taken for a table and cleared: its mapping is lost",
+                1,
+                (Sign(2, "the value has x86's page-size bit (0x80)", _huge),),
+            ),
+            Candidate("the page table was overwritten, or freed and used again", 2),
+            Candidate("a weak bit of memory in the page table", 1),
+        ),
+        measure=(
+            "does the value have the large-page bit?  was it during swapoff, or on hugetlb?",
+            "page_owner=on: who had the table's page",
+        ),
+        source="pmd_clear_bad(), mm/pgtable-generic.c; 7528c4fb1237; bb50655b8b70",
+    ),
+    Row(
+        name="swap_entry",
+        title="a swap entry that cannot be",
+        sees=each(_swap),
+        causes=(
+            Candidate("the PTE is no swap entry: its page table was overwritten", 2),
+            Candidate("a weak bit of memory in the page table", 2),
+            Candidate("the entry was freed twice, or by a swapoff that raced", 1),
+        ),
+        measure=(
+            "swapon --show: how many areas, how large: is the entry's type or offset possible?",
+            "one bit set alone is an empty PTE with a flipped bit: memtest86+",
+        ),
+        source="_swap_info_get(), get_swap_device(), mm/swapfile.c",
+    ),
+    Row(
+        name="rss_counter",
+        title="an mm's resident-set counter is off at its end",
+        sees=_rss,
+        causes=(
+            Candidate(
+                "pages went without being un-accounted: a mapping was leaked",
+                1,
+                (_rss_is("MM_ANONPAGES", 1),),
+            ),
+            Candidate(
+                "something was taken down that had never been counted (zero page, uprobes)",
+                1,
+                (_rss_is("MM_FILEPAGES", -1),),
+            ),
+            Candidate(
+                "it follows from the bad pages that the log also reports",
+                1,
+                (Sign(4, "the log also reports bad pages or PTEs", _with_pages),),
+            ),
+            Candidate("anon and file were confused when one was counted", 1),
+        ),
+        measure=(
+            "does the amount repeat?  are uprobes, KSM or mremap() in use?",
+            "zaptrace inspect of a dump: counters against page tables, mm by mm",
+        ),
+        source="check_mm(), kernel/fork.c; 2b12d06c37fd; a38c015f3156; bddf10d26e6e",
+    ),
+    Row(
+        name="page_tables_left",
+        title="page tables outlive their mm",
+        sees=each(_tables_left),
+        causes=(
+            Candidate("a page table was leaked", 2),
+            Candidate("a page table was freed twice, or of another mm", 1),
+            Candidate(
+                "it follows from the bad page tables that the log also reports",
+                0,
+                (
+                    Sign(
+                        3,
+                        "the log also reports a bad page table",
+                        lambda _, console: any(
+                            one.kind == "bad_page_table" for one in console.splats
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        measure=("zaptrace inspect of a dump, before the mm ends",),
+        source="check_mm(), kernel/fork.c",
+    ),
+    Row(
+        name="page_cache",
+        title="still mapped when it left the page cache",
+        sees=each(_page_cache),
+        causes=(
+            Candidate("truncation raced with a fault or a migration", 2),
+            Candidate(
+                "its mapcount is one too high: an rmap was never removed",
+                1,
+                (Sign(1, "the mapcount is 1", lambda splat, _: splat.mapcount == 1),),
+            ),
+        ),
+        measure=("mapcount above 1?  does another mm map it (zaptrace inspect --pfn)?",),
+        source="filemap_unaccount_folio(), mm/filemap.c; 22061a1ffabd",
+    ),
+    Row(
+        name="page_table_check",
+        title="the page-table check found a wrong map or free",
+        sees=each(_check),
+        causes=(
+            Candidate(
+                "a page was freed while a PTE maps it",
+                2,
+                (
+                    Sign(
+                        2,
+                        "the stack is that of a free",
+                        calls(r"\w*page_table_check_zero\w*|free_\w+"),
+                    ),
+                ),
+            ),
+            Candidate(
+                "one page is mapped both as anonymous and as file memory",
+                1,
+                (
+                    Sign(
+                        2,
+                        "the stack is that of a map",
+                        calls(r"\w*page_table_check_set\w*|set_pte\w*"),
+                    ),
+                ),
+            ),
+            Candidate("a false alarm on device memory", 0),
+        ),
+        measure=("the frame outside of the check is the map or free at fault",),
+        source="mm/page_table_check.c; CVE-2024-40948 for ZONE_DEVICE",
+    ),
+    Row(
+        name="lockless_reader",
+        title="met by a reader that takes no lock",
+        sees=each(_reader),
+        causes=(
+            Candidate("a benign race: the reader looked at a page that changed", 2),
+            Candidate("a page in a bad state", 1, (Sign(1, "several pages", several_pages),)),
+        ),
+        measure=("does anything else of the log say that a page is wrong?",),
+        source="6988f31d558a",
+    ),
+)

@@ -1,0 +1,141 @@
+"""What the call trace of a report about a page says of the task: freeing, allocating, or neither.
+
+bad_page() runs where the allocator *looks* at a page.  Up to 6.2, without CONFIG_DEBUG_VM, an
+order-0 page is looked at when the CPU's list of free pages is refilled from the buddy allocator
+or drained into it: whoever triggers that has nothing to do with the page.  Since "mm, page_alloc:
+reduce page alloc/free sanity checks" (700d2e9a36b9, in v6.3) a page is looked at when it is freed
+or allocated, and only where the checks are on (CONFIG_DEBUG_VM, debug_pagealloc, page_poison,
+init_on_alloc, init_on_free).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from zaptrace.model.splats import Frame
+
+
+class Way(enum.Enum):
+    """What a task did when the allocator looked at the page."""
+
+    FREE = "free"
+    """It gave the page to the allocator: the stack is the freer's."""
+    ALLOC = "alloc"
+    """It was about to be given the page, or to move it to its CPU's list."""
+    DRAIN = "drain"
+    """It moved pages from a CPU's list to the buddy allocator; the page was freed earlier."""
+    UNKNOWN = "unknown"
+    """No call trace, or none that goes through the allocator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A call trace, read.
+
+    Attributes:
+        way: what the task did.
+        steps: the functions of the allocator that say so, innermost first.
+        callers: the functions that called the allocator, innermost first; for a report that
+            is not the allocator's, all but those that print.
+    """
+
+    way: Way
+    steps: tuple[str, ...] = ()
+    callers: tuple[Frame, ...] = ()
+
+
+_PRINTS = re.compile(
+    r"show_stack\w*|(?:__)?dump_stack\w*|dump_page|__dump_page|dump_backtrace|bad_page(?:_\w+)?"
+    r"|print_bad_(?:pte|page_map)|report_bug|__warn\w*|warn_slowpath\w*|handle_bug|exc_invalid_op"
+    r"|asm_exc_invalid_op|do_error_trap|do_invalid_op|invalid_op|bug_handler|brk_handler"
+    r"|call_break_hook|do_debug_exception|el1_\w+|el1h_\w+|die|show_regs|panic|oops_\w+"
+    r"|unwind_\w+|arch_stack_walk|walk_stackframe|check_panic_on_warn|monitor_event_exception"
+    r"|illegal_op|__do_pgm_check|pgm_check_handler"
+)
+"""What prints a report, or comes between a BUG() and the function that holds it."""
+
+_FREE_CHECK = re.compile(
+    r"free_pages_check(?:_bad)?|free_tail_pages?_(?:check|prepare)|free_page_is_bad(?:_report)?"
+    r"|check_free_page(?:_bad)?"
+)
+"""Looks at a page that is free; what called it says when it was freed."""
+_DRAINS = re.compile(
+    r"free_pcppages_bulk|bulkfree_pcp_prepare|free_unref_page_commit|free_frozen_page_commit"
+    r"|free_pages_bulk|drain_(?:pages\w*|zone_pages|local_pages\w*|all_pages\w*|remote_pages)"
+    r"|__drain_pages|__drain_all_pages|decay_pcp_high|refresh_cpu_vm_stats"
+)
+_ALLOCS = re.compile(
+    r"check_new_\w+|check_pcp_refill|prep_new_page|post_alloc_hook|(?:__)?rmqueue\w*"
+    r"|buffered_rmqueue|get_page_from_freelist|__alloc_(?:frozen_)?pages\w*|alloc_pages\w*"
+    r"|__folio_alloc\w*|folio_alloc\w*|vma_alloc_folio\w*"
+)
+_FREES = re.compile(
+    r"free_pages_prepare|free_pcp_prepare|(?:__)?free_pages(?:_ok|_core|_exact)?|free_hot_cold_page"
+    r"(?:_list)?|free_unref_(?:page|folios)\w*|(?:__)?free_frozen_pages\w*|free_one_page"
+    r"|free_large_kmalloc|free_compound_page|destroy_large_folio|free_huge_(?:page|folio)"
+    r"|free_the_page|page_frag_free|free_page|free_contig_range|free_nonslab_page"
+)
+_PUTS = re.compile(
+    r"(?:__)?put_page|(?:__)?folio_put\w*|put_page_testzero|__put_single_page"
+    r"|__put_compound_page|release_pages|folios_put\w*|free_pages?_and_swap_cache"
+    r"|free_folio_and_swap_cache|free_pages_and_swap_cache|__page_cache_release|__pagevec_release"
+    r"|__folio_batch_release|free_swap_cache|put_compound_page|put_unrefcounted_compound_page"
+)
+"""Drops a reference, which may be the last; whose it was is said by the caller."""
+_CLONE = re.compile(r"(?:\.(?:isra|constprop|part|cold|llvm|lto_priv)(?:\.[0-9]{1,20})?)+$")
+
+
+def base_name(symbol: str) -> str:
+    """A function's name without what the compiler appends to a clone's."""
+    return _CLONE.sub("", symbol[:512])
+
+
+def reliable(trace: Iterable[Frame]) -> tuple[Frame, ...]:
+    """The frames that have a name and that the kernel vouches for."""
+    return tuple(frame for frame in trace if frame.symbol and frame.reliable)
+
+
+def read_stack(trace: Sequence[Frame]) -> Reading:
+    """Read the call trace of a report; names are looked at, never offsets.
+
+    The innermost function that is not a mere check decides: a drain inside of an allocation
+    (direct reclaim) is a drain.  Frames that the kernel does not vouch for count where the others
+    do not say: only the allocator calls bad_page(), so that it must be there.
+    """
+    reading = _read(reliable(trace))
+    if reading.way is not Way.UNKNOWN or all(frame.reliable for frame in trace):
+        return reading
+    guessed = _read(tuple(frame for frame in trace if frame.symbol))
+    ways = {_way_of(name) for name in guessed.steps} - {None}
+    return replace(guessed, callers=reading.callers) if len(ways) == 1 else reading
+
+
+def _read(frames: tuple[Frame, ...]) -> Reading:
+    at = next((at for at, frame in enumerate(frames) if not _prints(frame)), len(frames))
+    way = Way.UNKNOWN
+    steps: list[str] = []
+    for frame in frames[at:]:
+        name = base_name(frame.symbol or "")
+        found = _way_of(name)
+        if found is None and not _PUTS.fullmatch(name) and not _FREE_CHECK.fullmatch(name):
+            break
+        if way is Way.UNKNOWN and found is not None:
+            way = found
+        steps.append(name)
+        at += 1
+    return Reading(way, tuple(steps), frames[at:])
+
+
+def _way_of(name: str) -> Way | None:
+    if _DRAINS.fullmatch(name):
+        return Way.DRAIN
+    if _ALLOCS.fullmatch(name):
+        return Way.ALLOC
+    return Way.FREE if _FREES.fullmatch(name) else None
+
+
+def _prints(frame: Frame) -> bool:
+    return _PRINTS.fullmatch(base_name(frame.symbol or "")) is not None

@@ -1,0 +1,20 @@
+"""The decision table: every row, and what it makes of a console.
+
+A row is added here, in the module of its subject: `rows_state` (what the allocator refuses),
+`rows_entry` (PTEs, page tables, swap entries, an mm's counters), `rows_console` (what only the
+whole log shows).
+"""
+
+from __future__ import annotations
+
+from zaptrace.model.clues import Clue
+from zaptrace.triage import rows_console, rows_entry, rows_state
+from zaptrace.triage.console import Console
+from zaptrace.triage.row import apply
+
+ROWS = (*rows_state.ROWS, *rows_entry.ROWS, *rows_console.ROWS)
+
+
+def triage(console: Console) -> tuple[Clue, ...]:
+    """Return what stands out on a console, in the order of the table.  Pure."""
+    return tuple(clue for row in ROWS for clue in apply(row, console))
