@@ -50,6 +50,11 @@ class Arch:
     gdb_instruction: int
     patches_running_code: bool
 
+    @property
+    def machine_type(self) -> str:
+        """QEMU's name of the machine."""
+        return self.machine[self.machine.index("-M") + 1]
+
 
 ARCHES = {
     arch.name: arch

@@ -181,8 +181,12 @@ def _first_that_is_had(
         kernel = StockKernel(_place(arch, release))
         try:
             if not kernel.image.exists():
-                with step("fetch", f"Fetch {release}", listener):
-                    _make(kernel, apt, arch, release)
+                with step("fetch", f"Fetch {release}", listener) as current:
+                    try:
+                        _make(kernel, apt, arch, release)
+                    except CannotTell as error:
+                        current.note = str(error)
+                        raise
         except CannotTell as error:
             refusals.append(error)
             continue

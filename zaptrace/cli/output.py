@@ -78,8 +78,9 @@ class _PlainLines:
 
     def __call__(self, update: Update) -> None:
         if update.state is State.RUNNING:
-            if update.total and time.monotonic() - self._said >= PLAIN_SECONDS:
-                self._say(f"         {update.title}: {update.done} of {update.total}")
+            if update.done and time.monotonic() - self._said >= PLAIN_SECONDS:
+                of = f" of {update.total}" if update.total else " done"
+                self._say(f"         {update.title}: {update.done}{of}")
         elif update.state is not State.STARTED:
             self._say(_ended(update))
 

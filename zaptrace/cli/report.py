@@ -59,8 +59,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--source-tree",
         type=Path,
         metavar="DIR",
-        help="text, html: show the lines of this kernel tree; default: the lab kernel's own, or "
-        "the folder that the kernel was compiled in",
+        help="text, html: show the lines of this kernel tree; default: the tree that the run "
+        "built, the lab kernel's own, or the folder that the kernel was compiled in",
     )
 
 
@@ -174,7 +174,9 @@ def _sources(folder: RunFolder, verdict: Verdict, given: Path | None) -> Sources
 
     if not verdict.sites:
         return None
-    tree = given or _tree(Path(folder.facts().vmlinux))
+    facts = folder.facts()
+    own = Path(facts.kernel_tree) if facts.kernel_tree else None
+    tree = given or (own if own and own.is_dir() else _tree(Path(facts.vmlinux)))
     return read_sources(tree, verdict.sites) if tree else None
 
 

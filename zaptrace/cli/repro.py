@@ -165,7 +165,7 @@ def _built(request: Request, args: argparse.Namespace) -> Request:
     if source is None:
         return request
     with progress() as listener:
-        return owntree.build(request, source, listener)
+        return owntree.build(request, source, args.kernel_tree, args.config, listener)
 
 
 def _once(request: Request, args: argparse.Namespace) -> Exit:

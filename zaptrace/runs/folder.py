@@ -48,6 +48,7 @@ class RunFacts:
         after: how it went on after the stop at "bad_page" (see `guest.End`).
         timing: step -> seconds.
         boot_id: that of the guest's command line; None in a run of an older zaptrace.
+        kernel_tree: the user's tree that the kernel was built of.
     """
 
     arch: str
@@ -63,6 +64,7 @@ class RunFacts:
     after: str | None = None
     timing: dict[str, float] = field(default_factory=dict)
     boot_id: str | None = None
+    kernel_tree: str | None = None
 
 
 class RunFolder:

@@ -43,17 +43,34 @@ def prepare(
     arch = arch_named(arch_name)
     tree.check(folder, arch)
     source = tree.checkout(folder, arch, tree.config_of(folder, config), listener, flavour)
+    if source.config is None:
+        with step("config", "Take the lab kernels' small configuration", listener) as current:
+            current.note = f"{folder} has no .config"
+        return source, []
     with step("config", "Merge what is needed into the configuration", listener) as current:
         changes = tree.config_changes(source)
         current.note = f"{len(changes)} lines changed"
     return source, changes
 
 
-def build(request: Request, source: Tree, listener: Listener) -> Request:
+def build(
+    request: Request, source: Tree, folder: Path, config: Path | None, listener: Listener
+) -> Request:
     """The request for the tree's kernel, built now.
+
+    Args:
+        folder, config: the tree and the configuration as they were named.
 
     Raises:
         CannotTell: it does not build.
     """
-    built = tree.build(source, listener)
-    return dataclasses.replace(request, kernel=built.image, vmlinux=built.vmlinux)
+    spent: dict[str, float] = {}
+    built = tree.build(source, listener, spent)
+    return dataclasses.replace(
+        request,
+        kernel=built.image,
+        vmlinux=built.vmlinux,
+        kernel_tree=folder,
+        config=config,
+        spent=spent,
+    )

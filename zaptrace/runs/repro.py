@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from probes.boot import BootTrace, append_bootconfig, render
@@ -32,7 +33,13 @@ USER_SPACE_BEGINS = b"Run /"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked for; see `zaptrace repro --help`."""
+    """What the user asked for; see `zaptrace repro --help`.
+
+    Attributes:
+        kernel, vmlinux: the user's own, or what was built of their tree.
+        kernel_tree, config: that tree, and the configuration named for it.
+        spent: step -> seconds that building it took.
+    """
 
     arch: str
     fault: str | None = None
@@ -45,6 +52,9 @@ class Request:
     timeout: float = 60.0
     stop_at: str = "bad_page"
     folder: Path | None = None
+    kernel_tree: Path | None = None
+    config: Path | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
 
 
 def repro(request: Request, listener: Listener) -> Result:
@@ -54,7 +64,7 @@ def repro(request: Request, listener: Listener) -> Result:
         ZaptraceError: whatever kept a step from being done; the run folder
             keeps what the steps before it left.
     """
-    timing: dict[str, float] = {}
+    timing = dict(request.spent)
     arch = arch_named(request.arch)
     boot = lab.prepare(
         arch,
@@ -87,6 +97,7 @@ def repro(request: Request, listener: Listener) -> Result:
         unrecorded=unrecorded,
         timing=timing,
         boot_id=boot_id,
+        kernel_tree=str(request.kernel_tree.absolute()) if request.kernel_tree else None,
     )
     folder.save_facts(facts)
     end = run_to_end(_boot(request, config, plan, folder, facts, listener))
@@ -99,10 +110,13 @@ def repro(request: Request, listener: Listener) -> Result:
 def command(request: Request) -> str:
     """The command line that makes the same request again."""
     words = ["zaptrace", "repro", request.arch]
-    for field in dataclasses.fields(request):
-        value = getattr(request, field.name)
-        if field.name not in ("arch", "folder") and value != field.default:
-            words += [f"--{field.name.replace('_', '-')}", str(value)]
+    untold = {"arch", "folder", "spent"}
+    if request.kernel_tree is not None:  # it builds them
+        untold |= {"kernel", "vmlinux"}
+    for one in dataclasses.fields(request):
+        value = getattr(request, one.name)
+        if one.name not in untold and value != one.default:
+            words += [f"--{one.name.replace('_', '-')}", str(value)]
     return shlex.join(words)
 
 
@@ -154,7 +168,7 @@ async def _boot(
     accelerator = await accel.choose(config, stops.on_every_way(plan) if breakpoints else ())
     config = dataclasses.replace(config, accel=accelerator.name)
     facts.machine = (
-        f"QEMU {config.arch.machine[-1]}, {config.memory}, {config.smp} CPUs, {accelerator}"
+        f"QEMU {config.arch.machine_type}, {config.memory}, {config.smp} CPUs, {accelerator}"
     )
     facts.qemu = _by_hand(config, facts.boot_id)
     folder.save_facts(facts)

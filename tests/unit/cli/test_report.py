@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -63,7 +64,8 @@ def test_html_lies_in_the_run(run: RunFolder, capsys: pytest.CaptureFixture[str]
     assert said.out == "" and str(written) in said.err
 
 
-def test_html_shows_the_lines_of_a_tree(run: RunFolder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", ["on the command line", "by the run"])
+def test_html_shows_the_lines_of_a_tree(run: RunFolder, tmp_path: Path, named: str) -> None:
     (tmp_path / "tree/mm").mkdir(parents=True)
     lines = [""] * 1500
     lines[1440] = "static int try_zap_anon_pte_range(struct page *page)"
@@ -73,7 +75,11 @@ def test_html_shows_the_lines_of_a_tree(run: RunFolder, tmp_path: Path) -> None:
     lines[1498] = "try_zap_anon_pte_range(page);"
     (tmp_path / "tree/mm/memory.c").write_text("\n".join(lines))
     out = tmp_path / "bug.html"
-    args = ("--format", "html", "--source", str(tmp_path / "tree"), "-o", str(out))
+    args = ["--format", "html", "-o", str(out)]
+    if named == "by the run":
+        run.save_facts(dataclasses.replace(run.facts(), kernel_tree=str(tmp_path / "tree")))
+    else:
+        args += ["--source", str(tmp_path / "tree")]
     assert report(run, *args) == 1
     assert "__tlb_remove_page(too_early);" in out.read_text("utf-8")
 

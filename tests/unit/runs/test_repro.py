@@ -27,6 +27,19 @@ def test_the_command_makes_the_same_request_again() -> None:
     )
 
 
+def test_what_was_built_of_a_tree_is_built_again() -> None:
+    built = Path("/home/me/.cache/zaptrace/trees/linux-s390x/objects")
+    request = Request(
+        "s390x",
+        kernel=built / "arch/s390/boot/bzImage",
+        vmlinux=built / "vmlinux",
+        kernel_tree=Path("linux"),
+        config=Path("my.config"),
+        spent={"compile": 780.0},
+    )
+    assert command(request) == "zaptrace repro s390x --kernel-tree linux --config my.config"
+
+
 def test_probes_go_behind_the_initrd_where_the_kernel_reads_them_there() -> None:
     assert _tracing(plan(boot_tracing=True), BOOT) == (("bootconfig",), ["one was dropped"])
 

@@ -13,7 +13,7 @@ from tests.unit.vm.test_modules import DISKS
 from vm import debian, stock
 from vm.arch import arch_named
 from zaptrace.model.errors import BadInput, CannotTell, Missing
-from zaptrace.model.progress import ignore
+from zaptrace.model.progress import State, Update, ignore
 
 RELEASE = "7.9.1+deb99-cloud-amd64"
 MODULES = f"usr/lib/modules/{RELEASE}"
@@ -154,7 +154,11 @@ def test_the_newest_that_the_mirror_hands_out_is_taken(
     there = {f"linux-image-{old}": in_one(old)}
     mirror = Mirror(tmp_path, there, {f"linux-image-{name}": [] for name in (old, new)})
     arch = arch_named("s390x")
-    assert stock._first_that_is_had(mirror, arch, [new, old], ignore).release == old
+    said: list[Update] = []
+    assert stock._first_that_is_had(mirror, arch, [new, old], said.append).release == old
+    (failed,) = (update for update in said if update.state is State.FAILED)
+    assert new in failed.title
+    assert new in failed.note  # apt's words
     with pytest.raises(CannotTell, match=new):
         stock._first_that_is_had(mirror, arch, [new], ignore)
 
