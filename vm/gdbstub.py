@@ -1,8 +1,8 @@
-"""A small client of QEMU's gdbstub: set breakpoints, run, wait for the stop, damage memory.
+"""A small client of QEMU's gdbstub: set breakpoints, run, wait for the stop, touch memory.
 
 The protocol is gdb's remote serial protocol (packets `$data#checksum`, each
-acknowledged by `+`).  Nothing is read from the guest here: registers and
-memory come from the dump.
+acknowledged by `+`).  What a guest looked like when it stopped comes from its dump;
+here only a few words are read, of one that shall run on.
 """
 
 from __future__ import annotations
@@ -72,6 +72,22 @@ class GdbStub:
             if packet[:1] in ("T", "S", "W", "X"):
                 return packet
 
+    async def read(self, address: int, size: int) -> bytes:
+        """Read memory of the stopped guest, by a virtual address of the CPU that stopped.
+
+        Raises:
+            GuestLost: nothing is mapped there, or the stub is gone.
+        """
+        command = f"m{address:x},{size:x}"
+        answer = await self._answer(command)
+        try:
+            data = bytes.fromhex(answer)
+        except ValueError:
+            data = b""
+        if len(data) != size:
+            raise GuestLost(f"QEMU's gdbstub refuses {command!r}: {answer!r}")
+        return data
+
     async def write_physical(self, address: int, data: bytes) -> None:
         """Overwrite memory of the stopped guest, by its physical address.
 
@@ -90,13 +106,16 @@ class GdbStub:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
-    async def _command(self, command: str) -> None:
+    async def _answer(self, command: str) -> str:
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._send(command)
-                answer = await self._receive()
+                return await self._receive()
         except TimeoutError:
             raise GuestLost(f"QEMU's gdbstub did not answer {command!r}") from None
+
+    async def _command(self, command: str) -> None:
+        answer = await self._answer(command)
         if answer != "OK":
             raise GuestLost(f"QEMU's gdbstub refuses {command!r}: {answer!r}")
 

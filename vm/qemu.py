@@ -26,6 +26,7 @@ from qemu.qmp.error import QMPError
 from vm import host, sparse
 from vm.arch import Arch
 from vm.gdbstub import GdbStub
+from vm.plugin import Plugin
 from zaptrace.model.errors import BadInput, GuestLost, Missing
 
 CONNECT_SECONDS = 20.0
@@ -52,6 +53,7 @@ class GuestConfig:
         disks: serial -> image; what the guest writes there is forgotten.
         ports: names of virtio ports (/dev/virtio-ports/NAME in the guest).  With
             any, the guest also has a terminal, hvc0, and its serial console takes input.
+        plugin: what records its stores; for "tcg" only.
     """
 
     arch: Arch
@@ -65,6 +67,7 @@ class GuestConfig:
     cpu: str = ""
     disks: Mapping[str, Path] = field(default_factory=dict)
     ports: tuple[str, ...] = ()
+    plugin: Plugin | None = None
 
 
 def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
@@ -82,6 +85,8 @@ def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
         argv += ["-device", f"virtio-blk-{config.arch.virtio},drive={serial},serial={serial}"]
     if sockets is None:
         return [*argv, "-chardev", "stdio,id=console", *config.arch.console]
+    if config.plugin is not None:
+        argv += ["-plugin", config.plugin.argument(config.memory)]
     argv += _channels(config, sockets)
     argv += ["-action", "panic=pause,shutdown=pause,reboot=shutdown"]
     argv += ["-qmp", f"unix:{_escaped(sockets / 'qmp')},server=on,wait=off"]
@@ -216,6 +221,14 @@ class Guest:
         """
         await self._gdb.clear_breakpoint(address, self.config.arch.gdb_instruction)
 
+    async def read(self, address: int, size: int) -> bytes:
+        """Read the stopped guest's memory, by a kernel address.
+
+        Raises:
+            GuestLost: nothing is mapped there, or the stub is gone.
+        """
+        return await self._gdb.read(address, size)
+
     async def pause(self) -> None:
         """Stop the guest; whoever waits in `run_until` is told "breakpoint".
 
@@ -335,6 +348,7 @@ async def running(config: GuestConfig, log: Path) -> AsyncIterator[Guest]:
             stdout=words,
             stderr=words,
             umask=0o077,
+            pass_fds=(config.plugin.shared,) if config.plugin else (),
             start_new_session=True,  # Ctrl-C is ours to handle, not QEMU's
         )
         qmp = QMPClient("zaptrace")

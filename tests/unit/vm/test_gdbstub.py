@@ -78,3 +78,22 @@ def test_after_a_hang_up_every_command_is_a_lost_guest(tmp_path: Path) -> None:
             await gdb.close()
 
     asyncio.run(go())
+
+
+def _read(path: Path, answer: bytes) -> bytes:
+    async def go() -> bytes:
+        async with await asyncio.start_unix_server(Stub([answer]).serve, str(path)):
+            gdb = await GdbStub.connect(path)
+            return await gdb.read(0xFF00, 4)
+
+    return asyncio.run(go())
+
+
+def test_memory_is_read(tmp_path: Path) -> None:
+    assert _read(tmp_path / "gdb", packet(b"0001fe7f")) == b"\x00\x01\xfe\x7f"
+
+
+@pytest.mark.parametrize("answer", [b"E14", b"0001", b"", b"not hex!"])
+def test_memory_that_is_not_mapped_is_a_lost_guest(tmp_path: Path, answer: bytes) -> None:
+    with pytest.raises(GuestLost, match="refuses 'mff00,4'"):
+        _read(tmp_path / "gdb", packet(answer))

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from pathlib import Path
+
+import numpy as np
+
+from zaptrace.life.layout import RECORD, SHARED
+from zaptrace.life.recording import Recording
+
+
+def test_what_a_plugin_writes_is_read() -> None:
+    with Recording(records=100, nodes=10) as some:
+        other = mmap.mmap(some.fd, 0)
+        shared = np.frombuffer(other, SHARED, 1)
+        assert shared["len"][0] == 0
+        some.arm(0x1000, 0x2000, 0x3000)
+        assert (shared["lo"][0], shared["len"][0], shared["direct"][0]) == (0x1000, 0x2000, 0x3000)
+        assert not len(some.records())
+        shared["count"] = 2
+        records = np.frombuffer(other, RECORD, 100, int(shared["records_at"][0]))
+        records["pc"][:2] = 7, 8
+        some.mark_stop()
+        shared["count"] = 1000  # more than there is room for
+        assert some.stop == 2
+        assert some.records()["pc"][:3].tolist() == [7, 8, 0]
+        assert len(some.records()) == 100
+
+
+def test_it_is_nowhere_on_a_disk_and_closed_at_its_end() -> None:
+    with Recording(records=1, nodes=1) as some:
+        assert str(Path(f"/proc/self/fd/{some.fd}").readlink()).startswith("/memfd:")
+        inode = os.fstat(some.fd).st_ino
+        fd = some.fd
+    with contextlib.suppress(OSError):  # the number may be another file's by now
+        assert os.fstat(fd).st_ino != inode

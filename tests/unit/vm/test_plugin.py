@@ -1,0 +1,122 @@
+"""QEMU's plugin: built once, and refused by QEMU with one line where it cannot work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vm import plugin
+from vm.arch import ARCHES
+from vm.plugin import Plugin
+from vm.qemu import GuestConfig, command_line
+from zaptrace.life.layout import SHARED
+from zaptrace.life.recording import Recording
+from zaptrace.model.errors import CannotTell, Missing
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+needs_qemu = pytest.mark.skipif(
+    shutil.which("qemu-system-s390x") is None, reason="QEMU is not installed: make setup"
+)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "zaptrace/plugins"
+
+
+@needs_gcc
+def test_it_is_built_once_and_kept(cache: Path) -> None:
+    built = plugin.build()
+    assert built.parent == cache
+    before = built.stat().st_mtime_ns
+    assert plugin.build() == built and built.stat().st_mtime_ns == before
+    assert [one.name for one in cache.iterdir() if one.suffix == ".so"] == [built.name]
+
+
+@needs_gcc
+def test_another_source_is_another_plugin(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = plugin.build()
+    monkeypatch.setattr(plugin, "FLAGS", (*plugin.FLAGS, "-DOTHER"))
+    assert plugin.build() != built
+
+
+@pytest.mark.usefixtures("cache")
+def test_no_compiler_is_said_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "COMPILER", "no-such-gcc")
+    with pytest.raises(Missing, match="no-such-gcc is not installed") as caught:
+        plugin.build()
+    assert caught.value.hint == "apt-get install no-such-gcc"
+
+
+@needs_gcc
+def test_what_does_not_compile_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "FLAGS", (*plugin.FLAGS, "-DEXPORT=broken("))
+    with pytest.raises(CannotTell, match=r"cannot build QEMU's plugin: .*error"):
+        plugin.build()
+    assert not list(cache.glob("*.so"))
+
+
+@pytest.mark.parametrize(
+    ("memory", "number"), [("512M", 512 << 20), ("64", 64 << 20), ("2g", 2 << 30), ("8K", 8192)]
+)
+def test_its_arguments_are_qemus(memory: str, number: int, tmp_path: Path) -> None:
+    some = Plugin(tmp_path / "a,b.so", 7, ((0x1000, 0x2000), (0x3000, 0x4000)), 16)
+    assert some.argument(memory) == (
+        f"file={tmp_path}/a,,b.so,out=/proc/self/fd/7,ram={number},"
+        "text=1000-2000,text=3000-4000,stack=16"
+    )
+
+
+def test_who_boots_by_hand_does_without(tmp_path: Path) -> None:
+    some = Plugin(tmp_path / "life.so", 7, ((0x1000, 0x2000),))
+    arch = ARCHES["s390x"]
+    config = GuestConfig(arch, tmp_path / "image", None, "", tmp_path / "log", plugin=some)
+    assert "-plugin" in command_line(config, tmp_path)
+    assert "-plugin" not in command_line(config)
+
+
+def _refused(library: Path, fd: int, *arguments: str) -> str:
+    """What QEMU says of it."""
+    words = ",".join((f"file={library}", *arguments))
+    argv = ["qemu-system-s390x", "-M", "none", "-display", "none", "-nodefaults", "-plugin", words]
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, timeout=60, pass_fds=(fd,)
+    )
+    assert done.returncode > 0
+    return done.stderr.splitlines()[0]
+
+
+@needs_gcc
+@needs_qemu
+def test_what_it_cannot_use_it_refuses_in_one_line(cache: Path, tmp_path: Path) -> None:
+    library = plugin.build()
+    nothing = tmp_path / "nothing"
+    nothing.write_bytes(bytes(4096))
+    with Recording(records=10, nodes=10) as some:
+        fd, out = some.fd, f"out=/proc/self/fd/{some.fd}"
+        said = _refused(library, fd, out)
+        assert said == "zaptrace's plugin: out= and text= are needed"
+        assert "bad text=5-5" in _refused(library, fd, out, "text=5-5")
+        assert "bad stack=99" in _refused(library, fd, out, "text=1-2", "stack=99")
+        assert "no such argument: x=1" in _refused(library, fd, out, "x=1")
+        assert "cannot map /none" in _refused(library, fd, "out=/none", "text=1-2")
+        said = _refused(library, fd, f"out={nothing}", "text=1-2")
+        assert said == f"zaptrace's plugin: not laid out by this zaptrace: {nothing}"
+        _spoil(fd, "max_records", 2**61)
+        assert "not laid out" in _refused(library, fd, out, "text=1-2")
+        _spoil(fd, "max_records", 10)
+        _spoil(fd, "nodes_at", 4)
+        assert "not laid out" in _refused(library, fd, out, "text=1-2")
+
+
+def _spoil(fd: int, field: str, value: int) -> None:
+    shared = np.zeros(1, SHARED)
+    shared[field] = value
+    offset = dict(SHARED.fields or {})[field][1]
+    os.pwrite(fd, shared[field].tobytes(), offset)

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Each CPU's call stack, followed from the outside.
+ *
+ * A call pushes a frame (its return address, and the stack pointer at which it stands); the
+ * instruction after a call pops it.  Frames are kept for each kernel stack, told apart by the
+ * stack pointer's upper bits, so that a context switch or an interrupt changes stacks by itself;
+ * a frame whose return was not seen goes when a later one stands at or above it.
+ *
+ * Stacks are interned in a tree whose nodes are return addresses: a record holds one number.
+ */
+#include <stdlib.h>
+
+#include "plugin.h"
+
+enum {
+	DEPTH = 128,         /* frames of one stack */
+	STACKS = 1 << 13,    /* kernel stacks */
+	TRIES = 64,
+	HEALING = 6,         /* frames that a return may skip */
+	BUCKETS = 1 << 16,
+	SITES = 1 << 18,     /* return sites; a kernel's text has some 10^5 */
+};
+
+struct frame {
+	uint64_t sp, back;
+	uint32_t node; /* 0: not interned yet */
+};
+struct stack {
+	uint64_t id;
+	struct stack *interrupted; /* what ran when this one got its first frame */
+	int depth;
+	struct frame frames[DEPTH];
+};
+static struct stack *_Atomic table[STACKS];
+static struct cpu {
+	struct stack *now;
+	uint64_t pending; /* return address of a call whose frame has no place yet */
+	char pad[48];     /* a cache line each */
+} cpus[MAX_CPUS];
+static unsigned int stack_shift;
+
+static struct node *nodes;
+static uint32_t *buckets;
+static atomic_flag tree = ATOMIC_FLAG_INIT;
+static _Atomic uint64_t *sites;
+
+int setup_stacks(unsigned int shift)
+{
+	stack_shift = shift;
+	nodes = (void *)((char *)shared + shared->nodes_at);
+	buckets = calloc(BUCKETS, sizeof *buckets);
+	sites = calloc(SITES, sizeof *sites);
+	atomic_store(&shared->nodes, 1);
+	return buckets && sites ? 0 : -1;
+}
+
+static void lost(void)
+{
+	atomic_fetch_add_explicit(&shared->lost_stacks, 1, memory_order_relaxed);
+}
+
+/* ---- the tree ---- */
+static uint32_t node_of(uint32_t parent, uint64_t address)
+{
+	uint32_t *bucket = &buckets[mixed(mixed(address) + parent) % BUCKETS];
+	uint32_t at;
+
+	while (atomic_flag_test_and_set_explicit(&tree, memory_order_acquire))
+		;
+	for (at = *bucket; at; at = nodes[at].next)
+		if (nodes[at].parent == parent && nodes[at].address == address)
+			break;
+	if (!at && shared->nodes < shared->max_nodes) {
+		at = shared->nodes;
+		nodes[at] = (struct node){ parent, *bucket, address };
+		*bucket = at;
+		atomic_store(&shared->nodes, at + 1);
+	}
+	atomic_flag_clear_explicit(&tree, memory_order_release);
+	if (!at)
+		lost();
+	return at;
+}
+
+uint32_t stack_now(unsigned int cpu)
+{
+	struct stack *stack = cpus[cpu].now;
+	int depth = stack ? stack->depth : 0, i = depth;
+	uint32_t node = 0;
+
+	if (depth) {
+		while (i && !stack->frames[i - 1].node)
+			i--;
+		node = i ? stack->frames[i - 1].node : node_of(0, stack->id << stack_shift);
+		for (; i < depth && node; i++)
+			node = stack->frames[i].node = node_of(node, stack->frames[i].back);
+	}
+	if (cpus[cpu].pending)
+		node = node_of(node, cpus[cpu].pending);
+	return node;
+}
+
+/* ---- the stacks ---- */
+static struct stack *stack_of(uint64_t id)
+{
+	uint64_t slot = mixed(id);
+
+	for (int i = 0; i < TRIES; i++) {
+		struct stack *_Atomic *place = &table[(slot + i) % STACKS];
+		struct stack *found = atomic_load_explicit(place, memory_order_acquire), *made;
+
+		if (!found) {
+			made = calloc(1, sizeof *made);
+			if (!made)
+				return NULL;
+			made->id = id;
+			if (atomic_compare_exchange_strong(place, &found, made))
+				return made;
+			free(made);
+		}
+		if (found->id == id)
+			return found;
+	}
+	return NULL;
+}
+
+static void push(struct cpu *cpu, uint64_t sp, uint64_t back)
+{
+	struct stack *stack = cpu->now, *to = stack;
+
+	if (!stack || stack->id != sp >> stack_shift) {
+		to = stack_of(sp >> stack_shift);
+		if (!to) {
+			lost();
+			return;
+		}
+	}
+	while (to->depth && to->frames[to->depth - 1].sp <= sp)
+		to->depth--;
+	if (to != stack) {
+		if (!to->depth)
+			to->interrupted = stack;
+		cpu->now = to;
+	}
+	if (to->depth < DEPTH)
+		to->frames[to->depth++] = (struct frame){ sp, back, 0 };
+	else
+		lost();
+}
+
+void on_return_site(unsigned int cpu, void *where)
+{
+	struct cpu *of = &cpus[cpu];
+	struct stack *stack = of->now;
+	uint64_t here = (uint64_t)where;
+
+	if (of->pending == here) { /* the callee has not touched the stack */
+		of->pending = 0;
+		return;
+	}
+	if (!stack || !stack->depth)
+		return;
+	for (int i = stack->depth - 1; i >= 0 && i >= stack->depth - HEALING; i--) {
+		if (stack->frames[i].back != here)
+			continue;
+		if (i != stack->depth - 1)
+			atomic_fetch_add_explicit(&shared->healed, 1, memory_order_relaxed);
+		stack->depth = i;
+		break;
+	}
+	if (!stack->depth && stack->interrupted)
+		of->now = stack->interrupted;
+}
+
+/* x86_64: a call is made; its own store comes next. */
+void on_call_pushing(unsigned int cpu, void *back)
+{
+	cpus[cpu].pending = (uint64_t)back;
+}
+
+/* s390x: a call is made; the callee's save says where its frame stands. */
+void on_call(unsigned int cpu, void *back)
+{
+	struct cpu *of = &cpus[cpu];
+	struct stack *stack = of->now;
+
+	if (__builtin_expect(of->pending != 0, 0) && stack && stack->depth && stack->depth < DEPTH) {
+		/* The callee calls without having saved anything: it stands below the last frame. */
+		uint64_t sp = stack->frames[stack->depth - 1].sp - 1;
+
+		stack->frames[stack->depth++] = (struct frame){ sp, of->pending, 0 };
+	}
+	of->pending = (uint64_t)back;
+}
+
+/* x86_64: the call's own store of its return address. */
+void on_call_pushed(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t sp, void *back)
+{
+	/* API 1 leaves callbacks armed after a block's last helper: an exception's pushes come here. */
+	if (cpus[cpu].pending != (uint64_t)back || !qemu_plugin_mem_is_store(info))
+		return;
+	cpus[cpu].pending = 0;
+	push(&cpus[cpu], sp, (uint64_t)back);
+}
+
+/* s390x: the callee's stmg into its caller's save area, `disp` above the stack pointer. */
+void on_saved(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *disp)
+{
+	uint64_t back = cpus[cpu].pending;
+
+	if (!back || !qemu_plugin_mem_is_store(info))
+		return;
+	cpus[cpu].pending = 0;
+	push(&cpus[cpu], va - (uint64_t)disp, back);
+}
+
+/* ---- return sites: addresses after a call ---- */
+void add_site(uint64_t address)
+{
+	for (uint64_t i = 0, at = mixed(address); i < TRIES; i++) {
+		_Atomic uint64_t *place = &sites[(at + i) % SITES];
+		uint64_t found = 0;
+
+		if (atomic_load(place) == address ||
+		    atomic_compare_exchange_strong(place, &found, address) || found == address)
+			return;
+	}
+}
+
+bool is_site(uint64_t address)
+{
+	for (uint64_t i = 0, at = mixed(address); i < TRIES; i++) {
+		uint64_t found = atomic_load(&sites[(at + i) % SITES]);
+
+		if (found == address)
+			return true;
+		if (!found)
+			return false;
+	}
+	return false;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Stores to the range become records. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "plugin.h"
+
+enum { PAGE_SHIFT = 12 };
+static const uint64_t unknown = ~0ull;
+
+/* Pages of guest memory that hold struct pages, by their place in it: learnt from stores. */
+static _Atomic uint64_t *backing;
+/* Page of the range -> page of guest memory, for stores whose physical address nobody tells. */
+static _Atomic uint64_t *page_at;
+static uint64_t pages;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool physical;
+static const uint64_t most_pages = 1ull << 22; /* 16 GiB of struct pages */
+
+/* At the first store after the range is known. */
+static void prepare(void)
+{
+	pages = (shared->len >> PAGE_SHIFT) + 1;
+	if (pages > most_pages)
+		pages = most_pages;
+	page_at = calloc(pages, sizeof *page_at);
+	if (!page_at)
+		pages = 0;
+	if (ram_size)
+		backing = calloc((ram_size >> PAGE_SHIFT) / 64 + 1, sizeof *backing);
+}
+
+int setup_stores(bool physical_addresses)
+{
+	physical = physical_addresses;
+	return 0;
+}
+
+static bool holds_struct_pages(uint64_t at)
+{
+	uint64_t page = at >> PAGE_SHIFT;
+
+	return backing && at < ram_size &&
+	       atomic_load_explicit(&backing[page / 64], memory_order_relaxed) >> (page % 64) & 1;
+}
+
+static void learn(uint64_t va, uint64_t at)
+{
+	uint64_t page = at >> PAGE_SHIFT, inside = (va - shared->lo) >> PAGE_SHIFT;
+
+	if (at >= ram_size)
+		return;
+	if (backing && !holds_struct_pages(at))
+		atomic_fetch_or(&backing[page / 64], 1ull << (page % 64));
+	if (inside < pages)
+		atomic_store_explicit(&page_at[inside], page + 1, memory_order_relaxed);
+}
+
+/* One record for each aligned word that the store touched; `at`: where it is in memory. */
+static void write_records(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc, uint64_t at,
+			  uint8_t flags)
+{
+	uint64_t words = ((va & 7) + bytes + 7) / 8;
+	uint64_t first = atomic_fetch_add(&shared->count, words);
+	struct record *records = (void *)((char *)shared + shared->records_at);
+	uint32_t stack;
+	struct timespec now;
+
+	if (first >= shared->max_records || words > shared->max_records - first)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	stack = stack_now(cpu);
+	for (uint64_t i = 0, here = va; i < words; i++) {
+		struct record *record = &records[first + i];
+		uint64_t end = (here & ~7ull) + 8, word = unknown;
+		uint8_t of = flags | VALID | (i ? MORE : 0);
+
+		record->ns = now.tv_sec * 1000000000ull + now.tv_nsec;
+		record->pc = pc;
+		record->va = here;
+		record->pa = at == unknown ? unknown : at + (here - va);
+		record->stack = stack;
+		record->cpu = cpu;
+		record->bytes = (end < va + bytes ? end : va + bytes) - here;
+		if (at != unknown)
+			word = record->pa & ~7ull;
+		if (ram && word < ram_size && ram_size - word >= 8) {
+			memcpy(&record->value, ram + word, 8);
+			of |= VALUE;
+		}
+		atomic_store_explicit(&record->flags, of, memory_order_release);
+		here = end;
+	}
+}
+
+static void __attribute__((noinline, cold))
+store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, uint8_t flags)
+{
+	struct qemu_plugin_hwaddr *hwaddr;
+	uint64_t at = unknown;
+
+	/* API 1 delivers loads to callbacks of stores, too. */
+	if (!qemu_plugin_mem_is_store(info))
+		return;
+	pthread_once(&once, prepare);
+	hwaddr = qemu_plugin_get_hwaddr(info, va);
+	if (hwaddr && !qemu_plugin_hwaddr_is_io(hwaddr)) {
+		at = qemu_plugin_hwaddr_phys_addr(hwaddr);
+		if (physical) /* else it is the place in QEMU's memory already */
+			at = ram_offset(at);
+	}
+	if (flags & ALIAS) {
+		if (!holds_struct_pages(at))
+			return; /* another address space's */
+	} else {
+		learn(va, at);
+	}
+	write_records(cpu, va, 1ull << qemu_plugin_mem_size_shift(info), pc, at, flags);
+}
+
+void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *pc)
+{
+	if (__builtin_expect(va - shared->lo < shared->len, 0))
+		store(cpu, info, va, (uint64_t)pc, 0);
+	else if (va - shared->direct < ram_size &&
+		 __builtin_expect(holds_struct_pages(ram_offset(va - shared->direct)), 0))
+		store(cpu, info, va, (uint64_t)pc, ALIAS);
+}
+
+/* A store that QEMU does not report. */
+void record_bytes(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc)
+{
+	uint64_t inside = va - shared->lo, at = unknown;
+
+	if (inside < shared->len) {
+		uint64_t page = 0;
+
+		pthread_once(&once, prepare);
+		if (inside >> PAGE_SHIFT < pages)
+			page = atomic_load(&page_at[inside >> PAGE_SHIFT]);
+		if (page)
+			at = (page - 1) << PAGE_SHIFT | (va & ((1 << PAGE_SHIFT) - 1));
+		write_records(cpu, va, bytes, pc, at, STORAGE);
+	} else if (va - shared->direct < ram_size) {
+		at = ram_offset(va - shared->direct);
+		if (holds_struct_pages(at))
+			write_records(cpu, va, bytes, pc, at, STORAGE | ALIAS);
+	}
+}

@@ -1,0 +1,131 @@
+"""Where a kernel keeps its struct pages and its code, before it has booted.
+
+Addresses that only a booting kernel knows are named by the variable that will hold them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from zaptrace.kernel.image import Image
+from zaptrace.kernel.symbols import Symbols
+from zaptrace.model.errors import BadInput
+
+_STACK_SHIFT = 14
+"""Of THREAD_SIZE where the linker's script does not say: 16 KiB on both architectures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A number of 8 bytes that the kernel holds, or a constant.
+
+    Attributes:
+        address: where the variable is; None for a constant.
+        value: the constant, also what the variable's absence means.
+    """
+
+    address: int | None
+    value: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryMap:
+    """Addresses of one kernel.
+
+    Attributes:
+        start: start_kernel(): by then the variables are set, and no struct page is written yet.
+        text: its code, start and end.
+        stack_shift: log2 of a kernel stack's bytes.
+        base: the struct page of PFN 0.
+        size: bytes of the range that only struct pages lie in.
+        direct: where physical 0 is in the direct map.
+        order: its byte order, as numpy spells it.
+    """
+
+    start: int
+    texts: tuple[tuple[int, int], ...]
+    stack_shift: int
+    base: Variable
+    size: Variable
+    direct: Variable
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One architecture.
+
+    Attributes:
+        base, size, direct: each (variable, offset in it) newest first, then the constant.
+        code: where all code of the kernel is, modules too, and nothing of user space; None where
+            user space has the same addresses, and only the image tells them apart.
+    """
+
+    base: tuple[tuple[str, int] | int, ...]
+    size: tuple[tuple[str, int] | int, ...]
+    direct: tuple[tuple[str, int] | int, ...]
+    code: tuple[int, int] | None
+
+
+_ROWS = {
+    # arch/s390/kernel/setup.c.  struct vm_layout since "s390: Unify vmlinux and kaslr variables"
+    # (6.10): kaslr_offset, kaslr_offset_phys, identity_base.  Before that, the direct map is at 0.
+    "s390x": _Row((("vmemmap", 0),), (("vmemmap_size", 0),), (("vm_layout", 16), 0), None),
+    # Without CONFIG_DYNAMIC_MEMORY_LAYOUT they are constants
+    # (arch/x86/include/asm/pgtable_64_types.h, page_64_types.h, and
+    # Documentation/arch/x86/x86_64/mm.rst).
+    "x86_64": _Row(
+        (("vmemmap_base", 0), 0xFFFFEA0000000000),
+        (1 << 40,),
+        (("page_offset_base", 0), 0xFFFF888000000000),
+        (0xFFFFFFFF80000000, 0xFFFFFFFFFF000000),
+    ),
+}
+
+
+def memory_map(vmlinux: Path, arch: str) -> MemoryMap:
+    """Read a kernel's.
+
+    Raises:
+        BadInput: it has no start_kernel(), or no vmemmap that we know.
+    """
+    row = _ROWS.get(arch)
+    if row is None:
+        raise BadInput(f"where {arch} keeps its struct pages is not known")
+    with Image(vmlinux) as image:
+        symbols = Symbols(image)
+        order = image.order
+    start, texts = symbols.functions("start_kernel"), (row.code,) if row.code else _texts(symbols)
+    base, size = _variable(symbols, row.base), _variable(symbols, row.size)
+    if not start or not texts or base is None or size is None:
+        raise BadInput(f"{vmlinux}: no start_kernel(), no _stext or no vmemmap in it")
+    direct = _variable(symbols, row.direct) or Variable(None, 0)
+    return MemoryMap(start[0].address, texts, _stack_shift(symbols), base, size, direct, order)
+
+
+def _texts(symbols: Symbols) -> tuple[tuple[int, int], ...]:
+    """The image's code; what runs once is in a section of its own."""
+    labels = [("_stext", "_etext"), ("_sinittext", "_einittext")]
+    spans = [(symbols.label(start), symbols.label(end)) for start, end in labels]
+    return tuple((start, end) for start, end in spans if start and end and start < end)
+
+
+def _variable(symbols: Symbols, choices: tuple[tuple[str, int] | int, ...]) -> Variable | None:
+    for choice in choices:
+        if isinstance(choice, int):
+            return Variable(None, choice)
+        name, offset = choice
+        found = symbols.object(name)
+        if found is not None:
+            return Variable(found.address + offset, None)
+    return None
+
+
+def _stack_shift(symbols: Symbols) -> int:
+    """Of THREAD_SIZE, the size of init's stack (INIT_TASK_DATA of vmlinux.lds.h)."""
+    start, end = symbols.label("__start_init_stack"), symbols.label("__end_init_stack")
+    if start is None or end is None:  # before 6.10: the task_struct was in front
+        start, end = symbols.label("__start_init_task"), symbols.label("__end_init_task")
+    size = (end or 0) - (start or 0)
+    return size.bit_length() - 1 if size in (1 << n for n in range(12, 21)) else _STACK_SHIFT

@@ -1,0 +1,97 @@
+"""The memory that a guest's plugin records into: ours, anonymous, gone with the last of us.
+
+Nothing of it is on a disk, so that a full one cannot end the guest, and a killed zaptrace leaves
+no file.  Only what was written takes memory.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from types import TracebackType
+
+import numpy as np
+
+from zaptrace.life.layout import MAGIC, NODE, RECORD, SHARED, Array
+from zaptrace.model.errors import Missing
+
+MOST_RECORDS = 1 << 22
+"""A boot to user space makes 1.7 million; 200 MB when full."""
+MOST_NODES = 1 << 20
+"""Distinct return addresses in their callers; a boot has some 10,000."""
+_PAGE = 4096
+
+
+class Recording:
+    """The shared memory, from before QEMU starts until its records are read.
+
+    Attributes:
+        fd: what QEMU inherits.
+        stop: how many records there were when the guest was stopped and dumped.
+
+    Raises:
+        Missing: no memory for it.
+    """
+
+    def __init__(self, records: int = MOST_RECORDS, nodes: int = MOST_NODES) -> None:
+        nodes_at = _PAGE
+        records_at = -(-(nodes_at + nodes * NODE.itemsize) // _PAGE) * _PAGE
+        size = records_at + records * RECORD.itemsize
+        try:
+            self.fd = os.memfd_create("zaptrace-life", os.MFD_CLOEXEC)
+            os.ftruncate(self.fd, size)
+            self._map = mmap.mmap(self.fd, size)
+        except OSError as error:
+            raise Missing(f"no memory to record pages' lives in: {error.strerror}") from None
+        self.stop: int | None = None
+        self._shared = np.frombuffer(self._map, SHARED, 1)
+        shared = {"magic": np.void(MAGIC), "size": size}
+        shared |= {"nodes_at": nodes_at, "max_nodes": nodes}
+        shared |= {"records_at": records_at, "max_records": records}
+        for name, value in shared.items():
+            self._shared[name] = value
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self.fd)
+
+    def arm(self, base: int, size: int, direct: int) -> None:
+        """Record from now on; while the guest is stopped.
+
+        Args:
+            base: the address of PFN 0's struct page.
+            size: bytes of the range of struct pages.
+            direct: virtual address of physical 0 in the direct map.
+        """
+        self._shared["lo"] = base
+        self._shared["direct"] = direct
+        self._shared["len"] = size
+
+    def mark_stop(self) -> None:
+        """Remember how far the recording is; while the guest is stopped."""
+        self.stop = self.fact("count")
+
+    def fact(self, name: str) -> int:
+        """A number of the shared header."""
+        return int(self._shared[name][0])
+
+    def records(self) -> Array:
+        """All records so far; read-only."""
+        count = min(self.fact("count"), self.fact("max_records"))
+        return self._array(RECORD, "records_at", count)
+
+    def nodes(self) -> Array:
+        """The call tree so far; number 0 is no node."""
+        return self._array(NODE, "nodes_at", min(self.fact("nodes"), self.fact("max_nodes")))
+
+    def _array(self, of: np.dtype[np.void], place: str, count: int) -> Array:
+        found = np.frombuffer(self._map, of, count, self.fact(place)) if count else np.zeros(0, of)
+        found.flags.writeable = False
+        return found
