@@ -1,0 +1,216 @@
+"""A recording: checked once, then believed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from zaptrace.life.fields import PageFields
+from zaptrace.life.layout import ALIAS, NODE, NOT_SEEN, RECORD, U64, UNKNOWN, VALID, VALUE, Array
+
+DEEPEST = 512
+"""Frames of a stack that are followed."""
+WRITER = np.dtype([("pc", "<u8"), ("count", "<u8")])
+_PAGE = np.uint64(12)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a recording besides its records.
+
+    Attributes:
+        base: the address of PFN 0's struct page.
+        api: version of QEMU's plugin API.
+        storage: see `layout.NOT_SEEN`.
+        wanted: stores that were to be recorded.
+        missed: of them, how many were not: the recording was full, or they are torn.
+        values: how many have no value.
+        lost_stacks: stacks that were cut, for there was no room.
+        stop: number of the first record after the guest was stopped and dumped; None when it
+            was not.
+        start_ns: the first record's time.
+    """
+
+    base: int
+    api: int
+    storage: int
+    wanted: int
+    missed: int
+    values: int
+    lost_stacks: int
+    stop: int | None
+    start_ns: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As life.zap has it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Facts:
+        """The inverse.
+
+        Raises:
+            ValueError, TypeError, LookupError: it is not such a thing.
+        """
+        facts = cls(**data)
+        numbers = dataclasses.asdict(facts)
+        stop = numbers.pop("stop")
+        for value in (*numbers.values(), *([] if stop is None else [stop])):
+            if type(value) is not int or not 0 <= value < 2**64:
+                raise ValueError("a number that is none")
+        return facts
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Stores to struct pages, in their order.
+
+    Attributes:
+        records: RECORD; every `va` is inside the range, of aliases as well.
+        numbers: each record's place in the whole recording, ascending.
+        nodes: NODE; a parent stands before its children.
+        pfns: the pages whose every record is here; None: all of them.
+        writers: WRITER, of the whole recording: instructions and how often each stored.
+    """
+
+    facts: Facts
+    fields: PageFields
+    records: Array
+    numbers: Array
+    nodes: Array
+    pfns: tuple[int, ...] | None = None
+    writers: Array = field(default_factory=lambda: np.zeros(0, WRITER))
+
+    def pages(self) -> U64:
+        """Each record's PFN."""
+        inside = self.records["va"].astype(np.uint64) - np.uint64(self.facts.base)
+        found: U64 = inside // np.uint64(self.fields.size)
+        return found
+
+    def stack(self, node: int) -> tuple[int, ...]:
+        """Return addresses, innermost first; last the start of the kernel stack they are on."""
+        found: list[int] = []
+        while node and len(found) < DEEPEST:
+            found.append(int(self.nodes["address"][node]))
+            node = int(self.nodes["parent"][node])
+        return tuple(found)
+
+    def unseen(self) -> tuple[str, ...]:
+        """What this recording lacks, a sentence each."""
+        facts, said = self.facts, []
+        if facts.missed:
+            said.append(
+                f"The recording of pages' lives was full: {facts.missed:,} of {facts.wanted:,} "
+                "stores are missing."
+            )
+        if facts.values:
+            said.append(f"Of {facts.values:,} stores to struct pages the value is not known.")
+        if facts.storage == NOT_SEEN:
+            said.append(
+                "Pages' lives lack what MVC, NC, OC and XC stored: this QEMU does not report it."
+            )
+        if facts.lost_stacks:
+            said.append(f"{facts.lost_stacks:,} call stacks of pages' lives were cut.")
+        return tuple(said)
+
+
+def checked(
+    records: Array, nodes: Array, fields: PageFields, facts: Facts, numbers: Array | None = None
+) -> Life:
+    """Take records as a plugin or a file has them, without what cannot be.
+
+    Args:
+        facts: `wanted` and `missed` of what came before; what is dropped here is added.
+    """
+    nodes = _believable(nodes)
+    numbers = np.arange(len(records), dtype=np.uint64) if numbers is None else numbers
+    good = (records["flags"] & VALID) != 0
+    good &= (records["bytes"] >= 1) & (records["bytes"] <= 8)
+    good &= (records["va"] & np.uint64(7)) + records["bytes"] <= 8
+    if not good.all():
+        records, numbers = records[good], numbers[good]
+    records = _in_the_range(records, facts.base)
+    if (records["stack"] >= len(nodes)).any():
+        records = records.copy()
+        records["stack"][records["stack"] >= len(nodes)] = 0
+    missed = facts.missed + int(np.count_nonzero(~good))
+    values = int(np.count_nonzero((records["flags"] & VALUE) == 0))
+    facts = dataclasses.replace(facts, missed=missed, values=values)
+    return Life(facts, fields, records, numbers, nodes)
+
+
+def _believable(nodes: Array) -> Array:
+    """The tree, with what stands before its parent made a root: no stack goes in circles."""
+    if not len(nodes):
+        return np.zeros(1, NODE)
+    wrong = nodes["parent"] >= np.arange(len(nodes), dtype=np.uint32)
+    wrong[0] = nodes["parent"][0] != 0
+    if wrong.any():
+        nodes = nodes.copy()
+        nodes["parent"][wrong] = 0
+    return nodes
+
+
+def _in_the_range(records: Array, base: int) -> Array:
+    """Aliases get the address that their struct page has in the range."""
+    alias = (records["flags"] & ALIAS) != 0
+    if not alias.any():
+        return records
+    own = records[~alias & (records["pa"] != np.uint64(UNKNOWN))]
+    physical, first = np.unique(own["pa"] >> _PAGE, return_index=True)
+    virtual = own["va"][first] >> _PAGE
+    records = records.copy()
+    known = ~alias
+    if len(physical):
+        wanted = records["pa"][alias] >> _PAGE
+        at = np.minimum(np.searchsorted(physical, wanted), len(physical) - 1)
+        inside = records["pa"][alias] & np.uint64(4095)
+        records["va"][alias] = (virtual[at] << _PAGE) | inside
+        known[alias] = physical[at] == wanted
+    return cast(Array, records[known])
+
+
+def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
+    """The records of these pages alone, with the stacks that they need, and all writers."""
+    pcs, counts = np.unique(life.records["pc"], return_counts=True)
+    writers = np.zeros(len(pcs), WRITER)
+    writers["pc"], writers["count"] = pcs, counts
+    if pfns is None:
+        return dataclasses.replace(life, writers=writers)
+    pages = np.unique(np.array(pfns, np.uint64))
+    kept = np.isin(life.pages(), pages)
+    records = life.records[kept].copy()
+    nodes, renumbered = _needed(life.nodes, records["stack"])
+    records["stack"] = renumbered[records["stack"]]
+    return Life(
+        life.facts,
+        life.fields,
+        records,
+        life.numbers[kept],
+        nodes,
+        tuple(int(pfn) for pfn in pages),
+        writers,
+    )
+
+
+def _needed(nodes: Array, used: Array) -> tuple[Array, Array]:
+    """The tree of the used nodes, and old number -> new number."""
+    wanted = np.zeros(len(nodes), bool)
+    wanted[0] = True
+    now = np.unique(used)
+    while len(now := now[~wanted[now]]):
+        wanted[now] = True
+        now = np.unique(nodes["parent"][now])
+    renumbered = np.cumsum(wanted, dtype=np.uint32) - np.uint32(1)
+    kept = nodes[wanted].copy()
+    kept["parent"] = renumbered[kept["parent"]]
+    kept["next"] = 0
+    return kept, renumbered
+
+
+def no_records() -> Array:
+    """An array of no records."""
+    return np.zeros(0, RECORD)
