@@ -13,7 +13,7 @@ from zaptrace.cli.pipes import forgive_readers_who_leave
 from zaptrace.model.errors import Exit, ZaptraceError
 
 COMMANDS = (
-    *("live", "record", "replay", "repro", "bisect", "explain", "report"),
+    *("live", "record", "replay", "repro", "bisect", "explain", "life", "report"),
     *("inspect", "probes", "splat", "doctor", "vm"),
 )
 EPILOG = """\

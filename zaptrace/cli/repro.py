@@ -97,6 +97,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where to stop and dump it: the first instruction of bad_page (the default), a "
         "panic, the guest's own end; never: let it run, take no dump",
     )
+    evidence = parser.add_argument_group("the evidence")
+    evidence.add_argument(
+        "--no-life",
+        action="store_true",
+        help="do not record every store to the struct pages (a QEMU plugin; emulated guests only)",
+    )
+    evidence.add_argument(
+        "--keep-life",
+        action="store_true",
+        help="keep the lives of all pages, not only of the suspects (see zaptrace life)",
+    )
+    evidence.add_argument("--no-probes", action="store_true", help="boot without kprobes")
     often = parser.add_argument_group("flaky bugs")
     often.add_argument(
         "--repeat", type=whole, default=None, metavar="N", help="boot up to N times (no TUI)"
@@ -144,6 +156,9 @@ def run(args: argparse.Namespace) -> Exit:
         smp=args.smp,
         timeout=args.timeout,
         stop_at=args.stop_at,
+        no_probes=args.no_probes,
+        no_life=args.no_life,
+        keep_life=args.keep_life,
         folder=args.folder,
     )
     request = _built(request, args)

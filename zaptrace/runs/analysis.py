@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import drgn
+
 from zaptrace.explain import Evidence, explain
 from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.model.events import Events
@@ -24,6 +26,8 @@ from zaptrace.report.text import render
 from zaptrace.runs import belonging
 from zaptrace.runs.debuginfo import debug_info
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.life_keeping import keep_lives, suspects
+from zaptrace.runs.life_recorder import LifeRecorder
 from zaptrace.runs.loading import identity, load_audit, load_events, open_dump, resolver
 from zaptrace.splat import parse
 from zaptrace.splat.kinds import from_mm
@@ -50,8 +54,18 @@ class Result:
     complete: bool = False
 
 
-def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
+def analyse(
+    folder: RunFolder,
+    facts: RunFacts,
+    listener: Listener,
+    recorder: LifeRecorder | None = None,
+    keep_life: bool = False,
+) -> Result:
     """Explain a run from whatever it holds; adds to `facts.timing`, writes verdict and report.
+
+    Args:
+        recorder: what has just recorded pages' lives, of which the run shall keep the suspects'.
+        keep_life: keep those of all pages.
 
     Raises:
         BadInput: a file of the run is damaged, or belongs to another kernel or boot.
@@ -59,6 +73,8 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
     prog, unopened = open_dump(folder, facts, listener)
     events = load_events(folder, prog, facts, listener)
     found = load_audit(folder, prog, facts, listener)
+    if recorder is not None:
+        _keep_lives(folder, facts, listener, recorder, prog, events, found, keep_life)
     with step("explain", "Explain", listener, facts.timing) as current:
         console = folder.console.read_bytes() if folder.console.exists() else b""
         splats = parse(console)
@@ -109,6 +125,23 @@ def analyse(folder: RunFolder, facts: RunFacts, listener: Listener) -> Result:
     )
     folder.save_verdict(result.document, result.report)
     return result
+
+
+def _keep_lives(
+    folder: RunFolder,
+    facts: RunFacts,
+    listener: Listener,
+    recorder: LifeRecorder,
+    prog: drgn.Program | None,
+    events: Events | None,
+    found: AuditResult | None,
+    everything: bool,
+) -> None:
+    """Write life.zap."""
+    console = folder.console.read_bytes() if folder.console.exists() else b""
+    pfns = None if everything else suspects(events, found, parse(console))
+    keep_lives(folder, facts, recorder, prog, debug_info(prog, facts, events), pfns, listener)
+    folder.save_facts(facts)
 
 
 def _release(

@@ -9,6 +9,7 @@
     vmcore        the stopped guest's memory (0600)
     vmcore.later  what came after the stop, until the events are read out of it
     capture.zap   the events
+    life.zap      every store to the struct pages of suspects
     audit.json    what the audit found
     verdict.json  what `repro --json` printed
     report.txt    the report
@@ -49,6 +50,7 @@ class RunFacts:
         timing: step -> seconds.
         boot_id: that of the guest's command line; None in a run of an older zaptrace.
         kernel_tree: the user's tree that the kernel was built of.
+        life: what was recorded of pages' lives (`life_keeping.keep_lives`); None for nothing.
     """
 
     arch: str
@@ -65,6 +67,7 @@ class RunFacts:
     timing: dict[str, float] = field(default_factory=dict)
     boot_id: str | None = None
     kernel_tree: str | None = None
+    life: dict[str, int | None] | None = None
 
 
 class RunFolder:
@@ -147,6 +150,11 @@ class RunFolder:
     def capture(self) -> Path:
         """The events."""
         return self.path / "capture.zap"
+
+    @property
+    def life(self) -> Path:
+        """Every store to the struct pages of suspects."""
+        return self.path / "life.zap"
 
     @property
     def audit_file(self) -> Path:

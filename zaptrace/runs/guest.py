@@ -14,6 +14,7 @@ from vm.qemu import Guest, GuestConfig, running
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.life_recorder import LifeRecorder
 
 LET_GO_SECONDS = 60.0
 """How long a dumped guest may run on: to print its own report, and to show what came after."""
@@ -48,6 +49,7 @@ async def run_guest(
     breakpoints: tuple[int, ...],
     seconds: float,
     dump: bool,
+    recorder: LifeRecorder | None = None,
 ) -> End:
     """Boot, wait for the end, dump; after a stop let it run on, and dump what came after.
 
@@ -55,6 +57,7 @@ async def run_guest(
         breakpoints: addresses to stop at; none to let the guest run.
         seconds: the time limit of the boot.
         dump: write `folder.vmcore`, as QEMU writes it, and after a stop `folder.later`.
+        recorder: begins early in the boot; its plugin is in `config`.
         facts: get each step's time, and when there is no room for a dump, how the run ended.
 
     Raises:
@@ -65,9 +68,12 @@ async def run_guest(
     async with running(config, folder.qemu_log) as guest:
         with step("boot", f"Boot under {config.accel}", listener, timing) as current:
             async with _following(config.console, current):
-                ended = await guest.run_until(breakpoints, seconds)
+                ended = await recorder.arm(guest, seconds) if recorder else None
+                ended = ended or await guest.run_until(breakpoints, seconds)
             current.note = {"breakpoint": "stopped at bad_page"}.get(ended, ended)
         if dump:
+            if recorder is not None:
+                recorder.mark_stop()
             with step("dump", "Dump its memory", listener, timing):
                 try:
                     await guest.dump(folder.vmcore)

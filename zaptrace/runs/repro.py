@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from zaptrace.model.progress import Listener, step
 from zaptrace.runs import guest, lab, stops
 from zaptrace.runs.analysis import Result, analyse
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.life_recorder import LifeRecorder, life_recorder
 from zaptrace.runs.loop import run_to_end
 
 ALWAYS = "nokaslr"
@@ -51,6 +54,9 @@ class Request:
     smp: int = 2
     timeout: float = 60.0
     stop_at: str = "bad_page"
+    no_probes: bool = False
+    no_life: bool = False
+    keep_life: bool = False
     folder: Path | None = None
     kernel_tree: Path | None = None
     config: Path | None = None
@@ -83,10 +89,11 @@ def repro(request: Request, listener: Listener) -> Result:
     folder = RunFolder.create(arch.name, request.folder)
     folder.save_plan(plan)
     trace = render(plan)
-    arguments, unrecorded = _tracing(plan, trace)
+    arguments, unrecorded = _tracing(plan, trace, request.no_probes)
     boot_id = bootid.new()
     words = (bootid.argument(boot_id), *arguments)
-    config = _guest_config(request, arch, boot, folder, words, trace.bootconfig)
+    bootconfig = "" if request.no_probes else trace.bootconfig
+    config = _guest_config(request, arch, boot, folder, words, bootconfig)
     facts = RunFacts(
         arch=arch.name,
         kernel=str(boot.kernel),
@@ -100,11 +107,19 @@ def repro(request: Request, listener: Listener) -> Result:
         kernel_tree=str(request.kernel_tree.absolute()) if request.kernel_tree else None,
     )
     folder.save_facts(facts)
-    end = run_to_end(_boot(request, config, plan, folder, facts, listener))
-    facts.ended, facts.after = end.ended, end.after
-    folder.save_facts(facts)
-    _check_not_lost(end.ended, boot, folder, request.timeout)
-    return analyse(folder, facts, listener)
+    life = contextlib.nullcontext() if request.no_life else _recorder(arch, boot, facts)
+    with life as recorder:
+        end, recorder = run_to_end(_boot(request, config, plan, folder, facts, listener, recorder))
+        facts.ended, facts.after = end.ended, end.after
+        folder.save_facts(facts)
+        _check_not_lost(end.ended, boot, folder, request.timeout)
+        return analyse(folder, facts, listener, recorder, request.keep_life)
+
+
+def _recorder(
+    arch: Arch, boot: lab.Boot, facts: RunFacts
+) -> contextlib.AbstractContextManager[LifeRecorder | None]:
+    return life_recorder(arch.name, boot.vmlinux, facts.unrecorded)
 
 
 def command(request: Request) -> str:
@@ -116,12 +131,16 @@ def command(request: Request) -> str:
     for one in dataclasses.fields(request):
         value = getattr(request, one.name)
         if one.name not in untold and value != one.default:
-            words += [f"--{one.name.replace('_', '-')}", str(value)]
+            words += [f"--{one.name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join(words)
 
 
-def _tracing(plan: ProbePlan, trace: BootTrace) -> tuple[tuple[str, ...], list[str]]:
+def _tracing(
+    plan: ProbePlan, trace: BootTrace, no_probes: bool = False
+) -> tuple[tuple[str, ...], list[str]]:
     """The kernel arguments that start the probes, and what they leave unrecorded."""
+    if no_probes:
+        return (), ["No events: --no-probes."]
     if plan.boot_tracing:
         return trace.arguments, list(trace.dropped)
     if trace.command_line is not None:
@@ -162,8 +181,9 @@ async def _boot(
     folder: RunFolder,
     facts: RunFacts,
     listener: Listener,
-) -> guest.End:
-    """Boot and dump; says in `facts` what it did.  How the guest ended."""
+    recorder: LifeRecorder | None,
+) -> tuple[guest.End, LifeRecorder | None]:
+    """Boot and dump; says in `facts` what it did.  How the guest ended, and what recorded it."""
     breakpoints = stops.of_the_bug(plan) if request.stop_at == "bad_page" else ()
     accelerator = await accel.choose(config, stops.on_every_way(plan) if breakpoints else ())
     config = dataclasses.replace(config, accel=accelerator.name)
@@ -171,16 +191,31 @@ async def _boot(
         f"QEMU {config.arch.machine_type}, {config.memory}, {config.smp} CPUs, {accelerator}"
     )
     facts.qemu = _by_hand(config, facts.boot_id)
+    if recorder is not None and accelerator.name != "tcg":
+        facts.unrecorded.append(
+            f"Pages' lives were not recorded: {accelerator.name} has no plugins."
+        )
+        recorder = None
     folder.save_facts(facts)
-    end = await guest.run_guest(
-        config,
-        folder,
-        facts,
-        listener,
+    boot = functools.partial(
+        guest.run_guest,
+        folder=folder,
+        facts=facts,
+        listener=listener,
         breakpoints=breakpoints,
         seconds=request.timeout,
         dump=request.stop_at != "never",
     )
+    try:
+        plugin = recorder.plugin if recorder else None
+        end = await boot(dataclasses.replace(config, plugin=plugin), recorder=recorder)
+    except BadInput as error:
+        if recorder is None:
+            raise
+        # With the plugin QEMU did not even start: what it says of it is said, and it is left out.
+        facts.unrecorded.append(f"Pages' lives were not recorded: {error}.")
+        recorder = None
+        end = await boot(config)
     if folder.vmcore.exists():
         with step("vmcore", "Make the dump a proper vmcore", listener, facts.timing) as current:
             try:
@@ -189,7 +224,7 @@ async def _boot(
                 folder.vmcore.unlink()
                 facts.unrecorded.append(f"The dump is of no use: {error}.")
                 current.note = "of no use"
-    return end
+    return end, recorder
 
 
 def _by_hand(config: GuestConfig, boot_id: str | None) -> str:

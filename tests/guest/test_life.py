@@ -1,0 +1,248 @@
+"""Pages' lives, recorded in real boots: nothing missed, nothing made up, the right authors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.guest.conftest import Boot, boot
+from vm import initramfs, kernel, plugin, qemu
+from vm.arch import arch_named
+from vm.qemu import Guest, GuestConfig
+from zaptrace.cli.main import main
+from zaptrace.life.complete import Completeness
+from zaptrace.life.named import NamedWrite
+from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.pages import page_layout
+from zaptrace.memory.vmcore import standardise
+from zaptrace.model.progress import ignore
+from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.life_keeping import keep_lives
+from zaptrace.runs.life_recorder import life_recorder
+from zaptrace.runs.lives import RunLife, open_life
+from zaptrace.runs.repro import Request
+
+pytestmark = pytest.mark.guest
+PAGES = 131072
+"""Of a guest of 512 MB; each struct page has 8 words."""
+SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/life.schema.json").read_text())
+
+
+def opened(some: Boot) -> RunLife:
+    return open_life(RunFolder(some.path))
+
+
+def authors(writes: tuple[NamedWrite, ...], role: str) -> list[tuple[str, ...]]:
+    """Each store of that role: its functions, inlined ones too, innermost first."""
+    return [one.functions() for one in writes if one.role == role]
+
+
+def last(writes: tuple[NamedWrite, ...], role: str) -> int:
+    return max(at for at, one in enumerate(writes) if one.role == role)
+
+
+def shows_the_founding_bug(writes: tuple[NamedWrite, ...]) -> None:
+    """Allocated and mapped by the page fault, freed by the zap, and only then unmapped."""
+    assert writes[0].role == "allocated"
+    assert "post_alloc_hook" in writes[0].functions()
+    assert ["page_add_new_anon_rmap" in one for one in authors(writes, "mapped")] == [True]
+    freed = writes[last(writes, "freed")]
+    assert {"zapfault_remove_page", "unmap_vmas"} <= set(freed.functions())
+    assert freed.author.source is not None and freed.author.source.startswith("mm/memory.c:")
+    removed = [one for one in writes if "page_remove_rmap" in one.functions()]
+    assert [one.role for one in removed] == ["unmapped"]
+    assert writes.index(removed[0]) > writes.index(freed)
+    assert "folio_remove_rmap_range" in removed[0].functions()
+    assert removed[0].write.after_stop and not freed.write.after_stop
+
+
+def test_the_founding_bug_is_in_the_pages_life(founding: Boot) -> None:
+    lives = opened(founding)
+    assert lives.complete == Completeness(PAGES * 8, 0)
+    assert lives.unseen == ()
+    pfn = founding.result.verdict.pfn
+    assert pfn is not None and lives.suspect() == pfn
+    shows_the_founding_bug(lives.page(pfn).writes)
+    facts = RunFolder(founding.path).facts()
+    assert facts.life is not None and (facts.life["missed"], facts.life["differ"]) == (0, 0)
+
+
+def test_a_clean_boot_is_complete_and_has_no_suspect(clean_exit: Boot) -> None:
+    lives = opened(clean_exit)
+    assert lives.complete == Completeness(PAGES * 8, 0)
+    assert lives.life.pfns == () and lives.suspect() is None
+    assert 100 < len(lives.life.writers) < 1000
+
+
+def test_its_command_prints_it(founding: Boot, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["life", str(founding.path)]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"pfn {founding.result.verdict.pfn:#x}: " in text
+    assert "the guest was stopped and dumped here" in text
+    assert main(["life", str(founding.path), "--stack", "--since", "boot", "--newest-first"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "memmap_init_range" in text
+    assert main(["life", str(founding.path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    jsonschema.validate(document, SCHEMA)
+    assert document["complete"]["differ"] == 0
+    assert main(["life", str(founding.path), "0x1ffff"]) == 2
+    assert "--keep-life" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def by_life_alone(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
+    folder = tmp_path_factory.mktemp("life") / "run"
+    return boot(Request(arch, no_probes=True, keep_life=True, folder=folder))
+
+
+def test_without_any_kprobe_it_is_all_there(by_life_alone: Boot) -> None:
+    console = by_life_alone.console.read_text(errors="replace")
+    assert "bootconfig" not in console.partition("Run /init")[0]
+    assert not by_life_alone.capture.exists() or by_life_alone.result.document["events"] <= 1
+    pfn = by_life_alone.result.verdict.pfn
+    assert pfn is not None
+    lives = opened(by_life_alone)
+    assert lives.life.pfns is None
+    shows_the_founding_bug(lives.page(pfn).writes)
+
+
+def test_every_page_of_a_kept_recording_is_as_the_dump_has_it(by_life_alone: Boot) -> None:
+    """Replayed store by store, the counters are those in memory at the stop."""
+    lives = opened(by_life_alone)
+    prog = open_vmcore(by_life_alone.vmcore, by_life_alone.vmlinux)
+    layout = page_layout(prog)
+    kind = prog.type("struct page")
+    for pfn in range(0x100, PAGES, 4999):
+        found = lives.page(pfn, since_boot=True)
+        counts = {"_refcount": 0, "_mapcount": 0}
+        for one in found.writes:
+            if not one.write.after_stop:
+                counts |= {c.name: c.after for c in one.write.changes if c.name in counts}
+        page = prog.read(layout.address(pfn), kind.size)
+        for field in lives.life.fields.fields:
+            if field.name in counts:
+                raw = page[field.offset : field.offset + field.size]
+                assert counts[field.name] == _signed(lives, raw), hex(pfn)
+
+
+def _signed(lives: RunLife, raw: bytes) -> int:
+    return int.from_bytes(raw, lives.life.fields.endian, signed=True)
+
+
+@pytest.fixture
+def sanitized(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """The plugin with sanitizers, and the environment that QEMU needs for it."""
+    library = tmp_path / "life.so"
+    flags = [one for one in plugin.FLAGS if one != "-O2"]
+    flags += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    sources = [str(one) for one in plugin.sources()]
+    argv = ["gcc", *flags, "-o", str(library), *sources, *plugin.LIBRARIES]
+    subprocess.run(argv, check=True)
+    runtimes = [
+        subprocess.run(
+            ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    if not all(Path(one).is_absolute() for one in runtimes):
+        pytest.skip("gcc has no sanitizers")
+    # QEMU's own memory is not ours to judge, and it switches stacks.
+    options = "detect_leaks=0:detect_stack_use_after_return=0:exitcode=66"
+    yield library, {"LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": options}
+
+
+def test_sanitizers_find_nothing_in_the_plugin(
+    arch: str,
+    sanitized: tuple[Path, dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library, environment = sanitized
+    monkeypatch.setattr(plugin, "build", lambda: library)
+    wrapper = tmp_path / "bin" / "setpriv"
+    wrapper.parent.mkdir()
+    exports = " ".join(f"{name}='{value}'" for name, value in environment.items())
+    setpriv = shutil.which("setpriv")
+    wrapper.write_text(
+        f'#!/bin/sh\na=$1; b=$2; shift 2\nexec {setpriv} "$a" "$b" env {exports} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    found = boot(Request(arch, folder=tmp_path / "run"))
+    log = (found.path / "qemu.log").read_text()
+    assert "ASan" in log, "it did not run under the sanitizers"
+    assert "runtime error" not in log and "ERROR: AddressSanitizer" not in log
+    assert opened(found).complete == Completeness(PAGES * 8, 0)
+
+
+@pytest.mark.parametrize("library", [b"no plugin", None])
+def test_a_plugin_that_qemu_refuses_costs_the_life_alone(
+    library: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "life.so"
+    if library is not None:
+        path.write_bytes(library)
+    monkeypatch.setattr(plugin, "build", lambda: path)
+    found = boot(Request("s390x", folder=tmp_path / "run"))
+    assert found.result.verdict.kind.value == "freed_before_rmap_removed"
+    facts = RunFolder(found.path).facts()
+    assert facts.life is None
+    assert len(facts.unrecorded) == 1
+    assert facts.unrecorded[0].startswith("Pages' lives were not recorded: QEMU refuses")
+    assert main(["life", str(found.path)]) == 2
+
+
+def test_what_a_debugger_wrote_is_named(arch: str, tmp_path: Path) -> None:
+    """A word of a struct page that was changed behind the CPUs' back."""
+    lab = arch_named(arch)
+    built = kernel.build(lab, ignore)
+    folder = RunFolder.create(arch, tmp_path / "run")
+    facts = RunFacts(arch, str(built.image), str(built.vmlinux), "", None, "zaptrace repro")
+    folder.save_facts(facts)
+    pfn, written = 0x1F000, 0x1234567
+
+    with life_recorder(arch, built.vmlinux, facts.unrecorded) as recorder:
+        assert recorder is not None
+
+        async def go() -> None:
+            config = GuestConfig(
+                *(lab, built.image, initramfs.build(lab), f"{lab.append} nokaslr zapfault=none"),
+                console=folder.console,
+                plugin=recorder.plugin,
+            )
+            async with qemu.running(config, folder.qemu_log) as guest:
+                assert await recorder.arm(guest, 60) is None
+                assert await guest.run_until((), 120) == "exit"
+                await poke(guest)
+                recorder.mark_stop()
+                await guest.dump(folder.vmcore)
+
+        async def poke(guest: Guest) -> None:
+            records = recorder.recording.records()
+            base = recorder.base
+            assert base is not None
+            mine = records[records["va"] == base + pfn * 64 + 40]
+            await guest.write_physical(int(mine["pa"][-1]), written.to_bytes(8, "big"))
+
+        asyncio.run(go())
+        standardise(folder.vmcore)
+        prog = open_vmcore(folder.vmcore, built.vmlinux)
+        keep_lives(folder, facts, recorder, prog, prog, (pfn,), ignore)
+    folder.save_facts(facts)
+    complete = open_life(folder).complete
+    assert complete is not None and complete.differ == 1
+    (word,) = complete.named
+    raw = written.to_bytes(8, "big")
+    memory = int.from_bytes(raw, "big" if arch == "s390x" else "little")
+    assert (word.pfn, word.offset, word.memory) == (pfn, 40, memory)

@@ -1,0 +1,125 @@
+"""`zaptrace life`: every store to one page's struct page, with the code that did it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from zaptrace.model.errors import BadInput, Exit
+
+HELP = "the life of a page: every store to its struct page, with line and stack"
+EPILOG = """\
+examples:
+  zaptrace life                        the newest run, the page of its verdict
+  zaptrace life RUN 0x5da --stack      a page of a run, every caller of each store
+  zaptrace life RUN --list             the pages whose lives the run has kept
+  zaptrace life --since boot --json | jq '.writes[].role'
+
+A repro boot of an emulated guest records every store to every struct page,
+and keeps the suspects' (those of all pages with --keep-life).  A store is shown
+with what it changed, before and after, and with the line that did it; functions
+that are inlined count as callers.  `mapped` and `unmapped` are _mapcount up and
+down, `got` and `put` _refcount.  Numbers are as the kernel stores them: a
+_mapcount of -1 is no mapping.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = (
+        "Print a page's life: what every store to its struct page changed, by which line of the "
+        "kernel's source, called by whom; since its last allocation, or since the boot."
+    )
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "folder", nargs="?", metavar="RUN", help="a run folder; default: the newest"
+    )
+    parser.add_argument(
+        "pfn", nargs="?", metavar="PFN", help="the page; default: the one of the run's verdict"
+    )
+    parser.add_argument(
+        "--since",
+        choices=("alloc", "boot"),
+        default="alloc",
+        help="where to begin: the last allocation (the default) or the boot",
+    )
+    parser.add_argument(
+        "--stack",
+        action="store_true",
+        help="all callers of each store, and stores that changed nothing",
+    )
+    parser.add_argument("--newest-first", action="store_true", help="the last store first")
+    parser.add_argument("--list", action="store_true", help="list the pages that were kept")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace) -> Exit:
+    """Run the command.
+
+    Raises:
+        BadInput: the run has no pages' lives, or not this page's.
+    """
+    from zaptrace.cli.output import print_json
+    from zaptrace.report.life import life_json, life_text
+    from zaptrace.runs.folder import RunFolder
+    from zaptrace.runs.lives import open_life
+
+    folder, pfn = _wanted(args)
+    lives = open_life(RunFolder.open(folder))
+    if args.list:
+        return _list(lives.life.pfns, args.json)
+    if pfn is None:
+        pfn = lives.suspect()
+    if pfn is None:
+        raise BadInput(
+            f"{lives.folder.path}: there is no suspect: name a page", "zaptrace life RUN PFN"
+        )
+    named = lives.page(pfn, since_boot=args.since == "boot")
+    if args.json:
+        print_json(life_json(named, str(lives.folder.path), lives.complete, lives.unseen))
+    else:
+        text = life_text(
+            named,
+            lives.life,
+            lives.complete,
+            lives.unseen,
+            stacks=args.stack,
+            newest_first=args.newest_first,
+        )
+        print(text, end="")
+    return Exit.OK
+
+
+def _wanted(args: argparse.Namespace) -> tuple[Path | None, int | None]:
+    """The folder and the page; a number alone is a page of the newest run."""
+    if args.folder is not None and args.pfn is None and not Path(args.folder).exists():
+        number = _number(args.folder)
+        if number is not None:
+            return None, number
+    pfn = None
+    if args.pfn is not None:
+        pfn = _number(args.pfn)
+        if pfn is None:
+            raise BadInput(f"{args.pfn!r} is not a page frame number like 0x5da or 1498")
+    return Path(args.folder) if args.folder is not None else None, pfn
+
+
+def _number(text: str) -> int | None:
+    try:
+        number = int(text, 0)
+    except ValueError:
+        return None
+    return number if 0 <= number < 2**52 else None
+
+
+def _list(pfns: tuple[int, ...] | None, as_json: bool) -> Exit:
+    """The pages that were kept."""
+    from zaptrace.cli.output import print_json
+
+    if as_json:
+        print_json({"pages": None if pfns is None else list(pfns)})
+    elif pfns is None:
+        print("every page")
+    else:
+        print("\n".join(f"{pfn:#x}" for pfn in pfns) or "none")
+    return Exit.OK

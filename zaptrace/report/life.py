@@ -1,0 +1,226 @@
+"""A page's life as text of at most 80 columns, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from zaptrace.life.complete import Completeness, Word
+from zaptrace.life.fields import TYPED_BELOW, PageFields
+from zaptrace.life.named import Frame, NamedLife, NamedWrite
+from zaptrace.life.page import MAPCOUNT, Change
+from zaptrace.life.records import Life
+
+WIDTH = 80
+_INDENT = " " * 19
+_COUNTERS = ("_mapcount", "_refcount")
+"""Decimal; everything else is an address or bits."""
+
+
+def life_text(
+    named: NamedLife,
+    life: Life,
+    complete: Completeness | None,
+    unseen: Iterable[str],
+    *,
+    stacks: bool = False,
+    newest_first: bool = False,
+) -> str:
+    """The text.
+
+    Args:
+        stacks: every caller of each store, and stores that changed nothing as well.
+        newest_first: the last store first.
+    """
+    writes = [one for one in named.writes if one.write.changes or stacks or not one.write.valued]
+    origin = named.writes[0].write.ns if named.writes else 0
+    lines = [*_head(named, complete), *(f"! {one}" for one in unseen), ""]
+    blocks = [
+        _block(before, one, life.fields, origin, stacks)
+        for before, one in zip((None, *writes), writes, strict=False)
+    ]
+    for block in reversed(blocks) if newest_first else blocks:
+        lines += block
+    return "\n".join(line for long in lines for line in _folded(long)) + "\n"
+
+
+def _head(named: NamedLife, complete: Completeness | None) -> Iterator[str]:
+    found = named.life
+    if not found.writes:
+        yield f"pfn {found.pfn:#x}: no store to its struct page was recorded"
+    elif found.since_allocation:
+        which = f"the last {len(found.writes)} of {found.all}"
+        yield f"pfn {found.pfn:#x}: {which} stores to its struct page, since its allocation"
+    else:
+        yield f"pfn {found.pfn:#x}: {len(found.writes)} stores to its struct page since the boot"
+    yield from completeness_lines(complete, found.pfn)
+
+
+def completeness_lines(complete: Completeness | None, pfn: int | None = None) -> Iterator[str]:
+    """What the recording is worth, measured at the stop."""
+    if complete is None:
+        yield "not compared with memory: the guest was not stopped and dumped"
+    elif not complete.differ:
+        yield f"complete: all {complete.words:,} words of struct pages were as recorded at the stop"
+    else:
+        mine = complete.of_page(pfn) if pfn is not None else ()
+        where = f", {len(mine)} of them this page's" if pfn is not None else ""
+        yield (
+            f"not complete: {complete.differ:,} of {complete.words:,} words of struct pages were "
+            f"not as recorded at the stop{where}"
+        )
+        yield from (_word(word) for word in mine)
+
+
+def _word(word: Word) -> str:
+    was = "nothing" if word.recorded is None else f"{word.recorded:#x}"
+    return (
+        f"  offset {word.offset}: memory has {word.memory:#x}, last recorded {was}: written by a "
+        "device, a debugger, or an instruction that is not followed"
+    )
+
+
+def _block(
+    before: NamedWrite | None,
+    one: NamedWrite,
+    fields: PageFields,
+    origin: int,
+    stacks: bool,
+) -> list[str]:
+    """A store's lines."""
+    write = one.write
+    lines = []
+    if write.after_stop and (before is None or not before.write.after_stop):
+        lines.append(f"{'-' * 11} the guest was stopped and dumped here, and ran on")
+    time = f"{(write.ns - origin) / 1e6:11.3f} cpu{write.cpu:<3}"
+    changes = [change_text(change, fields) for change in write.changes]
+    first, *rest = changes or ["(nothing changed)" if write.valued else "(value not recorded)"]
+    lines.append(f"{time} {_right(first, one.role)}")
+    lines += [f"{_INDENT}{text}" for text in rest]
+    ways = ["not through vmemmap, but the direct map"] if write.alias else []
+    lines += [f"{_INDENT}! {way}" for way in ways]
+    lines.append(f"{_INDENT}{_place(one, stacks)}")
+    if stacks:
+        lines += [f"{_INDENT}< {_frame(frame)}" for frame in _callers(one)]
+    return lines
+
+
+def _right(text: str, role: str) -> str:
+    """The role at the right margin, where there is room."""
+    room = WIDTH - len(_INDENT) - len(text)
+    return f"{text}{role:>{room}}" if role and room > len(role) else f"{text}  {role}".rstrip()
+
+
+def _place(one: NamedWrite, stacks: bool) -> str:
+    author = one.author
+    text = f"{author.source or '?'} {author}"
+    if stacks:
+        return text
+    for frame in _callers(one):
+        more = f"{text} < {frame}"
+        if len(_INDENT) + len(more) > WIDTH:
+            break
+        text = more
+    return text
+
+
+def _callers(one: NamedWrite) -> Iterator[Frame]:
+    """The frames outside the author's, innermost first."""
+    author = one.author
+    inner = one.frames.index(author) if author in one.frames else len(one.frames) - 1
+    yield from one.frames[inner + 1 :]
+    for frames in one.callers:
+        yield from frames
+
+
+def _frame(frame: Frame) -> str:
+    return f"{frame} {frame.source or ''}".rstrip()
+
+
+def change_text(change: Change, fields: PageFields) -> str:
+    """One member, before and after."""
+    name, aside = change.name, "" if change.stored else "  (changed unseen)"
+    if name == MAPCOUNT and min(change.after, change.before or 0) < TYPED_BELOW:
+        before = "?" if change.before is None else f"{change.before % 2**32:#x}"
+        return f"page_type {before} → {change.after % 2**32:#x}{aside}"
+    if name == "flags":
+        return f"flags {_flags(change, fields)}{aside}"
+    before = "?" if change.before is None else _number(change.before, name)
+    return f"{name} {before} → {_number(change.after, name)}{aside}"
+
+
+def _flags(change: Change, fields: PageFields) -> str:
+    after = fields.flag_names(change.after)
+    if change.before is None:
+        return f"= {'|'.join(after) or 'none'}"
+    before = fields.flag_names(change.before)
+    gone = [f"-{name}" for name in before if name not in after]
+    new = [f"+{name}" for name in after if name not in before]
+    return " ".join((*gone, *new)) or f"{change.before:#x} → {change.after:#x}"
+
+
+def _number(value: int, name: str) -> str:
+    return str(value) if name in _COUNTERS or not value else f"{value % 2**64:#x}"
+
+
+def _folded(line: str) -> Iterator[str]:
+    """Lines of at most WIDTH columns, broken at spaces where there are any."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    while len(line) > WIDTH:
+        cut = line.rfind(" ", len(indent), WIDTH + 1)
+        cut = cut if cut > 0 else WIDTH
+        yield line[:cut]
+        line = indent + line[cut:].lstrip()
+    yield line
+
+
+def life_json(
+    named: NamedLife, run: str, complete: Completeness | None, unseen: Iterable[str]
+) -> dict[str, Any]:
+    """What `life --json` prints."""
+    found = named.life
+    return {
+        "run": run,
+        "pfn": found.pfn,
+        "since": "alloc" if found.since_allocation else "boot",
+        "stores_since_boot": found.all,
+        "complete": None if complete is None else complete.to_json(),
+        "unseen": list(unseen),
+        "writes": [_write_json(one) for one in named.writes],
+    }
+
+
+def _write_json(one: NamedWrite) -> dict[str, Any]:
+    write, author = one.write, one.author
+    return {
+        "number": write.number,
+        "ns": write.ns,
+        "cpu": write.cpu,
+        "role": one.role or None,
+        "changes": [
+            {
+                "field": change.name,
+                "before": change.before,
+                "after": change.after,
+                "stored": change.stored,
+            }
+            for change in write.changes
+        ],
+        "function": author.function,
+        "source": author.source,
+        "pc": write.pc,
+        "offset": one.offset,
+        "inline_chain": [_frame_json(frame) for frame in one.frames],
+        "stack": [
+            {"address": address, "frames": [_frame_json(frame) for frame in frames]}
+            for address, frames in zip(write.stack, one.callers, strict=True)
+        ],
+        "alias": write.alias,
+        "storage_to_storage": write.storage,
+        "after_stop": write.after_stop,
+        "value_known": write.valued,
+    }
+
+
+def _frame_json(frame: Frame) -> dict[str, str | None]:
+    return {"function": frame.function, "source": frame.source}

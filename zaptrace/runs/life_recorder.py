@@ -1,0 +1,81 @@
+"""The recording of pages' lives in a repro boot: prepared, begun, marked at the stop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from vm import plugin
+from vm.plugin import Plugin
+from vm.qemu import Guest
+from zaptrace.kernel.memmap import MemoryMap, Variable, memory_map
+from zaptrace.life.recording import Recording
+from zaptrace.model.errors import ZaptraceError
+
+LARGEST_RANGE = 1 << 42
+"""Bytes of struct pages that are believed: of 256 TiB of memory."""
+
+
+class LifeRecorder:
+    """What records a boot's stores to struct pages.
+
+    Attributes:
+        recording: the records; none before `arm`.
+        base: the address of PFN 0's struct page, once it is known.
+    """
+
+    def __init__(self, recording: Recording, where: MemoryMap, library: Path) -> None:
+        self.recording = recording
+        self.base: int | None = None
+        self._where = where
+        self.plugin = Plugin(library, recording.fd, where.texts, where.stack_shift)
+
+    async def arm(self, guest: Guest, seconds: float) -> str | None:
+        """Run the guest until its kernel knows where struct pages will be, and record from there.
+
+        Args:
+            seconds: the time limit.
+
+        Returns:
+            How the guest ended before that (see `Guest.run_until`); None when it did not.
+
+        Raises:
+            GuestLost: see `Guest.run_until`; or what the kernel says cannot be.
+        """
+        ended = await guest.run_until((self._where.start,), seconds)
+        if ended != "breakpoint":
+            return ended
+        await guest.clear_breakpoint(self._where.start)
+        base = await self._value(guest, self._where.base)
+        size = await self._value(guest, self._where.size)
+        direct = await self._value(guest, self._where.direct)
+        if base and 0 < size <= LARGEST_RANGE and base % 8 == 0 and base + size <= 2**64:
+            self.base = base
+            self.recording.arm(base, size, direct)
+        return None
+
+    async def _value(self, guest: Guest, of: Variable) -> int:
+        if of.address is None:
+            return of.value or 0
+        raw = await guest.read(of.address, 8)
+        return int.from_bytes(raw, "little" if self._where.order == "<" else "big")
+
+    def mark_stop(self) -> None:
+        """The guest is stopped, and will be dumped."""
+        self.recording.mark_stop()
+
+
+@contextlib.contextmanager
+def life_recorder(arch: str, vmlinux: Path, unrecorded: list[str]) -> Iterator[LifeRecorder | None]:
+    """A recorder for one boot; None where there can be none, and then `unrecorded` says why."""
+    try:
+        where = memory_map(vmlinux, arch)
+        library = plugin.build()
+        recording = Recording()
+    except (ZaptraceError, OSError) as error:
+        unrecorded.append(f"Pages' lives were not recorded: {error}.")
+        yield None
+        return
+    with recording:
+        yield LifeRecorder(recording, where, library)
