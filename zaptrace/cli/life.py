@@ -11,7 +11,7 @@ HELP = "the life of a page: every store to its struct page, with line and stack"
 EPILOG = """\
 examples:
   zaptrace life                        the newest run, the page of its verdict
-  zaptrace life RUN 0x5da --stack      a page of a run, every caller of each store
+  zaptrace life RUN 0x5da --stack      a page of a run, with every caller
   zaptrace life RUN --list             the pages whose lives the run has kept
   zaptrace life --since boot --json | jq '.writes[].role'
 
