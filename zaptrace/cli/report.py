@@ -107,11 +107,11 @@ def _text(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace)
 
     verdict = verdict_of(document)
     text = render(verdict, _info(folder, document), _sources(folder, verdict, args.source))
-    _put(text.encode("utf-8", "replace"), args.output or STDOUT)
+    put(text.encode("utf-8", "replace"), args.output or STDOUT)
 
 
 def _json(_folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
-    _put((json.dumps(document, indent=2) + "\n").encode(), args.output or STDOUT)
+    put((json.dumps(document, indent=2) + "\n").encode(), args.output or STDOUT)
 
 
 def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
@@ -127,7 +127,7 @@ def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace)
         window=_page_tables(folder, verdict),
         sources=_sources(folder, verdict, args.source),
     )
-    _put(text.encode("utf-8", "replace"), args.output or folder.path / "report.html")
+    put(text.encode("utf-8", "replace"), args.output or folder.path / "report.html")
 
 
 def _parquet(folder: RunFolder, _document: dict[str, Any], args: argparse.Namespace) -> None:
@@ -148,7 +148,7 @@ def _perfetto(folder: RunFolder, _document: dict[str, Any], args: argparse.Names
 
     if not folder.capture.is_file():
         raise BadInput(f"the run {folder.path} has no events: there is no trace to make")
-    _put(trace(read(folder.capture)), args.output or folder.path / "trace.pftrace")
+    put(trace(read(folder.capture)), args.output or folder.path / "trace.pftrace")
 
 
 _WRITERS: dict[str, Callable[[RunFolder, dict[str, Any], argparse.Namespace], None]] = {
@@ -227,7 +227,8 @@ def _owner(verdict: Verdict) -> Owner | None:
     return next((one for one in owners if None not in (one.mm, one.address)), None)
 
 
-def _put(data: bytes, where: Path) -> None:
+def put(data: bytes, where: Path) -> None:
+    """Write a report to a file, whole, or to standard output."""
     if where == STDOUT:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

@@ -50,8 +50,8 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
     way = way_of(case)
     if way is Way.ALLOC:
         yield (
-            f"{who} was allocating pages ({steps}) when the kernel met {what} among the free ones "
-            f"in a bad state{why}: {said}."
+            f"{who} was allocating pages ({steps}) when the kernel met {what} on its free lists in "
+            f"a bad state{why}: {said}."
         )
         yield (
             "That task did not free it: who did, and who still uses or maps it or wrote to its "
@@ -100,9 +100,9 @@ def _reported(case: Case, found: Splat) -> Iterator[str]:
     story = case.story
     raw = None if found.mapcount is None else found.mapcount - 1
     said = counters(raw, found.refcount)
-    yield (
+    yield _ended(
         f"The kernel reported {page(story)} ({said}) while {task(story)} ran"
-        f"{_where(found)}: {_cut(found.reason) or described(found)}."
+        f"{_where(found)}: {_cut(found.reason) or described(found)}"
     )
     yield "The report says what was found there, not how it came to be."
 
@@ -113,9 +113,9 @@ def without_page(splat: Splat) -> tuple[str, ...]:
     known = splat.comm or splat.process or splat.pid is not None
     entry = "" if splat.pte is None else f", pte {splat.pte:#x}"
     at = "" if splat.addr is None else f", address {splat.addr:#x}"
-    yield_ = f"The kernel reported {described(splat)}{entry}{at}{who if known else ''}"
+    said = f"The kernel reported {described(splat)}{entry}{at}{who if known else ''}"
     reason = f": {_cut(splat.reason)}" if splat.reason else ""
-    return (f"{yield_}{_where(splat)}{reason}.", "No page is named in it.")
+    return (_ended(f"{said}{_where(splat)}{reason}"), "No page is named in it.")
 
 
 def unexplained_kinds(splats: Iterable[Splat]) -> tuple[str, ...]:
@@ -154,6 +154,11 @@ def _where(splat: Splat) -> str:
 
 def _pid(splat: Splat) -> str:
     return "?" if splat.pid is None else str(splat.pid)
+
+
+def _ended(text: str) -> str:
+    """The text as a sentence."""
+    return text if text.endswith((".", "!")) else f"{text}."
 
 
 def _cut(reason: str | None) -> str:

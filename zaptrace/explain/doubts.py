@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.evidence import ENDS, Evidence
+from zaptrace.explain.evidence import ENDS, LOG, Evidence
 from zaptrace.explain.known import (
     Case,
     busy_mms,
     freed_while_counted,
     ptes_at_the_stop,
     removals_are_seen,
+    seen_at_its_free,
     zap_is_over,
 )
 from zaptrace.explain.names import page
 from zaptrace.explain.sites import freed_alone, freed_by_gather, freed_elsewhere, freed_in_zap
 from zaptrace.model.verdict import VerdictKind
+from zaptrace.triage.console import Console
+from zaptrace.triage.rows_console import checks_off
 
 
 def doubts(case: Case, kind: VerdictKind) -> tuple[str, ...]:
@@ -64,7 +67,9 @@ def _doubts(case: Case) -> Iterator[str]:
     elif story.finding is None:
         yield f"The audit has nothing to say of {page(story)}."
     where_freed = freed_in_zap(case.sites) or freed_by_gather(case.sites)
-    if (story.fault or story.state) and not where_freed:
+    if not seen_at_its_free(case):
+        yield "Who freed the page, page_owner=on on the kernel's command line would tell."
+    elif (story.fault or story.state) and not where_freed:
         yield (
             "No return address of the free could be traced to a line of a zap function: "
             "a stack and a vmlinux with DWARF would name it."
@@ -79,6 +84,15 @@ def _of_events(case: Case) -> Iterator[str]:
     yield from evidence.unseen_events
     if case.story.fault and not case.story.zap:
         yield "The zap that the page was freed in was not recorded."
+
+
+def log_gaps(evidence: Evidence) -> Iterator[str]:
+    """What a log does not show: the boot's beginning, and what the kernel did not check."""
+    boot = evidence.boot
+    if boot is not None and boot.release is None:
+        yield "The log does not hold the boot's beginning: what was reported before is not seen."
+    if boot is not None and (off := checks_off(Console(tuple(evidence.splats), boot))):
+        yield off
 
 
 def gaps(evidence: Evidence) -> tuple[str, ...]:
@@ -102,6 +116,8 @@ def gaps(evidence: Evidence) -> tuple[str, ...]:
         ]
     if evidence.ended == "timeout":
         missing.append("The time limit ended the run, not the guest.")
+    elif evidence.ended == LOG:
+        missing += log_gaps(evidence)
     elif evidence.ended not in ENDS:
         missing.append("The run was cut short.")
     return tuple(missing)

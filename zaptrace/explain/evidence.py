@@ -13,12 +13,15 @@ from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite
+from zaptrace.triage.console import BootFacts
 
 PARTS = ("capture", "splat", "vmcore")
 """What evidence is made of, as the scoreboard names it."""
 
 ENDS = ("bad_page", "panic", "exit", "timeout")
 """How a run ends that nobody cut short."""
+LOG = "log"
+"""What is known is a console's log: whose kernel may still run."""
 NEEDED = ("zap", "rmap_remove", "bad_page")
 """Events without which a recording says nothing of what did not happen."""
 ANY = ""
@@ -49,6 +52,7 @@ class Evidence:
         ended: how the run ended: `bad_page` (stopped at its first instruction),
             `panic`, `exit`, `timeout`, or anything else.
         console: the guest's console was kept, whether anything was reported on it or not.
+        boot: what a log's boot says of the kernel; None for a run, which knows better.
     """
 
     events: Events | None = None
@@ -58,6 +62,7 @@ class Evidence:
     ended: str = "exit"
     unrecorded: tuple[str, ...] = ()
     console: bool = False
+    boot: BootFacts | None = None
 
     @property
     def lost(self) -> int:

@@ -34,8 +34,16 @@ def freed_while_counted(case: Case) -> bool:
     counter may have changed since.
     """
     raw, refcount = case.story.raw_mapcount, case.story.refcount
-    met_later = case.story.freed is None and way_of(case) in (Way.ALLOC, Way.DRAIN)
-    return raw is not None and raw >= 0 and refcount in (0, None) and not met_later
+    return raw is not None and raw >= 0 and refcount in (0, None) and seen_at_its_free(case)
+
+
+def seen_at_its_free(case: Case) -> bool:
+    """What is known of the page is of the moment of its free, not of a later look at it."""
+    if case.story.freed:
+        return True
+    if case.story.bad or case.story.finding:
+        return way_of(case) not in (Way.ALLOC, Way.DRAIN)
+    return case.story.state is None or way_of(case) is Way.FREE
 
 
 def way_of(case: Case) -> Way:

@@ -8,7 +8,7 @@ from collections import Counter
 
 from zaptrace.explain.console import unexplained_kinds, without_page
 from zaptrace.explain.doubts import doubts, gaps
-from zaptrace.explain.evidence import ENDS, Evidence
+from zaptrace.explain.evidence import ENDS, LOG, Evidence
 from zaptrace.explain.known import Case
 from zaptrace.explain.order import order
 from zaptrace.explain.rules import RULES, kind_of
@@ -112,9 +112,9 @@ def would_show(evidence: Evidence) -> bool:
     audit = evidence.audit
     if audit is not None and audit.mms > 0 and audit.pages > 0:
         return True
-    if "splat" not in evidence.parts or evidence.ended not in ENDS:
+    if "splat" not in evidence.parts or evidence.ended not in (*ENDS, LOG):
         return False
-    return evidence.complete or (evidence.events is None and evidence.ended == "exit")
+    return evidence.complete or (evidence.events is None and evidence.ended in ("exit", LOG))
 
 
 def _blind(evidence: Evidence) -> Verdict:
@@ -157,6 +157,8 @@ def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
 
 
 def _clean(evidence: Evidence) -> Verdict:
+    if evidence.ended == LOG:
+        return _quiet(evidence)
     audit = evidence.audit
     seen = "No page was refused or freed while mapped"
     if audit:
@@ -169,6 +171,16 @@ def _clean(evidence: Evidence) -> Verdict:
         VerdictKind.CLEAN,
         f"{seen}.",
         doubts=(*gaps(evidence), *others),
+        evidence=evidence.parts,
+    )
+
+
+def _quiet(evidence: Evidence) -> Verdict:
+    """A log in which the kernel reports nothing about pages."""
+    return Verdict(
+        VerdictKind.CLEAN,
+        "The log holds no report about a page, a page table, a swap entry or an mm's counters.",
+        doubts=(*gaps(evidence), *(f"Not explained: {one.reason}" for one in evidence.splats[:3])),
         evidence=evidence.parts,
     )
 

@@ -61,3 +61,16 @@ class Clue:
             for cause in self.causes
         ]
         return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Clue:
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError, TypeError: `data` is not what `to_json` made.
+        """
+        lists = {name: tuple(data[name]) for name in ("measure", "lines", "logs", "pfns")}
+        causes = tuple(
+            Cause(one["what"], tuple(one["for"]), tuple(one["against"])) for one in data["causes"]
+        )
+        return cls(**{**data, **lists, "causes": causes})

@@ -23,5 +23,6 @@ def summary(verdict: Verdict, info: RunInfo) -> dict[str, Any]:
         "findings": info.findings,
         "unseen": list(info.unseen),
         "timing": {step: round(seconds, 4) for step, seconds in info.timing.items()},
+        "triage": [clue.to_json() for clue in info.triage],
         "verdict": verdict.to_json(),
     }

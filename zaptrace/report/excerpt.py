@@ -8,11 +8,15 @@ from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import VerdictKind
 from zaptrace.report.splats import frame_text
 from zaptrace.splat.attributes import attribute
+from zaptrace.splat.kinds import KINDS
 from zaptrace.splat.lines import Line, read_lines
 
 MOST_LINES = 24
 """Lines behind a headline among which the report's own stand."""
+BEFORE = 24
+"""Lines before it, for a dump that precedes a BUG() or a WARN()."""
 _HEADLINE = "BUG: "
+_DUMPED_BEFORE = {kind.name for kind in KINDS if kind.dump_before}
 _QUOTED = ("page", "flags", "reason", "vma", "task")
 _SAID_TWICE = ("mapping", "index")  # of the page, and of the VMA
 
@@ -29,15 +33,19 @@ def kernels_words(
 
 def excerpt(console: bytes, splat: Splat) -> tuple[str, ...]:
     """One report without prefixes, raw dumps and module lists; the trace as it was parsed."""
-    lines = [line for line in read_lines(console) if line.number >= (splat.line or 1)]
-    at = next((at for at, line in enumerate(lines) if _HEADLINE in line.text), None)
-    if at is None or splat.line is None:
+    lines = list(read_lines(console))
+    places = [at for at, line in enumerate(lines) if line.number == splat.line]
+    at = next((at for at in places if _HEADLINE in lines[at].text), places[-1] if places else None)
+    if at is None:
         return ()
+    head = lines[at]
+    before = lines[max(at - BEFORE, 0) : at] if splat.kind in _DUMPED_BEFORE else []
     behind = lines[at + 1 : at + 1 + MOST_LINES]
     trace = [f" {frame_text(frame)}" for frame in splat.trace]
     return (
-        lines[at].text,
-        *_own([line for line in behind if line.caller == lines[at].caller], splat),
+        *_own([line for line in before if line.caller == head.caller], splat),
+        head.text,
+        *_own([line for line in behind if line.caller == head.caller], splat),
         *(["Call Trace:", *trace] if trace else []),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from zaptrace.model.clues import Clue
+
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
@@ -21,6 +23,8 @@ class RunInfo:
         unseen: what was not recorded and why, a sentence each.
         splats, events, lost, findings: how many there are.
         timing: step -> seconds.
+        triage: what stands out in the console's reports.
+        logs: where several logs were explained, one phrase on each.
     """
 
     run: str
@@ -38,3 +42,5 @@ class RunInfo:
     lost: int = 0
     findings: int = 0
     timing: Mapping[str, float] = field(default_factory=dict)
+    triage: tuple[Clue, ...] = ()
+    logs: tuple[str, ...] = ()

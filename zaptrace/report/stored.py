@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from zaptrace.model.clues import Clue
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
@@ -63,6 +64,7 @@ def info_of(document: dict[str, Any], *, machine: str, qemu: str, console: bytes
             lost=document["lost"],
             findings=document["findings"],
             timing=dict(document["timing"]),
+            triage=tuple(Clue.from_json(one) for one in document.get("triage", ())),
         )
         pfn, kind = document["verdict"]["pfn"], VerdictKind(document["verdict"]["kind"])
     except (KeyError, TypeError, ValueError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
+from zaptrace.report.clues import clue_lines
 from zaptrace.report.info import RunInfo
 from zaptrace.report.meanings import MEANINGS, owner_lines
 from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
@@ -37,7 +38,7 @@ def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> s
         sources: the lines of the kernel's source, where a tree is at hand.
     """
     if verdict.kind is VerdictKind.CLEAN:
-        sections = [_environment(verdict, info)]
+        sections = [_logs(info), _environment(verdict, info)]
     else:
         sections = [
             _order(verdict),
@@ -45,6 +46,8 @@ def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> s
             _code(sources or Sources()),
             _proof(verdict.proof, info.ended),
             _splat(info),
+            _triage(info),
+            _logs(info),
             _environment(verdict, info),
             _reproduce(info),
         ]
@@ -169,6 +172,20 @@ def _splat(info: RunInfo) -> Iterator[str]:
     for line in info.splat:
         indent = "    " if line.startswith(" ") else "  "
         yield from fill(line.strip(), WIDTH, indent, "      ")
+
+
+def _triage(info: RunInfo) -> Iterator[str]:
+    yield "What stands out, and what to measure next"
+    for at, clue in enumerate(info.triage):
+        if at:
+            yield ""
+        yield from clue_lines(clue, WIDTH)
+
+
+def _logs(info: RunInfo) -> Iterator[str]:
+    yield "The logs"
+    for said in info.logs:
+        yield from fill(said, WIDTH, "  ", "    ")
 
 
 def _environment(verdict: Verdict, info: RunInfo) -> Iterator[str]:

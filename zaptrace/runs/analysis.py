@@ -31,6 +31,7 @@ from zaptrace.runs.life_recorder import LifeRecorder
 from zaptrace.runs.loading import identity, load_audit, load_events, open_dump, resolver
 from zaptrace.splat import parse
 from zaptrace.splat.kinds import from_mm
+from zaptrace.triage import Console, triage
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def analyse(
         lost=events.lost if events else 0,
         findings=_bugs(found),
         timing=facts.timing,
+        triage=triage(Console(tuple(splats))),
     )
     reported = any(from_mm(splat) for splat in splats)
     suspicious = reported or info.findings > 0 or ended == "bad_page"

@@ -19,14 +19,12 @@ class BootFacts:
         release: out of "Linux version ...".
         command_line: the kernel's.
         auto_init: what stands behind "mem auto-init:".
-        ended: a line that says that the kernel came to its own end is there.
         lines: some line of the log is a kernel's.
     """
 
     release: str | None = None
     command_line: str | None = None
     auto_init: str | None = None
-    ended: bool = False
     lines: bool = False
 
 

@@ -198,9 +198,18 @@ def swap_value(splat: Splat) -> int | None:
 
 def described(splat: Splat) -> str:
     """The report's kind as a phrase."""
-    return _KINDS.get(splat.kind, "something")
+    if splat.kind in _KINDS:
+        return _KINDS[splat.kind]
+    reason = splat.reason or ""
+    found = (what for start, what in _OTHERS if reason.startswith(start))
+    return next(found, "an oops")
 
 
+_OTHERS = (
+    ("WARNING", "a warning"),
+    ("kernel BUG", "a failed assertion"),
+    ("Kernel panic", "a panic"),
+)
 _KINDS = {
     "bad_page_state": "a bad page state",
     "bad_page_map": "a bad page map",

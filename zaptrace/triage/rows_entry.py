@@ -78,7 +78,7 @@ def _typed(splat: Splat, _console: Console) -> str | None:
 def _reserved(splat: Splat, _console: Console) -> str | None:
     if splat.kind != "bad_page_map" or "reserved" not in splat.flags:
         return None
-    return "The page that the PTE maps is reserved: no rmap is kept of such pages."
+    return "The page that the PTE maps is reserved."
 
 
 def _bad_table(splat: Splat, _console: Console) -> str | None:

@@ -197,6 +197,7 @@ _WRITTEN = Candidate("its struct page was written to by somebody else", 1, (MANY
 _STILL_USED = (
     "it was freed while somebody still used it (one reference too few, or one put too many)"
 )
+_CHECK_AT_ONCE = "on kernels up to 6.2: debug_pagealloc=on or CONFIG_DEBUG_VM checks frees at once"
 
 ROWS = (
     Row(
@@ -252,7 +253,7 @@ ROWS = (
         ),
         measure=(
             "boot with page_owner=on: the stack of the last free",
-            "up to 6.2: CONFIG_DEBUG_VM or debug_pagealloc=on, so that frees are checked at once",
+            _CHECK_AT_ONCE,
         ),
         source='"mm, page_alloc: reduce page alloc/free sanity checks" (700d2e9a36b9, v6.3)',
     ),
@@ -263,7 +264,7 @@ ROWS = (
         causes=(),
         measure=(
             "boot with page_owner=on: the stack of the last free",
-            "up to 6.2: CONFIG_DEBUG_VM or debug_pagealloc=on, so that frees are checked at once",
+            _CHECK_AT_ONCE,
         ),
         source="check_pcp_refill(), bulkfree_pcp_prepare(), up to v6.2; check_new_pages()",
     ),
