@@ -11,10 +11,10 @@ from probes.instance import Instance
 from probes.kallsyms import Kallsyms
 from zaptrace.ftrace.formats import TraceFormat, parse_format
 from zaptrace.model.errors import BadInput
+from zaptrace.model.events import WITH_STACK
 from zaptrace.model.kprobes import site_names
 from zaptrace.model.plan import MissingEvent, ProbePlan, ProbeSite
 
-WITH_STACK = frozenset({"bad_page", "bad_pte", "page_free"})
 """Events that are rare and want to know how the kernel came there."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from probes.definitions import condition, definition
 from zaptrace.model.errors import BadInput
+from zaptrace.model.events import WITH_STACK
 from zaptrace.model.kprobes import GROUP, site_names
 from zaptrace.model.plan import ProbePlan
 
@@ -28,8 +29,6 @@ _COMMAND_LINE_SIZE = {
 }
 
 _OTHER_ARGUMENTS = 200  # bytes of the command line for console, boot id and the like
-
-_WITH_STACK = ("bad_page", "page_free")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def _block(name: str, definition: str, event: str, expression: str) -> str:
     lines = [f'probes = "{definition}"']
     if expression:
         lines.append(f'filter = "{expression}"')
-    if event in _WITH_STACK:
+    if event in WITH_STACK:
         action = f"stacktrace if {expression}" if expression else "stacktrace"
         lines.append(f'actions = "{action}"')
     lines.append("enable")

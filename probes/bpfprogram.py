@@ -16,6 +16,7 @@ from importlib import resources
 
 from probes.filters import COMM_SIZE, Filters
 from zaptrace.model.errors import Missing
+from zaptrace.model.events import FREQUENT, WITH_STACK
 from zaptrace.model.kprobes import recorded_args
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
@@ -34,9 +35,6 @@ REGISTERS = {
 PT_REGS_WORDS = 21
 """No more than the smallest struct pt_regs: the kernel refuses programs that read behind it."""
 
-_ORDINARY = ("zap", "zap_enter", "rmap_remove")
-"""Events that filters thin out; all others are reports of bugs."""
-_WITH_STACK = ("bad_page", "bad_pte", "page_free")
 _FETCH = re.compile(r"(?:[+-]\d+\()*%(\w+)\)*")
 _OFFSET = re.compile(r"([+-]\d+)\(")
 _COUNTERS = {"page._mapcount", "page._refcount"}
@@ -134,7 +132,7 @@ def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:
     registers = REGISTERS[plan.arch]
     values = {name: _value(name, arg, registers) for name, arg in recorded_args(site).items()}
     guards = ["state"]
-    if site.event in _ORDINARY:
+    if site.event in FREQUENT:
         guards.append("task_wanted(who, state->self)")
     if site.event == "rmap_remove" and "page" in values:
         guards.append(f"page_wanted({values['page']})")
@@ -143,7 +141,7 @@ def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:
     if "reason" in values:
         lines.append(f"\tkeep_reason({number}, {values['reason']});")
     first = f"COUNT({number}, entered);"
-    stack = site.event in _WITH_STACK
+    stack = site.event in WITH_STACK
     return _frame(number, "struct pt_regs *ctx", guards, lines, stack=stack, first=first)
 
 

@@ -9,8 +9,6 @@ from tui.snapshot import Snapshot
 from tui.story import PageName, page_of
 from tui.window import Window
 from tui.words import (
-    MARKS,
-    STYLES,
     Piece,
     clock,
     count,
@@ -22,7 +20,7 @@ from tui.words import (
     page,
     task,
 )
-from zaptrace.model.events import ABSENT_I32, NO_CPU, Kind, Records
+from zaptrace.model.events import ABSENT_I32, KINDS, NO_CPU, Kind, Records
 from zaptrace.model.query import Predicate
 
 _NARROW = 96  # columns
@@ -148,14 +146,14 @@ class EventTable(LineView):
         wide = width >= _NARROW
         cpu = number_of(record, "cpu", NO_CPU)
         refcount = number_of(record, "refcount", ABSENT_I32)
-        style = STYLES[kind]
+        style = KINDS[kind].style
         wrong = style if style in ("bad", "warn") else _underflow(kind, mapcount)
         used = 11 + 4 + (23 if wide else 15) + 14 + (15 if wide else 12) + 8 + 1
         return [
             (fit(clock(number_of(record, "clock")), 11, right=True), "dim"),
             (" " + fit(count(cpu), 3, right=True) + " ", ""),
             (fit(task(record), 22 if wide else 14) + " ", ""),
-            (f"{MARKS[kind]} {fit(kind.name.lower(), 11)} ", style),
+            (f"{KINDS[kind].mark} {fit(kind.name.lower(), 11)} ", style),
             (fit(page(record), 14 if wide else 11) + " ", ""),
             (fit(count(mapcount), 3, right=True), wrong),
             (" " + fit(count(refcount), 3, right=True) + " ", ""),

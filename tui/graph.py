@@ -11,13 +11,13 @@ from textual.widget import Widget
 
 from tui.rates import BUCKETS
 from tui.snapshot import Snapshot
-from tui.words import MARKS, STYLES, sparkline
-from zaptrace.model.events import Kind
+from tui.words import sparkline
+from zaptrace.model.events import KINDS, Kind
 
 _NAMED = 14  # columns of mark and name
 _NUMBERS = 20  # columns of rate and total
 _PER_SECOND = 10  # buckets
-_ALWAYS = (Kind.ZAP, Kind.RMAP_REMOVE, Kind.PAGE_FREE, Kind.BAD_PAGE, Kind.BAD_PTE)
+_ALWAYS = tuple(kind for kind, row in KINDS.items() if row.charted)
 
 
 class RateGraph(Widget):
@@ -63,11 +63,11 @@ class RateGraph(Widget):
     def _row(self, text: Text, kind: Kind, width: int) -> None:
         column = self.snapshot.rates[:, kind].astype(np.uint64)
         total = self.snapshot.totals.get(kind, 0)
-        style = self._style(STYLES[kind]) if total else self._style("dim")
+        style = self._style(KINDS[kind].style) if total else self._style("dim")
         cells = column[-_span(width) * _PER_SECOND :]
         bars = sparkline(cells.reshape(-1, _joined(width)).sum(axis=1).astype(np.uint64))
         rate = int(column[-_PER_SECOND:].sum())
-        text.append(f"{MARKS[kind]} {kind.name.lower():<{_NAMED - 2}}", style)
+        text.append(f"{KINDS[kind].mark} {kind.name.lower():<{_NAMED - 2}}", style)
         text.append(bars[-width:].rjust(width), style)
         text.append(f" {rate:>8,}/s {total:>10,}", Style(bold=bool(total)))
 

@@ -15,8 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tui.findings import LABELS
-from tui.words import MARKS
-from zaptrace.model.events import Kind
+from zaptrace.model.events import KINDS
 from zaptrace.report.meanings import MEANINGS
 
 KEYS = (
@@ -44,15 +43,6 @@ COLUMNS = (
     ("ref", "page->_refcount"),
     ("score", "how badly a page's story disagrees: the sum of what is wrong with it"),
 )
-KINDS = {
-    Kind.ZAP: "zap_pte_range() begins: the PTEs of a range go",
-    Kind.ZAP_ENTER: "the function that zap_pte_range is inlined into begins",
-    Kind.RMAP_REMOVE: "a page's mapcount is taken down; must come before the free",
-    Kind.PAGE_FREE: "a page reaches the allocator although its mapcount is not 0",
-    Kind.BAD_PAGE: "bad_page(): the kernel refuses the page",
-    Kind.BAD_PTE: "print_bad_pte(): a PTE and its page disagree",
-    Kind.LOST: "events that could not be delivered",
-}
 AUDIT = (
     ("4", "what the audit of the run's dump found; Tab comes by, too"),
     ("PTEs", "page-table entries that the audit found for the page"),
@@ -103,7 +93,7 @@ class HelpScreen(ModalScreen[None]):
 
 
 def _page(replay: bool, audit: bool) -> RenderableType:
-    kinds = tuple((f"{MARKS[kind]} {kind.name.lower()}", said) for kind, said in KINDS.items())
+    kinds = tuple((f"{row.mark} {kind.name.lower()}", row.help) for kind, row in KINDS.items())
     parts: list[RenderableType] = []
     for title, rows in (
         ("Keys", KEYS),

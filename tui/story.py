@@ -13,8 +13,6 @@ from tui.kept import Kept, zaps_before
 from tui.names import Names
 from tui.snapshot import Snapshot
 from tui.words import (
-    MARKS,
-    STYLES,
     Piece,
     clock,
     count,
@@ -27,7 +25,7 @@ from tui.words import (
     page,
     task,
 )
-from zaptrace.model.events import ABSENT, ABSENT_I32, Kind, Records
+from zaptrace.model.events import ABSENT, ABSENT_I32, KINDS, Kind, Records, about_page
 
 MOST_EVENTS = 500
 """Events of a page that are shown: the newest."""
@@ -85,11 +83,7 @@ def _about(records: Records, name: PageName) -> npt.NDArray[np.bool_]:
         mask = records["page"] == np.uint64(name.page or 0)
         mask &= records["pfn"] == ABSENT
         return mask
-    pfn, first = np.uint64(name.pfn), records["pfn"]
-    ranges = records["kind"] == Kind.RMAP_REMOVE
-    reach = np.where(ranges, np.maximum(records["nr"], 1), 1)
-    mask = (first <= pfn) & (pfn - first < reach) & (first != ABSENT)
-    return mask
+    return about_page(records, name.pfn)
 
 
 def _lines(records: Records, name: PageName, names: Names) -> Iterator[Line]:
@@ -116,7 +110,7 @@ def _event_line(record: Records, since: int | None) -> Line:
     return [
         (fit(clock(number_of(record, "clock")), 12, right=True), "key"),
         (fit(distance, 16, right=True) + "  ", "dim"),
-        (f"{MARKS[kind]} {fit(kind.name.lower(), 11)} ", STYLES[kind]),
+        (f"{KINDS[kind].mark} {fit(kind.name.lower(), 11)} ", KINDS[kind].style),
         (fit(task(record), 20) + " ", ""),
         (f"cpu {count(number_of(record, 'cpu', 2**32 - 1))}  ", "dim"),
         (where, ""),

@@ -6,33 +6,14 @@ import numpy as np
 
 from tui.names import Names
 from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE
-from zaptrace.model.events import ABSENT, ABSENT_I32, Kind, Records
+from zaptrace.model.events import ABSENT, ABSENT_I32, KINDS, Kind, Records
 from zaptrace.report.words import count as counted
 from zaptrace.report.words import cut, plain
 
 Piece = tuple[str, str]
 """Text and the name of its style ("" for none): "dim", "bad", "warn", "good", "head", "key"."""
 
-MARKS = {
-    Kind.ZAP: "○",
-    Kind.ZAP_ENTER: "·",
-    Kind.RMAP_REMOVE: "−",
-    Kind.PAGE_FREE: "▽",
-    Kind.BAD_PAGE: "✖",
-    Kind.BAD_PTE: "◆",
-    Kind.LOST: "▲",
-}
-STYLES = {
-    Kind.ZAP: "zap",
-    Kind.ZAP_ENTER: "dim",
-    Kind.RMAP_REMOVE: "rmap",
-    Kind.PAGE_FREE: "warn",
-    Kind.BAD_PAGE: "bad",
-    Kind.BAD_PTE: "bad",
-    Kind.LOST: "bad",
-}
 _NS = 1_000_000_000
-_ADDRESS_KINDS = (Kind.ZAP, Kind.ZAP_ENTER)
 _PAGE_SHIFT = 12
 
 
@@ -92,7 +73,7 @@ def detail(record: Records, names: Names) -> str:
     if kind in (Kind.BAD_PAGE, Kind.BAD_PTE):
         return _complaint(record, names)
     start, end = number_of(record, "addr"), number_of(record, "end")
-    if kind in _ADDRESS_KINDS and start is not None and end is not None and end >= start:
+    if not KINDS[kind].about_page and start is not None and end is not None and end >= start:
         return f"{counted((end - start) >> _PAGE_SHIFT, 'PTE')} from {start:#x}"
     if kind is Kind.RMAP_REMOVE and (caller := number_of(record, "caller")) is not None:
         return f"from {names.symbol(caller)}"

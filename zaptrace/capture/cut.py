@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import ABSENT, Events, Kind, Records
+from zaptrace.model.events import ABSENT, TROUBLE, Events, Kind, Records, about_page
 
 WINDOW = 1_000_000
 """Ns before and behind the page's trouble."""
-_TROUBLE = (Kind.PAGE_FREE, Kind.BAD_PAGE, Kind.BAD_PTE)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -29,7 +28,7 @@ def around(events: Events, pfn: int, window: int = WINDOW) -> Events:
         BadInput: no event is about this page.
     """
     records = events.records
-    page = _about(records, pfn)
+    page = about_page(records, pfn)
     if not page.any():
         raise BadInput(f"no event of this capture is about pfn {pfn:#x}")
     near = _near(records, page, window)
@@ -39,19 +38,11 @@ def around(events: Events, pfn: int, window: int = WINDOW) -> Events:
     return _with_what_it_needs(events, kept)
 
 
-def _about(records: Records, pfn: int) -> Mask:
-    first = records["pfn"]
-    several = np.where(records["kind"] == Kind.RMAP_REMOVE, np.maximum(records["nr"], 1), 1)
-    about: Mask = (first != ABSENT) & (first <= np.uint64(pfn))
-    about &= np.uint64(pfn) - first < several.astype(np.uint64)
-    return about
-
-
 def _near(records: Records, page: Mask, window: int) -> Mask:
     """Which records lie within the window; those without a clock do."""
     clocks = records["clock"]
     timed = clocks != ABSENT
-    trouble = page & timed & np.isin(records["kind"], _TROUBLE)
+    trouble = page & timed & np.isin(records["kind"], TROUBLE)
     marks = clocks[trouble if trouble.any() else page & timed]
     if not len(marks):
         return np.ones(len(records), np.bool_)

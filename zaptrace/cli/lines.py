@@ -12,8 +12,10 @@ import numpy as np
 from zaptrace.model.events import (
     ABSENT,
     ABSENT_I32,
+    ABSENT_VALUE,
+    KINDS,
     NO_CPU,
-    NO_ORDER,
+    TROUBLE,
     Events,
     Kind,
     Origin,
@@ -22,9 +24,9 @@ from zaptrace.model.events import (
 from zaptrace.report.words import plain
 
 NS_PER_US, US_PER_S = 1000, 1_000_000
-_MARKS = {Kind.PAGE_FREE: "!", Kind.BAD_PAGE: "!", Kind.BAD_PTE: "!", Kind.LOST: "?"}
+_MARKS = {**dict.fromkeys(TROUBLE, "!"), Kind.LOST: "?"}
 _LABELS = {int(kind): f"{_MARKS.get(kind, ' ')} {kind.name.lower():<11}" for kind in Kind}
-_COUNTED = (Kind.ZAP, Kind.ZAP_ENTER, Kind.LOST)
+_COUNTED = tuple(kind for kind, row in KINDS.items() if not row.about_page)
 """Kinds that always say how many; of the others one page goes without saying."""
 
 
@@ -83,26 +85,11 @@ class Plain:
         yield [f" {self._strings.get(n, '?')}" if n else "" for n in records["reason"].tolist()]
 
 
-_PLAIN_JSON = {
-    "clock": ABSENT,
-    "cpu": NO_CPU,
-    "pid": -1,
-    "tgid": -1,
-    "page": ABSENT,
-    "pfn": ABSENT,
-    "folio": ABSENT,
-    "mm": ABSENT,
-    "vma": ABSENT,
-    "addr": ABSENT,
-    "end": ABSENT,
-    "pte": ABSENT,
-    "nr": 0,
-    "refcount": ABSENT_I32,
-    "order": NO_ORDER,
-    "site": 0,
-    "caller": ABSENT,
-}
-"""Fields that are numbers in JSON too, and what they say when absent."""
+_NUMBERS = (
+    *("clock", "cpu", "pid", "tgid", "page", "pfn", "folio", "mm", "vma", "addr", "end", "pte"),
+    *("nr", "refcount", "order", "site", "caller"),
+)
+"""Fields that are numbers in JSON too."""
 
 
 class JsonLines:
@@ -122,8 +109,9 @@ class JsonLines:
         self._known.strings |= events.strings
         self._known.stacks |= events.stacks
         self._known.symbols |= events.symbols
-        names = ("kind", "comm", "mapcount", *_PLAIN_JSON, "reason", "stack", "origin")
-        absent = (None, "", ABSENT_I32, *_PLAIN_JSON.values(), 0, 0, int(Origin.PROBE))
+        names = ("kind", "comm", "mapcount", *_NUMBERS, "reason", "stack", "origin")
+        numbers = [ABSENT_VALUE[name] for name in _NUMBERS]
+        absent = (None, "", ABSENT_I32, *numbers, 0, 0, int(Origin.PROBE))
         for row in zip(*_json_columns(events.records), strict=True):
             found: dict[str, Any] = {
                 name: value
@@ -156,7 +144,7 @@ def _json_columns(records: Records) -> Iterator[list[Any]]:
     yield [names[kind] for kind in records["kind"].tolist()]
     yield [_comm(comm) for comm in records["comm"].tolist()]
     yield _mapcounts(records).tolist()
-    for name in (*_PLAIN_JSON, "reason", "stack", "origin"):
+    for name in (*_NUMBERS, "reason", "stack", "origin"):
         yield records[name].tolist()
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, Mask
 from zaptrace.explain.names import NS_PER_US, duration
-from zaptrace.model.events import ABSENT, ABSENT_I32, Events, Kind, Records
+from zaptrace.model.events import ABSENT, ABSENT_I32, Events, Kind, Records, pages_of
 
 MOST_PAGES = 4096
 """Pages that are kept; those that come later are counted (`Suspects.unlisted`)."""
@@ -257,7 +257,6 @@ def _keys(records: Records) -> npt.NDArray[np.uint64]:
 def _reach(records: Records) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Keys of the first and the last page that each record is about."""
     first = _keys(records)
-    ranges = (records["pfn"] != ABSENT) & (records["kind"] == Kind.RMAP_REMOVE)
-    more = np.where(ranges, np.maximum(records["nr"], 1) - 1, 0).astype(np.uint64)
+    more = np.where(records["pfn"] != ABSENT, pages_of(records) - np.uint64(1), np.uint64(0))
     # A sum that wraps is below `first`: then the range holds that page alone.
     return first, np.maximum(first, first + more)

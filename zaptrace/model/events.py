@@ -45,6 +45,112 @@ class Kind(enum.IntEnum):
     arguments that are only to be had there (`vma`); joined by thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """One row of KINDS: what every view and every source knows of a kind.
+
+    Attributes:
+        help: what it says, for people.
+        mark: one character that stands for it, also without colour.
+        style: name of its style in the TUI: "zap", "rmap", "warn", "bad" or "dim".
+        frequent: an ordinary event, which filters may thin out; the others report trouble.
+        with_stack: its probe records the kernel stack.
+        spans_pages: it is about `nr` pages from its pfn on; else about one page or none.
+        about_page: it is about pages; else about a range of addresses or a source.
+        charted: it has a row in the graph of rates before the first one came.
+    """
+
+    help: str
+    mark: str
+    style: str
+    frequent: bool
+    with_stack: bool
+    spans_pages: bool
+    about_page: bool
+    charted: bool
+
+
+KINDS: dict[Kind, EventKind] = {
+    Kind.ZAP: EventKind(
+        help="zap_pte_range() begins: the PTEs of a range go",
+        mark="○",
+        style="zap",
+        frequent=True,
+        with_stack=False,
+        spans_pages=False,
+        about_page=False,
+        charted=True,
+    ),
+    Kind.ZAP_ENTER: EventKind(
+        help="the function that zap_pte_range is inlined into begins",
+        mark="·",
+        style="dim",
+        frequent=True,
+        with_stack=False,
+        spans_pages=False,
+        about_page=False,
+        charted=False,
+    ),
+    Kind.RMAP_REMOVE: EventKind(
+        help="a page's mapcount is taken down; must come before the free",
+        mark="−",
+        style="rmap",
+        frequent=True,
+        with_stack=False,
+        spans_pages=True,
+        about_page=True,
+        charted=True,
+    ),
+    Kind.PAGE_FREE: EventKind(
+        help="a page reaches the allocator although its mapcount is not 0",
+        mark="▽",
+        style="warn",
+        frequent=False,
+        with_stack=True,
+        spans_pages=False,
+        about_page=True,
+        charted=True,
+    ),
+    Kind.BAD_PAGE: EventKind(
+        help="bad_page(): the kernel refuses the page",
+        mark="✖",
+        style="bad",
+        frequent=False,
+        with_stack=True,
+        spans_pages=False,
+        about_page=True,
+        charted=True,
+    ),
+    Kind.BAD_PTE: EventKind(
+        help="print_bad_pte(): a PTE and its page disagree",
+        mark="◆",
+        style="bad",
+        frequent=False,
+        with_stack=True,
+        spans_pages=False,
+        about_page=True,
+        charted=True,
+    ),
+    Kind.LOST: EventKind(
+        help="events that could not be delivered",
+        mark="▲",
+        style="bad",
+        frequent=False,
+        with_stack=False,
+        spans_pages=False,
+        about_page=False,
+        charted=False,
+    ),
+}
+"""Every kind's row, in the order in which views list them."""
+
+TROUBLE = tuple(kind for kind, row in KINDS.items() if row.about_page and not row.frequent)
+"""Kinds that say that something is wrong with a page."""
+FREQUENT = frozenset(kind.name.lower() for kind, row in KINDS.items() if row.frequent)
+WITH_STACK = frozenset(kind.name.lower() for kind, row in KINDS.items() if row.with_stack)
+"""The same by the name that a probe plan's sites have for them."""
+
+
 class Origin(enum.IntEnum):
     """How the record was taken."""
 
@@ -85,16 +191,49 @@ EVENT = np.dtype(
 Records = npt.NDArray[np.void]
 
 
+ABSENT_VALUE: dict[str, int] = {
+    **dict.fromkeys(
+        ("clock", "page", "pfn", "folio", "mm", "vma", "addr", "end", "pte", "caller"), ABSENT
+    ),
+    **dict.fromkeys(("raw_mapcount", "refcount"), ABSENT_I32),
+    **dict.fromkeys(("pid", "tgid"), -1),
+    **dict.fromkeys(("site", "nr", "reason", "stack"), 0),
+    "cpu": NO_CPU,
+    "order": NO_ORDER,
+}
+"""What each field of a record says when the event does not have it."""
+
+
 def blank(count: int) -> Records:
-    """`count` records in which every field says "absent".  Shape (count,)."""
+    """Return `count` records of CPU 0 in which every other field is absent.  Shape (count,)."""
     records = np.zeros(count, EVENT)
-    for name in ("clock", "page", "pfn", "folio", "mm", "vma", "addr", "end", "pte", "caller"):
-        records[name] = ABSENT
-    for name in ("raw_mapcount", "refcount"):
-        records[name] = ABSENT_I32
-    records["pid"] = records["tgid"] = -1
-    records["order"] = NO_ORDER
+    for name, value in ABSENT_VALUE.items():
+        if name != "cpu":  # every probe knows its CPU
+            records[name] = value
     return records
+
+
+def about_page(records: Records, pfn: int) -> npt.NDArray[np.bool_]:
+    """Return which of some records are about one page, alone or as one of `nr`.
+
+    Args:
+        records: shape (n,).
+
+    Returns:
+        A mask of shape (n,).
+    """
+    first, wanted = records["pfn"], np.uint64(pfn)
+    # Only where first <= pfn is the difference a distance; elsewhere it wraps.
+    about: npt.NDArray[np.bool_] = (first != ABSENT) & (first <= wanted)
+    about &= wanted - first < pages_of(records)
+    return about
+
+
+def pages_of(records: Records) -> npt.NDArray[np.uint64]:
+    """Return how many pages from its pfn on each record is about, at least 1.  Shape (n,)."""
+    spanning = [kind for kind, row in KINDS.items() if row.spans_pages]
+    several = np.isin(records["kind"], spanning)
+    return np.where(several, np.maximum(records["nr"], 1), 1).astype(np.uint64)
 
 
 @dataclass(slots=True)

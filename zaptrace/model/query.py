@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import ABSENT, ABSENT_I32, EVENT, NO_CPU, NO_ORDER, Kind, Records
+from zaptrace.model.events import ABSENT, ABSENT_VALUE, EVENT, Kind, Records, about_page
 
 Mask = npt.NDArray[np.bool_]
 Predicate = Callable[[Records], Mask]
@@ -52,18 +52,8 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 _NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
 _LOWEST_MAPCOUNT = -128  # PAGE_MAPCOUNT_RESERVE: raw values below are page types
 
-# What each number says where the record does not have it; none: it always has it.
-_ABSENT: dict[str, int | None] = {
-    **dict.fromkeys(
-        ("clock", "page", "pfn", "folio", "mm", "vma", "addr", "end", "pte", "caller"), ABSENT
-    ),
-    **dict.fromkeys(("raw_mapcount", "refcount"), ABSENT_I32),
-    **dict.fromkeys(("pid", "tgid"), -1),
-    **dict.fromkeys(("site", "nr"), None),
-    "cpu": NO_CPU,
-    "order": NO_ORDER,
-}
-FIELDS = ("kind", "comm", "mapcount", *_ABSENT)
+_NUMBERS = tuple(name for name in ABSENT_VALUE if name not in ("reason", "stack"))  # not ids
+FIELDS = ("kind", "comm", "mapcount", *_NUMBERS)
 """The names that can stand before an operator."""
 
 
@@ -233,9 +223,12 @@ def _number(name: str, compare: Callable[[Any, Any], Any], number: int) -> Predi
     if name == "mapcount":
         return lambda records: _mapcount(records, compare, number)
     if name == "pfn" and compare in (operator.eq, operator.ne):
-        about = _about_page(number)
+
+        def about(records: Records) -> Mask:
+            return about_page(records, number)
+
         return about if compare is operator.eq else _and(_has_pfn, _not(about))
-    absent = _ABSENT[name]
+    absent = None if name in ("site", "nr") else ABSENT_VALUE[name]  # 0 of them is a number, too
 
     def mask(records: Records) -> Mask:
         column = records[name]
@@ -253,20 +246,6 @@ def _mapcount(records: Records, compare: Callable[[Any, Any], Any], number: int)
 
 def _has_pfn(records: Records) -> Mask:
     mask: Mask = records["pfn"] != ABSENT
-    return mask
-
-
-def _about_page(pfn: int) -> Predicate:
-    """Events about one page: an event may be about `nr` pages from its pfn on."""
-    page = np.uint64(pfn)
-
-    def mask(records: Records) -> Mask:
-        first = records["pfn"]
-        # Only where first <= page is the difference a distance; elsewhere it wraps.
-        near: Mask = (first <= page) & (page - first < np.maximum(records["nr"], 1))
-        near &= first != ABSENT
-        return near
-
     return mask
 
 

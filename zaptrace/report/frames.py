@@ -14,33 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.errors import Missing
-from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, NO_ORDER, Events, Kind, Origin
+from zaptrace.model.events import ABSENT_VALUE, TROUBLE, Events, Kind, Origin
 from zaptrace.model.findings import AuditResult
 from zaptrace.report.clocks import has_clock, in_order
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_INTEGERS: tuple[tuple[str, int], ...] = (
-    ("cpu", NO_CPU),
-    ("pid", -1),
-    ("tgid", -1),
-    ("pfn", ABSENT),
-    ("raw_mapcount", ABSENT_I32),
-    ("refcount", ABSENT_I32),
-    ("addr", ABSENT),
-    ("end", ABSENT),
-    ("nr", 0),
-    ("order", NO_ORDER),
-    ("page", ABSENT),
-    ("folio", ABSENT),
-    ("mm", ABSENT),
-    ("vma", ABSENT),
-    ("pte", ABSENT),
-    ("site", ABSENT),
-    ("caller", ABSENT),
+_INTEGERS = (
+    *("cpu", "pid", "tgid", "pfn", "raw_mapcount", "refcount", "addr", "end", "nr", "order"),
+    *("page", "folio", "mm", "vma", "pte", "site", "caller"),
 )
-"""Columns of numbers, and what says "absent" in a record."""
+"""Columns of numbers, in this order."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +128,8 @@ def events_frame(events: Events) -> pd.DataFrame:
         "kind": _named(records["kind"], known),
         "comm": _category([_text(one) for one in np.unique(records["comm"])], records["comm"]),
     }
-    for name, absent in _INTEGERS:
-        columns[name] = _integers(records[name], absent)
+    for name in _INTEGERS:
+        columns[name] = _integers(records[name], ABSENT_VALUE[name])
     columns["mapcount"] = columns["raw_mapcount"] + 1
     columns["reason"] = _named(records["reason"], events.strings)
     columns["where"] = _named(records["site"], events.symbols)
@@ -194,8 +179,7 @@ def pages_frame(events: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
         pid=("pid", "last"),
     )
     kinds = pd.crosstab(about["pfn"], about["kind"].astype("object"))
-    wanted = [kind.name.lower() for kind in (Kind.RMAP_REMOVE, Kind.PAGE_FREE)]
-    wanted += [kind.name.lower() for kind in (Kind.BAD_PAGE, Kind.BAD_PTE)]
+    wanted = [kind.name.lower() for kind in (Kind.RMAP_REMOVE, *TROUBLE)]
     pages = pages.join(kinds.reindex(columns=wanted, fill_value=0))
     wrong = findings[findings["pfn"].notna()].drop_duplicates("pfn").set_index("pfn")
     pages = pages.join(wrong[["class", "ptes"]].rename(columns={"class": "finding"}), how="outer")
