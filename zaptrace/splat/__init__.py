@@ -1,5 +1,5 @@
 """A console log -> splats."""
 
-from zaptrace.splat.parser import parse
+from zaptrace.splat.parser import parse, splats
 
-__all__ = ["parse"]
+__all__ = ["parse", "splats"]

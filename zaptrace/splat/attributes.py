@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from zaptrace.model.splats import FolioCounters
 from zaptrace.splat.values import decimal, hexadecimal
 
 Fields = dict[str, Any]
@@ -21,7 +22,7 @@ class Attribute:
     """One line of a report.
 
     Attributes:
-        name: what kind of line; a report has at most one of each.
+        name: what kind of line; a report has at most one of each, but for `raw` and the owners.
         fields: what it says, by name of the Splat's field; absent is missing.
     """
 
@@ -31,13 +32,16 @@ class Attribute:
 
 def attribute(text: str) -> Attribute | None:
     """What a line says of the report it belongs to; None when it says nothing."""
-    if not _BEGINS.match(text):  # spares most lines (frames, raw dumps) the table
-        return None
-    for name, pattern, read in _LINES:
+    for name, pattern, read in _BY_START.get(text[:2], ()):
         if found := pattern.match(text):
-            fields = read(found)
-            return Attribute(name, {key: said for key, said in fields.items() if said is not None})
+            return _said(name, read(found))
+    if found := _FLAGS.match(text):  # any word can stand before `flags:`
+        return _said("flags", _flags(found))
     return None
+
+
+def _said(name: str, fields: Fields) -> Attribute:
+    return Attribute(name, {key: said for key, said in fields.items() if said is not None})
 
 
 # __dump_page(), __dump_folio() in mm/debug.c print, newest first:
@@ -45,27 +49,58 @@ def attribute(text: str) -> Attribute | None:
 #   page:%p refcount:%d mapcount:%d mapping:%p index:%#lx pfn:%#lx       5.12
 #   page:%p refcount:%d mapcount:%d mapping:%p index:%#lx [head:%p ...]  5.2
 #   page:%p count:%d mapcount:%d mapping:%p index:%#lx [compound_mapcount: %d]
-#   page:%p flags:%p count:%d mapcount:%d mapping:%p index:%lx           2.6
+# and bad_page() itself:
+#   page:%p flags:%p count:%d mapcount:%d mapping:%p index:%lx           2.6.29
+#   page:%p flags:0x%0*lx mapping:%p mapcount:%d count:%d                2.6.16
+#   flags:0x%0*lx mapping:%p mapcount:%d count:%d                        2.6.9
 _PAGE_KEYS = re.compile(
     r"(?<![\w])(refcount|count|mapcount|mapping|index|pfn): {0,32}(\S{1,32})", re.ASCII
 )
+_FOLIO_KEYS = re.compile(
+    r"(?<![\w])(order|mapcount|entire_mapcount|large_mapcount|nr_pages_mapped|pincount"
+    r"|compound_mapcount|compound_pincount|subpages_mapcount): {0,2}(-?[0-9]{1,10})(?![0-9])",
+    re.ASCII,
+)
+_FOLIO_NAMES = {  # before "mm/debug: ..." of 6.3 and 6.4, for what became the second name
+    "compound_mapcount": "entire_mapcount",
+    "compound_pincount": "pincount",
+    "subpages_mapcount": "nr_pages_mapped",
+}
 
 
 def _page(found: re.Match[str]) -> Fields:
     said = dict(reversed(_PAGE_KEYS.findall(found.string)))  # the first of each counts
+    compound = "compound_mapcount" in found.string and "order:" in found.string
     return {
         "refcount": decimal(said.get("refcount", said.get("count"))),
         "mapcount": decimal(said.get("mapcount")),
         "mapping": hexadecimal(said.get("mapping")),
         "index": hexadecimal(said.get("index")),
         "pfn": hexadecimal(said.get("pfn")),
+        **(_folio(found) if compound else {}),
     }
+
+
+def _folio(found: re.Match[str]) -> Fields:
+    said = {
+        _FOLIO_NAMES.get(name, name): int(value)
+        for name, value in reversed(_FOLIO_KEYS.findall(found.string))
+    }
+    return {"folio": FolioCounters(**said)}
 
 
 def _flags(found: re.Match[str]) -> Fields:
     # %pGp ends with fields that are no flags: section=, node=, zone=, lastcpupid=, kasantag=.
     names = [name for name in found[2].split("|") if name and "=" not in name]
     return {"flags": tuple(names), "flags_word": hexadecimal(found[1])}
+
+
+_FLAGS = re.compile(r"(?:\w{1,8} )?flags: (?:0x)?([0-9a-f]{1,16})\(([^)]*)")
+_WORD = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:[0-9a-f]{8})?(?![0-9a-f])")
+
+
+def _raw(found: re.Match[str]) -> Fields:
+    return {"raw": tuple(int(word, 16) for word in _WORD.findall(found[1]))}
 
 
 # print_bad_pte(), print_bad_page_map():
@@ -93,72 +128,207 @@ def _function(name: str | None) -> str | None:
 
 
 # dump_stack_print_info() in lib/dump_stack.c; "UID: %u" since 6.12; "Pid: %d, comm: %.20s"
-# until 3.10.  print_tainted() pads absent letters with blanks.
-_WHO = r"(?P<comm>.{0,64}?) (?:Kdump: loaded )?(?:Not tainted|Tainted: (?P<tainted>[A-Z][A-Z ]*+))"
-_RELEASE = r" *(?P<release>[0-9]\S{0,64})?"
+# until 3.10.  print_tainted() pads absent letters with blanks; RHEL's pads with dashes.
+_WHO = (
+    r"(?P<comm>.{0,64}?)(?: Kdump: loaded)?"
+    r"(?: (?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z \t]|-(?=[ -]))*+))"
+    r"[ \t]*\(?(?P<release>[0-9][^\s()]{0,64})?|$)"
+)
+
+
+_TORN = re.compile(r" (?:Kdump:|Not$|Tainted:).*$")
 
 
 def _task(found: re.Match[str]) -> Fields:
     said = found.groupdict()
+    tainted = re.sub(r"[^A-Z]", "", said.get("tainted") or "")
     return {
         "cpu": decimal(said.get("cpu")),
-        "pid": decimal(said["pid"]),
-        "comm": said["comm"],
-        "tainted": (said["tainted"] or "").replace(" ", "") or None,
-        "kernel_release": said["release"],
+        "pid": decimal(said.get("pid")),
+        "comm": _TORN.sub("", said.get("comm") or "").strip() or None,
+        "tainted": tainted or None,
+        "kernel_release": said.get("release"),
     }
-
-
-_BEGINS = re.compile(
-    r"page|memcg:|(?:\w{1,8} )?flags:|pgd:|addr:|file:|CPU:|Pid:|Hardware|Call [Tt]|Last B|---\["
-)
 
 
 def _nothing(_found: re.Match[str]) -> Fields:
     return {}
 
 
-_LINES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], Fields]], ...] = (
-    ("page", re.compile(r"page:[^:]{0,40}\b(?:flags:\S{1,20} )?(?:ref)?count:-?[0-9]"), _page),
-    ("flags", re.compile(r"(?:\w{1,8} )?flags: (?:0x)?([0-9a-f]{1,16})\(([^)]*)"), _flags),
+def _number(name: str, read: Callable[[str | None], int | None]) -> Callable[..., Fields]:
+    return lambda found: {name: read(found[1])}
+
+
+def _owner(found: re.Match[str]) -> Fields:
+    said = {name: text for name, text in found.groupdict().items() if text is not None}
+    words = ("comm", "gfp", "migratetype", "state")
+    return {name: text if name in words else int(text) for name, text in said.items()}
+
+
+_MASK = r"(?P<gfp>(?:0x)?[0-9a-fA-F]{1,16}(?:\([^)]{0,300}\))?)"
+_PID = (
+    r"pid (?P<pid>[0-9]{1,10})(?:,? tgid (?P<tgid>[0-9]{1,10}))?"
+    r"(?: \((?P<comm>.{0,64}?)\)(?=,|$))?"
+)
+
+_Row = tuple[str, str, re.Pattern[str], Callable[[re.Match[str]], Fields]]
+# The name, how the line can begin, the whole, and its reader.
+_LINES: tuple[_Row, ...] = (
+    ("page", "pa", re.compile(r"page:(?=[^\n]{0,200}\b(?:ref)?count: ?-?[0-9])"), _page),
+    ("page", "fl", re.compile(r"flags:\S{1,20} mapping:\S{1,20} mapcount:"), _page),
     (
-        "memcg",  # __dump_page(): page->memcg_data
-        re.compile(r"memcg: ?([0-9a-f]{1,16})\b"),
-        lambda found: {"memcg": hexadecimal(found[1])},
+        "page count",  # page_remove_rmap() before 2.6.29
+        "pa",
+        re.compile(r"page->count = (-?[0-9]{1,10})(?![0-9])"),
+        _number("refcount", decimal),
     ),
+    (
+        "page mapping",
+        "pa",
+        re.compile(r"page->mapping = (\S{1,20})"),
+        _number("mapping", hexadecimal),
+    ),
+    ("folio", "he", re.compile(r"head:(?:[0-9a-fx]{1,18}|\S{1,20})? ?order:"), _folio),
+    ("memcg", "me", re.compile(r"memcg: ?([0-9a-f]{1,16})\b"), _number("memcg", hexadecimal)),
+    ("flags", "pa", re.compile(r"page flags: (?:0x)?([0-9a-f]{1,16})\(([^)]*)"), _flags),
     (
         "page_type",
-        re.compile(r"page_type: (?:0x)?([0-9a-f]{1,8})\b"),
-        lambda found: {"page_type": int(found[1], 16)},
+        "pa",
+        re.compile(r"page_type: ?(?:0x)?([0-9a-f]{1,8})\b"),
+        _number("page_type", hexadecimal),
     ),
+    ("raw", "ra", re.compile(r"raw:((?: [0-9a-f]{8}(?:[0-9a-f]{8})?){1,8})"), _raw),
     (
         "reason",
-        re.compile(r"page dumped because: (.{1,200})"),
+        "pa",
+        re.compile(r"page dumped because: (.{1,300})"),
         lambda found: {"reason": found[1]},
     ),
     (
-        "tables",  # __print_bad_page_map_pgtable()
-        re.compile(r"pgd: ?[0-9a-f]{1,16}\b(?:.{0,120} pmd: ?([0-9a-f]{1,16}))?"),
-        lambda found: {"pmd": hexadecimal(found[1])},
+        "owner",
+        "pa",
+        re.compile(r"page_owner tracks the page as (?P<state>allocated|freed)"),
+        _owner,
     ),
-    ("vma", re.compile(r"addr:\S{1,24} vm_flags:"), _vma),
-    ("file", re.compile(r"file:(.{0,300}) fault: ?(\S{1,128})(?: mmap: ?(\S{1,128}))?"), _file),
+    (
+        "allocated",
+        "pa",
+        re.compile(
+            r"page (?:last )?allocated via order (?P<order>[0-9]{1,3})"
+            rf"(?:, migratetype (?P<migratetype>\w{{1,24}}))?(?:, (?:gfp_)?mask {_MASK})?"
+            rf"(?:, {_PID})?(?:, ts (?P<time_ns>[0-9]{{1,20}}))?(?: ns)?"
+            r"(?:, free_ts (?P<free_time_ns>[0-9]{1,20}))?"
+        ),
+        _owner,
+    ),
+    (
+        "freed",
+        "pa",
+        re.compile(rf"page last free (?:ts [0-9]{{1,20}} ns )?(?:{_PID} )?stack trace:"),
+        _owner,
+    ),
+    (
+        "tables",  # __print_bad_page_map_pgtable()
+        "pg",
+        re.compile(r"pgd: ?[0-9a-f]{1,16}\b(?:.{0,120} pmd: ?([0-9a-f]{1,16}))?"),
+        _number("pmd", hexadecimal),
+    ),
+    (
+        "walk",  # dump_pagetable() in arch/x86/mm/fault.c
+        "PG",
+        re.compile(
+            r"PGD [0-9a-f]{1,16} (?:.{0,80} )?PMD ([0-9a-f]{1,16})(?: PTE ([0-9a-f]{1,16}))?"
+        ),
+        lambda found: {"pmd": hexadecimal(found[1]), "pte": hexadecimal(found[2])},
+    ),
+    ("vma", "ad", re.compile(r"addr:\S{1,24} vm_flags:"), _vma),
+    (
+        "file",
+        "fi",
+        re.compile(r"file:(.{0,300}) fault: {0,4}(\S{1,128})(?: mmap: {0,4}(\S{1,128}))?"),
+        _file,
+    ),
     (
         "task",
+        "CP",
         re.compile(
             r"CPU: (?P<cpu>[0-9]{1,5}) (?:UID: [0-9]{1,10} )?PID: (?P<pid>[0-9]{1,10}) Comm: "
             + _WHO
-            + _RELEASE
         ),
         _task,
     ),
-    ("task", re.compile(r"Pid: (?P<pid>[0-9]{1,10}), comm: " + _WHO + _RELEASE), _task),
+    ("task", "Pi", re.compile(r"Pid: (?P<pid>[0-9]{1,10}), comm: " + _WHO), _task),
+    (
+        "old task",  # s390, arm, i386 and powerpc before 3.10: an oops' own words
+        "CP",
+        re.compile(
+            r"CPU: {1,8}(?P<cpu>[0-9]{1,5}) {1,8}"
+            r"(?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z ]|-(?=[ -]))*+))"
+            r" *\(?(?P<release>[0-9][^\s()]{0,64})?"
+        ),
+        _task,
+    ),
+    (
+        "old process",
+        "Pr",
+        re.compile(r"Process (?P<comm>.{1,64}?) \(pid: {0,4}(?P<pid>[0-9]{1,10}),"),
+        _task,
+    ),
+    (
+        "old process",
+        "TA",
+        re.compile(
+            r"TASK = \S{1,20}\[(?P<pid>[0-9]{1,10})\] '(?P<comm>.{0,64}?)' THREAD: \S{1,20}"
+            r"(?: CPU: (?P<cpu>[0-9]{1,5}))?"
+        ),
+        _task,
+    ),
     (
         "hardware",
+        "Ha",
         re.compile(r"Hardware name: (.{1,300})"),
         lambda found: {"hardware": found[1]},
     ),
-    ("trace", re.compile(r"Call [Tt]race:"), _nothing),
+    ("trace", "Ca", re.compile(r"Call [Tt]race:"), _nothing),
+    ("trace", "Ba", re.compile(r"Backtrace:"), _nothing),
+    # Other stacks than the report's own: KASAN's, lockdep's, of other CPUs and tasks.
+    ("other stack", "Al", re.compile(r"Allocated by task [0-9]"), _nothing),
+    ("other stack", "Fr", re.compile(r"Freed by task [0-9]"), _nothing),
+    ("other stack", "La", re.compile(r"Last potentially related work creation:"), _nothing),
+    ("other stack", "Se", re.compile(r"Second to last potentially related "), _nothing),
+    ("other stack", "Un", re.compile(r"Uninit was "), _nothing),
     # After the trace: where the last branch came from is no caller.
-    ("end", re.compile(r"Last Breaking-Event-Address|---\[ end "), _nothing),
+    ("end", "La", re.compile(r"Last Breaking-Event-Address"), _nothing),
+    ("end", "--", re.compile(r"---\[ end "), _nothing),
 )
+
+
+def _by_start() -> dict[str, list[tuple[str, re.Pattern[str], Callable[..., Fields]]]]:
+    found: dict[str, list[tuple[str, re.Pattern[str], Callable[..., Fields]]]] = {}
+    for name, start, pattern, read in _LINES:
+        found.setdefault(start, []).append((name, pattern, read))
+    return found
+
+
+_BY_START = _by_start()
+
+# Lines of reports that say nothing that a Splat holds.
+_KNOWN = re.compile(
+    r"</?[A-Z#]{2,8}>|-{2,}|={3,}|\[ ?(?:cut here|end )|Modules linked in|Code: |Instruction dump"
+    r"|[RE]?(?:SP|FLAGS|AX|BX|CX|DX|SI|DI|BP|[0-9]{1,2}): |[CDEFGS]S: |[RCD]R[0-9]|ORIG_RAX"
+    r"|[xr][0-9]{1,2} ?:|[rsl][pr] ?: |p[sc]tate: |GPR[0-9]{2}: |NIP: |LR[ :]|CFAR: |MSR: |XER: "
+    r"|Krnl |Process |Stack: ?|task: |Flags: |Control: |[a-z]{1,3}[0-9]{0,2} ?: [0-9a-f]{8,16}"
+    r"|[0-9a-f]{4}[0-9a-f ]{4,}$|head: [0-9a-f]{8}|aops:|anon_vma|mapping->|index |ino:"
+    r"|Tainted: \[|Disabling lock debugging|Preempted|CPU features:|SMP |Oops|Internal error"
+    r"|page->|vma->|bad because of flags|page_owner |page has been migrated|Workqueue: "
+    r"|page (?:owner|allocation|free)|PGD |\*pde|pgd = |Mem abort|ESR = |EC = |SET = |FSC = "
+    r"|Data abort|ISV = |CM = |swapper pgtable|user pgtable|invalid opcode|(?:pc|ip|fp) : "
+    r"|Trying to fix it up|Exception |Call [Tt]race|irq event stamp|(?:hard|soft)irqs last"
+    r"|Kernel Offset|kasan|KASAN|Dumping ftrace|PKRU: |Modules|Last Breaking|Hardware name|note: ",
+    re.ASCII,
+)
+
+
+def is_known(text: str) -> bool:
+    """Whether a line is a usual one of reports, and holds nothing that a Splat has."""
+    return _KNOWN.match(text) is not None

@@ -1,76 +1,156 @@
-"""The lines of a call trace, as each architecture prints them."""
+"""The lines of a call trace, and the faulting function, as each architecture prints them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from zaptrace.model.splats import Frame
 
-_SYMBOL = r"(?P<symbol>[\w.$]{1,512})"
-_BRACKETED = r"\[<(?:0x)?(?P<address>[0-9a-f]{8,16})>\] *"
+_PLACE = r"\+(?P<offset>0x[0-9a-f]{1,16})/(?P<size>0x[0-9a-f]{1,16})"
+_NAME = r"\.?(?P<symbol>[A-Za-z_$][\w.$]{0,511}|[0-9][\w.$]{0,511}[A-Za-z_][\w.$]{0,511})"
+_SYMBOL = _NAME + _PLACE
+# What stands in an address's place when it is hashed: `(ptrval)`, `(____ptrval____)`.
+_ADDRESS = r"(?:0x)?(?:[0-9a-f]{8,16}|\(_{0,4}ptrval_{0,4}\))"
 
 # x86 (printk_stack_address(), arch/x86/kernel/dumpstack.c):  [? ]symbol+0x1/0x2 [module]
-#   before 4.10:                                 [<ffffffff81012345>] [? ]symbol+0x1/0x2
+#   before 4.10, arm64, riscv, OpenRISC, LoongArch, MIPS:  [<ffffffff81012345>] [? ]symbol+0x1/0x2
 # s390x (show_stack(), arch/s390/kernel/dumpstack.c):   [<0000000000123456>] symbol+0x1/0x2
 #   a frame that the unwinder does not trust:           ([<0000000000123456>] symbol+0x1/0x2)
+# powerpc (show_stack(), arch/powerpc/kernel/process.c):
+#   [c000000001234567] [c000000000123456] symbol+0x1/0x2 (unreliable)
+# sparc: [00000000004a5b6c] symbol+0x1/0x2, Caller[...]: symbol+0x1/0x2
+#   32 bit:  [f0012345 : symbol+0x1/0x2 ]
 # arm (dump_backtrace_entry()):  [<c0012345>] (callee) from [<c0012399>] (symbol+0x1/0x2)
+#   since 5.13:                   callee from symbol+0x1/0x2
 _STACK_NAME = re.compile(r"(?:</?[A-Za-z_#0-9]{2,16}> *)+")
-_CALLEE = re.compile(r"(?:\[<[0-9a-f]{8,16}>\] )?\(?[\w.]{1,128}\)? from (?=[\[(\w])", re.ASCII)
-_FRAME = re.compile(
-    r"(?P<paren>\()?(?:\? )?(?:" + _BRACKETED + r")?(?P<clue>\? )?\(?"
-    r"(?:" + _SYMBOL + r"\+(?P<offset>0x[0-9a-f]{1,16})/(?P<size>0x[0-9a-f]{1,16})"
-    r"|(?P<bare>0x[0-9a-f]{8,16}))",
+_CALLEE = re.compile(
+    rf"(?:\[<{_ADDRESS}>\] )?\(?[\w.$]{{1,128}}(?:\+0x[0-9a-f]{{1,16}}/0x[0-9a-f]{{1,16}})?"
+    r"(?: \[\w{1,64}\])?\)? from (?=[\[(\w])",
     re.ASCII,
 )
-_RIP = re.compile(
-    r"RIP: [0-9a-f]{4}:(?:\[<(?P<address>[0-9a-f]{8,16})>\] *(?:\[<[0-9a-f]{8,16}>\] *)?)?"
-    + _SYMBOL
-    + r"\+(?P<offset>0x[0-9a-f]{1,16})/(?P<size>0x[0-9a-f]{1,16})",
+_LEAD = (
+    r"(?P<paren>\()?(?P<clue0>\? )?"
+    rf"(?:\[<(?P<address>{_ADDRESS})>\] *|(?:\[{_ADDRESS}\] {{0,4}})?\[(?P<address2>{_ADDRESS})\]"
+    rf" {{1,4}}|Caller\[(?P<address3>{_ADDRESS})\]: |\[(?P<address4>{_ADDRESS}) : )?"
+    r"(?P<clue>\? )?\(?"
+)
+_FRAME = re.compile(_LEAD + _SYMBOL, re.ASCII)
+_BARE = re.compile(
+    rf"(?P<paren>\()?(?P<clue0>\? )?(?:\[<(?P<address>{_ADDRESS})>\] *)?(?P<clue>\? )?"
+    r"(?P<bare>0x[0-9a-f]{8,16})\)?(?: \(\w{1,12}\))?$"
+    r"|(?P<paren2>\()?\[<(?P<alone>[0-9a-f]{8,16})>\]\)?$",
     re.ASCII,
 )
-
 # "%pB" ends with the module, and its build ID where CONFIG_STACKTRACE_BUILD_ID is set.
 _MODULE = re.compile(r"\)? \[(?P<module>[A-Za-z_]\w{0,63})(?: [0-9a-f]{8,40})?\]", re.ASCII)
 
-# What scripts/decode_stacktrace.sh and syzkaller make of a line.
-_SOURCE = re.compile(r"\(?([\w./-]{1,200}\.[chS]:[0-9]{1,7})\b", re.ASCII)
-_DECODED = re.compile(
-    r"(?:\? )?" + _SYMBOL + r" \(?(?P<source>[\w./-]{1,200}\.[chS]:[0-9]{1,7})\b", re.ASCII
+# x86_64 before 2.6.16, some a line:
+#   <ffffffff80123456>{symbol+80} <ffffffff80123467>{:module:symbol+9}
+_OLD = re.compile(
+    r"<(?P<address>[0-9a-f]{16})>\{(?::(?P<module>\w{1,64}):)?"
+    r"(?P<symbol>[\w.$]{1,512})\+(?P<offset>[0-9]{1,9})\}",
+    re.ASCII,
 )
+
+# What scripts/decode_stacktrace.sh and syzkaller make of a line.
+_FILE = r"\(?(?P<source>[\w.+/-]{1,200}\.(?:[chS]|rs|inc):[0-9]{1,7})\b"
+_SOURCE = re.compile(rf"\(?(?:\([A-Z]{{1,3}}\) )?(?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
+_DECODED = re.compile(_LEAD + _NAME + rf" (?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
+
+# The faulting function:
+#   x86:      RIP: 0010:symbol+0x1/0x2, RIP: 0010:[<...>]  [<...>] symbol+0x1/0x2,
+#             RIP  [<...>] symbol+0x1/0x2, RIP: symbol (file:line), EIP: symbol+0x1/0x2,
+#             EIP is at symbol+0x1/0x2
+#   arm:      PC is at symbol+0x1/0x2        arm64: pc : symbol+0x1/0x2
+#   riscv:    epc : symbol+0x1/0x2           MIPS:  epc   : 80123456 symbol+0x1/0x2
+#   s390x:    Krnl PSW : 0704c00180000000 00000000001f3a52 (symbol+0x1/0x2)
+#   powerpc:  NIP [c0123456] symbol+0x1/0x2  LoongArch: ERA: 9000000000223d5c symbol+0x1/0x2
+#   sparc:    TPC: <symbol+0x1/0x2>          parisc: IAOQ[0]: symbol+0x1/0x2
+_AT_FAULT = re.compile(
+    r"(?:Krnl PSW : [0-9a-f]{8,16} |(?:[RE]?IP|NIP|[Pp][Cc]|epc|ERA|TPC|IAOQ\[0\])"
+    r"(?: is at | {0,8}: {0,8}| {1,4}))"
+    r"(?:[0-9a-fA-F]{4}: ?)?"
+    r"(?:\(?\[?<?(?P<address>(?:0x)?[0-9a-f]{8,16})>?\]?\)?:? {0,8})?"
+    r"(?:\[?<?(?:0x)?[0-9a-f]{8,16}>?\]? {0,8})?[(<]?",
+    re.ASCII,
+)
+_FAULT_SYMBOL = re.compile(_SYMBOL, re.ASCII)
+_FAULT_DECODED = re.compile(_NAME + rf" {_FILE}", re.ASCII)
+
+
+def fault(text: str) -> Frame | None:
+    """The function that a line of registers says the CPU was in; None when it says none."""
+    begins = _AT_FAULT.match(text)
+    if not begins:
+        return None
+    address = _hex(begins["address"])
+    if found := _FAULT_SYMBOL.match(text, begins.end()):
+        offset, size = int(found["offset"], 16), int(found["size"], 16)
+        source = _SOURCE.match(text, min(found.end() + 1, len(text)))
+        return Frame(found["symbol"], offset, size, address, source["source"] if source else None)
+    if found := _FAULT_DECODED.match(text, begins.end()):
+        return Frame(found["symbol"], address=address, source=found["source"])
+    if found := _OLD.search(text, 0, 200):
+        return Frame(found["symbol"], int(found["offset"]), None, int(found["address"], 16))
+    return None
 
 
 def frame(text: str) -> Frame | None:
     """The frame that a line of a trace shows; None when it shows none."""
     tag = _STACK_NAME.match(text)
     text = text[tag.end() :] if tag else text
-    if rip := _RIP.match(text):
-        return Frame(rip["symbol"], int(rip["offset"], 16), int(rip["size"], 16), _hex(rip))
     callee = _CALLEE.match(text)
     start = callee.end() if callee else 0
-    found = _FRAME.match(text, start)
-    if not found:
-        return None
-    source = _SOURCE.search(text[found.end() : found.end() + 300])
-    reliable = not (found["clue"] or (found["paren"] and not callee) or text.startswith("? "))
-    if found["bare"]:
-        address = _hex(found) or int(found["bare"], 16)
-        return Frame(None, address=address, reliable=reliable)
-    return Frame(
-        found["symbol"],
-        int(found["offset"], 16),
-        int(found["size"], 16),
-        _hex(found),
-        source[1] if source else None,
-        reliable,
-        module["module"] if (module := _MODULE.match(text, found.end())) else None,
-    )
+    if found := _FRAME.match(text, start):
+        rest = text[found.end() : found.end() + 300]
+        source = _SOURCE.search(rest)
+        module = _MODULE.match(rest)
+        return Frame(
+            found["symbol"],
+            int(found["offset"], 16),
+            int(found["size"], 16),
+            _address(found),
+            source["source"] if source else None,
+            _is_reliable(found, rest, callee=callee is not None),
+            module["module"] if module else None,
+        )
+    if found := _BARE.match(text, start):
+        bare = found["bare"] or found["alone"]
+        clue = found["clue"] or found["clue0"] or found["paren"] or found["paren2"]
+        return Frame(None, address=_hex(found["address"]) or int(bare, 16), reliable=not clue)
+    return None
+
+
+def frames(text: str) -> Iterator[Frame]:
+    """All the frames of a line: old kernels print some on one."""
+    if "{" in text and _OLD.search(text):
+        for found in _OLD.finditer(text):
+            offset, address = int(found["offset"]), int(found["address"], 16)
+            yield Frame(found["symbol"], offset, None, address, module=found["module"])
+    elif shown := frame(text):
+        yield shown
 
 
 def decoded_frame(text: str) -> Frame | None:
     """A frame of which a script left the source line but no offset; inlined ones too."""
-    found = _DECODED.match(text)
-    return Frame(found["symbol"], source=found["source"]) if found else None
+    tag = _STACK_NAME.match(text)
+    found = _DECODED.match(text, tag.end() if tag else 0)
+    if not found:
+        return None
+    reliable = _is_reliable(found, text[found.end() :], callee=False)
+    return Frame(found["symbol"], None, None, _address(found), found["source"], reliable)
 
 
-def _hex(found: re.Match[str]) -> int | None:
-    return int(found["address"], 16) if found["address"] else None
+def _is_reliable(found: re.Match[str], rest: str, *, callee: bool) -> bool:
+    clue = found["clue"] or found["clue0"] or (found["paren"] and not callee)
+    return not clue and "(unreliable)" not in rest
+
+
+def _address(found: re.Match[str]) -> int | None:
+    names = ("address", "address2", "address3", "address4")
+    return next((_hex(found[name]) for name in names if found[name]), None)
+
+
+def _hex(text: str | None) -> int | None:
+    return int(text, 16) if text and "(" not in text else None

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zaptrace.splat.kinds import KINDS, Kind
-from zaptrace.splat.lines import Line
+from zaptrace.splat.prefixes import is_prefix, says_kernel, strip_known
 from zaptrace.splat.values import decimal, hexadecimal
 
+# A cheap test before the patterns: every headline has one of these.
+_MARKS = re.compile(
+    r"BUG|WARNING: |Bad p|bad p|d swap |Corrupted p|Unable to h|panic - n|general prot|Eeek!"
+    r"|count:|(?:vma|mm) [0-9a-fx]{8}"
+)
 _SUPPRESSED = re.compile(r": ([0-9]{1,20}) messages suppressed")
 _RSS_TYPES = {"0": "MM_FILEPAGES", "1": "MM_ANONPAGES", "2": "MM_SWAPENTS", "3": "MM_SHMEMPAGES"}
 _READ: dict[str, Callable[[str], Any]] = {
@@ -25,7 +30,10 @@ _READ: dict[str, Callable[[str], Any]] = {
     "mapcount": decimal,
     "rss_value": decimal,
 }
-_BAD = re.compile(r"BUG: Bad |BUG: non-zero ")
+# Since 6.18 WARN() ends its first line with the task.
+_AT_TASK = re.compile(r", CPU#(?P<cpu>[0-9]{1,5}): (?P<comm>.{0,64})/(?P<pid>[0-9]{1,10})$")
+_COMM = 15  # TASK_COMM_LEN less the NUL
+_SENTENCE = re.compile(r"\s+[A-Za-z]{2,}[\s,.]+[A-Za-z]{2,}|[^\w\s]{0,2}[,\"'`]|.{0,8}%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +42,64 @@ class Headline:
 
     Attributes:
         kind: its row of the table.
+        before: what stands before it on its line.
+        text: it, and what stands after it.
         suppressed: how many reports of that kind were held back; then this is
             no report itself, and the next one of the kind is about to come.
         fields: what the line itself says, by name of the Splat's field.
     """
 
     kind: Kind
+    before: str
+    text: str
     suppressed: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def headline(line: Line) -> Headline | None:
+def headline(text: str) -> Headline | None:
     """What report begins at a line; None when none does."""
-    bad = _BAD.search(line.text)
-    start = bad.start() if bad else 0
+    if not _MARKS.search(text):
+        return None
     for kind in KINDS:
-        if kind.name == "page_dump":
-            continue  # it belongs to the report that is under way
-        if kind.kernel_only and not line.kernel:
-            continue
-        if found := kind.headline.match(line.text, start):
-            if held_back := _SUPPRESSED.match(line.text, found.end()):
-                return Headline(kind, suppressed=int(held_back[1]))
-            return Headline(kind, fields=_fields(found))
+        if found := kind.headline.search(text):
+            return _headline(kind, text, found)
     return None
 
 
-def _fields(found: re.Match[str]) -> dict[str, Any]:
+def _headline(kind: Kind, text: str, found: re.Match[str]) -> Headline | None:
+    before, fields = text[: found.start()], fields_of(found)
+    if kind.task_before:
+        before, fields["process"] = _task_before(before.removesuffix(": "))
+    kernel = says_kernel(before)
+    if not is_prefix(before) or (kind.kernel_only and not kernel):
+        return None
+    if held_back := _SUPPRESSED.match(text, found.end()):
+        return Headline(kind, before, text[len(before) :], int(held_back[1]))
+    if not kernel and kind.about_pages and _is_quoted(text, found, fields):
+        return None
+    return Headline(kind, before, text[len(before) :], fields=fields)
+
+
+def _is_quoted(text: str, found: re.Match[str], fields: dict[str, Any]) -> bool:
+    """Whether the words are somebody's who writes about a report."""
+    rest = text[found.end() :]
+    if not fields and not rest.startswith(" in process "):
+        return rest != "" or found.group().startswith("BUG: ")
+    return _SENTENCE.match(rest) is not None or '"' in rest
+
+
+def _task_before(before: str) -> tuple[str, str]:
+    """What stands before a task's name, and the name."""
+    start = strip_known(before).end
+    name = before[start:]
+    if len(name) > _COMM:
+        start += max(name.rfind(mark) + len(mark) for mark in (": ", "] ", "> ", "; ", ""))
+        start = max(start, len(before) - _COMM) if len(before) - start > _COMM else start
+    return before[:start], before[start:].strip()
+
+
+def fields_of(found: re.Match[str]) -> dict[str, Any]:
+    """Read the named groups of a headline: the names are of the Splat's fields."""
     fields: dict[str, Any] = {}
     for group, text in found.groupdict().items():
         name = group.removesuffix("_2")  # another form's
@@ -69,7 +108,9 @@ def _fields(found: re.Match[str]) -> dict[str, Any]:
         if name == "rss_index":
             fields["rss_type"] = _RSS_TYPES.get(text)
         else:
-            fields[name] = _READ[name](text) if name in _READ else text
+            fields[name] = _READ[name](text) if name in _READ else text.strip()
     if "rss_value" in fields and "comm" in fields:
         fields["process"] = fields["comm"]
+    if at := _AT_TASK.search(fields.get("reason") or ""):
+        fields |= {"cpu": int(at["cpu"]), "comm": at["comm"], "pid": int(at["pid"])}
     return fields

@@ -20,7 +20,8 @@ class Kind:
     Attributes:
         name: the splat's kind, as `splat --json` has it.
         title: the kind in a listing.
-        headline: matches where the kernel's words begin, after every prefix; bounded.
+        headline: found where the kernel's words begin, after every prefix; bounded.
+        task_before: a task's name and a colon precede it.
         follows: the lines that can follow, by name (zaptrace.splat.attributes).
         one_line: nothing follows: the next line is another message.
         kernel_only: users write such words too: a prefix must say that the kernel did.
@@ -31,6 +32,7 @@ class Kind:
     name: str
     title: str
     headline: re.Pattern[str]
+    task_before: bool
     follows: tuple[str, ...]
     one_line: bool
     kernel_only: bool
@@ -38,9 +40,11 @@ class Kind:
     about_pages: bool
 
 
-_DUMP = ("page", "folio", "memcg", "flags", "page_type", "raw", "reason", "owner")
-_TASK = ("task", "hardware", "trace")
-_OOPS = ("fault", "tables", *_TASK)
+_PAGE = ("page", "page count", "page mapping", "folio", "memcg", "flags", "page_type", "raw")
+_DUMP = (*_PAGE, "reason", "owner", "allocated", "freed")
+_TASK = ("task", "old task", "old process", "hardware", "trace")
+_OOPS = ("fault", *_TASK)
+_BEGIN = r"(?<![A-Za-z_])"
 _HEX = r"(?:0x)?[0-9a-fA-F]{1,16}\b"
 _IN_PROCESS = r" in process (?P<process>.{0,64}?)"
 
@@ -59,10 +63,12 @@ KINDS = (
         name="bad_page_state",
         title="Bad page state",
         headline=_pattern(
-            rf"BUG: Bad page state(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
-            r"|(?= in process |:))",
-            r"Bad page state (?:at \w{1,64} \()?in process '(?P<process_2>.{0,64}?)'",
+            rf"{_BEGIN}BUG: Bad page state(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
+            r"|(?= in process |:| in$|$))",
+            r"Bad page state (?:at \w{1,64} \()?in process '(?P<process_2>.{0,64}?)'"
+            r"(?:, page \S{1,20}\))?",
         ),
+        task_before=False,
         follows=(*_DUMP, *_TASK),
         one_line=False,
         kernel_only=False,
@@ -75,11 +81,12 @@ KINDS = (
         name="bad_page_map",
         title="Bad page map",
         headline=_pattern(
-            rf"BUG: Bad page map(?:{_IN_PROCESS} {{1,2}}(?=(?:pte|pmd|pud|p4d|pgd):)"
-            rf"(?:pte: ?(?P<pte>{_HEX}))?(?: ?pmd: ?(?P<pmd>{_HEX}))?|(?= in process |:))",
+            rf"{_BEGIN}BUG: Bad page map(?:{_IN_PROCESS} {{1,2}}(?=(?:pte|pmd|pud|p4d|pgd):)"
+            rf"(?:pte: ?(?P<pte>{_HEX}))?(?: ?pmd: ?(?P<pmd>{_HEX}))?|(?= in process |:| in$|$))",
             rf"Bad pte = (?P<pte_2>{_HEX}), process = (?P<process_2>.{{0,64}}?), "
             rf"vm_flags = (?P<vm_flags>{_HEX}), vaddr = (?P<addr>{_HEX})",
         ),
+        task_before=False,
         follows=(*_DUMP, "tables", "vma", "file", *_TASK),
         one_line=False,
         kernel_only=False,
@@ -91,9 +98,10 @@ KINDS = (
         name="bad_page_cache",
         title="Bad page cache",
         headline=_pattern(
-            rf"BUG: Bad page cache(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
-            r"|(?= in process |:))"
+            rf"{_BEGIN}BUG: Bad page cache(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
+            r"|(?= in process |:| in$|$))"
         ),
+        task_before=False,
         follows=(*_DUMP, *_TASK),
         one_line=False,
         kernel_only=False,
@@ -106,11 +114,12 @@ KINDS = (
         name="bad_rss_counter",
         title="Bad rss-counter state",
         headline=_pattern(
-            r"BUG: Bad rss-counter state(?: mm:(?P<mm>\S{1,24}) "
-            r"(?:type:(?P<rss_type>\w{1,24})|idx:(?P<rss_index>[0-9])) "
+            rf"{_BEGIN}BUG: Bad rss-counter state"
+            r"(?: mm:(?P<mm>\S{1,24}) (?:type:(?P<rss_type>\w{1,24})|idx:(?P<rss_index>[0-9])) "
             r"val:(?P<rss_value>-?[0-9]{1,20})"
             r"(?: Comm:(?P<comm>.{0,64}) Pid:(?P<pid>[0-9]{1,10}))?|(?= mm:|:))"
         ),
+        task_before=False,
         follows=(),
         one_line=True,
         kernel_only=False,
@@ -122,9 +131,10 @@ KINDS = (
         name="nonzero_page_tables",
         title="Page tables left at an mm's end",
         headline=_pattern(
-            r"(?P<reason>BUG: non-zero (?:pgtables_bytes|nr_p[a-z0-9]{1,4}s)"
+            rf"(?P<reason>{_BEGIN}BUG: non-zero (?:pgtables_bytes|nr_p[a-z0-9]{{1,4}}s)"
             r" on freeing mm: -?[0-9]{1,20})"
         ),
+        task_before=False,
         follows=(),
         one_line=True,
         kernel_only=False,
@@ -140,6 +150,7 @@ KINDS = (
             r"[\w./-]{1,200}\.[ch]:[0-9]{1,7}: (?P<reason>bad p(?:te|md|ud|4d|gd)"
             r" (?:0x)?(?:[0-9a-f]{4,16}|\(_*ptrval_*\))(?:\([0-9a-f]{1,16}\))?)"
         ),
+        task_before=False,
         follows=(),
         one_line=True,
         kernel_only=False,
@@ -150,11 +161,9 @@ KINDS = (
         # pgtable_bad() in arch/x86/mm/fault.c.
         name="bad_page_table",
         title="Bad page table",
-        headline=_pattern(
-            r"(?P<process>\S.{0,63}?): "
-            rf"(?P<reason>Corrupted page table at address (?P<addr>{_HEX}))"
-        ),
-        follows=_OOPS,
+        headline=_pattern(rf"(?<=: )(?P<reason>Corrupted page table at address (?P<addr>{_HEX}))"),
+        task_before=True,
+        follows=("walk", *_OOPS),
         one_line=False,
         kernel_only=False,
         dump_before=False,
@@ -169,6 +178,7 @@ KINDS = (
             r"\w{1,64}: (?P<reason>(?:Bad|Unused) swap (?:file|offset|entry)(?: entry)?"
             r" (?:0x)?[0-9a-f]{1,16})\b"
         ),
+        task_before=False,
         follows=(),
         one_line=True,
         kernel_only=False,
@@ -183,6 +193,7 @@ KINDS = (
             rf"(?P<reason_2>{_WARNING_AT}\S{{0,200}}\bmm/page_table_check\.c:[0-9]{{1,7}}"
             r".{0,300})",
         ),
+        task_before=False,
         follows=(*_DUMP, *_OOPS),
         one_line=False,
         kernel_only=False,
@@ -194,6 +205,7 @@ KINDS = (
         name="vm_bug_on",
         title="VM_BUG_ON",
         headline=_pattern(r"(?!)"),
+        task_before=False,
         follows=(*_DUMP, *_OOPS),
         one_line=False,
         kernel_only=False,
@@ -207,6 +219,7 @@ KINDS = (
             rf"(?P<reason>{_WARNING_AT}\S{{0,200}}?(?:{_VM_HEADER}|\bmm/rmap\.c):[0-9]{{1,7}}"
             r".{0,300})",
         ),
+        task_before=False,
         follows=(*_DUMP, *_OOPS),
         one_line=False,
         kernel_only=False,
@@ -219,9 +232,12 @@ KINDS = (
         name="page_dump",
         title="Page dump",
         headline=_pattern(
-            r"page:[^:]{0,40}\b(?:flags:\S{1,20} )?(?:ref)?count:-?[0-9]",
+            r"(?<![\w.])page:(?=.{0,200}?\b(?:ref)?count: ?-?[0-9])",
+            r"(?<![\w.])flags:\S{1,20} mapping:\S{1,20} mapcount:",
+            r"(?<![\w.])(?P<dumped>vma|mm) [0-9a-fx]{8,18} (?:start|mmap|task_size) [0-9a-f]",
             r"Eeek! page_mapcount\(page\) went negative! \((?P<mapcount>-[0-9]{1,10})\)",
         ),
+        task_before=False,
         follows=(*_DUMP, *_TASK),
         one_line=False,
         kernel_only=False,
@@ -232,12 +248,13 @@ KINDS = (
         name="other",
         title="Other reports",
         headline=_pattern(
-            r"(?P<reason>(?:watchdog: )?BUG: \S.{0,300}|kernel BUG at .{0,300}"
+            rf"(?P<reason>(?:watchdog: )?{_BEGIN}BUG: \S.{{0,300}}|kernel BUG at .{{0,300}}"
             r"|Unable to handle kernel .{0,300}|Kernel panic - not syncing.{0,300}"
             r"|general protection fault.{0,300}"
             r"|WARNING: CPU: (?P<cpu>[0-9]{1,5}) PID: (?P<pid>[0-9]{1,10}) at .{0,300}"
-            r"|WARNING: \S{1,200}:[0-9]{1,6} at .{0,300})"
+            r"|WARNING: (?:at )?\S{1,200}:[0-9]{1,6} (?:at )?.{0,300})"
         ),
+        task_before=False,
         follows=(*_DUMP, *_OOPS),
         one_line=False,
         kernel_only=False,
@@ -248,6 +265,7 @@ KINDS = (
         name="other",
         title="Other reports",
         headline=_pattern(r"(?P<reason>WARNING: \S.{0,300})"),
+        task_before=False,
         follows=(*_DUMP, *_OOPS),
         one_line=False,
         kernel_only=True,
@@ -256,6 +274,7 @@ KINDS = (
     ),
 )
 
+OF_NAME = {kind.name: kind for kind in KINDS}
 TITLES = {kind.name: kind.title for kind in KINDS}
 """The kinds in the order of a listing."""
 ABOUT_PAGES = frozenset(kind.name for kind in KINDS if kind.about_pages)

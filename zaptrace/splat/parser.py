@@ -1,146 +1,137 @@
-"""Lines -> splats: which line belongs to which report.
+"""A log -> splats.
 
-Reports of several CPUs interleave on a console.  Where printk prints caller
-ids, lines are sorted by them.  Where it does not, a line belongs to the report
-that took the line before it, unless it names another open one: a page by its
-pfn, a task by its name.  Nothing that a report has already said is overwritten.
+Most of a log holds no report: its blocks are searched for the marks of headlines in bulk, and
+only what stands around a mark is read line by line (`zaptrace.splat.windows`).
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
-from zaptrace.model.splats import Frame, Splat
-from zaptrace.splat.attributes import Attribute, attribute
-from zaptrace.splat.frames import decoded_frame, frame
+from zaptrace.model.splats import Splat
+from zaptrace.splat.attributes import attribute
+from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, headline
-from zaptrace.splat.lines import Line, read_lines
+from zaptrace.splat.prefixes import learn, seconds
+from zaptrace.splat.streams import Stream
+from zaptrace.splat.text import is_journal_field, pieces
+from zaptrace.splat.windows import BLOCK, windows
 
-PATIENCE = 40
-"""A report ends when so many lines in a row were not its own."""
-OPEN_REPORTS = 4
-"""Reports without caller ids that can be under way at once."""
-
-# A cheap test before the patterns: every headline has one of these.
-_MARKS = re.compile("BUG|WARNING|panic|Unable|general protection|[Bb]ad p|swap|Corrupted")
+OPEN_STREAMS = 16
+"""Sources whose reports can be under way at once."""
 
 
-def parse(data: bytes) -> list[Splat]:
+def parse(log: bytes | BinaryIO | Iterable[bytes]) -> list[Splat]:
     """Every report in a console log, in the order of their headlines.
 
     Never raises, whatever the bytes are, and takes time linear in them.
     """
-    drafts: list[_Draft] = []
-    streams: defaultdict[str | None, _Stream] = defaultdict(_Stream)
-    suppressed: dict[str, int] = {}
-    for line in read_lines(data):
-        begins = headline(line) if _MARKS.search(line.text) else None
-        if begins is None:
-            if stream := streams.get(line.caller):
-                stream.feed(line)
-        elif begins.suppressed is not None:
-            suppressed[begins.kind.name] = suppressed.get(begins.kind.name, 0) + begins.suppressed
-        else:
-            draft = _Draft(begins, line, suppressed.pop(begins.kind.name, None))
-            drafts.append(draft)
-            if not begins.kind.one_line:
-                streams[line.caller].begin(draft, 1 if line.caller else OPEN_REPORTS)
-    return [draft.splat() for draft in drafts]
+    return list(splats(log))
 
 
-class _Draft:
-    """A report under way."""
+def splats(log: bytes | BinaryIO | Iterable[bytes]) -> Iterator[Splat]:
+    """Yield the reports of a console log as they end, in the order of their headlines.
 
-    def __init__(self, begins: Headline, line: Line, suppressed: int | None) -> None:
-        self.fields: dict[str, Any] = {
-            "kind": begins.kind.name,
-            "time": line.time,
-            "line": line.number,
-            "suppressed": suppressed,
-            **begins.fields,
-        }
-        self.trace: list[Frame] = []
-        self.taken: set[str] = set()
-        self.last_line = 0  # of its stream
-        self.ended = False
-
-    def splat(self) -> Splat:
-        return Splat(**self.fields, trace=tuple(self.trace))
-
-    def is_named_by(self, said: Attribute) -> bool:
-        """The line names this very report's page or task."""
-        pfn, comm = said.fields.get("pfn"), said.fields.get("comm")
-        return (pfn is not None and pfn == self.fields.get("pfn")) or (
-            comm is not None and comm == self.fields.get("process")
-        )
-
-    def refuses(self, said: Attribute) -> bool:
-        """The line cannot be this report's."""
-        if self.ended or said.name in self.taken:
-            return True
-        if self.trace and said.name != "trace":  # an oops shows RIP before its call trace
-            return True
-        pfn, comm = self.fields.get("pfn"), self.fields.get("process")
-        return pfn not in (None, said.fields.get("pfn", pfn)) or comm not in (
-            None,
-            said.fields.get("comm", comm),
-        )
-
-    def take(self, said: Attribute) -> None:
-        self.taken.add(said.name)
-        for name, value in said.fields.items():
-            if self.fields.get(name) is None or name == "reason":
-                self.fields[name] = value
+    Args:
+        log: its bytes, a file that is read, or blocks of bytes: cut anywhere.
+    """
+    reader = _Reader()
+    for number, line in windows(_blocks(log), begins=reader.begins, idle=reader.idle):
+        reader.feed(number, line)
+        yield from reader.ended()
+    reader.close()
+    yield from reader.ended()
 
 
-class _Stream:
-    """The lines of one caller, or of all callers where printk does not tell them apart."""
+def _blocks(log: bytes | BinaryIO | Iterable[bytes]) -> Iterable[bytes]:
+    if isinstance(log, bytes):
+        return [log]
+    if hasattr(log, "read"):
+        return iter(lambda: log.read(BLOCK), b"")
+    return log
+
+
+class _Reader:
+    """Lines -> reports, in the order of their headlines."""
 
     def __init__(self) -> None:
-        self._lines = 0
-        self._open: list[_Draft] = []  # the one that took the last line stands last
+        self._streams: dict[str, Stream] = {}
+        self._drafts: deque[Draft] = deque()
+        self._suppressed: dict[str, int] = {}
 
-    def begin(self, draft: _Draft, keep: int) -> None:
-        draft.last_line = self._lines
-        self._open = [*self._open, draft][-keep:]
+    def begins(self, line: str) -> bool:
+        """Whether a report begins at a line, or a dump's reason stands there."""
+        return any("dumped because" in text or headline(text) is not None for text in pieces(line))
 
-    def feed(self, line: Line) -> None:
-        self._lines += 1
-        self._open = [one for one in self._open if self._lines - one.last_line <= PATIENCE]
-        if not self._open:
+    def idle(self) -> bool:
+        """Whether no report is under way."""
+        return not self._streams
+
+    def feed(self, number: int, line: str) -> None:
+        """Take a line of the file."""
+        for text in pieces(line):
+            begins = headline(text)
+            if begins is None or not self._begin(begins, text, number):
+                self._go_on(text, number)
+        if self._streams:
+            self._streams = {key: one for key, one in self._streams.items() if one.alive}
+
+    def _begin(self, begins: Headline, text: str, number: int) -> bool:
+        """Begin a report; False when the line goes on with another one."""
+        kind = begins.kind.name
+        if begins.suppressed is not None:
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + begins.suppressed
+            return True
+        prefix = learn(begins.before)
+        stream = self._streams.get(prefix.key)
+        if kind == "page_dump":
+            said = attribute(begins.text)
+            if said and stream and stream.takes_dump(said):
+                return False
+        if any(one.repeats(begins, text) for one in self._streams.values()) or self._is_last(
+            begins, text
+        ):
+            return True
+        draft = Draft(begins, text, number, seconds(begins.before))
+        draft.fields["suppressed"] = self._suppressed.pop(kind, None)
+        self._drafts.append(draft)
+        if stream is None:
+            stream = Stream(prefix)
+            if len(self._streams) >= OPEN_STREAMS:
+                oldest = next(iter(self._streams))
+                self._streams.pop(oldest).close()
+            self._streams[prefix.key] = stream
+        stream.begin(draft, text, number)
+        if kind == "page_dump":
+            stream.feed(begins.text, text, number, own=True)
+        return True
+
+    def _is_last(self, begins: Headline, text: str) -> bool:
+        """A report of one line, printed once more."""
+        last = self._drafts[-1] if self._drafts else None
+        return last is not None and last.kind.one_line and last.is_repeated(begins, text)
+
+    def _go_on(self, text: str, number: int) -> None:
+        if is_journal_field(text):
             return
-        if said := attribute(line.text):
-            self._attribute(said)
-        else:
-            self._frame(line.text)
+        taken = False
+        for stream in list(self._streams.values()):
+            body = None if taken else stream.prefix.body(text)
+            if body is None:
+                stream.miss()
+            else:
+                stream.feed(body[0], text, number, own=body[1])
+                taken = body[1] and not stream.prefix.bare
 
-    def _attribute(self, said: Attribute) -> None:
-        newest = self._open[-1]
-        owner = newest
-        if newest.refuses(said) or not newest.is_named_by(said):
-            others = (one for one in self._open if one.is_named_by(said) and not one.refuses(said))
-            owner = next(others, newest)
-        if said.name == "end":
-            newest.ended = True
-        elif not owner.refuses(said):
-            owner.take(said)
-            self._took(owner)
-        elif said.name in ("task", "trace"):
-            newest.ended = True  # another report's stack begins
+    def ended(self) -> Iterator[Splat]:
+        """Yield the reports that no line can belong to any more."""
+        while self._drafts and self._drafts[0].closed:
+            if splat := self._drafts.popleft().splat():
+                yield splat
 
-    def _frame(self, text: str) -> None:
-        owner = self._open[-1]
-        if owner.ended:
-            return
-        shown = frame(text) or (decoded_frame(text) if "trace" in owner.taken else None)
-        if shown:
-            owner.trace.append(shown)
-            self._took(owner)
-
-    def _took(self, owner: _Draft) -> None:
-        owner.last_line = self._lines
-        if self._open[-1] is not owner:
-            self._open.remove(owner)
-            self._open.append(owner)
+    def close(self) -> None:
+        """The log ends."""
+        for stream in self._streams.values():
+            stream.close()

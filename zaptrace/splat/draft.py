@@ -1,0 +1,233 @@
+"""A report under way: what its lines said so far, and what it cannot have said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
+from zaptrace.splat.attributes import Attribute
+from zaptrace.splat.headlines import Headline, fields_of
+from zaptrace.splat.kinds import OF_NAME, Kind
+
+MOST_UNREAD = 50
+"""Lines of a report that are kept though no rule reads them; all are counted."""
+MOST_FRAMES = 512
+"""Frames of a stack; the kernel's own limit is below 100."""
+_REPEATED = frozenset({"raw", "allocated", "freed", "owner", "other stack"})
+_OWNERS = ("allocated", "freed")
+
+
+class Draft:
+    """A report under way.
+
+    Attributes:
+        raw: the headline's line as it stands in the log.
+        kind: its row of the table.
+        fields: what was said, by name of the Splat's field.
+        taken: the names of the lines that it has.
+        last_line: the last of them, as its stream counts.
+        ended: no line can be its any more.
+        closed: nobody holds it open.
+    """
+
+    def __init__(self, begins: Headline, raw: str, number: int, time: float | None) -> None:
+        self.raw = raw
+        self.kind: Kind = begins.kind
+        self.fields: dict[str, Any] = {"time": time, "line": number, **begins.fields}
+        self.headline = begins
+        self.taken: set[str] = set()
+        self.last_line = 0
+        self.ended = begins.kind.one_line
+        self.closed = False
+        self.dropped = False
+        self._trace: list[Frame] = []
+        self._early: list[Frame] = []  # before "Call Trace:", which may be lost
+        self._fault: Frame | None = None
+        self._owners: dict[str, dict[str, Any]] = {}
+        self._stacks: dict[str, list[Frame]] = {}
+        self._section: str | None = None
+        self._unread: list[str] = []
+        self._passed: list[str] = []
+        self._unread_count = 0
+        self._passed_count = 0
+
+    @property
+    def traced(self) -> bool:
+        """Its call trace, or what may be it, has begun."""
+        return bool(self._trace or self._early) and self._section is None
+
+    @property
+    def awaits_frames(self) -> bool:
+        """A line that began a stack was its last but for frames."""
+        return "trace" in self.taken or self._section is not None
+
+    def is_named_by(self, said: Attribute) -> bool:
+        """The line names this very report's page or task."""
+        pfn, comm = said.fields.get("pfn"), said.fields.get("comm")
+        return (pfn is not None and pfn == self.fields.get("pfn")) or (
+            comm is not None and said.name == "task" and comm == self.fields.get("process")
+        )
+
+    def refuses(self, said: Attribute) -> bool:
+        """The line cannot be this report's."""
+        name = said.name
+        if name == "other stack":
+            return False
+        if self.ended or name not in self.kind.follows:
+            return True
+        if name in self.taken and name not in _REPEATED and not self._begins_again(name):
+            return True
+        if self._trace and name != "trace" and not (name == "fault" and len(self._trace) < 2):
+            return True  # an oops shows its registers before its call trace
+        if name in _OWNERS and name in self._owners:
+            return True
+        pfn, comm = self.fields.get("pfn"), self.fields.get("process")
+        if pfn not in (None, said.fields.get("pfn", pfn)):
+            return True
+        return name == "task" and not _same_task(comm, said.fields.get("comm"))
+
+    def _begins_again(self, name: str) -> bool:
+        """`Call Trace:` after `Backtrace:`."""
+        return name == "trace" and not self._trace
+
+    def take(self, said: Attribute) -> None:
+        """Take what one of its lines says; nothing that it has already said is overwritten."""
+        self._commit()
+        self.taken.add(said.name)
+        self._section = said.name if said.name in (*_OWNERS, "other stack") else None
+        if said.name in (*_OWNERS, "owner"):
+            self._owners[said.name] = said.fields
+            return
+        if said.name == "trace":
+            self._early.clear()
+        for name, value in said.fields.items():
+            if name == "raw":
+                self.fields["raw"] = (*self.fields.get("raw", ()), *value)[:64]
+            elif self.fields.get(name) is None or (name == "reason" and self._is_reasons(said)):
+                self.fields[name] = value
+
+    def _is_reasons(self, said: Attribute) -> bool:
+        """The dump's reason is the report's, unless the headline says what a WARN() checked."""
+        return said.name == "reason" and not self.kind.dump_before
+
+    def go_on(self, texts: list[str]) -> bool:
+        """Take the rest of a broken headline: the first text that says more than it did."""
+        for text in texts:
+            found = self.kind.headline.search(text)
+            said, before = fields_of(found) if found else {}, self.headline.fields
+            if len(said) > len(before) and said.items() >= before.items():
+                self.fields |= said
+                return True
+        return False
+
+    def is_repeated(self, begins: Headline, raw: str) -> bool:
+        """Whether a headline is this report's own, printed once more.
+
+        Where nothing says that two lines are one, the same words are two reports.
+        """
+        if self.kind is not begins.kind or self.headline.fields != begins.fields or self.taken:
+            return False
+        same_line = raw == self.raw and bool(begins.before.strip())
+        return same_line or (not self.kind.one_line and begins.before != self.headline.before)
+
+    def amend(self, adds: dict[str, Any], begun: dict[str, Any]) -> None:
+        """Take what the rest of a broken line adds.
+
+        Args:
+            adds: fields of the whole line.
+            begun: fields of its beginning.
+        """
+        self._commit()
+        for name, value in adds.items():
+            if self.fields.get(name) in (None, begun.get(name)):
+                self.fields[name] = value
+
+    def take_frame(self, frame: Frame) -> None:
+        """Take a frame of the stack that is being printed."""
+        if self._section in _OWNERS:
+            stack = self._stacks.setdefault(str(self._section), [])
+        elif self._section == "other stack":
+            return
+        else:
+            stack = self._trace if "trace" in self.taken else self._early
+        self._commit()
+        if len(stack) < MOST_FRAMES:
+            stack.append(frame)
+
+    def take_fault(self, frame: Frame) -> bool:
+        """Take the function that the registers say the CPU was in."""
+        if "trace" in self.taken:  # inside a trace: an interrupted function, of which no frame is
+            if self._section is None and self._trace:
+                self.take_frame(frame)
+                return True
+            return False
+        self._commit()
+        self._fault = self._fault or frame
+        return True
+
+    def pass_over(self, text: str) -> None:
+        """Remember a line that no rule reads: unread, if a line of its own follows."""
+        self._passed_count += 1
+        if len(self._passed) < MOST_UNREAD:
+            self._passed.append(text)
+
+    def _commit(self) -> None:
+        if self._passed_count:
+            self._unread = (self._unread + self._passed)[:MOST_UNREAD]
+            self._unread_count += self._passed_count
+            self._passed, self._passed_count = [], 0
+
+    def adopt(self, dump: Draft) -> None:
+        """Take over the dump that was printed before the headline."""
+        why = dump.fields.pop("reason", None)
+        of_vma = dump.fields.pop("dumped", None)
+        if of_vma:  # dump_vma()'s, dump_mm()'s
+            dump.fields = {"vm_flags": dump.fields.get("flags_word")}
+        if self.kind.name == "other" and (of_vma or (why or "").startswith("VM_")):
+            is_bug = self.fields.get("reason", "").startswith("kernel BUG")
+            self.kind = OF_NAME["vm_bug_on" if is_bug else "vm_warn_on"]
+        for name, value in dump.fields.items():
+            if name not in ("time", "line") and self.fields.get(name) is None:
+                self.fields[name] = value
+        self.taken |= dump.taken & {"page", "page count", "folio", "flags", "page_type", "raw"}
+        self._owners, self._stacks = dump._owners, dump._stacks
+        if why:
+            self.fields["reason"] = f"{self.fields.get('reason') or ''} ({why})".strip()
+        dump.dropped = dump.closed = dump.ended = True
+
+    def splat(self) -> Splat | None:
+        """The report; None when it is but a fragment that says nothing for sure."""
+        if self.dropped or (self.kind.name == "page_dump" and not self._is_whole_dump()):
+            return None
+        trace = self._trace if "trace" in self.taken else self._early
+        if self._fault and not (trace and _same_place(trace[0], self._fault)):
+            trace = [self._fault, *trace]
+        return Splat(
+            **{"kind": self.kind.name} | self.fields,
+            trace=tuple(trace),
+            page_owner=self._page_owner(),
+            unread=tuple(self._unread),
+            unread_count=self._unread_count,
+        )
+
+    def _is_whole_dump(self) -> bool:
+        return "reason" in self.taken or "page count" in self.taken
+
+    def _page_owner(self) -> PageOwner | None:
+        if not self._owners:
+            return None
+        stacks = {
+            name: OwnerStack(**self._owners[name], trace=tuple(self._stacks.get(name, ())))
+            for name in _OWNERS
+            if name in self._owners
+        }
+        return PageOwner(self._owners.get("owner", {}).get("state"), **stacks)
+
+
+def _same_task(process: str | None, comm: str | None) -> bool:
+    """Whether a headline's process can be the task line's: either can be cut or its blanks lost."""
+    return process is None or comm is None or process.split() == comm.split()
+
+
+def _same_place(one: Frame, other: Frame) -> bool:
+    return one.symbol == other.symbol and one.offset == other.offset

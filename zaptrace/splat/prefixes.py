@@ -1,0 +1,265 @@
+"""What stands before the kernel's words on a line, learnt from a report's first line.
+
+A log's transport (journald, syslog, a terminal program's stamps, a mail's quotes) puts the same
+things before every line: what stands before a headline stands before its lines.  Numbers and
+levels differ from line to line; words (a host, a container, a task) do not: a line with another
+host's name is another host's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+LONGEST = 256
+"""Characters; nothing longer is taken for a prefix."""
+
+STAMP = r"\[ {0,11}[0-9]{1,12}\.[0-9]{6}\]"  # print_time() in kernel/printk/printk.c
+_STAMP = re.compile(STAMP)
+_CALLER = r"\[ {0,11}[TC][0-9]{1,10}\]"  # CONFIG_PRINTK_CALLER: thread or CPU
+
+_KNOWN = re.compile(
+    rf"(?P<time>{STAMP}) ?"
+    rf"|(?P<caller>{_CALLER}) ?"
+    r"|<[0-9]{1,4}>"  # dmesg --raw, /dev/kmsg: facility and level
+    r"|[a-z0-9]{2,8} *:(?:emerg|alert|crit|err|warn|notice|info|debug) *: ?"  # dmesg --decode
+    r"|\[[A-Z][a-z]{2} [A-Za-z0-9: ]{6,24}\] ?"  # dmesg --ctime, --reltime
+    r"|\[[A-Z][a-z]{2}[0-9]{1,2} [0-9:]{5}\] ?"
+    r"|\[ *\+[0-9.]{1,18}\] ?"  # dmesg --show-delta
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.,+Z-]{8,28} "  # ISO 8601: dmesg, rsyslog, journalctl
+    r"|(?P<daemon>(?:[A-Z][a-z]{2} [ 0-9][0-9] [0-9:.]{8,15} )?(?:[\w.-]{1,64} )?kernel: )",
+    re.ASCII,
+)
+
+_LEVELS = frozenset(
+    [
+        "emerg",
+        "emergency",
+        "alert",
+        "crit",
+        "critical",
+        "err",
+        "error",
+        "warn",
+        "warning",
+        "notice",
+        "info",
+        "debug",
+        "panic",
+    ]
+)
+_DAEMONS = frozenset({"kernel", "kern", "kmsg", "klogd", "dmesg", "vmunix", "printk"})
+
+_TOKEN = re.compile(
+    rf"(?P<stamp>{STAMP})"
+    rf"|(?P<caller>{_CALLER})"
+    r"|(?P<level><[0-9]{1,4}>)"
+    r"|(?P<space>\s+)"
+    r"|(?P<word>\w+(?:[.@/-]\w+)*)"
+    r"|(?P<mark>.)",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"[0-9]+(?:[.T-]?[0-9]+)*Z?", re.ASCII)
+_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_QUOTES = re.compile(r"[>|: \t]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Stripped:
+    """A line without what is known to stand before the kernel's words.
+
+    Attributes:
+        end: where the rest begins.
+        time: seconds since boot as printed, or None.
+        caller: printk's caller id (`T123` thread, `C0` CPU), or None.
+        daemon: a logging daemon's own words were among it.
+    """
+
+    end: int
+    time: float | None
+    caller: str | None
+    daemon: bool
+
+
+def strip_known(text: str, start: int = 0) -> Stripped:
+    """Take off the prefixes of printk, dmesg, syslog and journald, in any order."""
+    time: float | None = None
+    caller: str | None = None
+    daemon = False
+    while found := _KNOWN.match(text, start):
+        start = found.end()
+        if found["time"]:
+            time = float(found["time"].strip("[] "))
+        if found["caller"]:
+            caller = found["caller"].strip("[] ")
+        daemon = daemon or found["daemon"] is not None
+    return Stripped(start, time, caller, daemon)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What stands before the lines of one source.
+
+    Attributes:
+        key: the same for prefixes of the same source.
+        own: matches it.
+        alike: matches another source's in the same form; None when it has no words.
+        inner: matches it from printk's stamp on; None when it has no stamp.
+        caller: printk's caller id, or None.
+        bare: it is empty: any line can be this source's.
+    """
+
+    key: str
+    own: re.Pattern[str]
+    alike: re.Pattern[str] | None
+    inner: re.Pattern[str] | None
+    caller: str | None
+    bare: bool
+
+    def body(self, text: str) -> tuple[str, bool] | None:
+        """A line's words, and whether the whole prefix stands before them; None: not this one's."""
+        if found := self.own.match(text):
+            return text[strip_known(text, found.end()).end :].strip(), True
+        if self.alike and self.alike.match(text):
+            return None
+        if self.inner:
+            stamp = _STAMP.search(text, 0, LONGEST)
+            if stamp:  # after user-space output that did not end its line
+                found = self.inner.match(text, stamp.start())
+                return (text[found.end() :].strip(), True) if found else None
+        known = strip_known(text)
+        if known.daemon or known.caller not in (None, self.caller):
+            return None
+        return text[known.end :].strip(), False
+
+
+_EXTENDED = re.compile(r"[0-9]{1,4},[0-9]{1,20},(?P<micros>[0-9]{1,20}),[-c]")  # /dev/kmsg
+
+
+def seconds(before: str) -> float | None:
+    """Seconds since boot as a prefix says them, None when it does not."""
+    stamps = _STAMP.findall(before)
+    if stamps:
+        return float(stamps[-1].strip("[] "))
+    extended = _EXTENDED.search(before)
+    return int(extended["micros"]) / 1e6 if extended else None
+
+
+def learn(before: str) -> Prefix:
+    """Generalise what stands before a headline."""
+    own: list[str] = []
+    alike: list[str] = []
+    inner_at: int | None = None
+    caller: str | None = None
+    has_words = False
+    for found in _TOKEN.finditer(before):
+        kind, text = found.lastgroup, found[0]
+        same = other = _same(str(kind), text)
+        if kind == "stamp":
+            inner_at = len(own)
+        elif kind == "caller":
+            caller = text.strip("[] ")
+            has_words = True
+            other = _CALLER
+        elif same is None:
+            has_words = True
+            same, other = re.escape(text), r"[\w.@/-]{1,64}"
+        own.append(str(same))
+        alike.append(str(other))
+    inner = "".join(own[inner_at:]) if inner_at is not None else None
+    return _prefix("".join(own), "".join(alike) if has_words else None, inner, caller)
+
+
+@lru_cache(maxsize=512)
+def _prefix(own: str, alike: str | None, inner: str | None, caller: str | None) -> Prefix:
+    return Prefix(
+        own,
+        re.compile(own),
+        re.compile(alike) if alike else None,
+        re.compile(inner) if inner else None,
+        caller,
+        not own,
+    )
+
+
+def _same(kind: str, text: str) -> str | None:
+    """A pattern of what can stand in a token's place on another line; None: only itself."""
+    if kind == "stamp":
+        return STAMP
+    if kind == "level":
+        return "(?:<[0-9]{1,4}>)?"
+    if kind == "space":
+        return r"\s{0,16}"
+    if kind == "caller":
+        return rf"\[ {{0,11}}{text.strip('[] ')}\]"
+    if kind == "mark":
+        return "-?" if text == "-" else re.escape(text)  # MediaTek: `-` where interrupts are off
+    if _ADDRESS.fullmatch(text):
+        return None
+    if _NUMBER.fullmatch(text):
+        return r"\s{0,16}[0-9.TZ-]{1,40}"
+    if not _LEVELS.isdisjoint(text.lower().split(".")):
+        return r"\w{1,32}(?:\.\w{1,32})?"
+    return "[A-Z]" if len(text) == 1 and text.isupper() else None  # logcat's level
+
+
+_TAG = re.compile(r"(?P<tag>[\w./@-]{1,64})(?P<pid>\[[0-9]{1,10}\])?: *$")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_SPOKEN = re.compile(rf"{STAMP}|\b(?:kernel|klogd|kmsg)(?:\[[0-9]{{1,10}}\])?:(?=\s|$)")
+# MediaTek: ` -(5)[4321:task]`, Samsung: ` [5:  task: 4321]`.
+_INNER = re.compile(r"[\s-]{0,8}(?:\([0-9]{1,4}\))?(?:\[[^\[\]]{1,64}\])?[\s:;-]{0,4}")
+_CALENDAR = re.compile(
+    r"(?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
+    r"|utc|gmt|[a-z]{0,3}st|[a-z]{0,3}dt|am|pm"
+)
+
+
+def says_kernel(before: str) -> bool:
+    """Whether a prefix says that the kernel speaks: a stamp, a level, a daemon's `kernel:`."""
+    known = strip_known(before)
+    if known.end and not before[known.end :].strip():
+        return True
+    if _STAMP.search(before) or re.search(r"<[0-9]{1,4}>", before):
+        return True
+    tag = _TAG.search(before[-LONGEST:])
+    return tag is not None and tag["tag"].lower() in _DAEMONS | _LEVELS
+
+
+def is_prefix(before: str) -> bool:
+    """Whether what stands before a headline is a log's prefix, not somebody's sentence.
+
+    People quote headlines: in commit messages, in commands, in what their programs log.
+    """
+    if len(before) > LONGEST:
+        return False
+    if _QUOTES.fullmatch(before):
+        return True
+    spoken = list(_SPOKEN.finditer(before))
+    if spoken:  # what follows is the kernel's own: nothing but a tag is a prefix
+        return _INNER.fullmatch(before, strip_known(before, spoken[-1].end()).end) is not None
+    tag = _TAG.search(before)
+    if tag and tag["tag"].lower() in _DAEMONS:
+        return True
+    if tag and tag["pid"]:
+        return False  # another program's
+    words = [word.lower() for word in _WORD.findall(before)]
+    telling = [one for one in words if one not in _LEVELS and not _CALENDAR.fullmatch(one)]
+    has_number = any(char.isdigit() for char in before)
+    end, last = before.rstrip()[-1:], before.split()[-1]
+    if end.isalpha() and not (
+        _NUMBER.fullmatch(last.rpartition(":")[2]) or _CALENDAR.fullmatch(last.lower())
+    ):
+        return False
+    if end in "\"'`(" and not before.endswith(',"'):
+        return False
+    if not has_number:
+        return not telling or (end == "|" and len(telling) <= 2) or _is_level(before, telling)
+    sentence = tag is not None and tag["tag"].lower() not in _LEVELS and tag["tag"].isalpha()
+    return len(telling) <= (2 if sentence else 6)
+
+
+def _is_level(before: str, telling: list[str]) -> bool:
+    """`kern  :alert : `, `host: kern: warning: `."""
+    tag = re.search(r"(\w{1,16}) *: *$", before)
+    return len(telling) <= 2 and tag is not None and tag[1].lower() in _LEVELS

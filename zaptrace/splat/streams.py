@@ -1,0 +1,216 @@
+"""The lines of one source: which of them belongs to which report.
+
+Reports of several CPUs interleave on a console.  Where printk prints caller
+ids, each caller is a source.  Where it does not, a line belongs to the report
+that took the line before it, unless it names another open one: a page by its
+pfn, a task by its name.
+"""
+
+from __future__ import annotations
+
+import re
+
+from zaptrace.model.splats import Frame
+from zaptrace.splat.attributes import Attribute, attribute, is_known
+from zaptrace.splat.draft import Draft
+from zaptrace.splat.frames import decoded_frame, fault, frames
+from zaptrace.splat.headlines import Headline
+from zaptrace.splat.prefixes import Prefix
+from zaptrace.splat.wraps import Last, Whole, rejoined, whole
+
+PATIENCE = 40
+"""A report ends when so many lines in a row of its source were not its own."""
+ELSEWHERE = 400
+"""... or so many of other sources."""
+OPEN_REPORTS = 4
+"""Reports without caller ids that can be under way at once."""
+_DUMP_IS_NEAR = 8
+"""Lines between a dump and the headline that it belongs to."""
+_OF_A_REPORT = re.compile(r"The buggy address belongs to the physical page")
+
+
+class Stream:
+    """The lines of one caller, or of all callers where printk does not tell them apart."""
+
+    def __init__(self, prefix: Prefix) -> None:
+        self.prefix = prefix
+        self.open: list[Draft] = []  # the one that took the last line stands last
+        self._lines = 0
+        self._elsewhere = 0
+        self._page_belongs = False
+        self._last: Last | None = None
+        self._begun: Draft | None = None  # by the last line
+        self._joined: Whole | None = None
+
+    def begin(self, draft: Draft, text: str, number: int) -> None:
+        """Begin a report."""
+        self._settle()
+        self._lines += 1
+        self._elsewhere = 0
+        draft.last_line = self._lines
+        if draft.kind.dump_before:
+            self._adopt(draft)
+        if draft.kind.one_line:
+            for one in self.open:  # what follows is no line of theirs
+                one.ended = one.ended or one.awaits_frames
+        else:
+            keep = 1 if self.prefix.caller else OPEN_REPORTS
+            for one in self.open[: max(0, len(self.open) + 1 - keep)]:
+                one.closed = True
+            self.open = [*self.open, draft][-keep:]
+        self._begun = draft
+        self._last = Last(draft.headline.text, None, len(text), number)
+
+    def repeats(self, begins: Headline, text: str) -> bool:
+        """Whether a headline is the last one, printed once more.
+
+        Args:
+            begins: the headline.
+            text: its line as it stands in the log.
+        """
+        return self._begun is not None and self._begun.is_repeated(begins, text)
+
+    def takes_dump(self, said: Attribute) -> bool:
+        """Whether the first line of a dump belongs to a report under way."""
+        return self._page_belongs or any(not one.refuses(said) for one in self._candidates())
+
+    def _candidates(self) -> list[Draft]:
+        return [one for one in self.open if not one.kind.dump_before]
+
+    def _adopt(self, draft: Draft) -> None:
+        for dump in reversed(self.open):
+            near = self._lines - dump.last_line
+            reason = dump.fields.get("reason") or ""
+            ours = reason.startswith("VM_") or (near <= 4 and not reason)
+            if dump.kind.name == "page_dump" and not (dump.traced or "task" in dump.taken):
+                if near <= _DUMP_IS_NEAR and (ours or near <= 3):
+                    draft.adopt(dump)
+                    self.open.remove(dump)
+                return
+
+    def feed(self, text: str, raw: str, number: int, *, own: bool) -> None:
+        """Take one line without its prefix.
+
+        Args:
+            text: its words.
+            raw: the line as it stands in the log.
+            own: the whole prefix stood before them.
+        """
+        self._lines += 1
+        self._elsewhere = 0
+        if self._begun and self._begun.kind.one_line:
+            if self._last and number - self._last.number == 1 and attribute(text) is None:
+                self._begun.go_on(rejoined(self._last, text))
+            self._settle()
+        self._expire()
+        if not self.open or not text:
+            return
+        said = attribute(text)
+        if said is not None:
+            self._attribute(said)
+        elif shown := fault(text):
+            self._fault(shown)
+        elif not self._frame(text) and not self._rest(text, number):
+            if not own:
+                return  # a comment between a mail's lines
+            self._nothing(text)
+        elif self._joined:
+            text, said = self._joined.text, self._joined.said
+        self._joined, self._begun = None, None
+        self._page_belongs = _OF_A_REPORT.match(text) is not None
+        self._last = Last(text, said, len(raw), number)
+
+    def miss(self) -> None:
+        """A line of another source went by."""
+        self._settle()
+        self._elsewhere += 1
+        if self._elsewhere > ELSEWHERE:
+            self.close()
+
+    def close(self) -> None:
+        """No more lines."""
+        self._settle()
+        for one in self.open:
+            one.closed = True
+        self.open = []
+
+    @property
+    def alive(self) -> bool:
+        """A report is under way."""
+        return bool(self.open) or self._begun is not None
+
+    def _settle(self) -> None:
+        """The line after a report's headline has come: a report of one line is whole."""
+        if self._begun and self._begun.kind.one_line:
+            self._begun.closed = True
+            self._begun = None
+
+    def _expire(self) -> None:
+        for one in self.open:
+            one.closed = self._lines - one.last_line > PATIENCE
+        self.open = [one for one in self.open if not one.closed]
+
+    def _attribute(self, said: Attribute) -> None:
+        newest = self.open[-1]
+        owner = newest
+        if said.name == "page" and self._page_belongs and "page" not in newest.taken:
+            newest.take(said)
+            self._took(newest)
+            return
+        if newest.refuses(said) or not newest.is_named_by(said):
+            others = (one for one in self.open if one.is_named_by(said) and not one.refuses(said))
+            owner = next(others, newest)
+        if said.name == "end":
+            newest.ended = True
+        elif not owner.refuses(said):
+            owner.take(said)
+            self._took(owner)
+        elif said.name in ("task", "trace") and newest.awaits_frames:
+            newest.ended = True  # another report's stack begins
+
+    def _fault(self, shown: Frame) -> None:
+        owner = self.open[-1]
+        if not owner.ended and "fault" in owner.kind.follows and owner.take_fault(shown):
+            self._took(owner)
+
+    def _frame(self, text: str) -> bool:
+        owner = self.open[-1]
+        shown = list(frames(text)) or (
+            [one] if owner.awaits_frames and (one := decoded_frame(text)) else []
+        )
+        if shown and not owner.ended:
+            for one in shown:
+                owner.take_frame(one)
+            self._took(owner)
+        return bool(shown)
+
+    def _rest(self, text: str, number: int) -> bool:
+        """Take a line as the rest of the one before, which a mailer broke."""
+        last = self._last
+        if last is None or number - last.number != 1:
+            return False
+        owner = self.open[-1]
+        if self._begun is not None:
+            return self._begun is owner and owner.go_on(rejoined(last, text))
+        self._joined = joined = whole(last, text)
+        if joined is None:
+            return False
+        if joined.adds is not None:
+            owner.amend(joined.adds, last.said.fields if last.said else {})
+        elif joined.said is not None:
+            self._attribute(joined.said)
+        elif joined.frame is not None and not owner.ended:
+            owner.take_frame(joined.frame)
+        self._took(owner)
+        return True
+
+    def _nothing(self, text: str) -> None:
+        owner = self.open[-1]
+        if not owner.ended and not is_known(text):
+            owner.pass_over(text)
+
+    def _took(self, owner: Draft) -> None:
+        owner.last_line = self._lines
+        if self.open[-1] is not owner:
+            self.open.remove(owner)
+            self.open.append(owner)

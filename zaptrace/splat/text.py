@@ -1,0 +1,140 @@
+"""A log's bytes -> lines of text: undoes what happened to them on their way to a file.
+
+Terminal escapes, CRLF, NULs, UTF-16, HTML, JSON lines, and lines that share one: the kernel's
+words can stand behind user-space output that did not end its line.
+"""
+
+from __future__ import annotations
+
+import codecs
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+from zaptrace.splat.prefixes import STAMP, is_prefix, strip_known
+
+LONGEST = 4096
+"""Characters of a line that are looked at; printk's own limit is below 2048."""
+_LONGEST_JSON = 1 << 16
+
+# ECMA-48 control sequences, operating-system commands, and two-character escapes.
+_ESCAPE = re.compile(
+    r"\x1b(?:\[[0-?]{0,64}+[ -/]{0,8}+[@-~]|\][^\x07\x1b\n]{0,256}+(?:\x07|\x1b\\)|[@-_])?"
+)
+_CONTROLS = dict.fromkeys(
+    [code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"]
+)
+_STAMP = re.compile(STAMP)
+_BREAK = re.compile(r"\r+|<br ?/?>|\\r?\\n(?=[\[<0-9 ])", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?(?:p|pre|span|div|code|tt|td|tr|font|b|i|em|strong|blockquote|body)(?: [^<>]{0,200})?>",
+    re.IGNORECASE,
+)
+_ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,5}|#x[0-9a-fA-F]{1,4});")
+
+# journalctl -o export, json-pretty: one field a line.
+_MESSAGE = re.compile(r'\s*(?:MESSAGE=|"MESSAGE" ?: ?")')
+_FIELD = re.compile(r'\s*(?:_{0,2}[A-Z][A-Z0-9_]{1,63}=|"[A-Z_][A-Z0-9_]{1,63}" ?: )')
+_TEXT_KEYS = ("MESSAGE", "message", "msg", "log", "text", "line", "_raw", "textPayload")
+
+
+def pieces(whole: str) -> Iterator[str]:
+    """The lines that one line of a file holds, none of them empty.  Never raises."""
+    if "\x1b" in whole:
+        whole = _ESCAPE.sub("", whole)
+    whole = whole.translate(_CONTROLS)
+    if '"' in whole:
+        whole = _unquoted(whole)
+    is_broken = "\r" in whole or "<" in whole or "\\" in whole
+    for part in _BREAK.split(whole) if is_broken else [whole]:
+        text = part
+        if "&" in text:
+            text = _ENTITY.sub(lambda found: html.unescape(found[0]).replace("\xa0", " "), text)
+        if "<" in text and "/" in text:
+            text = _TAG.sub("", text)
+        for piece in _at_stamps(text) if "[" in text else [text]:
+            if piece := piece[:LONGEST].rstrip():
+                yield piece
+
+
+def _at_stamps(text: str) -> Iterator[str]:
+    """Break a line before each stamp that follows another's words."""
+    start = end = 0  # of the piece, of its last stamp
+    for stamp in _STAMP.finditer(text):
+        between = text[end : stamp.start()]
+        said = between[strip_known(between).end :].strip()
+        if said and (end > start or not is_prefix(between)):
+            yield text[start : stamp.start()]
+            start = stamp.start()
+        end = stamp.end()
+    yield text[start:]
+
+
+def _unquoted(text: str) -> str:
+    """The message of a line in JSON, or of a journal's export."""
+    start = text.lstrip()
+    if start.startswith(("{", "data: {")) and len(text) <= _LONGEST_JSON:
+        try:
+            record = json.loads(start.removeprefix("data: "))
+        except (ValueError, RecursionError):
+            return text
+        return _of_record(record) if isinstance(record, dict) else text
+    if found := _MESSAGE.match(text):
+        said = text[found.end() :].rstrip().removesuffix(",")
+        if not found[0].endswith('"'):
+            return text
+        try:
+            return f"kernel: {json.loads(chr(34) + said)}"
+        except (ValueError, RecursionError):
+            return text
+    return text
+
+
+def _of_record(record: dict[object, object]) -> str:
+    said = next((record[key] for key in _TEXT_KEYS if record.get(key)), None)
+    if isinstance(said, list) and all(isinstance(one, int) and 0 <= one < 256 for one in said):
+        said = bytes(said).decode("utf-8", "replace")  # journald's way with odd characters
+    if not isinstance(said, str):
+        return ""
+    said = said.rstrip("\n").replace("\n", "\r")
+    if "MESSAGE" not in record:
+        return said
+    host = str(record.get("_HOSTNAME") or "host")[:64]
+    name = str(record.get("SYSLOG_IDENTIFIER") or record.get("_TRANSPORT") or "kernel")[:64]
+    if name != "kernel":
+        return f"{host} {name}[{str(record.get('_PID') or 0)[:10]}]: {said}"
+    time = str(record.get("_SOURCE_MONOTONIC_TIMESTAMP") or "")
+    is_time = time.isascii() and time.isdigit() and len(time) < 17
+    stamp = f"[{int(time) / 1e6:12.6f}] " if is_time else ""
+    return f"{host} kernel: {stamp}{said}"
+
+
+def is_journal_field(text: str) -> bool:
+    """Whether a line is a journal entry's field other than its message."""
+    return _FIELD.match(text) is not None and _MESSAGE.match(text) is None
+
+
+def utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Blocks of a file as UTF-8 without NULs: UTF-16 is told by its mark or by its NULs."""
+    decoder: codecs.IncrementalDecoder | None = None
+    first = True
+    for block in blocks:
+        if first and block:
+            first = False
+            if name := _utf16(block):
+                decoder = codecs.getincrementaldecoder(name)("replace")
+        if decoder:
+            yield decoder.decode(block).encode("utf-8", "replace")
+        else:
+            yield block.translate(None, b"\0") if b"\0" in block else block
+
+
+def _utf16(block: bytes) -> str | None:
+    if block.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    head = block[:4096]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if len(head) >= 16 and max(even, odd) * 10 > len(head) * 4:
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return None

@@ -1,0 +1,148 @@
+"""A log's blocks -> the lines that matter, found in bulk.
+
+Nearly all of a log holds no report.  Its blocks are searched for marks that every headline has;
+lines are cut, decoded and read only from a little before a mark until no report is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from zaptrace.splat.text import utf8
+
+BLOCK = 1 << 20
+"""Bytes that are searched at once."""
+BEFORE = 8 << 10
+"""Bytes before a mark that are read too: a dump can precede its headline."""
+LONGEST = 1 << 16
+"""Bytes of a line that are looked at."""
+
+_MARKS = (
+    b"BUG:",
+    b"kernel BUG at",
+    b"WARNING: ",
+    b"Bad page",
+    b"Bad pte",
+    b": bad p",
+    b"d swap ",
+    b"Corrupted page",
+    b"Unable to handle",
+    b"panic - not",
+    b"general protection",
+    b"Eeek! page",
+    b"dumped because",
+)
+
+
+def windows(
+    blocks: Iterable[bytes], *, begins: Callable[[str], bool], idle: Callable[[], bool]
+) -> Iterator[tuple[int, str]]:
+    """Yield the lines that matter with their numbers, from 1.
+
+    Args:
+        begins: whether a report begins at a line with a mark.
+        idle: whether none is under way: then lines are skipped to the next mark.
+    """
+    lines_before = 0
+    seen = b""  # the end of what was searched, in which a dump may have begun
+    for lines in whole_lines(blocks):
+        text = seen + lines
+        lines_before -= seen.count(b"\n")
+        scan = _Scan(text, len(seen), lines_before)
+        yield from scan.lines(begins, idle)
+        lines_before += text.count(b"\n")
+        kept = max(scan.done, len(text) - BEFORE)
+        seen = text[text.find(b"\n", kept - 1) + 1 :] if kept else text
+        if kept > len(text) - 1:
+            seen = b""
+
+
+def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield blocks that end where a line does.
+
+    The last word of a log that does not end with a line's end is left out: it may be the half
+    of a number (a guest was ended, or is still speaking).
+    """
+    rest: list[bytes] = []
+    size = 0
+    for block in utf8(blocks):
+        for start in range(0, len(block), BLOCK):
+            part = block[start : start + BLOCK]
+            end = part.rfind(b"\n") + 1
+            if not end and size < BLOCK:
+                rest.append(part)
+                size += len(part)
+                continue
+            end = end or len(part)
+            yield b"".join([*rest, part[:end]])
+            rest = [part[end:]]
+            size = len(rest[0])
+    torn = b"".join(rest)
+    if torn and not torn[-1:].isspace():
+        before, *word = torn.rsplit(maxsplit=1)
+        torn = before if word else b""
+    if torn:
+        yield torn
+
+
+class _Scan:
+    """One block: what of it was read, and how many lines were before.
+
+    Attributes:
+        done: bytes that were read line by line, or skipped after them: not to be read again.
+    """
+
+    def __init__(self, text: bytes, start: int, lines_before: int) -> None:
+        self._text = text
+        self._at = start  # searched up to here
+        self.done = 0
+        self._number = lines_before  # lines before `_counted`
+        self._counted = 0
+        self._next = dict.fromkeys(_MARKS, -1)
+
+    def lines(
+        self, begins: Callable[[str], bool], idle: Callable[[], bool]
+    ) -> Iterator[tuple[int, str]]:
+        text = self._text
+        if not idle():
+            self.done = self._at
+            yield from self._read(self._at, idle)
+        while (mark := self._mark()) is not None:
+            start = text.rfind(b"\n", 0, mark) + 1
+            end = text.find(b"\n", mark)
+            end = len(text) if end < 0 else end
+            if begins(_decode(text[start:end])):
+                early = max(self.done, start - BEFORE)
+                if early and early != self.done:
+                    early = text.find(b"\n", early - 1) + 1
+                yield from self._read(early, idle, at_least=end)
+            else:
+                self._at = end + 1
+
+    def _mark(self) -> int | None:
+        """The next mark; each search goes on where it ended."""
+        for mark, place in self._next.items():
+            if 0 <= place < self._at or place == -1:
+                found = self._text.find(mark, self._at)
+                self._next[mark] = len(self._text) if found < 0 else found
+        first = min(self._next.values())
+        return first if first < len(self._text) else None
+
+    def _read(
+        self, start: int, idle: Callable[[], bool], at_least: int = 0
+    ) -> Iterator[tuple[int, str]]:
+        text = self._text
+        self._number += text.count(b"\n", self._counted, start)
+        while start < len(text):
+            end = text.find(b"\n", start)
+            end = len(text) if end < 0 else end
+            self._number += 1
+            yield self._number, _decode(text[start:end])
+            start = end + 1
+            if start > at_least and idle():
+                break
+        self._at = self._counted = self.done = min(start, len(text))
+
+
+def _decode(line: bytes) -> str:
+    return line[:LONGEST].decode("utf-8", "replace")

@@ -1,0 +1,112 @@
+"""Lines that a mailer or a terminal broke in two.
+
+A line that no rule reads may be the rest of the line before it: it is, when the kernel's own
+format says that something was missing there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from zaptrace.model.splats import Frame
+from zaptrace.splat.attributes import Attribute, attribute, is_known
+from zaptrace.splat.frames import frame
+
+NARROWEST = 64
+"""Mailers break lines at 66 columns or more."""
+TERMINALS = frozenset({80, 100, 120, 128, 132, 160, 200})
+"""Columns at which terminals break lines, inside words too."""
+_WORDS = frozenset({"reason", "hardware", "file", "comm"})
+_QUOTES = re.compile(r"[>|\s]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The line before.
+
+    Attributes:
+        text: its words.
+        said: what it says of a report, None when nothing.
+        width: its columns, prefix and all.
+        number: line of the file.
+    """
+
+    text: str
+    said: Attribute | None
+    width: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What two lines say together.
+
+    Attributes:
+        text: both.
+        said: as an attribute.
+        adds: fields that the first alone did not say; None when it said nothing.
+        frame: as a frame of a trace.
+    """
+
+    text: str
+    said: Attribute | None = None
+    adds: dict[str, Any] | None = None
+    frame: Frame | None = None
+
+
+def rejoined(last: Last, text: str) -> list[str]:
+    """The ways to join a line to the one before, the likelier first."""
+    rest = text[_quoted(text) :]
+    blank, glued = f"{last.text} {rest}", last.text + rest
+    return [glued, blank] if last.width in TERMINALS else [blank]
+
+
+def whole(last: Last, text: str) -> Whole | None:
+    """What a line says with the one before it; None when it is not the rest of that one."""
+    for joined in rejoined(last, text):
+        glued = joined == last.text + text[_quoted(text) :]
+        if said := attribute(joined):
+            if last.said is None:
+                return Whole(joined, said)
+            if said.name == last.said.name:
+                adds = _adds(last, said, text, glued=glued)
+                if adds:
+                    return Whole(joined, said, adds)
+        elif last.said is None and not frame(last.text) and (shown := frame(joined)):
+            return Whole(joined, frame=shown)
+    return None
+
+
+def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, Any]:
+    """What the joined line says and the first did not; nothing when they contradict."""
+    old = last.said.fields if last.said else {}
+    first_word = text.split(maxsplit=1)[0]
+    full = glued or last.width + 1 + len(first_word) > NARROWEST
+    adds = {}
+    for name, value in said.fields.items():
+        before = old.get(name)
+        if value == before:
+            continue
+        longer = (
+            before is None
+            or (isinstance(value, tuple) and value[: len(before)] == before and full)
+            or (name in _WORDS and full)
+            or glued
+        )
+        if not longer:
+            return {}
+        adds[name] = value
+    if set(adds) <= _WORDS and (is_known(text) or _reads_as_a_sentence(text)):
+        return {}
+    return adds
+
+
+def _reads_as_a_sentence(text: str) -> bool:
+    return len(re.findall(r"\b[a-z]{2,}\b", text)) > 4
+
+
+def _quoted(text: str) -> int:
+    found = _QUOTES.match(text)
+    return found.end() if found else 0
