@@ -43,13 +43,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help=f"show every report, not {LIMIT} of each kind"
     )
+    parser.add_argument(
+        "--verbose", action="store_true", help="show the lines among each report that no rule reads"
+    )
     parser.add_argument("--json", action="store_true", help="print the reports as JSON")
 
 
 def run(args: argparse.Namespace) -> Exit:
     """Run the command."""
     from zaptrace.cli.output import print_json
-    from zaptrace.report.splats import describe
+    from zaptrace.report.splats import describe, unread
     from zaptrace.splat import parse
     from zaptrace.splat.kinds import any_about_pages
 
@@ -58,6 +61,8 @@ def run(args: argparse.Namespace) -> Exit:
         print_json([splat.to_json() for splat in splats])
     else:
         print(describe(splats, limit=None if args.all else LIMIT), end="")
+        if args.verbose:
+            print(unread(splats), end="")
     return Exit.BUG_FOUND if any_about_pages(splats) else Exit.OK
 
 

@@ -32,6 +32,21 @@ def describe(splats: Sequence[Splat], *, limit: int | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def unread(splats: Sequence[Splat]) -> str:
+    """The lines among each report that no rule reads: what a report may say beyond its fields."""
+    lines = [""]
+    for splat in splats:
+        if splat.unread_count:
+            where = f"line {splat.line}" if splat.line else "-"
+            lines.append(f"Not read of the report at {where}: {count(splat.unread_count, 'line')}")
+            lines += [cut(f"  {plain(text)}", WIDTH) for text in splat.unread]
+            if splat.unread_count > len(splat.unread):
+                lines.append(f"  … and {splat.unread_count - len(splat.unread)} more")
+    return (
+        "\n".join(lines if len(lines) > 1 else ["", "Every line of the reports was read."]) + "\n"
+    )
+
+
 def _group(kind: str, group: Sequence[Splat], limit: int | None) -> Iterator[str]:
     if kind == "bad_rss_counter":
         yield _RSS_HEAD

@@ -73,6 +73,24 @@ def test_what_is_no_log_is_named(tmp_path: Path) -> None:
         assert hint in (caught.value.hint or "")
 
 
+def test_lines_that_no_rule_reads_are_counted_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "console.log"
+    log.write_text(
+        "[    1.000000] BUG: Bad page state in process sh  pfn:00001\n"
+        "[    1.000001] colour of the page: mauve\n"
+        "[    1.000002] page dumped because: nonzero mapcount\n"
+        "[    1.000003] usb 1-1: reset\n"
+    )
+    run(str(log))
+    assert "mauve" not in capsys.readouterr().out
+    run("--verbose", str(log))
+    out = capsys.readouterr().out
+    assert "Not read of the report at line 1: 1 line\n  colour of the page: mauve\n" in out
+    assert "usb" not in out
+
+
 def test_long_lists_are_cut_and_say_so() -> None:
     splats = [Splat("bad_page_state", process="sh", pfn=at, suppressed=2) for at in range(30)]
     text = describe(splats, limit=20)
