@@ -18,21 +18,11 @@ from textual.widgets import Footer, Static
 from tui.findings import counters
 from tui.story import PageName, StoryWanted
 from tui.words import clock
+from zaptrace.explain.table import row_of
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
 from zaptrace.report.words import plain
-
-HEADLINES = {
-    VerdictKind.FREED_BEFORE_RMAP_REMOVED: "freed before its rmap was removed",
-    VerdictKind.MAPPING_LEAKED: "mapping leaked: rmap never removed",
-    VerdictKind.RMAP_UNDERFLOW: "rmap removed more often than added",
-    VerdictKind.PTE_LEFT_BEHIND: "PTE left behind",
-    VerdictKind.REFCOUNT_OVERPUT: "reference dropped once too often",
-    VerdictKind.RSS_MISMATCH: "rss counter does not match",
-    VerdictKind.CLEAN: "clean",
-    VerdictKind.UNEXPLAINED: "unexplained",
-}
 
 
 class VerdictScreen(Screen[None]):
@@ -83,7 +73,7 @@ class VerdictScreen(Screen[None]):
 def headline(verdict: Verdict) -> str:
     """The verdict in one line: mark, words, page, task."""
     mark = {VerdictKind.CLEAN: "✓", VerdictKind.UNEXPLAINED: "?"}.get(verdict.kind, "✖")
-    said = [f"{mark} {HEADLINES[verdict.kind]}"]
+    said = [f"{mark} {row_of(verdict).headline}"]
     if verdict.pfn is not None:
         said.append(f"pfn {verdict.pfn:#x}")
     if verdict.comm is not None or verdict.pid is not None:
@@ -94,8 +84,9 @@ def headline(verdict: Verdict) -> str:
 
 def page(verdict: Verdict) -> RenderableType:
     """Summary, order, sites, proof, doubts; what there is nothing of is left out."""
-    parts: list[RenderableType] = [Text(), Text(plain(verdict.summary))]
+    parts: list[RenderableType] = [Text(), Text(plain(verdict.facts))]
     for heading, rows in (
+        ("What the evidence leaves open", _bullets(map(plain, verdict.readings))),
         ("What happened, in order", _order(verdict)),
         ("Where", _sites(verdict.sites)),
         ("Proof: page tables against counters", _bullets(map(_finding, verdict.proof))),

@@ -87,6 +87,7 @@ def _no_verdict(said: list[str]) -> Row:
 
 def explained(run: Path, subset: str) -> Row:
     """The verdict from a part of what a run left: the other files are not there."""
+    from zaptrace.explain.checking import objections
     from zaptrace.model.progress import ignore
     from zaptrace.runs.analysis import analyse
     from zaptrace.runs.folder import RunFolder
@@ -98,8 +99,13 @@ def explained(run: Path, subset: str) -> Row:
             if (run / name).exists():
                 (Path(folder) / name).symlink_to(run / name)
         part = RunFolder.open(Path(folder))
-        verdict = analyse(part, part.facts(), ignore).verdict
-    return {**verdict.to_json(), "function": signature_of(verdict).function}
+        result = analyse(part, part.facts(), ignore)
+    verdict = result.verdict
+    return {
+        **verdict.to_json(),
+        "function": signature_of(verdict).function,
+        "objections": objections(verdict, result.evidence),
+    }
 
 
 def _row(arch: str, fault: str, subset: str, verdict: Row, real: Truth) -> Row:
@@ -108,6 +114,9 @@ def _row(arch: str, fault: str, subset: str, verdict: Row, real: Truth) -> Row:
     wrong = [f"got {verdict['kind']}"]
     if verdict["kind"] == wanted:
         wrong = list(disagreements(verdict, real, subset, less))
+    wrong += verdict.get("objections", [])  # a sentence that does not rest on the evidence
+    if not verdict.get("sentences", True):
+        wrong.append("it has no sentences")
     return {
         "fault": fault,
         "arch": arch,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from tests.sentences import sentences
 from tests.tui.driving import app_of, drive, press, sees, text_of, until
 from tests.tui.work import STEPS, VERDICT, Work
 from tui.app import ZapApp
@@ -77,7 +78,7 @@ def test_other_verdicts_have_other_marks(kind: VerdictKind, mark: str) -> None:
         await sees(app, mark, "No page was refused")
         assert "Proof" not in text_of(app)
 
-    drive(job_app(Work(verdict=Verdict(kind, "No page was refused."))), driver)
+    drive(job_app(Work(verdict=Verdict(kind, sentences("No page was refused.")))), driver)
 
 
 def test_a_failure_says_why_and_what_mends_it() -> None:

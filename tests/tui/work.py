@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from tests.sentences import sentences
 from tests.tui.scripted import Script, founding_bug
 from tui.job import Outcome
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
@@ -12,9 +13,11 @@ from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
 
 VERDICT = Verdict(
     VerdictKind.FREED_BEFORE_RMAP_REMOVED,
-    "mount/41 freed pfn 0x1f3c5 while it was still counted as mapped (mapcount 1, refcount 0): "
-    "try_zap_anon_pte_range() cleared its PTE and gave the page to the allocator at "
-    "mm/memory.c:1447, before its rmap was removed. The removal came 3.5 µs after the free.",
+    sentences(
+        "mount/41 freed pfn 0x1f3c5 while it was still counted as mapped (mapcount 1, refcount 0): "
+        "try_zap_anon_pte_range() cleared its PTE and gave the page to the allocator at "
+        "mm/memory.c:1447, before its rmap was removed. The removal came 3.5 µs after the free."
+    ),
     pfn=0x1F3C5,
     comm="mount",
     pid=41,

@@ -15,7 +15,12 @@ from zaptrace.explain.known import (
     zap_is_over,
 )
 from zaptrace.explain.names import page
-from zaptrace.explain.sites import freed_alone, freed_by_gather, freed_elsewhere, freed_in_zap
+from zaptrace.explain.sites import (
+    freed_by_gather,
+    freed_elsewhere,
+    freed_in_an_interrupt,
+    freed_in_zap,
+)
 from zaptrace.model.verdict import VerdictKind
 from zaptrace.triage.console import Console
 from zaptrace.triage.rows_console import checks_off
@@ -30,9 +35,9 @@ def doubts(case: Case, kind: VerdictKind) -> tuple[str, ...]:
 
 
 def _open(case: Case) -> Iterator[str]:
-    """Which readings are left, and what would leave one of them."""
+    """What would leave fewer readings."""
     story, ptes = case.story, ptes_at_the_stop(case)
-    if freed_elsewhere(case.sites):
+    if freed_in_an_interrupt(case.sites):
         yield "The page was freed by an interrupt in the middle of the zap, not by the zap."
     elif freed_while_counted(case):
         if ptes is None:
@@ -40,11 +45,7 @@ def _open(case: Case) -> Iterator[str]:
                 "Whether a PTE still maps the page (refcount_overput) or not, an audit of a dump "
                 "taken at that moment would tell."
             )
-        if ptes != 0 and story.fault and not freed_alone(story, case.evidence.resolve):
-            yield (
-                "The page may be a part of a large folio, whose last reference was another part's."
-            )
-        if not (removals_are_seen(case) and zap_is_over(case)):
+        if not freed_elsewhere(case.sites) and not (removals_are_seen(case) and zap_is_over(case)):
             yield (
                 "Whether its rmap removal comes late (freed_before_rmap_removed) or never "
                 "(mapping_leaked), the events of what came after the free would tell: `zaptrace "
@@ -64,9 +65,15 @@ def _doubts(case: Case) -> Iterator[str]:
     yield from _of_events(case)
     if evidence.audit is None:
         yield "No page tables were audited: `zaptrace inspect` of a dump counts the page's PTEs."
+    elif (story.fault or story.state) and not story.stopped:
+        yield (
+            f"The guest was not stopped when {page(story)} was refused: the page tables of the "
+            "dump are those of another moment, and are not used here."
+        )
     elif story.finding is None:
         yield f"The audit has nothing to say of {page(story)}."
     where_freed = freed_in_zap(case.sites) or freed_by_gather(case.sites)
+    where_freed = where_freed or freed_elsewhere(case.sites)
     if not seen_at_its_free(case):
         yield "Who freed the page, page_owner=on on the kernel's command line would tell."
     elif (story.fault or story.state) and not where_freed:
@@ -82,7 +89,7 @@ def _of_events(case: Case) -> Iterator[str]:
         yield "No events were recorded; `zaptrace repro` records them."
         return
     yield from evidence.unseen_events
-    if case.story.fault and not case.story.zap:
+    if case.story.fault and not case.story.zap and not freed_elsewhere(case.sites):
         yield "The zap that the page was freed in was not recorded."
 
 

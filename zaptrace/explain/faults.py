@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zaptrace.explain.gathers import Resolve
 from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, Moment, moment
 from zaptrace.model.events import Events, Kind
+from zaptrace.model.splats import Frame
+from zaptrace.triage.stacks import Way, read_stack
 
 MOST_FAULTS = 4096
 """Faults that are looked at; a capture is hostile input and may hold nothing else."""
@@ -46,11 +49,12 @@ def fault_places(events: Events) -> npt.NDArray[np.intp]:
     return np.flatnonzero(freed | (kind == Kind.BAD_PAGE) | (kind == Kind.BAD_PTE))
 
 
-def faults(events: Events) -> list[Fault]:
+def faults(events: Events, resolve: Resolve) -> list[Fault]:
     """The faults in order, except that those which bad_page() has seen come first.
 
-    A free and the bad_page() that the same thread calls for it are one fault;
-    a bad PTE is one only when nothing else was wrong with its page before.
+    A free and the bad_page() that the same thread calls for it are one fault, and so are a
+    free and the bad_page() of whoever empties the CPU's list that the page was put on; a bad
+    PTE is one only when nothing else was wrong with its page before.
     """
     found: list[Fault] = []
     latest: dict[tuple[int | None, int | None], Fault] = {}
@@ -58,7 +62,7 @@ def faults(events: Events) -> list[Fault]:
         one = moment(events, int(at))
         page = (one.pfn, one.page if one.pfn is None else None)
         before = latest.get(page)
-        if one.kind is Kind.BAD_PAGE and before and _calls(before, one):
+        if one.kind is Kind.BAD_PAGE and before and _calls(before, one, resolve):
             before.bad = one
         elif not (one.kind is Kind.BAD_PTE and before):
             latest[page] = _fault(one)
@@ -73,8 +77,11 @@ def _fault(one: Moment) -> Fault:
     return Fault(bad=one) if one.kind is Kind.BAD_PAGE else Fault(bad_pte=one)
 
 
-def _calls(before: Fault, bad: Moment) -> bool:
+def _calls(before: Fault, bad: Moment, resolve: Resolve) -> bool:
     freed = before.freed
     if freed is None or before.bad is not None:
         return False
-    return freed.pid == bad.pid or None in (freed.pid, bad.pid)
+    if freed.pid == bad.pid or None in (freed.pid, bad.pid):
+        return True
+    stack = (resolve(address) for address in bad.stack)
+    return read_stack([Frame(site.symbol) for site in stack if site]).way is Way.DRAIN

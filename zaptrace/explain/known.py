@@ -54,7 +54,7 @@ def way_of(case: Case) -> Way:
 def ptes_at_the_stop(case: Case) -> int | None:
     """How many PTEs mapped the page when it was refused; None when nobody looked then."""
     finding = case.story.finding
-    return finding.ptes if finding and case.evidence.stopped_inside else None
+    return finding.ptes if finding and case.story.stopped else None
 
 
 def zap_is_over(case: Case) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zaptrace.explain.story import Story
+from zaptrace.model.splats import Splat
 
 NS_PER_US = US_PER_MS = 1000
 
@@ -27,6 +28,21 @@ def counters(raw_mapcount: int | None, refcount: int | None) -> str:
     if refcount is not None:
         known.append(f"refcount {refcount}")
     return ", ".join(known) or "counters unknown"
+
+
+_FREE_CHECK = (
+    *("lru", "private", "private_2", "locked", "waiters", "writeback", "reserved", "slab"),
+    *("active", "unevictable", "mlocked", "hwpoison"),
+)
+"""PAGE_FLAGS_CHECK_AT_FREE, include/linux/page-flags.h: none of these on a page that is freed."""
+
+
+def flags_of(splat: Splat | None) -> str | None:
+    """`flag mlocked set`: the flags that kept a page from being freed, where that was why."""
+    if splat is None or not (splat.reason or "").startswith("PAGE_FLAGS_CHECK"):
+        return None
+    found = [flag for flag in splat.flags if flag in _FREE_CHECK]
+    return f"flag{'' if len(found) == 1 else 's'} {', '.join(found)} set" if found else None
 
 
 def lateness(story: Story) -> float | None:

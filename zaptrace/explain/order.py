@@ -5,34 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.known import Case
 from zaptrace.explain.moments import Moment
 from zaptrace.explain.names import counters, duration, lateness
+from zaptrace.explain.references import refer, whole
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Origin
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import OrderStep, VerdictKind
-
-_ZAPPED = (VerdictKind.FREED_BEFORE_RMAP_REMOVED, VerdictKind.MAPPING_LEAKED)
-"""Verdicts that say that the page's PTE went in the zap of its story."""
+from zaptrace.splat.kinds import TITLES
 
 
-def order(story: Story, kind: VerdictKind, evidence: Evidence) -> tuple[OrderStep, ...]:
-    """What happened to the page, one step after the other."""
-    events = sorted(_events(story, kind), key=lambda one: one[0].at)
+def order(case: Case, kind: VerdictKind, *, cleared: bool) -> tuple[OrderStep, ...]:
+    """What happened to the page, one step after the other.
+
+    Args:
+        cleared: the page's PTE is known to have gone in the zap of its story.
+    """
+    story, evidence = case.story, case.evidence
+    events = sorted(_events(story, kind, cleared=cleared), key=lambda one: one[0].at)
     steps = [_step(moment, what) for moment, what in events]
-    return (*steps, *_told_otherwise(story, kind, evidence))
+    return (*steps, *_told_otherwise(story, kind, evidence, cleared=cleared))
 
 
-def _events(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
+def _events(story: Story, kind: VerdictKind, *, cleared: bool) -> Iterator[tuple[Moment, str]]:
     """What was recorded, in any order."""
+    yield from _of_others(story, kind)
     if story.earlier and (kind is VerdictKind.PTE_LEFT_BEHIND or story.fault is None):
         if zap := story.earlier_zap:
             yield zap, f"zap_pte_range() begins{_range(zap)}"
         stays = "; its PTE stays" if kind is VerdictKind.PTE_LEFT_BEHIND else ""
         yield story.earlier, f"the page's rmap is removed{stays}"
     if zap := story.zap:
-        cleared = "; it clears the page's PTE" if kind in _ZAPPED else ""
-        yield zap, f"zap_pte_range() begins{_range(zap)}{cleared}"
+        yield zap, _zap(story, zap, cleared=cleared)
     if removed := story.removed:
         found = " for a PTE that was left behind" if kind is VerdictKind.PTE_LEFT_BEHIND else ""
         yield removed, f"the page's rmap is removed{found}"
@@ -49,13 +54,37 @@ def _events(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
         yield late, f"the page's rmap is removed{_after_the_free(story, late, kind)}"
 
 
-def _told_otherwise(story: Story, kind: VerdictKind, evidence: Evidence) -> Iterator[OrderStep]:
+def _of_others(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
+    """The removals of the same life that the story does not turn on."""
+    own = {one.at for one in (story.removed, story.removed_again, story.removed_late) if one}
+    if story.earlier and (kind is VerdictKind.PTE_LEFT_BEHIND or story.fault is None):
+        own.add(story.earlier.at)
+    for one in story.removals:
+        if one.at not in own:
+            yield one, f"the page's rmap is removed by {one.comm or '?'}/{one.pid}"
+
+
+def _zap(story: Story, zap: Moment, *, cleared: bool) -> str:
+    """The zap that the page went in, or the last of those of which it is one."""
+    begins = f"zap_pte_range() begins{_range(zap)}"
+    if not story.gather:
+        return f"{begins}; it clears the page's PTE" if cleared else begins
+    if not cleared:
+        return begins
+    return f"{begins}, the last of {len(story.gather)} zaps; one of them clears the page's PTE"
+
+
+def _told_otherwise(
+    story: Story, kind: VerdictKind, evidence: Evidence, *, cleared: bool
+) -> Iterator[OrderStep]:
     """What only the console and the audit know of."""
     printed = []
     if story.state and not story.bad:
         printed.append(("Bad page state", story.state))
     if story.map and not story.fault and not story.bad_pte:
         printed.append(("Bad page map", story.map))
+    if story.report:
+        printed.append((TITLES.get(story.report.kind, "A report"), story.report))
     for what, splat in sorted(printed, key=lambda one: one[1].line or 0):
         yield _printed(what, splat, evidence)
     found = story.finding
@@ -66,9 +95,11 @@ def _told_otherwise(story: Story, kind: VerdictKind, evidence: Evidence) -> Iter
             raw_mapcount=found.raw_mapcount,
             refcount=found.refcount,
             evidence="audit",
+            rests_on=refer(found),
         )
-    if kind is VerdictKind.MAPPING_LEAKED and story.fault:
-        yield OrderStep("the page's rmap is never removed", None, evidence="event")
+    if kind is VerdictKind.MAPPING_LEAKED and story.fault and cleared:
+        never = whole(evidence, "recording")
+        yield OrderStep("the page's rmap is never removed", None, evidence="event", rests_on=never)
 
 
 def _step(moment: Moment, what: str) -> OrderStep:
@@ -81,6 +112,7 @@ def _step(moment: Moment, what: str) -> OrderStep:
         moment.raw_mapcount,
         moment.refcount,
         evidence,
+        refer(moment),
     )
 
 
@@ -104,6 +136,7 @@ def _printed(what: str, splat: Splat, evidence: Evidence) -> OrderStep:
         raw,
         splat.refcount,
         "splat",
+        refer(splat),
     )
 
 
@@ -112,7 +145,8 @@ def _after_the_free(story: Story, late: Moment, kind: VerdictKind) -> str:
     after = "after it was freed" if delay is None else f"{duration(delay)} after it was freed"
     if kind is not VerdictKind.FREED_BEFORE_RMAP_REMOVED:
         return f", {after}"
-    # page_mapcount_reset() in bad_page(), mm/page_alloc.c (gone by 6.12): the removal
-    # then counts down from -1.
+    # bad_page() called page_mapcount_reset(): the removal then counts down from -1.  Since
+    # "mm/page_alloc: clear PageBuddy using __ClearPageBuddy() for bad pages" (v6.11) it no
+    # longer touches the counter.
     reset = "; bad_page() has reset its mapcount" if late.raw_mapcount == -1 and story.bad else ""
     return f", {after}: too late{reset}"

@@ -1,15 +1,16 @@
 """The rules: small pure questions to one page's story.
 
-Each rule says yes only when the evidence leaves no other reading; a story to
-which all say no is unexplained.  The first yes of `RULES` is the verdict, and
-where several stories have one, the worst is the run's: `RULES` is in that order.
+Each rule says yes only when the evidence leaves no other reading, or when the kind
+is the same by every reading that is left (see `readings`).  A story to which all say
+no is unexplained; `table.RULES` has them in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from zaptrace.explain import late
+from zaptrace.explain.counters import jump_of
 from zaptrace.explain.known import (
     Case,
     all_at_rest,
@@ -35,7 +36,7 @@ from zaptrace.explain.sites import (
 )
 from zaptrace.model.findings import FindingClass, Owner
 from zaptrace.model.splats import Splat
-from zaptrace.model.verdict import CodeSite, VerdictKind
+from zaptrace.model.verdict import CodeSite
 from zaptrace.triage.stacks import base_name, reliable
 
 REPORTS_SECONDS = 5.0
@@ -76,7 +77,7 @@ def removed_in_a_zap(case: Case) -> bool:
 def reported_twice_in_one_zap(case: Case) -> bool:
     """By the console alone: after the refusal the same thread found mapcount 0 in that zap.
 
-    bad_page() resets `_mapcount` (up to 6.9), so a zap that asks for the count
+    bad_page() resets `_mapcount` (see `order`), so a zap that asks for the count
     only after the free reports a bad PTE with a mapcount of exactly 0.  Had the
     removal come first, another one's later removal would make it -1.
     """
@@ -153,13 +154,15 @@ def freed_before_rmap_removed(case: Case) -> bool:
 def pte_went_in_the_zap(case: Case) -> bool:
     """The zap that freed the page cleared its PTE.
 
-    Nobody maps it any longer, or it is a whole page: a zap drops the references of the PTEs
-    that it clears.  A part of a large folio is freed with the last reference to any of them.
+    A zap or its gather has freed it, and nobody maps it any longer, or it is a whole page: a
+    zap drops the references of the PTEs that it clears.  A part of a large folio is freed with
+    the last reference to any of them.
     """
+    if not (freed_in_zap(case.sites) or freed_by_gather(case.sites)):
+        return False
     if ptes_at_the_stop(case) is not None:
         return ptes_at_the_stop(case) == 0
-    zapped = freed_in_zap(case.sites) or freed_by_gather(case.sites)
-    return zapped and freed_alone(case.story, case.evidence.resolve)
+    return freed_alone(case.story, case.evidence.resolve)
 
 
 def never_removed(case: Case) -> bool:
@@ -168,6 +171,7 @@ def never_removed(case: Case) -> bool:
     removed = (story.removed, story.removed_late, story.earlier)
     return (
         story.fault is not None
+        and story.zap is not None
         and removals_are_seen(case)
         and zap_is_over(case)
         and not any(removed)
@@ -176,10 +180,10 @@ def never_removed(case: Case) -> bool:
 
 
 def counted_without_pte(case: Case) -> bool:
-    """By the audit alone: fewer PTEs than mapcount, and nobody about to put that right.
+    """By the audit alone: fewer PTEs than mapcount, and no CPU about to put that right.
 
-    bad_page() resets the counter of what it refuses (up to 6.9): a count that is
-    still there was never looked at, or is looked at now.
+    bad_page() resets the counter of what it refuses (see `order`): a count that is still
+    there was never looked at, or is looked at now.
     """
     finding = case.story.finding
     if finding is None or finding.ptes is None or (finding.mapcount or 0) <= finding.ptes:
@@ -189,15 +193,28 @@ def counted_without_pte(case: Case) -> bool:
     return finding.cls is FindingClass.REFCOUNT_BELOW_MAPCOUNT and all_at_rest(case)
 
 
-def mapping_leaked(case: Case) -> bool:
-    """The mapping went and its count stayed: the rmap removal never came."""
-    story = case.story
-    if story.fault is None:
-        return counted_without_pte(case)
-    return freed_while_counted(case) and (
-        (never_removed(case) and pte_went_in_the_zap(case))
-        or (story.removed_late is None and story.removed is None and counted_without_pte(case))
-    )
+def zapped_and_leaked(case: Case) -> bool:
+    """By the events: a zap took the PTE, freed the page, and removed no rmap of it."""
+    return freed_while_counted(case) and never_removed(case) and pte_went_in_the_zap(case)
+
+
+def counter_jumped(case: Case) -> bool:
+    """The counter fell with no removal recorded, or rose between the last one and the free."""
+    jump = jump_of(case)
+    return jump is not None and (not jump.rises or case.story.fault is not None)
+
+
+def counted_once_too_often(case: Case) -> bool:
+    """One mapping is counted that no PTE is left of, and no event says otherwise.
+
+    A counter that is several above the PTEs may be anything: each leak would be a bug of its own.
+    """
+    story, finding = case.story, case.story.finding
+    if not counted_without_pte(case) or finding is None or counter_jumped(case):
+        return False
+    if story.removed_late or (finding.mapcount or 0) - (finding.ptes or 0) != 1:
+        return False
+    return story.fault is None or freed_while_counted(case)
 
 
 def rmap_underflow(case: Case) -> bool:
@@ -320,18 +337,3 @@ def folio_is_mapped_as_counted(case: Case) -> bool:
 def rss_mismatch(case: Case) -> bool:
     """The counters of an mm are not what it maps, and no page is known to be wrong."""
     return bool(case.story.rss or case.story.rss_splats)
-
-
-RULES: tuple[tuple[VerdictKind, Callable[[Case], bool]], ...] = (
-    (VerdictKind.REFCOUNT_OVERPUT, refcount_overput),
-    (VerdictKind.FREED_BEFORE_RMAP_REMOVED, freed_before_rmap_removed),
-    (VerdictKind.PTE_LEFT_BEHIND, pte_left_behind),
-    (VerdictKind.MAPPING_LEAKED, mapping_leaked),
-    (VerdictKind.RMAP_UNDERFLOW, rmap_underflow),
-    (VerdictKind.RSS_MISMATCH, rss_mismatch),
-)
-
-
-def kind_of(case: Case) -> VerdictKind:
-    """What the rules make of a story."""
-    return next((kind for kind, applies in RULES if applies(case)), VerdictKind.UNEXPLAINED)

@@ -7,30 +7,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from zaptrace.explain import functions
 from zaptrace.explain.evidence import Evidence, planned_sites
 from zaptrace.explain.moments import Moment
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Events
 from zaptrace.model.splats import Frame
 from zaptrace.model.verdict import CodeSite
-from zaptrace.triage.stacks import Way, read_stack
-
-# The functions that take PTEs down, by the names that they had from 2.6 to 7.x: zap_pte_range,
-# zap_present_ptes, zap_present_folio_ptes, do_zap_pte_range, __zap_vma_range, zap_huge_pmd,
-# try_zap_anon_pte_range (-next, July 2023), and what they are inlined into.
-_ZAPS = re.compile(r"(?:try_|do_|_+)*zap_\w+|unmap_(?:page_range|single_vma|vmas)\b")
-
-# What frees the pages that zaps have gathered, when they are done (mm/mmu_gather.c).
-_GATHERS = re.compile(r"tlb_(?:flush_mmu\w*|finish_mmu|batch_pages_flush)|__tlb_batch_free\w*")
+from zaptrace.triage.stacks import Way, of_allocator, read_stack
 
 # Frees of pages that are no part of a larger one: until "mm: use folio_batch" (6.10) a list.
 _ONE_PAGE = "free_unref_page_list"
 
 # A zap of a swap entry may free the page that the swap cache held: no PTE of its own went.
 _OF_SWAP = re.compile(r"free_swap_and_cache\w*|__try_to_reclaim_swap")
-
-# What stands between a zap and a free that an interrupt or a fault did in the middle of it.
-_INTERRUPTS = re.compile(r"\w*(?:irq|softirq|interrupt|_int_handler|_nmi|page_fault|pgm_check)\w*")
 
 
 Resolver = Callable[[int], CodeSite | None]
@@ -49,9 +39,9 @@ def zap_line(site: CodeSite) -> ZapLine | None:
     """The zap function that a code site lies in; None when it lies in none."""
     for link in site.inline_chain:
         function, _, source = link.partition(" at ")
-        if _ZAPS.match(function):
+        if functions.zaps(function):
             return ZapLine(function, source if source not in ("", "?") else None)
-    if _ZAPS.match(site.symbol or ""):
+    if functions.zaps(site.symbol or ""):
         return ZapLine(site.symbol or "", site.source)
     return None
 
@@ -73,14 +63,33 @@ def freed_by_gather(sites: tuple[CodeSite, ...]) -> bool:
 
 
 def _is_gather(site: CodeSite) -> bool:
-    return bool(_GATHERS.fullmatch(site.symbol or "")) and zap_line(site) is None
+    return functions.gathers(site.symbol or "") and zap_line(site) is None
+
+
+def freed_by(sites: tuple[CodeSite, ...]) -> str | None:
+    """The function that freed the page, where that is neither a zap nor a gather."""
+    found = (
+        own_function(site)
+        for site in sites
+        if site.role == "freed" and not zap_line(site) and not _is_gather(site)
+    )
+    return next(found, None)
+
+
+def own_function(site: CodeSite) -> str:
+    """The innermost function of a site that is not the allocator's, nor drops any reference."""
+    links = (link.partition(" at ")[0] for link in site.inline_chain)
+    return next((one for one in links if not of_allocator(one)), site.symbol or "?")
 
 
 def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
-    """The page was freed by something that interrupted the thread, not by a zap."""
-    return any(
-        site.role == "freed" and not zap_line(site) and not _is_gather(site) for site in sites
-    )
+    """The page was freed by something else than a zap."""
+    return freed_by(sites) is not None
+
+
+def freed_in_an_interrupt(sites: tuple[CodeSite, ...]) -> bool:
+    """The page was freed by something that interrupted the thread."""
+    return functions.interrupts(freed_by(sites) or "")
 
 
 def freed_alone(story: Story, resolve: Resolver) -> bool:
@@ -122,24 +131,36 @@ def _last_removal(story: Story) -> Moment | None:
 
 
 def _freed(story: Story, resolve: Resolver) -> CodeSite | None:
-    """The innermost frame inside a zap, or of what interrupted it; else the gather's that flushed.
-
-    Of the first stack with one.
+    """The innermost frame inside a zap, or of what interrupted it; else the gather's that flushed;
+    else the innermost that is not the allocator's.  Of the first stack with one.
     """
-    for stack in _stacks(story, resolve):
-        gather: CodeSite | None = None
-        for frame in stack:
-            site = resolve(frame.address) if frame.address is not None else None
-            if site is None and frame.symbol is not None:
-                site = CodeSite(frame.symbol, frame.offset, frame.source, address=frame.address)
-            if site and (zap_line(site) or _INTERRUPTS.fullmatch(site.symbol or "")):
-                # A zap of several ranges (madvise) has its gather, and flushes, in itself.
-                return replace(site if gather is None else gather, role="freed")
-            if site and gather is None and _is_gather(site):
-                gather = site
-        if gather:
-            return replace(gather, role="freed")
-    return None
+    return next(
+        (site for stack in _stacks(story, resolve) if (site := _freer(stack, resolve))), None
+    )
+
+
+def _freer(stack: list[Frame], resolve: Resolver) -> CodeSite | None:
+    gather: CodeSite | None = None
+    other: CodeSite | None = None
+    interrupt: CodeSite | None = None
+    for frame in stack:
+        site = resolve(frame.address) if frame.address is not None else None
+        if site is None and frame.symbol is not None:
+            site = CodeSite(frame.symbol, frame.offset, frame.source, address=frame.address)
+        if site is None:
+            continue
+        if zap_line(site):
+            # A zap of several ranges (madvise) has its gather, and flushes, in itself.
+            return replace(interrupt or gather or site, role="freed")
+        name = site.symbol or ""
+        if functions.interrupts(name):
+            interrupt = interrupt or site  # a fault of user space has no zap below it
+        elif _is_gather(site):
+            gather = gather or site
+        elif other is None and name and not of_allocator(name):
+            other = site
+    freed = gather or other or interrupt
+    return replace(freed, role="freed") if freed else None
 
 
 def _stacks(story: Story, resolve: Resolver) -> Iterator[list[Frame]]:
@@ -161,7 +182,9 @@ def refused_on(story: Story, resolve: Resolver) -> Way:
     if story.bad:
         known = (resolve(address) for address in _addresses(story.bad))
         names = (name for site in known if site for name in _names(site))
-        return read_stack([Frame(name) for name in names]).way
+        way = read_stack([Frame(name) for name in names]).way
+        if way is not Way.UNKNOWN:
+            return way
     return read_stack(story.state.trace).way if story.state else Way.UNKNOWN
 
 

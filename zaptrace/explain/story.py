@@ -1,9 +1,9 @@
 """Stories: everything that is known of one page around the moment something went wrong.
 
 A page frame is used again and again, and so are pids.  A story is therefore
-cut: it begins with the zap that the freeing thread was in, and it ends where
-that thread goes on to its next zap.  Of what came before only one thing is
-kept: the last removal of the same page from the same mm.
+cut: it begins with the gather of zaps that the freeing thread was in, and it ends
+where that thread goes on to its next zap.  Of what came before only the rmap
+removals of the same life of the page are kept.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ import numpy.typing as npt
 from zaptrace.explain import late
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.faults import Fault, fault_places, faults
-from zaptrace.explain.moments import Moment, moment, of_page, of_pfn, of_thread
-from zaptrace.model.events import Events, Kind
+from zaptrace.explain.gathers import Gather, Resolve, gather_of
+from zaptrace.explain.lifetimes import is_owner, same_mm
+from zaptrace.explain.moments import Moment, moment, of_page, of_pfn, of_thread, same_page
+from zaptrace.model.events import ABSENT, Events, Kind, Origin
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Splat
 
-MOST_STORIES = 16
+MOST_STORIES = 64
 """Stories that are told; all the pages of one bug have the same."""
-_OF_ALLOCATOR_AND_ZAP = ("bad_page_state", "bad_page_map")
+MOST_REMOVALS = 32
+"""Removals of a life that are told."""
+STATES = ("bad_page_state",)
+"""Splats that say that a page was refused."""
+_OF_ALLOCATOR_AND_ZAP = (*STATES, "bad_page_map")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +39,14 @@ class Story:
 
     Attributes:
         pid, comm: the thread that freed the page, or touched it last.
-        zap: the last zap_pte_range that this thread entered before.
+        zap: the zap that the page went in: that of its removal, of its address, or the only
+            one; otherwise the last that this thread entered before.
+        gather: the zaps of which one is that; empty when it is known which.
         removed: the rmap removal of the page in that zap, before it was freed.
         removed_again: the next one in that zap, before it was freed.
-        earlier: the last rmap removal of the page from the same mm in an earlier zap.
+        removals: every recorded removal of the page in this life, by whomever, before it was
+            freed, found or reported.
+        earlier: the last rmap removal of the page from the same mm before that gather.
         earlier_zap: the zap that it was in.
         freed: the page reaches the allocator with a counter that is not -1.
         bad: bad_page() refuses it.
@@ -46,9 +56,10 @@ class Story:
         removed_elsewhere: its rmap was removed after that by somebody else, or by a
             removal of the same thread that is not known to be that zap's.
         went_on: the thread is known to have left that zap.
+        stopped: the guest was stopped when it reported this page: the audit is of that moment.
         state, map: the splats "Bad page state" and "Bad page map" on it.
         report: the first splat on it of any other kind.
-        finding: what the audit says of it.
+        finding: what the audit says of it, in a dump of the moment that the story is about.
         rss: of an mm, not of a page: the findings that say that its counters are wrong.
         rss_splats: "Bad rss-counter state", when an mm was freed.
     """
@@ -57,8 +68,10 @@ class Story:
     pid: int | None = None
     comm: str | None = None
     zap: Moment | None = None
+    gather: tuple[Moment, ...] = ()
     removed: Moment | None = None
     removed_again: Moment | None = None
+    removals: tuple[Moment, ...] = ()
     earlier: Moment | None = None
     earlier_zap: Moment | None = None
     freed: Moment | None = None
@@ -67,6 +80,7 @@ class Story:
     removed_late: Moment | None = None
     removed_elsewhere: bool = False
     went_on: bool = False
+    stopped: bool = False
     state: Splat | None = None
     map: Splat | None = None
     report: Splat | None = None
@@ -78,9 +92,9 @@ class Story:
         """The same story with less evidence (`evidence.PARTS`)."""
         story = self
         if "capture" not in parts:
-            story = Story(self.pfn, self.pid, self.comm, state=self.state, map=self.map)
-            story = replace(story, report=self.report, finding=self.finding)
-            story = replace(story, rss=self.rss, rss_splats=self.rss_splats)
+            story = Story(self.pfn, self.pid, self.comm, stopped=self.stopped)
+            story = replace(story, state=self.state, map=self.map, report=self.report)
+            story = replace(story, finding=self.finding, rss=self.rss, rss_splats=self.rss_splats)
         if "splat" not in parts:
             story = replace(story, state=None, map=None, report=None, rss_splats=())
         return story if "vmcore" in parts else replace(story, finding=None, rss=())
@@ -89,6 +103,12 @@ class Story:
     def fault(self) -> Moment | None:
         """The moment that the story turns on."""
         return self.freed or self.bad
+
+    @property
+    def told_by(self) -> tuple[Moment | Splat, ...]:
+        """The events and splats that say that the page was wrong."""
+        pieces = (self.freed, self.bad, self.bad_pte, self.state, self.map, self.report)
+        return tuple(one for one in pieces if one)
 
     @property
     def raw_mapcount(self) -> int | None:
@@ -121,7 +141,7 @@ def stories(evidence: Evidence) -> list[list[Story]]:
     """
     told: list[list[Story]] = []
     known: set[int | None] = set()
-    for tier in (_from_events(evidence.events), _from_splats(evidence.splats)):
+    for tier in (_from_events(evidence), _from_splats(evidence)):
         told.append([_join(story, evidence) for story in tier if story.pfn not in known])
         known |= {story.pfn for story in tier if story.pfn is not None}
     found = [story for story in _from_audit(evidence) if story.pfn not in known]
@@ -137,68 +157,135 @@ def pages_at_fault(evidence: Evidence) -> int:
         pfns = evidence.events.records["pfn"][fault_places(evidence.events)]
         if len(pfns):
             return len(np.unique(pfns))
-    return len({splat.pfn for splat in evidence.splats if splat.kind == "bad_page_state"})
+    return len({splat.pfn for splat in evidence.splats if splat.kind in STATES})
 
 
-def _from_events(events: Events | None) -> list[Story]:
+def page_of_the_stop(evidence: Evidence) -> int | None:
+    """The page whose report the guest was stopped at; None when it was not, or nobody knows.
+
+    A guest is stopped at the first bad_page().  A panic that a report of a page ended in is of
+    the last such report.
+    """
+    if evidence.ended == "panic":
+        bugs = [splat for splat in evidence.splats if splat.pfn is not None]
+        return bugs[-1].pfn if bugs and bugs[-1].kind == "vm_bug_on" else None
+    if evidence.ended != "bad_page":
+        return None
+    if evidence.events and isinstance(said := evidence.events.meta.get("stopped_at"), int):
+        return said
+    if evidence.events:
+        bad = evidence.events.of_kind(Kind.BAD_PAGE)
+        bad = bad[bad["pfn"] != ABSENT]
+        if len(bad):
+            at = np.argmax(bad["origin"] == Origin.REGISTERS)  # else the first
+            return int(bad["pfn"][at])
+    printed = (splat.pfn for splat in evidence.splats if splat.kind in STATES)
+    return next(printed, None)
+
+
+def _from_events(evidence: Evidence) -> list[Story]:
+    events = evidence.events
     if events is None:
         return []
-    return [_tell(events, fault) for fault in faults(events)[:MOST_STORIES]]
+    found = faults(events, evidence.resolve)
+    stop = page_of_the_stop(evidence)
+    found.sort(key=lambda fault: stop is None or fault.first.pfn != stop)  # stable
+    return [_tell(events, fault, evidence.resolve) for fault in found[:MOST_STORIES]]
 
 
-def _tell(events: Events, fault: Fault) -> Story:
-    """Cut the events of one page to the zap in which it went wrong."""
+def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
+    """Cut the events of one page to the gather of zaps in which it went wrong."""
     first, records = fault.first, events.records
     mine, page = of_thread(records, first.at), of_page(records, first.at)
     zaps = np.flatnonzero(mine & (records["kind"] == Kind.ZAP))
     after = int(np.searchsorted(zaps, first.at))
-    start = int(zaps[after - 1]) if after else first.at
+    stack = next((one.stack for one in (fault.bad, fault.freed) if one and one.stack), ())
+    gather = gather_of(events, zaps[:after], stack, resolve)
+    last = gather.last if gather else None
     end = int(zaps[after]) if after < len(zaps) else len(records)
 
-    def inside(kind: Kind, begin: int, stop: int) -> list[Moment]:
-        here = mine[begin:stop] & page[begin:stop] & (records["kind"][begin:stop] == kind)
-        return [moment(events, begin + int(at)) for at in np.flatnonzero(here)[:2]]
-
-    zap = moment(events, start) if after else None
     removals = np.flatnonzero(page & (records["kind"] == Kind.RMAP_REMOVE))
-    removed = [one for one in inside(Kind.RMAP_REMOVE, start, first.at) if _same_life(one, first)]
-    earlier = _last_removal(events, removals[removals < start], zap.mm if zap else None)
-    if earlier and not _same_life(earlier, first):
-        earlier = None
     since = removals[removals > first.at]
-    removed_late = late.removal(events, fault, zap, since[mine[since] & (since < end)])
+    removed_late = late.removal(events, fault, last, since[mine[since] & (since < end)])
     elsewhere = set(since[~mine[since] | (since < end)].tolist())
+    if removed_late and last:
+        gather = Gather((last,), last.at)  # the zap that removed it late is the one it went in
+    start = last.at if last else first.at
+    begin = gather.begin if gather else first.at
+    before = removals[removals < first.at]
+    own = before[mine[before] & (before >= begin)]
+    life = _of_this_life(events, before, first, begin)
+    zap, among, removed = _its_zap(gather, [moment(events, int(at)) for at in own])
+    earlier = _last_removal(events, before[before < begin], last)
+    if earlier and earlier not in life:
+        earlier = None
+    bad_ptes = mine[start:end] & page[start:end] & (records["kind"][start:end] == Kind.BAD_PTE)
+    bad_pte = next((moment(events, start + int(at)) for at in np.flatnonzero(bad_ptes)[:1]), None)
     return Story(
         pfn=first.pfn,
         pid=first.pid,
         comm=first.comm,
         zap=zap,
+        gather=among,
         removed=next(iter(removed), None),
         removed_again=next(iter(removed[1:]), None),
+        removals=tuple(life),
         earlier=earlier,
         earlier_zap=_zap_of(events, earlier),
         freed=fault.freed,
         bad=fault.bad,
-        bad_pte=fault.bad_pte or next(iter(inside(Kind.BAD_PTE, start, end)), None),
+        bad_pte=fault.bad_pte or bad_pte,
         removed_late=removed_late,
         removed_elsewhere=bool(elsewhere - {removed_late.at if removed_late else None}),
         went_on=after < len(zaps) or late.gave_way(events, first, len(records)),
     )
 
 
-def _same_life(removal: Moment, fault: Moment) -> bool:
-    """A removal that left no mapping is of an earlier life of a page that is counted again."""
-    if removal.raw_mapcount is None or fault.raw_mapcount is None or fault.raw_mapcount < 0:
-        return True
-    return removal.raw_mapcount > 0
+def _its_zap(
+    gather: Gather | None, removals: list[Moment]
+) -> tuple[Moment | None, tuple[Moment, ...], list[Moment]]:
+    """The zap that the page went in, those of which it is one, and its removals in it.
+
+    It is that of the page's last removal; without one it may be any of the gather.
+    """
+    if gather is None:
+        return None, (), []
+    if not removals:
+        return gather.last, gather.zaps if len(gather.zaps) > 1 else (), []
+    zap = gather.around(removals[-1])
+    return zap, (), [one for one in removals if zap is None or one.at > zap.at]
 
 
-def _last_removal(events: Events, removals: npt.NDArray[np.intp], mm: int | None) -> Moment | None:
-    """The last of some rmap removals that was from one mm."""
-    if mm is None:
+def _of_this_life(
+    events: Events, removals: npt.NDArray[np.intp], fault: Moment, begin: int
+) -> list[Moment]:
+    """The removals of the page since it was last unmapped, and mapped again.
+
+    One that left no mapping is of an earlier life when the page is counted again afterwards,
+    unless the freeing thread made it in the gather that it freed the page with.
+    """
+    found: list[Moment] = []
+    later = fault.raw_mapcount
+    for at in removals[: -MOST_REMOVALS - 1 : -1].tolist():
+        one = moment(events, at)
+        raw = one.raw_mapcount if same_page(one, fault) else None
+        own = at >= begin and one.pid == fault.pid
+        if raw is not None and raw <= 0 and later is not None and later >= 0 and not own:
+            break
+        found.append(one)
+        later = raw if raw is not None else later
+    return found[::-1]
+
+
+def _last_removal(
+    events: Events, removals: npt.NDArray[np.intp], zap: Moment | None
+) -> Moment | None:
+    """The last of some rmap removals that was from the mm of a zap, by its own process."""
+    if zap is None or zap.mm is None:
         return None
-    mine = removals[events.records["mm"][removals] == mm]
-    return moment(events, int(mine[-1])) if len(mine) else None
+    same = removals[events.records["mm"][removals] == zap.mm]
+    found = moment(events, int(same[-1])) if len(same) else None
+    return found if found and same_mm(events, found, zap) else None
 
 
 def _zap_of(events: Events, one: Moment | None) -> Moment | None:
@@ -211,14 +298,15 @@ def _zap_of(events: Events, one: Moment | None) -> Moment | None:
     return moment(events, int(before[-1])) if len(before) else None
 
 
-def _from_splats(splats: Sequence[Splat]) -> list[Story]:
-    """A story for each page that the console complains of, in the console's order."""
+def _from_splats(evidence: Evidence) -> list[Story]:
+    """A story for each page that the console complains of; that of the stop comes first."""
     told: dict[int, Story] = {}
-    for splat in splats:
+    for splat in evidence.splats:
         if splat.pfn is not None:
             who = splat.comm or splat.process
             told.setdefault(splat.pfn, Story(splat.pfn, splat.pid, who))
-    return list(told.values())[:MOST_STORIES]
+    stop = page_of_the_stop(evidence)
+    return sorted(told.values(), key=lambda one: stop is None or one.pfn != stop)[:MOST_STORIES]
 
 
 def _from_audit(evidence: Evidence) -> list[Story]:
@@ -240,12 +328,25 @@ def _found(finding: Finding, events: Events | None) -> Story:
     records = events.records
     about = of_pfn(records, finding.pfn) & (records["kind"] == Kind.RMAP_REMOVE)
     removals = np.flatnonzero(about)
+    story = replace(story, removals=_until_the_dump(events, removals, finding))
     for one in finding.mappings:
-        if removed := _last_removal(events, removals, one.mm):
-            zap = _zap_of(events, removed)
+        same = removals[records["mm"][removals] == (ABSENT if one.mm is None else one.mm)]
+        removed = moment(events, int(same[-1])) if one.mm is not None and len(same) else None
+        if removed and is_owner(events, removed, one):
             who = replace(story, pid=removed.pid, comm=removed.comm)
-            return replace(who, earlier=removed, earlier_zap=zap)
+            return replace(who, earlier=removed, earlier_zap=_zap_of(events, removed))
     return story
+
+
+def _until_the_dump(
+    events: Events, removals: npt.NDArray[np.intp], finding: Finding
+) -> tuple[Moment, ...]:
+    """The removals of the life that the page has in the dump."""
+    if not len(removals):
+        return ()
+    last = moment(events, int(removals[-1]))
+    found = replace(last, at=len(events.records), raw_mapcount=finding.raw_mapcount, pid=None)
+    return tuple(_of_this_life(events, removals, found, len(events.records)))
 
 
 def _of_mms(evidence: Evidence) -> list[Story]:
@@ -263,19 +364,38 @@ def _join(story: Story, evidence: Evidence) -> Story:
     """Add what console and audit say of the page."""
     if story.pfn is None:
         return story
-    findings = evidence.audit.findings if evidence.audit else ()
     state = _first(evidence.splats, "bad_page_state", story)
     # Of several bad PTEs the one that follows the refusal, if one does.
     behind = [at + 1 for at, splat in enumerate(evidence.splats) if splat is state]
     follows = _first(evidence.splats[behind[0] :], "bad_page_map", story) if behind else None
     others = (splat for splat in evidence.splats if splat.kind not in _OF_ALLOCATOR_AND_ZAP)
-    return replace(
+    told = replace(
         story,
         state=state,
         map=follows or _first(evidence.splats, "bad_page_map", story),
         report=next((splat for splat in others if splat.pfn == story.pfn), None),
-        finding=next((one for one in findings if one.pfn == story.pfn), None),
+        stopped=story.pfn == page_of_the_stop(evidence),
     )
+    return _with_finding(told, evidence)
+
+
+def _with_finding(story: Story, evidence: Evidence) -> Story:
+    """Add what the audit says of the page, if it is of the moment that the story is about.
+
+    A page that was refused is never used again: what a dump of another moment holds of it
+    says nothing of how it was freed.
+    """
+    findings = evidence.audit.findings if evidence.audit else ()
+    finding = next((one for one in findings if one.pfn == story.pfn), None)
+    if finding is None or ((story.fault or story.state) and not story.stopped):
+        return replace(story, finding=None)
+    found = replace(story, finding=finding)
+    if not story.gather or not story.stopped:
+        return found
+    gather = Gather(story.gather, story.gather[0].at)
+    zaps = (gather.covering(owner.mm, owner.address) for owner in finding.mappings)
+    its = next((zap for zap in zaps if zap), None)
+    return replace(found, zap=its, gather=()) if its else found
 
 
 def _first(splats: Sequence[Splat], kind: str, story: Story) -> Splat | None:

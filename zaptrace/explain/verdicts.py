@@ -11,80 +11,110 @@ from zaptrace.explain.doubts import doubts, gaps
 from zaptrace.explain.evidence import ENDS, LOG, Evidence
 from zaptrace.explain.known import Case
 from zaptrace.explain.order import order
-from zaptrace.explain.rules import RULES, kind_of
+from zaptrace.explain.references import refer_all, whole
 from zaptrace.explain.sites import code_sites
-from zaptrace.explain.story import Story, pages_at_fault, stories
-from zaptrace.explain.wording import summary
+from zaptrace.explain.story import Story, page_of_the_stop, pages_at_fault, stories
+from zaptrace.explain.table import RANK, UNEXPLAINED, Rule, rule_of
 from zaptrace.model.splats import Splat
-from zaptrace.model.verdict import Verdict, VerdictKind
+from zaptrace.model.verdict import Reference, Sentence, Verdict, VerdictKind
 from zaptrace.splat.kinds import from_mm
 
 MOST_PROOF = 16
 """Findings that a verdict carries as proof; the audit's own document has them all."""
 
-UNEXPLAINED = VerdictKind.UNEXPLAINED
-_RANK = {kind: rank for rank, (kind, _) in enumerate(RULES)} | {UNEXPLAINED: len(RULES)}
-
 # An init that ends its own life ends the boot, and is no bug (kernel/exit.c).  A boot that
 # never got an init (init/main.c, init/do_mounts.c) is no bug either, but shows nothing.
 _INIT_ENDED = re.compile(r"Kernel panic - not syncing: Attempted to kill init")
+
+_QUIET = "The log holds no report about a page, a page table, a swap entry or an mm's counters."
+
+Judged = tuple[Case, Rule]
 
 
 def explain(evidence: Evidence) -> Verdict:
     """Say what went wrong in a run, never more than the evidence allows.  Pure.
 
-    The worst story that a rule explains is the verdict, among those of the best
-    evidence that has one (see `stories`); the others are counted.
+    The page that the guest was stopped at is the verdict's; without a stop the first that
+    events, or else splats, say was wrong; by the audit alone, which knows no order, the worst.
+    The others are counted.
     """
     tiers = [[_judged(story, evidence) for story in tier] for tier in stories(evidence)]
     told = [one for tier in tiers for one in tier]
     if not told:
         return _without_page(evidence)
-    explained = ([one for one in tier if one[1] is not UNEXPLAINED] for tier in tiers)
-    best = next((tier for tier in explained if tier), told)
-    case, kind = min(best, key=lambda one: _RANK[one[1]])  # of equals the first
-    return _of_story(case, kind, [one for one in told if one[0] is not case])
+    best = _chosen(tiers, page_of_the_stop(evidence))
+    return _of_story(*best, [one for one in told if one[0] is not best[0]])
 
 
-def _judged(story: Story, evidence: Evidence) -> tuple[Case, VerdictKind]:
+def _chosen(tiers: list[list[Judged]], stop: int | None) -> Judged:
+    told = [one for tier in tiers for one in tier]
+    at_the_stop = next((one for one in told if one[0].story.pfn == stop), None)
+    if stop is not None and at_the_stop:
+        return at_the_stop
+    first = next(tier for tier in tiers if tier)
+    if first[0][0].story.told_by:
+        return first[0]
+    return min(first, key=lambda one: RANK[one[1]])  # of equals the first
+
+
+def _judged(story: Story, evidence: Evidence) -> Judged:
     case = Case(story, code_sites(story, evidence), evidence)
-    return case, kind_of(case)
+    return case, rule_of(case)
 
 
-def _of_story(case: Case, kind: VerdictKind, others: list[tuple[Case, VerdictKind]]) -> Verdict:
+def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
     story, pages = case.story, pages_at_fault(case.evidence)
     return Verdict(
-        kind=kind,
-        summary=summary(case, kind, pages),
+        kind=rule.kind,
+        sentences=(*rule.summary(case), *_more(case, rule, others, pages)),
         pfn=story.pfn,
         comm=story.comm,
         pid=story.pid,
-        order=order(story, kind, case.evidence),
+        order=order(case, rule.kind, cleared=rule.cleared_in_zap),
         sites=case.sites,
         proof=(story.finding,) if story.finding else story.rss[:MOST_PROOF],
-        doubts=doubts(case, kind),
-        evidence=carried_by(case, kind),
+        doubts=doubts(case, rule.kind),
+        evidence=carried_by(case, rule),
         others=_counted(story.pfn, others, pages),
+        rule=rule.name,
     )
 
 
-def carried_by(case: Case, kind: VerdictKind) -> tuple[str, ...]:
+def carried_by(case: Case, rule: Rule) -> tuple[str, ...]:
     """The least evidence from which the same story has the same verdict."""
     there = case.evidence.parts
     for size in range(1, len(there)):
         for parts in itertools.combinations(there, size):
-            if _judged(case.story.only(parts), case.evidence.only(parts))[1] is kind:
+            if _judged(case.story.only(parts), case.evidence.only(parts))[1].kind is rule.kind:
                 return parts
     return there
 
 
-def _counted(
-    pfn: int | None, others: list[tuple[Case, VerdictKind]], total: int
-) -> tuple[str, ...]:
+def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sentence, ...]:
+    """How many pages more went wrong, and how many of them tell the same story."""
+    if pages < 2:
+        return ()
+    pfn = case.story.pfn
+    told = {one.story.pfn: row for one, row in others if one.story.told_by}
+    told.pop(pfn, None)
+    same = sum(row is rule for row in told.values())
+    said = [f"{same} by the same story"] if same else []
+    said += [f"{len(told) - same} by another"] if len(told) > same else []
+    rest = pages - 1 - len(told)
+    said += [f"{rest} not looked at one by one"] if rest > 0 else []
+    text = f"{pages - 1} more page{'s' if pages > 2 else ''} went wrong in this run"
+    pieces = [piece for one, _ in others for piece in one.story.told_by[:1]]
+    rests_on = refer_all(pieces) or whole(case.evidence, "recording", "console")
+    return (Sentence(f"{text}: {', '.join(said)}." if said else f"{text}.", rests_on),)
+
+
+def _counted(pfn: int | None, others: list[Judged], total: int) -> tuple[str, ...]:
     """`3 more pages: mapping_leaked`, and how many of all pages have no verdict of their own."""
-    pages = {(kind, case.story.pfn) for case, kind in others if kind is not UNEXPLAINED}
+    unexplained = VerdictKind.UNEXPLAINED
+    pages = {(rule.kind, case.story.pfn) for case, rule in others if rule.kind is not unexplained}
     counts = Counter(kind for kind, page in pages if page != pfn)
-    named = [(counts[kind], kind.value) for kind in sorted(counts, key=_RANK.__getitem__)]
+    ranks = {rule.kind: rank for rule, rank in reversed(RANK.items())}
+    named = [(counts[kind], kind.value) for kind in sorted(counts, key=ranks.__getitem__)]
     if (rest := total - 1 - len({page for _, page in pages} - {pfn})) > 0:
         named.append((rest, "no verdict of its own" if rest == 1 else "no verdict of their own"))
     return tuple(f"{many} more page{'s' if many > 1 else ''}: {what}" for many, what in named)
@@ -120,11 +150,13 @@ def would_show(evidence: Evidence) -> bool:
 def _blind(evidence: Evidence) -> Verdict:
     """Nothing wrong is seen, which says nothing."""
     rests = "there is none" if not evidence.parts else "it could not have shown every bug"
+    text = f"Nothing wrong is seen in the evidence, but {rests}: this is not known to be clean."
     return Verdict(
         VerdictKind.UNEXPLAINED,
-        f"Nothing wrong is seen in the evidence, but {rests}: this is not known to be clean.",
+        (Sentence(text, whole(evidence) or (Reference("nothing"),)),),
         doubts=gaps(evidence),
         evidence=evidence.parts,
+        rule=UNEXPLAINED.name,
     )
 
 
@@ -133,12 +165,13 @@ def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
     first = splats[0]
     return Verdict(
         VerdictKind.UNEXPLAINED,
-        " ".join(without_page(first)),
+        tuple(Sentence(one, refer_all((first,))) for one in without_page(first)),
         comm=first.comm or first.process,
         pid=first.pid,
         doubts=gaps(evidence),
         evidence=evidence.parts,
         others=unexplained_kinds(splats[1:]),
+        rule=UNEXPLAINED.name,
     )
 
 
@@ -146,13 +179,15 @@ def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
     what = f"The run ended in {'bad_page()' if evidence.ended == 'bad_page' else 'a panic'}"
     if splats:
         what = f"The kernel complained ({splats[0].reason or splats[0].kind.replace('_', ' ')})"
+    rests_on = refer_all(splats[:1]) or (Reference("end", evidence.ended),)
     return Verdict(
         VerdictKind.UNEXPLAINED,
-        f"{what}, but no page is known to be wrong.",
+        (Sentence(f"{what}, but no page is known to be wrong.", rests_on),),
         comm=splats[0].comm if splats else None,
         pid=splats[0].pid if splats else None,
         doubts=gaps(evidence),
         evidence=evidence.parts,
+        rule=UNEXPLAINED.name,
     )
 
 
@@ -169,9 +204,10 @@ def _clean(evidence: Evidence) -> Verdict:
     others = [f"Not explained: {one.reason}" for one in evidence.splats[:3]]
     return Verdict(
         VerdictKind.CLEAN,
-        f"{seen}.",
+        (Sentence(f"{seen}.", whole(evidence)),),
         doubts=(*gaps(evidence), *others),
         evidence=evidence.parts,
+        rule="clean",
     )
 
 
@@ -179,7 +215,7 @@ def _quiet(evidence: Evidence) -> Verdict:
     """A log in which the kernel reports nothing about pages."""
     return Verdict(
         VerdictKind.CLEAN,
-        "The log holds no report about a page, a page table, a swap entry or an mm's counters.",
+        (Sentence(_QUIET, whole(evidence)),),
         doubts=(*gaps(evidence), *(f"Not explained: {one.reason}" for one in evidence.splats[:3])),
         evidence=evidence.parts,
     )

@@ -1,168 +1,309 @@
-"""The summary: one to three sentences for a person who works on mm."""
+"""The sentences of each verdict, for a person who works on mm, and what each rests on."""
 
 from __future__ import annotations
 
-from zaptrace.explain.console import only_printed, sentences
-from zaptrace.explain.known import Case, freed_while_counted
-from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE
-from zaptrace.explain.names import counters, duration, lateness, page, task
-from zaptrace.explain.sites import line_of
+from collections.abc import Iterator
+
+from zaptrace.explain.console import only_printed
+from zaptrace.explain.console import sentences as printed_sentences
+from zaptrace.explain.counters import jump_of
+from zaptrace.explain.known import Case, freed_while_counted, seen_at_its_free, way_of
+from zaptrace.explain.names import counters, duration, flags_of, lateness, page, task
+from zaptrace.explain.readings import raw_below_zero, readings
+from zaptrace.explain.references import refer, refer_all, whole
+from zaptrace.explain.sites import freed_by, line_of
 from zaptrace.model.findings import Finding
-from zaptrace.model.verdict import VerdictKind
+from zaptrace.model.splats import Splat
+from zaptrace.model.verdict import Sentence
+from zaptrace.triage.stacks import Way
+
+Told = Iterator[Sentence]
 
 
-def summary(case: Case, kind: VerdictKind, pages: int) -> str:
-    """One to three sentences."""
-    words = {
-        VerdictKind.FREED_BEFORE_RMAP_REMOVED: _freed_early,
-        VerdictKind.MAPPING_LEAKED: _leaked,
-        VerdictKind.RMAP_UNDERFLOW: _underflow,
-        VerdictKind.PTE_LEFT_BEHIND: _left_behind,
-        VerdictKind.REFCOUNT_OVERPUT: _overput,
-        VerdictKind.RSS_MISMATCH: _rss,
-    }.get(kind, _unexplained)
-    more = pages - 1
-    others = (
-        f" {more} more page{'s' if more > 1 else ''} went wrong in this run." if more > 0 else ""
-    )
-    return words(case) + others
-
-
-def _freed_early(case: Case) -> str:
+def freed_early(case: Case) -> Told:
+    """The page was freed first, and its rmap removed second."""
     story = case.story
     said = counters(story.raw_mapcount, story.refcount)
     line = line_of("freed", case.sites)
     function = f"{line.function}()" if line else "the zap"
     where = f" at {line.source}" if line and line.source else ""
-    return (
+    yield Sentence(
         f"{task(story)} freed {page(story)} while it was still counted as mapped ({said}): "
         f"{function} cleared its PTE and gave the page to the allocator{where}, before its "
-        f"rmap was removed. {_removal(case)}"
+        "rmap was removed.",
+        refer(story.zap, *story.told_by, story.removed_late),
     )
-
-
-def _removal(case: Case) -> str:
-    """What became of the removal that should have come first."""
-    story = case.story
     if not story.removed_late:
-        return 'The same zap then reported the page again, as "Bad page map" with mapcount 0.'
+        text = 'The same zap then reported the page again, as "Bad page map" with mapcount 0.'
+        yield Sentence(text, refer(story.map))
+        return
     delay = lateness(story)
     after = "after the page was freed" if delay is None else f"{duration(delay)} after the free"
     line = line_of("rmap_removed", case.sites)
     where = f", at {line.source}," if line and line.source else ""
     printed = ", the kernel's own reports being printed in between" if story.state else ""
-    return f"The removal{where} came {after}{printed}."
-
-
-def _leaked(case: Case) -> str:
-    story = case.story
-    if story.fault is None:
-        finding = story.finding
-        assert finding is not None
-        return (
-            f"The counters of {page(story)} say mapcount {finding.mapcount}, but the page tables "
-            f"hold {_ptes(finding.ptes)} of it: a mapping went and its rmap was never removed."
-        )
-    return (
-        f"{task(story)} zapped and freed {page(story)} without removing its rmap at all: it "
-        f"reached the allocator with {counters(story.raw_mapcount, story.refcount)}, and the "
-        "zap ended without a removal."
+    yield Sentence(
+        f"The removal{where} came {after}{printed}.",
+        refer(story.fault, story.removed_late, story.state),
     )
 
 
-def _underflow(case: Case) -> str:
+def zapped_without_removal(case: Case) -> Told:
+    """A zap freed the page and removed no rmap of it."""
+    story = case.story
+    zaps = len(story.gather)
+    among = f" (one of {zaps} zaps whose pages were freed together)" if zaps else ""
+    yield Sentence(
+        f"{task(story)} zapped{among} and freed {page(story)} without removing its rmap at all: it "
+        f"reached the allocator with {counters(story.raw_mapcount, story.refcount)}, and no "
+        "removal of it is in the recording.",
+        (*refer(story.zap, *story.told_by), *whole(case.evidence, "recording")),
+    )
+
+
+def more_mapcount_than_ptes(case: Case) -> Told:
+    """The counter and the page tables disagree, and nothing says which of them is wrong."""
+    story, finding = case.story, case.story.finding
+    assert finding is not None
+    yield from _freed_or_found(case)
+    yield Sentence(
+        f"{page(story)} has mapcount {finding.mapcount} and {_ptes(finding.ptes)} "
+        f"(refcount {finding.refcount}); which of the two is wrong the evidence does not say.",
+        refer(finding),
+    )
+    yield from _removed_in_time(case)
+    yield from readings(case)
+
+
+def removed_twice(case: Case) -> Told:
+    """One zap removed the page's rmap twice."""
     story = case.story
     removed = story.removed_again
     assert removed is not None and removed.raw_mapcount is not None
-    return (
+    yield Sentence(
         f"{task(story)} removed the rmap of {page(story)} twice in one zap, so more often than it "
-        f"was added: its mapcount is {removed.raw_mapcount}."
+        f"was added: its mapcount is {removed.raw_mapcount}.",
+        refer(story.zap, story.removed, removed),
     )
 
 
-def _left_behind(case: Case) -> str:
-    """The zap that left the PTE, and how it was found out."""
+def left_behind(case: Case) -> Told:
+    """A PTE is there that nothing counts, and a zap has been at it."""
     story, finding = case.story, case.story.finding
-    zapped = f"{task(story)} zapped {page(story)}" if story.earlier else f"{page(story)} was zapped"
-    began = f"{zapped}: its rmap was removed, but its PTE stayed. "
+    if story.earlier:
+        yield Sentence(
+            f"{task(story)} zapped {page(story)} and removed its rmap.",
+            refer(story.earlier_zap, story.earlier),
+        )
     if story.removed:
         again = "" if not story.bad_pte else ' and reported it as "Bad page map"'
-        return f"{began}A later zap of the same range found the PTE{again}: mapcount below 0."
+        yield Sentence(
+            f"A later zap of the same range found a PTE of it{again}: mapcount below 0. Its PTE "
+            "stayed, or was made anew and not counted; no such mapping is recorded.",
+            refer(story.zap, story.removed, story.bad_pte),
+        )
+        return
     assert finding is not None
-    still = f"{_ptes(finding.ptes)} of {_owners(finding)} still map{_s(finding.ptes)} the page"
+    still = f"{_ptes(finding.ptes)} of {_owners(finding)} still map{_s(finding.ptes)} {page(story)}"
     if (finding.folio or {}).get("free"):
-        return f"{began}{still}, which is free."
-    return f"{began}{still} ({counters(finding.raw_mapcount, finding.refcount)})."
-
-
-def _rss(case: Case) -> str:
-    story = case.story
-    said = [
-        f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}"
-        for splat in story.rss_splats[:4]
-        if splat.rss_value is not None
-    ]
-    where = f" ({', '.join(said)} pages when an mm was freed)" if said else ""
-    if not said and story.rss and story.rss[0].note:
-        where = f" ({task(story)}: {story.rss[0].note})"
-    return (
-        f"An mm's resident-set counters do not agree with what it maps{where}; no page is "
-        "known to be wrong."
+        still += ", which is free"
+    else:
+        still += f" ({counters(finding.raw_mapcount, finding.refcount)})"
+    yield Sentence(
+        f"{still}: one is not counted. It outlived its rmap and its reference, or was made "
+        "without them.",
+        refer(finding),
     )
 
 
-def _overput(case: Case) -> str:
+def overput(case: Case) -> Told:
+    """The page's references are fewer than its PTEs."""
     story, finding = case.story, case.story.finding
     assert finding is not None
     mapped = f"{_ptes(finding.ptes)} of {_owners(finding)}"
-    if story.fault is None:
-        return (
-            f"The refcount of {page(story)} is {finding.refcount}, but the page tables still hold "
-            f"{mapped}: a reference was dropped that was not the dropper's own."
+    if story.fault is None and story.state is None:
+        yield Sentence(
+            f"The refcount of {page(story)} is {finding.refcount}, but the page tables hold "
+            f"{mapped}, which its mapcount counts: a reference is missing.",
+            refer(finding),
         )
-    return (
-        f"{task(story)} dropped the last reference to {page(story)} while {mapped} still mapped "
-        f"it ({counters(story.raw_mapcount, story.refcount)}): the reference was not its own."
+    else:
+        by = freed_by(case.sites)
+        where = f" in {by}()" if by else ""
+        yield Sentence(
+            f"{task(story)} dropped the last reference to {page(story)}{where} while {mapped} "
+            f"still mapped it ({counters(story.raw_mapcount, story.refcount)}): a reference is "
+            "missing.",
+            refer(*story.told_by, finding),
+        )
+    yield Sentence(
+        "It was dropped, here or before, by something that did not hold it, or was never taken "
+        "for a mapping; which, the evidence does not say.",
+        refer(finding),
     )
 
 
-def _unexplained(case: Case) -> str:
+def rss(case: Case) -> Told:
+    """An mm's counters are not what it maps."""
     story = case.story
+    printed = [one for one in story.rss_splats if one.rss_value is not None][:4]
+    said = [_rss_value(one) for one in printed]
+    where = f" ({', '.join(said)} pages when an mm was freed)" if said else ""
+    if not said and story.rss and story.rss[0].note:
+        where = f" ({task(story)}: {story.rss[0].note})"
+    pieces = refer_all((*printed, *story.rss[:4])) or refer_all(story.rss_splats)
+    yield Sentence(
+        f"An mm's resident-set counters do not agree with what it maps{where}; no page is "
+        "known to be wrong.",
+        pieces,
+    )
+    if wrong_type(story.rss_splats):
+        yield Sentence(
+            "What one counter has too many another has too few: pages were added to the one and "
+            "taken off the other.",
+            pieces,
+        )
+
+
+def wrong_type(splats: tuple[Splat, ...]) -> bool:
+    """Of one mm, what one counter has too many another has too few."""
+    sums: dict[int | None, int] = {}
+    for one in splats:
+        sums[one.mm] = sums.get(one.mm, 0) + (one.rss_value or 0)
+    return len(splats) > 1 and bool(sums) and not any(sums.values())
+
+
+def _rss_value(splat: Splat) -> str:
+    who = splat.comm or splat.process
+    of = f" of {who}/{'?' if splat.pid is None else splat.pid}" if who else ""
+    return f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}{of}"
+
+
+def unexplained(case: Case) -> Told:
+    """What is known, and the readings that are left."""
+    story, finding = case.story, case.story.finding
     if only_printed(case):
-        return " ".join(sentences(case))
-    if below := _below_zero(case):
-        return (
-            f"The rmap of {page(story)} was removed more often than it was added ({below}); the "
-            "evidence does not say whether twice in one zap, or again for a PTE that an earlier "
-            "zap had left behind."
+        rests_on = refer_all(story.told_by)
+        yield from (Sentence(one, rests_on) for one in printed_sentences(case))
+        if story.state:  # of a bad PTE alone the console's own readings are said
+            yield from readings(case)
+        return
+    if below := raw_below_zero(case):
+        yield Sentence(
+            f"The rmap of {page(story)} was removed more often than it was added, or its counter "
+            f"is wrong (mapcount {below[0] + 1}).",
+            refer(below[1]),
         )
-    if story.fault or story.state:
-        said = counters(story.raw_mapcount, story.refcount)
-        refused = f" ({story.reason})" if story.reason else ""
-        cause = (
-            "the evidence does not say why"
-            if freed_while_counted(case)
-            else "its mapping counters are not what was wrong, or are not known"
+    elif story.fault or story.state:
+        yield from _freed_or_found(case)
+    elif story.report:
+        yield Sentence(
+            f"The kernel reported {page(story)} in {task(story)}: "
+            f"{story.report.reason or story.report.kind} "
+            f"({counters(_raw(story.report), story.report.refcount)}).",
+            refer(story.report),
         )
-        return f"{task(story)} freed {page(story)} in a bad state{refused}, {said}; {cause}."
-    if story.finding:
-        return (
-            f"The audit finds {page(story)} wrong ({story.finding.cls.value}: "
-            f"{_ptes(story.finding.ptes)}, mapcount {story.finding.mapcount}, refcount "
-            f"{story.finding.refcount}); nothing recorded says how it came to be."
+    elif finding:
+        yield Sentence(
+            f"The audit finds {page(story)} wrong ({finding.cls.value}: {_ptes(finding.ptes)}, "
+            f"mapcount {finding.mapcount}, refcount {finding.refcount}); nothing recorded says "
+            "how it came to be.",
+            refer(finding),
         )
-    return f"{task(story)} met a bad PTE that maps {page(story)}; the evidence does not say why."
+    else:
+        yield Sentence(
+            f"{task(story)} met a bad PTE that maps {page(story)}; the evidence does not say why.",
+            refer_all(story.told_by),
+        )
+    yield from _removed_in_time(case)
+    yield from _changed(case)
+    yield from readings(case)
 
 
-def _below_zero(case: Case) -> str | None:
-    """`mapcount -1`, when something says so; page types are far below."""
+def _freed_or_found(case: Case) -> Told:
+    """By whom the page was freed, or found, in which state."""
     story = case.story
-    raws = [story.raw_mapcount, story.bad_pte.raw_mapcount if story.bad_pte else None]
-    raws += [story.finding.raw_mapcount if story.finding else None]
-    raws += [story.map.mapcount - 1 if story.map and story.map.mapcount is not None else None]
-    found = (raw for raw in raws if raw is not None and PAGE_MAPCOUNT_RESERVE <= raw < -1)
-    raw = next(found, None)
-    return None if raw is None else f"mapcount {raw + 1}"
+    if not (story.fault or story.state):
+        return
+    said = counters(story.raw_mapcount, story.refcount)
+    flags = flags_of(story.state)
+    refused = f" ({'; '.join(one for one in (story.reason, flags) if one)})"
+    refused = "" if refused == " ()" else refused
+    rests_on = refer_all(story.told_by)
+    way = way_of(case) if story.freed is None else Way.FREE
+    if way is Way.DRAIN:
+        yield Sentence(
+            f"{task(story)} found {page(story)} in a bad state{refused}, {said}, when it emptied "
+            "its CPU's list of free pages: it had been freed before, and not by this stack.",
+            rests_on,
+        )
+        return
+    if way is Way.ALLOC:
+        yield Sentence(
+            f"{task(story)} was to get {page(story)} from the allocator and found it in a bad "
+            f"state{refused}, {said}: what this stack did is not what went wrong.",
+            rests_on,
+        )
+        return
+    by = freed_by(case.sites)
+    where = f" in {by}()" if by else ""
+    cause = (
+        "the evidence does not say why"
+        if freed_while_counted(case)
+        else "its mapping counters are not what was wrong, or are not known"
+    )
+    end = "." if _says_more(case) else f"; {cause}."
+    yield Sentence(
+        f"{task(story)} freed {page(story)}{where} in a bad state{refused}, {said}{end}", rests_on
+    )
+
+
+def _says_more(case: Case) -> bool:
+    """The next sentence says what is not known."""
+    return (
+        case.story.finding is not None
+        and bool(case.story.finding.mapcount)
+        and seen_at_its_free(case)
+    )
+
+
+def _removed_in_time(case: Case) -> Told:
+    """The page's own removal is recorded: what is still counted is another mapping."""
+    story = case.story
+    removed = story.removed_again or story.removed
+    counted = freed_while_counted(case) and (removed is not None and removed.raw_mapcount)
+    if not counted or removed is None or jump_of(case) or (story.raw_mapcount or 0) < 0:
+        return
+    others = removed.raw_mapcount or 0
+    yield Sentence(
+        f"The zap removed its own mapping before the free, and {others} other mapping"
+        f"{'' if others == 1 else 's'} stayed counted.",
+        refer(story.zap, removed, story.fault),
+    )
+
+
+def _changed(case: Case) -> Told:
+    """The counter changed, and no event did it."""
+    jump = jump_of(case)
+    if jump is None:
+        return
+    when = "between two recorded events"
+    after = jump.after
+    if isinstance(after, Finding):
+        when = "between its last recorded removal and the dump"
+    elif None not in (jump.before.time_ns, after.time_ns):
+        assert jump.before.time_ns is not None and after.time_ns is not None
+        when = f"between {jump.before.time_ns / 1e9:.6f} s and {after.time_ns / 1e9:.6f} s"
+    adds = " (additions to the rmap are not recorded)" if jump.rises else ""
+    yield Sentence(
+        f"The mapcount of {page(case.story)} went from {jump.was} to {jump.found} {when}, and no "
+        f"recorded event did it{adds}.",
+        refer(jump.before, after),
+    )
+
+
+def _raw(splat: Splat) -> int | None:
+    return None if splat.mapcount is None else splat.mapcount - 1
 
 
 def _owners(finding: Finding) -> str:

@@ -13,11 +13,11 @@ import drgn
 
 from zaptrace.explain.clears import clears
 from zaptrace.explain.sites import zap_line
+from zaptrace.explain.table import row_of
 from zaptrace.memory.resolve import code_site, locations
 from zaptrace.model.splats import Frame, Splat
-from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
+from zaptrace.model.verdict import CodeSite, Verdict
 
-_FREED_BY_ITS_ZAP = (VerdictKind.FREED_BEFORE_RMAP_REMOVED, VerdictKind.MAPPING_LEAKED)
 _STRIDE = 4
 """Bytes between the addresses asked for: less than taking a PTE down needs anywhere."""
 _LARGEST = 1 << 16
@@ -32,7 +32,7 @@ def sharpened(prog: drgn.Program, verdict: Verdict) -> Verdict:
     """
     sites = [_resolved(prog, site) for site in verdict.sites]
     freed = next((site for site in sites if site.role == "freed"), None)
-    cleared = _clearing(prog, freed) if freed and verdict.kind in _FREED_BY_ITS_ZAP else None
+    cleared = _clearing(prog, freed) if freed and row_of(verdict).cleared_in_zap else None
     if freed and cleared:
         others = [site for site in sites if site is not freed and site.role != cleared.role]
         sites = [freed, cleared, *others]

@@ -24,6 +24,64 @@ class VerdictKind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """A piece of the evidence that a sentence rests on; what it does not have is None.
+
+    Attributes:
+        what: `event`, `splat` or `finding`: one of them; `recording`, `console` or `audit`:
+            the whole of it, for what did not happen and for counts.
+        kind: an event's or a splat's kind, a finding's class.
+        index: an event's place in the capture, from 0.
+        time_ns: an event's boot clock.
+        line: a splat's line on the console, from 1.
+        pfn: the page that it is about.
+        mm: the mm_struct that it is about, of the lifetime that it falls into.
+    """
+
+    what: str
+    kind: str | None = None
+    index: int | None = None
+    time_ns: int | None = None
+    cpu: int | None = None
+    line: int | None = None
+    pfn: int | None = None
+    mm: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What is known of it."""
+        return {key: said for key, said in dataclasses.asdict(self).items() if said is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of a verdict, and what of the evidence it rests on.
+
+    Attributes:
+        reading: not a fact, but one of the causes that the evidence leaves open, with what
+            speaks for it.
+    """
+
+    text: str
+    rests_on: tuple[Reference, ...] = ()
+    reading: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As `explain --json` prints it under `sentences`."""
+        rests_on = [one.to_json() for one in self.rests_on]
+        return {"text": self.text, "rests_on": rests_on, "reading": self.reading}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Sentence:
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError, TypeError: `data` is not what `to_json` made.
+        """
+        rests_on = tuple(Reference(**one) for one in data["rests_on"])
+        return cls(data["text"], rests_on, data.get("reading", False))
+
+
+@dataclass(frozen=True, slots=True)
 class OrderStep:
     """One event of the page's story.
 
@@ -42,6 +100,21 @@ class OrderStep:
     raw_mapcount: int | None = None
     refcount: int | None = None
     evidence: str | None = None
+    rests_on: tuple[Reference, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As `explain --json` prints it under `order`."""
+        return {**dataclasses.asdict(self), "rests_on": [one.to_json() for one in self.rests_on]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> OrderStep:
+        """The inverse of `to_json`.
+
+        Raises:
+            TypeError: `data` is not what `to_json` made.
+        """
+        rests_on = tuple(Reference(**one) for one in data.get("rests_on", ()))
+        return cls(**{**data, "rests_on": rests_on})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +137,20 @@ class CodeSite:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The explanation of a run."""
+    """The explanation of a run.
+
+    Attributes:
+        sentences: what is known, for a person who works on mm: the prose of every report.
+        order: what happened to the page, one step after the other.
+        proof: what the audit says of the page or mm that the verdict is about.
+        doubts: what the evidence cannot settle, and what would.
+        evidence: the least evidence that carries it: of `capture`, `splat`, `vmcore`.
+        others: what else went wrong in the run, a phrase each, the worst first.
+        rule: which of `zaptrace.explain.table.RULES` applied; None when none did.
+    """
 
     kind: VerdictKind
-    summary: str
+    sentences: tuple[Sentence, ...]
     pfn: int | None = None
     comm: str | None = None
     pid: int | None = None
@@ -75,22 +158,36 @@ class Verdict:
     sites: tuple[CodeSite, ...] = ()
     proof: tuple[Finding, ...] = ()
     doubts: tuple[str, ...] = ()
-    """What the evidence at hand cannot settle, and what would."""
     evidence: tuple[str, ...] = ()
-    """The least evidence that carries it: of `capture`, `splat`, `vmcore`."""
     others: tuple[str, ...] = ()
-    """What else went wrong in the run, a phrase each, the worst first."""
+    rule: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """All sentences as one paragraph."""
+        return " ".join(one.text for one in self.sentences)
+
+    @property
+    def facts(self) -> str:
+        """What is known, as one paragraph."""
+        return " ".join(one.text for one in self.sentences if not one.reading)
+
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """The causes that the evidence leaves open, a sentence each."""
+        return tuple(one.text for one in self.sentences if one.reading)
 
     def to_json(self) -> dict[str, Any]:
         """As `explain --json` prints it under `verdict`."""
         data = dataclasses.asdict(self)
         data["kind"] = self.kind.value
-        data["order"] = [dataclasses.asdict(one) for one in self.order]
+        data["summary"] = self.summary
+        for name in ("sentences", "order", "proof"):
+            data[name] = [one.to_json() for one in getattr(self, name)]
         data["sites"] = [
             {**dataclasses.asdict(one), "inline_chain": list(one.inline_chain)}
             for one in self.sites
         ]
-        data["proof"] = [finding.to_json() for finding in self.proof]
         for name in ("doubts", "evidence", "others"):
             data[name] = list(getattr(self, name))
         return data

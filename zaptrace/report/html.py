@@ -80,7 +80,8 @@ def _headline(verdict: Verdict, title: str) -> Markup:
         "header",
         tag("div", verdict.kind.value, class_="kind mono"),
         tag("h1", f"{first[:1].upper()}{first[1:]}{f' ({rest}' if clean and rest else ''}"),
-        tag("p", verdict.summary, id="summary"),
+        tag("p", verdict.facts, id="summary"),
+        tag("ul", [tag("li", one) for one in verdict.readings]) if verdict.readings else "",
         class_="clean" if clean else None,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zaptrace.explain.clears import clears, is_clearing
 from zaptrace.explain.sites import zap_line
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict
+from zaptrace.triage.stacks import of_allocator
 
 _ZAP_ENTRY = "zap_entry"
 _TITLES = {
@@ -62,8 +63,10 @@ def marked_line(site: CodeSite) -> tuple[str, str | None]:
     inside = zap_line(site) if role != _ZAP_ENTRY else None
     if inside and inside.source:
         return inside.function, inside.source
-    first = next(iter(site.inline_chain), "").partition(" at ")[0]
-    return first or site.symbol or "?", site.source
+    links = chain_of(site)
+    if role == "freed" and (own := [link for link in links if not of_allocator(link[0])]):
+        return own[0]
+    return links[0] if links else (site.symbol or "?", site.source)
 
 
 def places(verdict: Verdict) -> list[str | None]:

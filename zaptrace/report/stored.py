@@ -8,7 +8,7 @@ from typing import Any
 from zaptrace.model.clues import Clue
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Finding
-from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
+from zaptrace.model.verdict import CodeSite, OrderStep, Sentence, Verdict, VerdictKind
 from zaptrace.report.excerpt import kernels_words
 from zaptrace.report.info import RunInfo
 from zaptrace.splat import parse
@@ -23,9 +23,13 @@ def verdict_of(document: dict[str, Any]) -> Verdict:
     try:
         data = dict(document["verdict"])
         sites = [{**one, "inline_chain": tuple(one["inline_chain"])} for one in data.pop("sites")]
+        # Verdicts of 0.9 and before have a summary and no sentences.
+        summary = {"text": data.pop("summary"), "rests_on": []}
+        sentences = data.pop("sentences", [summary])
         made: dict[str, Any] = {
             "kind": VerdictKind(data.pop("kind")),
-            "order": tuple(OrderStep(**one) for one in data.pop("order")),
+            "sentences": tuple(Sentence.from_json(one) for one in sentences),
+            "order": tuple(OrderStep.from_json(one) for one in data.pop("order")),
             "sites": tuple(CodeSite(**one) for one in sites),
             "proof": tuple(Finding.from_json(one) for one in data.pop("proof")),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from zaptrace.explain.table import row_of
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.clues import clue_lines
@@ -18,16 +19,6 @@ from zaptrace.report.words import count, cut, fill, hexadecimal, number, plain, 
 WIDTH = 72
 NS_PER_US = 1000
 
-_SUBJECTS = {
-    VerdictKind.FREED_BEFORE_RMAP_REMOVED: "page freed before its rmap was removed",
-    VerdictKind.MAPPING_LEAKED: "mapping gone, but its rmap never removed",
-    VerdictKind.RMAP_UNDERFLOW: "rmap removed more often than added",
-    VerdictKind.PTE_LEFT_BEHIND: "rmap removed, but a PTE still maps the page",
-    VerdictKind.REFCOUNT_OVERPUT: "page freed while PTEs still map it",
-    VerdictKind.RSS_MISMATCH: "rss counters disagree with what is mapped",
-    VerdictKind.CLEAN: "no bad page found",
-    VerdictKind.UNEXPLAINED: "something went wrong that is not explained",
-}
 _WHEN = {"bad_page": "when it was stopped in bad_page()", "panic": "at the panic"}
 
 
@@ -41,6 +32,7 @@ def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> s
         sections = [_logs(info), _environment(verdict, info)]
     else:
         sections = [
+            _readings(verdict),
             _order(verdict),
             _sites(verdict.sites),
             _code(sources or Sources()),
@@ -52,7 +44,7 @@ def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> s
             _reproduce(info),
         ]
     sections.append(_unseen(verdict, info))
-    head = [subject(verdict, info), "=" * WIDTH, "", *fill(verdict.summary, WIDTH)]
+    head = [subject(verdict, info), "=" * WIDTH, "", *fill(verdict.facts, WIDTH)]
     lines = head + [line for section in sections for line in _spaced(list(section))]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -72,7 +64,7 @@ def _subject(verdict: Verdict, info: RunInfo) -> str:
     wrong = verdict.pfn is not None or info.findings or info.splats or info.ended in _WHEN
     if verdict.kind is VerdictKind.UNEXPLAINED and not wrong:
         return "nothing wrong was seen, by too little evidence to say so"
-    return _SUBJECTS[verdict.kind]
+    return row_of(verdict).subject
 
 
 def _spaced(section: list[str]) -> list[str]:
@@ -80,6 +72,12 @@ def _spaced(section: list[str]) -> list[str]:
     if len(section) < 2:
         return []
     return ["", section[0], "-" * len(section[0]), *section[1:]]
+
+
+def _readings(verdict: Verdict) -> Iterator[str]:
+    yield "What the evidence leaves open"
+    for one in verdict.readings:
+        yield from fill(one, WIDTH, "  - ", "    ")
 
 
 def _order(verdict: Verdict) -> Iterator[str]:

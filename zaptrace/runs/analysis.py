@@ -7,7 +7,7 @@ Each step reads its file where the run has it already, and makes it where not:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import drgn
@@ -45,6 +45,7 @@ class Result:
             whether a rule explains it or not.
         watched: names of the events that were recorded.
         complete: and none of them is missing.
+        evidence: what the verdict was made from.
     """
 
     verdict: Verdict
@@ -53,6 +54,7 @@ class Result:
     suspicious: bool
     watched: frozenset[str] = frozenset()
     complete: bool = False
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 def analyse(
@@ -124,6 +126,7 @@ def analyse(
         suspicious,
         evidence.watched,
         evidence.complete,
+        evidence,
     )
     folder.save_verdict(result.document, result.report)
     return result

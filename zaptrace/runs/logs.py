@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zaptrace.explain import Evidence, explain
 from zaptrace.explain.evidence import LOG, no_source
-from zaptrace.explain.rules import RULES
+from zaptrace.explain.table import RULES
 from zaptrace.model.errors import BadInput
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
@@ -26,7 +26,7 @@ from zaptrace.triage.boot import BootReader
 if TYPE_CHECKING:
     import drgn
 
-_RANK = {kind: rank for rank, (kind, _) in enumerate(RULES)}
+_RANK = {row.kind: rank for rank, row in reversed(list(enumerate(RULES)))}
 _PADDING = 256
 """Bytes up to the next symbol that kallsyms counts to a function and ELF does not."""
 

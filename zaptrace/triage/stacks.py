@@ -137,5 +137,12 @@ def _way_of(name: str) -> Way | None:
     return Way.FREE if _FREES.fullmatch(name) else None
 
 
+def of_allocator(symbol: str) -> bool:
+    """Return whether a function is the allocator's, or drops references for whoever calls it."""
+    name = base_name(symbol)
+    known = (_PUTS, _FREE_CHECK, _PRINTS)
+    return _way_of(name) is not None or any(one.fullmatch(name) for one in known)
+
+
 def _prints(frame: Frame) -> bool:
     return _PRINTS.fullmatch(base_name(frame.symbol or "")) is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sentences import sentences
 from vm.tree import TreeKernel
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Update, ignore
@@ -64,7 +65,7 @@ def test_an_outcome_survives_the_session_file() -> None:
 
 
 def clean(parts: tuple[str, ...], events: tuple[str, ...] = EVENTS, whole: bool = True) -> Result:
-    verdict = Verdict(VerdictKind.CLEAN, "Nothing.", evidence=parts)
+    verdict = Verdict(VerdictKind.CLEAN, sentences("Nothing."), evidence=parts)
     return Result(verdict, {}, "", False, frozenset(events), whole)
 
 

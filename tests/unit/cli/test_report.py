@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
+from tests.sentences import sentences
 from tests.unit.report.test_text import INFO, VERDICT, VERDICTS
 from zaptrace import demo, open_run
 from zaptrace.cli.main import main
@@ -123,7 +124,7 @@ def test_a_run_without_events_has_no_trace(
 
 
 def test_a_clean_run_is_a_success(run: RunFolder) -> None:
-    run.save_verdict(summary(Verdict(VerdictKind.CLEAN, "All is well."), INFO), "")
+    run.save_verdict(summary(Verdict(VerdictKind.CLEAN, sentences("All is well.")), INFO), "")
     assert report(run, "--format", "html") == 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import (
     FREE,
@@ -23,7 +24,7 @@ from tests.unit.explain.rows import (
     zap,
 )
 from tests.unit.explain.test_simulated import audit
-from zaptrace.explain import Evidence, explain
+from zaptrace.explain import Evidence
 from zaptrace.model.events import Events
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Frame, Splat
@@ -105,6 +106,10 @@ def test_a_mapcount_below_zero_on_the_console_may_be_either() -> None:
     assert verdict.kind is VerdictKind.UNEXPLAINED
     readings = ("twice in one zap", "left the PTE", "without an rmap", "PTE itself is garbage")
     assert all(reading in verdict.summary for reading in readings)
+    state = replace(STATE, mapcount=-1)
+    twice, again, never, other = explain(Evidence(None, [below, state])).readings
+    assert "twice in one zap" in twice and "for a PTE that an earlier zap" in again
+    assert "never added" in never and "wrote over the counter" in other
 
 
 def test_the_console_alone_tells_the_founding_bug() -> None:

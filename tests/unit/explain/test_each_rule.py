@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit.explain.kernel import RETURN_INTO_WP, events_of
+from tests.unit.explain.kernel import (
+    RETURN_INTO_FREE,
+    RETURN_INTO_WP,
+    RETURN_INTO_ZAP,
+    events_of,
+)
 from tests.unit.explain.rows import (
     FREE,
     MINE,
@@ -34,13 +39,13 @@ from tests.unit.explain.test_rules import (
     second_look,
 )
 from tests.unit.explain.test_simulated import audit, resolve
-from zaptrace.explain import Evidence, rules
+from zaptrace.explain import Evidence, rules, table
 from zaptrace.explain.known import Case
 from zaptrace.explain.sites import code_sites
 from zaptrace.explain.story import stories
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Frame, Splat
-from zaptrace.model.verdict import VerdictKind
+from zaptrace.model.verdict import CodeSite, VerdictKind
 
 NEVER = FindingClass.MORE_MAPCOUNT_THAN_PTES
 FOUNDING = [zap(1000), freed(3000), refused(4000), removed(6500, raw=-1)]
@@ -59,6 +64,12 @@ def of(evidence: Evidence) -> Case:
 def case(rows: list[dict[str, Any]], ended: str = "exit", **more: Any) -> Case:
     more.setdefault("resolve", resolve)
     return of(Evidence(events_of(rows, lost=more.pop("lost", 0)), ended=ended, **more))
+
+
+def copied_on_write(address: int) -> CodeSite | None:
+    """The stack of a copy-on-write that drops the old page."""
+    named = {RETURN_INTO_FREE: "free_unref_page", RETURN_INTO_ZAP: "handle_mm_fault"}
+    return CodeSite(named.get(address, "wp_page_copy"), 0x10, None, (), None, address)
 
 
 def printed(*splats: Splat) -> Case:
@@ -160,10 +171,22 @@ RULES: dict[Callable[..., Any], Table] = {
         ((found(busy(finding(BELOW, 2, 2, 1))),), False),
         ((printed(STATE),), False),
     ),
-    rules.mapping_leaked: (
+    rules.zapped_and_leaked: (
         ((case(LEAKED),), True),
-        ((found(busy(finding(NEVER, 1, 2, 2))),), True),
+        ((stopped(LEAKED, 0),), True),
         ((case([*LEAKED[:2], freed(3000, order=9), *LEAKED[3:]]),), False),
+        ((case(LEAKED, resolve=copied_on_write),), False),  # freed by no zap
+        ((BY_EVENTS,), False),
+    ),
+    rules.counter_jumped: (
+        ((case([zap(1000), removed(2000, raw=0), freed(3000, raw=8), zap(9000)]),), True),
+        ((case([zap(1000), removed(2000, raw=1), freed(3000, raw=0), zap(9000)]),), False),
+        ((case(LEAKED),), False),
+    ),
+    rules.counted_once_too_often: (
+        ((found(busy(finding(NEVER, 1, 2, 2))),), True),
+        ((found(busy(finding(NEVER, 1, 8, 1))),), False),  # seven leaks of one page, or none
+        ((case(LEAKED),), False),
         ((BY_EVENTS,), False),
     ),
     rules.rmap_underflow: (
@@ -233,15 +256,6 @@ RULES: dict[Callable[..., Any], Table] = {
         ((printed(Splat("bad_rss_counter", rss_type="MM_ANONPAGES", rss_value=1)),), True),
         ((BY_EVENTS,), False),
     ),
-    rules.kind_of: (
-        ((BY_EVENTS,), VerdictKind.FREED_BEFORE_RMAP_REMOVED),
-        ((case(LEAKED),), VerdictKind.MAPPING_LEAKED),
-        ((case(TWICE),), VerdictKind.RMAP_UNDERFLOW),
-        ((case(AGAIN, resolve=in_zap),), VerdictKind.PTE_LEFT_BEHIND),
-        ((stopped(LEAKED, 1, OTHER),), VerdictKind.REFCOUNT_OVERPUT),
-        ((found(audit(RSS)),), VerdictKind.RSS_MISMATCH),
-        ((printed(STATE),), VerdictKind.UNEXPLAINED),
-    ),
 }
 
 
@@ -263,6 +277,25 @@ def test_every_rule_has_a_table_with_both_answers() -> None:
     functions = {one for _, one in inspect.getmembers(rules, inspect.isfunction)}
     own = {one for one in functions if one.__module__ == rules.__name__}
     assert own == RULES.keys()
-    assert {rule for _, rule in rules.RULES} <= own
-    for rule, table in RULES.items():
-        assert len({wanted for _, wanted in table}) > 1, rule.__name__
+    assert {row.applies for row in table.RULES} <= own
+    for rule, answers in RULES.items():
+        assert len({wanted for _, wanted in answers}) > 1, rule.__name__
+
+
+@pytest.mark.parametrize(
+    ("one", "name", "kind"),
+    [
+        (BY_EVENTS, "freed_early", VerdictKind.FREED_BEFORE_RMAP_REMOVED),
+        (case(LEAKED), "leaked", VerdictKind.MAPPING_LEAKED),
+        (found(busy(finding(NEVER, 1, 2, 2))), "counted_above", VerdictKind.MAPPING_LEAKED),
+        (case(TWICE), "removed_twice", VerdictKind.RMAP_UNDERFLOW),
+        (case(AGAIN, resolve=in_zap), "left_behind", VerdictKind.PTE_LEFT_BEHIND),
+        (stopped(LEAKED, 1, OTHER), "overput", VerdictKind.REFCOUNT_OVERPUT),
+        (found(audit(RSS)), "rss", VerdictKind.RSS_MISMATCH),
+        (printed(STATE), "unexplained", VerdictKind.UNEXPLAINED),
+    ],
+)
+def test_every_row_of_the_table_has_a_story(one: Case, name: str, kind: VerdictKind) -> None:
+    row = table.rule_of(one)
+    assert (row.name, row.kind) == (name, kind)
+    assert all(said.text and said.rests_on for said in row.summary(one))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import (
     RETURN_INTO_FREE,
     RETURN_INTO_WP,
@@ -30,7 +31,7 @@ from tests.unit.explain.rows import (
     zap,
 )
 from tests.unit.explain.test_simulated import audit, resolve
-from zaptrace.explain import Evidence, explain
+from zaptrace.explain import Evidence
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import CodeSite, VerdictKind
@@ -199,7 +200,7 @@ def test_a_part_of_a_large_folio_may_be_freed_by_a_zap_that_never_touched_it() -
     rows = [*LEAKED[:2], freed(3000, order=9), *LEAKED[3:]]
     verdict = told(rows, resolve=resolve)
     assert verdict.kind is VerdictKind.UNEXPLAINED
-    assert any("large folio" in doubt for doubt in verdict.doubts)
+    assert any("large folio" in one for one in verdict.readings)
     proof = finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 0, 1, 0)
     settled = told(rows, "bad_page", audit=busy(proof, MM), resolve=resolve)
     assert settled.kind is VerdictKind.MAPPING_LEAKED
@@ -347,7 +348,11 @@ def test_two_removals_in_one_zap_are_an_underflow() -> None:
 def test_a_count_below_zero_alone_does_not_say_whose_removal_was_too_many() -> None:
     verdict = told([TWICE[0], *TWICE[2:]])
     assert verdict.kind is VerdictKind.UNEXPLAINED
-    assert "more often than it was added (mapcount -1)" in verdict.summary
+    assert "more often than it was added, or its counter is wrong (mapcount -1)" in verdict.facts
+    # All removals are recorded, and there is but one: nothing was removed twice.
+    assert not any("twice" in one or "left behind" in one for one in verdict.readings)
+    unseen = told([TWICE[0], *TWICE[2:]], lost=1)
+    assert "twice in one zap" in unseen.readings[0]
     rows = [TWICE[0], removed(1500, raw=2), removed(1600, raw=1)]
     assert told(rows, console=True).kind is VerdictKind.CLEAN
 
@@ -364,7 +369,7 @@ AGAIN = [
 def test_a_pte_that_a_later_zap_finds_was_left_behind() -> None:
     verdict = told(AGAIN, resolve=in_zap)
     assert verdict.kind is VerdictKind.PTE_LEFT_BEHIND
-    assert "its rmap was removed, but its PTE stayed. A later zap" in verdict.summary
+    assert "init/30 zapped pfn 0xa80 and removed its rmap. A later zap" in verdict.summary
     assert [step.time_ns for step in verdict.order] == [1000, 1100, 2000, 2100, 2500]
     assert told([*AGAIN, refused(3000, raw=-2)], resolve=in_zap).kind is verdict.kind
 

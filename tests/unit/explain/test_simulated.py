@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import (
     RETURN_AFTER,
     RETURN_INTO_MIGRATE,
@@ -20,7 +21,7 @@ from tests.unit.explain.kernel import (
 )
 from zaptrace.capture.reader import read
 from zaptrace.capture.writer import Writer
-from zaptrace.explain import Evidence, explain
+from zaptrace.explain import Evidence
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, Finding, FindingClass

@@ -106,7 +106,7 @@ def returns(vmlinux: Path, function: str, call: int = 0) -> tuple[int, int]:
 
 
 def verdict(*sites: CodeSite, kind: VerdictKind = VerdictKind.FREED_BEFORE_RMAP_REMOVED) -> Verdict:
-    return Verdict(kind, "", sites=sites)
+    return Verdict(kind, (), sites=sites)
 
 
 def freed(vmlinux: Path, call: int = 0) -> CodeSite:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tests.sentences import sentences
 from tests.unit.report.test_text import VERDICT
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
@@ -60,16 +61,16 @@ def of_kind(kind: VerdictKind) -> Verdict:
     if kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED:
         return VERDICT
     if kind is VerdictKind.CLEAN:
-        return Verdict(kind, "No page was refused or freed while mapped.")
+        return Verdict(kind, sentences("No page was refused or freed while mapped."))
     if kind is VerdictKind.RSS_MISMATCH:
-        said = "An mm's resident-set counters do not agree with what it maps."
+        text = "An mm's resident-set counters do not agree with what it maps."
         proof = (FINDINGS[FindingClass.RSS_MISMATCH],)
-        return Verdict(kind, said, comm="mount", pid=41, proof=proof, doubts=doubt)
+        return Verdict(kind, sentences(text), comm="mount", pid=41, proof=proof, doubts=doubt)
     removed = OrderStep("the page's rmap is removed", 5_000, 0, 41, 0, 2)
     return dataclasses.replace(
         VERDICT,
         kind=kind,
-        summary=f"Something that is called {kind.value} happened to pfn {PFN:#x}.",
+        sentences=sentences(f"Something that is called {kind.value} happened to pfn {PFN:#x}."),
         order=(ZAP, removed),
         proof=(FINDINGS[_PROOF[kind]],),
         doubts=doubt,

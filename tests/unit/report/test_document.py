@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from tests.sentences import sentences
 from tests.unit.report.test_text import INFO, VERDICT
 from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.report.document import summary
@@ -22,8 +23,8 @@ SCHEMA = json.loads(
     ("verdict", "info"),
     [
         (VERDICT, INFO),
-        (Verdict(VerdictKind.CLEAN, "All is well."), INFO),
-        (Verdict(VerdictKind.UNEXPLAINED, "?"), RunInfo("/run")),
+        (Verdict(VerdictKind.CLEAN, sentences("All is well.")), INFO),
+        (Verdict(VerdictKind.UNEXPLAINED, sentences("?")), RunInfo("/run")),
     ],
 )
 def test_the_document_is_valid(verdict: Verdict, info: RunInfo) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from tests.sentences import sentences
 from tests.unit.report.test_text import INFO, INFOS, VERDICT, VERDICTS
 from zaptrace import demo
 from zaptrace.capture.reader import read
@@ -89,7 +90,7 @@ def hostile() -> str:
     site = dataclasses.replace(VERDICT.sites[0], inline_chain=(f"{HOSTILE} at {HOSTILE}",))
     verdict = dataclasses.replace(
         *(VERDICT,),
-        summary=HOSTILE,
+        sentences=sentences(HOSTILE),
         comm=HOSTILE,
         order=order,
         proof=(proof,),
@@ -145,7 +146,7 @@ def test_whatever_a_guest_says_it_is_a_page(verdict: Verdict, info: RunInfo) -> 
 
 
 def test_a_clean_page_says_so() -> None:
-    told = checked(page(Verdict(VerdictKind.CLEAN, "All is well."), INFO))
+    told = checked(page(Verdict(VerdictKind.CLEAN, sentences("All is well.")), INFO))
     assert "No bad page found" in told.text and "All is well." in told.text
     assert "What happened to the page" not in told.text
 

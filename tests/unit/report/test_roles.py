@@ -23,7 +23,7 @@ LATE = site("rmap_removed", "try_zap_range at mm/memory.c:1473")
 def verdict(*what: str) -> Verdict:
     order = tuple(OrderStep(one, at) for at, one in enumerate(what))
     kind = VerdictKind.FREED_BEFORE_RMAP_REMOVED
-    return Verdict(kind, "", order=order, sites=(FREED, CLEARED, LATE))
+    return Verdict(kind, (), order=order, sites=(FREED, CLEARED, LATE))
 
 
 def test_each_step_has_its_own_site() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.sentences import sentences
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
 from zaptrace.report.excerpt import excerpt, kernels_words
@@ -23,7 +24,9 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "splat"
 
 VERDICT = Verdict(
     VerdictKind.FREED_BEFORE_RMAP_REMOVED,
-    "mount/41 freed pfn 0x1f3c5 while it was still counted as mapped (mapcount 1, refcount 0).",
+    sentences(
+        "mount/41 freed pfn 0x1f3c5 while it was still counted as mapped (mapcount 1, refcount 0)."
+    ),
     0x1F3C5,
     "mount",
     41,
@@ -119,7 +122,7 @@ def test_environment_and_doubts_are_told() -> None:
 
 
 def test_nothing_seen_by_too_little_evidence_is_no_bug_and_not_clean() -> None:
-    blind = Verdict(VerdictKind.UNEXPLAINED, "Nothing wrong is seen.")
+    blind = Verdict(VerdictKind.UNEXPLAINED, sentences("Nothing wrong is seen."))
     info = dataclasses.replace(INFO, ended="exit", splats=0, findings=0)
     assert subject(blind, info).startswith("mm: nothing wrong was seen, by too little evidence")
     for wrong in (dataclasses.replace(info, findings=1), dataclasses.replace(info, ended="panic")):
@@ -128,7 +131,7 @@ def test_nothing_seen_by_too_little_evidence_is_no_bug_and_not_clean() -> None:
 
 
 def test_a_clean_report_is_short() -> None:
-    lines = lines_of(Verdict(VerdictKind.CLEAN, "All is well."))
+    lines = lines_of(Verdict(VerdictKind.CLEAN, sentences("All is well.")))
     assert lines[0] == "mm: no bad page found (6.1.176-zaptrace, s390x)"
     assert len(lines) < 20
     assert not any("reproduce" in line for line in lines)
@@ -171,7 +174,7 @@ FINDINGS = st.builds(
 VERDICTS = st.builds(
     Verdict,
     st.sampled_from(VerdictKind),
-    TEXTS,
+    st.lists(TEXTS, max_size=2).map(lambda texts: sentences(*texts)),
     NUMBERS,
     TEXTS,
     NUMBERS,

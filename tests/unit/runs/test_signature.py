@@ -24,7 +24,7 @@ REPORTED = CodeSite("free_pcp_prepare", 276, None, (), "reported")
 
 
 def verdict(*sites: CodeSite, pfn: int = 1) -> Verdict:
-    return Verdict(VerdictKind.FREED_BEFORE_RMAP_REMOVED, "", pfn=pfn, sites=sites)
+    return Verdict(VerdictKind.FREED_BEFORE_RMAP_REMOVED, (), pfn=pfn, sites=sites)
 
 
 def test_the_function_is_the_innermost_zap_that_freed() -> None:

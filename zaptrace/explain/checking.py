@@ -1,0 +1,177 @@
+"""The check of a verdict: what each sentence rests on is there, and says what the sentence says.
+
+It knows nothing of the rules: it reads the sentence, and looks up what it refers to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.lifetimes import is_owner, same_process
+from zaptrace.explain.moments import Moment, moment, of_pfn
+from zaptrace.model.events import Kind
+from zaptrace.model.findings import Finding
+from zaptrace.model.splats import Splat
+from zaptrace.model.verdict import Reference, Verdict
+
+_PFN = re.compile(r"\bpfn (0x[0-9a-f]+)")
+_TASK = re.compile(r"(?:^|(?<=[\s(]))([^\s/(]+)/(\d+)(?=[\s,;:.)]|$)")
+_MAPCOUNT = re.compile(r"\bmapcount (-?\d+)")
+_REFCOUNT = re.compile(r"\brefcount (-?\d+)")
+_CHANGE = re.compile(r"\bmapcount (?:of pfn \S+ )?went from (-?\d+) to (-?\d+)")
+_SECONDS = re.compile(r"\b(\d+\.\d{6}) s\b")
+_WHOLE = ("recording", "console", "audit", "nothing", "end")
+
+
+@dataclass(slots=True)
+class _Rest:
+    """What the references of one sentence turned out to be."""
+
+    events: list[Moment] = field(default_factory=list)
+    splats: list[Splat] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    whole: bool = False
+
+    @property
+    def items(self) -> list[Splat | Finding]:
+        """What is no event."""
+        return [*self.splats, *self.findings]
+
+    @property
+    def pieces(self) -> list[Moment | Splat | Finding]:
+        """All of it."""
+        return [*self.events, *self.items]
+
+
+def objections(verdict: Verdict, evidence: Evidence) -> list[str]:
+    """Say what of a verdict's sentences does not rest on the evidence; empty when all do."""
+    said = [(one.text, one.rests_on) for one in verdict.sentences]
+    said += [(step.what, step.rests_on) for step in verdict.order]
+    return [wrong for text, rests_on in said for wrong in _objections(text, rests_on, evidence)]
+
+
+def _objections(text: str, rests_on: tuple[Reference, ...], evidence: Evidence) -> Iterator[str]:
+    if not rests_on:
+        yield f"it rests on nothing: {text}"
+        return
+    rest = _Rest()
+    for one in rests_on:
+        wrong = _looked_up(one, evidence, rest)
+        if wrong:
+            yield f"{wrong}: {text}"
+    for wrong in (*_pages(text, rest, evidence), *_people(text, rest), *_numbers(text, rest)):
+        yield f"{wrong}: {text}"
+    for wrong in _lifetimes(rest, evidence):
+        yield f"{wrong}: {text}"
+
+
+def _looked_up(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
+    """Find what a reference is of; what is wrong with it, or None."""
+    if one.what == "event":
+        return _event(one, evidence, rest)
+    if one.what == "splat":
+        found = [
+            splat
+            for splat in evidence.splats
+            if (splat.kind, splat.line, splat.pfn) == (one.kind, one.line, one.pfn)
+        ]
+        rest.splats += found[:1]
+        return None if found else f"no splat {one.kind} at line {one.line} of pfn {one.pfn}"
+    if one.what == "finding":
+        findings = evidence.audit.findings if evidence.audit else ()
+        same = [item for item in findings if (item.cls.value, item.pfn) == (one.kind, one.pfn)]
+        rest.findings += same[:1]
+        return None if same else f"no finding {one.kind} of pfn {one.pfn}"
+    rest.whole = True
+    there = {
+        "recording": evidence.events is not None,
+        "console": evidence.console or bool(evidence.splats),
+        "audit": evidence.audit is not None,
+    }
+    return None if there.get(one.what, one.what in _WHOLE) else f"there is no {one.what}"
+
+
+def _event(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
+    events = evidence.events
+    if events is None or one.index is None or not 0 <= one.index < len(events.records):
+        return f"there is no event {one.index}"
+    found = moment(events, one.index)
+    rest.events.append(found)
+    if one.kind != found.kind.name.lower():
+        return f"event {one.index} is a {found.kind.name.lower()}, not a {one.kind}"
+    for name in ("time_ns", "cpu", "pfn", "mm"):
+        if getattr(one, name) != getattr(found, name):
+            return f"event {one.index} has {name} {getattr(found, name)}, not {getattr(one, name)}"
+    return None
+
+
+def _pages(text: str, rest: _Rest, evidence: Evidence) -> Iterator[str]:
+    """A page that is named is that of each event, splat and finding about a page."""
+    pages = {int(one, 16) for one in _PFN.findall(text)}
+    if len(pages) != 1 or (rest.whole and not rest.pieces):
+        return
+    (pfn,) = pages
+    for event in rest.events:
+        assert evidence.events is not None
+        if event.pfn is not None and not of_pfn(evidence.events.records, pfn)[event.at]:
+            yield f"event {event.at} is about pfn {event.pfn:#x}"
+    for item in rest.items:
+        if item.pfn != pfn:
+            yield f"a {'splat' if isinstance(item, Splat) else 'finding'} is about {item.pfn}"
+
+
+def _people(text: str, rest: _Rest) -> Iterator[str]:
+    """A task that is named is that of an event, a splat, or an owner that was found.
+
+    The kernel's own words, which a sentence quotes, are its own.
+    """
+    for splat in rest.splats:
+        text = text.replace(splat.reason or "\0", "")
+    known = {(one.comm, pid) for one in rest.events for pid in (one.pid, one.tgid)}
+    known |= {(name, one.pid) for one in rest.splats for name in (one.comm, one.process)}
+    known |= {(own.comm, own.pid) for one in rest.findings for own in one.mappings}
+    kept = (one.page_owner for one in rest.splats if one.page_owner)
+    stacks = (stack for one in kept for stack in (one.allocated, one.freed) if stack)
+    known |= {(stack.comm, stack.pid) for stack in stacks}
+    pids = {pid for _, pid in known}
+    for comm, pid in _TASK.findall(text):
+        if (comm, int(pid)) not in known and not (comm == "?" and int(pid) in pids):
+            yield f"{comm}/{pid} is in nothing that it rests on"
+
+
+def _numbers(text: str, rest: _Rest) -> Iterator[str]:
+    """Counters and times that are said were read there."""
+    raws = [one.raw_mapcount for one in rest.events if one.raw_mapcount is not None]
+    mapcounts = {raw + 1 for raw in raws}
+    # A removal is recorded as it begins: it leaves one less.
+    removals = [one for one in rest.events if one.kind is Kind.RMAP_REMOVE]
+    mapcounts |= {one.raw_mapcount for one in removals if one.raw_mapcount is not None}
+    mapcounts |= {item.mapcount for item in rest.items if item.mapcount is not None}
+    refcounts = {item.refcount for item in rest.pieces}
+    said = {int(one) for one in _MAPCOUNT.findall(text)}
+    said |= {int(one) for pair in _CHANGE.findall(text) for one in pair}
+    for number in sorted(said - mapcounts):
+        yield f"nobody read a mapcount of {number}"
+    for number in sorted({int(one) for one in _REFCOUNT.findall(text)} - refcounts):
+        yield f"nobody read a refcount of {number}"
+    times = {f"{one.time_ns / 1e9:.6f}" for one in rest.events if one.time_ns is not None}
+    for seconds in sorted(set(_SECONDS.findall(text)) - times):
+        yield f"nothing that it rests on happened at {seconds} s"
+
+
+def _lifetimes(rest: _Rest, evidence: Evidence) -> Iterator[str]:
+    """What is said of one mm_struct in one sentence is of one lifetime of it."""
+    about = [one for one in rest.events if one.mm is not None]
+    for at, one in enumerate(about):
+        for other in about[:at]:
+            if one.mm == other.mm and not same_process(one, other):
+                yield f"mm {one.mm:#x} is another process's at event {one.at} than at {other.at}"
+    for finding in rest.findings:
+        for one in about:
+            owners = [owner for owner in finding.mappings if owner.mm == one.mm]
+            assert evidence.events is not None
+            if owners and not any(is_owner(evidence.events, one, owner) for owner in owners):
+                yield f"mm {one.mm:#x} is of another lifetime in the dump than at event {one.at}"

@@ -1,0 +1,64 @@
+"""Counters: where a page's mapcount changed, and no recorded event did it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from zaptrace.explain.known import Case
+from zaptrace.explain.moments import Moment, same_page
+from zaptrace.model.findings import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A change of the mapcount that none of the recorded events made.
+
+    Attributes:
+        before: the rmap removal that left the mapcount at `was`.
+        after: what found it at `found` next: an event, or the audit.
+        was, found: mapcounts, the stored value plus one.
+    """
+
+    before: Moment
+    after: Moment | Finding
+    was: int
+    found: int
+
+    @property
+    def rises(self) -> bool:
+        """A rise may be a new mapping: additions to the rmap are not recorded."""
+        return self.found > self.was
+
+
+def jump_of(case: Case) -> Jump | None:
+    """The first change of the page's mapcount between its last removals and its end."""
+    return next(_jumps(case), None)
+
+
+def _jumps(case: Case) -> Iterator[Jump]:
+    """Changes between one removal and the next thing that read the counter.
+
+    Each event reads it at the function's entry.  A removal on another CPU may be under way
+    meanwhile: then one more or less is no change.  Between two removals the page may have been
+    mapped anew: a rise there is none either.
+    """
+    story = case.story
+    ends = (one for one in (story.freed, story.bad, story.bad_pte) if one)
+    end = next((one for one in ends if one.raw_mapcount is not None), None)
+    told = [one for one in (*story.removals, end) if one and one.raw_mapcount is not None]
+    told = [one for one in told if same_page(one, told[-1])] if told else []
+    for one, following in pairwise(told):
+        assert one.raw_mapcount is not None and following.raw_mapcount is not None
+        was, found = one.raw_mapcount, following.raw_mapcount + 1
+        away = abs(found - was) - (one.cpu != following.cpu)
+        new = found > was and following is not end
+        if away > 0 and was >= 0 and not new and case.evidence.complete:
+            yield Jump(one, following, was, found)
+    finding = story.finding
+    if end or not told or finding is None or finding.mapcount is None:
+        return
+    last = told[-1].raw_mapcount
+    if last is not None and last >= 0 and finding.mapcount != last and case.evidence.complete:
+        yield Jump(told[-1], finding, last, finding.mapcount)

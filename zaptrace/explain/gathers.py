@@ -1,0 +1,100 @@
+"""Gathers: which zap a page went in, of those whose pages are freed together.
+
+Without batching (MMU_GATHER_NO_GATHER: s390x) zap_pte_range() frees each page at once.
+With mmu_gather a thread may zap many ranges and free the pages of all of them behind the
+last: exit_mmap() does. No event says where a gather begins; unmap_vmas() goes up through the
+mm, so a zap that begins below the end of the one before is of another gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from zaptrace.explain import functions
+from zaptrace.explain.moments import Moment, moment
+from zaptrace.model.events import Events
+from zaptrace.model.verdict import CodeSite
+
+Resolve = Callable[[int], CodeSite | None]
+
+MOST_ZAPS = 4096
+"""Zaps of a gather that are looked back through; an mm of more VMAs is rare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """The zaps that a page may have gone in, in order; the last one alone when it is known.
+
+    Attributes:
+        zaps: never empty.
+        begin: place of the first of them in the order of all events.
+    """
+
+    zaps: tuple[Moment, ...]
+    begin: int
+
+    @property
+    def last(self) -> Moment:
+        """The zap that the thread was in, or had ended, when the page was freed."""
+        return self.zaps[-1]
+
+    def covering(self, mm: int | None, address: int | None) -> Moment | None:
+        """The zap of an address; None when none of them covers it."""
+        if mm is None or address is None:
+            return None
+        found = (
+            one
+            for one in reversed(self.zaps)
+            if one.mm == mm and one.addr is not None and one.end is not None
+            if one.addr <= address < one.end
+        )
+        return next(found, None)
+
+    def around(self, event: Moment) -> Moment | None:
+        """The zap that an event of the same thread was made in."""
+        return next((one for one in reversed(self.zaps) if one.at < event.at), None)
+
+
+def gather_of(
+    events: Events, zaps: npt.NDArray[np.intp], stack: Sequence[int], resolve: Resolve
+) -> Gather | None:
+    """The zaps of the gather that a page was freed with; None when the thread made none.
+
+    Args:
+        zaps: places of the thread's zaps before the free, in order.
+        stack: return addresses of the free, innermost first.
+    """
+    if not len(zaps):
+        return None
+    last = moment(events, int(zaps[-1]))
+    if frees_at_once(stack, resolve):
+        return Gather((last,), last.at)
+    found = [last]
+    for at in reversed(zaps[-MOST_ZAPS:-1].tolist()):
+        one = moment(events, at)
+        if not _goes_on(one, found[-1]):
+            break
+        found.append(one)
+    return Gather(tuple(reversed(found)), found[-1].at)
+
+
+def frees_at_once(stack: Sequence[int], resolve: Resolve) -> bool:
+    """Return whether a stack is of a zap that frees without a gather in between."""
+    links = [link for address in stack if (site := resolve(address)) for link in _names(site)]
+    return any(map(functions.zaps, links)) and not any(map(functions.gathers, links))
+
+
+def _names(site: CodeSite) -> tuple[str, ...]:
+    inlined = tuple(link.partition(" at ")[0] for link in site.inline_chain)
+    return inlined or (site.symbol or "",)
+
+
+def _goes_on(one: Moment, following: Moment) -> bool:
+    """A zap of the same mm, wholly below the one that follows."""
+    if one.mm is None or one.mm != following.mm:
+        return False
+    return one.end is not None and following.addr is not None and one.end <= following.addr

@@ -1,0 +1,221 @@
+"""Readings: the causes that the evidence leaves open, each with what speaks for it.
+
+A row a reading: when it is possible, in words, and what speaks for it.  A reading that the
+evidence excludes is not listed; what excludes it stands in `possible`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from zaptrace.explain.counters import jump_of
+from zaptrace.explain.known import Case, freed_while_counted, ptes_at_the_stop, zap_is_over
+from zaptrace.explain.lifetimes import same_process
+from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, Moment
+from zaptrace.explain.names import page
+from zaptrace.explain.references import Piece, refer, refer_all
+from zaptrace.explain.sites import freed_alone, freed_elsewhere
+from zaptrace.model.verdict import Reference, Sentence
+
+Speaks = tuple[str, tuple[Reference, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One cause.
+
+    Attributes:
+        possible: whether the evidence leaves it open.
+        text: the cause in words.
+        speaks: what speaks for it, and what that rests on; None when nothing does.
+    """
+
+    possible: Callable[[Case], bool]
+    text: str
+    speaks: Callable[[Case], Speaks | None] = lambda _case: None
+
+
+def readings(case: Case) -> Iterator[Sentence]:
+    """The readings of a story that no rule explains, or explains but in part."""
+    for table in (_BELOW_ZERO, _ABOVE, _OVERPUT):
+        possible = [row for row in table if row.possible(case)]
+        for row in possible:
+            speaks = row.speaks(case)
+            rests_on = refer_all((*case.story.told_by, case.story.finding))
+            if speaks is None:
+                yield Sentence(f"{row.text}.", rests_on, reading=True)
+            else:
+                yield Sentence(f"{row.text}: {speaks[0]}.", speaks[1] or rests_on, reading=True)
+        if possible:
+            return
+
+
+def raw_below_zero(case: Case) -> tuple[int, Piece] | None:
+    """The stored mapcount that says that more was removed than added, and who read it.
+
+    Page types are far below.
+    """
+    story = case.story
+    said: list[tuple[int | None, Piece]] = [
+        (one.raw_mapcount, one) for one in (story.freed, story.bad, story.bad_pte) if one
+    ]
+    for splat in (story.state, story.map, story.report):
+        if splat and splat.mapcount is not None:
+            said.append((splat.mapcount - 1, splat))
+    if story.finding:
+        said.append((story.finding.raw_mapcount, story.finding))
+    for raw, piece in said:
+        if raw is not None and PAGE_MAPCOUNT_RESERVE <= raw < -1:
+            return raw, piece
+    return None
+
+
+def _below(case: Case) -> bool:
+    return raw_below_zero(case) is not None
+
+
+def _removals(case: Case) -> tuple[Moment, ...]:
+    """The recorded removals, if they are all that there were."""
+    return case.story.removals if case.evidence.complete else ()
+
+
+def _one_each(removals: tuple[Moment, ...]) -> bool:
+    """No process removed the page twice."""
+    return not any(
+        same_process(one, other) and one.mm == other.mm
+        for at, one in enumerate(removals)
+        for other in removals[:at]
+    )
+
+
+def _twice_in_one_zap(case: Case) -> bool:
+    """Two removals by one process, or not all of them seen."""
+    return _below(case) and (not _removals(case) or not _one_each(_removals(case)))
+
+
+def _several_processes(case: Case) -> Speaks | None:
+    removals = _removals(case)
+    if len(removals) < 2 or not _one_each(removals):
+        return None
+    said = f"{len(removals)} processes each removed one mapping of {page(case.story)}, of its own"
+    return f"{said} mm", refer_all(removals)
+
+
+def _counter_fell(case: Case) -> Speaks | None:
+    jump = jump_of(case)
+    if jump is None:
+        return None
+    said = f"the mapcount went from {jump.was} to {jump.found}, and no recorded event did it"
+    return said, refer(jump.before, jump.after)
+
+
+_BELOW_ZERO = (
+    Reading(
+        lambda case: _below(case) and not _removals(case),
+        "The rmap was removed twice in one zap, for one PTE",
+    ),
+    Reading(
+        _twice_in_one_zap,
+        "Or it was removed again for a PTE that an earlier zap had left behind",
+    ),
+    Reading(
+        _below,
+        "Or a mapping was made and never added to the rmap (fork, mremap, a fault)",
+        _several_processes,
+    ),
+    Reading(_below, "Or something else wrote over the counter", _counter_fell),
+)
+
+
+def _above(case: Case) -> bool:
+    """It is counted as mapped, and no PTE is known to map it."""
+    if not freed_while_counted(case):
+        finding = case.story.finding
+        return finding is not None and (finding.mapcount or 0) > (finding.ptes or 0)
+    return not ptes_at_the_stop(case)
+
+
+def _ends_here(case: Case) -> bool:
+    """Its own removal may come late: the page was freed by a zap that may be going on."""
+    if freed_elsewhere(case.sites) or not (case.story.fault or case.story.state):
+        return False
+    return not (case.evidence.complete and zap_is_over(case))
+
+
+def _still_referenced(case: Case) -> Speaks | None:
+    finding = case.story.finding
+    if finding is None or not finding.mapcount or (finding.refcount or 0) < finding.mapcount:
+        return None
+    said = "it still holds a reference for each mapping that is counted, which no zap leaves"
+    return said, refer(finding)
+
+
+def _dropped(case: Case) -> Speaks | None:
+    finding = case.story.finding
+    if finding is None or finding.refcount is None or finding.refcount != finding.ptes:
+        return None
+    if not finding.ptes:
+        return None
+    return "its references are as many as its PTEs", refer(finding)
+
+
+def _rose(case: Case) -> Speaks | None:
+    jump = jump_of(case)
+    if jump is None or not jump.rises:
+        return None
+    said = (
+        f"the mapcount went from {jump.was} to {jump.found} between two events, and no recorded "
+        "event did it (additions to the rmap are not recorded)"
+    )
+    return said, refer(jump.before, jump.after)
+
+
+_ABOVE = (
+    Reading(
+        lambda case: _above(case) and _ends_here(case),
+        "Its rmap removal comes late, after the free (freed_before_rmap_removed)",
+    ),
+    Reading(
+        _above,
+        "A PTE of it went and its rmap was not removed (mapping_leaked)",
+        _dropped,
+    ),
+    Reading(
+        lambda case: _above(case) and not freed_while_counted(case),
+        "Or the PTE alone was lost, and neither its rmap nor its reference was dropped "
+        "(mprotect, mremap)",
+        _still_referenced,
+    ),
+    Reading(
+        lambda case: _above(case) and freed_while_counted(case) and ptes_at_the_stop(case) is None,
+        "Or a PTE still maps it, and its reference was dropped by something that did not hold it "
+        "(refcount_overput)",
+    ),
+    Reading(
+        lambda case: (
+            _above(case)
+            and case.story.fault is not None
+            and ptes_at_the_stop(case) is None
+            and not freed_alone(case.story, case.evidence.resolve)
+        ),
+        "Or it is a part of a large folio, whose last reference was another part's",
+    ),
+    Reading(
+        _above, "Or a mapping was counted twice, or something else wrote to the counter", _rose
+    ),
+)
+
+
+def _mapped_without_reference(case: Case) -> bool:
+    finding = case.story.finding
+    return finding is not None and (finding.refcount or 0) < (finding.ptes or 0)
+
+
+_OVERPUT = (
+    Reading(
+        _mapped_without_reference,
+        "A reference was dropped by something that did not hold it",
+    ),
+    Reading(_mapped_without_reference, "Or one was never taken for a mapping"),
+)

@@ -1,0 +1,130 @@
+"""The verdicts, a row each: when it applies, and what every view says of it.
+
+The first row that applies is the verdict of a story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from zaptrace.explain import rules, wording
+from zaptrace.explain.known import Case
+from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One verdict.
+
+    Attributes:
+        name: of the row; several rows may have one kind.
+        applies: whether it is the verdict of a story; None where no story is asked.
+        summary: its sentences.
+        subject: words for the subject of a mail.
+        headline: a few words for a title.
+        cleared_in_zap: the page's PTE went in the zap of its story.
+    """
+
+    name: str
+    kind: VerdictKind
+    applies: Callable[[Case], bool] | None
+    summary: Callable[[Case], Iterator[Sentence]]
+    subject: str
+    headline: str
+    cleared_in_zap: bool = False
+
+
+RULES = (
+    Rule(
+        name="overput",
+        kind=VerdictKind.REFCOUNT_OVERPUT,
+        applies=rules.refcount_overput,
+        summary=wording.overput,
+        subject="page freed while PTEs still map it",
+        headline="reference dropped once too often",
+    ),
+    Rule(
+        name="freed_early",
+        kind=VerdictKind.FREED_BEFORE_RMAP_REMOVED,
+        applies=rules.freed_before_rmap_removed,
+        summary=wording.freed_early,
+        subject="page freed before its rmap was removed",
+        headline="freed before its rmap was removed",
+        cleared_in_zap=True,
+    ),
+    Rule(
+        name="left_behind",
+        kind=VerdictKind.PTE_LEFT_BEHIND,
+        applies=rules.pte_left_behind,
+        summary=wording.left_behind,
+        subject="a PTE maps the page that nothing counts",
+        headline="PTE left behind",
+    ),
+    Rule(
+        name="leaked",
+        kind=VerdictKind.MAPPING_LEAKED,
+        applies=rules.zapped_and_leaked,
+        summary=wording.zapped_without_removal,
+        subject="mapping gone, but its rmap never removed",
+        headline="mapping leaked: rmap never removed",
+        cleared_in_zap=True,
+    ),
+    Rule(
+        name="counted_above",
+        kind=VerdictKind.MAPPING_LEAKED,
+        applies=rules.counted_once_too_often,
+        summary=wording.more_mapcount_than_ptes,
+        subject="mapcount one above the PTEs that map the page",
+        headline="mapping counted that no PTE is left of",
+    ),
+    Rule(
+        name="removed_twice",
+        kind=VerdictKind.RMAP_UNDERFLOW,
+        applies=rules.rmap_underflow,
+        summary=wording.removed_twice,
+        subject="rmap removed more often than added",
+        headline="rmap removed more often than added",
+    ),
+    Rule(
+        name="rss",
+        kind=VerdictKind.RSS_MISMATCH,
+        applies=rules.rss_mismatch,
+        summary=wording.rss,
+        subject="rss counters disagree with what is mapped",
+        headline="rss counter does not match",
+    ),
+)
+"""Of several stories without a stop the first kind is the worst."""
+
+UNEXPLAINED = Rule(
+    name="unexplained",
+    kind=VerdictKind.UNEXPLAINED,
+    applies=None,
+    summary=wording.unexplained,
+    subject="something went wrong that is not explained",
+    headline="unexplained",
+)
+CLEAN = Rule(
+    name="clean",
+    kind=VerdictKind.CLEAN,
+    applies=None,
+    summary=lambda _case: iter(()),
+    subject="no bad page found",
+    headline="clean",
+)
+
+RANK = {rule: rank for rank, rule in enumerate((*RULES, UNEXPLAINED))}
+"""Worst first."""
+
+
+def rule_of(case: Case) -> Rule:
+    """The row of a story."""
+    return next((rule for rule in RULES if rule.applies and rule.applies(case)), UNEXPLAINED)
+
+
+def row_of(verdict: Verdict) -> Rule:
+    """The row of a verdict; one that names none (an old run's) has the first of its kind."""
+    rows = (*RULES, UNEXPLAINED, CLEAN)
+    own = (rule for rule in rows if (rule.name, rule.kind) == (verdict.rule, verdict.kind))
+    return next(own, None) or next(rule for rule in rows if rule.kind is verdict.kind)
