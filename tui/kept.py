@@ -9,12 +9,11 @@ import numpy.typing as npt
 
 from tui.ring import Chunk
 from zaptrace.explain.suspects import Suspects
-from zaptrace.model.events import EVENT, Kind, Records
+from zaptrace.model.events import EVENT, Records, zaps_before
 
 MOST = 20_000
 """Records that are kept; when there are more, those that come last are not."""
 _LOOK_BACK = 2  # of the ring's newest chunks
-_MOST_THREADS = 64  # whose zaps are looked for at a time
 
 Places = npt.NDArray[np.intp]
 
@@ -45,14 +44,3 @@ def keep(kept: Kept, ring: tuple[Chunk, ...], suspects: Suspects) -> Kept:
         if new.any():
             kept = kept.joined(serials[new], chunk.records[places[new]])
     return kept
-
-
-def zaps_before(records: Records, places: Places) -> Places:
-    """Places of the last zap that the thread of each of some records entered before it."""
-    found = [np.zeros(0, np.intp)]
-    pids = records["pid"][places]
-    for pid in np.unique(pids)[:_MOST_THREADS]:
-        zaps = np.flatnonzero((records["kind"] == Kind.ZAP) & (records["pid"] == pid))
-        before = np.searchsorted(zaps, places[pids == pid]) - 1
-        found.append(zaps[np.unique(before[before >= 0])])
-    return np.concatenate(found)

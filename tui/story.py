@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from textual.message import Message
 
-from tui.kept import Kept, zaps_before
+from tui.kept import Kept
 from tui.names import Names
 from tui.snapshot import Snapshot
 from tui.words import (
@@ -25,7 +25,7 @@ from tui.words import (
     page,
     task,
 )
-from zaptrace.model.events import ABSENT, ABSENT_I32, KINDS, Kind, Records, about_page
+from zaptrace.model.events import ABSENT, ABSENT_I32, KINDS, Kind, Records, about_page, zaps_before
 
 MOST_EVENTS = 500
 """Events of a page that are shown: the newest."""

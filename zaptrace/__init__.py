@@ -1,56 +1,95 @@
-"""zaptrace: who freed my mapped page?"""
+"""Who freed my mapped page?  zaptrace's results as Python objects.
+
+    import zaptrace
+
+    run = zaptrace.open_run("RUN")           # a run folder, or a capture alone
+    run.verdict["verdict"]["summary"]        # what `zaptrace explain --json` prints
+    run.events                               # pandas: one row an event
+    run.pages                                # one row a page
+    run.findings                             # one row a finding of the audit
+    run.splats                               # the kernel's own reports
+    run.story(0xb12)                         # the events of one page
+
+    dump = zaptrace.open_vmcore("vmcore", "vmlinux")
+    dump.findings, dump.pages, dump.ptes
+
+Every frame is made when it is asked for.  A caller may catch ZaptraceError, or one of its
+kinds: BadInput (a file cannot be used), Missing (something that this machine lacks) and
+CannotTell (no answer).  `str(error)` says what is wrong and where, `error.hint` the command
+that fixes it.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from zaptrace.model.errors import BadInput, CannotTell, Missing, ZaptraceError
 
 if TYPE_CHECKING:
-    from zaptrace.report.frames import Frames, VmcoreFrames
+    from zaptrace.report.frames import Run, Vmcore
 
-__all__ = ["open_run", "open_vmcore"]
+__version__ = "0.1.0"
+__all__ = [
+    "BadInput",
+    "CannotTell",
+    "Missing",
+    "Run",
+    "Vmcore",
+    "ZaptraceError",
+    "__version__",
+    "open_run",
+    "open_vmcore",
+]
 
 
-def open_run(path: str | os.PathLike[str]) -> Frames:
-    """Open a run folder, or a capture alone, as pandas DataFrames.
+def __getattr__(name: str) -> Any:
+    """Import Run and Vmcore when they are asked for: guests and every command import this."""
+    if name in ("Run", "Vmcore"):
+        from zaptrace.report import frames
 
-    Returns:
-        An object with `.events`, `.pages` and `.findings` (see Frames); each is
-        made when it is asked for.
+        return getattr(frames, name)
+    raise AttributeError(f"module 'zaptrace' has no attribute {name!r}")
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """Open a run folder, or a capture alone.
 
     Raises:
         BadInput: it is neither, or damaged.
         Missing: no such file; or, when a frame is asked for, no pandas.
     """
-    # Guests and every command import this package: what this needs is imported here.
     from pathlib import Path
 
     from zaptrace.capture.reader import read
     from zaptrace.model.events import Events
-    from zaptrace.report.frames import Frames
+    from zaptrace.report.frames import Run
     from zaptrace.runs.folder import RunFolder
+    from zaptrace.splat import parse
 
     given = Path(path)
     if not given.is_dir():
-        return Frames(read(given))
-    run = RunFolder.open(given)
-    return Frames(read(run.capture) if run.capture.is_file() else Events(), run.audit())
+        return Run(read(given), name=str(given))
+    folder = RunFolder.open(given)
+    return Run(
+        read(folder.capture) if folder.capture.is_file() else Events(),
+        folder.audit(),
+        folder.verdict(),
+        tuple(parse(folder.console.read_bytes())) if folder.console.is_file() else (),
+        str(given),
+    )
 
 
-def open_vmcore(core: str | os.PathLike[str], vmlinux: str | os.PathLike[str]) -> VmcoreFrames:
-    """Audit a crash dump, as `zaptrace inspect` does, for pandas DataFrames.
+def open_vmcore(core: str | os.PathLike[str], vmlinux: str | os.PathLike[str]) -> Vmcore:
+    """Audit a crash dump, as `zaptrace inspect` does.
 
     Args:
         core: an ELF or kdump-compressed vmcore.
         vmlinux: the same build's vmlinux, with DWARF.
 
-    Returns:
-        An object with `.findings`, `.pages` and `.ptes` (see VmcoreFrames); each is
-        made when it is asked for.
-
     Raises:
-        BadInput: `core` is no vmcore, `vmlinux` is another build's or without debug info, or
-            the kernel's memory management cannot be read.
+        BadInput: `core` is not a vmcore, `vmlinux` belongs to another build or has no debug info,
+            or the kernel's memory management cannot be read.
         Missing: no such file; or, when a frame is asked for, no pandas.
     """
     import time
@@ -61,10 +100,10 @@ def open_vmcore(core: str | os.PathLike[str], vmlinux: str | os.PathLike[str]) -
     from zaptrace.audit.run import result_of
     from zaptrace.memory import opening
     from zaptrace.memory.registers import known_registers
-    from zaptrace.report.frames import VmcoreFrames
+    from zaptrace.report.frames import Vmcore
 
     prog = opening.open_vmcore(Path(core), Path(vmlinux), whole=False)
     started = time.perf_counter()
     found = judged(prog, known_registers(Path(core)))
     audit = result_of(found, time.perf_counter() - started)
-    return VmcoreFrames(audit, page_columns(found.ledger), pte_columns(found))
+    return Vmcore(audit, page_columns(found.ledger), pte_columns(found), str(core))

@@ -23,6 +23,7 @@ NO_ORDER = 255
 """`order` when unknown."""
 NO_CPU = 2**32 - 1
 """`cpu` of a LOST record whose source does not count by CPU."""
+_MOST_THREADS = 64  # whose zaps are looked for at a time
 
 
 class Kind(enum.IntEnum):
@@ -227,6 +228,22 @@ def about_page(records: Records, pfn: int) -> npt.NDArray[np.bool_]:
     about: npt.NDArray[np.bool_] = (first != ABSENT) & (first <= wanted)
     about &= wanted - first < pages_of(records)
     return about
+
+
+def zaps_before(records: Records, places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return the places of the last zap that the thread of each of some records began before it.
+
+    Args:
+        records: shape (n,), in order.
+        places: which of them; shape (m,).
+    """
+    found = [np.zeros(0, np.intp)]
+    pids = records["pid"][places]
+    for pid in np.unique(pids)[:_MOST_THREADS]:
+        zaps = np.flatnonzero((records["kind"] == Kind.ZAP) & (records["pid"] == pid))
+        before = np.searchsorted(zaps, places[pids == pid]) - 1
+        found.append(zaps[np.unique(before[before >= 0])])
+    return np.concatenate(found)
 
 
 def pages_of(records: Records) -> npt.NDArray[np.uint64]:

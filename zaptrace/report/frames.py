@@ -14,9 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.errors import Missing
-from zaptrace.model.events import ABSENT_VALUE, TROUBLE, Events, Kind, Origin
+from zaptrace.model.events import (
+    ABSENT_VALUE,
+    TROUBLE,
+    Events,
+    Kind,
+    Origin,
+    about_page,
+    zaps_before,
+)
 from zaptrace.model.findings import AuditResult
+from zaptrace.model.splats import Splat
 from zaptrace.report.clocks import has_clock, in_order
+from zaptrace.report.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,26 +38,46 @@ _INTEGERS = (
 """Columns of numbers, in this order."""
 
 
-@dataclass(frozen=True)
-class Frames:
-    """One run: what `zaptrace.open_run` returns.
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A run folder or a capture, for questions that nobody thought of.
 
     Attributes:
-        recorded: the capture.
-        audit: what the audit found, None when the run has no dump.
+        recorded: the capture as numpy records (see zaptrace.model.events.Events).
+        audit: what the audit of the dump found; None when the run has no dump.
+        verdict: the document that `zaptrace explain --json` prints, without what the run's
+            folder is called; None when the run was cut short before its verdict.
+        splats: the kernel's own reports on the console, in its order.
+        name: the folder or the file that it was read from.
     """
 
     recorded: Events
     audit: AuditResult | None = None
+    verdict: Mapping[str, Any] | None = None
+    splats: tuple[Splat, ...] = ()
+    name: str = ""
+
+    def __repr__(self) -> str:
+        """Say what is inside, at no cost."""
+        held = [count(len(self.recorded.records), "event")]
+        if self.recorded.lost:
+            held.append(f"{self.recorded.lost:,} lost")
+        if self.splats:
+            held.append(count(len(self.splats), "splat"))
+        if self.audit:
+            held.append(count(len(self.audit.findings), "finding"))
+        found = (self.verdict or {}).get("verdict") or {}
+        if kind := found.get("kind"):
+            held.append(f"verdict {kind}")
+        return f"<zaptrace.Run {self.name}: {', '.join(held)}>"
 
     @cached_property
     def events(self) -> pd.DataFrame:
         """One row an event, by time; the index `time` is the boot clock as a Timedelta.
 
-        `timed` is False for what was read from a stopped CPU's registers: nobody
-        knows when it was, and it stands 1 ns behind the last event.  `kind`, `comm`,
-        `reason`, `origin` and `where` (the probe's site by name) are categories.
-        `mapcount` is `raw_mapcount` + 1.
+        `timed` is False for what was read from a stopped CPU's registers: its time is not
+        known, and it stands 1 ns after the last event.  `kind`, `comm`, `reason`, `origin` and
+        `where` (the probe's site by name) are categories.  `mapcount` is `raw_mapcount` + 1.
         """
         return events_frame(self.recorded)
 
@@ -55,8 +85,8 @@ class Frames:
     def pages(self) -> pd.DataFrame:
         """One row a page that an event or a finding names; the index is `pfn`.
 
-        How many events of each kind it had, the first and the last time, the
-        counters as last seen, and what the audit says (`ptes`, `finding`).
+        How many events of each kind it had, the first and the last time, the counters as last
+        seen, and what the audit says (`ptes`, `finding`).
         """
         return pages_frame(self.events, self.findings)
 
@@ -65,19 +95,38 @@ class Frames:
         """One row a finding of the audit, worst first; `mappings` is how many there are."""
         return findings_frame(self.audit)
 
+    def story(self, pfn: int) -> pd.DataFrame:
+        """Return the rows of `events` that are about one page, also as one of a range's.
 
-@dataclass(frozen=True)
-class VmcoreFrames:
-    """One dump: what `zaptrace.open_vmcore` returns.
+        The last zap that each of its threads began before is among them.
+        """
+        records, _ = in_order(self.recorded.records)
+        about = np.flatnonzero(about_page(records, pfn))
+        return self.events.iloc[np.union1d(about, zaps_before(records, about))]
+
+
+@dataclass(frozen=True, repr=False)
+class Vmcore:
+    """An audited crash dump.
 
     Attributes:
         audit: what the audit found, and what it could not see.
-        page_columns, pte_columns: as zaptrace.audit.columns has them.
+        page_columns, pte_columns: column name -> values, as zaptrace.audit.columns has them.
+        name: the file that it was read from.
     """
 
     audit: AuditResult
     page_columns: Mapping[str, npt.NDArray[Any]]
     pte_columns: Mapping[str, npt.NDArray[Any]]
+    name: str = ""
+
+    def __repr__(self) -> str:
+        """Say what is inside, at no cost."""
+        return (
+            f"<zaptrace.Vmcore {self.name}: {self.audit.kernel_release}, "
+            f"{count(self.audit.pages, 'page')}, {count(self.audit.ptes, 'PTE')}, "
+            f"{count(len(self.audit.findings), 'finding')}>"
+        )
 
     @cached_property
     def findings(self) -> pd.DataFrame:
@@ -120,7 +169,7 @@ class VmcoreFrames:
 
 
 def events_frame(events: Events) -> pd.DataFrame:
-    """The events as `Frames.events` describes them."""
+    """The events as `Run.events` describes them."""
     pd = _pandas()
     records, clock = in_order(events.records)
     known = {int(kind): kind.name.lower() for kind in Kind}
@@ -143,7 +192,7 @@ def events_frame(events: Events) -> pd.DataFrame:
 
 
 def findings_frame(audit: AuditResult | None) -> pd.DataFrame:
-    """The findings as `Frames.findings` describes them."""
+    """The findings as `Run.findings` describes them."""
     pd = _pandas()
     found = audit.findings if audit else ()
     numbers = ("ptes", "mapcount", "raw_mapcount", "refcount")
@@ -165,7 +214,7 @@ def findings_frame(audit: AuditResult | None) -> pd.DataFrame:
 
 
 def pages_frame(events: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """The pages as `Frames.pages` describes them."""
+    """The pages as `Run.pages` describes them."""
     pd = _pandas()
     about = events[events["pfn"].notna()].reset_index()
     told = about.groupby("pfn", sort=True, observed=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from zaptrace.model.errors import Missing
-from zaptrace.report.frames import Frames
+from zaptrace.report.frames import Run
 
 NAMES = ("events", "pages", "findings")
 
 
-def write(frames: Frames, into: Path) -> list[Path]:
+def write(run: Run, into: Path) -> list[Path]:
     """One file a frame; the paths.
 
     Raises:
@@ -26,7 +26,7 @@ def write(frames: Frames, into: Path) -> list[Path]:
     for name in NAMES:
         path = into / f"{name}.parquet"
         part = path.with_name(path.name + ".part")
-        getattr(frames, name).to_parquet(part, engine="pyarrow")
+        getattr(run, name).to_parquet(part, engine="pyarrow")
         part.replace(path)
         written.append(path)
     return written

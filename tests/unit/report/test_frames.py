@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import random
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from zaptrace.capture.reader import read
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.events import ABSENT, EVENT, Events, Kind, Origin, blank
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
-from zaptrace.report.frames import Frames, VmcoreFrames
+from zaptrace.model.splats import Splat
+from zaptrace.report.frames import Run, Vmcore
 
 AUDIT = AuditResult("6.1", 10, 1, 3, 0.1, VERDICT.proof)
 
@@ -43,7 +45,7 @@ def test_every_event_is_a_row_with_its_own_numbers(founding: Events) -> None:
 
 
 def test_the_index_is_the_boot_clock(founding: Events) -> None:
-    events = Frames(founding).events
+    events = Run(founding).events
     assert events.index.name == "time" and events.index.is_monotonic_increasing
     clocks = founding.records["clock"]
     timed = clocks != ABSENT
@@ -58,7 +60,7 @@ def test_a_stretch_of_time_can_be_cut_out_of_any_order() -> None:
     records["kind"] = Kind.BAD_PAGE
     records["pid"] = (9, 1, 2, 5)
     records["origin"][1] = Origin.REGISTERS
-    events = Frames(Events(records)).events
+    events = Run(Events(records)).events
     assert events.loc["1us":"6us", "pid"].tolist() == [2, 5]
     # Nobody knows when it was: behind all that is known.
     assert events["pid"].tolist() == [2, 5, 9, 1]
@@ -68,7 +70,7 @@ def test_a_stretch_of_time_can_be_cut_out_of_any_order() -> None:
 
 
 def test_names_are_categories(founding: Events) -> None:
-    events = Frames(founding).events
+    events = Run(founding).events
     for name in ("kind", "comm", "reason", "where", "origin", "stack"):
         assert isinstance(events[name].dtype, pd.CategoricalDtype), name
     assert events["kind"].value_counts()["bad_page"] == len(founding.of_kind(Kind.BAD_PAGE))
@@ -76,7 +78,7 @@ def test_names_are_categories(founding: Events) -> None:
 
 
 def test_pages_join_events_and_findings(founding: Events) -> None:
-    frames = Frames(founding, AUDIT)
+    frames = Run(founding, AUDIT)
     pages = frames.pages
     bad = founding.of_kind(Kind.BAD_PAGE)["pfn"]
     assert set(pages.index[pages["bad_page"] > 0]) == set(bad.tolist())
@@ -87,7 +89,7 @@ def test_pages_join_events_and_findings(founding: Events) -> None:
 
 
 def test_findings_have_their_first_owner() -> None:
-    (row,) = Frames(Events(), AUDIT).findings.to_dict("records")
+    (row,) = Run(Events(), AUDIT).findings.to_dict("records")
     assert (row["class"], row["pfn"], row["ptes"]) == ("more_mapcount_than_ptes", 0x1F3C5, 0)
     assert (row["comm"], row["pid"], row["flags"]) == (
         "mount",
@@ -105,7 +107,7 @@ def test_a_run_that_recorded_nothing_has_empty_frames(tmp_path: Path) -> None:
 
 def test_any_bytes_of_a_guest_make_frames() -> None:
     raw = random.Random(7).randbytes(EVENT.itemsize * 500)
-    frames = Frames(Events(np.frombuffer(raw, EVENT).copy()))
+    frames = Run(Events(np.frombuffer(raw, EVENT).copy()))
     assert len(frames.events) == 500
     assert frames.pages["events"].sum() == frames.events["pfn"].notna().sum()
 
@@ -125,7 +127,46 @@ def test_the_package_is_light() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def vmcore(pages: int, wrong: int | None) -> VmcoreFrames:
+def test_a_run_says_what_is_inside() -> None:
+    run = zaptrace.open_run(demo.path())
+    assert repr(run) == f"<zaptrace.Run {demo.path()}: {len(run.events):,} events>"
+    whole = Run(
+        Events(), AUDIT, {"verdict": {"kind": "mapping_leaked"}}, (Splat("bad_page_state"),), "r"
+    )
+    assert repr(whole) == "<zaptrace.Run r: 0 events, 1 splat, 1 finding, verdict mapping_leaked>"
+
+
+def test_a_run_folder_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "verdict.json").write_text('{"verdict": {"kind": "unexplained"}}')
+    (tmp_path / "console.log").write_text("BUG: Bad page state in process init  pfn:00b12\n")
+    run = zaptrace.open_run(tmp_path)
+    assert run.verdict == {"verdict": {"kind": "unexplained"}}
+    assert [splat.pfn for splat in run.splats] == [0xB12]
+
+
+def test_the_story_of_a_page_is_its_events_and_the_zaps_before_them() -> None:
+    run = zaptrace.open_run(demo.path())
+    pfn = int(run.events[run.events.kind == "bad_page"].pfn.iloc[0])
+    story = run.story(pfn)
+    about = story[story.kind != "zap"]
+    assert set(about.pfn) == {pfn}
+    assert len(about) == (run.events.pfn == pfn).sum()
+    zap = story[story.kind == "zap"].iloc[-1]
+    freed = story[story.kind == "page_free"].iloc[0]
+    assert zap.pid == freed.pid
+    assert zap.name < freed.name
+    assert run.story(0xFFFFFF).empty
+
+
+def test_the_package_offers_what_it_says() -> None:
+    for name in zaptrace.__all__:
+        assert getattr(zaptrace, name) is not None
+    assert zaptrace.__version__ == importlib.metadata.version("zaptrace")
+    assert isinstance(zaptrace.open_run(demo.path()), zaptrace.Run)
+
+
+def vmcore(pages: int, wrong: int | None) -> Vmcore:
     """A dump of a few pages, the third a large folio's head, one of them wrong."""
     numbers = np.arange(pages)
     of_pages = {
@@ -142,7 +183,7 @@ def vmcore(pages: int, wrong: int | None) -> VmcoreFrames:
     }
     found = [Finding(FindingClass.MAPPED_BUT_FREE, wrong, 1, 0, 0)] if wrong else []
     audit = AuditResult("7.3", pages, 1, 2, 0.1, tuple(found))
-    return VmcoreFrames(audit, of_pages, of_ptes)
+    return Vmcore(audit, of_pages, of_ptes)
 
 
 def test_a_vmcore_has_every_page_with_its_finding() -> None:
