@@ -24,6 +24,7 @@ _NO_VMCOREINFO = ("vmcoreinfo.raw is not set", "KDUMP_ATTR_ARCH_NAME")
 _NO_DEBUG_INFO = (
     "use the vmlinux with DWARF: CONFIG_DEBUG_INFO_DWARF5=y, or the distribution's -dbg package"
 )
+_MOST_LOG = 16 << 20  # bytes of the kernel's log
 
 
 def open_vmcore(core: Path, vmlinux: Path, *, whole: bool = True) -> drgn.Program:
@@ -81,12 +82,25 @@ def vmcoreinfo_of(prog: drgn.Program) -> dict[str, str]:
 
 
 def boot_id(prog: drgn.Program) -> str | None:
-    """The id on the kernel's command line (`model.bootid`); None when it was not ours."""
+    """The id on the kernel's command line (`model.bootid`); None when it was not ours.
+
+    Of a guest that was restored, with the second one, which is in the kernel's log.
+    """
     try:
         line = prog["saved_command_line"].string_()
     except (drgn.FaultError, LookupError, TypeError):
         return None
-    return bootid.of_command_line(line.decode("ascii", "replace"))
+    booted = bootid.of_command_line(line.decode("ascii", "replace"))
+    return booted and bootid.of_log([booted], _log(prog))[-1]
+
+
+def _log(prog: drgn.Program) -> bytes:
+    """The kernel's log buffer as it lies in memory; empty when it cannot be read."""
+    try:
+        size = min(int(prog["log_buf_len"]), _MOST_LOG)
+        return bytes(prog.read(prog["log_buf"].value_(), size))
+    except (drgn.FaultError, LookupError, TypeError):
+        return b""
 
 
 def cut_off(core: Path) -> int:

@@ -2,17 +2,22 @@
 
 The kernel prints its command line on the console and keeps it in memory, so that the console,
 the dump and what is read out of it say of which boot they are.
+
+A guest that was saved goes on as often as it is restored, with one command line: each time it
+gets a second id, which it says in the kernel's log.  Then its id is `FIRST/SECOND`.
 """
 
 from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
 
 _WORD = "zaptrace.boot"
 # A word with a dot is a module's parameter: nobody takes it, and init does not get it
 # (unknown_bootoption(), init/main.c).
 _ID = re.compile(rf"(?:^|\s){re.escape(_WORD)}=([0-9a-f-]{{8,64}})(?=\s|$)")
+_NOTE = re.compile(rb"zaptrace: boot ([0-9a-f-]{8,64}) goes on as ([0-9a-f-]{8,64})(?=[\s]|$)")
 # Long command lines are printed on several lines since 6.19, each with the same beginning.
 _PRINTED = re.compile(rb"Kernel command line:([^\r\n]*)")
 
@@ -27,6 +32,25 @@ def argument(boot_id: str) -> str:
     return f"{_WORD}={boot_id}"
 
 
+def note(boot_id: str, restored: str) -> str:
+    """What a guest that was restored says on its console, and in the kernel's log."""
+    return f"boot {boot_id} goes on as {restored}"
+
+
+def joined(boot_id: str, restored: str | None) -> str:
+    """The id of a guest of a boot, as run.json and a capture have it."""
+    return f"{boot_id}/{restored}" if restored else boot_id
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two ids may be of one guest.
+
+    Who does not know the second one, because the log was overwritten, says the first alone.
+    """
+    (first, _, restored), (second, _, other_restored) = one.partition("/"), other.partition("/")
+    return first == second and (not (restored and other_restored) or restored == other_restored)
+
+
 def of_command_line(text: str) -> str | None:
     """The boot's id; None when it was not ours."""
     found = _ID.search(text)
@@ -34,6 +58,17 @@ def of_command_line(text: str) -> str | None:
 
 
 def on_console(log: bytes) -> tuple[str, ...]:
-    """The ids of the boots that a console is of, each once; none when they were not ours."""
+    """The ids of the guests that a console is of, each once; none when they were not ours."""
     lines = (found[1].decode("ascii", "replace") for found in _PRINTED.finditer(log))
-    return tuple(dict.fromkeys(one for line in lines if (one := of_command_line(line))))
+    booted = [one for line in lines if (one := of_command_line(line))]
+    return of_log(booted, log)
+
+
+def of_log(booted: Sequence[str], log: bytes) -> tuple[str, ...]:
+    """The ids of some boots, with the second ids that a kernel's log tells of them."""
+    pairs = [(found[1].decode(), found[2].decode()) for found in _NOTE.finditer(log)]
+    going_on = {first: [second for one, second in pairs if one == first] for first, _ in pairs}
+    ids = []
+    for first in booted:
+        ids += [joined(first, second) for second in going_on.get(first, [])] or [first]
+    return tuple(dict.fromkeys(ids))

@@ -7,7 +7,9 @@ against it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,18 +58,17 @@ def check(pieces: Pieces) -> None:
     _same("architecture", _architectures(pieces, plan))
     _same("build ID", _build_ids(pieces, plan, audited))
     _same("kernel", _releases(pieces, plan))
-    _same("boot id", _boot_ids(pieces, audited))
+    _same("boot id", _boot_ids(pieces, audited), bootid.same)
     if pieces.events is not None:
         _same_time(pieces.folder, pieces.events, pieces.splats)
         _same_pages(pieces, pieces.events)
 
 
-def _same(what: str, known: Sequence[Said]) -> None:
+def _same(what: str, known: Sequence[Said], fit: Callable[[str, str], bool] = operator.eq) -> None:
     """All the pieces that say something say the same."""
     said = [(name, value) for name, value in known if value]
-    for name, value in said[1:]:
-        first, wanted = said[0]
-        if value != wanted:
+    for (first, wanted), (name, value) in itertools.combinations(said, 2):
+        if not fit(value, wanted):
             raise BadInput(
                 f"{first} and {name} do not belong together: {what} {wanted} and {value}", HINT
             )

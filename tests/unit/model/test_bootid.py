@@ -34,3 +34,30 @@ def test_a_console_tells_of_which_boots_it_is() -> None:
     assert bootid.on_console(b"\xff zaptrace.boot=%s\n" % ID.encode()) == ()
     wrapped = b"[    0.2] Kernel command line: a=1 \\\n[    0.2] Kernel command line: "
     assert bootid.on_console(wrapped + b"zaptrace.boot=%s\n" % ID.encode()) == (ID,)
+
+
+SECOND, THIRD = "11112222-aaaa", "33334444-bbbb"
+COMMAND_LINE = f"[    0.2] Kernel command line: a=1 zaptrace.boot={ID}\r\n".encode()
+
+
+def noted(second: str) -> bytes:
+    return f"[    9.1] zaptrace: {bootid.note(ID, second)}\r\n".encode()
+
+
+def test_a_restored_guest_has_a_second_id() -> None:
+    assert bootid.on_console(COMMAND_LINE + noted(SECOND)) == (f"{ID}/{SECOND}",)
+    assert bootid.joined(ID, SECOND) == f"{ID}/{SECOND}"
+    assert bootid.joined(ID, None) == ID
+    both = bootid.on_console(COMMAND_LINE + noted(SECOND) + noted(THIRD))
+    assert both == (f"{ID}/{SECOND}", f"{ID}/{THIRD}")
+    other = noted(SECOND).replace(ID.encode(), b"deadbeef-22")
+    assert bootid.on_console(COMMAND_LINE + other) == (ID,)
+    assert bootid.of_log([ID], b"\0\xff" + noted(SECOND)) == (f"{ID}/{SECOND}",)
+
+
+def test_two_tries_of_one_snapshot_are_two_guests() -> None:
+    one, other = f"{ID}/{SECOND}", f"{ID}/{THIRD}"
+    assert bootid.same(one, one) and not bootid.same(one, other)
+    assert bootid.same(one, ID) and bootid.same(ID, other)
+    assert not bootid.same(one, "deadbeef-22") and not bootid.same(ID, f"{ID}0")
+    assert not bootid.same(one, f"deadbeef-22/{SECOND}")

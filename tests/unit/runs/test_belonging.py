@@ -12,6 +12,7 @@ import pytest
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import PFN, finding, freed, refused, zap
 from tests.unit.explain.test_simulated import audit
+from zaptrace.model import bootid
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, FindingClass
@@ -147,3 +148,49 @@ def test_pieces_of_two_boots_of_one_kernel_are_refused(
     with pytest.raises(BadInput) as caught:
         check(replace(pieces, **more))
     assert re.search(says, str(caught.value))
+
+
+TRY, AGAIN = f"{BOOT}/1111-aaaa", f"{BOOT}/2222-bbbb"
+
+
+def restored(boot_id: str) -> bytes:
+    first, _, second = boot_id.partition("/")
+    return console(first) + f"\n[    9.1] zaptrace: {bootid.note(first, second)}\n".encode()
+
+
+def of_try(folder: RunFolder, boot_id: str) -> Pieces:
+    return Pieces(
+        folder,
+        facts(boot_id=boot_id),
+        events(boot_id=boot_id),
+        found(),
+        [state()],
+        restored(boot_id),
+        dump(boot_id=boot_id),
+    )
+
+
+@pytest.mark.parametrize("piece", ["facts", "events", "console", "dump", "audit"])
+def test_two_tries_of_one_snapshot_are_never_one_boot(folder: RunFolder, piece: str) -> None:
+    folder.save_audit(found(), dump(boot_id=AGAIN if piece == "audit" else TRY))
+    mine, other = of_try(folder, TRY), of_try(folder, AGAIN)
+    if piece != "audit":
+        mine = replace(mine, **{piece: getattr(other, piece)})
+    with pytest.raises(BadInput, match="do not belong together: boot id"):
+        check(mine)
+
+
+def test_one_try_s_pieces_belong_together(folder: RunFolder) -> None:
+    """Also those that do not know the second id."""
+    folder.save_audit(found(), dump(boot_id=TRY))
+    mine = of_try(folder, TRY)
+    check(mine)
+    check(replace(mine, dump=dump(boot_id=BOOT), console=console(BOOT)))
+
+
+def test_what_does_not_know_the_second_id_makes_no_two_tries_one(folder: RunFolder) -> None:
+    folder.save_audit(found(), dump(boot_id=BOOT))
+    mine = replace(of_try(folder, TRY), facts=facts(boot_id=BOOT), console=console(BOOT))
+    check(mine)
+    with pytest.raises(BadInput, match="do not belong together: boot id"):
+        check(replace(mine, dump=dump(boot_id=AGAIN)))
