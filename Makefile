@@ -47,7 +47,7 @@ lint: setup-tests
 	@$(BIN)/mypy
 	@mkdir -p build
 	@$(BIN)/lint-imports --no-cache >build/lint-imports.log || { cat build/lint-imports.log; exit 1; }
-	@shellcheck scripts/setup vm/guest/init vm/guest/early vm/guest/find-disks vm/guest/live vm/guest/zaptrace .ci/run
+	@shellcheck scripts/setup vm/guest/init vm/guest/early vm/guest/find-disks .ci/run
 
 bench: setup-tests
 	@$(BIN)/python -m tests.bench

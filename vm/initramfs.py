@@ -14,7 +14,7 @@ from vm.cpio import Archive
 from zaptrace.model.paths import cache_home, write_whole
 
 SUITE = "bookworm"
-LIVE_APPLETS = ("cat", "insmod", "mkdir", "mount", "sh", "sleep", "switch_root")
+LIVE_APPLETS = ("cat", "cp", "insmod", "mkdir", "mount", "sh", "sleep", "switch_root")
 EARLY_APPLETS = ("modprobe", "mount", "poweroff", "sh", "sync", "uname")
 APPLETS = (
     *("cat", "dmesg", "echo", "free", "grep", "head", "ls", "mount", "poweroff", "ps"),
@@ -52,9 +52,12 @@ def build_live(arch: Arch, modules: Sequence[Path] = ()) -> Path:
         Missing: no package to be had.
     """
     files = {path.name: path.read_bytes() for path in modules}
-    more = b"".join(name.encode() + data for name, data in files.items())
+    agent, client = _script("agent.py"), _script("client.c")
+    more = agent + client + b"".join(name.encode() + data for name, data in files.items())
 
     def add_modules(archive: Archive) -> None:
+        archive.file("/agent.py", agent)
+        archive.file("/client", _compiled(arch, client), 0o755)
         for name, data in files.items():
             archive.file(f"/modules/{name}", data)
 

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import secrets
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vm import initramfs, payload, rootfs
+from vm import initramfs, payload, programs, rootfs
 from vm.arch import Arch
-from vm.console import last_line
 from vm.kernel import Kernel
-from vm.qemu import Guest, GuestConfig, running
+from vm.qemu import Guest, GuestConfig
 from vm.stock import StockKernel
+from vm.waiting import Waiting, waiting
+from zaptrace.model import bootid
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, ignore, step
 
 AGENT = "zaptrace.agent"
 STREAM = "zaptrace.stream"
 """The port that a capture comes out of."""
-READY = b"zaptrace: user space on"
-BOOT_SECONDS = 240.0
+CHECKOUT = "checkout"
+"""The disk that is mounted when the guest begins, restored or not."""
+BEGIN_SECONDS = 120.0
 MAX_ANSWER = 64 << 20
-_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +66,58 @@ class Answer:
 
 
 class LiveGuest:
-    """A guest in user space that answers.  Made by `booted()`."""
+    """A guest in user space that answers.  Made by `booted()`.
+
+    Attributes:
+        found: how it came to be: booted, or restored from which boot.
+    """
 
     def __init__(
         self,
-        guest: Guest,
-        ended: asyncio.Task[str],
+        found: Waiting,
+        request: Request,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        self.guest = guest
-        self.ended = ended
+        self.guest = found.guest
+        self.ended = found.ended
         """Done when the guest has powered off or panicked ("exit", "panic")."""
+        self.found = found
+        self._request = request
         self._reader = reader
         self._writer = writer
+
+    async def begin(self) -> None:
+        """Give it what it must not share with another one that was restored from the same state.
+
+        Raises:
+            GuestLost: it does not answer.
+        """
+        restored, boot_id = self.found.restored, self.found.boot_id
+        given = {
+            "clock": time.time_ns(),
+            "seed": secrets.token_hex(32),
+            "note": bootid.note(boot_id, restored) if restored else "",
+            "shell": self._request.shell,
+            "programs": programs.known(self._request.kernel),
+        }
+        answer = await self.run(f"begin {json.dumps(given)}", BEGIN_SECONDS)
+        if answer.status:
+            raise GuestLost(f"the guest does not begin: {answer.err[-200:]}")
+
+    async def learn_programs(self) -> None:
+        """Keep the BPF programs that it has compiled, for the next ones.
+
+        Raises:
+            GuestLost: it does not answer.
+        """
+        answer = await self.run(programs.COMMAND)
+        programs.learn(self._request.kernel, answer.out)
+
+    async def forget(self) -> None:
+        """Let go of the task that waits for its end; it is another one after `damage`."""
+        self.ended.cancel()
+        await asyncio.gather(self.ended, return_exceptions=True)
 
     async def run(self, command: str, seconds: float = 60.0) -> Answer:
         """Run one line of shell as root, one at a time.
@@ -136,6 +178,8 @@ async def booted(
 ) -> AsyncIterator[LiveGuest]:
     """A live guest that has reached user space; gone when the block is left.
 
+    It is restored from the cache (`vm.waiting`), after the first one of its kind.
+
     Args:
         folder: for its console log (`console.log`) and QEMU's words (`qemu.log`).
 
@@ -147,23 +191,18 @@ async def booted(
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as scratch:
         with step("payload", "Pack the checkout for the guest", listener, timing):
             disk = Path(scratch) / "payload.img"
-            payload.make(disk, request.plans, request.files)
+            payload.kept(request.plans, request.files, disk)
         config = _config(request, root, disk, folder / "console.log")
-        async with running(config, folder / "qemu.log") as guest:
-            end = asyncio.create_task(guest.run_until((), float("inf")))
-            live = None
-            try:
-                with step("boot", f"Boot under {config.accel}", listener, timing) as current:
-                    await _user_space(config.console, end)
-                    current.note = "user space"
-                reader, writer = await _opened(guest, AGENT)
-                live = LiveGuest(guest, end, reader, writer)
-                yield live
-                writer.close()
-            finally:
-                end = live.ended if live is not None else end
-                end.cancel()
-                await asyncio.gather(end, return_exceptions=True)
+        async with contextlib.AsyncExitStack() as stack:
+            with step("boot", f"Boot under {config.accel}", listener, timing) as current:
+                found = await waiting(config, folder / "qemu.log", CHECKOUT, stack)
+                reader, writer = await _opened(found.guest, AGENT)
+                stack.callback(writer.close)
+                live = LiveGuest(found, request, reader, writer)
+                stack.push_async_callback(live.forget)
+                await live.begin()
+                current.note = "restored" if found.restored else "user space"
+            yield live
 
 
 async def _opened(guest: Guest, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -174,10 +213,9 @@ async def _opened(guest: Guest, channel: str) -> tuple[asyncio.StreamReader, asy
 
 
 def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestConfig:
-    shell = f"zaptrace.shell={request.shell}" if request.shell else ""
     modules = request.kernel.modules if isinstance(request.kernel, StockKernel) else ()
     root_disk = "zaptrace.root=ro" if request.read_only else ""
-    words = (request.arch.append, shell, root_disk, request.append)
+    words = (request.arch.append, root_disk, request.append)
     return GuestConfig(
         arch=request.arch,
         kernel=request.kernel.image,
@@ -187,19 +225,6 @@ def _config(request: Request, root: Path, disk: Path, console: Path) -> GuestCon
         memory=request.memory,
         smp=request.smp,
         accel=request.accel,
-        disks={"root": root, "checkout": disk},
+        disks={"root": root, CHECKOUT: disk},
         ports=(AGENT, STREAM),
     )
-
-
-async def _user_space(console: Path, end: asyncio.Task[str]) -> None:
-    """Wait until the guest's init has said that it is there."""
-    deadline = asyncio.get_running_loop().time() + BOOT_SECONDS
-    while READY not in (console.read_bytes() if console.exists() else b""):
-        if end.done() or asyncio.get_running_loop().time() > deadline:
-            how = end.result() if end.done() else f"silent for {BOOT_SECONDS:g} s"
-            raise GuestLost(
-                f"the live guest did not reach user space ({how}); its console ends with: "
-                f"{last_line(console) or '(nothing)'}"
-            )
-        await asyncio.sleep(_LOOK_SECONDS)

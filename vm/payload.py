@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from vm import guestpython
 from vm.trees import make_image
@@ -19,7 +21,61 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("zaptrace", "probes", "tui", "vm")
 SITE = ("textual", "pyelftools")
 """Distributions that guests have no packages of; pure Python, with what they need."""
+STEP_KIB = 64 << 10
+KEPT = 16
+"""Images in the cache; each of some 40 MiB."""
 SKIPPED = shutil.ignore_patterns("__pycache__", ".*")
+
+
+def kept(plans: Path, files: Mapping[str, Path], link: Path) -> None:
+    """Have the disk's image at `link`: from the cache, or made now.
+
+    Args:
+        plans, files: see `make`.
+        link: where it shall be, on the cache's file system or not.
+
+    Raises:
+        Missing, CannotTell: see `make`.
+    """
+    image = cache_home() / "payloads" / f"{_key(plans, files)}.img"
+    with locked(image.parent / ".lock"):
+        if not image.exists():
+            with tempfile.TemporaryDirectory(prefix=".building-", dir=image.parent) as work:
+                whole = Path(work) / "image"
+                make(whole, plans, files)
+                whole.chmod(0o600)
+                whole.rename(image)
+            newest = sorted(image.parent.glob("*.img"), key=lambda one: one.stat().st_mtime)
+            for old in newest[:-KEPT]:
+                old.unlink()
+        os.utime(image)
+        try:
+            link.hardlink_to(image)  # whoever thins them out next takes it from nobody
+        except OSError:
+            shutil.copyfile(image, link)
+
+
+def _key(plans: Path, files: Mapping[str, Path]) -> str:
+    """Of all that comes on the disk."""
+    whole = hashlib.sha256(str(_site()).encode())
+    trees = [(ROOT / package, package) for package in PACKAGES] + [(plans, "plans")]
+    for tree, name in trees:
+        for path in sorted(tree.rglob("*")):
+            inside = path.relative_to(tree)
+            if path.is_file() and not any(_is_skipped(part) for part in inside.parts):
+                _add(whole, f"{name}/{inside}", path)
+    for name, path in sorted(files.items()):
+        _add(whole, f"files/{name}", path)
+    return whole.hexdigest()[:32]
+
+
+def _is_skipped(part: str) -> bool:
+    return part == "__pycache__" or part.startswith(".")
+
+
+def _add(whole: Any, name: str, path: Path) -> None:
+    data = path.read_bytes()
+    whole.update(f"{name} {path.stat().st_mode:o} {len(data)}\n".encode() + data)
 
 
 def make(image: Path, plans: Path, files: Mapping[str, Path] | None = None) -> None:
@@ -42,7 +98,9 @@ def make(image: Path, plans: Path, files: Mapping[str, Path] | None = None) -> N
         (tree / "files").mkdir()
         for name, path in (files or {}).items():
             shutil.copy(path, tree / "files" / name)
-        make_image(tree, image, f"{_kib(tree) * 5 // 4 + 8192}K")
+        # Of few sizes: a saved guest knows its disks' sizes.
+        wanted = _kib(tree) * 5 // 4 + 8192
+        make_image(tree, image, f"{-(-wanted // STEP_KIB) * STEP_KIB}K")
 
 
 def _kib(tree: Path) -> int:

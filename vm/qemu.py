@@ -18,14 +18,15 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
-from vm import host, sparse
+from vm import host, migration, sparse
 from vm.arch import Arch
 from vm.gdbstub import GdbStub
+from vm.migration import execute
 from vm.plugin import Plugin
 from zaptrace.model.errors import BadInput, GuestLost, Missing
 
@@ -70,8 +71,14 @@ class GuestConfig:
     plugin: Plugin | None = None
 
 
-def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
-    """QEMU's argv; without `sockets`, what a person would type to boot the same guest."""
+def command_line(
+    config: GuestConfig, sockets: Path | None = None, state: int | None = None
+) -> list[str]:
+    """QEMU's argv; without `sockets`, what a person would type to boot the same guest.
+
+    Args:
+        state: a descriptor of what `Guest.save` wrote, to go on from there.
+    """
     argv = [config.arch.qemu, *config.arch.machine, "-accel", _accelerator(config), "-nodefaults"]
     argv += ["-display", "none", "-m", config.memory, "-smp", str(config.smp)]
     argv += ["-cpu", config.cpu] if config.cpu else []
@@ -87,9 +94,10 @@ def command_line(config: GuestConfig, sockets: Path | None = None) -> list[str]:
         return [*argv, "-chardev", "stdio,id=console", *config.arch.console]
     if config.plugin is not None:
         argv += ["-plugin", config.plugin.argument(config.memory)]
-    argv += _channels(config, sockets)
+    argv += _channels(config, sockets, "" if state is None else ",logappend=on")
     argv += ["-action", "panic=pause,shutdown=pause,reboot=shutdown"]
     argv += ["-qmp", f"unix:{_escaped(sockets / 'qmp')},server=on,wait=off"]
+    argv += ["-incoming", f"fd:{state}"] if state is not None else []
     return [*argv, "-S", "-gdb", f"unix:{_escaped(sockets / 'gdb')},server=on,wait=off"]
 
 
@@ -108,8 +116,12 @@ def _version(qemu: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else SEES_PATCHED_CODE
 
 
-def _channels(config: GuestConfig, sockets: Path) -> list[str]:
-    """The serial console, and what else a guest talks to us through."""
+def _channels(config: GuestConfig, sockets: Path, append: str) -> list[str]:
+    """The serial console, and what else a guest talks to us through.
+
+    Args:
+        append: what has the console's log go on behind what is there.
+    """
     log = _escaped(config.console)
     if not config.ports:
         return ["-chardev", f"file,id=console,path={log}", *config.arch.console]
@@ -118,7 +130,7 @@ def _channels(config: GuestConfig, sockets: Path) -> list[str]:
         place = _escaped(sockets / name)
         return ["-chardev", f"socket,id={name},path={place},server=on,wait=off{more}"]
 
-    argv = [*chardev("console", f",logfile={log}"), *config.arch.console]
+    argv = [*chardev("console", f",logfile={log}{append}"), *config.arch.console]
     argv += ["-device", f"virtio-serial-{config.arch.virtio}"]
     argv += [*chardev("hvc0"), "-device", "virtconsole,chardev=hvc0"]
     for name in config.ports:
@@ -258,8 +270,20 @@ class Guest:
         """
         await _dump(self._qmp, path)
 
+    async def save(self, file: BinaryIO) -> str:
+        """Write the stopped guest's whole state; it does not go on from here.
+
+        Returns:
+            The SHA-256 of what was written.
+
+        Raises:
+            GuestLost: QEMU could not, or the guest has written to a disk, which is no part of it.
+            OSError: the file cannot be written.
+        """
+        return await migration.save(self._qmp, self._sockets / "state", file)
+
     async def _stop(self) -> None:
-        await _execute(self._qmp, "stop")
+        await execute(self._qmp, "stop")
 
 
 async def dump_through(socket: Path, path: Path) -> None:
@@ -298,7 +322,7 @@ async def _dump(qmp: QMPClient, path: Path) -> None:
         receiving = asyncio.create_task(receive)
         arguments: dict[str, object] = {"paging": False, "protocol": f"file:{pipe}"}
         try:
-            await _execute(qmp, "dump-guest-memory", arguments, seconds=DUMP_SECONDS)
+            await execute(qmp, "dump-guest-memory", arguments, seconds=DUMP_SECONDS)
         except BaseException:
             given_up.set()  # a QEMU that is stuck holds its end of the pipe open
             raise
@@ -307,30 +331,19 @@ async def _dump(qmp: QMPClient, path: Path) -> None:
             await receiving  # its error (a full disk) is the cause of QEMU's
 
 
-async def _execute(
-    qmp: QMPClient, command: str, arguments: dict[str, object] | None = None, seconds: float = 10.0
-) -> None:
-    """Run one monitor command; GuestLost when it fails or is not answered in time."""
-    try:
-        await asyncio.wait_for(qmp.execute(command, arguments), seconds)
-    except TimeoutError:
-        raise GuestLost(f"QEMU's monitor did not answer {command!r} in {seconds:g} s") from None
-    except QMPError as error:
-        raise GuestLost(f"QEMU's monitor: {command}: {error}") from error
-
-
 @contextlib.asynccontextmanager
-async def running(config: GuestConfig, log: Path) -> AsyncIterator[Guest]:
+async def running(config: GuestConfig, log: Path, state: int | None = None) -> AsyncIterator[Guest]:
     """A guest, started but not yet running; killed on the way out.
 
     Must be entered from the thread that lives as long as the guest shall.
 
     Args:
         log: the file that receives QEMU's own words.
+        state: a descriptor of what `Guest.save` wrote of such a guest, to go on from there.
 
     Raises:
         Missing: the emulator is not installed.
-        BadInput: QEMU refuses such a guest.
+        BadInput: QEMU refuses such a guest, or such a state.
         GuestLost: QEMU died or was stuck before its sockets answered.
     """
     for program in (config.arch.qemu, "setpriv"):
@@ -343,18 +356,20 @@ async def running(config: GuestConfig, log: Path) -> AsyncIterator[Guest]:
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder, log.open("wb") as words:
         sockets = Path(folder)
         process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", *command_line(config, sockets)),
+            *("setpriv", "--pdeathsig", "KILL", *command_line(config, sockets, state)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=words,
             stderr=words,
             umask=0o077,
-            pass_fds=(config.plugin.shared,) if config.plugin else (),
+            pass_fds=[*([config.plugin.shared] if config.plugin else []), *_given(state)],
             start_new_session=True,  # Ctrl-C is ours to handle, not QEMU's
         )
         qmp = QMPClient("zaptrace")
         try:
             gdb = await _connect(process, qmp, sockets, log)
             try:
+                if state is not None:
+                    await _arrived(process, qmp, log)
                 yield Guest(process, qmp, gdb, config, sockets)
             finally:
                 await gdb.close()
@@ -404,8 +419,32 @@ async def _connect(
                     await qmp.connect(str(sockets / "qmp"))
                     return await GdbStub.connect(sockets / "gdb")
                 await asyncio.sleep(0.01)
+    raise _refusal(process, log)
+
+
+def _given(state: int | None) -> list[int]:
+    return [] if state is None else [state]
+
+
+async def _arrived(process: asyncio.subprocess.Process, qmp: QMPClient, log: Path) -> None:
+    """Wait until a saved state is loaded."""
+    loading = asyncio.create_task(migration.arrived(qmp))
+    died = asyncio.create_task(process.wait())
+    try:
+        await asyncio.wait({loading, died}, return_when=asyncio.FIRST_COMPLETED)
+        if died.done():
+            raise _refusal(process, log)
+        loading.result()
+    finally:
+        for task in (loading, died):
+            task.cancel()
+        await asyncio.gather(loading, died, return_exceptions=True)
+
+
+def _refusal(process: asyncio.subprocess.Process, log: Path) -> BadInput | GuestLost:
+    """Why QEMU did not start."""
     words = log.read_text(errors="replace").strip().splitlines()
     why = words[0] if words else "no word from it"
     if (process.returncode or 0) > 0:  # its own exit, of its arguments: as in every other boot
-        raise BadInput(f"QEMU refuses such a guest: {why}")
-    raise GuestLost(f"QEMU did not start: {why}")
+        return BadInput(f"QEMU refuses such a guest: {why}")
+    return GuestLost(f"QEMU did not start: {why}")

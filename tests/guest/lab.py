@@ -39,6 +39,8 @@ class Lab:
         folder: Path,
     ) -> None:
         self.arch = request.arch.name
+        self.boot_id = guest.found.boot_id
+        self.restored = guest.found.restored
         self.console = folder / "console.log"
         self._vmlinux = request.kernel.vmlinux
         self._lost = folder / "lost"
@@ -75,6 +77,18 @@ class Lab:
     def wait(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Do something in the guest's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+    def send(self, command: str) -> None:
+        """Have the guest run a line of shell whose answer nobody waits for."""
+        asyncio.run_coroutine_threadsafe(self._guest.run(command, 600), self._loop)
+
+    def end(self, seconds: float) -> str:
+        """Wait for the guest's end: "exit" or "panic"."""
+
+        async def ended() -> str:
+            return await asyncio.wait_for(asyncio.shield(self._guest.ended), seconds)
+
+        return self.wait(ended(), seconds + 10)
 
     def dump(self, path: Path) -> None:
         """The guest's memory, as QEMU writes it."""
@@ -161,6 +175,8 @@ def running(request: live.Request, folder: Path) -> Iterator[Lab]:
     try:
         guest = enter.result(600)
         yield Lab(request, guest, loop, folder)
+        with contextlib.suppress(GuestLost, TimeoutError):  # its tests have said so
+            asyncio.run_coroutine_threadsafe(guest.learn_programs(), loop).result(70)
     finally:
         if not enter.exception():
             leave = asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop)

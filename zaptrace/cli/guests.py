@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.cli.numbers import whole
-from zaptrace.model.errors import Exit, Missing
+from zaptrace.model.errors import Exit, GuestLost, Missing
 
 if TYPE_CHECKING:
     from vm.live import Answer, LiveGuest, Request
@@ -94,7 +94,10 @@ async def _answer(request: Request, command: str, listener: Listener) -> Answer:
 
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
         async with live.booted(request, Path(folder), listener) as guest:
-            return await guest.run(command, float("inf"))
+            answer = await guest.run(command, float("inf"))
+            with contextlib.suppress(GuestLost):  # it has answered
+                await guest.learn_programs()
+            return answer
 
 
 def shell(args: argparse.Namespace) -> Exit:
@@ -126,6 +129,8 @@ async def _shell(request: Request) -> None:
             print(f"a {request.arch.name} guest; `zaptrace` is installed, Ctrl-] leaves")
             with _raw(sys.stdin.fileno()):
                 await _connect(guest)
+            with contextlib.suppress(GuestLost):  # its shell may have ended it
+                await guest.learn_programs()
 
 
 async def _connect(guest: LiveGuest) -> None:

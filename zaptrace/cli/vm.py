@@ -98,9 +98,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     ls = actions.add_parser(
         "ls",
-        help="list kernels and runs",
-        description="List the kernels in the cache and the runs in the state folder, oldest "
-        "first, each with its size on disk and a run with its verdict.",
+        help="list kernels, saved guests and runs",
+        description="List the kernels and the saved guests in the cache and the runs in the "
+        "state folder, oldest first, each with its size on disk and a run with its verdict.  "
+        "A saved guest is what `vm shell`, `vm boot` and `live --guest` restore instead of "
+        "booting anew.",
         epilog="example:\n  zaptrace vm ls --json | jq -r '.runs[-1].path'",
         formatter_class=parser.formatter_class,
     )
@@ -110,7 +112,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     clean = actions.add_parser(
         "clean",
         help="remove runs, or the caches too",
-        description="Remove every run in the state folder.  Runs made with --run DIR stay.",
+        description="Remove every run in the state folder.  Runs made with --run DIR stay.  "
+        "With --cache, also kernels, saved guests, packages and plans.",
         epilog="examples:\n  zaptrace vm clean             the runs\n"
         "  zaptrace vm clean --cache     all that can be made again, too",
         formatter_class=parser.formatter_class,
@@ -147,8 +150,9 @@ def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
     boot = actions.add_parser(
         "boot",
         help="run a command in a live guest",
-        description="Boot a live guest (Debian 13 with bcc and this checkout of zaptrace), run "
-        "a command in it as root, and power it off.  Exit status is 0 when the command "
+        description="Start a live guest (Debian 13 with bcc and this checkout of zaptrace), run "
+        "a command in it as root, and end it.  The first one of its kind is booted and saved; "
+        "from then on it is restored in about a second.  Exit status is 0 when the command "
         "succeeds, else 1.",
         epilog=BOOT_EXAMPLES,
         formatter_class=above.formatter_class,
@@ -159,8 +163,10 @@ def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
     shell = actions.add_parser(
         "shell",
         help="a shell in a live guest",
-        description="Boot a live guest (Debian 13 with bcc and this checkout of zaptrace) and "
-        "give it this terminal.  Ctrl-] leaves; what was written in the guest is gone then.",
+        description="Start a live guest (Debian 13 with bcc and this checkout of zaptrace) and "
+        "give it this terminal.  The first one of its kind is booted and saved; from then on it "
+        "is restored in about a second.  Ctrl-] leaves; what was written in the guest is gone "
+        "then.",
         epilog=SHELL_EXAMPLES,
         formatter_class=above.formatter_class,
     )
@@ -226,15 +232,17 @@ def _ls(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
     from zaptrace.runs import store
 
-    kernels, runs = store.kernels(), store.runs()
+    kernels, snapshots, runs = store.kernels(), store.snapshots(), store.runs()
     if args.json:
-        print_json({"kernels": kernels, "runs": runs})
+        print_json({"kernels": kernels, "snapshots": snapshots, "runs": runs})
         return Exit.OK
     for entry in kernels:
-        print(f"kernel  {_mib(entry['bytes'])}  {entry['path']}")
+        print(f"kernel    {_mib(entry['bytes'])}  {entry['path']}")
+    for entry in snapshots:
+        print(f"snapshot  {_mib(entry['bytes'])}  {entry['path']}  {entry['arch']}")
     for entry in runs:
-        print(f"run     {_mib(entry['bytes'])}  {entry['path']}  {entry['verdict'] or '-'}")
-    if not kernels and not runs:
+        print(f"run       {_mib(entry['bytes'])}  {entry['path']}  {entry['verdict'] or '-'}")
+    if not kernels and not snapshots and not runs:
         print("no kernel and no run is kept; make one: zaptrace repro s390x")
     return Exit.OK
 

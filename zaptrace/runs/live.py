@@ -23,6 +23,7 @@ from vm.console import last_line
 from vm.qemu import GuestConfig
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
+from zaptrace.model import bootid
 from zaptrace.model.errors import BadInput, CannotTell, GuestLost
 from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home
@@ -229,6 +230,8 @@ class _Worker(threading.Thread):
         super().__init__(name="guest", daemon=True)
         self.flowing = threading.Event()
         self.ended: str | None = None
+        self.boot_id = ""
+        """Of the guest (`zaptrace.model.bootid`), once it is there."""
         self._request, self._folder, self._listener = request, folder, listener
         self._recorder = shlex.join(["zaptrace", "record", "-", *options])
         self._command = run
@@ -288,6 +291,7 @@ class _Worker(threading.Thread):
             status = f'{{ echo "ended with $?"; tail -n 2 {errors}; }} >{STATUS}'
             recorder = f"{{ {self._recorder} >{out} 2>{errors}; {status}; }} &"
             await guest.run(recorder, PATIENCE_SECONDS)
+            self.boot_id = bootid.joined(guest.found.boot_id, guest.found.restored)
             self._stream.set_result(guest.guest.socket(live.STREAM))
             looking = asyncio.create_task(self._look_after(guest))
             try:
@@ -301,8 +305,12 @@ class _Worker(threading.Thread):
 
     async def _look_after(self, guest: live.LiveGuest) -> str:
         """Start the command once events flow; see it end; return how the recorder ended."""
+        learnt = False
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            if self.flowing.is_set() and not learnt:
+                learnt = True
+                await guest.learn_programs()
             if self.flowing.is_set() and self._command is not None:
                 command, self._command = shlex.quote(self._command), None
                 ended = f"cat /proc/uptime >{DONE}"
@@ -357,6 +365,7 @@ class _GuestSource:
             raise
         if events is not None and "source" in events.meta:  # the recorder's first words
             self._worker.flowing.set()
+            events.meta["boot_id"] = self._worker.boot_id  # which the guest need not know
         if events is not None and len(clocks := events.records["clock"]):
             newest = clocks[clocks != ABSENT].max(initial=0)
             self._worker.seen_ns = max(self._worker.seen_ns, int(newest))

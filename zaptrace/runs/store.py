@@ -1,4 +1,4 @@
-"""What zaptrace keeps on disk: kernels in the cache, runs in the state folder."""
+"""What zaptrace keeps on disk: kernels and saved guests in the cache, runs in the state folder."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from vm import snapshot
 from zaptrace.model.paths import cache_home, state_home
 from zaptrace.runs.folder import all_runs
 
@@ -14,6 +15,11 @@ def kernels() -> list[dict[str, Any]]:
     """The lab and stock kernels: path and size on disk in bytes."""
     folders = sorted(path.parent for path in (cache_home() / "kernels").glob("*/image"))
     return [{"path": str(folder), "bytes": _size(folder)} for folder in folders]
+
+
+def snapshots() -> list[dict[str, Any]]:
+    """The saved guests: path, size on disk in bytes, architecture."""
+    return snapshot.listed()
 
 
 def runs() -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import live
+from vm import waiting
 from vm.console import last_line
 from zaptrace.model.errors import GuestLost
 
@@ -22,13 +22,13 @@ def test_the_last_whole_line(tmp_path: Path) -> None:
 def test_a_live_guest_that_hangs_is_told_by_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "BOOT_SECONDS", 0.1)
+    monkeypatch.setattr(waiting, "BOOT_SECONDS", 0.1)
     console = tmp_path / "console.log"
 
     async def go() -> None:
         end = asyncio.create_task(asyncio.sleep(100, "exit"))
         try:
-            await live._user_space(console, end)
+            await waiting._said(console, end)
         finally:
             end.cancel()
 
