@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from zaptrace.life.layout import VALUE, Array
+from zaptrace.life.layout import U64, VALUE, Array
 from zaptrace.life.records import Life
 
 MOST_NAMED = 64
@@ -79,22 +80,21 @@ def compare(life: Life, spans: Iterable[Span], before: int | None = None) -> Com
         spans: all struct pages of the kernel, as its memory has them.
         before: the number of records there were when the memory was read; None: all.
     """
-    good = (life.records["flags"] & VALUE) != 0
-    if before is not None:
-        good &= life.numbers < before
-    records = life.records[good]
-    at = (records["va"] - np.uint64(life.facts.base)) >> np.uint64(3)
-    values = np.ascontiguousarray(records["value"]).view("<u8")
+    at, values = _words(life, before)
     words = life.fields.size // 8
     compared, differ = 0, 0
     named: list[Word] = []
     for first, memory in spans:
         start = first * words
-        inside = (at >= start) & (at < start + len(memory))
         last, has = np.zeros(len(memory), "<u8"), np.zeros(len(memory), bool)
-        places = (at[inside] - np.uint64(start)).astype(np.int64)
-        last[places] = values[inside]  # of several to one place the last stays
-        has[places] = True
+        places = at - start
+        inside = places.view(np.uint64) < len(memory)  # what is below wraps
+        if not inside.all():
+            last[places[inside]] = values[inside]
+            has[places[inside]] = True
+        else:
+            last[places] = values  # of several to one place the last stays
+            has[places] = True
         found = np.flatnonzero(last != memory)
         compared, differ = compared + len(memory), differ + len(found)
         for place in found[: MOST_NAMED - len(named)].tolist():
@@ -102,6 +102,18 @@ def compare(life: Life, spans: Iterable[Span], before: int | None = None) -> Com
             pfn, word = divmod(start + place, words)
             named.append(Word(pfn, word * 8, recorded, _said(int(memory[place]), life)))
     return Completeness(compared, differ, tuple(named))
+
+
+def _words(life: Life, before: int | None) -> tuple[npt.NDArray[np.int64], U64]:
+    """Of each store the place of its word in the range, and the word after it."""
+    records = life.records
+    good = (records["flags"] & VALUE) != 0
+    if before is not None:
+        good &= life.numbers < before
+    at, values = records["va"], records["value"].view("<u8")
+    if not good.all():
+        at, values = at[good], values[good]
+    return ((at - np.uint64(life.facts.base)) >> np.uint64(3)).view(np.int64), values
 
 
 def _said(value: int, life: Life) -> int:
