@@ -14,11 +14,13 @@ import jsonschema
 import pytest
 
 from tests.guest.conftest import Boot, boot
+from tests.victims import victims
 from vm import initramfs, kernel, plugin, qemu
 from vm.arch import arch_named
 from vm.qemu import Guest, GuestConfig
 from zaptrace.cli.main import main
 from zaptrace.life.complete import Completeness
+from zaptrace.life.ledger import What
 from zaptrace.life.named import NamedWrite
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.memory.pages import page_layout
@@ -98,6 +100,43 @@ def test_its_command_prints_it(founding: Boot, capsys: pytest.CaptureFixture[str
     assert document["complete"]["differ"] == 0
     assert main(["life", str(founding.path), "0x1ffff"]) == 2
     assert "--keep-life" in capsys.readouterr().err
+
+
+BLAMES = {
+    # Fault, evidence -> what is left over of the page, and the function that is named for it.
+    ("leak", "quiet"): (What.RMAP_NOT_REMOVED, "do_anonymous_page"),
+    ("leak", "loud"): (What.RMAP_NOT_REMOVED, "do_anonymous_page"),
+    ("underflow", "quiet"): (What.REMOVED_TOO_OFTEN, "zapfault_zap_pte"),
+    ("underflow", "loud"): (What.REMOVED_TOO_OFTEN, "zapfault_zap_pte"),
+    ("stale", "loud"): (What.REMOVED_TOO_OFTEN, "zap_pte_range"),
+    ("overput", "quiet"): (What.PUT_WITHOUT_GET, "zapfault_zap_pte"),
+    ("overput", "loud"): (What.PUT_WITHOUT_GET, "zapfault_zap_pte"),
+}
+
+
+def test_each_fault_leaves_what_it_did_in_the_ledger(arch: str, tmp_path: Path) -> None:
+    """From the life and the audit alone, no kprobe: what has no partner, by whom."""
+    faults = "leak,underflow,stale,overput"
+    request = Request(arch, fault=faults, stop_at="exit", no_probes=True, folder=tmp_path / "run")
+    found = boot(request)
+    lives = opened(found)
+    assert lives.complete == Completeness(PAGES * 8, 0)
+    seen = set()
+    for victim in victims(found.console.read_text(errors="replace")):
+        blamed = BLAMES.get((victim.fault, victim.evidence))
+        if blamed is None or victim.pfn not in (lives.life.pfns or ()):
+            continue
+        account = lives.ledger(lives.page(victim.pfn))
+        assert account.unpaired is None
+        left = {one.what: one for one in account.left_over}
+        assert blamed[0] in left, (victim, account)
+        assert blamed[1] in left[blamed[0]].sentence(), (victim, account)
+        assert not {*left} - {blamed[0], What.FREED_WHILE_MAPPED, What.GET_WITHOUT_PUT}, account
+        if blamed[0] is What.RMAP_NOT_REMOVED:
+            put = "zapfault_zap_pte" if arch == "s390x" else "tlb_batch_pages_flush"
+            assert f"its reference was put by {put} mm/" in left[blamed[0]].sentence()
+        seen.add((victim.fault, victim.evidence))
+    assert seen == set(BLAMES)
 
 
 @pytest.fixture(scope="module")

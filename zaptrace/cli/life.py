@@ -21,6 +21,10 @@ with what it changed, before and after, and with the line that did it; functions
 that are inlined count as callers.  `mapped` and `unmapped` are _mapcount up and
 down, `got` and `put` _refcount.  Numbers are as the kernel stores them: a
 _mapcount of -1 is no mapping.
+
+The lines with * are what is left over when each get is paired with its put and
+each rmap with its removal, by call and kind.  Where one of several stores is
+the one too many, all of them are named.
 """
 
 
@@ -75,14 +79,17 @@ def run(args: argparse.Namespace) -> Exit:
             f"{lives.folder.path}: there is no suspect: name a page", "zaptrace life RUN PFN"
         )
     named = lives.page(pfn, since_boot=args.since == "boot")
+    account = lives.ledger(named) if args.since == "alloc" else None
     if args.json:
-        print_json(life_json(named, str(lives.folder.path), lives.complete, lives.unseen))
+        run = str(lives.folder.path)
+        print_json(life_json(named, run, lives.complete, lives.unseen, account))
     else:
         text = life_text(
             named,
             lives.life,
             lives.complete,
             lives.unseen,
+            account,
             stacks=args.stack,
             newest_first=args.newest_first,
         )

@@ -10,6 +10,10 @@ from zaptrace.life.page import PageLife, Role, Write, page_life
 from zaptrace.life.records import Life
 from zaptrace.model.verdict import CodeSite
 
+RESETTERS = frozenset({"bad_page", "page_mapcount_reset"})
+"""Functions that give a page that is free a `_mapcount` of -1, whatever it was."""
+_MAPPINGS = (Role.MAPPED, Role.UNMAPPED)
+
 Resolver = Callable[[int, bool], CodeSite]
 """Address, and whether it is a return address -> what is there."""
 ALLOCATORS = frozenset({"set_page_refcounted", "post_alloc_hook", "prep_new_page"})
@@ -55,7 +59,9 @@ class NamedWrite:
 
     @property
     def role(self) -> str:
-        """What it was to the page; a reference count that is frozen or thawed is neither."""
+        """What it was to the page; a count that is frozen, thawed or reset is neither."""
+        if any(one.function in RESETTERS for one in self.frames) and self.write.role in _MAPPINGS:
+            return "reset"
         if any(one.function in FREEZERS for one in self.frames):
             return "frozen" if self.write.role in (Role.FREED, Role.PUT) else "thawed"
         return str(self.write.role)

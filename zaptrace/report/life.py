@@ -7,6 +7,7 @@ from typing import Any
 
 from zaptrace.life.complete import Completeness, Word
 from zaptrace.life.fields import TYPED_BELOW, PageFields
+from zaptrace.life.ledger import Ledger
 from zaptrace.life.named import Frame, NamedLife, NamedWrite
 from zaptrace.life.page import MAPCOUNT, Change
 from zaptrace.life.records import Life
@@ -22,6 +23,7 @@ def life_text(
     life: Life,
     complete: Completeness | None,
     unseen: Iterable[str],
+    account: Ledger | None = None,
     *,
     stacks: bool = False,
     newest_first: bool = False,
@@ -29,12 +31,14 @@ def life_text(
     """The text.
 
     Args:
+        account: its ledger.
         stacks: every caller of each store, and stores that changed nothing as well.
         newest_first: the last store first.
     """
     writes = [one for one in named.writes if one.write.changes or stacks or not one.write.valued]
     origin = named.writes[0].write.ns if named.writes else 0
-    lines = [*_head(named, complete), *(f"! {one}" for one in unseen), ""]
+    lines = [*_head(named, complete), *(f"! {one}" for one in unseen)]
+    lines += [*(_account(account) if account is not None else ()), ""]
     blocks = [
         _block(before, one, life.fields, origin, stacks)
         for before, one in zip((None, *writes), writes, strict=False)
@@ -70,6 +74,22 @@ def completeness_lines(complete: Completeness | None, pfn: int | None = None) ->
             f"not as recorded at the stop{where}"
         )
         yield from (_word(word) for word in mine)
+
+
+def _account(account: Ledger) -> Iterator[str]:
+    if account.unpaired is not None and not account.adds and not account.removals:
+        yield f"no ledger: {account.unpaired}"
+        return
+    yield (
+        f"rmap: {account.adds} added, {account.removals} removed; "
+        f"references: {account.gets} got, {account.puts} put"
+    )
+    if account.unpaired is not None:
+        yield f"references are not paired: {account.unpaired}"
+    for one in account.left_over:
+        yield f"* {one.sentence()}"
+    if not account.left_over and account.unpaired is None:
+        yield "nothing is left over: each get has its put, each rmap its removal or its PTE"
 
 
 def _word(word: Word) -> str:
@@ -175,7 +195,11 @@ def _folded(line: str) -> Iterator[str]:
 
 
 def life_json(
-    named: NamedLife, run: str, complete: Completeness | None, unseen: Iterable[str]
+    named: NamedLife,
+    run: str,
+    complete: Completeness | None,
+    unseen: Iterable[str],
+    account: Ledger | None = None,
 ) -> dict[str, Any]:
     """What `life --json` prints."""
     found = named.life
@@ -186,7 +210,28 @@ def life_json(
         "stores_since_boot": found.all,
         "complete": None if complete is None else complete.to_json(),
         "unseen": list(unseen),
+        "ledger": None if account is None else _account_json(account),
         "writes": [_write_json(one) for one in named.writes],
+    }
+
+
+def _account_json(account: Ledger) -> dict[str, Any]:
+    return {
+        "rmaps_added": account.adds,
+        "rmaps_removed": account.removals,
+        "gets": account.gets,
+        "puts": account.puts,
+        "unpaired": account.unpaired,
+        "left_over": [
+            {
+                "what": str(one.what),
+                "count": one.count,
+                "stores": [write.write.number for write in one.among],
+                "dropped": [write.write.number for write in one.dropped],
+                "sentence": one.sentence(),
+            }
+            for one in account.left_over
+        ],
     }
 
 

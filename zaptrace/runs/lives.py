@@ -8,6 +8,7 @@ from pathlib import Path
 import drgn
 
 from zaptrace.life.complete import Completeness
+from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.named import NamedLife, named_life
 from zaptrace.life.records import Life
 from zaptrace.life.stored import read
@@ -53,6 +54,26 @@ class RunLife:
                 f"{facts.command} --keep-life",
             )
         return named_life(self.life, pfn, self._resolve, since_boot=since_boot)
+
+    def ledger(self, named: NamedLife) -> Ledger:
+        """Its ledger, by what the audit found of the page's PTEs at the stop."""
+        often = dict(self.life.writers.tolist())
+        return ledger(named, self.life.fields, self._ptes(named), often)
+
+    def _ptes(self, named: NamedLife) -> int | None:
+        """How many PTEs mapped the page at the stop; None when that is not known."""
+        audit = self.folder.audit()
+        if audit is None or audit.unseen:
+            return None
+        for finding in audit.findings:
+            if finding.pfn == named.life.pfn:
+                return finding.ptes
+        # The audit has nothing to say of it: its counters are its PTEs, and a free page has none.
+        counts = {"_refcount": 0, "_mapcount": -1}
+        for one in named.writes:
+            if not one.write.after_stop:
+                counts |= {c.name: c.after for c in one.write.changes if c.name in counts}
+        return max(counts["_mapcount"] + 1, 0) if counts["_refcount"] else 0
 
     def _resolve(self, address: int, back: bool) -> CodeSite:
         if self.names is None:

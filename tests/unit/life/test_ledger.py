@@ -1,0 +1,191 @@
+"""What has a partner and what has none, in lives made by hand."""
+
+from __future__ import annotations
+
+from tests.unit.life.builders import FLAGS, MAPCOUNT, PFN, REFCOUNT, Recorder, page_fields
+from zaptrace.life.ledger import Ledger, What, ledger
+from zaptrace.life.named import named_life
+from zaptrace.model.verdict import CodeSite
+
+NAMES = {
+    1: "post_alloc_hook at mm/page_alloc.c:10",
+    2: "page_add_new_anon_rmap at mm/rmap.c:20",
+    3: "folio_add_lru at mm/swap.c:30",
+    4: "release_pages at mm/swap.c:40",
+    5: "page_remove_rmap at mm/rmap.c:50",
+    6: "put_page at include/linux/mm.h:60|zap_pte_range at mm/memory.c:61",
+    7: "get_page at include/linux/mm.h:70|drv_get at drivers/drv.c:71",
+    8: "put_page at include/linux/mm.h:70|drv_put at drivers/drv.c:81",
+    9: "bad_page at mm/page_alloc.c:90",
+    10: "folio_ref_freeze at include/linux/page_ref.h:9|split at mm/huge_memory.c:11",
+    0x20: "__do_syscall at arch/s390/kernel/syscall.c:1",
+    0x21: "handle_mm_fault at mm/memory.c:100",
+    0x22: "zap_pte_range at mm/memory.c:105",
+    0x23: "drv_ioctl at drivers/drv.c:110",
+    0x24: "folio_batch_move_lru at mm/swap.c:120",
+    0x25: "copy_page_range at mm/memory.c:130",
+}
+
+
+def resolve(address: int, back: bool) -> CodeSite:
+    chain = tuple(NAMES[address].split("|"))
+    return CodeSite(chain[-1].split(" ")[0], 4, None, chain, address=address)
+
+
+class Page(Recorder):
+    """A page whose counters go up and down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mapcount, self.refcount = -1, 0
+        self.store(MAPCOUNT, -1, pc=1)
+        self.store(REFCOUNT, 0, pc=1)
+
+    def refs(self, by: int, pc: int, *stack: int) -> None:
+        self.refcount += by
+        self.store(REFCOUNT, self.refcount, pc=pc, stack=self.stack(0x20, *stack))
+
+    def maps(self, by: int, pc: int, *stack: int) -> None:
+        self.mapcount += by
+        self.store(MAPCOUNT, self.mapcount, pc=pc, stack=self.stack(0x20, *stack))
+
+    def fault(self) -> None:
+        """A page fault: allocated, mapped, put on the LRU's batch, which is moved."""
+        self.refs(1, 1, 0x21)
+        self.maps(1, 2, 0x21)
+        self.refs(1, 3, 0x21)
+        self.refs(-1, 4, 0x24)
+
+    def unmap(self) -> None:
+        """A zap of one PTE."""
+        self.maps(-1, 5, 0x22)
+        self.refs(-1, 6, 0x22)
+
+    def ledger(self, ptes: int | None = None, **facts: int | None) -> Ledger:
+        return ledger(named_life(self.life(**facts), PFN, resolve), page_fields(), ptes)
+
+
+def said(account: Ledger) -> list[str]:
+    return [one.sentence() for one in account.left_over]
+
+
+def test_a_page_that_came_and_went_leaves_nothing() -> None:
+    page = Page()
+    page.fault()
+    page.refs(1, 7, 0x23)
+    page.refs(-1, 8, 0x23)
+    page.unmap()
+    account = page.ledger()
+    assert (account.adds, account.removals, account.gets, account.puts) == (1, 1, 3, 3)
+    assert said(account) == [] and account.unpaired is None
+
+
+def test_a_driver_that_puts_once_too_often_is_named() -> None:
+    page = Page()
+    page.fault()
+    page.refs(1, 7, 0x23)
+    page.refs(-1, 8, 0x23)
+    page.refs(-1, 8, 0x23)
+    assert said(page.ledger(ptes=1)) == [
+        "put without a get: drv_put drivers/drv.c:81",
+        "freed while its mapcount was not 0: drv_put drivers/drv.c:81",
+    ]
+
+
+def test_without_page_tables_it_may_be_a_lost_removal_as_well() -> None:
+    page = Page()
+    page.fault()
+    page.refs(-1, 8, 0x23)
+    words = "put without a get, or without the rmap removal that belongs to it"
+    assert f"{words}: drv_put drivers/drv.c:81" in said(page.ledger())
+    gone = said(page.ledger(ptes=0))
+    assert gone[0].endswith("its reference was put by drv_put drivers/drv.c:81")
+
+
+def test_an_rmap_that_is_not_removed_names_who_dropped_its_reference() -> None:
+    page = Page()
+    page.fault()
+    page.refs(-1, 6, 0x22)
+    page.store(MAPCOUNT, -1, pc=9)
+    account = page.ledger(ptes=0)
+    assert [one.what for one in account.left_over] == [
+        What.RMAP_NOT_REMOVED,
+        What.FREED_WHILE_MAPPED,
+    ]
+    assert said(account)[0] == (
+        "rmap added and not removed: handle_mm_fault mm/memory.c:100; "
+        "its reference was put by zap_pte_range mm/memory.c:61"
+    )
+
+
+def test_an_rmap_that_is_removed_twice_names_both() -> None:
+    page = Page()
+    page.fault()
+    page.unmap()
+    page.maps(-1, 5, 0x23)
+    (left,) = said(page.ledger(ptes=0))
+    places = "zap_pte_range mm/memory.c:105 or drv_ioctl drivers/drv.c:110"
+    assert left == f"rmap removed more often than added: {places}"
+
+
+def test_freed_before_its_rmap_was_removed() -> None:
+    page = Page()
+    page.fault()
+    page.refs(-1, 6, 0x22)
+    page.maps(-1, 5, 0x22)
+    assert said(page.ledger(ptes=0, stop=8)) == [
+        "freed while its mapcount was not 0: zap_pte_range mm/memory.c:61"
+    ]
+
+
+def test_a_reference_that_nobody_drops_is_still_held() -> None:
+    page = Page()
+    page.fault()
+    page.refs(1, 7, 0x23)
+    page.unmap()
+    assert said(page.ledger(ptes=0)) == ["got and not put yet: drv_get drivers/drv.c:71"]
+
+
+def test_a_fork_has_a_reference_for_each_mapping() -> None:
+    page = Page()
+    page.fault()
+    page.refs(1, 7, 0x25)
+    page.maps(1, 2, 0x25)
+    page.unmap()
+    assert said(page.ledger(ptes=1)) == []
+    page.unmap()
+    assert said(page.ledger(ptes=0)) == []
+
+
+def test_several_references_at_once_count_one_by_one() -> None:
+    page = Page()
+    page.fault()
+    page.refs(3, 7, 0x23)
+    page.refs(-2, 8, 0x23)
+    page.unmap()
+    account = page.ledger(ptes=0)
+    assert (account.gets, account.puts) == (5, 4)
+    assert [one.count for one in account.left_over] == [1]
+
+
+def test_where_nothing_can_be_paired_it_is_said_why() -> None:
+    assert "allocation" in (Page().ledger().unpaired or "")
+    page = Page()
+    page.fault()
+    page.refs(-1, 10, 0x23)
+    assert "frozen" in (page.ledger().unpaired or "")
+    page = Page()
+    page.fault()
+    page.store(8, 0x37200001001, 8, pc=1)
+    assert "large folio" in (page.ledger().unpaired or "")
+    page = Page()
+    page.fault()
+    page.store(FLAGS, 1, 8, pc=1, flags=1)
+    assert "value" in (page.ledger().unpaired or "")
+
+
+def test_a_hostile_count_is_no_long_list() -> None:
+    page = Page()
+    page.fault()
+    page.refs(2**31 - 10, 7, 0x23)
+    assert page.ledger().gets == 2 + 1024
