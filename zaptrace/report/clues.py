@@ -24,13 +24,17 @@ def clue_lines(clue: Clue, width: int) -> Iterator[str]:
 
 
 def short_lines(clues: Sequence[Clue], width: int) -> Iterator[str]:
-    """Yield two lines a clue: what is seen, and the likeliest cause or the next measurement."""
+    """Yield up to three lines a row: what is seen, the likeliest cause, the next measurement."""
+    rows: dict[str, list[Clue]] = {}
     for clue in clues:
-        yield cut(f"  {clue.title}{_where(clue)}", width)
-        if clue.causes:
-            yield cut(f"    likely: {clue.causes[0].what}", width)
-        if clue.measure:
-            yield cut(f"    next:   {clue.measure[0]}", width)
+        rows.setdefault(clue.row, []).append(clue)
+    for same in rows.values():
+        first = same[0]
+        yield cut(f"  {first.title}{_where(same)}", width)
+        if first.causes:
+            yield from fill(first.causes[0].what, width, "    likely: ", "            ")
+        if first.measure:
+            yield from fill(first.measure[0], width, "    next:   ", "            ")
 
 
 def _signs(cause: Cause) -> Iterator[str]:
@@ -39,8 +43,9 @@ def _signs(cause: Cause) -> Iterator[str]:
             yield f"{sign} {text}"
 
 
-def _where(clue: Clue) -> str:
+def _where(clues: Sequence[Clue]) -> str:
     """How many reports, and of which page when it is one."""
-    pages = f", pfn {clue.pfns[0]:#x}" if len(clue.pfns) == 1 else ""
-    many = len(clue.lines)
+    pfns = {pfn for clue in clues for pfn in clue.pfns}
+    pages = f", pfn {min(pfns):#x}" if len(pfns) == 1 else ""
+    many = sum(len(clue.lines) for clue in clues)
     return f" ({many} report{'s' if many > 1 else ''}{pages})"

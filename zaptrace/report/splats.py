@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from zaptrace.model.splats import Frame, Splat
+from zaptrace.report.cases import Case
+from zaptrace.report.clues import short_lines
 from zaptrace.report.words import count, cut, hexadecimal, number, plain, task
-from zaptrace.splat.kinds import SHOW_A_PAGE, TITLES
+from zaptrace.splat.kinds import SHOW_A_PAGE, TITLES, from_mm
+from zaptrace.triage import BootFacts, Console, triage
 
 WIDTH = 80
 _PAGE_HEAD = "    time [s]        pfn  maps  refs  task                  reason"
@@ -45,6 +48,54 @@ def unread(splats: Sequence[Splat]) -> str:
     return (
         "\n".join(lines if len(lines) > 1 else ["", "Every line of the reports was read."]) + "\n"
     )
+
+
+def listing(
+    logs: Sequence[tuple[str, Sequence[Splat], BootFacts]], *, limit: int | None, verbose: bool
+) -> str:
+    """All the reports of some logs, and what stands out in them.
+
+    Args:
+        logs: name, reports and boot of each.
+        limit: lines a kind; None shows every report.
+        verbose: show the lines that no rule reads, too.
+    """
+    if len(logs) == 1:
+        return _one_log(*logs[0][1:], limit=limit, verbose=verbose)
+    parts = []
+    for name, splats, boot in logs:
+        if splats:
+            told = _one_log(splats, boot, limit=limit, verbose=verbose)
+            parts.append(f"{cut(plain(name), WIDTH)}\n{'-' * min(len(name), WIDTH)}\n{told}")
+    quiet = sum(not splats for _, splats, _ in logs)
+    if quiet:
+        parts.append(f"{count(quiet, 'log')} without a report of the kernel.\n")
+    return "\n".join(parts)
+
+
+def _one_log(splats: Sequence[Splat], boot: BootFacts, *, limit: int | None, verbose: bool) -> str:
+    text = describe(splats, limit=limit)
+    clues = list(short_lines(triage(Console(tuple(splats), boot)), WIDTH))
+    if clues:
+        text += "\n".join(["", "What stands out:", *clues]) + "\n"
+    return text + (unread(splats) if verbose else "")
+
+
+def case(name: str, splats: Sequence[Splat], *, fails: bool, problem: str | None) -> Case:
+    """One log as a test case.
+
+    Args:
+        fails: it holds a report that is not to be.
+        problem: why the log could not be read; None when it was.
+    """
+    if problem is not None:
+        return Case(name, 0.0, error=problem)
+    if not fails:
+        return Case(name, 0.0)
+    first = next((one for one in splats if from_mm(one)), splats[0])
+    said = plain(first.reason or first.kind.replace("_", " "))
+    more = f" and {count(len(splats) - 1, 'more report')}" if len(splats) > 1 else ""
+    return Case(name, 0.0, first.kind, message=f"{said}{more}", details=describe(splats, limit=20))
 
 
 def _group(kind: str, group: Sequence[Splat], limit: int | None) -> Iterator[str]:

@@ -66,7 +66,7 @@ class LogFile:
                     while block := plain.read(BLOCK):
                         yield block
             except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-                raise BadInput(f"{self.name}: the compressed log is damaged ({error})") from None
+                raise _damaged(self.name, str(error)) from None
 
     def lines(self, first: int, count: int) -> bytes:
         """Return some whole lines, numbered from 1."""
@@ -128,8 +128,8 @@ def logs_in(folder: Path) -> list[Path]:
     found = [path for path in entries if _is_log(path)]
     if not found:
         raise BadInput(
-            f"{folder} is no run folder (no run.json), and no log lies in it",
-            "zaptrace vm ls, for run folders; or name the log itself",
+            f"cannot read {folder}: it is no run folder (no run.json), and no log lies in it",
+            "name the log itself; zaptrace vm ls lists the run folders",
         )
     return found
 
@@ -138,7 +138,8 @@ def _is_log(path: Path) -> bool:
     name = path.name.lower()
     for suffix in _COMPRESSED:
         name = name.removesuffix(suffix)
-    return name.endswith(_SUFFIXES) or name.startswith(_NAMES)
+    last = Path(name).suffix
+    return last in _SUFFIXES or (name.startswith(_NAMES) and (not last or last[1:].isdigit()))
 
 
 def _standard_input() -> IO[bytes]:
@@ -160,6 +161,13 @@ def _check(name: str, head: bytes) -> None:
     for magic, what in _OTHER_FORMATS.items():
         if head.startswith(magic):
             raise BadInput(f"{name} is {what}, not a console log")
+
+
+def _damaged(name: str, why: str) -> BadInput:
+    """The error for a compressed log that ends in its middle, or worse."""
+    cat = {".xz": "xzcat", ".zst": "zstdcat"}.get(Path(name).suffix, "zcat")
+    hint = f"{cat} {name} | zaptrace splat -   (as far as it can be read)"
+    return BadInput(f"{name}: the compressed log is damaged ({why})", hint)
 
 
 @contextlib.contextmanager
@@ -188,7 +196,7 @@ def _zstd(name: str, raw: IO[bytes]) -> Iterator[IO[bytes]]:
         yield run.stdout
         said = run.stderr.read(1000).decode("utf-8", "replace").strip()
         if run.wait() != 0:
-            raise BadInput(f"{name}: the compressed log is damaged ({said or 'zstd failed'})")
+            raise _damaged(name, said or "zstd failed")
 
 
 @contextlib.contextmanager

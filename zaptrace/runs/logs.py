@@ -90,7 +90,7 @@ def explain_logs(files: Sequence[LogFile], vmlinux: Path | None) -> LogResult:
 
 def _explained(file: LogFile, names: _Names | None, *, several: bool) -> _Read:
     boot = BootReader()
-    splats = parse(b"".join(boot.through(file.blocks())))
+    splats = parse(boot.through(file.blocks()))
     if several:
         splats = [replace(splat, log=file.name) for splat in splats]
     console = Console(tuple(splats), boot.facts())

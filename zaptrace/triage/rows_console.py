@@ -206,7 +206,7 @@ def checks_off(console: Console) -> str | None:
 
 _SAME_BIT = Sign(3, "the same bit is wrong in another report", _again)
 
-ROWS = (
+MEMORY_ROWS = (
     Row(
         name="same_bit",
         title="the same bit, again",
@@ -236,18 +236,6 @@ ROWS = (
         ),
         measure=(*_MEMTEST, "zaptrace splat --group LOGS: the same bit on one host only?"),
         source="D. Sterba, linux-btrfs, 2024-07-25 (xor with the legal value)",
-    ),
-    Row(
-        name="same_page",
-        title="the same page, again",
-        sees=_same_page,
-        causes=(
-            Candidate("the memory that holds its struct page, or page table, is weak", 1),
-            Candidate("a page that one driver or the firmware keeps using", 1, (IN_MODULE,)),
-            Candidate("one incident that was reported at several places", 1),
-        ),
-        measure=(*_MEMTEST, "/proc/iomem: who else uses that address?"),
-        source=_LINUS,
     ),
     Row(
         name="text_in_page",
@@ -292,6 +280,21 @@ ROWS = (
         ),
         measure=("/proc/iomem: is there memory at that address?",),
         source="page_init_poison(), mm/debug.c",
+    ),
+)
+
+LOG_ROWS = (
+    Row(
+        name="same_page",
+        title="the same page, again",
+        sees=_same_page,
+        causes=(
+            Candidate("the memory that holds its struct page, or page table, is weak", 1),
+            Candidate("a page that one driver or the firmware keeps using", 1, (IN_MODULE,)),
+            Candidate("one incident that was reported at several places", 1),
+        ),
+        measure=(*_MEMTEST, "/proc/iomem: who else uses that address?"),
+        source=_LINUS,
     ),
     Row(
         name="tainted_before",

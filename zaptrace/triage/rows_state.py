@@ -201,30 +201,6 @@ _CHECK_AT_ONCE = "on kernels up to 6.2: debug_pagealloc=on or CONFIG_DEBUG_VM ch
 
 ROWS = (
     Row(
-        name="several_checks",
-        title="more checks fail than the kernel prints",
-        sees=each(_refused(_several)),
-        causes=(
-            Candidate(
-                "one fault that shows in several fields: judge all of them, not the printed one", 2
-            ),
-            Candidate("its struct page was overwritten as a whole", 1),
-        ),
-        measure=("read the dump's other fields; the printed reason may be the least of them",),
-        source="page_bad_reason(), mm/page_alloc.c: the last failing check is printed",
-    ),
-    Row(
-        name="changed_meanwhile",
-        title="the dump no longer shows what was refused",
-        sees=each(_refused(_not_any_more)),
-        causes=(
-            Candidate("another CPU still changes the page: it is in use", 2),
-            Candidate("a field that the dump does not print as it was checked", 1),
-        ),
-        measure=("boot with page_owner=on: who allocated it, who freed it last",),
-        source="bad_page() dumps after page_bad_reason() has looked, mm/page_alloc.c",
-    ),
-    Row(
         name="mapped_when_freed",
         title="freed while its mapcount says that it is mapped",
         sees=each(_refused(_mapped)),
@@ -452,5 +428,29 @@ ROWS = (
         ),
         measure=("which network driver, and is xfrm (IPsec) configured?",),
         source="c3198822c6cb",
+    ),
+    Row(
+        name="several_checks",
+        title="more checks fail than the kernel prints",
+        sees=each(_refused(_several)),
+        causes=(
+            Candidate(
+                "one fault that shows in several fields: judge all of them, not the printed one", 2
+            ),
+            Candidate("its struct page was overwritten as a whole", 1),
+        ),
+        measure=("read the dump's other fields; the printed reason may be the least of them",),
+        source="page_bad_reason(), mm/page_alloc.c: the last failing check is printed",
+    ),
+    Row(
+        name="changed_meanwhile",
+        title="the dump no longer shows what was refused",
+        sees=each(_refused(_not_any_more)),
+        causes=(
+            Candidate("another CPU still changes the page: it is in use", 2),
+            Candidate("a field that the dump does not print as it was checked", 1),
+        ),
+        measure=("boot with page_owner=on: who allocated it, who freed it last",),
+        source="bad_page() dumps after page_bad_reason() has looked, mm/page_alloc.c",
     ),
 )

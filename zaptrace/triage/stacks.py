@@ -98,6 +98,13 @@ def reliable(trace: Iterable[Frame]) -> tuple[Frame, ...]:
     return tuple(frame for frame in trace if frame.symbol and frame.reliable)
 
 
+def without_printing(trace: Iterable[Frame]) -> tuple[Frame, ...]:
+    """The reliable frames but for the innermost ones that only print the report."""
+    frames = reliable(trace)
+    at = next((at for at, frame in enumerate(frames) if not _prints(frame)), len(frames))
+    return frames[at:]
+
+
 def read_stack(trace: Sequence[Frame]) -> Reading:
     """Read the call trace of a report; names are looked at, never offsets.
 

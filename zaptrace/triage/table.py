@@ -12,7 +12,12 @@ from zaptrace.triage import rows_console, rows_entry, rows_state
 from zaptrace.triage.console import Console
 from zaptrace.triage.row import apply
 
-ROWS = (*rows_state.ROWS, *rows_entry.ROWS, *rows_console.ROWS)
+ROWS = (
+    *rows_console.MEMORY_ROWS,
+    *rows_state.ROWS,
+    *rows_entry.ROWS,
+    *rows_console.LOG_ROWS,
+)
 
 
 def triage(console: Console) -> tuple[Clue, ...]:

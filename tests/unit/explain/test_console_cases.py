@@ -31,7 +31,6 @@ def test_an_rmap_warning_is_not_clean(capsys: pytest.CaptureFixture[str]) -> Non
     assert "folio_add_file_rmap_ptes" in text
 
 
-@pytest.mark.xfail(reason="the parser does not give a dump to the headline that follows it yet")
 def test_an_rmap_warning_names_its_page(capsys: pytest.CaptureFixture[str]) -> None:
     _, document, _ = explained("40", capsys)
     verdict = document["verdict"]

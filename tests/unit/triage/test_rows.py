@@ -1,0 +1,360 @@
+"""Each row of the decision table: a log that shows it, its likeliest cause, a log that does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.unit.triage.builders import ALLOCATED, DRAINED, FREED, Dump, bad_map, log
+from zaptrace.model.clues import Clue
+from zaptrace.splat import parse
+from zaptrace.triage import ROWS, BootFacts, Console, triage
+
+TEXT = int.from_bytes(b"HTTP/1.1", "little")
+PP = 0xDEAD000000000040
+ANON = 0xFFFF888100000001
+
+
+NO_BOOT = BootFacts()
+
+
+@dataclass(frozen=True)
+class Case:
+    row: str
+    shows: bytes
+    likeliest: str | None
+    not_this: bytes
+    boot: BootFacts = NO_BOOT
+
+
+def warned(text: str) -> bytes:
+    return log([text])
+
+
+BOOT = BootFacts("6.8.0", "quiet", "stack:all(zero), heap alloc:off, heap free:off", True)
+SMALL = log(Dump(mapcount=1))
+CASES = [
+    Case(
+        "same_bit",
+        log(*(Dump(n, refcount=0x10000, reason="nonzero _refcount") for n in (1, 2))),
+        "bit of the memory",
+        log(Dump(refcount=0x10000), Dump(7, refcount=0x20000)),
+    ),
+    Case(
+        "one_bit",
+        log(
+            Dump(
+                memcg := 5, reason="page still charged to cgroup", extra=["memcg:0000000000010000"]
+            )
+        ),
+        "bit of the memory",
+        SMALL,
+    ),
+    Case(
+        "text_in_page",
+        log(Dump(mapcount=1, words={4: TEXT, 5: TEXT})),
+        "overwritten",
+        log(Dump(mapcount=1, words={4: 7})),
+    ),
+    Case(
+        "repeated_bytes",
+        log(Dump(mapcount=1, words={4: 0x1717171717171717})),
+        "overwritten",
+        log(Dump(mapcount=1, words={4: 0})),
+    ),
+    Case(
+        "poison",
+        log(Dump(mapcount=1, words={4: 0x6B6B6B6B6B6B6B6B})),
+        "use after free",
+        log(Dump(mapcount=1, words={4: 1})),
+    ),
+    Case("never_initialised", log(Dump(mapcount=0, raw=[0xFFFFFFFFFFFFFFFF] * 8)), "hole", SMALL),
+    Case(
+        "mapped_when_freed",
+        log(
+            Dump(
+                mapcount=1,
+                stack=(
+                    "bad_page",
+                    "free_pcp_prepare",
+                    "free_unref_page",
+                    "zap_pte_range",
+                    "unmap_page_range",
+                ),
+            )
+        ),
+        "before it removed its rmap",
+        log(Dump(mapcount=1, stack=ALLOCATED)),
+    ),
+    Case(
+        "mapped_on_free_list",
+        log(Dump(mapcount=1, stack=ALLOCATED)),
+        "freed while it was mapped",
+        SMALL,
+    ),
+    Case("detector", log(Dump(mapcount=1, stack=DRAINED)), None, SMALL),
+    Case(
+        "on_free_list", log(Dump(mapcount=-128, stack=FREED)), "freed twice", log(Dump(mapcount=-1))
+    ),
+    Case("refcount", log(Dump(refcount=-1, reason="nonzero _refcount")), "dropped twice", SMALL),
+    Case("reserved", log(Dump(mapcount=-1, flags="reserved|node=0")), "zero page", SMALL),
+    Case(
+        "mlocked",
+        log(Dump(flags="mlocked|node=0", reason="PAGE_FLAGS_CHECK_AT_FREE flag(s) set")),
+        "driver's page",
+        SMALL,
+    ),
+    Case(
+        "in_use_flags",
+        log(Dump(flags="writeback|private|node=0", reason="PAGE_FLAGS_CHECK_AT_FREE flag(s) set")),
+        "last reference",
+        SMALL,
+    ),
+    Case("page_table", log(Dump(extra=["page_type: f2(table)"])), "shared or pinned", SMALL),
+    Case(
+        "mapping", log(Dump(mapping=0xFFFF888100000000, reason="non-NULL mapping")), "cache", SMALL
+    ),
+    Case("tail_page", log(Dump(reason="corrupted mapping in tail page")), "rewritten", SMALL),
+    Case("large_folio_counters", log(Dump(reason="nonzero large_mapcount")), "unevenly", SMALL),
+    Case(
+        "memcg",
+        log(Dump(reason="page still charged to cgroup", extra=["memcg:ffff888101234000"])),
+        "uncharge is missing",
+        SMALL,
+    ),
+    Case("page_pool", log(Dump(reason="page_pool leak")), "network driver", SMALL),
+    Case(
+        "several_checks",
+        log(Dump(mapcount=1, refcount=-1, reason="nonzero _refcount")),
+        "one fault",
+        SMALL,
+    ),
+    Case("changed_meanwhile", log(Dump(mapcount=0)), "another CPU", SMALL),
+    Case("mapcount_underflow", log(bad_map()), "twice in one zap", log(bad_map(mapcount=3))),
+    Case(
+        "bad_pte_counted",
+        log(Dump(0x123456, mapcount=1), bad_map(mapcount=0)),
+        "just freed",
+        log(bad_map()),
+    ),
+    Case(
+        "pte_without_page",
+        log(bad_map(pte=0x6353111100000000, mapcount=None)),
+        "garbage",
+        log(bad_map()),
+    ),
+    Case(
+        "special_vma",
+        log(bad_map(vm_flags=0x400, handlers="fault:0x0 mmap:nv_mmap")),
+        "driver",
+        log(bad_map()),
+    ),
+    Case(
+        "reserved_mapped",
+        log(bad_map(flags="reserved|node=0", vm_flags=0x10000000)),
+        "without an rmap",
+        log(bad_map()),
+    ),
+    Case(
+        "typed_page_mapped",
+        log(bad_map(mapcount=0, flags="slab|node=0")),
+        "driver maps",
+        log(bad_map()),
+    ),
+    Case(
+        "bad_table",
+        warned("mm/pgtable-generic.c:33: bad pmd ffff882101234cd8(0000012c111001e2)"),
+        "live huge mapping",
+        SMALL,
+    ),
+    Case(
+        "swap_entry",
+        warned("get_swap_device: Bad swap file entry 2f0b0a0c0d0e0"),
+        "overwritten",
+        SMALL,
+    ),
+    Case(
+        "rss_counter",
+        warned("BUG: Bad rss-counter state mm:00000000aa11bb22 type:MM_ANONPAGES val:3"),
+        "mapping was leaked",
+        SMALL,
+    ),
+    Case(
+        "page_tables_left",
+        warned("BUG: non-zero pgtables_bytes on freeing mm: 4096"),
+        "leaked",
+        SMALL,
+    ),
+    Case(
+        "page_cache",
+        log(
+            Dump(
+                mapcount=2,
+                reason="still mapped when deleted",
+                head="BUG: Bad page cache in process worker  pfn:01234",
+            )
+        ),
+        "truncation",
+        SMALL,
+    ),
+    Case(
+        "page_table_check",
+        log(
+            [
+                "kernel BUG at mm/page_table_check.c:143!",
+                "CPU: 8 PID: 3 Comm: init Not tainted 6.18.0 #1",
+                "Call Trace:",
+                " __page_table_check_zero+0xfb/0x130",
+                " free_frozen_pages+0x1/0x2",
+            ]
+        ),
+        "freed while a PTE maps it",
+        SMALL,
+    ),
+    Case(
+        "lockless_reader",
+        log(
+            [
+                "WARNING: CPU: 0 PID: 826 at include/linux/mm.h:414 page_mapcount+0xa9/0x2ef",
+                "CPU: 0 PID: 826 Comm: dog Not tainted 6.7.0-test #1",
+                "Call Trace:",
+                " kpagecount_read+0x1/0x2",
+            ]
+        ),
+        "benign race",
+        SMALL,
+    ),
+    Case(
+        "same_page",
+        log(Dump(9, mapcount=1), Dump(9, mapcount=1, task="other/8")),
+        "weak",
+        log(Dump(9, mapcount=1), bad_map(pfn=9, mapcount=0)),
+    ),
+    Case(
+        "tainted_before",
+        log(Dump(mapcount=1, taint="G    B")),
+        None,
+        log(Dump(mapcount=1), Dump(2, mapcount=1, taint="G    B")),
+    ),
+    Case(
+        "out_of_tree",
+        log(Dump(mapcount=1, taint="P           OE")),
+        "those modules",
+        log(Dump(mapcount=1, taint="G        W")),
+    ),
+    Case(
+        "rate_limit",
+        log(["BUG: Bad page state: 12 messages suppressed"], Dump(mapcount=1)),
+        None,
+        SMALL,
+    ),
+    Case("checks_off", log(bad_map()), None, SMALL, BOOT),
+]
+
+
+def found(data: bytes, row: str, boot: BootFacts = NO_BOOT) -> list[Clue]:
+    return [clue for clue in triage(Console(tuple(parse(data)), boot)) if clue.row == row]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.row)
+def test_a_row_sees_its_own_and_not_its_neighbours(case: Case) -> None:
+    (clue, *_) = found(case.shows, case.row, case.boot)
+    assert clue.seen.endswith((".", ")"))
+    assert all(line > 0 for line in clue.lines)
+    if case.likeliest is None:
+        assert not clue.causes
+    else:
+        assert case.likeliest in clue.causes[0].what
+    assert not found(case.not_this, case.row, case.boot)
+
+
+def test_every_row_has_a_case_and_every_field() -> None:
+    assert [case.row for case in CASES].count("same_bit") == 1
+    assert {row.name for row in ROWS} == {case.row for case in CASES}
+    for row in ROWS:
+        assert row.title and len(row.title) <= 60
+        assert row.measure and row.source
+        assert Clue.from_json(found_any(row.name).to_json()) == found_any(row.name)
+
+
+def found_any(name: str) -> Clue:
+    case = next(case for case in CASES if case.row == name)
+    return found(case.shows, name, case.boot)[0]
+
+
+def test_what_is_said_else_changes_the_order() -> None:
+    """The same underflow: in an ordinary VMA, and where a driver maps reserved pages."""
+    (plain,) = found(log(bad_map()), "mapcount_underflow")
+    special = bad_map(vm_flags=0x4404, flags="reserved|node=0", handlers="fault:0x0 mmap:nv_mmap")
+    (driver,) = found(log(special), "mapcount_underflow")
+    assert "twice in one zap" in plain.causes[0].what
+    assert "without an rmap" in driver.causes[0].what
+    assert "vm_flags has VM_PFNMAP" in driver.causes[0].speaks_for
+    twice = next(one for one in driver.causes if "twice in one zap" in one.what)
+    assert twice.speaks_against
+
+
+def test_what_holds_for_some_reports_only_says_so() -> None:
+    reports = [bad_map(pfn=7), bad_map(pfn=8, flags="reserved|node=0"), bad_map(pfn=9)]
+    (clue,) = found(log(*reports), "mapcount_underflow")
+    said = [sign for cause in clue.causes for sign in cause.speaks_for]
+    assert "the page is reserved (in 1 of 3 reports)" in said
+    assert clue.seen.endswith("(3 reports)")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["memcg:0000000000010000", "memcg:0000000000000001"],
+)
+def test_a_charge_of_one_bit_is_no_pointer(line: str) -> None:
+    dump = Dump(reason="page still charged to cgroup", extra=[line])
+    (clue,) = found(log(dump), "memcg")
+    assert "overwritten" in clue.causes[0].what
+    assert found(log(dump), "one_bit")
+
+
+def test_counts_that_software_reaches_by_counting_are_no_flipped_bit() -> None:
+    for refcount in (1, 2, 4, 8, -1, -2, 3, 0x30000):
+        assert not found(log(Dump(refcount=refcount)), "one_bit"), refcount
+    for mapcount in (1, 2, 3, -1, -2, -128, -512, -1024):
+        assert not found(log(Dump(mapcount=mapcount)), "one_bit"), mapcount
+    assert found(log(Dump(mapcount=-(1 << 20))), "one_bit")
+    assert found(log(Dump(refcount=-(1 << 31))), "one_bit")
+
+
+def test_a_pte_that_differs_from_its_neighbours_by_one_bit() -> None:
+    usual = [bad_map(pte=0x8000000000000067 | pfn << 12, pfn=pfn) for pfn in (5, 6, 7, 8)]
+    odd = bad_map(pte=0x8000000000000267 | 9 << 12, pfn=9)
+    (clue,) = found(log(*usual, odd), "one_bit")
+    assert "bit 9 alone" in clue.seen
+    assert clue.pfns == (9,)
+    assert not found(log(*usual), "one_bit")
+
+
+@pytest.mark.parametrize("entry", ["00004000", "2000000000000"])
+def test_an_empty_entry_with_one_bit_set(entry: str) -> None:
+    data = log([f"swap_free: Unused swap offset entry {entry}"])
+    assert found(data, "one_bit")
+
+
+@pytest.mark.parametrize(
+    ("release", "auto", "line", "off"),
+    [
+        ("6.8.0", "heap alloc:off, heap free:off", "quiet", True),
+        ("6.3.0-rc1", "heap alloc:off, heap free:off", "quiet", True),
+        ("6.1.0", "heap alloc:off, heap free:off", "quiet", False),
+        ("6.8.0", "heap alloc:on, heap free:off", "quiet", False),
+        ("6.8.0", "heap alloc:off, heap free:off", "debug_pagealloc=on", False),
+        ("6.8.0", "heap alloc:off, heap free:off", "page_poison=1", False),
+        ("6.8.0", None, "quiet", False),
+        (None, "heap alloc:off, heap free:off", "quiet", False),
+    ],
+)
+def test_checks_are_said_to_be_off_only_where_the_log_shows_it(
+    release: str | None, auto: str | None, line: str, off: bool
+) -> None:
+    data = log([one for one in bad_map() if not one.startswith("CPU")])
+    assert bool(found(data, "checks_off", BootFacts(release, line, auto, True))) is off
+    refused = log([one for one in Dump(mapcount=1).lines() if not one.startswith("CPU")])
+    assert not found(refused, "checks_off", BootFacts(release, line, auto, True))
