@@ -18,11 +18,11 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import host, initramfs
+from vm import breakpoints, host, initramfs
+from vm.breakpoints import Stops
 from vm.qemu import GuestConfig, running
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.paths import cache_home, write_whole
@@ -32,6 +32,7 @@ PROOF_SECONDS = 15.0
 TCG_SECONDS = 60.0
 USER_SPACE = b"zaptrace: user space on"
 """What the lab's init says first."""
+NOWHERE = Stops()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,12 @@ class Accelerator:
         return f"{self.name} ({self.why})"
 
 
-async def choose(config: GuestConfig, stops: Sequence[int] = ()) -> Accelerator:
+async def choose(config: GuestConfig, stops: Stops = NOWHERE) -> Accelerator:
     """The accelerator for a guest; its kernel proves KVM, if none has yet.
 
     Args:
-        stops: kernel addresses that every boot comes by, when the guest is to be stopped at
-            breakpoints: those are proven then.
+        stops: where every boot comes by, when the guest is to be stopped at breakpoints: those
+            are proven then.
 
     Raises:
         Missing, CannotTell: our init cannot be had.
@@ -61,11 +62,11 @@ async def choose(config: GuestConfig, stops: Sequence[int] = ()) -> Accelerator:
     if not os.access(KVM, os.R_OK | os.W_OK):
         return Accelerator("tcg", f"{KVM} cannot be opened")
     key = f"{platform.release()} {host.output(config.arch.qemu, '--version').splitlines()[0]}"
-    if stops:
+    if stops.addresses:
         key += ", breakpoints"
     memory = cache_home() / "kvm.json"
     proofs: dict[str, bool] = json.loads(memory.read_bytes()) if memory.exists() else {}
-    does = "stop a guest at a breakpoint" if stops else "boot a guest"
+    does = "stop a guest at a breakpoint" if stops.addresses else "boot a guest"
     if key not in proofs:
         works = await _proof(config, stops)
         if works is None:
@@ -77,29 +78,27 @@ async def choose(config: GuestConfig, stops: Sequence[int] = ()) -> Accelerator:
     return Accelerator("tcg", f"KVM is there but does not {does}")
 
 
-async def _proof(config: GuestConfig, stops: Sequence[int]) -> bool | None:
+async def _proof(config: GuestConfig, stops: Stops) -> bool | None:
     """Does KVM boot this guest's kernel, and stop it?  None when that kernel can prove nothing."""
     arch, initrd = config.arch, initramfs.build(config.arch)
-    append = f"{arch.append} nokaslr"  # the addresses are its vmlinux's
+    append = f"{arch.append} nokaslr"  # as `zaptrace repro` boots it
     proof = GuestConfig(arch, config.kernel, initrd, append, config.console)
     if await boots(dataclasses.replace(proof, accel="kvm"), stops):
         return True
     return False if await boots(proof, stops, TCG_SECONDS) else None
 
 
-async def boots(
-    config: GuestConfig, stops: Sequence[int] = (), seconds: float | None = None
-) -> bool:
-    """Does this guest stop at one of these addresses, or else reach the lab's init, in time?"""
+async def boots(config: GuestConfig, stops: Stops = NOWHERE, seconds: float | None = None) -> bool:
+    """Does this guest come to one of these stops, or else reach the lab's init, in time?"""
     with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
         console = Path(folder) / "console.log"
         proof = dataclasses.replace(config, console=console)
         seconds = PROOF_SECONDS if seconds is None else seconds
         try:
             async with running(proof, Path(folder) / "qemu.log") as guest:
-                ended = await guest.run_until(stops, seconds)
+                ended = (await breakpoints.run_to(guest, stops, seconds)).ended
         except GuestLost:
             return False
-        if stops:
+        if stops.addresses:
             return ended == "breakpoint"
         return console.exists() and USER_SPACE in console.read_bytes()

@@ -11,6 +11,19 @@ from zaptrace.model.errors import BadInput
 
 
 @dataclass(frozen=True, slots=True)
+class Vector:
+    """Where the CPUs' own table names the handler of `zaptrace.kernel.arches.Arch.vector`.
+
+    Attributes:
+        lowcore: absolute address of a new PSW, where the table is one of these.
+        number: of a gate of the interrupt descriptor table otherwise.
+    """
+
+    lowcore: int | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Arch:
     """One architecture's row.
 
@@ -32,6 +45,7 @@ class Arch:
             gdb protocol's `Z1` packet wants it.
         patches_running_code: whether its kernel changes code (kprobes, static keys)
             that other CPUs may be running; else it stops them for that.
+        vector: where its CPUs are told of a handler of the kernel's.
     """
 
     name: str
@@ -49,6 +63,7 @@ class Arch:
     append: str
     gdb_instruction: int
     patches_running_code: bool
+    vector: Vector
 
     @property
     def machine_type(self) -> str:
@@ -81,6 +96,9 @@ ARCHES = {
             append="console=ttyS0 sclp_con_drop=0",
             gdb_instruction=2,
             patches_running_code=False,
+            # struct lowcore (arch/s390/include/asm/lowcore.h): program_new_psw.  Of its PSWs
+            # setup_lowcore() stores this one at absolute 0 too, with a virtual address.
+            vector=Vector(lowcore=0x1D0),
         ),
         Arch(
             name="x86_64",
@@ -105,6 +123,7 @@ ARCHES = {
             append="console=ttyS0 no_timer_check sysctl.debug.kprobes-optimization=0",
             gdb_instruction=1,
             patches_running_code=True,
+            vector=Vector(number=14),  # the page fault
         ),
     )
 }

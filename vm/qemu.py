@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
-from vm import host, migration, sparse
+from vm import host, migration, relocation, sparse
 from vm.arch import Arch
 from vm.gdbstub import GdbStub
 from vm.migration import execute
@@ -214,6 +214,8 @@ class Guest:
             stopped.result()
             return "breakpoint"
         await self._stop()
+        # The stub tells of this stop too; nobody must take that for the answer to a command.
+        await asyncio.wait({stopped}, timeout=1.0)
         return "timeout"
 
     async def _event(self) -> str:
@@ -240,6 +242,19 @@ class Guest:
             GuestLost: nothing is mapped there, or the stub is gone.
         """
         return await self._gdb.read(address, size)
+
+    async def kernel_offset(self, anchors: relocation.Anchors) -> int | None:
+        """How far above its link-time addresses the kernel runs; None when that is not to be
+        seen now.  The guest may be running.
+
+        Raises:
+            GuestLost: the monitor does not answer.
+        """
+        return await relocation.offset(self._monitor, self.config.arch, anchors)
+
+    async def _monitor(self, command: str) -> str:
+        arguments: dict[str, object] = {"command-line": command}
+        return str(await execute(self._qmp, "human-monitor-command", arguments))
 
     async def pause(self) -> None:
         """Stop the guest; whoever waits in `run_until` is told "breakpoint".

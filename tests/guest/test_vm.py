@@ -16,7 +16,9 @@ from drgn.helpers.linux.printk import get_printk_records
 from tests.guest.conftest import Boot
 from vm import accel, initramfs
 from vm.arch import ARCHES
+from vm.breakpoints import Stop, Stops, run_to
 from vm.qemu import GuestConfig, command_line, running
+from vm.relocation import Anchors
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.runs import stops
 
@@ -82,6 +84,26 @@ def test_a_breakpoint_stops_at_its_first_instruction(founding: Boot, tmp_path: P
             return await guest.run_until((site.address or 0,), 60)
 
     assert asyncio.run(go()) == "breakpoint"
+    assert "Bad page state" not in some.console.read_text()
+
+
+@pytest.mark.parametrize("by", [0, 0x100000, -0x300000])
+def test_a_kernel_is_stopped_wherever_it_lies(founding: Boot, tmp_path: Path, by: int) -> None:
+    """A vmlinux as if it had been linked elsewhere: its offset is found, and the stop is right."""
+    plan = founding.plan
+    linked = stops.of_the_bug(plan.moved(-by % 2**64))
+    assert linked.anchors is not None
+    vector, banner = plan.anchors["vector"] - by, plan.anchors["banner"] - by
+    anchors = Anchors(vector, banner, linked.anchors.text)
+    some = config(founding, tmp_path, "zapfault=batch")
+
+    async def go() -> Stop:
+        async with running(some, tmp_path / "qemu.log") as guest:
+            return await run_to(guest, Stops(linked.addresses, anchors), 60)
+
+    stop = asyncio.run(go())
+    assert (stop.ended, stop.offset) == ("breakpoint", by % 2**64)
+    assert stop.at == stops.of_the_bug(plan).addresses
     assert "Bad page state" not in some.console.read_text()
 
 

@@ -97,6 +97,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where to stop and dump it: the first instruction of bad_page (the default), a "
         "panic, the guest's own end; never: let it run, take no dump",
     )
+    guest.add_argument(
+        "--kaslr",
+        action="store_true",
+        help="leave KASLR on: the kernel lies elsewhere at each boot, and is found there; "
+        "default: nokaslr",
+    )
     evidence = parser.add_argument_group("the evidence")
     evidence.add_argument(
         "--no-life",
@@ -156,6 +162,7 @@ def run(args: argparse.Namespace) -> Exit:
         smp=args.smp,
         timeout=args.timeout,
         stop_at=args.stop_at,
+        kaslr=args.kaslr,
         no_probes=args.no_probes,
         no_life=args.no_life,
         keep_life=args.keep_life,

@@ -26,6 +26,8 @@ class Arch:
         caller: fetch argument for the return address at a function's first
             instruction.
         pmd_size: bytes that one PMD entry maps (include/linux/pgtable.h).
+        vector: names of the exception handler that the CPUs' own table leads to once the kernel
+            has set it up, newest first.
         step_at: reads the instruction at an index of some code; None when it
             is cut off, or not one that we know.
     """
@@ -37,6 +39,7 @@ class Arch:
     arguments: tuple[str, ...]
     caller: str
     pmd_size: int
+    vector: tuple[str, ...]
     step_at: Callable[[bytes, int], Step | None]
 
 
@@ -52,6 +55,8 @@ ARCHES = (
         arguments=("r2", "r3", "r4", "r5", "r6"),
         caller="%r14",
         pmd_size=1 << 20,
+        # setup_lowcore() in arch/s390/kernel/setup.c: program_new_psw.
+        vector=("pgm_check_handler",),
         step_at=code_s390.step_at,
     ),
     # System V ABI, AMD64 supplement, figures 3.4 (arguments) and 3.36 (DWARF numbers).
@@ -66,6 +71,8 @@ ARCHES = (
         arguments=("di", "si", "dx", "cx", "r8", "r9"),
         caller="+0(%sp)",
         pmd_size=1 << 21,
+        # "x86/entry: Convert page fault exception to IDTENTRY_RAW" (5.8) renamed it.
+        vector=("asm_exc_page_fault", "page_fault"),
         step_at=code_x86.step_at,
     ),
 )

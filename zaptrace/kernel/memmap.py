@@ -41,6 +41,7 @@ class MemoryMap:
         size: bytes of the range that only struct pages lie in.
         direct: where physical 0 is in the direct map.
         order: its byte order, as numpy spells it.
+        anywhere: `texts` hold also where the kernel runs elsewhere than it was linked.
     """
 
     start: int
@@ -50,6 +51,7 @@ class MemoryMap:
     size: Variable
     direct: Variable
     order: str
+    anywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ def memory_map(vmlinux: Path, arch: str) -> MemoryMap:
     if not start or not texts or base is None or size is None:
         raise BadInput(f"{vmlinux}: no start_kernel(), no _stext or no vmemmap in it")
     direct = _variable(symbols, row.direct) or Variable(None, 0)
-    return MemoryMap(start[0].address, texts, _stack_shift(symbols), base, size, direct, order)
+    shift, anywhere = _stack_shift(symbols), row.code is not None
+    return MemoryMap(start[0].address, texts, shift, base, size, direct, order, anywhere)
 
 
 def _texts(symbols: Symbols) -> tuple[tuple[int, int], ...]:

@@ -77,7 +77,22 @@ def _plan(image: Image) -> ProbePlan:
         # kernel/trace/trace_boot.c: there when CONFIG_BOOTTIME_TRACING is set.
         boot_tracing=bool(context.symbols.functions("trace_boot_init")),
         notes=tuple(zaps.notes),
+        anchors=_anchors(context),
     )
+
+
+def _anchors(context: Context) -> dict[str, int]:
+    """What tells where the kernel lies once it runs (see ProbePlan)."""
+    found = {}
+    for name in context.arch.vector:
+        address = context.symbols.code(name)
+        if address is not None:
+            found["vector"] = address
+            break
+    banner = context.symbols.object("linux_banner")
+    if banner is not None:
+        found["banner"] = banner.address
+    return found
 
 
 def _release(context: Context) -> str | None:

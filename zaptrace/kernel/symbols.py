@@ -83,6 +83,11 @@ class Symbols:
         found = self._named(self._labels, name)
         return next((one.address for one in found if one.name == name), None)
 
+    def code(self, name: str) -> int | None:
+        """Return the address of code of exactly this name: a function, or assembler's label."""
+        functions = (one.address for one in self._named(self._functions, name) if one.name == name)
+        return next(functions, self.label(name))
+
     def covering(self, address: int) -> Symbol | None:
         """The function that holds an address."""
         for row in self._functions:

@@ -16,7 +16,7 @@ from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import TraceFormat
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.memory.eventformats import kprobe_formats
-from zaptrace.memory.opening import boot_id
+from zaptrace.memory.opening import boot_id, kernel_offset
 from zaptrace.memory.pages import byte_order, page_layout
 from zaptrace.memory.ringbuffer import read_rings
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
@@ -28,8 +28,9 @@ def read_trace(prog: drgn.Program, plan: ProbePlan) -> Events:
     """Read what boot-time kprobes of `plan` recorded (see `probes.boot.render`).
 
     Returns:
-        The records by clock, each with its stack if it has one.  Overwritten
-        and dropped records, and kprobes that could not run, are LOST records.
+        The records by clock, each with its stack if it has one; sites are run-time
+        addresses.  Overwritten and dropped records, and kprobes that could not run, are
+        LOST records.
         `meta` says, besides what every capture says, `clock` (the trace
         clock's name), `unavailable` (events that this kernel did not set up)
         and `damage` (what could not be read: one sentence each).  A kernel
@@ -38,6 +39,7 @@ def read_trace(prog: drgn.Program, plan: ProbePlan) -> Events:
     Raises:
         BadInput: the dump's struct pages cannot be found.
     """
+    plan = plan.moved(kernel_offset(prog))
     events = Events(meta=_meta(prog, plan))
     names = site_names(plan)
     try:

@@ -81,6 +81,14 @@ def vmcoreinfo_of(prog: drgn.Program) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
+def kernel_offset(prog: drgn.Program) -> int:
+    """How far above its link-time addresses the kernel runs (KASLR), modulo 2**64."""
+    try:
+        return int(vmcoreinfo_of(prog).get("KERNELOFFSET", "0"), 16)
+    except ValueError:
+        return 0
+
+
 def boot_id(prog: drgn.Program) -> str | None:
     """The id on the kernel's command line (`model.bootid`); None when it was not ours.
 

@@ -15,6 +15,7 @@ import drgn
 import numpy as np
 from drgn.helpers.linux.sched import cpu_curr
 
+from zaptrace.memory.opening import kernel_offset
 from zaptrace.memory.pages import page_layout
 from zaptrace.memory.registers import CpuRegisters, cpu_registers
 from zaptrace.memory.stacks import stack_of
@@ -38,7 +39,8 @@ def stop_events(prog: drgn.Program, core: Path, plan: ProbePlan) -> Events:
         BadInput: the dump's register notes are damaged.
     """
     events = Events()
-    sites = {site.address: site for site in plan.sites if site.offset == 0 and not site.inlined}
+    here = plan.moved(kernel_offset(prog))
+    sites = {site.address: site for site in here.sites if site.offset == 0 and not site.inlined}
     found = [
         _record(prog, registers, sites[registers.pc], events)
         for registers in cpu_registers(core)

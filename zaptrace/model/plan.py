@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -88,6 +88,9 @@ class ProbePlan:
         arch: `s390x` or `x86_64`.
         release: `uname -r`, None when it is not to be found in vmlinux.
         offsets: `struct.member` -> bytes ("page._mapcount", "mm_struct.pgd").
+        anchors: what tells where this kernel lies once it runs: link-time addresses of
+            `vector`, the handler that a CPU's own table names (`kernel.arches.Arch.vector`),
+            and of `banner`, the text that begins "Linux version RELEASE".
         boot_tracing: the kernel takes probes from bootconfig behind its initrd.
         notes: what else a person should know of it, one sentence each.
     """
@@ -100,6 +103,15 @@ class ProbePlan:
     offsets: dict[str, int] = field(default_factory=dict)
     boot_tracing: bool = False
     notes: tuple[str, ...] = ()
+    anchors: dict[str, int] = field(default_factory=dict)
+
+    def moved(self, by: int) -> ProbePlan:
+        """The same plan for a kernel that runs `by` bytes above where it was linked."""
+        sites = tuple(
+            site if site.address is None else replace(site, address=(site.address + by) % 2**64)
+            for site in self.sites
+        )
+        return replace(self, sites=sites) if by else self
 
     def to_json(self) -> dict[str, Any]:
         """As `probes --json` prints it (shared schema), also what the cache holds."""
@@ -110,6 +122,7 @@ class ProbePlan:
             "sites": [_site_to_json(site) for site in self.sites],
             "missing": [{"event": gap.event, "why": gap.why} for gap in self.missing],
             "offsets": dict(self.offsets),
+            "anchors": dict(self.anchors),
             "boot_tracing": self.boot_tracing,
             "notes": list(self.notes),
         }
@@ -129,7 +142,9 @@ class ProbePlan:
             missing=tuple(MissingEvent(gap["event"], gap["why"]) for gap in data["missing"]),
             offsets=dict(data["offsets"]),
             boot_tracing=data["boot_tracing"],
-            notes=tuple(data.get("notes", ())),  # plans of older runs have none
+            # Plans of older runs have none.
+            notes=tuple(data.get("notes", ())),
+            anchors=dict(data.get("anchors", {})),
         )
 
 

@@ -14,7 +14,7 @@ import drgn
 
 from zaptrace.explain import Evidence, explain
 from zaptrace.memory.sharpen import addressed, sharpened
-from zaptrace.model.events import Events
+from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.splats import Splat
@@ -81,6 +81,7 @@ def analyse(
     with step("explain", "Explain", listener, facts.timing) as current:
         console = folder.console.read_bytes() if folder.console.exists() else b""
         splats = parse(console)
+        _note_a_missing_stop(folder, facts, events, splats)
         dump = identity(prog, folder.vmcore) if prog else None
         pieces = belonging.Pieces(folder, facts, events, found, splats, console, dump)
         belonging.check(pieces)
@@ -165,7 +166,29 @@ def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
     missing = [
         f"The kernel did not set up the probe {name}." for name in meta.get("unavailable", ())
     ]
-    return (*facts.unrecorded, *missing, *meta.get("damage", ()))
+    unstopped = [facts.not_stopped] if facts.not_stopped else []
+    return (*unstopped, *facts.unrecorded, *missing, *meta.get("damage", ()))
+
+
+def _note_a_missing_stop(
+    folder: RunFolder, facts: RunFacts, events: Events | None, splats: Sequence[Splat]
+) -> None:
+    """Say in run.json that bad_page() ran and the guest was not stopped at it."""
+    if facts.stop_at != "bad_page" or facts.ended in (None, "bad_page"):
+        return
+    ran = len(events.of_kind(Kind.BAD_PAGE)) if events else 0
+    ran = ran or sum(splat.kind == "bad_page_state" for splat in splats)
+    if not ran:
+        return
+    why = "its breakpoint was not hit"
+    if facts.kernel_offset is None:
+        why = "where the kernel lies in memory was not found out"
+    times = "once" if ran == 1 else f"{ran} times"
+    facts.not_stopped = (
+        f"bad_page() ran {times}, and the guest was not stopped there ({why}): what its memory "
+        "shows is of a later moment."
+    )
+    folder.save_facts(facts)
 
 
 def _half(facts: RunFacts, folder: RunFolder) -> tuple[str, ...]:

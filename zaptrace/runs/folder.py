@@ -47,6 +47,11 @@ class RunFacts:
         unrecorded: what the probes could not be made to record, a sentence each.
         ended: "bad_page", "panic", "exit" or "timeout"; None while it runs.
         after: how it went on after the stop at "bad_page" (see `guest.End`).
+        kernel_offset: how far above its link-time addresses the kernel ran, in bytes modulo
+            2**64; None when nobody looked, or it was not found out.
+        stop_at: what the guest was to be stopped at, as `--stop-at` takes it; None when it is
+            not known.
+        not_stopped: why there is no stop at bad_page() though it ran, a sentence; else None.
         timing: step -> seconds.
         boot_id: that of the guest's command line; None in a run of an older zaptrace.
         kernel_tree: the user's tree that the kernel was built of.
@@ -68,6 +73,9 @@ class RunFacts:
     boot_id: str | None = None
     kernel_tree: str | None = None
     life: dict[str, int | None] | None = None
+    kernel_offset: int | None = None
+    stop_at: str | None = None
+    not_stopped: str | None = None
 
 
 class RunFolder:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vm.breakpoints import Stop, Stops, run_to
 from vm.console import last_line
 from vm.qemu import Guest, GuestConfig, running
 from zaptrace.model.errors import GuestLost
@@ -46,7 +47,7 @@ async def run_guest(
     facts: RunFacts,
     listener: Listener,
     *,
-    breakpoints: tuple[int, ...],
+    where: Stops,
     seconds: float,
     dump: bool,
     recorder: LifeRecorder | None = None,
@@ -54,11 +55,12 @@ async def run_guest(
     """Boot, wait for the end, dump; after a stop let it run on, and dump what came after.
 
     Args:
-        breakpoints: addresses to stop at; none to let the guest run.
+        where: where to stop it; nowhere to let it run.
         seconds: the time limit of the boot.
         dump: write `folder.vmcore`, as QEMU writes it, and after a stop `folder.later`.
         recorder: begins early in the boot; its plugin is in `config`.
-        facts: get each step's time, and when there is no room for a dump, how the run ended.
+        facts: get each step's time, where the kernel lay, and when there is no room for a dump,
+            how the run ended.
 
     Raises:
         Missing, GuestLost: see `vm.qemu`.
@@ -68,8 +70,9 @@ async def run_guest(
     async with running(config, folder.qemu_log) as guest:
         with step("boot", f"Boot under {config.accel}", listener, timing) as current:
             async with _following(config.console, current):
-                ended = await recorder.arm(guest, seconds) if recorder else None
-                ended = ended or await guest.run_until(breakpoints, seconds)
+                ended = await recorder.arm(guest, seconds, where.anchors) if recorder else None
+                stop = Stop(ended) if ended else await run_to(guest, where, seconds)
+                ended, facts.kernel_offset = stop.ended, stop.offset
             current.note = {"breakpoint": "stopped at bad_page"}.get(ended, ended)
         if dump:
             if recorder is not None:
@@ -86,7 +89,7 @@ async def run_guest(
         if ended != "breakpoint":
             return End(_name(ended))
         with step("let_go", "Let the kernel print its own report", listener, timing):
-            after = await _let_go(guest, breakpoints, config.console)
+            after = await _let_go(guest, stop.at, config.console)
         if dump and after != "lost":
             with step("look_again", "Dump what came after", listener, timing):
                 after = await _look_again(guest, folder.later, after)
@@ -98,11 +101,11 @@ def _name(ended: str) -> str:
     return "bad_page" if ended == "breakpoint" else ended
 
 
-async def _let_go(guest: Guest, breakpoints: tuple[int, ...], console: Path) -> str:
+async def _let_go(guest: Guest, stopped_at: tuple[int, ...], console: Path) -> str:
     """Run on until the report stands on the console, or to the guest's end; see `End.after`."""
     watching = asyncio.create_task(_until_told(console))
     try:
-        for address in breakpoints:
+        for address in stopped_at:
             await guest.clear_breakpoint(address)
         return await guest.run_until((), LET_GO_SECONDS, also=watching)
     except GuestLost:

@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from vm import plugin
+from vm import breakpoints, plugin
+from vm.breakpoints import Stops
 from vm.plugin import Plugin
 from vm.qemu import Guest
+from vm.relocation import Anchors
 from zaptrace.kernel.memmap import MemoryMap, Variable, memory_map
 from zaptrace.life.recording import Recording
 from zaptrace.model.errors import ZaptraceError
@@ -25,17 +27,23 @@ class LifeRecorder:
         base: the address of PFN 0's struct page, once it is known.
     """
 
-    def __init__(self, recording: Recording, where: MemoryMap, library: Path) -> None:
+    def __init__(
+        self, recording: Recording, where: MemoryMap, library: Path, unrecorded: list[str]
+    ) -> None:
         self.recording = recording
+        self._unrecorded = unrecorded
         self.base: int | None = None
         self._where = where
         self.plugin = Plugin(library, recording.fd, where.texts, where.stack_shift)
 
-    async def arm(self, guest: Guest, seconds: float) -> str | None:
+    async def arm(
+        self, guest: Guest, seconds: float, anchors: Anchors | None = None
+    ) -> str | None:
         """Run the guest until its kernel knows where struct pages will be, and record from there.
 
         Args:
             seconds: the time limit.
+            anchors: what the kernel is found by where it runs elsewhere than it was linked.
 
         Returns:
             How the guest ended before that (see `Guest.run_until`); None when it did not.
@@ -43,22 +51,28 @@ class LifeRecorder:
         Raises:
             GuestLost: see `Guest.run_until`; or what the kernel says cannot be.
         """
-        ended = await guest.run_until((self._where.start,), seconds)
-        if ended != "breakpoint":
-            return ended
-        await guest.clear_breakpoint(self._where.start)
-        base = await self._value(guest, self._where.base)
-        size = await self._value(guest, self._where.size)
-        direct = await self._value(guest, self._where.direct)
+        start = Stops((self._where.start,), anchors)
+        stop = await breakpoints.run_to_first(guest, start, seconds)
+        if stop.ended != "breakpoint":
+            return stop.ended
+        by = stop.offset or 0
+        if by and not self._where.anywhere:
+            self._unrecorded.append(
+                "Pages' lives were not recorded: the kernel runs elsewhere than it was linked."
+            )
+            return None
+        base = await self._value(guest, self._where.base, by)
+        size = await self._value(guest, self._where.size, by)
+        direct = await self._value(guest, self._where.direct, by)
         if base and 0 < size <= LARGEST_RANGE and base % 8 == 0 and base + size <= 2**64:
             self.base = base
             self.recording.arm(base, size, direct)
         return None
 
-    async def _value(self, guest: Guest, of: Variable) -> int:
+    async def _value(self, guest: Guest, of: Variable, by: int) -> int:
         if of.address is None:
             return of.value or 0
-        raw = await guest.read(of.address, 8)
+        raw = await guest.read((of.address + by) % 2**64, 8)
         return int.from_bytes(raw, "little" if self._where.order == "<" else "big")
 
     def mark_stop(self) -> None:
@@ -78,4 +92,4 @@ def life_recorder(arch: str, vmlinux: Path, unrecorded: list[str]) -> Iterator[L
         yield None
         return
     with recording:
-        yield LifeRecorder(recording, where, library)
+        yield LifeRecorder(recording, where, library, unrecorded)

@@ -28,8 +28,8 @@ from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.life_recorder import LifeRecorder, life_recorder
 from zaptrace.runs.loop import run_to_end
 
-ALWAYS = "nokaslr"
-"""Kernel arguments of every boot: breakpoints and probes are at link-time addresses."""
+NOT_MOVED = "nokaslr"
+"""The kernel argument of most boots: the addresses of one are those of the next."""
 USER_SPACE_BEGINS = b"Run /"
 """Of "Run /init as init process" (init/main.c)."""
 
@@ -54,6 +54,7 @@ class Request:
     smp: int = 2
     timeout: float = 60.0
     stop_at: str = "bad_page"
+    kaslr: bool = False
     no_probes: bool = False
     no_life: bool = False
     keep_life: bool = False
@@ -105,6 +106,7 @@ def repro(request: Request, listener: Listener) -> Result:
         timing=timing,
         boot_id=boot_id,
         kernel_tree=str(request.kernel_tree.absolute()) if request.kernel_tree else None,
+        stop_at=request.stop_at,
     )
     folder.save_facts(facts)
     life = contextlib.nullcontext() if request.no_life else _recorder(arch, boot, facts)
@@ -162,7 +164,8 @@ def _guest_config(
     initrd = append_bootconfig(boot.initrd.read_bytes(), bootconfig)
     write_whole(folder.initrd, initrd)
     fault = f"zapfault={boot.fault}" if boot.fault else ""
-    append = (arch.append, ALWAYS, *arguments, fault, request.append)
+    placed = "" if request.kaslr else NOT_MOVED
+    append = (arch.append, placed, *arguments, fault, request.append)
     return GuestConfig(
         arch=arch,
         kernel=folder.image,
@@ -184,8 +187,11 @@ async def _boot(
     recorder: LifeRecorder | None,
 ) -> tuple[guest.End, LifeRecorder | None]:
     """Boot and dump; says in `facts` what it did.  How the guest ended, and what recorded it."""
-    breakpoints = stops.of_the_bug(plan) if request.stop_at == "bad_page" else ()
-    accelerator = await accel.choose(config, stops.on_every_way(plan) if breakpoints else ())
+    if request.stop_at == "bad_page":
+        where, proof = stops.of_the_bug(plan), stops.on_every_way(plan)
+    else:
+        where, proof = stops.nowhere(plan), accel.NOWHERE
+    accelerator = await accel.choose(config, proof)
     config = dataclasses.replace(config, accel=accelerator.name)
     facts.machine = (
         f"QEMU {config.arch.machine_type}, {config.memory}, {config.smp} CPUs, {accelerator}"
@@ -202,7 +208,7 @@ async def _boot(
         folder=folder,
         facts=facts,
         listener=listener,
-        breakpoints=breakpoints,
+        where=where,
         seconds=request.timeout,
         dump=request.stop_at != "never",
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vm import accel, host, initramfs
 from vm.arch import arch_named
+from vm.breakpoints import Stops
 from vm.qemu import GuestConfig
 
 X86_64 = arch_named("x86_64")
@@ -26,12 +27,10 @@ def choose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
     monkeypatch.setattr(host, "output", lambda *argv: "QEMU 7.2\n")
     monkeypatch.setattr(initramfs, "build", lambda arch: tmp_path / "ours.cpio")
 
-    def chosen(*works: str, stops: tuple[int, ...] = ()) -> tuple[str, list[str]]:
+    def chosen(*works: str, stops: Stops = accel.NOWHERE) -> tuple[str, list[str]]:
         tried = []
 
-        async def boots(
-            config: GuestConfig, at: Sequence[int], seconds: float | None = None
-        ) -> bool:
+        async def boots(config: GuestConfig, at: Stops, seconds: float | None = None) -> bool:
             assert config.initrd == tmp_path / "ours.cpio"
             assert config.append == f"{X86_64.append} nokaslr"
             assert at == stops
@@ -57,8 +56,8 @@ def test_a_refutation_is_remembered(choose: Callable[..., tuple[str, list[str]]]
 
 def test_to_boot_is_no_proof_of_a_stop(choose: Callable[..., tuple[str, list[str]]]) -> None:
     assert choose("kvm", "tcg") == ("kvm", ["kvm"])
-    assert choose("tcg", stops=(1, 2)) == ("tcg", ["kvm", "tcg"])
-    assert choose("kvm", "tcg", stops=(1, 2)) == ("tcg", [])
+    assert choose("tcg", stops=Stops((1, 2))) == ("tcg", ["kvm", "tcg"])
+    assert choose("kvm", "tcg", stops=Stops((1, 2))) == ("tcg", [])
     assert choose("tcg") == ("kvm", [])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vm import accel, debian, host
 from vm.arch import ARCHES, Arch
+from vm.breakpoints import Stops
 from vm.qemu import GuestConfig
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import ZaptraceError
@@ -102,9 +103,9 @@ def _kvm() -> Check:
     return Check(AREA, "KVM", works=True, says=says, needed=False)
 
 
-def _proven(arch: Arch, image: Path, addresses: tuple[int, ...] = ()) -> accel.Accelerator:
+def _proven(arch: Arch, image: Path, where: Stops = accel.NOWHERE) -> accel.Accelerator:
     config = GuestConfig(arch, image, None, "", Path(os.devnull))
-    return asyncio.run(accel.choose(config, addresses))
+    return asyncio.run(accel.choose(config, where))
 
 
 def _programs() -> Iterable[Check]:
