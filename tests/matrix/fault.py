@@ -57,7 +57,7 @@ def damage(guest: Lab, folder: Path, vmlinux: Path) -> Damage:
     pid, pfn = (int(word) for word in guest.output("cat /run/held").split())
     before = dumped(guest, folder / "before")
     prog = open_vmcore(before, vmlinux)
-    place, raw = _mapcount(prog, pfn)
+    place, raw = mapcount(prog, pfn)
     assert raw == 0, f"page {pfn:#x} was mapped once, and its _mapcount is {raw}"
     order = ">" if guest.arch == "s390x" else "<"
     guest.damage(place, struct.pack(f"{order}i", raw - 1))
@@ -73,7 +73,7 @@ def dumped(guest: Lab, path: Path) -> Path:
     return path
 
 
-def _mapcount(prog: drgn.Program, pfn: int) -> tuple[int, int]:
+def mapcount(prog: drgn.Program, pfn: int) -> tuple[int, int]:
     """Physical address of a page's _mapcount, and its value."""
     counter = pfn_to_page(prog, pfn)._mapcount.counter
     address = counter.address_of_().value_()
