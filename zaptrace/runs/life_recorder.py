@@ -36,9 +36,7 @@ class LifeRecorder:
         self._where = where
         self.plugin = Plugin(library, recording.fd, where.texts, where.stack_shift)
 
-    async def arm(
-        self, guest: Guest, seconds: float, anchors: Anchors | None = None
-    ) -> str | None:
+    async def arm(self, guest: Guest, seconds: float, anchors: Anchors | None = None) -> str | None:
         """Run the guest until its kernel knows where struct pages will be, and record from there.
 
         Args:
