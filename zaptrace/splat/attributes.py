@@ -315,7 +315,7 @@ _BY_START = _by_start()
 # Lines of reports that say nothing that a Splat holds.
 _KNOWN = re.compile(
     r"</?[A-Z#]{2,8}>|-{2,}|={3,}|\[ ?(?:cut here|end )|Modules linked in|Code: |Instruction dump"
-    r"|[RE]?(?:SP|FLAGS|AX|BX|CX|DX|SI|DI|BP|[0-9]{1,2}): |[CDEFGS]S: |[RCD]R[0-9]|ORIG_RAX"
+    r"|[RE]?(?:IP|SP|FLAGS|AX|BX|CX|DX|SI|DI|BP|[0-9]{1,2}): |[CDEFGS]S: |[RCD]R[0-9]|ORIG_RAX"
     r"|[xr][0-9]{1,2} ?:|[rsl][pr] ?: |p[sc]tate: |GPR[0-9]{2}: |NIP: |LR[ :]|CFAR: |MSR: |XER: "
     r"|Krnl |Process |Stack: ?|task: |Flags: |Control: |[a-z]{1,3}[0-9]{0,2} ?: [0-9a-f]{8,16}"
     r"|[0-9a-f]{4}[0-9a-f ]{4,}$|head: [0-9a-f]{8}|aops:|anon_vma|mapping->|index |ino:"
@@ -323,7 +323,8 @@ _KNOWN = re.compile(
     r"|page->|vma->|bad because of flags|page_owner |page has been migrated|Workqueue: "
     r"|page (?:owner|allocation|free)|PGD |\*pde|pgd = |Mem abort|ESR = |EC = |SET = |FSC = "
     r"|Data abort|ISV = |CM = |swapper pgtable|user pgtable|invalid opcode|(?:pc|ip|fp) : "
-    r"|Trying to fix it up|Exception |Call [Tt]race|irq event stamp|(?:hard|soft)irqs last"
+    r"|Bad pagetable: |Trying to fix it up|Exception |Call [Tt]race|irq event stamp"
+    r"|(?:hard|soft)irqs last"
     r"|Kernel Offset|kasan|KASAN|Dumping ftrace|PKRU: |Modules|Last Breaking|Hardware name|note: ",
     re.ASCII,
 )

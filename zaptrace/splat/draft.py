@@ -14,7 +14,9 @@ MOST_UNREAD = 50
 MOST_FRAMES = 512
 """Frames of a stack; the kernel's own limit is below 100."""
 _REPEATED = frozenset({"raw", "allocated", "freed", "owner", "other stack"})
-_OWNERS = ("allocated", "freed")
+OWNERS = ("allocated", "freed")
+"""Lines before page_owner's stacks."""
+OTHER_STACK = Attribute("other stack")
 
 
 class Draft:
@@ -79,7 +81,7 @@ class Draft:
             return True
         if self._trace and name != "trace" and not (name == "fault" and len(self._trace) < 2):
             return True  # an oops shows its registers before its call trace
-        if name in _OWNERS and name in self._owners:
+        if name in OWNERS and name in self._owners:
             return True
         pfn, comm = self.fields.get("pfn"), self.fields.get("process")
         if pfn not in (None, said.fields.get("pfn", pfn)):
@@ -94,8 +96,8 @@ class Draft:
         """Take what one of its lines says; nothing that it has already said is overwritten."""
         self._commit()
         self.taken.add(said.name)
-        self._section = said.name if said.name in (*_OWNERS, "other stack") else None
-        if said.name in (*_OWNERS, "owner"):
+        self._section = said.name if said.name in (*OWNERS, "other stack") else None
+        if said.name in (*OWNERS, "owner"):
             self._owners[said.name] = said.fields
             return
         if said.name == "trace":
@@ -144,7 +146,7 @@ class Draft:
 
     def take_frame(self, frame: Frame) -> None:
         """Take a frame of the stack that is being printed."""
-        if self._section in _OWNERS:
+        if self._section in OWNERS:
             stack = self._stacks.setdefault(str(self._section), [])
         elif self._section == "other stack":
             return
@@ -156,6 +158,8 @@ class Draft:
 
     def take_fault(self, frame: Frame) -> bool:
         """Take the function that the registers say the CPU was in."""
+        if self._fault and _same_place(self._fault, frame):
+            return False  # said once more at the end of an oops
         if "trace" in self.taken:  # inside a trace: an interrupted function, of which no frame is
             if self._section is None and self._trace:
                 self.take_frame(frame)
@@ -211,6 +215,8 @@ class Draft:
         )
 
     def _is_whole_dump(self) -> bool:
+        if self.fields.get("reason", "").startswith("kasan:"):  # a part of KASAN's own report
+            return False
         return "reason" in self.taken or "page count" in self.taken
 
     def _page_owner(self) -> PageOwner | None:
@@ -218,7 +224,7 @@ class Draft:
             return None
         stacks = {
             name: OwnerStack(**self._owners[name], trace=tuple(self._stacks.get(name, ())))
-            for name in _OWNERS
+            for name in OWNERS
             if name in self._owners
         }
         return PageOwner(self._owners.get("owner", {}).get("state"), **stacks)

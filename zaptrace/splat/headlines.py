@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from zaptrace.splat.kinds import KINDS, Kind
+from zaptrace.splat.kinds import KINDS, OF_NAME, Kind
 from zaptrace.splat.prefixes import is_prefix, says_kernel, strip_known
 from zaptrace.splat.values import decimal, hexadecimal
 
@@ -32,6 +32,8 @@ _READ: dict[str, Callable[[str], Any]] = {
 }
 # Since 6.18 WARN() ends its first line with the task.
 _AT_TASK = re.compile(r", CPU#(?P<cpu>[0-9]{1,5}): (?P<comm>.{0,64})/(?P<pid>[0-9]{1,10})$")
+_MARKS_BEFORE = (": ", "] ", "> ", "; ", ";", "| ", "]", "Z ", "\t")
+_CLOCK = re.compile(r".{0,24}[0-9]:[0-9]{2}")
 _COMM = 15  # TASK_COMM_LEN less the NUL
 _SENTENCE = re.compile(r"\s+[A-Za-z]{2,}[\s,.]+[A-Za-z]{2,}|[^\w\s]{0,2}[,\"'`]|.{0,8}%")
 
@@ -83,18 +85,21 @@ def _headline(kind: Kind, text: str, found: re.Match[str]) -> Headline | None:
 def _is_quoted(text: str, found: re.Match[str], fields: dict[str, Any]) -> bool:
     """Whether the words are somebody's who writes about a report."""
     rest = text[found.end() :]
+    if found.re is OF_NAME["page_dump"].headline:
+        return False
     if not fields and not rest.startswith(" in process "):
         return rest != "" or found.group().startswith("BUG: ")
     return _SENTENCE.match(rest) is not None or '"' in rest
 
 
 def _task_before(before: str) -> tuple[str, str]:
-    """What stands before a task's name, and the name."""
+    """What stands before a task's name, and the name: it can hold blanks and colons."""
     start = strip_known(before).end
-    name = before[start:]
-    if len(name) > _COMM:
-        start += max(name.rfind(mark) + len(mark) for mark in (": ", "] ", "> ", "; ", ""))
-        start = max(start, len(before) - _COMM) if len(before) - start > _COMM else start
+    marks = (before.rfind(mark, start) + len(mark) for mark in _MARKS_BEFORE if mark in before)
+    start = max((start, *marks))
+    if len(before) - start > _COMM or _CLOCK.match(before, start):
+        start = before.rstrip().rfind(" ") + 1
+    start += len(before[start:]) - len(before[start:].lstrip())
     return before[:start], before[start:].strip()
 
 

@@ -44,7 +44,7 @@ _PAGE = ("page", "page count", "page mapping", "folio", "memcg", "flags", "page_
 _DUMP = (*_PAGE, "reason", "owner", "allocated", "freed")
 _TASK = ("task", "old task", "old process", "hardware", "trace")
 _OOPS = ("fault", *_TASK)
-_BEGIN = r"(?<![A-Za-z_])"
+_BEGIN = r"(?<![A-Za-z_])(?<!Oops - )"  # arm: "Internal error: Oops - BUG: 0 [#1]"
 _HEX = r"(?:0x)?[0-9a-fA-F]{1,16}\b"
 _IN_PROCESS = r" in process (?P<process>.{0,64}?)"
 
@@ -248,9 +248,9 @@ KINDS = (
         name="other",
         title="Other reports",
         headline=_pattern(
-            rf"(?P<reason>(?:watchdog: )?{_BEGIN}BUG: \S.{{0,300}}|kernel BUG at .{{0,300}}"
-            r"|Unable to handle kernel .{0,300}|Kernel panic - not syncing.{0,300}"
-            r"|general protection fault.{0,300}"
+            rf"(?P<reason>(?:(?:NMI )?watchdog: )?{_BEGIN}BUG: \S.{{0,300}}"
+            r"|kernel BUG at .{0,300}|Unable to handle kernel .{0,300}"
+            r"|Kernel panic - not syncing.{0,300}|general protection fault.{0,300}"
             r"|WARNING: CPU: (?P<cpu>[0-9]{1,5}) PID: (?P<pid>[0-9]{1,10}) at .{0,300}"
             r"|WARNING: (?:at )?\S{1,200}:[0-9]{1,6} (?:at )?.{0,300})"
         ),

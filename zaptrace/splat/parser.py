@@ -14,7 +14,7 @@ from zaptrace.model.splats import Splat
 from zaptrace.splat.attributes import attribute
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, headline
-from zaptrace.splat.prefixes import learn, seconds
+from zaptrace.splat.prefixes import Prefix, learn, seconds
 from zaptrace.splat.streams import Stream
 from zaptrace.splat.text import is_journal_field, pieces
 from zaptrace.splat.windows import BLOCK, windows
@@ -85,7 +85,7 @@ class _Reader:
             self._suppressed[kind] = self._suppressed.get(kind, 0) + begins.suppressed
             return True
         prefix = learn(begins.before)
-        stream = self._streams.get(prefix.key)
+        stream = self._stream_of(prefix, begins.before, text)
         if kind == "page_dump":
             said = attribute(begins.text)
             if said and stream and stream.takes_dump(said):
@@ -107,6 +107,19 @@ class _Reader:
         if kind == "page_dump":
             stream.feed(begins.text, text, number, own=True)
         return True
+
+    def _stream_of(self, prefix: Prefix, before: str, text: str) -> Stream | None:
+        """The stream of a headline's source; its prefix can differ from line to line."""
+        if stream := self._streams.get(prefix.key):
+            return stream
+        return next(
+            (
+                one
+                for one in self._streams.values()
+                if not (prefix.bare or one.prefix.bare) and one.prefix.covers(prefix, before, text)
+            ),
+            None,
+        )
 
     def _is_last(self, begins: Headline, text: str) -> bool:
         """A report of one line, printed once more."""

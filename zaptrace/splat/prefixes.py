@@ -108,6 +108,8 @@ class Prefix:
         inner: matches it from printk's stamp on; None when it has no stamp.
         caller: printk's caller id, or None.
         bare: it is empty: any line can be this source's.
+        thin: quotes and blanks: what a mailer puts before each line that it breaks, too.
+        known: nothing but what printk and dmesg put there.
     """
 
     key: str
@@ -116,6 +118,21 @@ class Prefix:
     inner: re.Pattern[str] | None
     caller: str | None
     bare: bool
+    thin: bool
+    known: bool
+
+    def covers(self, other: Prefix, before: str, text: str) -> bool:
+        """Whether another line's prefix is of this source, too.
+
+        Args:
+            other: what was learnt from it.
+            before: it.
+            text: the whole line.
+        """
+        if self.own.fullmatch(before):
+            return True
+        same = self.known and other.known and self.caller == other.caller
+        return same and self.body(text) is not None
 
     def body(self, text: str) -> tuple[str, bool] | None:
         """A line's words, and whether the whole prefix stands before them; None: not this one's."""
@@ -131,7 +148,7 @@ class Prefix:
         known = strip_known(text)
         if known.daemon or known.caller not in (None, self.caller):
             return None
-        return text[known.end :].strip(), False
+        return text[known.end :].strip(), known.end > 0
 
 
 _EXTENDED = re.compile(r"[0-9]{1,4},[0-9]{1,20},(?P<micros>[0-9]{1,20}),[-c]")  # /dev/kmsg
@@ -168,11 +185,21 @@ def learn(before: str) -> Prefix:
         own.append(str(same))
         alike.append(str(other))
     inner = "".join(own[inner_at:]) if inner_at is not None else None
-    return _prefix("".join(own), "".join(alike) if has_words else None, inner, caller)
+    is_known = not before[strip_known(before).end :].strip()
+    is_thin = _QUOTES.fullmatch(before) is not None
+    others = "".join(alike) if has_words else None
+    return _prefix("".join(own), others, inner, caller, is_thin, is_known)
 
 
 @lru_cache(maxsize=512)
-def _prefix(own: str, alike: str | None, inner: str | None, caller: str | None) -> Prefix:
+def _prefix(
+    own: str,
+    alike: str | None,
+    inner: str | None,
+    caller: str | None,
+    is_thin: bool,
+    is_known: bool,
+) -> Prefix:
     return Prefix(
         own,
         re.compile(own),
@@ -180,6 +207,8 @@ def _prefix(own: str, alike: str | None, inner: str | None, caller: str | None) 
         re.compile(inner) if inner else None,
         caller,
         not own,
+        is_thin,
+        is_known,
     )
 
 
@@ -194,7 +223,9 @@ def _same(kind: str, text: str) -> str | None:
     if kind == "caller":
         return rf"\[ {{0,11}}{text.strip('[] ')}\]"
     if kind == "mark":
-        return "-?" if text == "-" else re.escape(text)  # MediaTek: `-` where interrupts are off
+        if text in "-(":  # MediaTek: `-` where interrupts are off
+            return "-?" if text == "-" else r"-?\("
+        return re.escape(text)
     if _ADDRESS.fullmatch(text):
         return None
     if _NUMBER.fullmatch(text):

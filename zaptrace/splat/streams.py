@@ -12,7 +12,7 @@ import re
 
 from zaptrace.model.splats import Frame
 from zaptrace.splat.attributes import Attribute, attribute, is_known
-from zaptrace.splat.draft import Draft
+from zaptrace.splat.draft import OTHER_STACK, OWNERS, Draft
 from zaptrace.splat.frames import decoded_frame, fault, frames
 from zaptrace.splat.headlines import Headline
 from zaptrace.splat.prefixes import Prefix
@@ -25,8 +25,10 @@ ELSEWHERE = 400
 OPEN_REPORTS = 4
 """Reports without caller ids that can be under way at once."""
 _DUMP_IS_NEAR = 8
-"""Lines between a dump and the headline that it belongs to."""
-_OF_A_REPORT = re.compile(r"The buggy address belongs to the physical page")
+"""Lines from a dump of VM_BUG_ON_PAGE() to the headline that it belongs to."""
+_DUMP_IS_NEXT = 2
+"""... of another dump, that tells another reason: `cut here` can stand between."""
+_OF_A_REPORT = re.compile(r"The buggy address belongs to (?:the )?(?:physical )?page")
 
 
 class Stream:
@@ -81,9 +83,11 @@ class Stream:
         for dump in reversed(self.open):
             near = self._lines - dump.last_line
             reason = dump.fields.get("reason") or ""
-            ours = reason.startswith("VM_") or (near <= 4 and not reason)
+            ours = reason.startswith("VM_") or (
+                near <= _DUMP_IS_NEXT and not reason.startswith("kasan:")
+            )
             if dump.kind.name == "page_dump" and not (dump.traced or "task" in dump.taken):
-                if near <= _DUMP_IS_NEAR and (ours or near <= 3):
+                if near <= _DUMP_IS_NEAR and ours:
                     draft.adopt(dump)
                     self.open.remove(dump)
                 return
@@ -96,10 +100,13 @@ class Stream:
             raw: the line as it stands in the log.
             own: the whole prefix stood before them.
         """
-        self._lines += 1
-        self._elsewhere = 0
+        if own:
+            self._lines += 1
+            self._elsewhere = 0
+        else:
+            self._elsewhere += 1
         if self._begun and self._begun.kind.one_line:
-            if self._last and number - self._last.number == 1 and attribute(text) is None:
+            if self._last and self._is_next(number, own=own) and attribute(text) is None:
                 self._begun.go_on(rejoined(self._last, text))
             self._settle()
         self._expire()
@@ -110,7 +117,7 @@ class Stream:
             self._attribute(said)
         elif shown := fault(text):
             self._fault(shown)
-        elif not self._frame(text) and not self._rest(text, number):
+        elif not self._frame(text) and not self._rest(text, number, own=own):
             if not own:
                 return  # a comment between a mail's lines
             self._nothing(text)
@@ -124,8 +131,7 @@ class Stream:
         """A line of another source went by."""
         self._settle()
         self._elsewhere += 1
-        if self._elsewhere > ELSEWHERE:
-            self.close()
+        self._expire()
 
     def close(self) -> None:
         """No more lines."""
@@ -147,16 +153,12 @@ class Stream:
 
     def _expire(self) -> None:
         for one in self.open:
-            one.closed = self._lines - one.last_line > PATIENCE
+            one.closed = self._lines - one.last_line > PATIENCE or self._elsewhere > ELSEWHERE
         self.open = [one for one in self.open if not one.closed]
 
     def _attribute(self, said: Attribute) -> None:
         newest = self.open[-1]
         owner = newest
-        if said.name == "page" and self._page_belongs and "page" not in newest.taken:
-            newest.take(said)
-            self._took(newest)
-            return
         if newest.refuses(said) or not newest.is_named_by(said):
             others = (one for one in self.open if one.is_named_by(said) and not one.refuses(said))
             owner = next(others, newest)
@@ -167,6 +169,8 @@ class Stream:
             self._took(owner)
         elif said.name in ("task", "trace") and newest.awaits_frames:
             newest.ended = True  # another report's stack begins
+        elif said.name in OWNERS:
+            newest.take(OTHER_STACK)
 
     def _fault(self, shown: Frame) -> None:
         owner = self.open[-1]
@@ -184,10 +188,10 @@ class Stream:
             self._took(owner)
         return bool(shown)
 
-    def _rest(self, text: str, number: int) -> bool:
+    def _rest(self, text: str, number: int, *, own: bool) -> bool:
         """Take a line as the rest of the one before, which a mailer broke."""
         last = self._last
-        if last is None or number - last.number != 1:
+        if last is None or not self._is_next(number, own=own):
             return False
         owner = self.open[-1]
         if self._begun is not None:
@@ -203,6 +207,11 @@ class Stream:
             owner.take_frame(joined.frame)
         self._took(owner)
         return True
+
+    def _is_next(self, number: int, *, own: bool) -> bool:
+        """Whether a line can be the rest of the one before: that has no stamp of its own."""
+        is_rest = not own or self.prefix.thin
+        return is_rest and self._last is not None and number - self._last.number == 1
 
     def _nothing(self, text: str) -> None:
         owner = self.open[-1]

@@ -35,7 +35,9 @@ _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,5}|#x[0-9a-fA-F]{1,4});")
 
 # journalctl -o export, json-pretty: one field a line.
 _MESSAGE = re.compile(r'\s*(?:MESSAGE=|"MESSAGE" ?: ?")')
-_FIELD = re.compile(r'\s*(?:_{0,2}[A-Z][A-Z0-9_]{1,63}=|"[A-Z_][A-Z0-9_]{1,63}" ?: )')
+_FIELD = re.compile(
+    r'\s*(?:[{}\[\],]{1,3}$|_{0,2}[A-Z][A-Z0-9_]{1,63}=|"[A-Z_][A-Z0-9_]{1,63}" ?: )'
+)
 _TEXT_KEYS = ("MESSAGE", "message", "msg", "log", "text", "line", "_raw", "textPayload")
 
 
@@ -44,7 +46,7 @@ def pieces(whole: str) -> Iterator[str]:
     if "\x1b" in whole:
         whole = _ESCAPE.sub("", whole)
     whole = whole.translate(_CONTROLS)
-    if '"' in whole:
+    if '"' in whole or "MESSAGE=" in whole:
         whole = _unquoted(whole)
     is_broken = "\r" in whole or "<" in whole or "\\" in whole
     for part in _BREAK.split(whole) if is_broken else [whole]:
@@ -83,7 +85,7 @@ def _unquoted(text: str) -> str:
     if found := _MESSAGE.match(text):
         said = text[found.end() :].rstrip().removesuffix(",")
         if not found[0].endswith('"'):
-            return text
+            return f"kernel: {said}"
         try:
             return f"kernel: {json.loads(chr(34) + said)}"
         except (ValueError, RecursionError):

@@ -31,6 +31,9 @@ _MARKS = (
     b"general protection",
     b"Eeek! page",
     b"dumped because",
+    b'"MESSAGE":[',  # journalctl -o json, of what is not plain ASCII
+    b'"MESSAGE": [',
+    b'"MESSAGE" : [',
 )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zaptrace.model.splats import Frame
-from zaptrace.splat.attributes import Attribute, attribute, is_known
+from zaptrace.splat.attributes import Attribute, attribute
 from zaptrace.splat.frames import frame
 
 NARROWEST = 64
@@ -98,13 +98,47 @@ def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, A
         if not longer:
             return {}
         adds[name] = value
-    if set(adds) <= _WORDS and (is_known(text) or _reads_as_a_sentence(text)):
+    if set(adds) <= _WORDS and not _was_incomplete(old, adds):
         return {}
     return adds
 
 
-def _reads_as_a_sentence(text: str) -> bool:
-    return len(re.findall(r"\b[a-z]{2,}\b", text)) > 4
+# page_bad_reason(), free_tail_page_prepare() in mm/page_alloc.c, filemap_unaccount_folio().
+_REASONS = (
+    "nonzero mapcount",
+    "non-NULL mapping",
+    "nonzero _refcount",
+    "nonzero _count",
+    "PAGE_FLAGS_CHECK_AT_FREE flag(s) set",
+    "PAGE_FLAGS_CHECK_AT_PREP flag set",
+    "PAGE_FLAGS_CHECK_AT_PREP flag(s) set",
+    "page still charged to cgroup",
+    "page_pool leak",
+    "corrupted mapping in tail page",
+    "still mapped when deleted",
+    "nonzero compound_mapcount",
+    "nonzero entire_mapcount",
+    "nonzero large_mapcount",
+    "nonzero nr_pages_mapped",
+    "nonzero pincount",
+    "on deferred list",
+    "PageTail not set",
+    "compound_head not consistent",
+)
+_HARDWARE_ENDS = re.compile(r"(?:[0-9]{2}/[0-9]{2}/[0-9]{2,4}|\))$")
+
+
+def _was_incomplete(old: dict[str, Any], adds: dict[str, Any]) -> bool:
+    """Whether words that were broken lacked something that the kernel prints."""
+    if reason := adds.get("reason"):
+        was = old.get("reason") or ""
+        closes = was.count("(") > was.count(")") and reason.count("(") == reason.count(")")
+        return closes or any(one.startswith(reason) for one in _REASONS)
+    if hardware := adds.get("hardware"):
+        return not _HARDWARE_ENDS.search(old.get("hardware") or "") and bool(
+            _HARDWARE_ENDS.search(hardware)
+        )
+    return False
 
 
 def _quoted(text: str) -> int:
