@@ -18,7 +18,7 @@ from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference, Verdict
 
 _PFN = re.compile(r"\bpfn (0x[0-9a-f]+)")
-_TASK = re.compile(r"(?:^|(?<=[\s(]))([^\s/(]+)/(\d+)(?=[\s,;:.)]|$)")
+_TASK = re.compile(r"(?:^|(?<=[\s(]))([^\s(]{1,64})/(\d+)(?=[\s,;:.)]|$)")
 _MAPCOUNT = re.compile(r"\bmapcount (-?\d+)")
 _REFCOUNT = re.compile(r"\brefcount (-?\d+)")
 _CHANGE = re.compile(r"\bmapcount (?:of pfn \S+ )?went from (-?\d+) to (-?\d+)")
@@ -136,9 +136,10 @@ def _people(text: str, rest: _Rest) -> Iterator[str]:
     kept = (one.page_owner for one in rest.splats if one.page_owner)
     stacks = (stack for one in kept for stack in (one.allocated, one.freed) if stack)
     known |= {(stack.comm, stack.pid) for stack in stacks}
-    pids = {pid for _, pid in known}
     for comm, pid in _TASK.findall(text):
-        if (comm, int(pid)) not in known and not (comm == "?" and int(pid) in pids):
+        names = [name or "?" for name, number in known if number == int(pid)]
+        # A name may have blanks in it.
+        if not any(comm == "?" or name.endswith(comm) for name in names):
             yield f"{comm}/{pid} is in nothing that it rests on"
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from zaptrace.explain.known import Case, way_of
-from zaptrace.explain.names import counters, page, task
+from zaptrace.explain.names import counters, flags_of, page, task
 from zaptrace.model.splats import OwnerStack, Splat
 from zaptrace.splat.kinds import TITLES
 from zaptrace.triage.console import Console
@@ -44,7 +44,8 @@ def sentences(case: Case) -> tuple[str, ...]:
 def _refused(case: Case, state: Splat) -> Iterator[str]:
     story = case.story
     who, what = task(story), page(story)
-    why = f" ({_cut(state.reason)})" if state.reason else ""
+    flags = flags_of(state.reason, state)
+    why = f" ({_cut(state.reason)}{f'; {flags}' if flags else ''})" if state.reason else ""
     said = counters(story.raw_mapcount, story.refcount)
     steps = ", ".join(read_stack(state.trace).steps[:MOST_STEPS])
     way = way_of(case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zaptrace.explain.story import Story
+from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
 
 NS_PER_US = US_PER_MS = 1000
@@ -37,12 +38,19 @@ _FREE_CHECK = (
 """PAGE_FLAGS_CHECK_AT_FREE, include/linux/page-flags.h: none of these on a page that is freed."""
 
 
-def flags_of(splat: Splat | None) -> str | None:
+def flags_of(reason: str | None, *sources: Splat | Finding | None) -> str | None:
     """`flag mlocked set`: the flags that kept a page from being freed, where that was why."""
-    if splat is None or not (splat.reason or "").startswith("PAGE_FLAGS_CHECK"):
+    if not (reason or "").startswith("PAGE_FLAGS_CHECK"):
         return None
-    found = [flag for flag in splat.flags if flag in _FREE_CHECK]
+    found = {flag: None for one in sources if one for flag in one.flags if flag in _FREE_CHECK}
     return f"flag{'' if len(found) == 1 else 's'} {', '.join(found)} set" if found else None
+
+
+def rss_value(splat: Splat) -> str:
+    """`MM_ANONPAGES +1 of sh/40`: an rss counter that was wrong when an mm was freed."""
+    who = splat.comm or splat.process
+    of = f" of {who}/{'?' if splat.pid is None else splat.pid}" if who else ""
+    return f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}{of}"
 
 
 def lateness(story: Story) -> float | None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from zaptrace.explain.counters import jump_of
-from zaptrace.explain.known import Case, freed_while_counted, ptes_at_the_stop, zap_is_over
+from zaptrace.explain.known import Case, ptes_at_the_stop, seen_at_its_free, zap_is_over
 from zaptrace.explain.lifetimes import same_process
 from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, Moment
-from zaptrace.explain.names import page
+from zaptrace.explain.names import page, rss_value
 from zaptrace.explain.references import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
 from zaptrace.model.verdict import Reference, Sentence
@@ -37,18 +37,20 @@ class Reading:
 
 
 def readings(case: Case) -> Iterator[Sentence]:
-    """The readings of a story that no rule explains, or explains but in part."""
-    for table in (_BELOW_ZERO, _ABOVE, _OVERPUT):
-        possible = [row for row in table if row.possible(case)]
-        for row in possible:
-            speaks = row.speaks(case)
-            rests_on = refer_all((*case.story.told_by, case.story.finding))
-            if speaks is None:
-                yield Sentence(f"{row.text}.", rests_on, reading=True)
-            else:
-                yield Sentence(f"{row.text}: {speaks[0]}.", speaks[1] or rests_on, reading=True)
-        if possible:
-            return
+    """The readings of a story that no rule explains, or explains but in part.
+
+    Those that something speaks for come first.
+    """
+    possible = next(
+        filter(None, ([row for row in table if row.possible(case)] for table in _ALL)), []
+    )
+    told = [(row, row.speaks(case)) for row in possible]
+    told.sort(key=lambda one: one[1] is None)  # stable
+    for number, (row, speaks) in enumerate(told, start=1):
+        rests_on = refer_all((*case.story.told_by, case.story.finding))
+        why = "." if speaks is None else f": {speaks[0]}."
+        text = f"Reading {number} of {len(told)}: {row.text}{why}"
+        yield Sentence(text, speaks[1] if speaks else rests_on, reading=True)
 
 
 def raw_below_zero(case: Case) -> tuple[int, Piece] | None:
@@ -113,24 +115,30 @@ def _counter_fell(case: Case) -> Speaks | None:
 _BELOW_ZERO = (
     Reading(
         lambda case: _below(case) and not _removals(case),
-        "The rmap was removed twice in one zap, for one PTE",
+        "the rmap was removed twice in one zap, for one PTE",
     ),
     Reading(
         _twice_in_one_zap,
-        "Or it was removed again for a PTE that an earlier zap had left behind",
+        "it was removed again for a PTE that an earlier zap had left behind",
     ),
     Reading(
         _below,
-        "Or a mapping was made and never added to the rmap (fork, mremap, a fault)",
+        "a mapping was made and never added to the rmap (fork, mremap, a fault)",
         _several_processes,
     ),
-    Reading(_below, "Or something else wrote over the counter", _counter_fell),
+    Reading(_below, "something else wrote over the counter", _counter_fell),
 )
+
+
+def _counted(case: Case) -> bool:
+    """It was free, or about to be, and counted as mapped."""
+    raw, refcount = case.story.raw_mapcount, case.story.refcount
+    return raw is not None and raw >= 0 and refcount in (0, None)
 
 
 def _above(case: Case) -> bool:
     """It is counted as mapped, and no PTE is known to map it."""
-    if not freed_while_counted(case):
+    if not _counted(case):
         finding = case.story.finding
         return finding is not None and (finding.mapcount or 0) > (finding.ptes or 0)
     return not ptes_at_the_stop(case)
@@ -143,12 +151,19 @@ def _ends_here(case: Case) -> bool:
     return not (case.evidence.complete and zap_is_over(case))
 
 
-def _still_referenced(case: Case) -> Speaks | None:
+def _holds_its_references(case: Case) -> bool:
+    """It has a reference for each mapping that is counted, PTE or not."""
     finding = case.story.finding
-    if finding is None or not finding.mapcount or (finding.refcount or 0) < finding.mapcount:
-        return None
+    return finding is not None and (finding.refcount or 0) >= (finding.mapcount or 1)
+
+
+def _still_referenced(case: Case) -> Speaks:
+    finding = case.story.finding
     said = "it still holds a reference for each mapping that is counted, which no zap leaves"
-    return said, refer(finding)
+    lost = [one for one in case.evidence.splats if (one.rss_value or 0) > 0]
+    if lost:
+        said += f", and {rss_value(lost[0])} was still counted when an mm was freed"
+    return said, refer(finding, *lost[:1])
 
 
 def _dropped(case: Case) -> Speaks | None:
@@ -174,22 +189,22 @@ def _rose(case: Case) -> Speaks | None:
 _ABOVE = (
     Reading(
         lambda case: _above(case) and _ends_here(case),
-        "Its rmap removal comes late, after the free (freed_before_rmap_removed)",
+        "its rmap removal comes late, after the free (freed_before_rmap_removed)",
     ),
     Reading(
         _above,
-        "A PTE of it went and its rmap was not removed (mapping_leaked)",
+        "a PTE of it went and its rmap was not removed (mapping_leaked)",
         _dropped,
     ),
     Reading(
-        lambda case: _above(case) and not freed_while_counted(case),
-        "Or the PTE alone was lost, and neither its rmap nor its reference was dropped "
+        lambda case: _above(case) and _holds_its_references(case),
+        "the PTE alone was lost, and neither its rmap nor its reference was dropped "
         "(mprotect, mremap)",
         _still_referenced,
     ),
     Reading(
-        lambda case: _above(case) and freed_while_counted(case) and ptes_at_the_stop(case) is None,
-        "Or a PTE still maps it, and its reference was dropped by something that did not hold it "
+        lambda case: _above(case) and _counted(case) and ptes_at_the_stop(case) is None,
+        "a PTE still maps it, and its reference was dropped by something that did not hold it "
         "(refcount_overput)",
     ),
     Reading(
@@ -199,11 +214,14 @@ _ABOVE = (
             and ptes_at_the_stop(case) is None
             and not freed_alone(case.story, case.evidence.resolve)
         ),
-        "Or it is a part of a large folio, whose last reference was another part's",
+        "it is a part of a large folio, whose last reference was another part's",
     ),
     Reading(
-        _above, "Or a mapping was counted twice, or something else wrote to the counter", _rose
+        lambda case: _above(case) and _counted(case) and not seen_at_its_free(case),
+        "its counter changed after it had been freed, by something that still used it or by a "
+        "stray write",
     ),
+    Reading(_above, "a mapping was counted twice, or something else wrote to the counter", _rose),
 )
 
 
@@ -215,7 +233,10 @@ def _mapped_without_reference(case: Case) -> bool:
 _OVERPUT = (
     Reading(
         _mapped_without_reference,
-        "A reference was dropped by something that did not hold it",
+        "a reference was dropped by something that did not hold it",
     ),
-    Reading(_mapped_without_reference, "Or one was never taken for a mapping"),
+    Reading(_mapped_without_reference, "one was never taken for a mapping"),
 )
+
+_ALL = (_BELOW_ZERO, _ABOVE, _OVERPUT)
+"""The first table of which a reading is possible is the story's."""

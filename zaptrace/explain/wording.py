@@ -8,7 +8,7 @@ from zaptrace.explain.console import only_printed
 from zaptrace.explain.console import sentences as printed_sentences
 from zaptrace.explain.counters import jump_of
 from zaptrace.explain.known import Case, freed_while_counted, seen_at_its_free, way_of
-from zaptrace.explain.names import counters, duration, flags_of, lateness, page, task
+from zaptrace.explain.names import counters, duration, flags_of, lateness, page, rss_value, task
 from zaptrace.explain.readings import raw_below_zero, readings
 from zaptrace.explain.references import refer, refer_all, whole
 from zaptrace.explain.sites import freed_by, line_of
@@ -147,7 +147,7 @@ def rss(case: Case) -> Told:
     """An mm's counters are not what it maps."""
     story = case.story
     printed = [one for one in story.rss_splats if one.rss_value is not None][:4]
-    said = [_rss_value(one) for one in printed]
+    said = [rss_value(one) for one in printed]
     where = f" ({', '.join(said)} pages when an mm was freed)" if said else ""
     if not said and story.rss and story.rss[0].note:
         where = f" ({task(story)}: {story.rss[0].note})"
@@ -171,12 +171,6 @@ def wrong_type(splats: tuple[Splat, ...]) -> bool:
     for one in splats:
         sums[one.mm] = sums.get(one.mm, 0) + (one.rss_value or 0)
     return len(splats) > 1 and bool(sums) and not any(sums.values())
-
-
-def _rss_value(splat: Splat) -> str:
-    who = splat.comm or splat.process
-    of = f" of {who}/{'?' if splat.pid is None else splat.pid}" if who else ""
-    return f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}{of}"
 
 
 def unexplained(case: Case) -> Told:
@@ -226,10 +220,10 @@ def _freed_or_found(case: Case) -> Told:
     if not (story.fault or story.state):
         return
     said = counters(story.raw_mapcount, story.refcount)
-    flags = flags_of(story.state)
+    flags = flags_of(story.reason, story.state, story.finding)
     refused = f" ({'; '.join(one for one in (story.reason, flags) if one)})"
     refused = "" if refused == " ()" else refused
-    rests_on = refer_all(story.told_by)
+    rests_on = refer(*story.told_by, story.finding if flags else None)
     way = way_of(case) if story.freed is None else Way.FREE
     if way is Way.DRAIN:
         yield Sentence(
@@ -250,7 +244,9 @@ def _freed_or_found(case: Case) -> Told:
     cause = (
         "the evidence does not say why"
         if freed_while_counted(case)
-        else "its mapping counters are not what was wrong, or are not known"
+        else "its mapcount is not what was wrong"
+        if story.raw_mapcount == -1
+        else "what was wrong with it is not known"
     )
     end = "." if _says_more(case) else f"; {cause}."
     yield Sentence(
