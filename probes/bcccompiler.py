@@ -21,6 +21,7 @@ from probes.bpfobject import Compiled, Damaged, Function, MapDefinition, without
 from probes.bpfprogram import Program
 from probes.bpfstore import compiled_once, key_of
 from zaptrace.model.errors import Missing
+from zaptrace.model.paths import scratch_folder
 
 INSTALL = "apt-get install python3-bpfcc"
 MAPS = ("events", "counts", "gate", "stacks", "reasons", "cgroup")
@@ -63,8 +64,8 @@ def _compile(program: Program) -> Compiled:
         bcc = importlib.import_module("bcc")
     except ImportError as error:
         raise Missing(f"bcc cannot be imported: {error}", INSTALL) from None
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder, _environment(folder):
-        bpfheaders.write(Path(folder))
+    with scratch_folder() as folder, _environment(str(folder)):
+        bpfheaders.write(folder)
         with quiet() as words:
             try:
                 made = bcc.BPF(text=program.text)

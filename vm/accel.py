@@ -17,7 +17,6 @@ import dataclasses
 import json
 import os
 import platform
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from vm import breakpoints, host, initramfs
 from vm.breakpoints import Stops
 from vm.qemu import GuestConfig, running
 from zaptrace.model.errors import GuestLost
-from zaptrace.model.paths import cache_home, write_whole
+from zaptrace.model.paths import cache_home, scratch_folder, write_whole
 
 KVM = Path("/dev/kvm")
 PROOF_SECONDS = 15.0
@@ -90,12 +89,12 @@ async def _proof(config: GuestConfig, stops: Stops) -> bool | None:
 
 async def boots(config: GuestConfig, stops: Stops = NOWHERE, seconds: float | None = None) -> bool:
     """Does this guest come to one of these stops, or else reach the lab's init, in time?"""
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
-        console = Path(folder) / "console.log"
+    with scratch_folder() as folder:
+        console = folder / "console.log"
         proof = dataclasses.replace(config, console=console)
         seconds = PROOF_SECONDS if seconds is None else seconds
         try:
-            async with running(proof, Path(folder) / "qemu.log") as guest:
+            async with running(proof, folder / "qemu.log") as guest:
                 ended = (await breakpoints.run_to(guest, stops, seconds)).ended
         except GuestLost:
             return False

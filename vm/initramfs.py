@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from vm import debian, host
 from vm.arch import Arch
 from vm.cpio import Archive
-from zaptrace.model.paths import cache_home, write_whole
+from zaptrace.model.paths import cache_home, scratch_folder, write_whole
 
 SUITE = "bookworm"
 LIVE_APPLETS = ("cat", "cp", "insmod", "mkdir", "mount", "sh", "sleep", "switch_root")
@@ -118,8 +117,8 @@ def _archive(init: bytes, busybox: bytes, applets: tuple[str, ...]) -> Archive:
 def _compiled(arch: Arch, source: bytes) -> bytes:
     """A static program for the guest."""
     compiler = f"{arch.cross}gcc"
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
-        program = Path(folder) / "program"
+    with scratch_folder() as folder:
+        program = folder / "program"
         argv = [compiler, "-static", "-O2", "-s", "-Wall", "-Wextra", "-x", "c", "-"]
         host.output(*argv, "-o", str(program), stdin=source)
         return program.read_bytes()

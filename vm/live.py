@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import secrets
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from vm.stock import StockKernel
 from vm.waiting import Waiting, waiting
 from zaptrace.model import bootid
 from zaptrace.model.errors import GuestLost
+from zaptrace.model.paths import scratch_folder
 from zaptrace.model.progress import Listener, ignore, step
 
 AGENT = "zaptrace.agent"
@@ -188,9 +188,9 @@ async def booted(
         GuestLost: it did not reach user space.
     """
     root = rootfs.build(request.arch, listener, timing)
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as scratch:
+    with scratch_folder() as scratch:
         with step("payload", "Pack the checkout for the guest", listener, timing):
-            disk = Path(scratch) / "payload.img"
+            disk = scratch / "payload.img"
             payload.kept(request.plans, request.files, disk)
         config = _config(request, root, disk, folder / "console.log")
         async with contextlib.AsyncExitStack() as stack:

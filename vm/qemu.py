@@ -13,7 +13,6 @@ import functools
 import os
 import re
 import shutil
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from vm.gdbstub import GdbStub
 from vm.migration import execute
 from vm.plugin import Plugin
 from zaptrace.model.errors import BadInput, GuestLost, Missing
+from zaptrace.model.paths import scratch_folder
 
 CONNECT_SECONDS = 20.0
 DUMP_SECONDS = 300.0
@@ -325,8 +325,8 @@ async def dump_through(socket: Path, path: Path) -> None:
 
 async def _dump(qmp: QMPClient, path: Path) -> None:
     """Let QEMU write into a pipe, and keep what is not zero."""
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
-        pipe = Path(folder) / "dump"
+    with scratch_folder() as folder:
+        pipe = folder / "dump"
         os.mkfifo(pipe, 0o600)
         # Our own writing end keeps the pipe from ending before QEMU has opened it.
         source = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -368,8 +368,7 @@ async def running(config: GuestConfig, log: Path, state: int | None = None) -> A
         if file is not None and not file.is_file():
             raise BadInput(f"{file} is not a file")
     log.touch(mode=0o600)
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder, log.open("wb") as words:
-        sockets = Path(folder)
+    with scratch_folder() as sockets, log.open("wb") as words:
         process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "KILL", *command_line(config, sockets, state)),
             stdin=asyncio.subprocess.DEVNULL,

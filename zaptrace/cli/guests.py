@@ -8,15 +8,14 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 import termios
 import tty
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.cli.numbers import whole
 from zaptrace.model.errors import Exit, GuestLost, Missing
+from zaptrace.model.paths import scratch_folder
 
 if TYPE_CHECKING:
     from vm.live import Answer, LiveGuest, Request
@@ -92,8 +91,8 @@ def _request(
 async def _answer(request: Request, command: str, listener: Listener) -> Answer:
     from vm import live
 
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
-        async with live.booted(request, Path(folder), listener) as guest:
+    with scratch_folder() as folder:
+        async with live.booted(request, folder, listener) as guest:
             answer = await guest.run(command, float("inf"))
             with contextlib.suppress(GuestLost):  # it has answered
                 await guest.learn_programs()
@@ -122,8 +121,8 @@ def shell(args: argparse.Namespace) -> Exit:
 async def _shell(request: Request) -> None:
     from vm import live
 
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
-        async with live.booted(request, Path(folder)) as guest:
+    with scratch_folder() as folder:
+        async with live.booted(request, folder) as guest:
             size = shutil.get_terminal_size()
             await guest.run(f"stty -F /dev/{TERMINAL} cols {size.columns} rows {size.lines}")
             print(f"a {request.arch.name} guest; `zaptrace` is installed, Ctrl-] leaves")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
+from zaptrace.model.paths import scratch_folder
 
 if TYPE_CHECKING:
     import drgn
@@ -143,8 +143,8 @@ def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
         return
     from zaptrace.runs.dump import write_vmcore
 
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as folder:
-        vmcore = Path(folder) / "vmcore"
+    with scratch_folder() as folder:
+        vmcore = folder / "vmcore"
         write_vmcore(args.qmp, vmcore)
         yield vmcore
 

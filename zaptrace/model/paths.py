@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_PREFIX = "zaptrace."  # short: the paths of sockets are
+_SETTLED_SECONDS = 60.0
+"""A scratch folder that is younger may not have been locked by its owner yet."""
 
 
 def cache_home() -> Path:
@@ -49,3 +55,40 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Make a private folder (0700) in the temporary folder, and remove it afterwards.
+
+    It is locked while its owner lives.  Those that an owner left who was killed are removed first.
+    """
+    _remove_abandoned(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, _held(Path(folder)):
+        yield Path(folder)
+
+
+def _remove_abandoned(base: Path) -> None:
+    for folder in base.glob(f"{_PREFIX}*"):
+        # Not ours, gone meanwhile, or held by its owner: all of these are OSErrors.
+        with contextlib.suppress(OSError):
+            found = folder.lstat()
+            mine = found.st_uid == os.getuid() and not folder.is_symlink()
+            if mine and time.time() - found.st_mtime >= _SETTLED_SECONDS:
+                with _held(folder):
+                    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)

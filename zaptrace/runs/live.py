@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ from zaptrace.kernel import plan_for
 from zaptrace.model import bootid
 from zaptrace.model.errors import BadInput, CannotTell, GuestLost
 from zaptrace.model.events import ABSENT, Events
-from zaptrace.model.paths import cache_home
+from zaptrace.model.paths import cache_home, scratch_folder
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.source import Source
 from zaptrace.runs.loop import run_to_end
@@ -203,8 +202,7 @@ def watched_guest(
         smp=smp,
         read_only=read_only,
     )
-    with tempfile.TemporaryDirectory(prefix="zaptrace-") as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         worker = _Worker(request, folder, listener, options, run)
         worker.start()
         try:

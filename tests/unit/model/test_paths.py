@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -82,3 +83,57 @@ def test_no_lock_outlives_its_process(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(lock)], check=False)
     with paths.locked(lock):
         assert lock.exists()
+
+
+HOLDER = """\
+import sys, time
+from zaptrace.model.paths import scratch_folder
+with scratch_folder() as folder:
+    (folder / "socket").touch()
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def holder() -> tuple[subprocess.Popen[str], Path]:
+    """A process that holds a scratch folder until its standard input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_a_scratch_folder_is_private_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with paths.scratch_folder() as folder:
+        assert folder.parent == tmp_path
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert not folder.exists()
+
+
+def test_what_a_killed_owner_left_goes_with_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    living, held = holder()
+    dead, abandoned = holder()
+    dead.kill()
+    dead.wait()
+    foreign = tmp_path / "another-program"
+    foreign.mkdir()
+    link = tmp_path / "zaptrace.link"
+    link.symlink_to(foreign)
+    with paths.scratch_folder():
+        assert abandoned.exists(), "young: its owner may not have locked it yet"
+    monkeypatch.setattr(paths, "_SETTLED_SECONDS", 0.0)
+    with paths.scratch_folder():
+        assert not abandoned.exists()
+        assert (held / "socket").exists()
+        assert foreign.exists()
+        assert link.is_symlink()
+    living.communicate()
+    assert not held.exists()
