@@ -15,7 +15,8 @@ STEPS = {
     "audit": "`zaptrace inspect` names that page and no other, also in dumps of the guest under "
     "load; of one with a mapping of each kind it says what pagemap, kpagecount and kpageflags say",
     "explain": "`zaptrace explain` names that page when it is unmapped, and blames no zap",
-    "repro": "a repro boot with boot-time probes, dumped at power-off: clean",
+    "repro": "a repro boot with boot-time probes, dumped at power-off: clean; another, in which "
+    "one page's _mapcount is lowered, stops at bad_page(), and the verdict names that page",
 }
 PASSED, FAILED, NOT_POSSIBLE = "passed", "failed", "not possible"
 RELEASE, MACHINE = "release", "machine"

@@ -15,7 +15,7 @@ from typing import Any
 import drgn
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
-from tests.guest import lab, mappings
+from tests.guest import lab, mappings, struck
 from tests.guest import test_audit_live as checks
 from tests.guest.lab import Lab
 from tests.guest.perpage import no_call_per_page
@@ -205,7 +205,7 @@ class Steps:
         return "the page, and that its count went below 0; no zap is blamed for it"
 
     def repro(self) -> str:
-        """A repro boot of the lab's initramfs on this kernel."""
+        """Two repro boots on this kernel: a clean one, and one that is struck."""
         vmlinux = self._vmlinux()
         run = self._folder / "repro"
         told = self._zaptrace(
@@ -216,7 +216,25 @@ class Steps:
         assert kind == "clean", f"{kind}: {told['verdict']['summary']}"
         assert told["events"], "no events were recorded"
         shutil.rmtree(run)
-        return f"{told['events']} events at boot, {told['lost']} lost"
+        return f"{told['events']} events at boot, {told['lost']} lost; {self._struck()}"
+
+    def _struck(self) -> str:
+        """A page's _mapcount is lowered from outside the guest, which must be stopped at it."""
+        run = RunFolder(self._folder / "struck")
+        told = self._document(
+            "tests.guest.struck",
+            *(self._row.arch, "--kernel", self.kernel.image, "--vmlinux", self._vmlinux()),
+            *("--smp", self._row.smp, "--timeout", BOOT_SECONDS, "--run", run.path),
+        )
+        said = struck.SAYS.search(run.console.read_bytes())
+        assert said is not None, "the guest did not say which page it has"
+        pfn, ended, verdict = int(said[2], 16), run.facts().ended, told["verdict"]
+        assert ended == "bad_page", f"the struck guest was not stopped: it ended by {ended}"
+        named = f"{verdict['kind']} of page {verdict['pfn']}"
+        assert verdict["pfn"] == pfn, f"page {pfn:#x} was struck, and the verdict is {named}"
+        assert verdict["kind"] in ("unexplained", "rmap_underflow"), verdict["summary"]
+        shutil.rmtree(run.path)
+        return f"a struck page stops it, and is named ({verdict['kind']})"
 
     @property
     def _vmcore(self) -> Path:
@@ -229,9 +247,12 @@ class Steps:
 
     def _zaptrace(self, *words: object) -> dict[str, Any]:
         """What a command prints with --json; 1 (a bug) is a success."""
-        argv = [sys.executable, "-m", "zaptrace", *map(str, words), "--json"]
+        return self._document("zaptrace", *words)
+
+    def _document(self, module: str, *words: object) -> dict[str, Any]:
+        argv = [sys.executable, "-m", module, *map(str, words), "--json"]
         done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=600)
-        assert done.returncode in (0, 1), f"zaptrace {words[0]}: {done.stderr.strip()[-300:]}"
+        assert done.returncode in (0, 1), f"{module} {words[0]}: {done.stderr.strip()[-300:]}"
         told: dict[str, Any] = json.loads(done.stdout)
         return told
 
