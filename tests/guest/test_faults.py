@@ -20,9 +20,11 @@ from vm import initramfs, kernel
 from vm.arch import ARCHES
 from vm.qemu import Guest, GuestConfig, running
 from zaptrace.audit import audit
+from zaptrace.capture.reader import read
 from zaptrace.memory.opening import open_vmcore
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise
+from zaptrace.model.events import Kind
 from zaptrace.model.faults import FAULTS
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.progress import ignore
@@ -103,7 +105,17 @@ def check(run: Boot, *faults: str) -> None:
         _check_victim(victim, bugs)
     _check_nothing_else(said, bugs)
     assert "zaptrace: workload ended with 0" in run.console.read_text(errors="replace")
+    if not any("large" in fault for fault in faults):
+        _check_frees(run)
     run.vmcore.unlink()
+
+
+def _check_frees(run: Boot) -> None:
+    """The free of each bad page was seen, in a batch too; large folios are judged by their head."""
+    events = read(run.capture)
+    bad, freed = (events.of_kind(kind)["page"] for kind in (Kind.BAD_PAGE, Kind.PAGE_FREE))
+    unseen = set(bad.tolist()) - set(freed.tolist())
+    assert len(unseen) <= events.lost, f"{len(unseen)} bad pages of {len(bad)} without their free"
 
 
 def _check_nothing_else(said: list[Victim], bugs: list[Finding]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.guest.conftest import Boot
 from zaptrace.kernel import plan_for
 from zaptrace.kernel.planner import make_plan
+from zaptrace.model.kprobes import recorded_args
 from zaptrace.model.plan import ProbePlan, ProbeSite
 
 pytestmark = pytest.mark.guest
@@ -32,16 +33,22 @@ def plan(founding: Boot) -> ProbePlan:
 
 def asked_of_perf(vmlinux: Path, function: str, argument: str) -> tuple[str, int, str] | None:
     """Symbol, offset and location as perf has them; None when it gives up."""
+    return next(iter(all_of_perf(vmlinux, function, argument)), None)
+
+
+def all_of_perf(vmlinux: Path, function: str, argument: str) -> list[tuple[str, int, str]]:
+    """The same of every place where a function is; empty when perf gives up."""
     perf = shutil.which("perf")
     if perf is None:
         pytest.skip("perf is not installed (Debian: linux-perf): no peer to compare with")
     command = [perf, "probe", "-k", str(vmlinux), "-D", f"{function} {argument}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    found = _DEFINITION.search(done.stdout)
-    if done.returncode or found is None:
-        return None
-    locations = dict(_ARGUMENT.findall(found["args"]))
-    return found["symbol"], int(found["offset"]), locations[argument]
+    if done.returncode:
+        return []
+    return [
+        (found["symbol"], int(found["offset"]), dict(_ARGUMENT.findall(found["args"]))[argument])
+        for found in _DEFINITION.finditer(done.stdout)
+    ]
 
 
 def zap_sites(plan: ProbePlan) -> list[ProbeSite]:
@@ -77,8 +84,6 @@ def test_what_perf_gives_up_on_is_had(founding: Boot, plan: ProbePlan) -> None:
     [
         ("page_remove_rmap", ("page", "vma")),
         ("folio_remove_rmap_range", ("folio", "page", "nr", "vma")),
-        ("free_unref_page", ("page", "order")),
-        ("__free_pages_ok", ("page", "order")),
         ("bad_page", ("page",)),
         ("print_bad_pte", ("vma", "addr", "pte", "page")),
     ],
@@ -108,6 +113,26 @@ def test_what_others_build_on_is_there(plan: ProbePlan) -> None:
     }
     kinds = {"zap", "zap_enter", "rmap_remove", "page_free", "bad_page", "bad_pte"}
     assert {site.event for site in plan.sites} == kinds
+
+
+def test_each_page_freed_passes_a_site(plan: ProbePlan) -> None:
+    """Also those freed by the list: free_pages_prepare() is watched wherever it is inlined."""
+    sites = [site for site in plan.sites if site.event == "page_free"]
+    assert len(sites) > 1
+    for site in sites:
+        assert site.function == "free_pages_prepare"
+        assert {"page", "raw_mapcount", "refcount", "order"} <= recorded_args(site).keys()
+    assert not [gap for gap in plan.missing if gap.event == "page_free"]
+
+
+@pytest.mark.parametrize("argument", ["page", "order"])
+def test_perf_finds_the_same_sites_of_frees(founding: Boot, plan: ProbePlan, argument: str) -> None:
+    ours = {
+        (site.symbol, site.offset, site.args[argument].location)
+        for site in plan.sites
+        if site.event == "page_free"
+    }
+    assert set(all_of_perf(founding.vmlinux, "free_pages_prepare", argument)) == ours
 
 
 def test_resolution_is_quick(founding: Boot, tmp_path: Path) -> None:

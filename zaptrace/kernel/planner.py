@@ -9,6 +9,7 @@ from pathlib import Path
 from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct.core import ConstructError
 
+from zaptrace.kernel import freesites
 from zaptrace.kernel.context import Context
 from zaptrace.kernel.entries import entry_sites
 from zaptrace.kernel.image import DEBUG_INFO_HINT, Image
@@ -63,7 +64,13 @@ def _plan(image: Image) -> ProbePlan:
     context = Context.open(image)
     zaps = zap_sites(context)
     sites, missing = zaps.all, list(zaps.missing)
+    frees = freesites.free_sites(context)
+    if frees.sites:
+        sites += frees.sites
+        missing += frees.missing
     for probed in ENTRIES:
+        if frees.sites and probed.event == freesites.EVENT:
+            continue
         more, gaps = entry_sites(context, probed)
         sites += more
         missing += gaps

@@ -46,6 +46,18 @@ PASSED_BY_CALLER = {"pmd": "pmd", "addr": "addr", "end": "next"}
 (mm/memory.c: `next = zap_pte_range(tlb, vma, pmd, addr, next, details)`)."""
 
 
+FREE = (
+    # mm/page_alloc.c; each page that reaches the allocator passes it, those of a batch one by one.
+    # In 7.x free_pages_prepare() is a function around it, for compaction.
+    "__free_pages_prepare",
+    "free_pages_prepare",
+)
+FREE_NEIGHBOURS = ("__free_pages_ok", "bad_page", "get_page_from_freelist")
+"""Functions of mm/page_alloc.c that are not inlined everywhere."""
+
+FREE_FIELDS = ("page", "raw_mapcount", "refcount", "order")
+
+
 @dataclass(frozen=True, slots=True)
 class Probed:
     """An event that is taken at the entry of functions.

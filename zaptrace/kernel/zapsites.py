@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 
 from elftools.dwarf.die import DIE
 
 from zaptrace.kernel.context import POINTER, Context
 from zaptrace.kernel.dies import name_of, parameters, type_of
 from zaptrace.kernel.entries import Entry
-from zaptrace.kernel.flow import Flow, static_branches
 from zaptrace.kernel.inlines import Instance, InstanceFinder
 from zaptrace.kernel.instructions import starts_instruction
 from zaptrace.kernel.passed import passed_variables, runs_over_pmds
 from zaptrace.kernel.places import OPTIMISED_OUT, Place, Unavailable, absent, probe_arg
 from zaptrace.kernel.probed import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
+from zaptrace.kernel.settled import settled
 from zaptrace.kernel.symbols import Symbol
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 
@@ -25,9 +24,6 @@ NO_CODE = (
     "made from split debug info alone: without the kernel's code nobody can tell whether all ways "
     f"into an inlined {ZAP}() pass its probe"
 )
-_MOST_PLACES = 32
-"""Where all ways into an inlined call have met: how many instructions are looked at for one that
-knows most arguments."""
 
 
 @dataclass(slots=True)
@@ -71,7 +67,7 @@ def _add_inlined(
     """The site of one inlined call, where each way into it passes."""
     if not context.image.at(symbol.address, 1) and NO_CODE not in found.notes:
         found.notes.append(NO_CODE)
-    pcs = _settled(context, instance)
+    pcs = settled(context, instance)
     sites = [ZapSite(context, function, replace(instance, pc=pc), symbol) for pc in pcs]
     several = f"{ZAP}() is inlined into {symbol.name}() with several ways in"
     if not sites:
@@ -95,19 +91,6 @@ def _add_inlined(
 def _known(site: ProbeSite) -> int:
     """How many arguments are to be had there."""
     return sum(arg.location is not None for arg in site.args.values())
-
-
-def _settled(context: Context, instance: Instance) -> list[int]:
-    """Where an inlined call can be watched, the nearest to its beginning first; empty: only
-    at the entry of what it is inlined into."""
-    info, outer = context.info, instance.path[0]
-    entry = info.entry_pc(outer)
-    if entry is None:
-        return [instance.pc]
-    forks = static_branches(context.image, context.symbols)
-    flow = Flow(context.image, entry, info.ranges(outer), forks)
-    once = flow.once_in(instance.pc, info.ranges(instance.die))
-    return list(islice(once, _MOST_PLACES))
 
 
 class ZapSite:
