@@ -3,6 +3,7 @@ with debug info or without."""
 
 from __future__ import annotations
 
+import os
 import platform
 import struct
 from pathlib import Path
@@ -25,20 +26,38 @@ PLACES = (
 )
 KALLSYMS = Path("/proc/kallsyms")
 BTF = Path("/sys/kernel/btf/vmlinux")
-OS_RELEASE = Path("/etc/os-release")
+_PACKAGE = "var/lib/dpkg/info/linux-image-{kind}{release}.list"
+_KINDS = ("", "unsigned-")
+"""A kernel's package is signed (Debian, Ubuntu) or not; dpkg keeps a list of its files."""
 _HEADER = struct.Struct("=III")  # name size, description size, type; native byte order
 _BUILD_ID = 3  # NT_GNU_BUILD_ID
 
 
-def debug_hint(release: str, os_release: Path = OS_RELEASE) -> str:
-    """The command that installs a kernel's debug symbols."""
+def debug_hint(release: str, identity: str | None = None, root: Path = Path("/")) -> str:
+    """Return where the debug symbols of a kernel come from: a command, or a place.
+
+    Args:
+        release: as `uname -r` prints it.
+        identity: its build ID, None when it is not known.
+        root: where etc, lib and var are; `/` but for tests.
+    """
+    distribution = _text(root / "etc/os-release").lower()
+    if any((root / _PACKAGE.format(release=release, kind=kind)).exists() for kind in _KINDS):
+        if "ubuntu" in distribution:
+            return f"apt-get install linux-image-{release}-dbgsym (of Ubuntu's archive ddebs)"
+        return f"apt-get install linux-image-{release}-dbg"
+    if os.environ.get("DEBUGINFOD_URLS") and identity:
+        return f"--vmlinux $(debuginfod-find debuginfo {identity})"
+    tree = root / "lib/modules" / release / "build"
+    where = str(tree.resolve()) if tree.exists() else "the tree it was built in"
+    return f"--vmlinux FILE, of {where}"
+
+
+def _text(path: Path) -> str:
     try:
-        distribution = os_release.read_text(errors="replace")
+        return path.read_text(errors="replace")
     except OSError:
-        distribution = ""
-    if "ubuntu" in distribution.lower():
-        return f"apt-get install linux-image-{release}-dbgsym (of Ubuntu's archive ddebs)"
-    return f"apt-get install linux-image-{release}-dbg"
+        return ""
 
 
 def running_build_id(notes: Path = NOTES) -> str | None:
@@ -125,7 +144,7 @@ def _told_plan(identity: str | None) -> ProbePlan:
         why = "none for this architecture" if arch is None else f"{KALLSYMS} names no functions"
         raise Missing(
             f"no probe plan for the running kernel {release}: {why}",
-            f"{debug_hint(release)}, or --vmlinux FILE",
+            debug_hint(release, identity),
         )
     btf = (
         Btf(BTF.read_bytes(), "<" if arch.byteorder == "little" else ">") if BTF.exists() else None

@@ -127,10 +127,41 @@ def test_this_machine_can_be_examined() -> None:
     assert running_build_id(Path("/nowhere")) is None
 
 
+def system(root: Path, distribution: str, *packages: str) -> Path:
+    """A root file system on which these packages are installed."""
+    (root / "etc").mkdir()
+    (root / "etc/os-release").write_text(f"ID={distribution}\n")
+    (root / "var/lib/dpkg/info").mkdir(parents=True)
+    for package in packages:
+        (root / f"var/lib/dpkg/info/{package}.list").touch()
+    return root
+
+
 def test_debug_symbols_are_called_as_the_distribution_calls_them(tmp_path: Path) -> None:
-    of_the_system = tmp_path / "os-release"
-    assert debug_hint("6.1", of_the_system) == "apt-get install linux-image-6.1-dbg"
-    of_the_system.write_text("ID=debian\n")
-    assert debug_hint("6.1", of_the_system) == "apt-get install linux-image-6.1-dbg"
-    of_the_system.write_text("ID=ubuntu\nID_LIKE=debian\n")
-    assert "linux-image-6.8.0-31-generic-dbgsym" in debug_hint("6.8.0-31-generic", of_the_system)
+    (tmp_path / "debian").mkdir()
+    (tmp_path / "ubuntu").mkdir()
+    debian = system(tmp_path / "debian", "debian", "linux-image-6.1.0-50-amd64")
+    wanted = "apt-get install linux-image-6.1.0-50-amd64-dbg"
+    assert debug_hint("6.1.0-50-amd64", "ab12", debian) == wanted
+    ubuntu = system(tmp_path / "ubuntu", "ubuntu", "linux-image-unsigned-6.8.0-31-generic")
+    wanted = "linux-image-6.8.0-31-generic-dbgsym"
+    assert wanted in debug_hint("6.8.0-31-generic", "ab12", ubuntu)
+
+
+def test_no_package_is_named_for_a_kernel_that_came_in_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make install`, `vng`: linux-image-6.18.0-rc1+-dbg does not exist."""
+    monkeypatch.delenv("DEBUGINFOD_URLS", raising=False)
+    own = system(tmp_path, "debian", "linux-image-6.1.0-50-amd64")
+    said = debug_hint("6.18.0-rc1+", "ab12", own)
+    assert "apt-get" not in said
+    assert said == "--vmlinux FILE, of the tree it was built in"
+    tree = tmp_path / "home/linux"
+    tree.mkdir(parents=True)
+    (tmp_path / "lib/modules/6.18.0-rc1+").mkdir(parents=True)
+    (tmp_path / "lib/modules/6.18.0-rc1+/build").symlink_to(tree)
+    assert str(tree) in debug_hint("6.18.0-rc1+", "ab12", own)
+    monkeypatch.setenv("DEBUGINFOD_URLS", "https://debuginfod.example")
+    assert debug_hint("6.18.0-rc1+", "ab12", own) == "--vmlinux $(debuginfod-find debuginfo ab12)"
+    assert "debuginfod-find" not in debug_hint("6.18.0-rc1+", None, own)

@@ -120,7 +120,7 @@ def _debug_symbols(notes: Path) -> Check:
     if found is not None:
         return Check(AREA, "debug symbols", works=True, says=str(found))
     says = "not installed: inlined functions and source lines are not seen"
-    mend = debug_hint(platform.release())
+    mend = debug_hint(platform.release(), identity)
     return Check(AREA, "debug symbols", works=False, says=says, mend=mend, needed=False)
 
 
