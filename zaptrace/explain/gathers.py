@@ -88,6 +88,12 @@ def frees_at_once(stack: Sequence[int], resolve: Resolve) -> bool:
     return any(map(functions.zaps, links)) and not any(map(functions.gathers, links))
 
 
+def frees_elsewhere(stack: Sequence[int], resolve: Resolve) -> bool:
+    """Return whether a stack is of a free in no zap and behind none."""
+    links = [link for address in stack if (site := resolve(address)) for link in _names(site)]
+    return bool(links) and not any(functions.zaps(one) or functions.gathers(one) for one in links)
+
+
 def _names(site: CodeSite) -> tuple[str, ...]:
     inlined = tuple(link.partition(" at ")[0] for link in site.inline_chain)
     return inlined or (site.symbol or "",)

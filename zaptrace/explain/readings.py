@@ -32,7 +32,7 @@ class Reading:
     """
 
     possible: Callable[[Case], bool]
-    text: str
+    text: str | Callable[[Case], str]
     speaks: Callable[[Case], Speaks | None] = lambda _case: None
 
 
@@ -49,8 +49,9 @@ def readings(case: Case) -> Iterator[Sentence]:
     for number, (row, speaks) in enumerate(told, start=1):
         rests_on = refer_all((*case.story.told_by, case.story.finding))
         why = "." if speaks is None else f": {speaks[0]}."
-        text = f"Reading {number} of {len(told)}: {row.text}{why}"
-        yield Sentence(text, speaks[1] if speaks else rests_on, reading=True)
+        cause = row.text if isinstance(row.text, str) else row.text(case)
+        text = f"Reading {number} of {len(told)}: {cause}{why}"
+        yield Sentence(text, (speaks[1] if speaks else ()) or rests_on, reading=True)
 
 
 def raw_below_zero(case: Case) -> tuple[int, Piece] | None:
@@ -175,9 +176,27 @@ def _dropped(case: Case) -> Speaks | None:
     return "its references are as many as its PTEs", refer(finding)
 
 
+def _excess(case: Case) -> int:
+    """How many more mappings are counted than there are PTEs, as far as they were counted."""
+    finding = case.story.finding
+    if finding is not None and finding.mapcount is not None and finding.ptes is not None:
+        return finding.mapcount - finding.ptes
+    return (case.story.raw_mapcount or 0) + 1
+
+
+def _gone(case: Case) -> str:
+    many = _excess(case)
+    if many == 1:
+        return "a PTE of it went and its rmap was"
+    return f"{many} PTEs of it went, each by a fault of its own, and their rmaps were"
+
+
 def _rose(case: Case) -> Speaks | None:
     jump = jump_of(case)
     if jump is None or not jump.rises:
+        if (many := _excess(case)) > 1:
+            than = " more than there are PTEs" if case.story.finding else " mappings"
+            return f"it counts {many}{than}", ()
         return None
     said = (
         f"the mapcount went from {jump.was} to {jump.found} between two events, and no recorded "
@@ -193,7 +212,7 @@ _ABOVE = (
     ),
     Reading(
         _above,
-        "a PTE of it went and its rmap was not removed (mapping_leaked)",
+        lambda case: f"{_gone(case)} not removed (mapping_leaked)",
         _dropped,
     ),
     Reading(
@@ -238,5 +257,32 @@ _OVERPUT = (
     Reading(_mapped_without_reference, "one was never taken for a mapping"),
 )
 
-_ALL = (_BELOW_ZERO, _ABOVE, _OVERPUT)
+
+def _says(*words: str) -> Callable[[Case], bool]:
+    """bad_page() refused the page for a reason that holds one of some words."""
+    return lambda case: any(one in (case.story.reason or "") for one in words)
+
+
+_OF_STATE = (
+    Reading(
+        _says("mapping", "PAGE_FLAGS_CHECK", "cgroup"),
+        "the last reference was dropped by something that did not hold it, while the page was "
+        "still in use (refcount_overput)",
+    ),
+    Reading(
+        _says("mapping"),
+        "its ->mapping was not cleared, or something else wrote to its struct page",
+    ),
+    Reading(
+        _says("PAGE_FLAGS_CHECK"),
+        "the flag was not cleared, or something else wrote to its struct page",
+    ),
+    Reading(
+        _says("cgroup"), "its charge was not given back, or something else wrote to its struct page"
+    ),
+    Reading(_says("_refcount"), "a reference was dropped after the last one (refcount_overput)"),
+    Reading(_says("_refcount"), "a reference was taken of a page that was free"),
+)
+
+_ALL = (_BELOW_ZERO, _ABOVE, _OVERPUT, _OF_STATE)
 """The first table of which a reading is possible is the story's."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from zaptrace.explain import late
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.faults import Fault, fault_places, faults
-from zaptrace.explain.gathers import Gather, Resolve, gather_of
+from zaptrace.explain.gathers import Gather, Resolve, frees_elsewhere, gather_of
 from zaptrace.explain.lifetimes import is_owner, same_mm
 from zaptrace.explain.moments import Moment, moment, of_page, of_pfn, of_thread, same_page
 from zaptrace.model.events import ABSENT, Events, Kind, Origin
@@ -216,6 +216,8 @@ def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
     own = before[mine[before] & (before >= begin)]
     life = _of_this_life(events, before, first, begin)
     zap, among, removed = _its_zap(gather, [moment(events, int(at)) for at in own])
+    if not (removed or removed_late) and frees_elsewhere(stack, resolve):
+        zap, among = None, ()  # a zap that the thread made before, of other pages
     earlier = _last_removal(events, before[before < begin], last)
     if earlier and earlier not in life:
         earlier = None
@@ -390,11 +392,14 @@ def _with_finding(story: Story, evidence: Evidence) -> Story:
     if finding is None or ((story.fault or story.state) and not story.stopped):
         return replace(story, finding=None)
     found = replace(story, finding=finding)
-    if not story.gather or not story.stopped:
+    if not story.zap or not story.stopped or story.removed or story.removed_late:
         return found
-    gather = Gather(story.gather, story.gather[0].at)
-    zaps = (gather.covering(owner.mm, owner.address) for owner in finding.mappings)
+    own = [one for one in finding.mappings if one.mm == story.zap.mm and one.address is not None]
+    gather = Gather(story.gather or (story.zap,), story.zap.at)
+    zaps = (gather.covering(owner.mm, owner.address) for owner in own)
     its = next((zap for zap in zaps if zap), None)
+    if its is None and own:  # the page lay elsewhere in that mm
+        return replace(found, zap=None, gather=())
     return replace(found, zap=its, gather=()) if its else found
 
 

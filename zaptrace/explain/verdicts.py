@@ -12,12 +12,12 @@ from zaptrace.explain.evidence import ENDS, LOG, Evidence
 from zaptrace.explain.known import Case
 from zaptrace.explain.order import order
 from zaptrace.explain.references import refer_all, whole
-from zaptrace.explain.sites import code_sites
+from zaptrace.explain.sites import code_sites, freed_by
 from zaptrace.explain.story import Story, page_of_the_stop, pages_at_fault, stories
 from zaptrace.explain.table import RANK, UNEXPLAINED, Rule, rule_of
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference, Sentence, Verdict, VerdictKind
-from zaptrace.splat.kinds import from_mm
+from zaptrace.splat.kinds import about_pages, from_mm
 
 MOST_PROOF = 16
 """Findings that a verdict carries as proof; the audit's own document has them all."""
@@ -64,9 +64,10 @@ def _judged(story: Story, evidence: Evidence) -> Judged:
 
 def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
     story, pages = case.story, pages_at_fault(case.evidence)
+    sentences = (*rule.summary(case), *_more(case, rule, others, pages))
     return Verdict(
         kind=rule.kind,
-        sentences=(*rule.summary(case), *_more(case, rule, others, pages)),
+        sentences=sentences,
         pfn=story.pfn,
         comm=story.comm,
         pid=story.pid,
@@ -75,7 +76,7 @@ def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
         proof=(story.finding,) if story.finding else story.rss[:MOST_PROOF],
         doubts=doubts(case, rule.kind),
         evidence=carried_by(case, rule),
-        others=_counted(story.pfn, others, pages),
+        others=(*_counted(story.pfn, others, pages), *_untold(sentences, case.evidence)),
         rule=rule.name,
     )
 
@@ -95,9 +96,9 @@ def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sen
     if pages < 2:
         return ()
     pfn = case.story.pfn
-    told = {one.story.pfn: row for one, row in others if one.story.told_by}
+    told = {one.story.pfn: _tale(one, row) for one, row in others if one.story.told_by}
     told.pop(pfn, None)
-    same = sum(row is rule for row in told.values())
+    same = sum(tale == _tale(case, rule) for tale in told.values())
     said = [f"{same} by the same story"] if same else []
     said += [f"{len(told) - same} by another"] if len(told) > same else []
     rest = pages - 1 - len(told)
@@ -106,6 +107,24 @@ def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sen
     pieces = [piece for one, _ in others for piece in one.story.told_by[:1]]
     rests_on = refer_all(pieces) or whole(case.evidence, "recording", "console")
     return (Sentence(f"{text}: {', '.join(said)}." if said else f"{text}.", rests_on),)
+
+
+def _untold(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[str, ...]:
+    """Reports of no page that no sentence tells of, by kind."""
+    told = {one.line for said in sentences for one in said.rests_on if one.what == "splat"}
+    return unexplained_kinds(
+        splat
+        for splat in evidence.splats
+        if splat.pfn is None and splat.line not in told and about_pages(splat)
+    )
+
+
+def _tale(case: Case, rule: Rule) -> tuple[object, ...]:
+    """What two pages with the same story have in common."""
+    if rule is not UNEXPLAINED:
+        return (rule.name,)
+    story = case.story
+    return (story.reason, story.raw_mapcount, story.refcount, freed_by(case.sites))
 
 
 def _counted(pfn: int | None, others: list[Judged], total: int) -> tuple[str, ...]:

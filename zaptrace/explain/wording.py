@@ -270,10 +270,9 @@ def _removed_in_time(case: Case) -> Told:
     counted = freed_while_counted(case) and (removed is not None and removed.raw_mapcount)
     if not counted or removed is None or jump_of(case) or (story.raw_mapcount or 0) < 0:
         return
-    others = removed.raw_mapcount or 0
     yield Sentence(
-        f"The zap removed its own mapping before the free, and {others} other mapping"
-        f"{'' if others == 1 else 's'} stayed counted.",
+        "The zap removed its own mapping before the free, which left mapcount "
+        f"{removed.raw_mapcount}.",
         refer(story.zap, removed, story.fault),
     )
 

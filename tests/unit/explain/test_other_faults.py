@@ -200,6 +200,44 @@ def test_an_extra_put_names_the_function_that_dropped_the_last() -> None:
     )
 
 
+def test_a_zap_that_the_thread_made_before_is_not_of_a_page_that_it_frees_elsewhere() -> None:
+    for audited in (True, False):
+        machine = Machine(gathers=False)
+        parent = machine.new(40, "sh", PARENT)
+        machine.map(parent, 0x2000, STRUCK)
+        machine.map(parent, 0x3000, OTHER_PAGE)
+        machine.zap(parent, (0x3000, 0x4000))
+        machine.put(parent, STRUCK, "free_unref_page", "page_cache_pipe_buf_release")
+        machine.exit(machine.new(99, "poweroff", 0x8000_9000))
+        verdict = explain(evidence(machine, audited=audited))
+        assert not any("zap_pte_range" in step.what for step in verdict.order)
+        assert not any(site.role == "pte_cleared" for site in verdict.sites)
+
+
+def test_a_page_of_the_page_cache_that_is_freed_lacks_a_reference() -> None:
+    machine = Machine(gathers=True)
+    machine.mapcount[STRUCK] = machine.refcount[STRUCK] = 0
+    machine.bad_page(machine.new(40, "sh", PARENT), STRUCK, "free_unref_page", "wp_page_copy")
+    whole = evidence(machine, audited=False)
+    assert whole.events is not None
+    whole.events.strings[1] = "non-NULL mapping"
+    verdict = explain(whole)
+    assert "dropped by something that did not hold it" in verdict.readings[0]
+    assert "->mapping was not cleared" in verdict.readings[1]
+
+
+def test_two_pages_that_nothing_explains_have_not_the_same_story() -> None:
+    machine = Machine(gathers=True)
+    parent = machine.new(40, "sh", PARENT)
+    for pfn, mapcount in ((STRUCK, 1), (STRUCK + 1, 1), (STRUCK + 2, 7)):
+        machine.mapcount[pfn], machine.refcount[pfn] = mapcount, 0
+        machine.bad_page(parent, pfn, "free_unref_page", "wp_page_copy")
+    verdict = explain(evidence(machine, audited=False))
+    assert "2 more pages went wrong in this run: 1 by the same story, 1 by another." in (
+        verdict.summary
+    )
+
+
 def test_a_fork_that_adds_no_rmap_is_spoken_for_by_its_processes() -> None:
     verdict = explain(evidence(run(fork, gathers=True), audited=False))
     assert "2 processes each removed one mapping of pfn 0x500, of its own mm" in verdict.summary
@@ -218,7 +256,7 @@ def test_the_story_of_a_gather_begins_with_the_page_s_own_zap() -> None:
     verdict = explain(evidence(run(cow, gathers=True), audited=True))
     (zap,) = [step for step in verdict.order if step.what.startswith("zap_pte_range")]
     assert "0x1000-0x4000" in zap.what
-    assert "one other mapping" in verdict.summary or "1 other mapping" in verdict.summary
+    assert "removed its own mapping before the free, which left mapcount 1." in verdict.facts
 
 
 def test_of_a_gather_whose_removal_is_missing_the_address_chooses_the_zap() -> None:
