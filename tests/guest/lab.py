@@ -175,8 +175,9 @@ def running(request: live.Request, folder: Path) -> Iterator[Lab]:
     try:
         guest = enter.result(600)
         yield Lab(request, guest, loop, folder)
-        with contextlib.suppress(GuestLost, TimeoutError):  # its tests have said so
-            asyncio.run_coroutine_threadsafe(guest.learn_programs(), loop).result(70)
+        if not guest.ended.done():
+            with contextlib.suppress(GuestLost, TimeoutError):  # its tests have said so
+                asyncio.run_coroutine_threadsafe(guest.learn_programs(), loop).result(70)
     finally:
         if not enter.exception():
             leave = asyncio.run_coroutine_threadsafe(context.__aexit__(None, None, None), loop)

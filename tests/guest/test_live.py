@@ -53,13 +53,15 @@ def removed_in_each_zap(lines: Lines, pid: int, pages: int) -> list[int]:
     return counts
 
 
-def touched_and_nothing_lost(lab: Lab, source: str) -> tuple[Recording, int]:
-    """A recording of all that happens while pages are touched and unmapped.
+def touched_and_nothing_lost(
+    lab: Lab, options: str, pages: int = PAGES, rounds: int = ROUNDS
+) -> tuple[Recording, int]:
+    """A recording of all that happens while pages are touched and unmapped; who did that.
 
     An interrupt that comes into a probe may lose its own events, which is told: then again.
     """
     for _ in range(3):
-        recording, pid = lab.recorded(f"--source {source}", lambda: touch(lab))
+        recording, pid = lab.recorded(options, lambda: touch(lab, pages, rounds))
         assert recording.status == 0, recording.errors
         if "LOST" not in recording.errors:
             return recording, pid
@@ -68,7 +70,7 @@ def touched_and_nothing_lost(lab: Lab, source: str) -> tuple[Recording, int]:
 
 @pytest.mark.parametrize("source", ["bcc", "tracefs"])
 def test_exactly_23_pages(live_lab: Lab, source: str) -> None:
-    recording, pid = touched_and_nothing_lost(live_lab, source)
+    recording, pid = touched_and_nothing_lost(live_lab, f"--source {source}")
     assert removed_in_each_zap(recording.lines, pid, PAGES) == [PAGES] * ROUNDS
     assert removed_in_each_zap(recording.replayed, pid, PAGES) == [PAGES] * ROUNDS
     assert recording.replayed == recording.lines
@@ -76,16 +78,17 @@ def test_exactly_23_pages(live_lab: Lab, source: str) -> None:
 
 @pytest.mark.parametrize("source", ["bcc", "tracefs"])
 def test_each_page_is_named_once_and_was_mapped_once(live_lab: Lab, source: str) -> None:
-    recording, pid = live_lab.recorded(
-        f"--source {source} --comm touch", lambda: touch(live_lab, 64, 1)
-    )
+    recording, pid = touched_and_nothing_lost(live_lab, f"--source {source} --comm touch", 64, 1)
     assert {line["comm"] for line in recording.lines} == {"touch"}
     (zap,) = [
         number
         for number, line in enumerate(recording.lines)
         if line["kind"] == "zap" and line["end"] - line["addr"] == 64 * PAGE_SIZE
     ]
-    removals = recording.lines[zap + 1 : zap + 65]
+    end = recording.lines[zap]["end"]
+    # A range may be zapped in parts, each of which is told.
+    others = [line for line in recording.lines[zap + 1 :] if line.get("end") != end]
+    removals = others[:64]
     assert {line["kind"] for line in removals} == {"rmap_remove"}
     assert {line["pid"] for line in removals} == {pid}
     assert len({line["pfn"] for line in removals}) == 64
