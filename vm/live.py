@@ -201,7 +201,7 @@ async def booted(
                 live = LiveGuest(found, request, reader, writer)
                 stack.push_async_callback(live.forget)
                 await live.begin()
-                current.note = "restored" if found.restored else "user space"
+                current.note = "user space, restored" if found.restored else "user space"
             yield live
 
 

@@ -157,6 +157,16 @@ def keep(key: str, state: Path, sha256: str, facts: dict[str, Any], console: byt
     _thin_out()
 
 
+def refuse(key: str, why: str) -> None:
+    """Note that QEMU does not load what it has saved of this guest: it is booted from now on."""
+    write_whole(_place(key, "refused"), why.encode())
+
+
+def is_refused(key: str) -> bool:
+    """Whether that was noted."""
+    return _place(key, "refused").exists()
+
+
 def remove(key: str) -> None:
     """Remove one; who has it open keeps it."""
     for kind in ("json", "state"):

@@ -55,19 +55,35 @@ async def waiting(config: GuestConfig, log: Path, later: str, stack: AsyncExitSt
         GuestLost: it did not get there.
     """
     key = snapshot.key_of(config, later)
-    for _ in range(2):  # one that cannot be loaded is made anew, once
-        with snapshot.kept(key) as found:
-            if found is not None:
-                try:
-                    return await _restored(config, log, found, stack)
-                except (BadInput, GuestLost):
-                    snapshot.remove(key)
-                    continue
+    found = await _tried(config, log, key, stack)
+    if found is None and not snapshot.is_refused(key):
         try:
             await _save(config, log, key)
         except (BadInput, GuestLost, OSError):
-            break  # it cannot be saved; or not booted, of which its boot tells
-    return await _booted(config, log, stack)
+            pass  # it cannot be saved; or not booted, of which its boot tells
+        else:
+            found = await _tried(config, log, key, stack, new=True)
+    return found or await _booted(config, log, stack)
+
+
+async def _tried(
+    config: GuestConfig, log: Path, key: str, stack: AsyncExitStack, *, new: bool = False
+) -> Waiting | None:
+    """The guest that is kept, restored; None when there is none, or it cannot be loaded.
+
+    Args:
+        new: it has just been saved: where QEMU does not even take that, it is not tried again.
+    """
+    with snapshot.kept(key) as found:
+        if found is None:
+            return None
+        try:
+            return await _restored(config, log, found, stack)
+        except (BadInput, GuestLost) as error:
+            snapshot.remove(key)
+            if new and isinstance(error, BadInput):
+                snapshot.refuse(key, str(error))
+            return None
 
 
 async def _booted(config: GuestConfig, log: Path, stack: AsyncExitStack) -> Waiting:

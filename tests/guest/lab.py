@@ -143,7 +143,12 @@ def _objects(text: str) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def booted(
-    arch: str, folder: Path, *, append: str = "", shell: str = "", files: Iterable[Path] = ()
+    arch: str,
+    folder: Path,
+    *,
+    append: str = "zapfault=none",
+    shell: str = "",
+    files: Iterable[Path] = (),
 ) -> Iterator[Lab]:
     """A live guest with the test programs, and more files, in /zaptrace/files."""
     row = arch_named(arch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -10,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from vm import snapshot
+from vm import snapshot, waiting
 from vm.arch import ARCHES
 from vm.qemu import GuestConfig
 from vm.snapshot import keep, kept, key_of, listed, remove, writing
+from zaptrace.model.errors import BadInput, GuestLost
 
 KEY = "0123456789abcdef"
 STATE = b"a guest's whole state" * 1000
@@ -166,3 +169,69 @@ def test_another_emulator_makes_another_key(tmp_path: Path) -> None:
         row = dataclasses.replace(one.arch, qemu=str(emulator))
         keys.add(key_of(dataclasses.replace(one, arch=row), "checkout"))
     assert len(keys) == 2
+
+
+class Kept:
+    """What becomes of the guest that is kept: QEMU's answers, one a try."""
+
+    def __init__(self, *answers: BaseException | None) -> None:
+        self.answers = list(answers)
+        self.saved = self.booted = 0
+
+    async def restored(self, *_: object) -> str:
+        answer = self.answers.pop(0)
+        if answer is not None:
+            raise answer
+        return "restored"
+
+    async def save(self, _config: GuestConfig, _log: Path, key: str) -> None:
+        self.saved += 1
+        save(key)
+
+    async def boot(self, *_: object) -> str:
+        self.booted += 1
+        return "booted"
+
+
+BAD, LOST = BadInput("QEMU refuses such a guest"), GuestLost("QEMU was killed")
+
+
+@pytest.mark.parametrize(
+    ("is_there", "answers", "how", "saved", "refused"),
+    [
+        (True, [None], "restored", 0, False),
+        (False, [None], "restored", 1, False),
+        (True, [BAD, None], "restored", 1, False),
+        (True, [LOST, None], "restored", 1, False),
+        (False, [BAD], "booted", 1, True),
+        (False, [LOST], "booted", 1, False),
+    ],
+)
+def test_one_that_cannot_be_loaded_is_made_anew_once_then_booted(
+    is_there: bool,
+    answers: list[BaseException | None],
+    how: str,
+    saved: int,
+    refused: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = config(tmp_path)
+    key = key_of(one, "checkout")
+    if is_there:
+        save(key)
+    kept_one = Kept(*answers)
+    monkeypatch.setattr(waiting, "_restored", kept_one.restored)
+    monkeypatch.setattr(waiting, "_save", kept_one.save)
+    monkeypatch.setattr(waiting, "_booted", kept_one.boot)
+
+    async def go() -> object:
+        async with contextlib.AsyncExitStack() as stack:
+            return await waiting.waiting(one, tmp_path / "log", "checkout", stack)
+
+    assert asyncio.run(go()) == how
+    assert kept_one.saved == saved
+    assert snapshot.is_refused(key) is refused
+    if refused:  # nobody tries again
+        assert asyncio.run(go()) == "booted"
+        assert kept_one.saved == saved
