@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
 from zaptrace.splat.attributes import Attribute
 from zaptrace.splat.headlines import Headline, fields_of
 from zaptrace.splat.kinds import OF_NAME, Kind
+from zaptrace.splat.wraps import grows
 
 MOST_UNREAD = 50
 """Lines of a report that are kept though no rule reads them; all are counted."""
 MOST_FRAMES = 512
 """Frames of a stack; the kernel's own limit is below 100."""
+_FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
 _REPEATED = frozenset({"raw", "allocated", "freed", "owner", "other stack"})
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
@@ -37,6 +40,8 @@ class Draft:
         self.kind: Kind = begins.kind
         self.fields: dict[str, Any] = {"time": time, "line": number, **begins.fields}
         self.headline = begins
+        self._said = begins.fields
+        self._dump_reason: str | None = None
         self.taken: set[str] = set()
         self.last_line = 0
         self.ended = begins.kind.one_line
@@ -98,7 +103,7 @@ class Draft:
         self.taken.add(said.name)
         self._section = said.name if said.name in (*OWNERS, "other stack") else None
         if said.name in (*OWNERS, "owner"):
-            self._owners[said.name] = said.fields
+            self._owners[said.name] = dict(said.fields)
             return
         if said.name == "trace":
             self._early.clear()
@@ -112,15 +117,37 @@ class Draft:
         """The dump's reason is the report's, unless the headline says what a WARN() checked."""
         return said.name == "reason" and not self.kind.dump_before
 
-    def go_on(self, texts: list[str]) -> bool:
-        """Take the rest of a broken headline: the first text that says more than it did."""
+    def go_on(self, texts: list[str], *, full: bool) -> str | None:
+        """Take the rest of a broken headline: the first text that says more than it did.
+
+        Args:
+            texts: the ways to join it.
+            full: it had no room for the next word.
+
+        Returns:
+            That text; None when none does.
+        """
+        before = self._said
         for text in texts:
-            found = self.kind.headline.search(text)
-            said, before = fields_of(found) if found else {}, self.headline.fields
-            if len(said) > len(before) and said.items() >= before.items():
-                self.fields |= said
-                return True
-        return False
+            found = self.headline.kind.headline.search(text)
+            said = fields_of(found) if found else {}
+            if said.keys() >= before.keys() and said != before:
+                grown = (
+                    said[name] == value
+                    or (name == "reason" and grows(value, said[name], full=full))
+                    for name, value in before.items()
+                )
+                if all(grown):
+                    self.fields |= self._of_dump(said)
+                    self._said = said
+                    return text
+        return None
+
+    def _of_dump(self, said: dict[str, Any]) -> dict[str, Any]:
+        """A headline's fields, its reason with that of the dump before it."""
+        if self._dump_reason and "reason" in said:
+            return said | {"reason": f"{said['reason']} ({self._dump_reason})"}
+        return said
 
     def is_repeated(self, begins: Headline, raw: str) -> bool:
         """Whether a headline is this report's own, printed once more.
@@ -132,20 +159,26 @@ class Draft:
         same_line = raw == self.raw and bool(begins.before.strip())
         return same_line or (not self.kind.one_line and begins.before != self.headline.before)
 
-    def amend(self, adds: dict[str, Any], begun: dict[str, Any]) -> None:
+    def amend(self, begun: Attribute, adds: dict[str, Any]) -> None:
         """Take what the rest of a broken line adds.
 
         Args:
-            adds: fields of the whole line.
-            begun: fields of its beginning.
+            begun: what the line's beginning said.
+            adds: fields that the whole line says, and its beginning did not.
         """
         self._commit()
+        fields = self._owners.get(begun.name, self.fields)
         for name, value in adds.items():
-            if self.fields.get(name) in (None, begun.get(name)):
-                self.fields[name] = value
+            if fields.get(name) in (None, begun.fields.get(name)):
+                fields[name] = value
 
-    def take_frame(self, frame: Frame) -> None:
-        """Take a frame of the stack that is being printed."""
+    def take_frame(self, frame: Frame, *, instead: bool = False) -> None:
+        """Take a frame of the stack that is being printed.
+
+        Args:
+            frame: it.
+            instead: of the last one, which was a part of it.
+        """
         if self._section in OWNERS:
             stack = self._stacks.setdefault(str(self._section), [])
         elif self._section == "other stack":
@@ -153,7 +186,9 @@ class Draft:
         else:
             stack = self._trace if "trace" in self.taken else self._early
         self._commit()
-        if len(stack) < MOST_FRAMES:
+        if instead and stack:
+            stack[-1] = frame
+        elif len(stack) < MOST_FRAMES:
             stack.append(frame)
 
     def take_fault(self, frame: Frame) -> bool:
@@ -196,7 +231,8 @@ class Draft:
         self.taken |= dump.taken & {"page", "page count", "folio", "flags", "page_type", "raw"}
         self._owners, self._stacks = dump._owners, dump._stacks
         if why:
-            self.fields["reason"] = f"{self.fields.get('reason') or ''} ({why})".strip()
+            self._dump_reason = why
+            self.fields |= self._of_dump(self._said)
         dump.dropped = dump.closed = dump.ended = True
 
     def splat(self) -> Splat | None:
@@ -207,7 +243,8 @@ class Draft:
         if self._fault and not (trace and _same_place(trace[0], self._fault)):
             trace = [self._fault, *trace]
         return Splat(
-            **{"kind": self.kind.name} | self.fields,
+            kind=self.kind.name,
+            **{name: said for name, said in self.fields.items() if name in _FIELDS},
             trace=tuple(trace),
             page_owner=self._page_owner(),
             unread=tuple(self._unread),

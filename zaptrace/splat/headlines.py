@@ -13,7 +13,7 @@ from zaptrace.splat.values import decimal, hexadecimal
 
 # A cheap test before the patterns: every headline has one of these.
 _MARKS = re.compile(
-    r"BUG|WARNING: |Bad p|bad p|d swap |Corrupted p|Unable to h|panic - n|general prot|Eeek!"
+    r"BUG|WARNING:|Bad p|bad p|d swap|Corrupted p|Unable to h|panic - n|general prot|Eeek!"
     r"|count:|(?:vma|mm) [0-9a-fx]{8}"
 )
 _SUPPRESSED = re.compile(r": ([0-9]{1,20}) messages suppressed")
@@ -58,9 +58,14 @@ class Headline:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+def has_mark(text: str) -> bool:
+    """Whether a report may begin at a line: a cheap test."""
+    return _MARKS.search(text) is not None
+
+
 def headline(text: str) -> Headline | None:
     """What report begins at a line; None when none does."""
-    if not _MARKS.search(text):
+    if not has_mark(text):
         return None
     for kind in KINDS:
         if found := kind.headline.search(text):

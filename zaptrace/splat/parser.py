@@ -6,18 +6,21 @@ only what stands around a mark is read line by line (`zaptrace.splat.windows`).
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import BinaryIO
 
 from zaptrace.model.splats import Splat
 from zaptrace.splat.attributes import attribute
 from zaptrace.splat.draft import Draft
-from zaptrace.splat.headlines import Headline, headline
-from zaptrace.splat.prefixes import Prefix, learn, seconds
+from zaptrace.splat.headlines import Headline, has_mark, headline
+from zaptrace.splat.prefixes import Prefix, learn, says_kernel, seconds
 from zaptrace.splat.streams import Stream
 from zaptrace.splat.text import is_journal_field, pieces
 from zaptrace.splat.windows import BLOCK, windows
+from zaptrace.splat.wraps import is_full
 
 OPEN_STREAMS = 16
 """Sources whose reports can be under way at once."""
@@ -53,6 +56,23 @@ def _blocks(log: bytes | BinaryIO | Iterable[bytes]) -> Iterable[bytes]:
     return log
 
 
+_QUOTES = re.compile(r"[>|\s]*")
+
+
+def _broken(first: str, second: str) -> Headline | None:
+    """The headline of a report that two lines hold together, and neither alone."""
+    rest = _QUOTES.sub("", second, count=1)
+    if not rest or not is_full(len(first), rest) or says_kernel(second):
+        return None
+    begins = headline(f"{first} {rest}")
+    if begins is None or begins.kind.name == "page_dump" or begins.suppressed:
+        return None
+    alone = headline(first)
+    if begins.kind.name == "other":
+        return begins if alone is None and says_kernel(begins.before) else None
+    return begins if alone is None or alone.kind.name == "other" else None
+
+
 class _Reader:
     """Lines -> reports, in the order of their headlines."""
 
@@ -60,23 +80,46 @@ class _Reader:
         self._streams: dict[str, Stream] = {}
         self._drafts: deque[Draft] = deque()
         self._suppressed: dict[str, int] = {}
+        self._last_text = ""
+        self._last_number = -1
+        self._may_go_on = False
 
-    def begins(self, line: str) -> bool:
-        """Whether a report begins at a line, or a dump's reason stands there."""
-        return any("dumped because" in text or headline(text) is not None for text in pieces(line))
+    def begins(self, before: str, line: str, after: str) -> bool:
+        """Whether a report begins at a line, or a dump's reason stands there.
+
+        Args:
+            before, after: its neighbours, with which it may be one broken line.
+        """
+        texts = list(pieces(line))
+        if any("dumped because" in text or headline(text) for text in texts):
+            return True
+        lines = [*list(pieces(before))[-1:], *texts, *list(pieces(after))[:1]]
+        return any(_broken(*pair) is not None for pair in pairwise(lines))
 
     def idle(self) -> bool:
-        """Whether no report is under way."""
-        return not self._streams
+        """Whether no report is under way, and the last line cannot be the beginning of one."""
+        return not self._streams and not self._may_go_on
 
     def feed(self, number: int, line: str) -> None:
         """Take a line of the file."""
         for text in pieces(line):
             begins = headline(text)
+            if begins is None and number - self._last_number == 1:
+                begins = self._broken(text)
             if begins is None or not self._begin(begins, text, number):
                 self._go_on(text, number)
+            self._last_text, self._last_number = text, number
+            self._may_go_on = begins is None and has_mark(text)
         if self._streams:
             self._streams = {key: one for key, one in self._streams.items() if one.alive}
+
+    def _broken(self, text: str) -> Headline | None:
+        """The headline whose rest a line is; what its beginning was taken for is forgotten."""
+        begins = _broken(self._last_text, text)
+        if begins is not None and self._drafts and self._drafts[-1].raw == self._last_text:
+            for stream in self._streams.values():
+                stream.drop(self._drafts[-1])
+        return begins
 
     def _begin(self, begins: Headline, text: str, number: int) -> bool:
         """Begin a report; False when the line goes on with another one."""

@@ -42,7 +42,6 @@ class Stream:
         self._page_belongs = False
         self._last: Last | None = None
         self._begun: Draft | None = None  # by the last line
-        self._joined: Whole | None = None
 
     def begin(self, draft: Draft, text: str, number: int) -> None:
         """Begin a report."""
@@ -105,33 +104,76 @@ class Stream:
             self._elsewhere = 0
         else:
             self._elsewhere += 1
-        if self._begun and self._begun.kind.one_line:
-            if self._last and self._is_next(number, own=own) and attribute(text) is None:
-                self._begun.go_on(rejoined(self._last, text))
-            self._settle()
-        self._expire()
-        if not self.open or not text:
+        next_to = self._is_next(number, own=own)
+        if next_to and self._begun and self._goes_on(text, raw, number):
             return
-        said = attribute(text)
-        if said is not None:
+        self._settle()
+        self._begun = None
+        self._expire()
+        if self.open and text:
+            self._read(text, raw, number, own=own, next_to=next_to)
+
+    def _read(self, text: str, raw: str, number: int, *, own: bool, next_to: bool) -> None:
+        """Take a line of the open reports, or the rest of a line that a mailer broke."""
+        last = self._last if next_to else None
+        joined = whole(last, text) if last and last.is_full(text) else None
+        said = None if joined else attribute(text)
+        if joined is None and said is None:
+            shown = fault(text)
+            if shown:
+                self._fault(shown)
+            elif not self._frame(text):
+                joined = whole(last, text) if last else None
+                if joined is None and not own:
+                    return  # a comment between a mail's lines
+                if joined is None:
+                    self._nothing(text)
+        elif said is not None:
             self._attribute(said)
-        elif shown := fault(text):
-            self._fault(shown)
-        elif not self._frame(text) and not self._rest(text, number, own=own):
-            if not own:
-                return  # a comment between a mail's lines
-            self._nothing(text)
-        elif self._joined:
-            text, said = self._joined.text, self._joined.said
-        self._joined, self._begun = None, None
+        if joined is not None:
+            self._join(joined)
+            text, said = joined.text, joined.said
         self._page_belongs = _OF_A_REPORT.match(text) is not None
         self._last = Last(text, said, len(raw), number)
+
+    def _goes_on(self, text: str, raw: str, number: int) -> bool:
+        """Take a line as the rest of the headline before it."""
+        if self._begun is None or self._last is None:
+            return False
+        full = self._last.is_full(text)
+        if not full and attribute(text) is not None:
+            return False
+        whole_text = self._begun.go_on(rejoined(self._last, text), full=full)
+        if whole_text is not None:
+            self._last = Last(whole_text, None, len(raw), number)
+        return whole_text is not None
+
+    def _join(self, joined: Whole) -> None:
+        """Take what a line says with the one before it."""
+        owner, last = self.open[-1], self._last
+        if joined.adds is not None and last is not None and last.said is not None:
+            owner.amend(last.said, joined.adds)
+        elif joined.said is not None:
+            self._attribute(joined.said)
+        elif joined.fault is not None:
+            self._fault(joined.fault)
+        elif joined.frame is not None and not owner.ended:
+            owner.take_frame(joined.frame, instead=joined.instead)
+        if owner in self.open:
+            self._took(owner)
 
     def miss(self) -> None:
         """A line of another source went by."""
         self._settle()
         self._elsewhere += 1
         self._expire()
+
+    def drop(self, draft: Draft) -> None:
+        """Forget a report: its headline was the beginning of another one's."""
+        draft.dropped = draft.closed = draft.ended = True
+        self.open = [one for one in self.open if one is not draft]
+        if self._begun is draft:
+            self._begun = None
 
     def close(self) -> None:
         """No more lines."""
@@ -187,26 +229,6 @@ class Stream:
                 owner.take_frame(one)
             self._took(owner)
         return bool(shown)
-
-    def _rest(self, text: str, number: int, *, own: bool) -> bool:
-        """Take a line as the rest of the one before, which a mailer broke."""
-        last = self._last
-        if last is None or not self._is_next(number, own=own):
-            return False
-        owner = self.open[-1]
-        if self._begun is not None:
-            return self._begun is owner and owner.go_on(rejoined(last, text))
-        self._joined = joined = whole(last, text)
-        if joined is None:
-            return False
-        if joined.adds is not None:
-            owner.amend(joined.adds, last.said.fields if last.said else {})
-        elif joined.said is not None:
-            self._attribute(joined.said)
-        elif joined.frame is not None and not owner.ended:
-            owner.take_frame(joined.frame)
-        self._took(owner)
-        return True
 
     def _is_next(self, number: int, *, own: bool) -> bool:
         """Whether a line can be the rest of the one before: that has no stamp of its own."""

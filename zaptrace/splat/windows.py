@@ -20,11 +20,11 @@ LONGEST = 1 << 16
 _MARKS = (
     b"BUG:",
     b"kernel BUG at",
-    b"WARNING: ",
+    b"WARNING:",
     b"Bad page",
     b"Bad pte",
-    b": bad p",
-    b"d swap ",
+    b"bad p",
+    b"d swap",
     b"Corrupted page",
     b"Unable to handle",
     b"panic - not",
@@ -38,12 +38,13 @@ _MARKS = (
 
 
 def windows(
-    blocks: Iterable[bytes], *, begins: Callable[[str], bool], idle: Callable[[], bool]
+    blocks: Iterable[bytes], *, begins: Callable[[str, str, str], bool], idle: Callable[[], bool]
 ) -> Iterator[tuple[int, str]]:
     """Yield the lines that matter with their numbers, from 1.
 
     Args:
-        begins: whether a report begins at a line with a mark.
+        begins: whether a report begins at a line with a mark, given the line before, it, and the
+            line after.
         idle: whether none is under way: then lines are skipped to the next mark.
     """
     lines_before = 0
@@ -104,7 +105,7 @@ class _Scan:
         self._next = dict.fromkeys(_MARKS, -1)
 
     def lines(
-        self, begins: Callable[[str], bool], idle: Callable[[], bool]
+        self, begins: Callable[[str, str, str], bool], idle: Callable[[], bool]
     ) -> Iterator[tuple[int, str]]:
         text = self._text
         if not idle():
@@ -114,11 +115,18 @@ class _Scan:
             start = text.rfind(b"\n", 0, mark) + 1
             end = text.find(b"\n", mark)
             end = len(text) if end < 0 else end
-            if begins(_decode(text[start:end])):
+            prev = text.rfind(b"\n", 0, max(0, start - 1)) + 1
+            after = text.find(b"\n", end + 1)
+            after = len(text) if after < 0 else after
+            if begins(
+                _decode(text[prev : max(prev, start - 1)]),
+                _decode(text[start:end]),
+                _decode(text[end + 1 : after]),
+            ):
                 early = max(self.done, start - BEFORE)
                 if early and early != self.done:
                     early = text.find(b"\n", early - 1) + 1
-                yield from self._read(early, idle, at_least=end)
+                yield from self._read(early, idle, at_least=after)
             else:
                 self._at = end + 1
 

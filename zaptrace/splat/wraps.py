@@ -6,13 +6,14 @@ format says that something was missing there.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import Any
 
-from zaptrace.model.splats import Frame
+from zaptrace.model.splats import FolioCounters, Frame
 from zaptrace.splat.attributes import Attribute, attribute
-from zaptrace.splat.frames import frame
+from zaptrace.splat.frames import fault, frame
 
 NARROWEST = 64
 """Mailers break lines at 66 columns or more."""
@@ -38,6 +39,10 @@ class Last:
     width: int
     number: int
 
+    def is_full(self, text: str) -> bool:
+        """Whether a line had no room for the first word of the next one."""
+        return is_full(self.width, text)
+
 
 @dataclass(frozen=True, slots=True)
 class Whole:
@@ -47,13 +52,23 @@ class Whole:
         text: both.
         said: as an attribute.
         adds: fields that the first alone did not say; None when it said nothing.
+        fault: as the faulting function.
         frame: as a frame of a trace.
+        instead: the first alone was taken for a frame.
     """
 
     text: str
     said: Attribute | None = None
     adds: dict[str, Any] | None = None
+    fault: Frame | None = None
     frame: Frame | None = None
+    instead: bool = False
+
+
+def is_full(width: int, text: str) -> bool:
+    """Whether a line of so many columns had no room for the first word of a text."""
+    words = text.split(maxsplit=1)
+    return bool(words) and width + 1 + len(words[0]) > NARROWEST
 
 
 def rejoined(last: Last, text: str) -> list[str]:
@@ -61,6 +76,15 @@ def rejoined(last: Last, text: str) -> list[str]:
     rest = text[_quoted(text) :]
     blank, glued = f"{last.text} {rest}", last.text + rest
     return [glued, blank] if last.width in TERMINALS else [blank]
+
+
+def grows(before: str, reason: str, *, full: bool) -> bool:
+    """Whether a headline's words may be the beginning of longer ones."""
+    is_whole = before.endswith("!") or _PLACE.search(before)
+    return before == reason or (full and not is_whole and reason.startswith(before))
+
+
+_PLACE = re.compile(r"\+0x[0-9a-f]{1,16}/0x[0-9a-f]")
 
 
 def whole(last: Last, text: str) -> Whole | None:
@@ -74,33 +98,48 @@ def whole(last: Last, text: str) -> Whole | None:
                 adds = _adds(last, said, text, glued=glued)
                 if adds:
                     return Whole(joined, said, adds)
-        elif last.said is None and not frame(last.text) and (shown := frame(joined)):
-            return Whole(joined, frame=shown)
+        elif last.said is None and (_AWAITS.search(last.text) or _ENDS.match(text)):
+            if shown := fault(joined):
+                return Whole(joined, fault=shown)
+            if shown := frame(joined):
+                return Whole(joined, frame=shown, instead=frame(last.text) is not None)
     return None
+
+
+_ENDS = re.compile(r"\(unreliable\)|\([A-Z]{1,3}\)$|\[\w{1,64}\]$")  # what stands after a symbol
+# What ends where a frame's symbol, or its address, must follow.
+_AWAITS = re.compile(
+    r"(?:^|[\])>] *)\?$|^\(?\[[^\]]{1,24}\]\)?(?: \[[^\]]{1,24}\])?$"
+    r"|^(?:[RE]?IP|NIP|PC|pc|epc|ERA|Krnl PSW)\b"
+    r"|from(?: \[<[0-9a-f]{1,16}>\])?$"
+)
 
 
 def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, Any]:
     """What the joined line says and the first did not; nothing when they contradict."""
     old = last.said.fields if last.said else {}
-    first_word = text.split(maxsplit=1)[0]
-    full = glued or last.width + 1 + len(first_word) > NARROWEST
+    full = glued or last.is_full(text)
     adds = {}
     for name, value in said.fields.items():
         before = old.get(name)
         if value == before:
             continue
-        longer = (
-            before is None
-            or (isinstance(value, tuple) and value[: len(before)] == before and full)
-            or (name in _WORDS and full)
-            or glued
-        )
-        if not longer:
+        if not (before is None or glued or (full and _grows(name, before, value))):
             return {}
         adds[name] = value
     if set(adds) <= _WORDS and not _was_incomplete(old, adds):
         return {}
     return adds
+
+
+def _grows(name: str, before: Any, value: Any) -> bool:
+    """Whether a field of the first line may be the beginning of the whole's."""
+    if isinstance(value, tuple):
+        return bool(value[: len(before)] == before)
+    if isinstance(value, FolioCounters):
+        said = dataclasses.asdict(value)
+        return all(one in (None, said[key]) for key, one in dataclasses.asdict(before).items())
+    return isinstance(value, str) and value.startswith(before)
 
 
 # page_bad_reason(), free_tail_page_prepare() in mm/page_alloc.c, filemap_unaccount_folio().

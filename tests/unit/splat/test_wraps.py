@@ -1,0 +1,72 @@
+"""Lines that a mailer broke are whole again, and whole ones are left alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.splat.kinds_of_reports import REPORTS
+from tests.unit.splat.test_transports import misread
+from tests.unit.splat.transports import PREFIXES
+from zaptrace.splat import parse
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """A line as mailers break it: at blanks, never inside a word."""
+    parts = []
+    while len(line) > width:
+        at = line.rfind(" ", 0, width + 1)
+        if at <= len(line) - len(line.lstrip()):
+            at = line.find(" ", width)
+        if at < 0:
+            break
+        parts.append(line[:at])
+        line = line[at + 1 :]
+    return [*parts, line]
+
+
+@pytest.mark.parametrize("width", [72, 76, 78])
+@pytest.mark.parametrize("transport", ["bare", "printk", "quoted", "quoted, stamps", "dmesg -T"])
+def test_what_a_mailer_broke_is_read_whole(transport: str, width: int) -> None:
+    prefix = PREFIXES[transport]
+    wrong = {}
+    for name, (lines, wanted) in REPORTS.items():
+        broken = [
+            part for at, line in enumerate(lines) for part in wrapped(f"{prefix(at)}{line}", width)
+        ]
+        if one := misread(("\n".join(broken) + "\n").encode(), wanted):
+            wrong[name] = one
+    assert wrong == {}
+
+
+def test_a_quoted_rest_keeps_its_quotes_out() -> None:
+    (splat,) = parse(
+        b"> [  904.000100] BUG: Bad page map in process a forker  pte:2000000019abc3\n"
+        b"> pmd:80000000df11003\n"
+        b"> [  904.000200] page: refcount:1 mapcount:-1 mapping:0000000000000000\n"
+        b"> index:0x0 pfn:0x19a\n"
+    )
+    assert (splat.process, splat.pmd, splat.pfn) == ("a forker", 0x80000000DF11003, 0x19A)
+
+
+def test_a_comment_is_no_part_of_a_line() -> None:
+    (splat,) = parse(
+        b"> [  904.000100] BUG: Bad page state in process forker  pfn:0019a\n"
+        b"> [  904.000200] page: refcount:1 mapcount:-1 mapping:0000000000000000 index:0x0\n"
+        b"So the page has a mapcount of minus one, pfn:0x7 is my guess.\n"
+        b"> [  904.000300] page dumped because: nonzero mapcount\n"
+        b"which is what I would expect.\n"
+        b"> [  904.000400] Hardware name: Example Board with a name that is rather long (DT)\n"
+        b"That is a nice board.\n"
+    )
+    assert (splat.pfn, splat.reason) == (0x19A, "nonzero mapcount")
+    assert splat.hardware == "Example Board with a name that is rather long (DT)"
+
+
+def test_a_terminal_breaks_inside_words() -> None:
+    line = (
+        "[  904.000200] page: refcount:1 mapcount:-1 mapping:0000000000000000 index:0x7f00aa1b "
+        "pfn:0x19a"
+    )
+    data = f"[  904.000100] BUG: Bad page state in process a  pfn:0019a\n{line[:80]}\n{line[80:]}\n"
+    (splat,) = parse(data.encode())
+    assert (splat.index, splat.pfn) == (0x7F00AA1B, 0x19A)
