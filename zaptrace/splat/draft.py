@@ -16,6 +16,13 @@ MOST_UNREAD = 50
 MOST_FRAMES = 512
 """Frames of a stack; the kernel's own limit is below 100."""
 _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
+# The order in which the kernel prints the parts of a report: the page, its mapping, the task.
+_ORDER = {
+    **dict.fromkeys(("page", "folio", "memcg", "flags", "page_type", "raw", "reason", "owner"), 1),
+    **dict.fromkeys(("vma", "file"), 2),
+    **dict.fromkeys(("task", "hardware"), 3),
+}
+_LATEST = 9
 _REPEATED = frozenset({"raw", "allocated", "freed", "owner", "other stack"})
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
@@ -32,7 +39,9 @@ class Draft:
         taken: the names of the lines that it has.
         last_line: the last of them, as its stream counts.
         ended: no line can be its any more.
-        closed: nobody holds it open.
+        closed: no stream holds it open.
+        dropped: it is no report.
+        foreign: another task's lines have come; its own can come yet.
     """
 
     def __init__(self, begins: Headline, raw: str, number: int, time: float | None) -> None:
@@ -42,11 +51,13 @@ class Draft:
         self.headline = begins
         self._said = begins.fields
         self._dump_reason: str | None = None
+        self._came = 0
         self.taken: set[str] = set()
         self.last_line = 0
         self.ended = begins.kind.one_line
         self.closed = False
         self.dropped = False
+        self.foreign = False
         self._trace: list[Frame] = []
         self._early: list[Frame] = []  # before "Call Trace:", which may be lost
         self._fault: Frame | None = None
@@ -62,6 +73,11 @@ class Draft:
     def traced(self) -> bool:
         """Its call trace, or what may be it, has begun."""
         return bool(self._trace or self._early) and self._section is None
+
+    @property
+    def was_passed(self) -> bool:
+        """Lines that no rule reads came after its last one."""
+        return self._passed_count > 0
 
     @property
     def awaits_frames(self) -> bool:
@@ -82,11 +98,15 @@ class Draft:
             return False
         if self.ended or name not in self.kind.follows:
             return True
+        if self.foreign and name in ("trace", "hardware", "fault"):
+            return True
         if name in self.taken and name not in _REPEATED and not self._begins_again(name):
             return True
         if self._trace and name != "trace" and not (name == "fault" and len(self._trace) < 2):
             return True  # an oops shows its registers before its call trace
         if name in OWNERS and name in self._owners:
+            return True
+        if _ORDER.get(name, _LATEST) < self._came:
             return True
         pfn, comm = self.fields.get("pfn"), self.fields.get("process")
         if pfn not in (None, said.fields.get("pfn", pfn)):
@@ -101,6 +121,8 @@ class Draft:
         """Take what one of its lines says; nothing that it has already said is overwritten."""
         self._commit()
         self.taken.add(said.name)
+        self.foreign = self.foreign and said.name != "task"
+        self._came = max(self._came, _ORDER.get(said.name, 0))
         self._section = said.name if said.name in (*OWNERS, "other stack") else None
         if said.name in (*OWNERS, "owner"):
             self._owners[said.name] = dict(said.fields)
@@ -156,8 +178,10 @@ class Draft:
         """
         if self.kind is not begins.kind or self.headline.fields != begins.fields or self.taken:
             return False
-        same_line = raw == self.raw and bool(begins.before.strip())
-        return same_line or (not self.kind.one_line and begins.before != self.headline.before)
+        if raw == self.raw:  # stamp and all
+            return any(char.isdigit() for char in begins.before)
+        names = begins.fields.keys() & {"pfn", "pte"}
+        return bool(names) and begins.before != self.headline.before  # a terminal's `wall`, too
 
     def amend(self, begun: Attribute, adds: dict[str, Any]) -> None:
         """Take what the rest of a broken line adds.
@@ -181,7 +205,7 @@ class Draft:
         """
         if self._section in OWNERS:
             stack = self._stacks.setdefault(str(self._section), [])
-        elif self._section == "other stack":
+        elif self._section == "other stack" or self.foreign:
             return
         else:
             stack = self._trace if "trace" in self.taken else self._early
@@ -193,7 +217,7 @@ class Draft:
 
     def take_fault(self, frame: Frame) -> bool:
         """Take the function that the registers say the CPU was in."""
-        if self._fault and _same_place(self._fault, frame):
+        if self.foreign or (self._fault and _same_place(self._fault, frame)):
             return False  # said once more at the end of an oops
         if "trace" in self.taken:  # inside a trace: an interrupted function, of which no frame is
             if self._section is None and self._trace:

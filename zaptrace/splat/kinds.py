@@ -77,17 +77,30 @@ KINDS = (
     ),
     Kind(
         # print_bad_pte(), since "mm/memory: factor out common code from vm_normal_page_*()"
-        # (6.18) print_bad_page_map(), which names the level; "Bad pte = ..." before 2.6.29.
+        # (6.18) print_bad_page_map(), which names the level.
         name="bad_page_map",
         title="Bad page map",
         headline=_pattern(
             rf"{_BEGIN}BUG: Bad page map(?:{_IN_PROCESS} {{1,2}}(?=(?:pte|pmd|pud|p4d|pgd):)"
             rf"(?:pte: ?(?P<pte>{_HEX}))?(?: ?pmd: ?(?P<pmd>{_HEX}))?|(?= in process |:| in$|$))",
-            rf"Bad pte = (?P<pte_2>{_HEX}), process = (?P<process_2>.{{0,64}}?), "
-            rf"vm_flags = (?P<vm_flags>{_HEX}), vaddr = (?P<addr>{_HEX})",
         ),
         task_before=False,
         follows=(*_DUMP, "tables", "vma", "file", *_TASK),
+        one_line=False,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # print_bad_pte() before 2.6.29.
+        name="bad_page_map",
+        title="Bad page map",
+        headline=_pattern(
+            rf"Bad pte = (?P<pte>{_HEX}), process = (?P<process>.{{0,64}}?), "
+            rf"vm_flags = (?P<vm_flags>{_HEX}), vaddr = (?P<addr>{_HEX})",
+        ),
+        task_before=False,
+        follows=_TASK,
         one_line=False,
         kernel_only=False,
         dump_before=False,

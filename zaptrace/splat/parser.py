@@ -133,9 +133,9 @@ class _Reader:
             said = attribute(begins.text)
             if said and stream and stream.takes_dump(said):
                 return False
-        if any(one.repeats(begins, text) for one in self._streams.values()) or self._is_last(
-            begins, text
-        ):
+        if any(
+            one.repeats(begins, text, number) for one in self._streams.values()
+        ) or self._is_last(begins, text):
             return True
         draft = Draft(begins, text, number, seconds(begins.before))
         draft.fields["suppressed"] = self._suppressed.pop(kind, None)

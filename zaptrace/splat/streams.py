@@ -24,10 +24,13 @@ ELSEWHERE = 400
 """... or so many of other sources."""
 OPEN_REPORTS = 4
 """Reports without caller ids that can be under way at once."""
+_AGAIN_IS_NEAR = 3
+"""Lines between a headline and the same one, printed once more."""
 _DUMP_IS_NEAR = 8
 """Lines from a dump of VM_BUG_ON_PAGE() to the headline that it belongs to."""
 _DUMP_IS_NEXT = 2
 """... of another dump, that tells another reason: `cut here` can stand between."""
+_CUT = re.compile(r"-{2,}\[ cut here")
 _OF_A_REPORT = re.compile(r"The buggy address belongs to (?:the )?(?:physical )?page")
 
 
@@ -62,14 +65,17 @@ class Stream:
         self._begun = draft
         self._last = Last(draft.headline.text, None, len(text), number)
 
-    def repeats(self, begins: Headline, text: str) -> bool:
+    def repeats(self, begins: Headline, text: str, number: int) -> bool:
         """Whether a headline is the last one, printed once more.
 
         Args:
             begins: the headline.
             text: its line as it stands in the log.
+            number: of the line.
         """
-        return self._begun is not None and self._begun.is_repeated(begins, text)
+        last = self._last
+        is_near = last is not None and number - last.number <= _AGAIN_IS_NEAR
+        return is_near and self._begun is not None and self._begun.is_repeated(begins, text)
 
     def takes_dump(self, said: Attribute) -> bool:
         """Whether the first line of a dump belongs to a report under way."""
@@ -82,9 +88,8 @@ class Stream:
         for dump in reversed(self.open):
             near = self._lines - dump.last_line
             reason = dump.fields.get("reason") or ""
-            ours = reason.startswith("VM_") or (
-                near <= _DUMP_IS_NEXT and not reason.startswith("kasan:")
-            )
+            is_next = near <= _DUMP_IS_NEXT and not dump.was_passed
+            ours = reason.startswith("VM_") or (is_next and not reason.startswith("kasan:"))
             if dump.kind.name == "page_dump" and not (dump.traced or "task" in dump.taken):
                 if near <= _DUMP_IS_NEAR and ours:
                     draft.adopt(dump)
@@ -134,6 +139,8 @@ class Stream:
             self._join(joined)
             text, said = joined.text, joined.said
         self._page_belongs = _OF_A_REPORT.match(text) is not None
+        if self.open[-1].traced and _CUT.match(text):
+            self.open[-1].ended = True  # another report begins
         self._last = Last(text, said, len(raw), number)
 
     def _goes_on(self, text: str, raw: str, number: int) -> bool:
@@ -211,6 +218,8 @@ class Stream:
             self._took(owner)
         elif said.name in ("task", "trace") and newest.awaits_frames:
             newest.ended = True  # another report's stack begins
+        elif said.name == "task":
+            newest.foreign = True
         elif said.name in OWNERS:
             newest.take(OTHER_STACK)
 
