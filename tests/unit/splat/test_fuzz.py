@@ -95,7 +95,7 @@ def test_interleaved_sources_stay_apart(names: list[str], seed: int, how: str) -
         "hosts, stamps": "Mar  5 09:07:00 box-{mark} kernel: [    1.{at:06d}] ",
     }[how]
     queues = [(mark, marked(name, mark)) for mark, name in enumerate(names)]
-    out = []
+    out: list[str] = []
     while queues:
         mark, lines = rng.choice(queues)
         out.append(prefix.format(at=len(out), mark=mark) + lines.pop(0))
