@@ -174,9 +174,12 @@ def _options(args: argparse.Namespace) -> list[str]:
 def local_source(args: argparse.Namespace) -> Source:
     """A source of this machine's events, as the arguments want it."""
     from probes.choose import check_root, open_source
-    from zaptrace.kernel import running_plan
+    from zaptrace.cli.output import complain
+    from zaptrace.kernel import page_checks, running_plan
 
     check_root()
+    if page_checks.running().on is False:
+        complain(f"{page_checks.OFF} To have them reported, {page_checks.MEND}.")
     return open_source(running_plan(args.vmlinux), _filters(args), args.source)
 
 

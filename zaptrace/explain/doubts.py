@@ -22,8 +22,12 @@ from zaptrace.explain.sites import (
     freed_in_zap,
 )
 from zaptrace.model.verdict import VerdictKind
+from zaptrace.splat.kinds import TITLES
 from zaptrace.triage.console import Console
 from zaptrace.triage.rows_console import checks_off
+
+MOST_PRINTED = 60
+"""Reports of one kind a minute (nr_shown in mm/page_alloc.c and mm/memory.c)."""
 
 
 def doubts(case: Case, kind: VerdictKind) -> tuple[str, ...]:
@@ -63,6 +67,9 @@ def _open(case: Case) -> Iterator[str]:
 def _doubts(case: Case) -> Iterator[str]:
     story, evidence = case.story, case.evidence
     yield from _of_events(case)
+    yield from _held_back(evidence)
+    if evidence.ended == "timeout":
+        yield "The time limit ended the run, not the guest."
     if evidence.audit is None:
         yield "No page tables were audited: `zaptrace inspect` of a dump counts the page's PTEs."
     elif (story.fault or story.state) and not story.stopped:
@@ -81,6 +88,24 @@ def _doubts(case: Case) -> Iterator[str]:
             "No return address of the free could be traced to a line of a zap function: "
             "a stack and a vmlinux with DWARF would name it."
         )
+
+
+def _held_back(evidence: Evidence) -> Iterator[str]:
+    """bad_page() and print_bad_pte() print 60 reports a minute each: a count is a lower bound.
+
+    How many a kernel held back it says when it prints the next one.
+    """
+    if evidence.events is not None:
+        return
+    for kind in ("bad_page_state", "bad_page_map"):
+        printed = [splat for splat in evidence.splats if splat.kind == kind]
+        held = sum(splat.suppressed or 0 for splat in printed)
+        if held or len(printed) >= MOST_PRINTED:
+            more = f"{held} more were held back" if held else "more may have been held back"
+            yield (
+                f'The console has {len(printed)} reports "{TITLES[kind]}", of which a kernel '
+                f"prints {MOST_PRINTED} a minute: {more}."
+            )
 
 
 def _of_events(case: Case) -> Iterator[str]:

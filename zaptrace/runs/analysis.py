@@ -13,6 +13,8 @@ from typing import Any
 import drgn
 
 from zaptrace.explain import Evidence, explain
+from zaptrace.kernel import page_checks
+from zaptrace.memory.page_checks import pages_are_checked
 from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult, FindingClass
@@ -109,7 +111,7 @@ def analyse(
         command=facts.command,
         qemu=facts.qemu,
         ended=ended,
-        unseen=(*_unseen(facts, events), *unopened, *_half(facts, folder)),
+        unseen=(*_unseen(facts, events), *unopened, *_half(facts, folder), *_unchecked(prog)),
         splat=kernels_words(console, splats, verdict.kind, verdict.pfn),
         splats=len(splats),
         events=len(events.records) if events else 0,
@@ -189,6 +191,13 @@ def _note_a_missing_stop(
         "shows is of a later moment."
     )
     folder.save_facts(facts)
+
+
+def _unchecked(prog: drgn.Program | None) -> tuple[str, ...]:
+    """A kernel that reports no bad page says so, for the silence of its console means nothing."""
+    if prog is None or pages_are_checked(prog):
+        return ()
+    return (f"{page_checks.OFF} To have them reported, {page_checks.MEND}.",)
 
 
 def _half(facts: RunFacts, folder: RunFolder) -> tuple[str, ...]:

@@ -181,6 +181,16 @@ def test_two_reports_of_one_zap_follow_each_other(splats: list[Splat], right: bo
     assert (verdict.kind, verdict.pfn) == (wanted, PFN)
 
 
+def test_what_a_kernel_holds_back_makes_a_count_a_lower_bound() -> None:
+    many = [replace(STATE, pfn=pfn, line=pfn) for pfn in range(1, 61)]
+    doubts = explain(Evidence(None, many)).doubts
+    assert any("60 a minute: more may have been held back" in one for one in doubts)
+    told = [STATE, replace(STATE, pfn=7, suppressed=12)]
+    doubts = explain(Evidence(None, told)).doubts
+    assert any("60 a minute: 12 more were held back" in one for one in doubts)
+    assert not any("a minute" in one for one in explain(Evidence(None, many[:59])).doubts)
+
+
 def test_a_bad_page_state_alone_does_not_say_why() -> None:
     splats = parse((GOLDEN / "s390x_6.1_crlf.log").read_bytes())[:1]
     assert explain(Evidence(None, splats)).kind is VerdictKind.UNEXPLAINED

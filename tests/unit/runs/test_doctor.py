@@ -15,6 +15,7 @@ from zaptrace.runs import doctor
 from zaptrace.runs.doctor import Check, kernel, machine
 
 ABLE = "".join(f"0000000000000000 T {one.function}\n" for one in kernel.ABILITIES)
+KEYED = f"{ABLE}0000000000000000 d check_pages_enabled\n"
 FILES = {
     "proc/kallsyms": ABLE,
     "proc/self/mounts": "tracefs /sys/kernel/tracing tracefs rw 0 0\n",
@@ -22,6 +23,9 @@ FILES = {
     "sys/kernel/security/lockdown": "[none] integrity confidentiality\n",
     "proc/sys/kernel/kptr_restrict": "1\n",
     "proc/sys/kernel/tainted": "0\n",
+    "proc/sys/kernel/osrelease": "6.12.0\n",
+    "proc/cmdline": "root=/dev/sda quiet\n",
+    "boot/config-6.12.0": "CONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\n",
 }
 
 
@@ -74,6 +78,33 @@ def test_each_trouble_has_its_cure(
     check = looked_at(tmp_path, **{file: text})[name]
     assert check.works is works
     assert word in str(check.mend)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "cmdline", "config", "on"),
+    [
+        (KEYED, "quiet", "CONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\n", True),
+        (KEYED, "quiet init_on_alloc=0", "CONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\n", False),
+        (KEYED, "init_on_alloc=0 page_poison=1", "CONFIG_INIT_ON_ALLOC_DEFAULT_ON=y\n", True),
+        (KEYED, "quiet", "CONFIG_DEBUG_VM=y\n", True),
+        (KEYED, "quiet", "CONFIG_DEBUG_VM_PGTABLE=y\n# CONFIG_DEBUG_VM is not set\n", False),
+        (KEYED, "no_page_poison=1", "CONFIG_SMP=y\n", False),
+        (KEYED, "debug_pagealloc=on", None, True),
+        (f"{ABLE}0000000000000000 t free_pcp_prepare\n", "quiet", "CONFIG_SMP=y\n", True),
+        (f"{ABLE}0000000000000000 t free_pcp_prepare.isra.0\n", "", "CONFIG_SMP=y\n", True),
+        (KEYED, "quiet", None, None),
+        (ABLE, "quiet", "CONFIG_SMP=y\n", None),
+        (None, "quiet", "CONFIG_SMP=y\n", None),
+    ],
+)
+def test_whether_this_kernel_can_report_a_bad_page_is_said(
+    tmp_path: Path, symbols: str | None, cmdline: str, config: str | None, on: bool | None
+) -> None:
+    changes = {"kallsyms": symbols, "cmdline": cmdline, "config-6.12.0": config}
+    check = looked_at(tmp_path, **changes)["page checks"]
+    assert check.works is on
+    assert (check.mend is None) is (on is True)
+    assert on is not False or "reports no bad page" in check.says
 
 
 def test_taint_letters_are_the_kernels(tmp_path: Path) -> None:

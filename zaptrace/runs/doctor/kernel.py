@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from zaptrace.kernel import page_checks
 from zaptrace.kernel.cache import cached_plan
 from zaptrace.kernel.running import debug_hint, running_build_id, running_vmlinux
 from zaptrace.runs.doctor.checks import Check
@@ -67,6 +68,7 @@ def checks(root: Path) -> list[Check]:
         _lockdown(_read(root / "sys/kernel/security/lockdown")),
         _kptr_restrict(_read(root / "proc/sys/kernel/kptr_restrict")),
         _taint(_read(root / "proc/sys/kernel/tainted")),
+        _page_checks(root),
     ]
 
 
@@ -93,6 +95,13 @@ def _ability(ability: Ability, symbols: str) -> Check:
     says = f"this kernel has none ({ability.option} is not set); for {ability.wanted_for}"
     mend = f"boot a kernel with {ability.option}=y"
     return Check(AREA, ability.name, works=False, says=says, mend=mend, needed=ability.needed)
+
+
+def _page_checks(root: Path) -> Check:
+    found = page_checks.running(root)
+    says = f"pages are looked at: {found.says}" if found.on else found.says
+    mend = None if found.on else page_checks.MEND
+    return Check(AREA, "page checks", found.on, says, mend, needed=False)
 
 
 def _tracefs(mounts: str) -> Check:
