@@ -19,6 +19,9 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import drgn
+from drgn.helpers.linux.mm import follow_phys
+
 from tests.guest import lab
 from tests.matrix.fault import mapcount
 from vm.breakpoints import Stop, Stops, run_to
@@ -30,6 +33,12 @@ from zaptrace.runs import guest as runs_guest
 
 SAYS = re.compile(rb"zaptrace: victim (\d+) page ([0-9a-f]+)\r?\n")
 LOOK_SECONDS = 0.02
+CALL = {"s390x": "__s390x_sys_getpriority", "x86_64": "__x64_sys_getpriority"}
+CODE = {
+    # No such instruction, as BUG() has it on x86_64; a jump to itself.
+    "oops": {"s390x": bytes.fromhex("0000"), "x86_64": bytes.fromhex("0f0b")},
+    "hang": {"s390x": bytes.fromhex("a7f40000"), "x86_64": bytes.fromhex("ebfe")},
+}
 
 
 def initrd(arch: str, folder: Path) -> Path:
@@ -42,10 +51,12 @@ class Striker:
 
     Args:
         vmlinux: the kernel's.
+        code: what the victim's last system call shall do instead, one of CODE, or "".
     """
 
-    def __init__(self, vmlinux: Path) -> None:
+    def __init__(self, vmlinux: Path, code: str = "") -> None:
         self._vmlinux = vmlinux
+        self._code = code
 
     async def run_to(
         self, guest: Guest, stops: Stops, seconds: float, also: asyncio.Task[None] | None = None
@@ -71,11 +82,26 @@ class Striker:
             core = Path(folder) / "core"
             await guest.dump(core)
             standardise(core)
-            place, raw = mapcount(open_vmcore(core, self._vmlinux), pfn)
+            prog = open_vmcore(core, self._vmlinux)
+            place, raw = mapcount(prog, pfn)
+            call = _physical(prog, CALL[guest.config.arch.name])
+            del prog
         assert raw == 0, f"page {pfn:#x} was mapped once, and its _mapcount is {raw}"
         order = ">" if guest.config.arch.name == "s390x" else "<"
         await guest.write_physical(place, struct.pack(f"{order}i", raw - 1))
+        if self._code:
+            await guest.write_physical(call, CODE[self._code][guest.config.arch.name])
         await guest.write_physical(pfn * 4096, b"\2")  # go on
+
+
+def _physical(prog: drgn.Program, symbol: str) -> int:
+    address: int = prog.symbol(symbol).address
+    try:
+        place = int(follow_phys(prog["init_mm"].address_of_(), address).value_())
+    except drgn.FaultError:  # drgn 0.3.0, s390x's 6.1: there virtual is physical
+        place = address
+    assert prog.read(place, 64, physical=True) == prog.read(address, 64), f"{symbol} is elsewhere"
+    return place
 
 
 async def _said(console: Path) -> None:
@@ -83,11 +109,11 @@ async def _said(console: Path) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def repro(arch: str, vmlinux: Path, *words: str) -> int:
+def repro(arch: str, vmlinux: Path, *words: str, code: str = "") -> int:
     """`zaptrace repro` of a guest that is struck; its exit status."""
     with (
         tempfile.TemporaryDirectory(prefix="zaptrace-") as folder,
-        mock.patch.object(runs_guest, "run_to", Striker(vmlinux).run_to),
+        mock.patch.object(runs_guest, "run_to", Striker(vmlinux, code).run_to),
     ):
         root = str(initrd(arch, Path(folder)))
         argv = ["repro", arch, "--vmlinux", str(vmlinux), "--initrd", root, "--no-tui", *words]

@@ -49,7 +49,9 @@ its hit rate is narrower than 20 points; clean boots alone are all made.  Each
 boot has a run folder of its own; the dumps of clean ones are not kept.
 
 Exit status is 1 when a bug was found, 0 for the verdict "clean"; with --expect,
-0 when the verdict is the expected one and 1 when it is another.
+0 when the verdict is the expected one and 1 when it is another.  A guest that
+hangs, oopses or panics is dumped and explained, too: 125 only where nothing
+that it left tells of a bug.
 """
 
 

@@ -148,6 +148,8 @@ def gaps(evidence: Evidence) -> tuple[str, ...]:
         ]
     if evidence.ended == "timeout":
         missing.append("The time limit ended the run, not the guest.")
+    elif evidence.ended == "hang":
+        missing.append("The guest hung: what it would have done next is not known.")
     elif evidence.ended == LOG:
         missing += log_gaps(evidence)
     elif evidence.ended not in ENDS:

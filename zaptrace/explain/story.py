@@ -166,7 +166,7 @@ def page_of_the_stop(evidence: Evidence) -> int | None:
     A guest is stopped at the first bad_page().  A panic that a report of a page ended in is of
     the last such report.
     """
-    if evidence.ended == "panic":
+    if evidence.ended in ("panic", "oops"):
         bugs = [splat for splat in evidence.splats if splat.pfn is not None]
         return bugs[-1].pfn if bugs and bugs[-1].kind == "vm_bug_on" else None
     if evidence.ended != "bad_page":

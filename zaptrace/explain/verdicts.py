@@ -147,6 +147,8 @@ def _without_page(evidence: Evidence) -> Verdict:
     reports = [splat for splat in evidence.splats if _is_bug(splat)]
     if reports or (evidence.stopped_inside and not _is_user_space_s_end(evidence)):
         return _unknown(evidence, reports)
+    if evidence.ended == "hang":
+        return _hung(evidence)
     return _clean(evidence) if would_show(evidence) else _blind(evidence)
 
 
@@ -195,7 +197,8 @@ def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
 
 
 def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
-    what = f"The run ended in {'bad_page()' if evidence.ended == 'bad_page' else 'a panic'}"
+    ends = {"bad_page": "bad_page()", "oops": "an oops"}
+    what = f"The run ended in {ends.get(evidence.ended, 'a panic')}"
     if splats:
         what = f"The kernel complained ({splats[0].reason or splats[0].kind.replace('_', ' ')})"
     rests_on = refer_all(splats[:1]) or (Reference("end", evidence.ended),)
@@ -204,6 +207,18 @@ def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
         (Sentence(f"{what}, but no page is known to be wrong.", rests_on),),
         comm=splats[0].comm if splats else None,
         pid=splats[0].pid if splats else None,
+        doubts=gaps(evidence),
+        evidence=evidence.parts,
+        rule=UNEXPLAINED.name,
+    )
+
+
+def _hung(evidence: Evidence) -> Verdict:
+    """A guest that stopped doing what it had to is not clean, whatever its pages are."""
+    text = "The guest hung, and nothing in the evidence says why: no page is known to be wrong."
+    return Verdict(
+        VerdictKind.UNEXPLAINED,
+        (Sentence(text, (Reference("end", evidence.ended),)),),
         doubts=gaps(evidence),
         evidence=evidence.parts,
         rule=UNEXPLAINED.name,

@@ -18,7 +18,7 @@ class RunInfo:
         machine: the machine in a few words ("s390-ccw-virtio, 512M, 2 CPUs, TCG").
         command: the zaptrace command that makes the run again.
         qemu: QEMU's own command line, for those without zaptrace.
-        ended: how the run ended (`bad_page`, `panic`, `exit`, `timeout`, ...).
+        ended: how the run ended (`bad_page`, `panic`, `oops`, `hang`, `exit`, ...).
         splat: lines of the kernel's own report, without prefixes (see `excerpt`).
         unseen: what was not recorded and why, a sentence each.
         splats, events, lost, findings: how many there are.

@@ -19,7 +19,12 @@ from zaptrace.report.words import count, cut, fill, hexadecimal, number, plain, 
 WIDTH = 72
 NS_PER_US = 1000
 
-_WHEN = {"bad_page": "when it was stopped in bad_page()", "panic": "at the panic"}
+_WHEN = {
+    "bad_page": "when it was stopped in bad_page()",
+    "panic": "at the panic",
+    "oops": "at the oops",
+    "hang": "when it hung",
+}
 
 
 def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> str:

@@ -168,8 +168,8 @@ def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
     missing = [
         f"The kernel did not set up the probe {name}." for name in meta.get("unavailable", ())
     ]
-    unstopped = [facts.not_stopped] if facts.not_stopped else []
-    return (*unstopped, *facts.unrecorded, *missing, *meta.get("damage", ()))
+    said = [one for one in (facts.hung, facts.not_stopped) if one]
+    return (*said, *facts.unrecorded, *missing, *meta.get("damage", ()))
 
 
 def _note_a_missing_stop(

@@ -45,7 +45,9 @@ class RunFacts:
             the run folder.
         machine: the guest in a few words, with its accelerator and why it is that one.
         unrecorded: what the probes could not be made to record, a sentence each.
-        ended: "bad_page", "panic", "exit" or "timeout"; None while it runs.
+        ended: "bad_page", "panic", "oops", "hang", "exit", "timeout" (the natural end of a guest
+            that would run for ever) or "lost" (QEMU died); None while it runs.
+        hung: of what ended "hang": what it did not do, and its console's last line.
         after: how it went on after the stop at "bad_page" (see `guest.End`).
         kernel_offset: how far above its link-time addresses the kernel ran, in bytes modulo
             2**64; None when nobody looked, or it was not found out.
@@ -76,6 +78,7 @@ class RunFacts:
     kernel_offset: int | None = None
     stop_at: str | None = None
     not_stopped: str | None = None
+    hung: str | None = None
 
 
 class RunFolder:

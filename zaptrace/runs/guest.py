@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm.breakpoints import Stop, Stops, run_to
@@ -16,6 +16,7 @@ from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.life_recorder import LifeRecorder
+from zaptrace.runs.trouble import Trouble
 
 LET_GO_SECONDS = 60.0
 """How long a dumped guest may run on: to print its own report, and to show what came after."""
@@ -31,7 +32,7 @@ class End:
     """How a guest's run ended.
 
     Attributes:
-        ended: "bad_page" (a breakpoint was hit), "panic", "exit" or "timeout".
+        ended: "bad_page" (a breakpoint was hit), "panic", "oops", "exit" or "timeout".
         after: the same of what came after the stop at "bad_page": "exit", "panic",
             "timeout" (its report was whole, or the time was up), "lost"; None
             when it was not stopped there.
@@ -71,7 +72,7 @@ async def run_guest(
         with step("boot", f"Boot under {config.accel}", listener, timing) as current:
             async with _following(config.console, current):
                 ended = await recorder.arm(guest, seconds, where.anchors) if recorder else None
-                stop = Stop(ended) if ended else await run_to(guest, where, seconds)
+                stop = Stop(ended) if ended else await _run(guest, where, seconds)
                 ended, facts.kernel_offset = stop.ended, stop.offset
             current.note = {"breakpoint": "stopped at bad_page"}.get(ended, ended)
         if dump:
@@ -80,7 +81,7 @@ async def run_guest(
             with step("dump", "Dump its memory", listener, timing):
                 try:
                     await guest.dump(folder.vmcore)
-                except OSError:
+                except (OSError, GuestLost):
                     # Half of it would leave no room for what explains the rest.
                     folder.vmcore.unlink(missing_ok=True)
                     facts.ended = _name(ended)
@@ -99,6 +100,19 @@ async def run_guest(
 def _name(ended: str) -> str:
     """`End.ended` of what `Guest.run_until` says."""
     return "bad_page" if ended == "breakpoint" else ended
+
+
+async def _run(guest: Guest, where: Stops, seconds: float) -> Stop:
+    """Run to a stop, to the guest's end, or until its console has told of the kernel's."""
+    trouble = Trouble(guest.config.console)
+    told = asyncio.create_task(trouble.told())
+    try:
+        stop = await run_to(guest, where, seconds, also=told)
+    finally:
+        told.cancel()
+    if stop.ended == "timeout" and trouble.kind is not None:
+        return replace(stop, ended=trouble.kind)
+    return stop
 
 
 async def _let_go(guest: Guest, stopped_at: tuple[int, ...], console: Path) -> str:

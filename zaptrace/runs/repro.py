@@ -111,11 +111,21 @@ def repro(request: Request, listener: Listener) -> Result:
     folder.save_facts(facts)
     life = contextlib.nullcontext() if request.no_life else _recorder(arch, boot, facts)
     with life as recorder:
-        end, recorder = run_to_end(_boot(request, config, plan, folder, facts, listener, recorder))
+        lost: GuestLost | None = None
+        try:
+            booted = _boot(request, config, plan, folder, facts, listener, recorder)
+            end, recorder = run_to_end(booted)
+        except GuestLost as error:
+            lost, end, recorder = error, guest.End("lost"), None
         facts.ended, facts.after = end.ended, end.after
+        if end.ended == "timeout":
+            facts.hung = _hung(boot, folder, request.timeout)
+            facts.ended = "hang" if facts.hung else end.ended
         folder.save_facts(facts)
-        _check_not_lost(end.ended, boot, folder, request.timeout)
-        return analyse(folder, facts, listener, recorder, request.keep_life)
+        result = analyse(folder, facts, listener, recorder, request.keep_life)
+        if lost is not None and not result.suspicious:
+            raise lost
+        return result
 
 
 def _recorder(
@@ -244,23 +254,13 @@ def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
     return shlex.join(command_line(here))
 
 
-def _check_not_lost(ended: str, boot: lab.Boot, folder: RunFolder, seconds: float) -> None:
-    """A guest that hung is no verdict.
-
-    Raises:
-        GuestLost: the time limit came, and it is not the natural end of that guest.
-    """
-    if ended != "timeout":
-        return
-    console = folder.console.read_bytes()
+def _hung(boot: lab.Boot, folder: RunFolder, seconds: float) -> str | None:
+    """What a guest did not do within the time limit; None where that is its natural end."""
     if boot.ours:
         wanted = "its workload did not end"
-    elif USER_SPACE_BEGINS in console:
-        return
+    elif USER_SPACE_BEGINS in folder.console.read_bytes():
+        return None
     else:
         wanted = "it did not reach user space"
-    raise GuestLost(
-        f"the guest hung: {wanted} within {seconds:g} s; its console ends with: "
-        f"{last_line(folder.console) or '(nothing)'}",
-        f"less {folder.console}, or a longer --timeout",
-    )
+    said = last_line(folder.console) or "(nothing)"
+    return f"The guest hung: {wanted} within {seconds:g} s; its console ends with: {said}"

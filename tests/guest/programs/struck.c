@@ -2,7 +2,7 @@
  * An init with a page whose counters the host changes from outside.
  *
  * It says which page that is, and waits for the host to write into it.  Then it
- * unmaps the page, frees enough more that per-CPU lists drain (6.1 without
+ * unmaps the page, makes a system call whose code the host may have changed, frees enough more that per-CPU lists drain (6.1 without
  * DEBUG_VM looks at pages there only), and powers off.  All on one CPU: pages on
  * the way to the LRU lists wait in a batch of each CPU's, and are not freed there.
  */
@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,6 +64,7 @@ static int victim(void)
 	while (*struck == 1)
 		usleep(10000);
 	munmap(pages, PAGES * PAGE);
+	getpriority(PRIO_PROCESS, 0);
 	return 0;
 }
 
