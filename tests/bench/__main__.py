@@ -24,6 +24,7 @@ from tests.bench import (
     bench_live,
     bench_repro,
     bench_resolve,
+    bench_splat,
     bench_tui,
 )
 from tests.bench.limits import missed, title
@@ -44,6 +45,7 @@ def measure() -> Iterator[Row]:
         yield from bench_live.rows(Path(folder))
         yield from bench_tui.rows()
         yield from bench_commands.rows()
+        yield from bench_splat.rows(run / "console.log")
 
 
 def show(rows: list[Row]) -> None:
