@@ -53,6 +53,8 @@ _OLD = re.compile(
     re.ASCII,
 )
 
+_ANOTHER = re.compile(rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )", re.ASCII)
+
 # What scripts/decode_stacktrace.sh and syzkaller make of a line.
 _FILE = r"\(?(?P<source>[\w.+/-]{1,200}\.(?:[chS]|rs|inc):[0-9]{1,7})\b"
 _SOURCE = re.compile(rf"\(?(?:\([A-Z]{{1,3}}\) )?(?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
@@ -130,6 +132,10 @@ def frames(text: str) -> Iterator[Frame]:
             yield Frame(found["symbol"], offset, None, address, module=found["module"])
     elif shown := frame(text):
         yield shown
+        if "from" not in text:
+            for another in _ANOTHER.finditer(text, 1):
+                if shown := frame(text[another.start() :]):
+                    yield shown
 
 
 def decoded_frame(text: str) -> Frame | None:

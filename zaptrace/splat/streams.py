@@ -135,6 +135,8 @@ class Stream:
                     self._nothing(text)
         elif said is not None:
             self._attribute(said)
+            if said.name == "trace":
+                self._frame(text.partition(":")[2].strip())
         if joined is not None:
             self._join(joined)
             text, said = joined.text, joined.said
@@ -225,7 +227,8 @@ class Stream:
 
     def _fault(self, shown: Frame) -> None:
         owner = self.open[-1]
-        if not owner.ended and "fault" in owner.kind.follows and owner.take_fault(shown):
+        is_its = "fault" in owner.kind.follows or "trace" in owner.taken
+        if not owner.ended and is_its and owner.take_fault(shown):
             self._took(owner)
 
     def _frame(self, text: str) -> bool:

@@ -99,7 +99,7 @@ def whole(last: Last, text: str) -> Whole | None:
                 if adds:
                     return Whole(joined, said, adds)
         elif last.said is None and (_AWAITS.search(last.text) or _ENDS.match(text)):
-            if shown := fault(joined):
+            if (shown := fault(joined)) and not fault(last.text):
                 return Whole(joined, fault=shown)
             if shown := frame(joined):
                 return Whole(joined, frame=shown, instead=frame(last.text) is not None)
