@@ -236,6 +236,10 @@ def _same(kind: str, text: str) -> str | None:
 
 
 _TAG = re.compile(r"(?P<tag>[\w./@-]{1,64})(?P<pid>\[[0-9]{1,10}\])?: *$")
+# A time, a host, and a tag that is not the kernel's.
+_SYSLOG = re.compile(
+    r"[0-9]:[0-9]{2}[0-9.,:+Z-]{0,24}\s+[\w.-]{1,64}\s+(?!\w{0,3}tty)[a-zA-Z][\w./-]{0,63}: *$"
+)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _SPOKEN = re.compile(rf"{STAMP}|\b(?:kernel|klogd|kmsg)(?:\[[0-9]{{1,10}}\])?:(?=\s|$)")
 # MediaTek: ` -(5)[4321:task]`, Samsung: ` [5:  task: 4321]`.
@@ -272,7 +276,7 @@ def is_prefix(before: str) -> bool:
     tag = _TAG.search(before)
     if tag and tag["tag"].lower() in _DAEMONS:
         return True
-    if tag and tag["pid"]:
+    if tag and (tag["pid"] or _SYSLOG.search(before)):
         return False  # another program's
     words = [word.lower() for word in _WORD.findall(before)]
     telling = [one for one in words if one not in _LEVELS and not _CALENDAR.fullmatch(one)]

@@ -124,6 +124,7 @@ def utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in blocks:
         if first and block:
             first = False
+            block = block.removeprefix(codecs.BOM_UTF8)
             if name := _utf16(block):
                 decoder = codecs.getincrementaldecoder(name)("replace")
         if decoder:

@@ -78,8 +78,10 @@ STACKS: dict[str, tuple[str, str]] = {
         "dump_backtrace bad_page",
     ),
     "arm64, 6.10": (
-        "Call trace:\n dump_backtrace+0x94/0xec\n bad_page+0xe4/0x140 (P)\n"
-        " el0_svc+0x3c/0x108 (PL)\n",
+        (
+            "Call trace:\n dump_backtrace+0x94/0xec\n bad_page+0xe4/0x140 (P)\n"
+            " el0_svc+0x3c/0x108 (PL)\n"
+        ),
         "dump_backtrace bad_page el0_svc",
     ),
     "powerpc64": (
