@@ -105,11 +105,11 @@ def _accelerator(config: GuestConfig) -> str:
     """QEMU's `-accel`: its emulated CPUs take turns where they could miss what others patch."""
     if config.accel != "tcg" or not config.arch.patches_running_code:
         return config.accel
-    return "tcg" if _version(config.arch.qemu) >= SEES_PATCHED_CODE else "tcg,thread=single"
+    return "tcg" if version_of(config.arch.qemu) >= SEES_PATCHED_CODE else "tcg,thread=single"
 
 
 @functools.cache
-def _version(qemu: str) -> tuple[int, ...]:
+def version_of(qemu: str) -> tuple[int, ...]:
     """Of an emulator, (8, 1); the newest's, where it is not installed or does not say."""
     said = host.run(qemu, "--version").stdout if shutil.which(qemu) else b""
     found = re.search(rb"version (\d+)\.(\d+)", said)

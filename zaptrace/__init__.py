@@ -9,6 +9,7 @@
     run.findings                             # one row a finding of the audit
     run.splats                               # the kernel's own reports
     run.story(0xb12)                         # the events of one page
+    run.life(0xb12)                          # every store to its struct page
 
     dump = zaptrace.open_vmcore("vmcore", "vmlinux")
     dump.findings, dump.pages, dump.ptes
@@ -65,6 +66,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     from zaptrace.model.events import Events
     from zaptrace.report.frames import Run
     from zaptrace.runs.folder import RunFolder
+    from zaptrace.runs.lives import open_life
     from zaptrace.splat import parse
 
     given = Path(path)
@@ -77,6 +79,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         folder.verdict(),
         tuple(parse(folder.console.read_bytes())) if folder.console.is_file() else (),
         str(given),
+        lambda pfn: open_life(folder).page(pfn),
     )
 
 

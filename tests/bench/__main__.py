@@ -21,6 +21,7 @@ from rich.table import Table
 from tests.bench import (
     bench_audit,
     bench_commands,
+    bench_life,
     bench_live,
     bench_repro,
     bench_resolve,
@@ -40,6 +41,7 @@ def measure() -> Iterator[Row]:
         run = Path(folder) / "run"
         yield from bench_repro.rows(run)
         vmlinux = Path(json.loads((run / "run.json").read_text())["vmlinux"])
+        yield from bench_life.rows(run)
         yield from bench_resolve.rows(vmlinux)
         yield from bench_audit.rows(Path(folder))
         yield from bench_live.rows(Path(folder))

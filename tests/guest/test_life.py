@@ -228,6 +228,11 @@ def test_sanitizers_find_nothing_in_the_plugin(
     assert opened(found).complete == Completeness(PAGES * 8, 0)
 
 
+def squeezed(text: str) -> str:
+    """Without the blanks that a line break may have put in."""
+    return "".join(text.split())
+
+
 @pytest.mark.parametrize("library", [b"no plugin", None])
 def test_a_plugin_that_qemu_refuses_costs_the_life_alone(
     library: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -240,9 +245,20 @@ def test_a_plugin_that_qemu_refuses_costs_the_life_alone(
     assert found.result.verdict.kind.value == "freed_before_rmap_removed"
     facts = RunFolder(found.path).facts()
     assert facts.life is None
-    assert len(facts.unrecorded) == 1
-    assert facts.unrecorded[0].startswith("Pages' lives were not recorded: QEMU refuses")
+    assert not facts.unrecorded and len(facts.life_unrecorded) == 1
+    assert facts.life_unrecorded[0].startswith("Pages' lives were not recorded: QEMU refuses")
+    assert squeezed(facts.life_unrecorded[0]) in squeezed(found.result.report)
     assert main(["life", str(found.path)]) == 2
+
+
+def test_without_a_compiler_a_clean_boot_is_clean_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "COMPILER", "no-such-gcc")
+    found = boot(Request("s390x", fault="none", folder=tmp_path / "run"))
+    assert found.result.verdict.kind.value == "clean"
+    (why,) = RunFolder(found.path).facts().life_unrecorded
+    assert why == "Pages' lives were not recorded: no-such-gcc is not installed."
 
 
 def test_what_a_debugger_wrote_is_named(arch: str, tmp_path: Path) -> None:
@@ -254,7 +270,7 @@ def test_what_a_debugger_wrote_is_named(arch: str, tmp_path: Path) -> None:
     folder.save_facts(facts)
     pfn, written = 0x1F000, 0x1234567
 
-    with life_recorder(arch, built.vmlinux, facts.unrecorded) as recorder:
+    with life_recorder(arch, built.vmlinux, facts.life_unrecorded) as recorder:
         assert recorder is not None
 
         async def go() -> None:

@@ -18,6 +18,8 @@ from zaptrace.model.paths import cache_home, locked
 COMPILER = "gcc"
 FLAGS: tuple[str, ...] = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
 FLAGS += ("-shared", "-fPIC", "-fvisibility=hidden")
+TAKEN = "out= and text= are needed"
+"""What it says where it works, without its arguments."""
 LIBRARIES = ("-ldl", "-pthread")
 _UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
@@ -74,6 +76,26 @@ def build() -> Path:
         if not library.exists():
             _compile(library)
     return library
+
+
+def tried(qemu: str, library: Path) -> str | None:
+    """What QEMU says against the plugin; None when it takes it.
+
+    Args:
+        qemu: the emulator.
+        library: what `build` made.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    name = str(library).replace(",", ",,")
+    done = host.run(
+        qemu, "-M", "none", "-display", "none", "-nodefaults", "-plugin", f"file={name}"
+    )
+    words = done.stderr.decode(errors="replace").strip().splitlines()
+    if any(TAKEN in line for line in words):  # it got as far as its own arguments
+        return None
+    return words[0] if words else "no word from it"
 
 
 def _key() -> str:

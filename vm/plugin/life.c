@@ -77,6 +77,8 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_return_site, NO_REGS,
 							       (void *)pc);
 		machine->calls(insn, pc, code, size);
+		if (machine->quiet(code, size))
+			continue;
 		qemu_plugin_register_vcpu_mem_cb(insn, on_store, NO_REGS, MEM_WRITE, (void *)pc);
 	}
 }

@@ -141,6 +141,8 @@ struct machine {
 	const char *name;
 	/* Hook a call, if the instruction is one. */
 	void (*calls)(struct qemu_plugin_insn *, uint64_t pc, const uint8_t *code, size_t size);
+	/* Whether the instruction surely stores nothing: most only load, and cost nothing then. */
+	bool (*quiet)(const uint8_t *code, size_t size);
 	/* Whether the bytes before `end` may be a call. */
 	bool (*after_call)(const uint8_t *end);
 	/* Hook what else is needed to see all stores of a block; or NULL. */

@@ -79,6 +79,55 @@ static bool after_call(const uint8_t *end)
 	       (end[-2] == 0x0d && (end[-1] & 0xf0) == 0xe0);
 }
 
+/* z/Architecture Principles of Operation, appendix B.  What is not known to be quiet is not. */
+static bool quiet(const uint8_t *code, size_t size)
+{
+	switch (code[0]) {
+	case 0x05 ... 0x07: /* BALR, BCTR, BCR */
+	case 0x0d: /* BASR */
+	case 0x10 ... 0x1f: /* RR: LPR to SLR */
+	case 0x41: /* LA */
+	case 0x43: /* IC */
+	case 0x45 ... 0x4d: /* BAL to BAS */
+	case 0x54 ... 0x5f: /* N to SL */
+	case 0x86 ... 0x8f: /* BXH, BXLE, shifts */
+	case 0x91: /* TM */
+	case 0x95: /* CLI */
+	case 0x98: /* LM */
+	case 0xa5: /* IIHH to LLILL */
+	case 0xa7: /* TMLH to CGHI */
+	case 0xc0: /* LARL to LLILF */
+	case 0xc2: /* MSGFI to CLFI */
+	case 0xec: /* compare and branch, rotate, add immediate */
+		return true;
+	case 0xc4: /* relative long: stores are STHRL, STGRL, STRL */
+		return (code[1] & 15) != 7 && (code[1] & 15) != 0xb && (code[1] & 15) != 0xf;
+	case 0xb9:
+		return (code[1] < 0x20 && code[1] != 0x1e) || /* LPGR to LRVR, but KMAC */
+		       (code[1] >= 0x80 && code[1] < 0x8a); /* NGR to SLBGR */
+	case 0xe3:
+		switch (size == 6 ? code[5] : 0) {
+		case 0x02: /* LTG */
+		case 0x04: /* LG */
+		case 0x08 ... 0x0d: /* AG to DSG */
+		case 0x12: /* LT */
+		case 0x14 ... 0x1a: /* LGF to ALGF */
+		case 0x20 ... 0x21: /* CG, CLG */
+		case 0x54 ... 0x5b: /* NY to SY */
+		case 0x71: /* LAY */
+		case 0x76 ... 0x79: /* LB to CHY */
+		case 0x80 ... 0x82: /* NG, OG, XG */
+		case 0x90 ... 0x95: /* LLGC to LLH */
+			return true;
+		}
+		return false;
+	case 0xeb:
+		return size == 6 && (code[5] == 0x04 || (code[5] >= 0x0a && code[5] <= 0x0d) ||
+				     code[5] == 0x51 || code[5] == 0x55); /* LMG, shifts, TMY, CLIY */
+	}
+	return false;
+}
+
 /* ---- storage-to-storage ---- */
 static bool stores_to_storage(const uint8_t *code)
 {
@@ -228,4 +277,4 @@ static void block(const struct qemu_plugin_tb *tb)
 	}
 }
 
-const struct machine s390x = { "s390x", calls, after_call, block };
+const struct machine s390x = { "s390x", calls, quiet, after_call, block };

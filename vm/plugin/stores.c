@@ -17,6 +17,9 @@ static _Atomic uint64_t *page_at;
 static uint64_t pages;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool physical;
+/* The direct map, once the range is known. */
+static uint64_t alias_at, alias_len;
+static bool hole;
 static const uint64_t most_pages = 1ull << 22; /* 16 GiB of struct pages */
 
 /* At the first store after the range is known. */
@@ -28,8 +31,12 @@ static void prepare(void)
 	page_at = calloc(pages, sizeof *page_at);
 	if (!page_at)
 		pages = 0;
-	if (ram_size)
-		backing = calloc((ram_size >> PAGE_SHIFT) / 64 + 1, sizeof *backing);
+	if (!ram_size)
+		return;
+	backing = calloc((ram_size >> PAGE_SHIFT) / 64 + 1, sizeof *backing);
+	hole = ram_offset(ram_size) != ram_size;
+	alias_at = shared->direct;
+	alias_len = backing ? ram_size + (hole ? 1ull << 32 : 0) : 0;
 }
 
 int setup_stores(bool physical_addresses)
@@ -38,11 +45,11 @@ int setup_stores(bool physical_addresses)
 	return 0;
 }
 
-static bool holds_struct_pages(uint64_t at)
+static inline bool holds_struct_pages(uint64_t at)
 {
 	uint64_t page = at >> PAGE_SHIFT;
 
-	return backing && at < ram_size &&
+	return at < ram_size &&
 	       atomic_load_explicit(&backing[page / 64], memory_order_relaxed) >> (page % 64) & 1;
 }
 
@@ -50,9 +57,9 @@ static void learn(uint64_t va, uint64_t at)
 {
 	uint64_t page = at >> PAGE_SHIFT, inside = (va - shared->lo) >> PAGE_SHIFT;
 
-	if (at >= ram_size)
+	if (!backing || at >= ram_size)
 		return;
-	if (backing && !holds_struct_pages(at))
+	if (!holds_struct_pages(at))
 		atomic_fetch_or(&backing[page / 64], 1ull << (page % 64));
 	if (inside < pages)
 		atomic_store_explicit(&page_at[inside], page + 1, memory_order_relaxed);
@@ -112,7 +119,7 @@ store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, ui
 			at = ram_offset(at);
 	}
 	if (flags & ALIAS) {
-		if (!holds_struct_pages(at))
+		if (!backing || !holds_struct_pages(at))
 			return; /* another address space's */
 	} else {
 		learn(va, at);
@@ -120,13 +127,19 @@ store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, ui
 	write_records(cpu, va, 1ull << qemu_plugin_mem_size_shift(info), pc, at, flags);
 }
 
+/* Every store of the kernel comes here: be quick. */
 void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *pc)
 {
-	if (__builtin_expect(va - shared->lo < shared->len, 0))
+	uint64_t inside = va - alias_at;
+
+	if (__builtin_expect(va - shared->lo < shared->len, 0)) {
 		store(cpu, info, va, (uint64_t)pc, 0);
-	else if (va - shared->direct < ram_size &&
-		 __builtin_expect(holds_struct_pages(ram_offset(va - shared->direct)), 0))
-		store(cpu, info, va, (uint64_t)pc, ALIAS);
+	} else if (inside < alias_len) {
+		if (__builtin_expect(hole, 0))
+			inside = ram_offset(inside);
+		if (__builtin_expect(holds_struct_pages(inside), 0))
+			store(cpu, info, va, (uint64_t)pc, ALIAS);
+	}
 }
 
 /* A store that QEMU does not report. */
@@ -143,8 +156,8 @@ void record_bytes(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc)
 		if (page)
 			at = (page - 1) << PAGE_SHIFT | (va & ((1 << PAGE_SHIFT) - 1));
 		write_records(cpu, va, bytes, pc, at, STORAGE);
-	} else if (va - shared->direct < ram_size) {
-		at = ram_offset(va - shared->direct);
+	} else if (va - alias_at < alias_len) {
+		at = ram_offset(va - alias_at);
 		if (holds_struct_pages(at))
 			write_records(cpu, va, bytes, pc, at, STORAGE | ALIAS);
 	}

@@ -2,14 +2,70 @@
 /* x86_64 machine code: calls. */
 #include "plugin.h"
 
-static bool is_call(const uint8_t *code, size_t size)
+/* Prefixes: segments (also as padding of a retpoline's call), operand size, REX. */
+static size_t prefixes(const uint8_t *code, size_t size)
 {
 	size_t i = 0;
 
-	/* Prefixes: segments (also as padding of a retpoline's call), operand size, REX. */
 	while (i + 1 < size && (code[i] == 0x2e || code[i] == 0x3e || code[i] == 0x66 ||
 				(code[i] & 0xf0) == 0x40))
 		i++;
+	return i;
+}
+
+/* Intel's SDM, volume 2, appendix A.  What is not known to be quiet is not. */
+static bool quiet(const uint8_t *code, size_t size)
+{
+	size_t i = prefixes(code, size);
+	uint8_t op = code[i], modrm = i + 1 < size ? code[i + 1] : 0;
+	unsigned int reg = modrm >> 3 & 7;
+
+	if (op == 0x0f)
+		return (modrm >= 0x40 && modrm < 0x50) ||      /* CMOVcc */
+		       (modrm >= 0x80 && modrm < 0x90) ||      /* Jcc */
+		       (modrm & 0xf6) == 0xb6 ||               /* MOVZX, MOVSX */
+		       modrm == 0x1f || modrm == 0xa3 || modrm == 0xaf; /* NOP, BT, IMUL */
+	if (op < 0x40) /* ALU: r/m, r (stores but for CMP), r, r/m and AL, imm */
+		return (op & 7) < 6 && ((op & 7) > 1 || op >= 0x38 || modrm >= 0xc0);
+	switch (op) {
+	case 0x63: /* MOVSXD */
+	case 0x69:
+	case 0x6b: /* IMUL */
+	case 0x70 ... 0x7f: /* Jcc */
+	case 0x84:
+	case 0x85: /* TEST */
+	case 0x8a:
+	case 0x8b: /* MOV r, r/m */
+	case 0x8d: /* LEA */
+	case 0x90: /* NOP */
+	case 0xa8:
+	case 0xa9: /* TEST */
+	case 0xb0 ... 0xbf: /* MOV r, imm */
+	case 0xc3: /* RET */
+	case 0xe9:
+	case 0xeb: /* JMP */
+		return true;
+	case 0x80:
+	case 0x81:
+	case 0x83: /* ALU r/m, imm: /7 is CMP */
+		return reg == 7 || modrm >= 0xc0;
+	case 0x88:
+	case 0x89: /* MOV r/m, r */
+	case 0xc0:
+	case 0xc1:
+	case 0xd0 ... 0xd3: /* shifts */
+		return modrm >= 0xc0;
+	case 0xf6:
+	case 0xf7: /* TEST, NOT, NEG, MUL, DIV */
+		return (reg != 2 && reg != 3) || modrm >= 0xc0;
+	}
+	return false;
+}
+
+static bool is_call(const uint8_t *code, size_t size)
+{
+	size_t i = prefixes(code, size);
+
 	if (code[i] == 0xe8)
 		return true;
 	return i + 1 < size && code[i] == 0xff && (code[i + 1] >> 3 & 7) == 2;
@@ -36,4 +92,4 @@ static bool after_call(const uint8_t *end)
 	return false;
 }
 
-const struct machine x86_64 = { "x86_64", calls, after_call, NULL };
+const struct machine x86_64 = { "x86_64", calls, quiet, after_call, NULL };

@@ -5,7 +5,7 @@ Every array is converted in bulk; absent values are pandas' own NA.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.model.errors import Missing
+from zaptrace.life.named import NamedLife
+from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.events import (
     ABSENT_VALUE,
     TROUBLE,
@@ -26,6 +27,7 @@ from zaptrace.model.events import (
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
 from zaptrace.report.clocks import has_clock, in_order
+from zaptrace.report.lifeframe import life_frame
 from zaptrace.report.words import count
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Run:
             folder is called; None when the run was cut short before its verdict.
         splats: the kernel's own reports on the console, in its order.
         name: the folder or the file that it was read from.
+        lives: what finds a page's life; None for a capture alone.
     """
 
     recorded: Events
@@ -56,6 +59,7 @@ class Run:
     verdict: Mapping[str, Any] | None = None
     splats: tuple[Splat, ...] = ()
     name: str = ""
+    lives: Callable[[int], NamedLife] | None = None
 
     def __repr__(self) -> str:
         """Say what is inside, at no cost."""
@@ -103,6 +107,18 @@ class Run:
         records, _ = in_order(self.recorded.records)
         about = np.flatnonzero(about_page(records, pfn))
         return self.events.iloc[np.union1d(about, zaps_before(records, about))]
+
+    def life(self, pfn: int) -> pd.DataFrame:
+        """Return the life of one page since its last allocation: a row for each change.
+
+        See `zaptrace.report.lifeframe.life_frame` for the columns.
+
+        Raises:
+            BadInput: the run has no pages' lives, or not this page's.
+        """
+        if self.lives is None:
+            raise BadInput(f"{self.name} has no pages' lives: a capture has none")
+        return life_frame(self.lives(pfn))
 
 
 @dataclass(frozen=True, repr=False)

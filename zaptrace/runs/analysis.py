@@ -169,7 +169,8 @@ def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
         f"The kernel did not set up the probe {name}." for name in meta.get("unavailable", ())
     ]
     said = [one for one in (facts.hung, facts.not_stopped) if one]
-    return (*said, *facts.unrecorded, *missing, *meta.get("damage", ()))
+    said += [*facts.unrecorded, *facts.life_unrecorded]
+    return (*said, *missing, *meta.get("damage", ()))
 
 
 def _note_a_missing_stop(

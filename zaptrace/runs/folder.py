@@ -58,6 +58,8 @@ class RunFacts:
         boot_id: that of the guest's command line; None in a run of an older zaptrace.
         kernel_tree: the user's tree that the kernel was built of.
         life: what was recorded of pages' lives (`life_keeping.keep_lives`); None for nothing.
+        life_unrecorded: what was not, and why, a sentence each.  It is apart from `unrecorded`:
+            no event is missing for it.
     """
 
     arch: str
@@ -79,6 +81,7 @@ class RunFacts:
     stop_at: str | None = None
     not_stopped: str | None = None
     hung: str | None = None
+    life_unrecorded: list[str] = field(default_factory=list)
 
 
 class RunFolder:

@@ -44,7 +44,9 @@ def keep_lives(
     """
     with step("life", "Keep the lives of suspect pages", listener, facts.timing) as current:
         if recorder.base is None or names is None:
-            facts.unrecorded.append("Pages' lives were not recorded: the guest did not get there.")
+            facts.life_unrecorded.append(
+                "Pages' lives were not recorded: the guest did not get there."
+            )
             current.note = "not recorded"
             return
         try:
@@ -52,7 +54,7 @@ def keep_lives(
             complete = _complete(life, prog)
             size = write(folder.life, of_pages(life, pfns), complete)
         except (BadInput, OSError) as error:
-            facts.unrecorded.append(f"Pages' lives were not kept: {error}.")
+            facts.life_unrecorded.append(f"Pages' lives were not kept: {error}.")
             current.note = "not kept"
             return
         facts.life = {
@@ -63,7 +65,7 @@ def keep_lives(
             "words": complete.words if complete else None,
             "differ": complete.differ if complete else None,
         }
-        facts.unrecorded += life.unseen()
+        facts.life_unrecorded += life.unseen()
         kept = "every page" if pfns is None else f"{len(pfns)} pages"
         current.note = f"{life.facts.wanted:,} stores; {kept} kept"
 

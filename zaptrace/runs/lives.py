@@ -98,7 +98,7 @@ def open_life(folder: RunFolder) -> RunLife:
     """
     facts = folder.facts()
     if not folder.life.exists():
-        reasons = [one for one in facts.unrecorded if one.startswith("Pages' lives")]
+        reasons = facts.life_unrecorded
         why = reasons[0].rstrip(".") if reasons else "it was recorded without, or was cut short"
         raise BadInput(f"{folder.path} has no pages' lives: {why}")
     life, complete = read(folder.life)

@@ -131,7 +131,7 @@ def repro(request: Request, listener: Listener) -> Result:
 def _recorder(
     arch: Arch, boot: lab.Boot, facts: RunFacts
 ) -> contextlib.AbstractContextManager[LifeRecorder | None]:
-    return life_recorder(arch.name, boot.vmlinux, facts.unrecorded)
+    return life_recorder(arch.name, boot.vmlinux, facts.life_unrecorded)
 
 
 def command(request: Request) -> str:
@@ -208,7 +208,7 @@ async def _boot(
     )
     facts.qemu = _by_hand(config, facts.boot_id)
     if recorder is not None and accelerator.name != "tcg":
-        facts.unrecorded.append(
+        facts.life_unrecorded.append(
             f"Pages' lives were not recorded: {accelerator.name} has no plugins."
         )
         recorder = None
@@ -229,7 +229,7 @@ async def _boot(
         if recorder is None:
             raise
         # With the plugin QEMU did not even start: what it says of it is said, and it is left out.
-        facts.unrecorded.append(f"Pages' lives were not recorded: {error}.")
+        facts.life_unrecorded.append(f"Pages' lives were not recorded: {error}.")
         recorder = None
         end = await boot(config)
     if folder.vmcore.exists():

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from vm import accel, debian, host
+from vm import accel, debian, host, plugin
 from vm.arch import ARCHES, Arch
 from vm.breakpoints import Stops
 from vm.qemu import GuestConfig
@@ -42,6 +42,7 @@ def checks() -> list[Check]:
     """All of them."""
     return [
         *(check for arch in ARCHES.values() for check in (_qemu(arch), _compiler(arch))),
+        *_lives(),
         _kvm(),
         *_programs(),
         _apt(),
@@ -71,6 +72,22 @@ def _compiler(arch: Arch) -> Check:
         says = f"{program} is not installed: no lab kernel can be built"
         return Check(AREA, name, works=False, says=says, mend=mend, needed=False)
     return Check(AREA, name, works=True, says=host.output(program, "--version").splitlines()[0])
+
+
+def _lives() -> Iterable[Check]:
+    """Whether the plugin that records pages' lives can be built, and QEMU takes it."""
+    try:
+        library = plugin.build()
+    except ZaptraceError as error:
+        says = f"{error}: repro boots do without"
+        yield Check(AREA, "pages' lives", False, says, error.hint, needed=False)
+        return
+    for arch in ARCHES.values():
+        if shutil.which(arch.qemu) is None:
+            continue
+        said = plugin.tried(arch.qemu, library)
+        says = "QEMU takes the plugin that records them" if said is None else said
+        yield Check(AREA, f"pages' lives {arch.name}", said is None, says, needed=False)
 
 
 def _kvm() -> Check:

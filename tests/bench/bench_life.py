@@ -1,0 +1,107 @@
+"""What the life of every page costs: CPU time of a boot to its stop, and time to print a life."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from probes.boot import append_bootconfig, render
+from tests.bench.limits import judged
+from vm import initramfs, kernel, qemu
+from vm.arch import ARCHES, Arch
+from vm.qemu import GuestConfig
+from zaptrace.kernel import plan_for
+from zaptrace.model.progress import ignore
+from zaptrace.runs import stops
+from zaptrace.runs.life_recorder import LifeRecorder, life_recorder
+
+BOOTS = 5
+SECONDS = 300.0
+LIMITS = {"s390x": 1.5, "x86_64": 1.7}
+"""Of QEMU 7.2."""
+PRINT_SECONDS = 1.0
+
+
+def rows(run: Path) -> Iterator[dict[str, Any]]:
+    """`life_cost` for each architecture, `life_print` of a finished run, and what it keeps."""
+    for arch in ARCHES.values():
+        yield _cost(arch)
+    yield _printed(run)
+    size = (run / "life.zap").stat().st_size
+    conditions = "life.zap of a s390x run of the founding bug: the suspects' pages"
+    yield {"name": "life_size", "value": size, "unit": "B", "conditions": conditions}
+
+
+def _cost(arch: Arch) -> dict[str, Any]:
+    """CPU seconds of QEMU from power-on to bad_page, with and without; boots take turns."""
+    built = kernel.build(arch, ignore)
+    plan = plan_for(built.vmlinux)
+    trace = render(plan)
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    with tempfile.TemporaryDirectory(prefix="zaptrace-life-") as folder:
+        initrd = Path(folder) / "initrd"
+        initrd.write_bytes(append_bootconfig(initramfs.build(arch).read_bytes(), trace.bootconfig))
+        words = (arch.append, "nokaslr", *trace.arguments, "zapfault=batch")
+        console = Path(folder) / "console"
+        config = GuestConfig(arch, built.image, initrd, " ".join(words), console)
+        for _ in range(BOOTS):
+            for wanted in (False, True):
+                unrecorded: list[str] = []
+                with life_recorder(arch.name, built.vmlinux, unrecorded) as recorder:
+                    if recorder is None:
+                        raise SystemExit(f"no life to measure: {unrecorded}")
+                    some = recorder if wanted else None
+                    seconds[wanted].append(_boot(config, stops.of_the_bug(plan), some))
+    without, there = statistics.median(seconds[False]), statistics.median(seconds[True])
+    version = ".".join(map(str, qemu.version_of(arch.qemu)))
+    row = {
+        "name": "life_cost",
+        "measure": arch.name,
+        "value": there,
+        "unit": "s CPU",
+        "peer": "the same boot without",
+        "peer_value": without,
+        "ratio": round(there / without, 2),
+        "conditions": f"power-on to bad_page, kprobes in both, QEMU {version}, median of {BOOTS}",
+    }
+    return judged(row, f"{LIMITS[arch.name]} times", met=there <= without * LIMITS[arch.name])
+
+
+def _boot(config: GuestConfig, stop_at: tuple[int, ...], recorder: LifeRecorder | None) -> float:
+    """CPU seconds of one boot to its stop."""
+
+    async def go() -> None:
+        plugin = recorder.plugin if recorder else None
+        some = dataclasses.replace(config, plugin=plugin)
+        async with qemu.running(some, config.console.with_name("log")) as guest:
+            if recorder is not None and await recorder.arm(guest, SECONDS) is not None:
+                raise SystemExit("the guest did not get to start_kernel()")
+            if await guest.run_until(stop_at, SECONDS) != "breakpoint":
+                raise SystemExit("the guest did not get to bad_page()")
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    asyncio.run(go())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _printed(run: Path) -> dict[str, Any]:
+    argv = [sys.executable, "-m", "zaptrace", "life", str(run)]
+    taken = []
+    for _ in range(BOOTS):
+        started = time.monotonic()
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.monotonic() - started)
+    seconds = statistics.median(taken)
+    conditions = f"whole process, the founding bug's page, median of {BOOTS}"
+    row = {"name": "life_print", "value": seconds, "unit": "s", "conditions": conditions}
+    return judged(row, f"{PRINT_SECONDS:g} s", met=seconds <= PRINT_SECONDS)
