@@ -44,9 +44,9 @@ def keep_lives(
     """
     with step("life", "Keep the lives of suspect pages", listener, facts.timing) as current:
         if recorder.base is None or names is None:
-            facts.life_unrecorded.append(
-                "Pages' lives were not recorded: the guest did not get there."
-            )
+            if not facts.life_unrecorded:
+                why = "the guest did not get to where its struct pages are known"
+                facts.life_unrecorded.append(f"Pages' lives were not recorded: {why}.")
             current.note = "not recorded"
             return
         try:

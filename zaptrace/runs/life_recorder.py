@@ -62,6 +62,11 @@ class LifeRecorder:
         base = await self._value(guest, self._where.base, by)
         size = await self._value(guest, self._where.size, by)
         direct = await self._value(guest, self._where.direct, by)
+        if by:
+            self._unrecorded.append(
+                "Pages' lives begin when the kernel was found: it was moved, and what it stored "
+                "before is missing."
+            )
         if base and 0 < size <= LARGEST_RANGE and base % 8 == 0 and base + size <= 2**64:
             self.base = base
             self.recording.arm(base, size, direct)
