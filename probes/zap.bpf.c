@@ -13,7 +13,7 @@
  *	ZT_COMM(low, high)		whether a task's name is, as two words
  *	ZT_CGROUP			only tasks below one cgroup
  *	ZT_ANONYMOUS, ZT_LARGE		only rmap removals of such pages
- *	ZT_MAPPING, ZT_HEAD, ZT_PAGE	page.mapping, page.compound_head, sizeof page
+ *	ZT_MAPPING, ZT_HEAD, ZT_PAGE	page.mapping, page.compound_head (or _info), sizeof page
  */
 
 /* Mirrored by RECORD in probes/bccrecords.py; 120 bytes and 8 of header. */
@@ -125,19 +125,32 @@ static __always_inline int task_wanted(u64 who, u32 self)
 	return 1;
 }
 
+#if defined(ZT_ANONYMOUS) || defined(ZT_LARGE)
+/*
+ * The first page of a folio.  A tail page has bit 0 of this member set: the rest
+ * of it is the head's address or, since "mm: rework compound_head() for power-of-2
+ * sizeof(struct page)" (7.1), the mask that makes the tail's address the head's.
+ * No struct page is as near to 2^64 as the masks are.
+ */
+static __always_inline u64 head_of(u64 page)
+{
+	u64 link = at(page + ZT_HEAD);
+	u64 span = 1 - link;
+
+	if (!(link & 1))
+		return page;
+	return span <= 1ULL << 40 && !(span & (span - 1)) ? page & (link - 1) : link - 1;
+}
+#endif
+
 static __always_inline int page_wanted(u64 page)
 {
-#if defined(ZT_ANONYMOUS) || defined(ZT_LARGE)
-	u64 link = at(page + ZT_HEAD);	/* in a tail page: its head's address | 1 */
-#endif
 #ifdef ZT_ANONYMOUS
-	u64 head = link & 1 ? link - 1 : page;
-
-	if (!(at(head + ZT_MAPPING) & 1))	/* PAGE_MAPPING_ANON */
+	if (!(at(head_of(page) + ZT_MAPPING) & 1))	/* PAGE_MAPPING_ANON */
 		return 0;
 #endif
 #ifdef ZT_LARGE
-	if (!(link & 1) && at(page + ZT_PAGE + ZT_HEAD) != (page | 1))
+	if (head_of(page) == page && head_of(page + ZT_PAGE) != page)
 		return 0;
 #endif
 	return 1;

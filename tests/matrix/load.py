@@ -43,3 +43,15 @@ def running(guest: Lab) -> Iterator[None]:
         yield
     finally:
         guest.output("kill -KILL -- -$(cat /run/load); sleep 1")
+
+
+FOLIO_PAGES = 16
+MTHP = "/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled"
+"""Since "mm: thp: introduce multi-size THP sysfs interface" (6.8)."""
+FOLIOS = (
+    "import mmap, os; "
+    "area = mmap.mmap(-1, 1 << 22, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS); "
+    "[area.__setitem__(at, 1) for at in range(0, len(area), mmap.PAGESIZE)]; "
+    "area.close(); print(os.getpid())"
+)
+"""Anonymous memory, touched and unmapped; its pages come in folios where MTHP says "always"."""

@@ -9,7 +9,7 @@ from typing import Any
 STEPS = {
     # In this order: each needs what those before it have left.
     "plan": "a probe plan with every event, printed in the guest",
-    "live_bcc": "23 pages touched and unmapped, three times, counted through bcc",
+    "live_bcc": "23 pages touched and unmapped, three times, counted through bcc; its page filters",
     "live_tracefs": "the same through tracefs",
     "dump": "the running guest, one page's _mapcount damaged, dumped and opened",
     "audit": "`zaptrace inspect` names that page and no other, also in dumps of the guest under "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.guest import lab, mappings, struck
 from tests.guest import test_audit_live as checks
 from tests.guest.lab import Lab
 from tests.guest.perpage import no_call_per_page
-from tests.guest.test_live import PAGES, ROUNDS, removed_in_each_zap, touch
+from tests.guest.test_live import PAGES, ROUNDS, Lines, removed_in_each_zap, touch
 from tests.matrix import fault, load
 from tests.matrix.rows import NotPossible, Row
 from vm import live, stock
@@ -91,9 +92,40 @@ class Steps:
             return "from BTF and kallsyms"
         return "from debug info; " + " ".join(plan["notes"]) if plan["notes"] else "from debug info"
 
-    def live_bcc(self) -> None:
-        """Live through bcc."""
+    def live_bcc(self) -> str:
+        """Live through bcc, and its filters by page."""
         self._live("bcc")
+        return self._filters()
+
+    def _filters(self) -> str:
+        """The page filters, on anonymous pages alone and on large folios where there are any.
+
+        They need to know a tail page's head, for which 7.1 has another member.
+        """
+        pid, lines = self._filtered("--anonymous", lambda: touch(self.guest))
+        counted = removed_in_each_zap(lines, pid, PAGES)
+        assert counted == [PAGES] * ROUNDS, f"--anonymous: {counted}"
+        small, lines = self._filtered("--large-only", lambda: touch(self.guest))
+        counted = removed_in_each_zap(lines, small, PAGES)
+        assert not any(counted), f"--large-only, of single pages: {counted}"
+        if self.guest.run(f"echo always >{load.MTHP}").status:
+            return "no large folios of 16 pages"
+        large, lines = self._filtered(
+            "--large-only", lambda: int(self.guest.output(f"python3 -c {shlex.quote(load.FOLIOS)}"))
+        )
+        pages = sum(
+            max(1, line.get("nr", 1))
+            for line in lines
+            if line["kind"] == "rmap_remove" and line.get("pid") == large
+        )
+        self.guest.output(f"echo never >{load.MTHP}")
+        assert pages >= load.FOLIO_PAGES, f"--large-only: {pages} pages of large folios"
+        return f"--large-only: {pages} pages of large folios"
+
+    def _filtered(self, option: str, work: Callable[[], int]) -> tuple[int, Lines]:
+        recording, pid = self.guest.recorded(f"--source bcc {option}", work)
+        assert recording.status == 0, recording.errors[-300:]
+        return pid, recording.lines
 
     def live_tracefs(self) -> None:
         """Live through tracefs."""

@@ -131,7 +131,7 @@ class _Maker:
 
     def __init__(self, names: Names, btf: Btf | None, arch: Arch) -> None:
         self._names, self._btf, self._arch = names, btf, arch
-        self.offsets = _offsets(btf) if btf is not None else {}
+        self.offsets = offsets_in(btf) if btf is not None else {}
         self.sites: list[ProbeSite] = []
         self.missing: list[MissingEvent] = []
         self.notes: list[str] = []
@@ -228,13 +228,15 @@ class _Arguments:
         return ProbeArg(f"{offset:+d}({pointer.location})", kind)
 
 
-def _offsets(btf: Btf) -> dict[str, int]:
+def offsets_in(btf: Btf) -> dict[str, int]:
     """`struct.member` -> bytes, and `sizeof STRUCT` -> bytes; what there is not is absent."""
     found = {}
-    for struct, member in MEMBERS:
-        size, offset = btf.struct_size(struct), btf.offset(struct, member)
+    for struct, names in MEMBERS:
+        size = btf.struct_size(struct)
+        places = (btf.offset(struct, name) for name in names)
+        offset = next((place for place in places if place is not None), None)
         if size is not None:
             found[f"sizeof {struct}"] = size
         if offset is not None:
-            found[f"{struct}.{member}"] = offset
+            found[f"{struct}.{names[-1]}"] = offset
     return found

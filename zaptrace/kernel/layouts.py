@@ -13,18 +13,19 @@ _DEEPEST = 8
 
 
 def offsets(unit: Unit) -> dict[str, int]:
-    """`struct.member` -> offset in bytes, and `sizeof STRUCT` -> bytes.
+    """Return `struct.member` (by its oldest name) -> offset, `sizeof STRUCT` -> size, in bytes.
 
     What this unit or this kernel does not have is absent.
     """
     found = {}
-    for struct, member in MEMBERS:
+    for struct, names in MEMBERS:
         die = unit.structs.get(struct)
         if die is not None:
             found[f"sizeof {struct}"] = int(die.attributes["DW_AT_byte_size"].value)
-            offset = member_offset(die, member)
+            places = (member_offset(die, name) for name in names)
+            offset = next((place for place in places if place is not None), None)
             if offset is not None:
-                found[f"{struct}.{member}"] = offset
+                found[f"{struct}.{names[-1]}"] = offset
     return found
 
 

@@ -94,16 +94,18 @@ MEMBER_OF = {
     "refcount": ("page", "page._refcount"),
 }
 
-MEMBERS = (
-    # Struct and member whose offset a plan tells.
-    ("page", "_mapcount"),
-    ("page", "_refcount"),
-    ("page", "flags"),
-    ("page", "mapping"),
-    ("page", "compound_head"),
-    ("vm_area_struct", "vm_mm"),
-    ("mmu_gather", "mm"),
-    ("mm_struct", "pgd"),
+MEMBERS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    # Struct, and member whose offset a plan says: its names, newest first.  The oldest one is
+    # the plan's, so that what reads a plan knows one name.
+    ("page", ("_mapcount",)),
+    ("page", ("_refcount",)),
+    ("page", ("flags",)),
+    ("page", ("mapping",)),
+    # "mm: rework compound_head() for power-of-2 sizeof(struct page)" (7.1)
+    ("page", ("compound_info", "compound_head")),
+    ("vm_area_struct", ("vm_mm",)),
+    ("mmu_gather", ("mm",)),
+    ("mm_struct", ("pgd",)),
 )
 
 _BY_LIST = "frees pages by the list: those are not seen one by one"

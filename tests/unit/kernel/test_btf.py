@@ -11,10 +11,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.unit.kernel.conftest import Mimic
+from tests.unit.kernel.conftest import Mimic, compiler
 from zaptrace.kernel.arches import ARCHES, Arch
 from zaptrace.kernel.btf import Btf
-from zaptrace.kernel.btfplan import NO_BTF, Names, names_in, plan_without_debug_info
+from zaptrace.kernel.btfplan import NO_BTF, Names, names_in, offsets_in, plan_without_debug_info
 from zaptrace.kernel.planner import make_plan
 from zaptrace.model.errors import BadInput
 from zaptrace.model.plan import ProbePlan
@@ -66,6 +66,24 @@ def test_offsets_are_as_dwarf_has_them(bare: Mimic, tmp_path: Path) -> None:
     dwarf = make_plan(bare.path)
     assert told(bare, dwarf, tmp_path).offsets == dwarf.offsets
     assert dwarf.offsets["page._mapcount"] == 48
+
+
+@pytest.mark.parametrize("member", ["compound_info", "compound_head"])
+def test_where_a_tail_page_names_its_head_is_known_by_each_name(
+    member: str, tmp_path: Path
+) -> None:
+    """compound_info since 7.1: `live --anonymous` was refused there."""
+    source = f"""
+        struct page {{
+            unsigned long flags;
+            union {{ struct {{ unsigned long {member}; }}; void *lru[2]; }};
+            int _mapcount, _refcount;
+        }} page;
+    """
+    command = [compiler("gcc"), "-g", "-c", "-x", "c", "-", "-o", str(tmp_path / "page.o")]
+    subprocess.run(command, input=source, text=True, check=True, timeout=60)
+    found = offsets_in(Btf(encoded(tmp_path / "page.o", tmp_path), "<"))
+    assert found["page.compound_head"] == 8
 
 
 def test_of_what_is_inlined_the_function_around_is_taken(bare: Mimic, tmp_path: Path) -> None:
