@@ -19,7 +19,14 @@ APPLETS = (
     *("cat", "dmesg", "echo", "free", "grep", "head", "ls", "mount", "poweroff", "ps"),
     *("sed", "seq", "setsid", "sh", "sleep", "sync", "tail", "uname", "wc"),
 )
-PROGRAMS = ("workload", "victim")
+PROGRAMS = {
+    "workload": ("workload.c",),
+    "victim": ("victim.c", "victim_zap.c", "victim_elsewhere.c"),
+    "client": ("client.c",),
+}
+"""Program -> its sources in `vm/guest`."""
+REPRO = ("workload", "victim")
+HEADERS = ("victim.h",)
 FOLDERS = ("/bin", "/dev", "/proc", "/root", "/sys", "/tmp")
 
 
@@ -32,13 +39,14 @@ def build(arch: Arch) -> Path:
         Missing: no cross compiler, or no package to be had.
         CannotTell: a program does not compile.
     """
-    sources = {name: _script(f"{name}.c") for name in PROGRAMS}
+    files = [file for name in REPRO for file in PROGRAMS[name]]
+    more = b"".join(_script(file) for file in (*HEADERS, *files))
 
     def add_programs(archive: Archive) -> None:
-        for name, source in sources.items():
-            archive.file(f"/bin/{name}", _compiled(arch, source), 0o755)
+        for name in REPRO:
+            archive.file(f"/bin/{name}", program(arch, name), 0o755)
 
-    return _built(arch, "repro", "init", APPLETS, b"".join(sources.values()), add_programs)
+    return _built(arch, "repro", "init", APPLETS, more, add_programs)
 
 
 def build_live(arch: Arch, modules: Sequence[Path] = ()) -> Path:
@@ -56,7 +64,7 @@ def build_live(arch: Arch, modules: Sequence[Path] = ()) -> Path:
 
     def add_modules(archive: Archive) -> None:
         archive.file("/agent.py", agent)
-        archive.file("/client", _compiled(arch, client), 0o755)
+        archive.file("/client", program(arch, "client"), 0o755)
         for name, data in files.items():
             archive.file(f"/modules/{name}", data)
 
@@ -114,11 +122,18 @@ def _archive(init: bytes, busybox: bytes, applets: tuple[str, ...]) -> Archive:
     return archive
 
 
-def _compiled(arch: Arch, source: bytes) -> bytes:
-    """A static program for the guest."""
+def program(arch: Arch, name: str) -> bytes:
+    """Return one of PROGRAMS, static, compiled now.
+
+    Raises:
+        Missing: no cross compiler.
+        CannotTell: it does not compile.
+    """
     compiler = f"{arch.cross}gcc"
     with scratch_folder() as folder:
-        program = folder / "program"
-        argv = [compiler, "-static", "-O2", "-s", "-Wall", "-Wextra", "-x", "c", "-"]
-        host.output(*argv, "-o", str(program), stdin=source)
-        return program.read_bytes()
+        made = folder / "program"
+        for file in (*HEADERS, *PROGRAMS[name]):
+            (folder / file).write_bytes(_script(file))
+        argv = [compiler, "-static", "-O2", "-s", "-Wall", "-Wextra", "-o", str(made)]
+        host.output(*argv, *(str(folder / file) for file in PROGRAMS[name]))
+        return made.read_bytes()

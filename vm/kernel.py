@@ -23,18 +23,19 @@ from pathlib import Path
 
 from vm import debian, host
 from vm.arch import Arch
+from vm.series import DEFAULT, Series, series_named
 from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, Step, step
 
-SOURCE = "linux-source-6.1"
-SUITE = "bookworm"
 _COMMON = ("base", "mm", "trace", "debuginfo", "dump")
 FLAVOURS = {"repro": _COMMON, "live": (*_COMMON, "bpf", "rootfs", "mappings")}
-"""Flavour -> kconfig fragments; an architecture's own follow: ARCH.config, ARCH-FLAVOUR.config."""
+"""Flavour -> kconfig fragments; an architecture's own follow (ARCH.config, ARCH-FLAVOUR.config),
+and a series' own (SERIES.config)."""
 UNUSED = ("drivers/gpu/drm/*/*.[ch]", "sound/*/*.[ch]", "Documentation/*/*")
 """Parts of the source that no lab kernel compiles, not worth unpacking."""
 CONFIG_LINE = re.compile(r"^(?:CONFIG_\w+=.*|# CONFIG_\w+ is not set)$")
+SYMBOL = re.compile(r"CONFIG_\w+")
 BUILD_LINE = re.compile(r"^  [A-Z0-9]+ +\S")
 
 
@@ -65,20 +66,22 @@ def build(
     listener: Listener,
     timing: dict[str, float] | None = None,
     flavour: str = "repro",
+    series: str = DEFAULT,
 ) -> Kernel:
     """A lab kernel of one architecture, from the cache or built now (minutes).
 
     Raises:
-        BadInput: there is no such flavour.
+        BadInput: there is no such flavour or series.
         Missing: no source package, no compiler.
         CannotTell: a patch does not apply, or the build fails.
     """
     if flavour not in FLAVOURS:
         raise BadInput(f"no kernel flavour is called {flavour!r}", f"use {' or '.join(FLAVOURS)}")
+    row = series_named(series)
     with step("source", "Get the kernel source", listener, timing) as current:
-        deb = debian.fetch(SOURCE, SUITE, debian.host_arch())
+        deb = debian.fetch(row.package, row.suite, debian.host_arch())
         current.note = deb.name.split("_")[1]
-    recipe = _Recipe(arch, flavour, deb)
+    recipe = _Recipe(arch, flavour, row, deb)
     name = f"{arch.name}-{flavour}-{deb.name.split('_')[1]}-{recipe.key()}"
     kernel = Kernel(cache_home() / "kernels" / name)
     if kernel.vmlinux.exists():  # whole, or not there: nobody's build is waited for
@@ -95,18 +98,20 @@ class _Recipe:
 
     arch: Arch
     flavour: str
+    series: Series
     deb: Path
 
     def key(self) -> str:
         """A hash of it."""
         parts = [self.deb.name.encode(), _compiler(self.arch).encode()]
         parts += [" ".join(_settings(self.arch, Path("linux"))).encode()]
-        parts += [path.read_bytes() for path in (*_patches(), *self.fragments())]
+        parts += [path.read_bytes() for path in (*self.series.patches(), *self.fragments())]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
     def fragments(self) -> list[Path]:
         """The kconfig fragments, in order."""
-        return _fragments(self.arch, self.flavour)
+        own = _resource("kconfig") / f"{self.series.name}.config"
+        return [*_fragments(self.arch, self.flavour), *([own] if own.exists() else [])]
 
     def facts(self) -> dict[str, str]:
         """What a person may want to know of it later."""
@@ -126,10 +131,6 @@ def _resource(name: str) -> Path:
     return Path(str(resources.files("vm"))) / name
 
 
-def _patches() -> list[Path]:
-    return sorted(_resource("patches").glob("*.patch"))
-
-
 def _build_into(
     kernel: Kernel, recipe: _Recipe, listener: Listener, timing: dict[str, float] | None
 ) -> None:
@@ -143,7 +144,7 @@ def _build_into(
     try:
         with step("unpack", "Unpack and patch the source", listener, timing) as current:
             _unpack(recipe.deb, tree)
-            for patch in _patches():
+            for patch in recipe.series.patches():
                 current.advance(note=patch.name)
                 _apply(patch, tree)
         title = f"Compile the {arch.name} {recipe.flavour} kernel"
@@ -162,7 +163,8 @@ def unpack_source(tree: Path) -> None:
     Raises:
         Missing: no source package is to be had.
     """
-    _unpack(debian.fetch(SOURCE, SUITE, debian.host_arch()), tree)
+    row = series_named(DEFAULT)
+    _unpack(debian.fetch(row.package, row.suite, debian.host_arch()), tree)
 
 
 def _unpack(deb: Path, tree: Path) -> None:
@@ -210,8 +212,12 @@ def _fragments(arch: Arch, flavour: str) -> list[Path]:
 
 
 def _settings_in(fragments: Iterable[Path]) -> list[str]:
-    wanted = "".join(path.read_text() for path in fragments)
-    return [line for line in wanted.splitlines() if CONFIG_LINE.match(line)]
+    """Return the settings of all fragments; of one symbol's the last."""
+    found = {}
+    for line in "".join(path.read_text() for path in fragments).splitlines():
+        if CONFIG_LINE.match(line):
+            found[SYMBOL.findall(line)[0]] = line
+    return list(found.values())
 
 
 def _configure(recipe: _Recipe, tree: Path, work: Path) -> None:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
-from importlib import resources
 from pathlib import Path
 
 from vm import debian, host
-from vm.kernel import SOURCE, SUITE
+from vm.series import DEFAULT, series_named, series_of
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, step
 
 FOLDERS = ("arch/s390", "arch/x86", "fs", "include", "init", "kernel", "lib", "mm")
 """What a lab kernel's zaps, frees and reports can be in, and what our patches touch."""
-_DEB = re.compile(r"(linux-source-[\d.]+)_[\w.+~-]+_all\.deb")
 
 
 def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
@@ -43,12 +40,14 @@ def whole_source(listener: Listener) -> Path:
         Missing: no source package is to be had, or no dpkg-deb, tar or patch.
         CannotTell: it cannot be fetched or unpacked, or a patch does not apply.
     """
-    return _kept(debian.fetch(SOURCE, SUITE, debian.host_arch()), (), listener)
+    row = series_named(DEFAULT)
+    return _kept(debian.fetch(row.package, row.suite, debian.host_arch()), (), listener)
 
 
 def _kept(deb: Path, folders: tuple[str, ...], listener: Listener) -> Path:
     """A package's source tree, patched: these folders of it, or all; unpacked when it is new."""
-    patches = sorted((Path(str(resources.files("vm"))) / "patches").glob("*.patch"))
+    series = series_of(deb.name)
+    patches = series.patches() if series else []
     parts = [deb.name.encode(), " ".join(folders).encode(), *(one.read_bytes() for one in patches)]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     trees = cache_home() / "source"
@@ -71,7 +70,7 @@ def _package(vmlinux: Path) -> Path | None:
         name = str(facts["source"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not _DEB.fullmatch(name):
+    if series_of(name) is None:
         return None
     return next(iter(sorted((cache_home() / "debs").glob(f"*/{name}"))), None)
 

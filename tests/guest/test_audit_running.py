@@ -20,7 +20,7 @@ import jsonschema
 import pytest
 
 from tests.guest import lab
-from vm import host, kernel
+from vm import host, initramfs, kernel
 from vm.arch import arch_named
 from vm.cpio import Archive
 from vm.qemu import GuestConfig, command_line
@@ -55,8 +55,7 @@ def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive.character_device("/dev/urandom", 1, 9)
     init = lab.compiled("x86_64", lab.PROGRAMS / "running.c", folder)
     archive.file("/init", init.read_bytes(), 0o755)
-    victim = lab.compiled("x86_64", ROOT / "vm/guest/victim.c", folder)
-    archive.file("/victim", victim.read_bytes(), 0o755)
+    archive.file("/victim", initramfs.program(arch_named("x86_64"), "victim"), 0o755)
     archive.file("/vmlinux", built().vmlinux.read_bytes())
     archive.file(str(PYTHON), PYTHON.read_bytes(), 0o755)
     standard = Path(sysconfig.get_path("stdlib"))

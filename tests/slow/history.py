@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vm import kernel
+from vm.series import DEFAULT
 
-PATCHES = Path(kernel.__file__).parent / "patches"
+PATCHES = Path(kernel.__file__).parent / "patches" / DEFAULT
 GUILTY = "mm/memory: zap anonymous PTEs in batches"
 BROKEN = "mm/vmstat: count zaps"
 AUTHOR = "Ryan Example <ryan@example.org>"

@@ -61,12 +61,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build = verbs.add_parser(
         "build",
         help="build it, or find it in the cache",
-        description="Build a lab kernel: Debian's linux-source-6.1 with zaptrace's patches "
+        description="Build a lab kernel: Debian's linux-source-* with zaptrace's patches "
         "and configuration, small for repro boots or with BPF and disks for live guests.  It "
         "is kept in the cache and built again only when its source, patches, configuration "
         "or compiler change.",
         epilog="examples:\n  zaptrace vm kernel build s390x\n"
-        "  zaptrace vm kernel build x86_64 --flavour live",
+        "  zaptrace vm kernel build x86_64 --flavour live\n"
+        "  zaptrace vm kernel build s390x --series 6.12",
         formatter_class=parser.formatter_class,
     )
     build.add_argument("arch", help="guest architecture: s390x or x86_64")
@@ -74,6 +75,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--flavour",
         default="repro",
         help="repro (small, boots in a second) or live (BPF, disks); %(default)s by default",
+    )
+    build.add_argument(
+        "--series",
+        default="6.1",
+        help="the kernel series to build: 6.1, 6.12 or 7.3; %(default)s by default",
     )
     build.add_argument("--json", action="store_true", help="print the files as JSON")
     build.set_defaults(action=_kernel_build)
@@ -189,7 +195,8 @@ def _kernel_build(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json, progress
 
     with progress() as listener:
-        built = kernel.build(arch_named(args.arch), listener, flavour=args.flavour)
+        arch = arch_named(args.arch)
+        built = kernel.build(arch, listener, flavour=args.flavour, series=args.series)
     if args.json:
         print_json({"image": str(built.image), "vmlinux": str(built.vmlinux)})
     else:

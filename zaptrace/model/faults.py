@@ -16,6 +16,15 @@ FAULTS = {
     "stale-large": "stale, a page of a large folio",
     "overput-large": "overput, a page of a large folio",
     "rss-large": "rss, a page of a large folio",
+    "cow": "a copy on write does not remove the old page's rmap",
+    "fork": "the child maps a page, its rmap is not added",
+    "mprotect": "a PTE is cleared instead of modified",
+    "mremap": "a PTE is cleared, and not set at its new address",
+    "pipe": "a pipe drops one reference to a page too many",
+    "read": "read() drops one reference to a file's page too many",
+    "scribble": "a stray store changes a page's _mapcount",
+    "flag": "a stray store sets a page's PG_reserved",
 }
-"""What a lab kernel's `zapfault=` takes (vm/patches/0002-*), and what that is.
-Those behind "none" strike victims only (vm/guest/victim.c)."""
+"""What a lab kernel's `zapfault=` takes (the table in its patches' mm/zapfault.c), and what
+that is.  Those after "none" strike only tasks of their name (vm/guest/victim.c); those from
+"cow" on are faults of other functions than the zap."""

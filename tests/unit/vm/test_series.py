@@ -1,0 +1,46 @@
+"""The series of lab kernels: each has its patches, and a kernel option is what was said last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vm import kernel
+from vm.arch import ARCHES
+from vm.series import DEFAULT, SERIES, series_named, series_of
+from zaptrace.model.errors import BadInput
+from zaptrace.model.progress import ignore
+
+
+def test_each_has_patches_of_its_own_that_make_the_same_files() -> None:
+    for series in SERIES.values():
+        text = "".join(patch.read_text() for patch in series.patches())
+        assert {"+++ b/mm/zapfault.c", "+++ b/mm/zapfault.h"} <= set(text.splitlines())
+        assert text.count("SPDX-License-Identifier: GPL-2.0-only") >= len(series.patches())
+    assert DEFAULT in SERIES
+
+
+def test_one_is_known_by_its_source_package() -> None:
+    for series in SERIES.values():
+        assert series_of(f"{series.package}_{series.name}.176-1~bpo13+1_all.deb") is series
+    for other in ("linux-source-5.10_5.10.1-1_all.deb", "linux-image-6.1_6.1.1-1_amd64.deb", ""):
+        assert series_of(other) is None
+
+
+def test_what_is_not_there_is_refused_before_anything_is_fetched() -> None:
+    with pytest.raises(BadInput, match=r"series '6\.2'"):
+        series_named("6.2")
+    with pytest.raises(BadInput, match=r"series '6\.2'"):
+        kernel.build(ARCHES["s390x"], ignore, series="6.2")
+
+
+def test_of_one_option_the_last_word_counts(tmp_path: Path) -> None:
+    base, own = tmp_path / "base", tmp_path / "own"
+    base.write_text("# words\nCONFIG_A=y\nCONFIG_PROC_SYSCTL=y\n")
+    own.write_text("# CONFIG_PROC_SYSCTL is not set\nCONFIG_SYSCTL=y\n")
+    assert kernel._settings_in([base, own]) == [
+        "CONFIG_A=y",
+        "# CONFIG_PROC_SYSCTL is not set",
+        "CONFIG_SYSCTL=y",
+    ]
