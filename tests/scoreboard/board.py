@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,17 +12,23 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from tests.scoreboard import elsewhere
 from tests.scoreboard.expected import FAULTS, OWN, PARTS, SUBSETS, expected, weaker
-from tests.scoreboard.truth import Row, Truth, disagreements, truth
+from tests.scoreboard.truth import Row, Truth, disagreements, of_another_address, truth
+from vm.series import DEFAULT, SERIES
 
 ARCHES = ("s390x", "x86_64")
+KERNELS = tuple(SERIES)
 JOBS = 2
 """Boots at a time: a guest has two CPUs, and keeps one of the host's busy."""
 GUEST_SECONDS = 300
 SECONDS = 1500.0
 """A boot with all that comes before and after it, on a machine that does other things too."""
-UNDER_LOAD = ("--append", "zaptrace.do=crowd")
+UNDER_LOAD = "zaptrace.do=crowd"
 """Healthy guests: several workloads at a time (vm/guest/init)."""
+ONE_CPU = {("7.3", "s390x"): ["--smp", "1"]}
+"""Kernels that crash with two under QEMU 7.2 (docs/matrix.md)."""
+_RELEASE = re.compile(r"^zaptrace: user space on (\S+)\r?$", re.MULTILINE)
 LOST = "lost guest"
 
 FILES = {
@@ -33,36 +40,52 @@ FILES = {
 
 
 def board(
-    faults: Iterable[str] = FAULTS, arches: Iterable[str] = ARCHES, clean: int = 0
+    faults: Iterable[str] = FAULTS,
+    arches: Iterable[str] = ARCHES,
+    clean: int = 0,
+    kernels: Iterable[str] = (DEFAULT,),
 ) -> Iterator[Row]:
     """Rows of the scoreboard as they come.
 
     Args:
-        clean: how many boots without a fault, and with load, to make on each architecture.
+        clean: how many boots without a fault, and with load, to make on each kernel and
+            architecture.
+        kernels: series of lab kernels.
     """
-    jobs = [(arch, fault) for fault in faults for arch in arches]
-    jobs += [(arch, "none") for _ in range(clean) for arch in arches]
+    wanted = [*faults, *("none" for _ in range(clean))]
+    jobs = [(series, arch, fault) for series in kernels for fault in wanted for arch in arches]
     with ThreadPoolExecutor(JOBS) as pool:
         for done in as_completed([pool.submit(rows, *job) for job in jobs]):
             yield from done.result()
 
 
-def rows(arch: str, fault: str) -> list[Row]:
+def rows(series: str, arch: str, fault: str) -> list[Row]:
     """Boot once, explain seven times."""
     with tempfile.TemporaryDirectory(prefix="zaptrace-scoreboard-") as folder:
         run = Path(folder) / "run"
-        lost = boot(arch, fault, run)
-        console = run / "console.log"
-        real = truth(fault, console.read_text(errors="replace") if console.exists() else "")
+        lost = boot(series, arch, fault, run)
+        path = run / "console.log"
+        console = path.read_text(errors="replace") if path.exists() else ""
+        release = _RELEASE.search(console)
+        kernel = {"kernel": release[1] if release else series, "series": series}
+        real = truth(fault, console)
         return [
-            _row(arch, fault, subset, lost or explained(run, subset), real) for subset in SUBSETS
+            kernel | _row(arch, fault, subset, lost or explained(run, subset), real, series)
+            for subset in SUBSETS
         ]
 
 
-def boot(arch: str, fault: str, run: Path) -> Row | None:
+def boot(series: str, arch: str, fault: str, run: Path) -> Row | None:
     """`zaptrace repro`, as a user types it; what it said instead of a verdict when it failed."""
-    words = ["repro", arch, "--fault", fault, "--run", str(run), "--json"]
-    words += ["--timeout", str(GUEST_SECONDS), *(UNDER_LOAD if fault == "none" else ())]
+    words = ["repro", arch, "--run", str(run), "--json", "--timeout", str(GUEST_SECONDS)]
+    append = [UNDER_LOAD] if fault == "none" else []
+    if series == DEFAULT:
+        words += ["--fault", fault]
+    else:
+        words += _as_own_kernel(series, arch)
+        append += [f"zapfault={fault}"]
+    words += ["--append", " ".join(append)] if append else []
+    words += ONE_CPU.get((series, arch), [])
     try:
         done = subprocess.run(
             [sys.executable, "-m", "zaptrace", *words],
@@ -77,6 +100,16 @@ def boot(arch: str, fault: str, run: Path) -> Row | None:
     if (run / "verdict.json").exists():
         return None
     return _no_verdict(done.stderr.strip().splitlines()[-2:])
+
+
+def _as_own_kernel(series: str, arch: str) -> list[str]:
+    """The lab kernel of another series than repro's own, built now if need be."""
+    from vm import kernel
+    from vm.arch import arch_named
+    from zaptrace.model.progress import ignore
+
+    built = kernel.build(arch_named(arch), ignore, series=series)
+    return ["--kernel", str(built.image), "--vmlinux", str(built.vmlinux)]
 
 
 def _no_verdict(said: list[str]) -> Row:
@@ -108,12 +141,19 @@ def explained(run: Path, subset: str) -> Row:
     }
 
 
-def _row(arch: str, fault: str, subset: str, verdict: Row, real: Truth) -> Row:
+def _row(
+    arch: str, fault: str, subset: str, verdict: Row, real: Truth, series: str = DEFAULT
+) -> Row:
     """A row of the shared schema, with what it needs to be understood."""
     wanted, less = expected(fault, arch, subset), weaker(fault, arch, subset)
-    wrong = [f"got {verdict['kind']}"]
-    if verdict["kind"] == wanted:
-        wrong = list(disagreements(verdict, real, subset, less))
+    if fault in elsewhere.FAULTS or (series != DEFAULT and fault != "none"):
+        wanted, less = elsewhere.expected(fault), None
+        wrong = list(elsewhere.disagreements(fault, subset, verdict, real.pages))
+    else:
+        wrong = [f"got {verdict['kind']}"]
+        if verdict["kind"] == wanted:
+            wrong = list(disagreements(verdict, real, subset, less))
+    wrong += of_another_address(verdict, real)
     wrong += verdict.get("objections", [])  # a sentence that does not rest on the evidence
     if not verdict.get("sentences", True):
         wrong.append("it has no sentences")
@@ -135,11 +175,16 @@ def _row(arch: str, fault: str, subset: str, verdict: Row, real: Truth) -> Row:
 
 
 def ordered(found: Iterable[Row]) -> list[Row]:
-    """By fault, architecture and size of the evidence, as the table has it."""
+    """By kernel, fault, architecture and size of the evidence, as the table has it."""
     faults, subsets = [*FAULTS, *OWN], [[PARTS[part] for part in subset] for subset in SUBSETS]
     return sorted(
         found,
-        key=lambda row: (faults.index(row["fault"]), row["arch"], subsets.index(row["evidence"])),
+        key=lambda row: (
+            KERNELS.index(row["series"]),
+            faults.index(row["fault"]),
+            row["arch"],
+            subsets.index(row["evidence"]),
+        ),
     )
 
 

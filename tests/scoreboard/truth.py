@@ -7,8 +7,8 @@ printed: nothing of zaptrace has looked at them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.scoreboard.expected import Weaker
@@ -16,6 +16,7 @@ from tests.victims import LARGE, victims
 
 Row = dict[str, Any]
 _REFUSED = re.compile(r"BUG: Bad page state in process (?P<comm>\S+)  pfn:(?P<pfn>[0-9a-f]+)")
+_ZAP = re.compile(r"zap_pte_range\(\) begins on (?P<addr>0x[0-9a-f]+)-(?P<end>0x[0-9a-f]+)")
 _FUNCTION = {"batch": "try_zap_anon_pte_range"}
 """The zap function at fault; `zap_pte_range` where the table does not say."""
 WHOLE_PAGE_UNKNOWN = ("rss_mismatch", "clean")
@@ -30,11 +31,13 @@ class Truth:
         pages: the pages that were struck, and those of their large folios.
         comms: the tasks that struck or owned them.
         function: that took them down.
+        addresses: page -> where the victims had it mapped.
     """
 
     pages: frozenset[int] = frozenset()
     comms: frozenset[str] = frozenset()
     function: str | None = None
+    addresses: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
 
 def truth(fault: str, console: str) -> Truth:
@@ -46,11 +49,13 @@ def truth(fault: str, console: str) -> Truth:
         refused = list(_REFUSED.finditer(console))
         printed = frozenset(int(one["pfn"], 16) for one in refused)
         return Truth(printed, frozenset(one["comm"] for one in refused), function)
-    said = [one for one in victims(console) if one.fault == fault]
+    said = [one for one in victims(console) if one.fault in fault.split(",")]
     pages = {one.pfn for one in said}
+    addresses = {page: frozenset(one.address for one in said if one.pfn == page) for page in pages}
     if fault.endswith("-large"):
         pages = {page for one in said for page in range(one.head, one.head + LARGE)}
-    return Truth(frozenset(pages), frozenset(one.fault for one in said), function)
+    comms = frozenset(one.fault for one in said)
+    return Truth(frozenset(pages), comms, function, addresses)
 
 
 def disagreements(verdict: Row, real: Truth, subset: str, weaker: Weaker | None) -> Iterator[str]:
@@ -71,3 +76,12 @@ def disagreements(verdict: Row, real: Truth, subset: str, weaker: Weaker | None)
     if weaker:
         said = " ".join([verdict["summary"], *verdict["doubts"]])
         yield from (f"it does not say: {words}" for words in weaker.says if words not in said)
+
+
+def of_another_address(verdict: Row, real: Truth) -> Iterator[str]:
+    """Steps of the order that name a zap which does not cover the page's address."""
+    at = real.addresses.get(verdict["pfn"], frozenset())
+    for step in verdict.get("order", ()) if at else ():
+        zap = _ZAP.search(step["what"])
+        if zap and not any(int(zap["addr"], 16) <= one < int(zap["end"], 16) for one in at):
+            yield f"it is no zap of the page: {step['what']}"

@@ -1,0 +1,199 @@
+"""Faults of other functions than the zap: what each really does, and what may be said of it.
+
+No evidence but the life of a page shows a COW or a fork at work.  So what is expected of them is
+`unexplained`, or a weaker kind that is true all the same, with the cause among the readings that
+the verdict leaves open.  Facts and readings that cannot be true of the fault are false
+sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+ALL = "csv"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a fault does.
+
+    Attributes:
+        kinds: the verdicts that are true of it, beside `unexplained`.
+        reading: words of the true cause; a sentence, a doubt or a finding must have them (a
+            pattern).
+        impossible: words that no fact may have, and with all of the evidence no reading: it did
+            not happen (a pattern).
+        silent: subsets of the evidence in which nothing shows: `clean` is right, too.
+        symptom: subsets in which something shows, and not what could be a cause of it.
+    """
+
+    kinds: frozenset[str]
+    reading: str
+    impossible: str
+    silent: tuple[str, ...] = ()
+    symptom: tuple[str, ...] = ()
+
+
+_TWO_REMOVALS = r"\bremoved\b.{,40}\btwice in one zap|an earlier zap had left behind"
+_NO_REMOVAL = r"without removing its rmap"
+_LATE = r"before its rmap was removed\b|freed_before_rmap_removed"
+_OVERPUT = (
+    r"reference was dropped|reference was not its own|by something that did not hold it|"
+    r"refcount_overput"
+)
+
+CAUSES = {
+    "cow": Cause(
+        frozenset({"mapping_leaked"}),
+        reading=r"its rmap was (not|never) removed|mapping_leaked",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}",
+    ),
+    "fork": Cause(
+        frozenset({"rmap_underflow", "mapped_without_rmap"}),
+        reading=r"never added to the rmap|never was added",
+        impossible=rf"{_TWO_REMOVALS}|{_NO_REMOVAL}",
+    ),
+    "mprotect": Cause(
+        frozenset({"mapping_leaked", "rss_mismatch"}),
+        reading=r"PTE (alone )?(was|is) lost|mprotect",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|\bzapped\b",
+        silent=("c",),
+        symptom=("s", "cs"),
+    ),
+    "mremap": Cause(
+        frozenset({"mapping_leaked", "rss_mismatch"}),
+        reading=r"PTE (alone )?(was|is) lost|mremap",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|\bzapped\b",
+        silent=("c",),
+        symptom=("s", "cs"),
+    ),
+    "pipe": Cause(
+        frozenset({"refcount_overput"}),
+        reading=_OVERPUT,
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}",
+    ),
+    "read": Cause(
+        frozenset({"refcount_overput"}),
+        reading=_OVERPUT,
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|mapping_leaked",
+        symptom=("v",),
+    ),
+    "scribble": Cause(
+        frozenset({"scribbled"}),
+        reading=r"wrote (to|over) the counter|no recorded event did it",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}",
+    ),
+    "flag": Cause(
+        frozenset({"scribbled"}),
+        reading=r"\breserved\b",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|{_OVERPUT}|mapping_leaked",
+        symptom=("c", "v", "cv"),
+    ),
+}
+"""Fault -> what it does."""
+
+ZAP_CAUSES = {
+    "batch": Cause(
+        frozenset({"freed_before_rmap_removed"}),
+        reading=r"rmap removal comes late|before its rmap was removed|freed_before_rmap_removed",
+        impossible=_NO_REMOVAL,
+        symptom=("v",),  # a CPU is inside the zap
+    ),
+    "leak": Cause(
+        frozenset({"mapping_leaked"}),
+        reading=rf"rmap was (not|never) removed|{_NO_REMOVAL}|mapping_leaked",
+        impossible=_TWO_REMOVALS,
+    ),
+    "underflow": Cause(
+        frozenset({"rmap_underflow"}),
+        reading=r"twice in one zap",
+        impossible=_NO_REMOVAL,
+    ),
+    "stale": Cause(
+        frozenset({"pte_left_behind"}),
+        reading=r"left behind|PTE stayed|rmap was removed, but its PTE",
+        impossible=_NO_REMOVAL,
+        symptom=("v",),
+    ),
+    "overput": Cause(
+        frozenset({"refcount_overput"}),
+        reading=rf"{_OVERPUT}|last reference was another part's",
+        impossible=_NO_REMOVAL,
+    ),
+    "rss": Cause(
+        frozenset({"rss_mismatch"}),
+        reading=r"resident-set|rss",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}",
+        silent=("c",),
+    ),
+}
+"""Faults of the zap on kernels that the table of `expected` was not made on: there a verdict may be
+short of the fault's own, with the cause among its readings."""
+
+PAIRS = ("cow,mremap", "scribble,pipe")
+"""Two at once, as `zapfault=` takes them: a verdict on either of them is right."""
+FAULTS = (*CAUSES, *PAIRS)
+
+
+def causes(fault: str) -> list[Cause]:
+    """What a fault does, or each of a pair."""
+    known = ZAP_CAUSES | CAUSES
+    return [known[name.removesuffix("-large")] for name in fault.split(",")]
+
+
+def expected(fault: str) -> str:
+    """The verdicts that are right, `unexplained` first."""
+    kinds = {kind for cause in causes(fault) for kind in cause.kinds}
+    return " or ".join(["unexplained", *sorted(kinds)])
+
+
+def disagreements(
+    fault: str, subset: str, verdict: dict[str, Any], pages: frozenset[int]
+) -> Iterator[str]:
+    """What of a verdict is false or missing, a phrase each.
+
+    Args:
+        fault: of FAULTS; of a pair, the verdict may be about either.
+        verdict: as `explain --json` prints it.
+        pages: the pages that were struck, as the victims said.
+    """
+    found = [list(_disagreements(cause, subset, verdict, pages)) for cause in causes(fault)]
+    yield from min(found, key=len)
+
+
+def _disagreements(
+    cause: Cause, subset: str, verdict: dict[str, Any], pages: frozenset[int]
+) -> Iterator[str]:
+    if verdict["kind"] == "clean" and subset in cause.silent:
+        return
+    if verdict["kind"] not in {"unexplained", *cause.kinds}:
+        yield f"got {verdict['kind']}"
+    if verdict["pfn"] is not None and verdict["pfn"] not in pages:
+        yield f"page {verdict['pfn']:#x} was not struck"
+    if verdict["pfn"] is None and verdict["kind"] not in ("rss_mismatch", "unexplained"):
+        yield "it names no page"
+    facts, readings = list(_facts(verdict)), list(_readings(verdict))
+    everything = [*facts, *readings]
+    named = any(re.search(cause.reading, one) for one in everything)
+    if not named and subset not in (*cause.silent, *cause.symptom):
+        yield f"the cause is not among its readings: {cause.reading}"
+    # What a part of the evidence cannot exclude is a reading that it leaves.
+    for one in everything if subset == ALL else facts:
+        if found := re.search(cause.impossible, one):
+            yield f"it did not happen ({found[0]}): {one}"
+
+
+def _facts(verdict: dict[str, Any]) -> Iterator[str]:
+    """What the verdict says has happened."""
+    sentences = verdict.get("sentences") or [{"text": verdict["summary"]}]
+    yield from (one["text"] for one in sentences if not one.get("reading"))
+    yield from (one["what"] for one in verdict.get("order", ()))
+
+
+def _readings(verdict: dict[str, Any]) -> Iterator[str]:
+    """What it says may have happened."""
+    yield from (one["text"] for one in verdict.get("sentences", ()) if one.get("reading"))
+    yield from verdict["doubts"]
