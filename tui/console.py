@@ -13,17 +13,29 @@ from tui.words import Piece
 from zaptrace.model.splats import Splat
 from zaptrace.report.words import plain
 from zaptrace.splat import parse
+from zaptrace.triage import Console, triage
 
 MOST_CHARACTERS = 1 << 20
 """Of the log's end; what stands before is not shown."""
 
 
+LINES_ABOVE = 4
+"""Above a headline that was gone to."""
+MOST_CLUES = 5
+"""Below one headline."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleLog:
-    """A log's lines, and the reports in it by the line that they begin on (from 0)."""
+    """A log's lines, and the reports in it by the line that they begin on (from 0).
+
+    Attributes:
+        clues: which lines are ours: what stands out in the report above.
+    """
 
     lines: tuple[str, ...] = ()
     splats: tuple[tuple[int, Splat], ...] = ()
+    clues: frozenset[int] = frozenset()
 
 
 def read_log(text: str) -> ConsoleLog:
@@ -31,12 +43,41 @@ def read_log(text: str) -> ConsoleLog:
     text = text[-MOST_CHARACTERS:]
     # The parser counts lines as an editor does.
     lines = text.split("\n")
-    splats = (
-        (splat.line - 1, splat) for splat in parse(text.encode("utf-8", "replace")) if splat.line
-    )
+    splats = [splat for splat in parse(text.encode("utf-8", "replace")) if splat.line]
     clean = tuple(plain(line.rstrip("\r").expandtabs()) for line in lines)
-    found = tuple((line, splat) for line, splat in splats if line < len(clean))
-    return ConsoleLog(clean[:-1] if clean and not clean[-1] else clean, found)
+    clean = clean[:-1] if clean and not clean[-1] else clean
+    begins = [
+        (splat.line - 1, splat) for splat in splats if splat.line and splat.line <= len(clean)
+    ]
+    return _with_clues(clean, begins, _below(splats))
+
+
+def _below(splats: list[Splat]) -> dict[int, list[str]]:
+    """What stands out, by the line (from 0) of the first report that it is seen in."""
+    found: dict[int, list[str]] = {}
+    for clue in triage(Console(tuple(splats))):
+        cause = f"; likely: {clue.causes[0].what}" if clue.causes else ""
+        told = found.setdefault(clue.lines[0] - 1, [])
+        if len(told) < MOST_CLUES:
+            told.append(f"{clue.title}{cause}")
+    return found
+
+
+def _with_clues(
+    lines: tuple[str, ...], begins: list[tuple[int, Splat]], below: dict[int, list[str]]
+) -> ConsoleLog:
+    """The log with each clue below the headline of its report."""
+    told: list[str] = []
+    ours: list[int] = []
+    moved: dict[int, int] = {}
+    for at, line in enumerate(lines):
+        moved[at] = len(told)
+        told.append(line)
+        for text in below.get(at, ()):
+            ours.append(len(told))
+            told.append(text)
+    splats = tuple((moved[line], splat) for line, splat in begins)
+    return ConsoleLog(tuple(told), splats, frozenset(ours))
 
 
 class ConsolePane(LineView):
@@ -87,6 +128,8 @@ class ConsolePane(LineView):
         ahead = [line for line in starts if (line - self.cursor) * by > 0]
         if ahead:
             self.go_to(min(ahead) if by > 0 else max(ahead))
+            # What belongs to a headline stands below it.
+            self.scroll_to(y=max(self.cursor - LINES_ABOVE, 0), animate=False)
 
     def count(self) -> int:
         """See LineView."""
@@ -99,6 +142,8 @@ class ConsolePane(LineView):
     def line(self, index: int, width: int) -> list[Piece]:
         """See LineView."""
         text = self._log.lines[index]
+        if index in self._log.clues:
+            return [("  ↳ ", "warn"), (text, "warn")]
         if index in self._marked:
             return [("✖ ", "bad"), (text, "bad")]
         return [("  ", ""), (text, "")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from zaptrace.model.clues import Clue
 from zaptrace.model.events import Events
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
@@ -57,6 +58,7 @@ def page(
         _tables(window),
         source_section(verdict.sites, sources or Sources()),
         _splat(info),
+        _triage(info),
         _rates(verdict, events, info),
         _reproduce(info),
         _unseen(verdict, info),
@@ -211,6 +213,35 @@ def _splat(info: RunInfo) -> Markup:
     if not info.splat:
         return Markup("")
     return section("splat", "What the kernel printed", "", tag("pre", _lines(info.splat)))
+
+
+def _triage(info: RunInfo) -> Markup:
+    """What stands out in the console's reports, each with its causes and measurements."""
+    if not info.triage:
+        return Markup("")
+    told = [_clue(clue) for clue in info.triage]
+    sub = "The causes are ranked by what else the console says: + speaks for one, - against it."
+    return section("triage", "What stands out, and what to measure next", sub, *told)
+
+
+def _clue(clue: Clue) -> Markup:
+    causes = [
+        tag(
+            "li",
+            cause.what,
+            [tag("div", f"+ {text}", class_="soft") for text in cause.speaks_for],
+            [tag("div", f"- {text}", class_="soft") for text in cause.speaks_against],
+        )
+        for cause in clue.causes
+    ]
+    return tag(
+        "div",
+        tag("h3", clue.seen),
+        tag("ol", causes) if causes else "",
+        tag("ul", [tag("li", text) for text in clue.measure], class_="measure"),
+        tag("p", clue.source, class_="sub"),
+        class_="clue",
+    )
 
 
 def _reproduce(info: RunInfo) -> Markup:

@@ -82,6 +82,9 @@ pre + .sub, .sub + pre { margin-top:8px; }
   font-size:13px; } .key svg { width:14px; height:14px; display:inline-block;
   vertical-align:-2px; margin-right:6px; }
 ul.doubts { margin:0; padding-left:18px; }
+.clue { break-inside:avoid; padding-top:4px; } .clue ol, .clue ul { margin:2px 0;
+  padding-left:22px; } .clue p.sub { margin:2px 0 8px; } .clue .measure { list-style:"→ "; }
+.clue .soft { font-size:13.5px; }
 .env { display:grid; grid-template-columns:max-content 1fr; gap:3px 18px; margin:0; }
 .env dd { margin:0; overflow-wrap:anywhere; }
 footer { color:var(--soft); font-size:13px; }

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import drgn
 
 _RANK = {row.kind: rank for rank, row in reversed(list(enumerate(RULES)))}
-_PADDING = 256
-"""Bytes up to the next symbol that kallsyms counts to a function and ELF does not."""
+_TOLERATED = 10
+"""One of so many functions may differ from the vmlinux's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class _Names:
             if one.symbol and one.size and one.module is None
         }
         wrong = [one for one in frames.values() if not self._fits(one)]
-        if wrong and 2 * len(wrong) > len(frames):
+        if len(wrong) * _TOLERATED > len(frames):
             one = wrong[0]
             raise BadInput(
                 f"{self._path} is not the kernel that wrote this log: no {one.symbol} of "
@@ -199,8 +199,16 @@ class _Names:
             )
 
     def _fits(self, frame: Frame) -> bool:
-        sizes = [one.size for one in self._prog.symbols(frame.symbol or "")]
-        return any(0 <= (frame.size or 0) - size < _PADDING for size in sizes)
+        """A function is as long as kallsyms says: the next one begins right behind it."""
+        size = frame.size or 0
+        ends = [one.address + size for one in self._prog.symbols(frame.symbol or "")]
+        return any(self._begins(end) for end in ends)
+
+    def _begins(self, address: int) -> bool:
+        try:
+            return bool(self._prog.symbol(address).address == address)
+        except LookupError:
+            return False
 
 
 def _without_addresses(splat: Splat) -> Splat:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.dump import AT_FREE, checked_flags, page_type, swap_value, table_value
-from zaptrace.triage.words import one_bit, word
+from zaptrace.triage.words import TAIL_MAPPINGS, one_bit, word
 
 _WORD = 0xFFFFFFFF
 _LEAST_COUNT_BIT = 4
@@ -67,7 +67,7 @@ def _of_refused(splat: Splat) -> Iterator[Flip]:
         ("mapping", word(splat, "mapping") or splat.mapping),
         ("memcg_data", splat.memcg),
     ):
-        if value and (flip := _flip(field, value, 0, splat)):
+        if value and value not in TAIL_MAPPINGS and (flip := _flip(field, value, 0, splat)):
             yield flip
     if splat.refcount and not splat.folio:
         flip = _flip("the refcount", splat.refcount & _WORD, 0, splat)

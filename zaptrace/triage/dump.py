@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.stacks import Way, read_stack
-from zaptrace.triage.words import word
+from zaptrace.triage.words import TAIL_MAPPINGS, word
 
 # include/linux/page-flags.h, the type in the top byte, since "mm: make page_mapcount() et al
 # use the top byte" (v6.12); dump_page() prints it shifted down.
@@ -129,7 +129,7 @@ def _mapping(splat: Splat) -> Check | None:
     if value is None:
         value = splat.mapping
     # That of a large folio's tail page is another field's place; what is printed is the head's.
-    if not value or "head" in splat.flags or splat.folio:
+    if not value or value in TAIL_MAPPINGS or "head" in splat.flags or splat.folio:
         return None
     return Check("non-NULL mapping", f"mapping {value:#x}")
 

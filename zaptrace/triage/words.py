@@ -17,7 +17,8 @@ _LOW = 0xFFFFFFFF
 
 # include/linux/poison.h; POISON_POINTER_DELTA is 0xdead000000000000 where pointers have 64 bits.
 LIST_POISON = {0xDEAD000000000100: "LIST_POISON1", 0xDEAD000000000122: "LIST_POISON2"}
-TAIL_MAPPING = 0xDEAD000000000400
+TAIL_MAPPINGS = (0xDEAD000000000400, 0x400)
+"""Of a tail page; s390x, arm and 32 bits have no POISON_POINTER_DELTA."""
 _BYTES = {
     0xAA: "PAGE_POISON (page_poison=1 wrote over a free page)",
     0x6B: "POISON_FREE (a slab object that was freed)",
