@@ -14,9 +14,9 @@ from zaptrace.explain.names import counters, flags_of, page, task
 from zaptrace.model.splats import OwnerStack, Splat
 from zaptrace.splat.kinds import TITLES
 from zaptrace.triage.console import Console
-from zaptrace.triage.dump import below_zero, described
+from zaptrace.triage.dump import at_allocation, below_zero, described
 from zaptrace.triage.mapped import readings
-from zaptrace.triage.stacks import Way, read_stack, reliable
+from zaptrace.triage.stacks import Way, deferral, read_stack, reliable
 
 MOST_STEPS = 3
 """Functions of the allocator that a sentence names."""
@@ -47,8 +47,10 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
     flags = flags_of(state.reason, state)
     why = f" ({_cut(state.reason)}{f'; {flags}' if flags else ''})" if state.reason else ""
     said = counters(story.raw_mapcount, story.refcount)
-    steps = ", ".join(read_stack(state.trace).steps[:MOST_STEPS])
+    steps = ", ".join(read_stack(state.trace).steps[:MOST_STEPS]) or "by the reason"
     way = way_of(case)
+    if way is Way.UNKNOWN and at_allocation(state):
+        way = Way.ALLOC
     if way is Way.ALLOC:
         yield (
             f"{who} was allocating pages ({steps}) when the kernel met {what} on its free lists in "
@@ -68,12 +70,27 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
             "the detector's, not the freer's."
         )
     elif way is Way.FREE:
-        yield f"{who} freed {what} in a bad state{why}, {said}; the report does not say why."
+        yield _freed(state, who, f"{what} in a bad state{why}, {said}")
     else:
         yield (
-            f"The kernel found {what} in a bad state{why}, {said}, while {who} ran; the report has "
-            "no call trace that says whether this task freed it, allocated it or only came by."
+            f"The kernel found {what} in a bad state{why}, {said}{_while(case)}; the report has no "
+            "call trace that says whether this task freed it, allocated it or only came by."
         )
+
+
+def _freed(state: Splat, who: str, what: str) -> str:
+    """Who freed it: an interrupt borrows the task, and deferred work frees for somebody else."""
+    if by := deferral(state.trace):
+        return (
+            f"{what}, was freed by deferred work or in an interrupt ({by}()) while {who} ran; who "
+            "put it off, and why the page was in that state, the report does not say."
+        )
+    return f"{who} freed {what}; the report does not say why."
+
+
+def _while(case: Case) -> str:
+    story = case.story
+    return "" if story.comm is None and story.pid is None else f" while {task(story)} ran"
 
 
 def _bad_pte(case: Case, found: Splat) -> Iterator[str]:
@@ -85,16 +102,9 @@ def _bad_pte(case: Case, found: Splat) -> Iterator[str]:
     yield f"{task(story)} met PTE{entry}{at}, which maps {page(story)}: {said}."
     if below := below_zero(found):
         yield f"It counts fewer mappings than none ({below})."
-    yield (
-        "Open readings, the likelier first: "
-        + "; ".join(
-            f"({number}) {reading}"
-            for number, reading in enumerate(
-                readings(found, Console(tuple(case.evidence.splats))), 1
-            )
-        )
-        + "."
-    )
+    open_ = readings(found, Console(tuple(case.evidence.splats)))
+    told = "; ".join(f"({number}) {reading}" for number, reading in enumerate(open_, 1))
+    yield f"Open readings, the likelier first: {told}." if told else "Why, it does not say."
 
 
 def _reported(case: Case, found: Splat) -> Iterator[str]:
@@ -102,7 +112,7 @@ def _reported(case: Case, found: Splat) -> Iterator[str]:
     raw = None if found.mapcount is None else found.mapcount - 1
     said = counters(raw, found.refcount)
     yield _ended(
-        f"The kernel reported {page(story)} ({said}) while {task(story)} ran"
+        f"The kernel reported {page(story)} ({said}){_while(case)}"
         f"{_where(found)}: {_cut(found.reason) or described(found)}"
     )
     yield "The report says what was found there, not how it came to be."

@@ -121,7 +121,9 @@ def _of_events(case: Case) -> Iterator[str]:
 def log_gaps(evidence: Evidence) -> Iterator[str]:
     """What a log does not show: the boot's beginning, and what the kernel did not check."""
     boot = evidence.boot
-    if boot is not None and boot.release is None:
+    if boot is not None and not boot.lines:
+        yield "No line of the log is known to be a kernel's."
+    elif boot is not None and boot.release is None:
         yield "The log does not hold the boot's beginning: what was reported before is not seen."
     if boot is not None and (off := checks_off(Console(tuple(evidence.splats), boot))):
         yield off

@@ -165,6 +165,8 @@ def would_show(evidence: Evidence) -> bool:
         return True
     if "splat" not in evidence.parts or evidence.ended not in (*ENDS, LOG):
         return False
+    if evidence.ended == LOG and evidence.boot is not None and not evidence.boot.lines:
+        return False
     return evidence.complete or (evidence.events is None and evidence.ended in ("exit", LOG))
 
 

@@ -159,4 +159,5 @@ def frame_text(frame: Frame) -> str:
     if frame.offset is not None and frame.size is not None:
         where += f"+{frame.offset:#x}/{frame.size:#x}"
     source = f"  {frame.source}" if frame.source else ""
-    return f"{'' if frame.reliable else '? '}{where}{source}"
+    module = f" [{frame.module}]" if frame.module else ""
+    return f"{'' if frame.reliable else '? '}{where}{module}{source}"

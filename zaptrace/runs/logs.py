@@ -97,7 +97,7 @@ def _explained(file: LogFile, names: _Names | None, *, several: bool) -> _Read:
     told, resolve = (names.addressed(splats), names.resolve) if names else (splats, no_source)
     evidence = Evidence(
         splats=told,
-        ended=LOG if console.boot.lines or splats else "",
+        ended=LOG,
         resolve=resolve,
         console=True,
         boot=console.boot,

@@ -8,7 +8,7 @@ from zaptrace.triage.console import Console
 from zaptrace.triage.row import rank
 from zaptrace.triage.rows_entry import ROWS
 
-_OF_PTES = ("mapcount_underflow", "bad_pte_counted", "pte_without_page")
+_OF_PTES = ("mapcount_underflow", "bad_pte_counted", "pte_without_page", "typed_page_mapped")
 
 
 def readings(splat: Splat, console: Console) -> tuple[str, ...]:

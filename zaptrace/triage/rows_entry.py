@@ -48,9 +48,10 @@ def _counted(splat: Splat, _console: Console) -> str | None:
 
 
 def _without_page(splat: Splat, _console: Console) -> str | None:
-    if splat.kind != "bad_page_map" or _names_page(splat):
+    # The VMA's line stands behind the page's: without it, lines are missing.
+    if splat.kind != "bad_page_map" or _names_page(splat) or splat.addr is None:
         return None
-    return "A PTE was reported as bad and no page printed for it: none that its VMA may hold."
+    return "A PTE was reported as bad, and no page with it."
 
 
 def _special(splat: Splat, _console: Console) -> str | None:
@@ -86,7 +87,7 @@ def _bad_table(splat: Splat, _console: Console) -> str | None:
         return None
     if splat.process or splat.addr is not None:
         return "The CPU itself found an entry of a page table corrupted (reserved bits set)."
-    return "An entry of an upper page table is no page table, and the kernel has cleared it."
+    return "An entry of an upper page table points to none (the kernel clears such an entry)."
 
 
 def _huge(splat: Splat, _console: Console) -> bool:
@@ -229,7 +230,7 @@ ROWS = (
     ),
     Row(
         name="pte_without_page",
-        title="a PTE that its VMA may not hold",
+        title="a bad PTE without a page",
         sees=each(_without_page),
         causes=(
             Candidate(

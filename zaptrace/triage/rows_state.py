@@ -15,7 +15,6 @@ from zaptrace.triage.signs import (
     MANY_PAGES,
     calls,
     deferred,
-    interrupted,
     not_,
     way_is,
 )
@@ -190,8 +189,7 @@ def _detector(splat: Splat, console: Console) -> str | None:
 _FREES = Sign(1, "the stack is that of the free", way_is(Way.FREE))
 _IN_ZAP = Sign(2, "the stack goes through a zap", calls(_ZAP))
 _NOT_IN_ZAP = Sign(-2, "the stack goes through no zap", not_(calls(_ZAP)))
-_IN_IRQ = Sign(1, "an interrupt stands in the call trace", interrupted)
-_BY_WORKER = Sign(1, "work that was put off stands in the call trace", deferred)
+_PUT_OFF = Sign(1, "an interrupt, or work that was put off, stands in the call trace", deferred)
 
 _WRITTEN = Candidate("its struct page was written to by somebody else", 1, (MANY_PAGES,))
 _STILL_USED = (
@@ -328,7 +326,7 @@ ROWS = (
             Candidate(
                 "the last reference was dropped while IO, the LRU or a file system held the page",
                 2,
-                (FOREIGN_MODULES, IN_MODULE, _IN_IRQ, _BY_WORKER),
+                (FOREIGN_MODULES, IN_MODULE, _PUT_OFF),
             ),
             Candidate(_STILL_USED, 1),
             Candidate("a flag that was set in memory", 0, (MANY_PAGES,)),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from zaptrace.model.splats import Splat
 from zaptrace.triage.console import Console
 from zaptrace.triage.row import Sign, Test
-from zaptrace.triage.stacks import Way, base_name, read_stack
+from zaptrace.triage.stacks import Way, base_name, deferral, read_stack
 
 # include/linux/mm.h.
 VM_PFNMAP, VM_IO, VM_HUGETLB, VM_MIXEDMAP = 0x400, 0x4000, 0x400000, 0x10000000
@@ -25,10 +25,6 @@ _USUAL = re.compile(
     r"|special_mapping_\w+|vm_special_mapping\w*",
     re.ASCII,
 )
-_INTERRUPT = re.compile(
-    r"\w*(?:softirq|hardirq|_irq|irq_|interrupt)\w*|rcu_(?:core|do_batch)|net_rx_action|\w*_nmi\w*"
-)
-_WORK = re.compile(r"process_one_work|worker_thread|delayed_fput|task_work_run|run_ksoftirqd")
 
 
 def way_is(*ways: Way) -> Test:
@@ -101,14 +97,9 @@ def special_mapping(splat: Splat, _console: Console) -> bool:
     return (splat.vm_fault or "").startswith("special_mapping")
 
 
-def interrupted(splat: Splat, _console: Console) -> bool:
-    """Return whether an interrupt stands in the call trace."""
-    return any(_INTERRUPT.fullmatch(name) for name in functions(splat))
-
-
 def deferred(splat: Splat, _console: Console) -> bool:
-    """Return whether a worker of the kernel did it for somebody else."""
-    return any(_WORK.fullmatch(name) for name in functions(splat))
+    """Return whether an interrupt, or work that was put off, stands in the call trace."""
+    return deferral(splat.trace) is not None
 
 
 def reader(splat: Splat, _console: Console) -> bool:

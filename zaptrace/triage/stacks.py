@@ -85,6 +85,13 @@ _PUTS = re.compile(
     r"|__folio_batch_release|free_swap_cache|put_compound_page|put_unrefcounted_compound_page"
 )
 """Drops a reference, which may be the last; whose it was is said by the caller."""
+_DEFERRED = re.compile(
+    r"rcu_(?:core|do_batch|cpu_kthread|nocb_cb_kthread)\w*|\w*do_softirq\w*|handle_softirqs|irq_exit"
+    r"\w*|net_rx_action|tasklet_\w+|(?:common|handle)_\w*irq\w*|do_IRQ|asm_\w*interrupt|el1_irq"
+    r"|do_\w*irq|\w*ext_int_handler|process_one_work|process_scheduled_works|delayed_fput"
+    r"|blk_done_softirq|smp_call_function_many_cond|flush_smp_call_function_queue|__sysvec_\w+"
+)
+"""Runs what another task, or a device, asked for."""
 _CLONE = re.compile(r"(?:\.(?:isra|constprop|part|cold|llvm|lto_priv)(?:\.[0-9]{1,20})?)+$")
 
 
@@ -96,6 +103,12 @@ def base_name(symbol: str) -> str:
 def reliable(trace: Iterable[Frame]) -> tuple[Frame, ...]:
     """The frames that have a name and that the kernel vouches for."""
     return tuple(frame for frame in trace if frame.symbol and frame.reliable)
+
+
+def deferral(trace: Iterable[Frame]) -> str | None:
+    """Return the function that says that the task only lent its CPU: interrupts, put-off work."""
+    names = (base_name(frame.symbol or "") for frame in reliable(trace))
+    return next((name for name in names if _DEFERRED.fullmatch(name)), None)
 
 
 def without_printing(trace: Iterable[Frame]) -> tuple[Frame, ...]:
