@@ -15,8 +15,15 @@ _LEAST_COUNT_BIT = 4
 """Counts below 16 are what software reaches by counting."""
 _ENOUGH = 3
 """Entries whose flags a neighbour's are compared with."""
-_ENTRY_FLAGS = 0xFFF0000000000FFF
-"""Of x86's, arm64's and s390x's entries: what is no page frame number."""
+# Of an x86 PTE that maps ordinary memory of a user: present, user, PWT, PCD, PAT and global, and
+# bits 52 to 57, are the same in all; write, accessed, dirty, soft-dirty, uffd-wp, pkey and NX are
+# not.  Other architectures' bits mean other things.
+_SAME_IN_ALL = 0x03F000000000019D
+_X86 = frozenset(
+    ("do_syscall_64", "entry_SYSCALL_64_after_hwframe", "entry_SYSCALL_64", "x64_sys_call")
+)
+_ORDINARY = 0x400 | 0x4000 | 0x10000000
+"""Not VM_PFNMAP, VM_IO or VM_MIXEDMAP (include/linux/mm.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,18 @@ def _of_refused(splat: Splat) -> Iterator[Flip]:
         yield Flip(f"flag {flags[0]}", 1, 0, 0, splat, plain=False)
 
 
+def _is_comparable(splat: Splat) -> bool:
+    """Return whether it is an x86 PTE of an ordinary VMA, as far as the report says so."""
+    names = {frame.symbol for frame in splat.trace}
+    return (
+        splat.kind == "bad_page_map"
+        and splat.pte is not None
+        and splat.vm_flags is not None
+        and not splat.vm_flags & _ORDINARY
+        and not names.isdisjoint(_X86)
+    )
+
+
 def _flip(field: str, value: int, legal: int, splat: Splat) -> Flip | None:
     bit = one_bit(value, legal)
     return None if bit is None else Flip(field, value, legal, bit, splat)
@@ -89,10 +108,10 @@ def _flip(field: str, value: int, legal: int, splat: Splat) -> Flip | None:
 
 def _of_neighbours(splats: tuple[Splat, ...]) -> Iterator[Flip]:
     """PTEs whose flags differ by one bit from those that most others of the log have."""
-    entries = [one for one in splats if one.kind == "bad_page_map" and one.pte is not None]
+    entries = [one for one in splats if _is_comparable(one)]
     if len(entries) < _ENOUGH:
         return
-    flags = [(one.pte or 0) & _ENTRY_FLAGS for one in entries]
+    flags = [(one.pte or 0) & _SAME_IN_ALL for one in entries]
     usual, many = Counter(flags).most_common(1)[0]
     if many < _ENOUGH - 1 or many * 2 <= len(entries):
         return

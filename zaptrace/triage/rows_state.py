@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.console import Console
-from zaptrace.triage.dump import checked_flags, failing, page_type
+from zaptrace.triage.dump import below_zero, checked_flags, failing, page_type
 from zaptrace.triage.row import Candidate, Row, Sign, each
 from zaptrace.triage.signs import (
     FOREIGN_MODULES,
@@ -82,6 +82,13 @@ def _mapped_later(splat: Splat) -> str | None:
         return None
     where = "as it was allocated" if way is Way.ALLOC else "as a CPU's free list was drained"
     return f"A free page's mapcount says that it is mapped; it was looked at {where}."
+
+
+def _below_zero(splat: Splat) -> str | None:
+    below = below_zero(splat)
+    if below is None or "reserved" in splat.flags:
+        return None
+    return f"The allocator met a page that counts fewer mappings than none ({below})."
 
 
 def _buddy(splat: Splat) -> str | None:
@@ -215,6 +222,21 @@ ROWS = (
             "a dump, and zaptrace inspect VMCORE --vmlinux VMLINUX: does a PTE still map it?",
         ),
         source="lkml, July 2023, batch zap of anonymous folios; free_page_is_bad()",
+    ),
+    Row(
+        name="below_zero_when_freed",
+        title="free, with a mapcount below 0",
+        sees=each(_refused(_below_zero)),
+        causes=(
+            Candidate("its rmap was removed more often than it was added", 2, (_IN_ZAP,)),
+            Candidate("it was mapped without an rmap being added, and unmapped as usual", 1),
+            _WRITTEN,
+        ),
+        measure=(
+            'is there a "Bad page map" on the same page before?',
+            "zaptrace repro ARCH --kernel-tree TREE: each rmap removal, with its zap",
+        ),
+        source="free_page_is_bad(), mm/page_alloc.c; zap_pte_range(), mm/memory.c",
     ),
     Row(
         name="mapped_on_free_list",

@@ -95,6 +95,12 @@ CASES = [
     ),
     Case("detector", log(Dump(mapcount=1, stack=DRAINED)), None, SMALL),
     Case(
+        "below_zero_when_freed",
+        log(Dump(mapcount=-1)),
+        "more often than it was added",
+        log(Dump(mapcount=-1, flags="reserved|node=0")),
+    ),
+    Case(
         "on_free_list", log(Dump(mapcount=-128, stack=FREED)), "freed twice", log(Dump(mapcount=-1))
     ),
     Case("refcount", log(Dump(refcount=-1, reason="nonzero _refcount")), "dropped twice", SMALL),
@@ -324,12 +330,20 @@ def test_counts_that_software_reaches_by_counting_are_no_flipped_bit() -> None:
 
 
 def test_a_pte_that_differs_from_its_neighbours_by_one_bit() -> None:
-    usual = [bad_map(pte=0x8000000000000067 | pfn << 12, pfn=pfn) for pfn in (5, 6, 7, 8)]
-    odd = bad_map(pte=0x8000000000000267 | 9 << 12, pfn=9)
-    (clue,) = found(log(*usual, odd), "one_bit")
-    assert "bit 9 alone" in clue.seen
+    stack = ("print_bad_pte", "unmap_page_range", "do_syscall_64")
+    usual = [
+        bad_map(pte=0x8000000000000067 | pfn << 12, pfn=pfn, stack=stack) for pfn in (5, 6, 7, 8)
+    ]
+    odd = 0x8000000000000167 | 9 << 12
+    (clue,) = found(log(*usual, bad_map(pte=odd, pfn=9, stack=stack)), "one_bit")
+    assert "bit 8 alone" in clue.seen
     assert clue.pfns == (9,)
     assert not found(log(*usual), "one_bit")
+    # Of another architecture, or a driver's; and what differs between any two mappings.
+    assert not found(log(*usual, bad_map(pte=odd, pfn=9)), "one_bit")
+    assert not found(log(*usual, bad_map(pte=odd, vm_flags=0x400, stack=stack)), "one_bit")
+    for legal in (0x8000000000000065, 0x67, 0x8000000000000027, 0x8000000000000867):
+        assert not found(log(*usual, bad_map(pte=legal, stack=stack)), "one_bit")
 
 
 @pytest.mark.parametrize("entry", ["00004000", "2000000000000"])
