@@ -378,7 +378,15 @@ def _join(story: Story, evidence: Evidence) -> Story:
         report=next((splat for splat in others if splat.pfn == story.pfn), None),
         stopped=story.pfn == page_of_the_stop(evidence),
     )
-    return _with_finding(told, evidence)
+    return _with_finding(_named_by_its_report(told), evidence)
+
+
+def _named_by_its_report(story: Story) -> Story:
+    """The task is that of the report that is told of: an earlier one may be another task's."""
+    told = story.state or story.map or story.report
+    if told is None or story.fault or story.bad_pte:
+        return story
+    return replace(story, pid=told.pid, comm=told.comm or told.process)
 
 
 def _with_finding(story: Story, evidence: Evidence) -> Story:

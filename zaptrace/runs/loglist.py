@@ -28,6 +28,8 @@ _JSON = re.compile(rb'"_HOSTNAME" {0,2}: {0,2}"([\w.-]{1,64})"')
 _TALOS = re.compile(rb"^([A-Za-z0-9][\w.-]{0,63}): kern: ", re.MULTILINE)
 _LOGGER = b" kernel: "
 _MOST_TRIES = 32
+_MOST_BLOCKS = 4
+"""Blocks that are looked at: a logger names its host in every line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,13 @@ class _HostReader:
 
     def __init__(self) -> None:
         self.host: str | None = None
-        self._tries = 0
+        self._tries = self._blocks = 0
 
     def through(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the blocks, looked through on the way until a host is found."""
         for block in blocks:
-            if self.host is None and self._tries < _MOST_TRIES:
+            self._blocks += 1
+            if self.host is None and self._blocks <= _MOST_BLOCKS:
                 found = self._host(block)
                 self.host = found.decode("ascii", "replace") if found else None
             yield block

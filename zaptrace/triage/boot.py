@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from zaptrace.triage.console import BootFacts
 
 _LONGEST = 4096
-_LINES = re.compile(
-    rb"Linux version (?P<release>[0-9][^\s\0]{0,80})"
-    rb"|[Cc]ommand line: (?P<command_line>[^\r\n]{0,4096})"
-    rb"|mem auto-init: (?P<auto_init>[^\r\n]{0,200})"
+# What is searched for in bulk, and what stands behind it.
+_MARKS = (
+    ("release", b"Linux version ", re.compile(rb"[0-9][^\s\0]{0,80}")),
+    ("command_line", b"ommand line: ", re.compile(rb"[^\r\n]{0,4096}")),
+    ("auto_init", b"mem auto-init: ", re.compile(rb"[^\r\n]{0,200}")),
 )
 # A line that only a kernel's log has: a stamp of printk's, a level, a name that loggers add.
 _KERNEL = re.compile(rb"\[ {0,11}[0-9]{1,12}\.[0-9]{6}\]|\bkernel: |^<[0-9]{1,3}>|Linux version ")
@@ -29,16 +30,20 @@ class BootReader:
         rest = b""
         for block in blocks:
             window = rest + block
-            self._look(window)
-            # A line may go on in the next block; one that was found twice is found once.
-            rest = window[window.rfind(b"\n") + 1 :][-_LONGEST:]
+            end = window.rfind(b"\n") + 1
+            self._look(window[:end])
+            rest = window[end:][-_LONGEST:]  # a line that goes on in the next block
             yield block
+        self._look(rest)
 
     def _look(self, window: bytes) -> None:
         self._kernel = self._kernel or _KERNEL.search(window) is not None
-        for found in _LINES.finditer(window):
-            if found.lastgroup:
-                self._found.setdefault(found.lastgroup, set()).add(found[found.lastgroup].strip())
+        for name, mark, pattern in _MARKS:
+            at = window.find(mark)
+            while at >= 0:
+                if found := pattern.match(window, at + len(mark)):
+                    self._found.setdefault(name, set()).add(found[0].strip())
+                at = window.find(mark, at + 1)
 
     def facts(self) -> BootFacts:
         """Return what was found; of boots that disagree nothing."""
