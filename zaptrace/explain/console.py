@@ -66,8 +66,8 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
             f"list of free pages to the buddy allocator ({steps})."
         )
         yield (
-            "It had been freed before that, by a task that the report does not name: the stack is "
-            "the detector's, not the freer's."
+            "It had been freed before that, by whom the report does not say: the stack is the "
+            "detector's, not the freer's."
         )
     elif way is Way.FREE:
         yield _freed(state, who, f"{what} in a bad state{why}, {said}")

@@ -76,7 +76,7 @@ def _same_bit(console: Console) -> Iterator[Seen]:
 def _same_page(console: Console) -> Iterator[Seen]:
     for pfn, splats in console.pages.items():
         if len(splats) > 1:
-            yield Seen(f"pfn {pfn:#x} was reported again and again.", splats)
+            yield Seen(f"pfn {pfn:#x} was reported more than once.", splats)
 
 
 def _text(splat: Splat, _console: Console) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from zaptrace.model.splats import Splat
@@ -17,6 +18,7 @@ from zaptrace.triage.signs import (
     VM_PFNMAP,
     calls,
     driver,
+    functions,
     has_flag,
     of_driver,
     reader,
@@ -26,6 +28,16 @@ from zaptrace.triage.signs import (
 )
 
 _PAGE_SIZE_BIT = 0x80  # _PAGE_PSE of x86
+
+
+_OF_MAPS = ("bad_page_map", "page_table_check")
+_CHECKS = ("vm_bug_on", "vm_warn_on")
+_MAPPING = re.compile(r"\w*_rmap\w*|set_pte\w*|\w*insert_pages?\w*|remap_\w+|vm_insert_\w+")
+
+
+def _maps(splat: Splat) -> bool:
+    """Return whether the call trace is of a function that maps pages, and not only of a reader."""
+    return any(_MAPPING.fullmatch(name) for name in functions(splat))
 
 
 def _names_page(splat: Splat) -> bool:
@@ -70,8 +82,7 @@ def _special(splat: Splat, _console: Console) -> str | None:
 
 def _typed(splat: Splat, _console: Console) -> str | None:
     kind = page_type(splat) or ("slab" if "slab" in splat.flags else None)
-    mapping = splat.kind in ("bad_page_map", "page_table_check", "vm_bug_on", "vm_warn_on")
-    if kind is None or not mapping:
+    if kind is None or not (splat.kind in _OF_MAPS or (splat.kind in _CHECKS and _maps(splat))):
         return None
     return f"A page of type {kind} is mapped, or was about to be."
 

@@ -309,6 +309,23 @@ def test_what_holds_for_some_reports_only_says_so() -> None:
     assert clue.seen.endswith("(3 reports)")
 
 
+def test_a_reader_maps_nothing() -> None:
+    """kpagecount_read() looks at a slab page; page_add_file_rmap() is about to map one."""
+    for function, mapped in (("kpagecount_read", False), ("page_add_file_rmap", True)):
+        data = log(
+            [
+                "page: refcount:1 mapcount:0 mapping:0000000000000000 index:0x0 pfn:0x7a7a7",
+                "flags: 0x20000000000200(slab|node=0|zone=2)",
+                "page dumped because: VM_BUG_ON_PAGE(PageSlab(page))",
+                "kernel BUG at include/linux/mm.h:1154!",
+                "CPU: 7 PID: 4470 Comm: cat Not tainted 6.1.0-test #54",
+                "Call Trace:",
+                f" {function}+0xf18/0x18e8",
+            ]
+        )
+        assert bool(found(data, "typed_page_mapped")) is mapped
+
+
 @pytest.mark.parametrize(
     "line",
     ["memcg:0000000000010000", "memcg:0000000000000001"],
