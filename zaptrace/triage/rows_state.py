@@ -78,10 +78,14 @@ def _mapped(splat: Splat) -> str | None:
 
 def _mapped_later(splat: Splat) -> str | None:
     way = read_stack(splat.trace).way
-    if not _counted(splat) or way not in (Way.ALLOC, Way.DRAIN):
+    if not _counted(splat) or way is Way.FREE:
         return None
-    where = "as it was allocated" if way is Way.ALLOC else "as a CPU's free list was drained"
-    return f"A free page's mapcount says that it is mapped; it was looked at {where}."
+    where = {
+        Way.ALLOC: "it was looked at as it was allocated",
+        Way.DRAIN: "it was looked at as a CPU's free list was drained",
+    }
+    how = where.get(way, "the report does not say how it was met")
+    return f"The allocator refused a page whose mapcount says that it is mapped; {how}."
 
 
 def _below_zero(splat: Splat) -> str | None:
@@ -240,10 +244,10 @@ ROWS = (
     ),
     Row(
         name="mapped_on_free_list",
-        title="a free page that counts as mapped",
+        title="refused, and counted as mapped",
         sees=each(_refused(_mapped_later)),
         causes=(
-            Candidate("it was freed while it was mapped, by a task that is not named", 2),
+            Candidate("it was freed while it was mapped", 2),
             Candidate("it was mapped after it had been freed: use after free", 1),
             _WRITTEN,
         ),

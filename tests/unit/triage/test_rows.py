@@ -219,6 +219,14 @@ CASES = [
         SMALL,
     ),
     Case(
+        "failed_check",
+        log(
+            ["WARNING: CPU: 0 PID: 8 at include/linux/rmap.h:414 folio_add_file_rmap_ptes+0x1/0x2"]
+        ),
+        "does not fit",
+        SMALL,
+    ),
+    Case(
         "lockless_reader",
         log(
             [

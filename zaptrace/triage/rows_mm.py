@@ -1,0 +1,219 @@
+"""Rows on mms and what else the mm code checks: swap entries, counters, page cache, assertions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zaptrace.model.splats import Splat
+from zaptrace.triage.console import Console
+from zaptrace.triage.row import Candidate, Row, Seen, Sign, each
+from zaptrace.triage.signs import FOREIGN_MODULES, IN_MODULE, calls, reader, several_pages
+
+
+def _swap(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_swap_entry":
+        return None
+    unused = (splat.reason or "").startswith("Unused")
+    what = "is not in use" if unused else "names no swap area, or no place in it"
+    return f"A swap entry was used that {what}."
+
+
+def _rss(console: Console) -> Iterator[Seen]:
+    found: dict[tuple[str, bool], list[Splat]] = {}
+    for splat in console.splats:
+        if splat.kind == "bad_rss_counter" and splat.rss_type and splat.rss_value:
+            found.setdefault((splat.rss_type, splat.rss_value > 0), []).append(splat)
+    for (counter, above), splats in found.items():
+        values = sorted({splat.rss_value or 0 for splat in splats})
+        told = ", ".join(f"{value:+d}" for value in values[:4])
+        how = "more pages than it unmapped" if above else "fewer pages than it unmapped"
+        yield Seen(f"An mm ended with {counter} {told}: it counted {how}.", tuple(splats))
+
+
+def _rss_is(counter: str, sign: int) -> Sign:
+    return Sign(
+        3,
+        f"the counter is {counter}, {'above' if sign > 0 else 'below'} 0",
+        lambda splat, _: splat.rss_type == counter and (splat.rss_value or 0) * sign > 0,
+    )
+
+
+def _with_pages(_splat: Splat, console: Console) -> bool:
+    return any(splat.kind in ("bad_page_state", "bad_page_map") for splat in console.splats)
+
+
+def _tables_left(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "nonzero_page_tables":
+        return None
+    return "An mm ended with page tables that it had not given back, or had given back twice."
+
+
+def _page_cache(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_page_cache":
+        return None
+    return "A page left the page cache while it was still mapped."
+
+
+def _check(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "page_table_check":
+        return None
+    return "The page-table check stopped a map, or a free, that does not fit the page's maps."
+
+
+def _reader(splat: Splat, console: Console) -> str | None:
+    if splat.kind not in ("vm_bug_on", "vm_warn_on", "other") or not reader(splat, console):
+        return None
+    if splat.kind == "other" and splat.pfn is None:
+        return None
+    return "A reader of pages that takes no lock or reference met the page as it changed."
+
+
+def _failed(splat: Splat, console: Console) -> str | None:
+    if splat.kind not in ("vm_bug_on", "vm_warn_on") or reader(splat, console):
+        return None
+    return "A check of the mm code failed: what it was given is not as it must be."
+
+
+ROWS = (
+    Row(
+        name="swap_entry",
+        title="a swap entry that cannot be",
+        sees=each(_swap),
+        causes=(
+            Candidate("the PTE is no swap entry: its page table was overwritten", 2),
+            Candidate("a weak bit of memory in the page table", 2),
+            Candidate("the entry was freed twice, or by a swapoff that raced", 1),
+        ),
+        measure=(
+            "swapon --show: how many areas, how large: is the entry's type or offset possible?",
+            "one bit set alone is an empty PTE with a flipped bit: memtest86+",
+        ),
+        source="_swap_info_get(), get_swap_device(), mm/swapfile.c",
+    ),
+    Row(
+        name="rss_counter",
+        title="an mm's resident-set counter is off at its end",
+        sees=_rss,
+        causes=(
+            Candidate(
+                "pages went without being un-accounted: a mapping was leaked",
+                1,
+                (_rss_is("MM_ANONPAGES", 1),),
+            ),
+            Candidate(
+                "something was taken down that had never been counted (zero page, uprobes)",
+                1,
+                (_rss_is("MM_FILEPAGES", -1),),
+            ),
+            Candidate(
+                "it follows from the bad pages that the log also reports",
+                1,
+                (Sign(4, "the log also reports bad pages or PTEs", _with_pages),),
+            ),
+            Candidate("anon and file were confused when one was counted", 1),
+        ),
+        measure=(
+            "does the amount repeat?  are uprobes, KSM or mremap() in use?",
+            "zaptrace inspect of a dump: counters against page tables, mm by mm",
+        ),
+        source="check_mm(), kernel/fork.c; 2b12d06c37fd; a38c015f3156; bddf10d26e6e",
+    ),
+    Row(
+        name="page_tables_left",
+        title="page tables outlive their mm",
+        sees=each(_tables_left),
+        causes=(
+            Candidate("a page table was leaked", 2),
+            Candidate("a page table was freed twice, or of another mm", 1),
+            Candidate(
+                "it follows from the bad page tables that the log also reports",
+                0,
+                (
+                    Sign(
+                        3,
+                        "the log also reports a bad page table",
+                        lambda _, console: any(
+                            one.kind == "bad_page_table" for one in console.splats
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        measure=("zaptrace inspect of a dump, before the mm ends",),
+        source="check_mm(), kernel/fork.c",
+    ),
+    Row(
+        name="page_cache",
+        title="still mapped when it left the page cache",
+        sees=each(_page_cache),
+        causes=(
+            Candidate("truncation raced with a fault or a migration", 2),
+            Candidate(
+                "its mapcount is one too high: an rmap was never removed",
+                1,
+                (Sign(1, "the mapcount is 1", lambda splat, _: splat.mapcount == 1),),
+            ),
+        ),
+        measure=("mapcount above 1?  does another mm map it (zaptrace inspect --pfn)?",),
+        source="filemap_unaccount_folio(), mm/filemap.c; 22061a1ffabd",
+    ),
+    Row(
+        name="page_table_check",
+        title="the page-table check found a wrong map or free",
+        sees=each(_check),
+        causes=(
+            Candidate(
+                "a page was freed while a PTE maps it",
+                2,
+                (
+                    Sign(
+                        2,
+                        "the stack is that of a free",
+                        calls(r"\w*page_table_check_zero\w*|free_\w+"),
+                    ),
+                ),
+            ),
+            Candidate(
+                "one page is mapped both as anonymous and as file memory",
+                1,
+                (
+                    Sign(
+                        2,
+                        "the stack is that of a map",
+                        calls(r"\w*page_table_check_set\w*|set_pte\w*"),
+                    ),
+                ),
+            ),
+            Candidate("a false alarm on device memory", 0),
+        ),
+        measure=("the frame outside of the check is the map or free at fault",),
+        source="mm/page_table_check.c; CVE-2024-40948 for ZONE_DEVICE",
+    ),
+    Row(
+        name="lockless_reader",
+        title="met by a reader that takes no lock",
+        sees=each(_reader),
+        causes=(
+            Candidate("a benign race: the reader looked at a page that changed", 2),
+            Candidate("a page in a bad state", 1, (Sign(1, "several pages", several_pages),)),
+        ),
+        measure=("does anything else of the log say that a page is wrong?",),
+        source="6988f31d558a",
+    ),
+    Row(
+        name="failed_check",
+        title="a check of the mm code failed",
+        sees=each(_failed),
+        causes=(
+            Candidate(
+                "the caller passed a page, folio or VMA that does not fit (also by a race)",
+                2,
+                (FOREIGN_MODULES, IN_MODULE),
+            ),
+            Candidate("the page's state was wrong before: an earlier bug", 1),
+            Candidate("its struct page was overwritten", 0),
+        ),
+        measure=("the first frame outside of the check; the condition that the dump names",),
+        source="VM_BUG_ON_*(), VM_WARN_ON_*(), include/linux/mmdebug.h",
+    ),
+)
