@@ -60,7 +60,7 @@ _TOKEN = re.compile(
     r"|(?P<mark>.)",
     re.DOTALL,
 )
-_NUMBER = re.compile(r"[0-9]+(?:[.T-]?[0-9]+)*Z?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+(?:[.T/-]?[0-9]+)*Z?", re.ASCII)
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _QUOTES = re.compile(r"[>|: \t]*")
 
@@ -229,7 +229,7 @@ def _same(kind: str, text: str) -> str | None:
     if _ADDRESS.fullmatch(text):
         return None
     if _NUMBER.fullmatch(text):
-        return r"\s{0,16}[0-9.TZ-]{1,40}"
+        return r"\s{0,16}[0-9.TZ/-]{1,40}"
     if not _LEVELS.isdisjoint(text.lower().split(".")):
         return r"\w{1,32}(?:\.\w{1,32})?"
     return "[A-Z]" if len(text) == 1 and text.isupper() else None  # logcat's level
@@ -283,7 +283,9 @@ def is_prefix(before: str) -> bool:
     has_number = any(char.isdigit() for char in before)
     end, last = before.rstrip()[-1:], before.split()[-1]
     if end.isalpha() and not (
-        _NUMBER.fullmatch(last.rpartition(":")[2]) or _CALENDAR.fullmatch(last.lower())
+        _NUMBER.fullmatch(last.rpartition(":")[2])
+        or _CALENDAR.fullmatch(last.lower())
+        or (has_number and len(last) == 1 and last.isupper())  # containerd's F, logcat's levels
     ):
         return False
     if end in "\"'`(" and not before.endswith(',"'):
