@@ -263,7 +263,18 @@ def _says(*words: str) -> Callable[[Case], bool]:
     return lambda case: any(one in (case.story.reason or "") for one in words)
 
 
+_FOLIO = ("large_mapcount", "entire_mapcount", "nr_pages_mapped")
+"""Counters of a large folio as a whole, as free_tail_page_prepare() names them (6.12)."""
+
 _OF_STATE = (
+    Reading(_says(*_FOLIO), "the rmap of a page of its folio was not removed (mapping_leaked)"),
+    Reading(
+        _says(*_FOLIO),
+        "a part of its folio is still mapped, and the last reference was dropped by something that "
+        "did not hold it (refcount_overput)",
+    ),
+    Reading(_says(*_FOLIO), "a mapping was counted twice, or something else wrote to the counter"),
+    Reading(_says("pincount"), "a pin's reference was dropped by something that did not hold it"),
     Reading(
         _says("mapping", "PAGE_FLAGS_CHECK", "cgroup"),
         "the last reference was dropped by something that did not hold it, while the page was "

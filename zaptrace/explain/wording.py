@@ -244,14 +244,21 @@ def _freed_or_found(case: Case) -> Told:
     cause = (
         "the evidence does not say why"
         if freed_while_counted(case)
-        else "its mapcount is not what was wrong"
-        if story.raw_mapcount == -1
-        else "what was wrong with it is not known"
+        else _cause(story.raw_mapcount, story.reason or "")
     )
     end = "." if _says_more(case) else f"; {cause}."
     yield Sentence(
         f"{task(story)} freed {page(story)}{where} in a bad state{refused}, {said}{end}", rests_on
     )
+
+
+def _cause(raw_mapcount: int | None, reason: str) -> str:
+    """What is known of why, of a page that is not counted as mapped by itself."""
+    if "mapcount" in reason and reason != "nonzero mapcount":
+        return "it is a counter of its large folio that is wrong"
+    if raw_mapcount == -1 and reason:
+        return "its mapcount is not what was wrong"
+    return "what was wrong with it is not known"
 
 
 def _says_more(case: Case) -> bool:

@@ -96,7 +96,8 @@ def analyse(
             found,
             resolver(names, events),
             ended,
-            unrecorded=tuple(facts.unrecorded),
+            # Runs of before `life_unrecorded` say of lives there, too.
+            unrecorded=tuple(one for one in facts.unrecorded if not one.startswith("Pages' lives")),
             console=bool(console.strip()),
         )
         verdict = explain(evidence)

@@ -226,6 +226,19 @@ def test_a_page_of_the_page_cache_that_is_freed_lacks_a_reference() -> None:
     assert "->mapping was not cleared" in verdict.readings[1]
 
 
+def test_a_counter_of_a_large_folio_is_not_the_page_s() -> None:
+    machine = Machine(gathers=True)
+    machine.mapcount[STRUCK] = machine.refcount[STRUCK] = 0
+    machine.bad_page(machine.new(40, "sh", PARENT), STRUCK, "free_unref_page", "tlb_finish_mmu")
+    whole = evidence(machine, audited=False)
+    assert whole.events is not None
+    whole.events.strings[1] = "nonzero large_mapcount"
+    verdict = explain(whole)
+    assert "it is a counter of its large folio that is wrong" in verdict.facts
+    assert "of a page of its folio was not removed" in verdict.readings[0]
+    assert "a part of its folio is still mapped" in verdict.readings[1]
+
+
 def test_two_pages_that_nothing_explains_have_not_the_same_story() -> None:
     machine = Machine(gathers=True)
     parent = machine.new(40, "sh", PARENT)
