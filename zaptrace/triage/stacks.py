@@ -54,8 +54,9 @@ _PRINTS = re.compile(
     r"|call_break_hook|do_debug_exception|el1_\w+|el1h_\w+|die|show_regs|panic|oops_\w+"
     r"|unwind_\w+|arch_stack_walk|walk_stackframe|check_panic_on_warn|monitor_event_exception"
     r"|illegal_op|__do_pgm_check|pgm_check_handler"
+    r"|(?:__)?(?:re)?set_page_owner|save_stack|stack_trace_save\w*|kasan_save_\w+"
 )
-"""What prints a report, or comes between a BUG() and the function that holds it."""
+"""What prints a report, comes between a BUG() and the function that holds it, or saves a stack."""
 
 _FREE_CHECK = re.compile(
     r"free_pages_check(?:_bad)?|free_tail_pages?_(?:check|prepare)|free_page_is_bad(?:_report)?"

@@ -17,6 +17,7 @@ _LOW = 0xFFFFFFFF
 
 # include/linux/poison.h; POISON_POINTER_DELTA is 0xdead000000000000 where pointers have 64 bits.
 LIST_POISON = {0xDEAD000000000100: "LIST_POISON1", 0xDEAD000000000122: "LIST_POISON2"}
+_POISONED_LISTS = (*LIST_POISON, 0x100, 0x122)
 TAIL_MAPPINGS = (0xDEAD000000000400, 0x400)
 """Of a tail page; s390x, arm and 32 bits have no POISON_POINTER_DELTA."""
 _BYTES = {
@@ -63,7 +64,10 @@ def word(splat: Splat, name: str) -> int | None:
 
 def is_known(splat: Splat) -> bool:
     """Return whether the words lie as v4.18 and later have them: the counters prove it."""
-    return len(splat.raw) >= 8 and (_at_64(splat) or _at_32(splat))
+    if len(splat.raw) < 8 or not (_at_64(splat) or _at_32(splat)):
+        return False
+    # Counters of 0 prove nothing, for most words are 0: then `lru` must be where it is poisoned.
+    return _counters(splat) != (0, 0) or all(word in _POISONED_LISTS for word in splat.raw[1:3])
 
 
 def _counters(splat: Splat) -> tuple[int, int] | None:
@@ -94,8 +98,11 @@ def repeated_byte(one: Word) -> int | None:
 
 
 def poison(one: Word) -> str | None:
-    """Return the name of the poison that a word holds; list poison is at home in `lru`."""
-    if one.value in LIST_POISON and not one.name.startswith("lru"):
+    """Return the name of the poison that a word holds; list poison is at home in `lru`.
+
+    Where the layout is not known, any word may be `lru`.
+    """
+    if one.value in LIST_POISON and not one.name.startswith(("lru", "word")):
         return LIST_POISON[one.value]
     byte = repeated_byte(one)
     return _BYTES.get(byte) if byte is not None else None

@@ -51,6 +51,13 @@ def test_reads_a_stack(text: str, way: Way, caller: str | None) -> None:
     assert (reading.callers[0].symbol if reading.callers else None) == caller
 
 
+def test_page_owner_s_own_functions_are_no_callers() -> None:
+    stack = "__reset_page_owner free_pages_prepare free_frozen_pages vfree my_driver"
+    assert [one.symbol for one in read_stack(trace(stack)).callers][:1] == ["vfree"]
+    stack = "save_stack __set_page_owner post_alloc_hook get_page_from_freelist my_caller"
+    assert [one.symbol for one in read_stack(trace(stack)).callers][:1] == ["my_caller"]
+
+
 def test_clones_have_their_function_s_name() -> None:
     assert base_name("free_pcppages_bulk.constprop.0.isra.0") == "free_pcppages_bulk"
     assert base_name("bad_page.cold") == "bad_page"
