@@ -86,6 +86,27 @@ class Flow:
             ):
                 yield at
 
+    def once_behind(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
+        """Yield instructions that are executed once each time one of an inlined call is.
+
+        Args:
+            pc: that instruction, which itself cannot be watched.
+            spans: where the inlined code is.
+        """
+
+        def inside(at: int) -> bool:
+            return any(low <= at < high for low, high in spans)
+
+        def around(one: int) -> list[int]:
+            return [to for to in self._next(one) if to != pc]
+
+        elsewhere = set(self._walk(self._entry, around)) if pc != self._entry else set()
+        for at in self._walk(pc, lambda one: [to for to in self._next(one) if inside(to)]):
+            if at == pc or at in elsewhere or self._comes_again(at, inside):
+                continue
+            if self._leads_to(pc, {at}, inside):
+                yield at
+
     def _next(self, at: int) -> tuple[int, ...]:
         return self._after.get(at, ())
 

@@ -39,6 +39,11 @@ def free_sites(context: Context) -> FreeSites:
         return found
     for instance in InstanceFinder(context.info, function).instances():
         symbol = context.symbols.covering(instance.pc)
+        if not instance.inlined and "DW_AT_inline" in function.attributes:
+            # The kernel's `inline` is notrace (include/linux/compiler_types.h).
+            why = f"{name_of(function)}() itself, as compaction calls it, is notrace"
+            found.missing.append(MissingEvent(EVENT, f"{why}: kprobes refuse it"))
+            continue
         site = _site(context, function, instance, symbol) if symbol is not None else None
         if site is not None:
             found.sites.append(site)
@@ -68,7 +73,10 @@ def _site(context: Context, function: DIE, instance: Instance, symbol: Symbol) -
         return None
     at = (replace(instance, pc=pc) for pc in settled(context, instance))
     sites = [_inlined(context, function, one, symbol) for one in at]
-    return max(sites, key=_known, default=None)  # of equals the nearest to its beginning
+    if not sites:  # the next best: where the function around it gets its page
+        outer = _entry(context, symbol)
+        return outer if outer is not None and "page" in outer.args else None
+    return max(sites, key=_known)  # of equals the nearest to its beginning
 
 
 def _entry(context: Context, symbol: Symbol) -> ProbeSite | None:

@@ -24,5 +24,12 @@ def settled(context: Context, instance: Instance) -> list[int]:
         return [instance.pc]
     forks = static_branches(context.image, context.symbols)
     flow = Flow(context.image, entry, info.ranges(outer), forks)
-    once = flow.once_in(instance.pc, info.ranges(instance.die))
-    return list(islice(once, _MOST_PLACES))
+    spans = info.ranges(instance.die)
+    once = list(islice(flow.once_in(instance.pc, spans), _MOST_PLACES))
+    # kernel/kprobes.c refuses what a jump label may rewrite (check_kprobe_address_safe()).
+    labels = {at for at, _ in forks}
+    free = [at for at in once if at not in labels]
+    if once and not free:
+        behind = (at for at in flow.once_behind(once[0], spans) if at not in labels)
+        return list(islice(behind, _MOST_PLACES))
+    return free
