@@ -6,6 +6,7 @@ lines are cut, decoded and read only from a little before a mark until no report
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from zaptrace.splat.text import utf8
@@ -35,6 +36,28 @@ _MARKS = (
     b'"MESSAGE": [',
     b'"MESSAGE" : [',
 )
+
+# Programs write some of these words, too: what must stand around them.
+_WORTH = {
+    b"BUG:": re.compile(rb"(?<![A-Z_a-ln-z])BUG:"),  # a colour ends with m
+    b"bad p": re.compile(rb"bad p(?:md|ud|te|gd|4d)\b"),
+    b"d swap": re.compile(rb"(?:(?<=Ba)|(?<=Unuse))d swap"),
+}
+_WARNING = re.compile(rb"WARNING:(?: CPU: [0-9]| at |\s*\n| [^\s:]{1,200}:[0-9]{1,7} )")
+_KERNEL = re.compile(
+    rb"kernel|\[ *[0-9]{1,12}\.[0-9]{6}\]|<[0-9]{1,4}>|:warn|,-|[A-Z] *: *$|\[[TC ]"
+)
+
+
+def _is_worth(text: bytes, mark: bytes, place: int) -> bool:
+    """Whether a mark is one of the kernel's words."""
+    if mark == b"WARNING:":
+        start = text.rfind(b"\n", max(0, place - LONGEST), place) + 1
+        return _WARNING.match(text, place) is not None or (
+            _KERNEL.search(text, max(start, place - 256), place) is not None
+        )
+    pattern = _WORTH.get(mark)
+    return pattern is None or pattern.match(text, place) is not None
 
 
 def windows(
@@ -135,6 +158,8 @@ class _Scan:
         for mark, place in self._next.items():
             if 0 <= place < self._at or place == -1:
                 found = self._text.find(mark, self._at)
+                while found >= 0 and not _is_worth(self._text, mark, found):
+                    found = self._text.find(mark, found + 1)
                 self._next[mark] = len(self._text) if found < 0 else found
         first = min(self._next.values())
         return first if first < len(self._text) else None

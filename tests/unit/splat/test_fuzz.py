@@ -164,6 +164,14 @@ LONG = (
 )
 
 
+def test_what_programs_warn_of_costs_little() -> None:
+    line = "2024-01-01 00:00:00 INFO WARNING: DEBUG: x read page bad password swapd swap\n"
+    data = line.encode() * 20_000
+    started = time.process_time()
+    assert parse(data) == []
+    assert time.process_time() - started < DEADLINE / 5
+
+
 @pytest.mark.parametrize("piece", LONG)
 @pytest.mark.parametrize("lines", [1, 40])
 def test_time_is_linear(piece: str, lines: int) -> None:
