@@ -38,6 +38,7 @@ class Flow:
         self._after: dict[int, tuple[int, ...]] = {}
         self._calls: set[int] = set()
         self._traps: set[int] = set()
+        self._relative: set[int] = set()
         for low, high in spans:
             self._decode(image.at(low, min(high - low, _LONGEST_SPAN)), low, image)
         for start, target in forks:
@@ -54,6 +55,8 @@ class Flow:
                 self._calls.add(here)
             if step.kind == TRAP:
                 self._traps.add(here)
+            if step.relative:
+                self._relative.add(here)
             at += step.size
 
     def once_in(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
@@ -74,6 +77,19 @@ class Flow:
         def inside(at: int) -> bool:
             return any(low <= at < high for low, high in spans)
 
+        found = (self._behind_relative(at, inside) for at in self._once_in(pc, inside))
+        yield from dict.fromkeys(found)
+
+    def _behind_relative(self, at: int, inside: Callable[[int], bool]) -> int:
+        """The next instruction that is not relative, if there is no other way to it; else `at`."""
+        to = at
+        while to in self._relative:
+            (to,) = self._next(to)
+            if not inside(to) or sum(to in ways for ways in self._after.values()) != 1:
+                return at
+        return to
+
+    def _once_in(self, pc: int, inside: Callable[[int], bool]) -> Iterator[int]:
         calls = {at for at in self._calls if inside(at)}
         if not calls or self._dominates(pc, calls):
             yield pc

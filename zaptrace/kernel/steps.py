@@ -21,8 +21,11 @@ class Step:
     Attributes:
         size: bytes.
         away: of a fork or jump: from its first byte to its target, bytes.
+        relative: what it loads or stores lies relative to itself, and a kprobe
+            that executes a copy of it elsewhere was seen to hang the kernel.
     """
 
     size: int
     kind: Kind = PLAIN
     away: int = 0
+    relative: bool = False

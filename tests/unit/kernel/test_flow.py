@@ -152,8 +152,44 @@ def test_where_an_inlined_call_is_watched(body: str, where: list[str], tmp_path:
     assert found[:1] == [places[name] for name in where]
 
 
-def assembled(source: str, folder: Path) -> Path:
+S390_RELATIVE = """
+.text
+.globl _start
+.type _start, @function
+called: br %r14
+_start:
+    ltr %r2, %r2
+    je leave
+entry:
+    lgrl %r1, word     # single-stepped for ever on 6.12 under QEMU
+after:
+    l %r1, 0(%r1)
+    brasl %r14, called
+end:
+leave: br %r14
+.size _start, . - _start
+.data
+.balign 8
+word: .quad 0
+"""
+
+
+@pytest.mark.parametrize("another_way", [False, True])
+def test_no_probe_on_what_is_relative_to_itself(another_way: bool, tmp_path: Path) -> None:
+    way = "    je after\n" if another_way else "    je leave\n"
+    source = S390_RELATIVE.replace("    je leave\n", way)
+    with Image(assembled(source, tmp_path, "s390x-linux-gnu-gcc")) as image:
+        symbols = Symbols(image)
+        (function,) = symbols.functions("_start")
+        entry, after, end = (symbols.label(name) for name in ("entry", "after", "end"))
+        assert entry and after and end
+        spans = [(function.address, function.address + function.size)]
+        found = list(Flow(image, function.address, spans).once_in(entry, [(entry, end)]))
+    assert found[:1] == [after]
+
+
+def assembled(source: str, folder: Path, gcc: str = "gcc") -> Path:
     text, path = folder / "code.S", folder / "code"
     text.write_text(source)
-    run([compiler("gcc"), "-nostdlib", "-no-pie", "-static", "-o", str(path), str(text)])
+    run([compiler(gcc), "-nostdlib", "-no-pie", "-static", "-o", str(path), str(text)])
     return path
