@@ -89,7 +89,7 @@ CAUSES = {
     "flag": Cause(
         frozenset({"scribbled"}),
         reading=r"\breserved\b",
-        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|{_OVERPUT}|mapping_leaked",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|mapping_leaked",
         symptom=("c", "v", "cv"),
     ),
 }
