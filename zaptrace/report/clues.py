@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from zaptrace.model.clues import Cause, Clue
+from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.report.words import cut, fill
 
 MOST_CAUSES = 5
@@ -21,6 +22,16 @@ def clue_lines(clue: Clue, width: int) -> Iterator[str]:
         yield from fill(text, width, "    -> ", "       ")
     if clue.source:
         yield from fill(f"[{clue.source}]", width, "       ")
+
+
+def still_open(clues: Sequence[Clue], verdict: Verdict) -> Sequence[Clue]:
+    """Return the clues that a report of this verdict shows.
+
+    None where events or a dump explain what happened: what a console alone would leave open is
+    settled then.
+    """
+    explained = verdict.kind is not VerdictKind.UNEXPLAINED
+    return () if explained and verdict.evidence != ("splat",) else clues
 
 
 def short_lines(clues: Sequence[Clue], width: int) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from zaptrace.model.clues import Clue
 from zaptrace.model.events import Events
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 from zaptrace.model.window import TableWindow
+from zaptrace.report.clues import still_open
 from zaptrace.report.info import RunInfo
 from zaptrace.report.markup import Content, Markup, joined, tag
 from zaptrace.report.meanings import MEANINGS, owner_lines
@@ -58,7 +59,7 @@ def page(
         _tables(window),
         source_section(verdict.sites, sources or Sources()),
         _splat(info),
-        _triage(info),
+        _triage(still_open(info.triage, verdict)),
         _rates(verdict, events, info),
         _reproduce(info),
         _unseen(verdict, info),
@@ -215,11 +216,11 @@ def _splat(info: RunInfo) -> Markup:
     return section("splat", "What the kernel printed", "", tag("pre", _lines(info.splat)))
 
 
-def _triage(info: RunInfo) -> Markup:
+def _triage(clues: Sequence[Clue]) -> Markup:
     """What stands out in the console's reports, each with its causes and measurements."""
-    if not info.triage:
+    if not clues:
         return Markup("")
-    told = [_clue(clue) for clue in info.triage]
+    told = [_clue(clue) for clue in clues]
     sub = "The causes are ranked by what else the console says: + speaks for one, - against it."
     return section("triage", "What stands out, and what to measure next", sub, *told)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from zaptrace.explain.table import row_of
+from zaptrace.model.clues import Clue
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
-from zaptrace.report.clues import clue_lines
+from zaptrace.report.clues import clue_lines, still_open
 from zaptrace.report.info import RunInfo
 from zaptrace.report.meanings import MEANINGS, owner_lines
 from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
@@ -43,7 +44,7 @@ def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> s
             _code(sources or Sources()),
             _proof(verdict.proof, info.ended),
             _splat(info),
-            _triage(info),
+            _triage(still_open(info.triage, verdict)),
             _logs(info),
             _environment(verdict, info),
             _reproduce(info),
@@ -177,9 +178,9 @@ def _splat(info: RunInfo) -> Iterator[str]:
         yield from fill(line.strip(), WIDTH, indent, "      ")
 
 
-def _triage(info: RunInfo) -> Iterator[str]:
+def _triage(clues: Sequence[Clue]) -> Iterator[str]:
     yield "What stands out, and what to measure next"
-    for at, clue in enumerate(info.triage):
+    for at, clue in enumerate(clues):
         if at:
             yield ""
         yield from clue_lines(clue, WIDTH)

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sentences import sentences
+from zaptrace.model.clues import Cause, Clue
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
 from zaptrace.report.excerpt import excerpt, kernels_words
+from zaptrace.report.html import page
 from zaptrace.report.info import RunInfo
 from zaptrace.report.shell import wrapped
 from zaptrace.report.text import render, subject
@@ -254,3 +256,22 @@ def test_the_kernel_s_words_are_about_what_the_verdict_is_about() -> None:
     assert kernels_words(console, splats, rss, None)[0].endswith("val:6")
     assert kernels_words(console, splats, state, 0x13) == ()
     assert kernels_words(console, splats, VerdictKind.UNEXPLAINED, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "shown"),
+    [
+        (VerdictKind.FREED_BEFORE_RMAP_REMOVED, ("capture",), False),
+        (VerdictKind.REFCOUNT_OVERPUT, ("splat", "vmcore"), False),
+        (VerdictKind.FREED_BEFORE_RMAP_REMOVED, ("splat",), True),
+        (VerdictKind.UNEXPLAINED, ("capture",), True),
+    ],
+)
+def test_what_a_console_leaves_open_is_not_listed_where_events_explain_it(
+    kind: VerdictKind, evidence: tuple[str, ...], shown: bool
+) -> None:
+    clue = Clue("mapcount", "a title", "The page was freed.", (Cause("a stray write"),))
+    verdict = dataclasses.replace(VERDICT, kind=kind, evidence=evidence)
+    info = dataclasses.replace(INFO, triage=(clue,))
+    assert ("What stands out" in render(verdict, info)) is shown
+    assert ('id="triage"' in page(verdict, info)) is shown
