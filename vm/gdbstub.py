@@ -15,6 +15,8 @@ from zaptrace.model.errors import GuestLost
 
 LONGEST_PACKET = 65536
 PATIENCE = 10.0  # seconds for an answer; the stub answers in milliseconds
+_STOPS = ("T", "S", "W", "X")
+"""What packets begin with that say how a guest stopped; no answer to a command does."""
 
 
 class GdbStub:
@@ -69,7 +71,7 @@ class GdbStub:
         """
         while True:
             packet = await self._receive()
-            if packet[:1] in ("T", "S", "W", "X"):
+            if packet.startswith(_STOPS):
                 return packet
 
     async def read(self, address: int, size: int) -> bytes:
@@ -110,7 +112,10 @@ class GdbStub:
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._send(command)
-                return await self._receive()
+                # A guest that ended otherwise, by a power-off, may say only now that it stopped.
+                while (packet := await self._receive()).startswith(_STOPS):
+                    pass
+                return packet
         except TimeoutError:
             raise GuestLost(f"QEMU's gdbstub did not answer {command!r}") from None
 
