@@ -149,9 +149,16 @@ def test_btf_says_what_debug_info_says(arch: str) -> None:
     for site in told.sites:
         if site.event == "zap":
             assert site.address == known["zap_enter", site.symbol].address
-        else:
+        elif site.event != "page_free":
             assert (site.args, site.address) == (
                 known[site.event, site.symbol].args,
                 known[site.event, site.symbol].address,
             )
-    assert len(told.sites) == len([one for one in dwarf.sites if one.event != "zap_enter"])
+    # With debug info a free is taken where free_pages_prepare() is inlined, without it at the
+    # functions around; what comes in a batch is missing then, and named.
+    freeing = {site.symbol for site in told.sites if site.event == "page_free"}
+    assert freeing == {"free_unref_page", "__free_pages_ok"}
+    assert [one.event for one in told.missing] == ["page_free"] and not dwarf.missing
+    assert {site.event for site in told.sites} == {site.event for site in dwarf.sites} - {
+        "zap_enter"
+    }

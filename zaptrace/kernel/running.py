@@ -29,6 +29,8 @@ BTF = Path("/sys/kernel/btf/vmlinux")
 _PACKAGE = "var/lib/dpkg/info/linux-image-{kind}{release}.list"
 _KINDS = ("", "unsigned-")
 """A kernel's package is signed (Debian, Ubuntu) or not; dpkg keeps a list of its files."""
+_DEBIAN, _UBUNTU = "debian-kernel@lists.debian.org", "(Ubuntu "
+"""What /proc/version says of a distribution's kernel, also where its package is not installed."""
 _HEADER = struct.Struct("=III")  # name size, description size, type; native byte order
 _BUILD_ID = 3  # NT_GNU_BUILD_ID
 
@@ -41,9 +43,10 @@ def debug_hint(release: str, identity: str | None = None, root: Path = Path("/")
         identity: its build ID, None when it is not known.
         root: where etc, lib and var are; `/` but for tests.
     """
-    distribution = _text(root / "etc/os-release").lower()
-    if any((root / _PACKAGE.format(release=release, kind=kind)).exists() for kind in _KINDS):
-        if "ubuntu" in distribution:
+    builder = _text(root / "proc/version")
+    packaged = any((root / _PACKAGE.format(release=release, kind=kind)).exists() for kind in _KINDS)
+    if packaged or _DEBIAN in builder or _UBUNTU in builder:
+        if _UBUNTU in builder or "ubuntu" in _text(root / "etc/os-release").lower():
             return f"apt-get install linux-image-{release}-dbgsym (of Ubuntu's archive ddebs)"
         return f"apt-get install linux-image-{release}-dbg"
     if os.environ.get("DEBUGINFOD_URLS") and identity:

@@ -179,6 +179,22 @@ def test_debug_symbols_are_called_as_the_distribution_calls_them(tmp_path: Path)
     assert wanted in debug_hint("6.8.0-31-generic", "ab12", ubuntu)
 
 
+def test_a_distribution_s_kernel_that_was_not_installed_here_says_who_built_it(
+    tmp_path: Path,
+) -> None:
+    """In a guest: the kernel comes from outside."""
+    guest = system(tmp_path, "debian")
+    (guest / "proc").mkdir()
+    version = guest / "proc/version"
+    version.write_text("Linux version 6.12.107+deb13-s390x (debian-kernel@lists.debian.org) (gcc)")
+    wanted = "apt-get install linux-image-6.12.107+deb13-s390x-dbg"
+    assert debug_hint("6.12.107+deb13-s390x", "ab12", guest) == wanted
+    version.write_text(
+        "Linux version 6.8.0-31-generic (b@l) (gcc) #31-Ubuntu SMP (Ubuntu 6.8.0-31)"
+    )
+    assert "dbgsym" in debug_hint("6.8.0-31-generic", "ab12", guest)
+
+
 def test_no_package_is_named_for_a_kernel_that_came_in_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
