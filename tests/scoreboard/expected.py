@@ -71,6 +71,7 @@ PART_OF_LARGE = (
 _BUSY = ("A CPU was changing page tables when the dump was taken",)
 _LATE_OR_NEVER = ("freed_before_rmap_removed", "mapping_leaked")
 _TWICE_OR_STALE = ("twice in one zap", "for a PTE that an earlier zap had left behind")
+_AGAIN = ("twice in one zap", "left the PTE")
 _OVERPUT = ("refcount_overput",)
 _OF_LARGE = ("a part of a large folio", "refcount_overput")
 _RSS = ("rss_mismatch", "No page tables were audited")
@@ -84,6 +85,7 @@ WEAKER: dict[str, tuple[Weaker, ...]] = {
     "underflow": (Weaker(("s", "v", "sv"), "unexplained", BELOW_ZERO, _TWICE_OR_STALE),),
     "stale": (
         Weaker(("s",), "unexplained", BELOW_ZERO, _TWICE_OR_STALE),
+        Weaker(("sv",), "unexplained", BELOW_ZERO, _TWICE_OR_STALE, "x86_64"),
         Weaker(("v", "sv"), "unexplained", CUT_OFF, _BUSY, "s390x"),
     ),
     "overput": (
@@ -98,7 +100,10 @@ WEAKER["leak-large"] = (
     Weaker(("c", "cs"), "unexplained", PART_OF_LARGE, _OF_LARGE),
 )
 WEAKER["underflow-large"] = WEAKER["underflow"]
-WEAKER["stale-large"] = WEAKER["stale"][:1]  # nothing is freed: the dump is of the end
+WEAKER["stale-large"] = (  # nothing is freed: the dump is of the end
+    Weaker(("s",), "unexplained", BELOW_ZERO, _AGAIN),
+    Weaker(("sv",), "unexplained", BELOW_ZERO, _TWICE_OR_STALE),
+)
 WEAKER["overput-large"] = (
     Weaker(("s",), "unexplained", ONE_REPORT, (*_LATE_OR_NEVER, *_OVERPUT)),
     Weaker(("c", "cs"), "unexplained", PART_OF_LARGE, _OF_LARGE),

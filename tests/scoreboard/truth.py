@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.scoreboard.expected import Weaker
 from tests.victims import LARGE, victims
+from zaptrace.explain.order import LAST_ZAP
 
 Row = dict[str, Any]
 _REFUSED = re.compile(r"BUG: Bad page state in process (?P<comm>\S+)  pfn:(?P<pfn>[0-9a-f]+)")
@@ -71,7 +72,9 @@ def disagreements(verdict: Row, real: Truth, subset: str, weaker: Weaker | None)
         yield "it names no task"
     if function is not None and function != real.function:
         yield f"{function}() is not at fault"
-    if function is None and page is not None and "c" in subset:
+    # A large folio's part is freed with the gather of other pages: whose, nothing says.
+    parts = len(real.pages) >= LARGE and verdict["kind"] == "refcount_overput"
+    if function is None and page is not None and "c" in subset and not parts:
         yield "it names no function"
     if weaker:
         said = " ".join([verdict["summary"], *verdict["doubts"]])
@@ -79,9 +82,16 @@ def disagreements(verdict: Row, real: Truth, subset: str, weaker: Weaker | None)
 
 
 def of_another_address(verdict: Row, real: Truth) -> Iterator[str]:
-    """Steps of the order that name a zap which does not cover the page's address."""
+    """Steps of the order that name a zap which does not cover the page's address.
+
+    One that is said to be the last before the free may be of another part of the folio.
+    """
     at = real.addresses.get(verdict["pfn"], frozenset())
     for step in verdict.get("order", ()) if at else ():
         zap = _ZAP.search(step["what"])
-        if zap and not any(int(zap["addr"], 16) <= one < int(zap["end"], 16) for one in at):
+        if (
+            zap
+            and LAST_ZAP not in step["what"]
+            and not any(int(zap["addr"], 16) <= one < int(zap["end"], 16) for one in at)
+        ):
             yield f"it is no zap of the page: {step['what']}"

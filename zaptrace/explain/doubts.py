@@ -114,7 +114,8 @@ def _of_events(case: Case) -> Iterator[str]:
         yield "No events were recorded; `zaptrace repro` records them."
         return
     yield from evidence.unseen_events
-    if case.story.fault and not case.story.zap and not freed_elsewhere(case.sites):
+    zap = case.story.zap or case.story.freed_in
+    if case.story.fault and not zap and not freed_elsewhere(case.sites):
         yield "The zap that the page was freed in was not recorded."
 
 

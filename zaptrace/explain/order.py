@@ -9,11 +9,14 @@ from zaptrace.explain.known import Case
 from zaptrace.explain.moments import Moment
 from zaptrace.explain.names import counters, duration, lateness
 from zaptrace.explain.references import refer, whole
+from zaptrace.explain.sites import freed_alone
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Origin
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import OrderStep, VerdictKind
 from zaptrace.splat.kinds import TITLES
+
+LAST_ZAP = ": the last zap before the free"
 
 
 def order(case: Case, kind: VerdictKind, *, cleared: bool) -> tuple[OrderStep, ...]:
@@ -23,21 +26,28 @@ def order(case: Case, kind: VerdictKind, *, cleared: bool) -> tuple[OrderStep, .
         cleared: the page's PTE is known to have gone in the zap of its story.
     """
     story, evidence = case.story, case.evidence
-    events = sorted(_events(story, kind, cleared=cleared), key=lambda one: one[0].at)
+    own = bool(story.removed or story.removed_late) or freed_alone(story, evidence.resolve)
+    found = _events(story, kind, cleared=cleared, own=own)
+    events = sorted(found, key=lambda one: one[0].at)
     steps = [_step(moment, what) for moment, what in events]
     return (*steps, *_told_otherwise(story, kind, evidence, cleared=cleared))
 
 
-def _events(story: Story, kind: VerdictKind, *, cleared: bool) -> Iterator[tuple[Moment, str]]:
-    """What was recorded, in any order."""
+def _events(
+    story: Story, kind: VerdictKind, *, cleared: bool, own: bool
+) -> Iterator[tuple[Moment, str]]:
+    """What was recorded, in any order.
+
+    Args:
+        own: the zap is known to be one of this page, not of another part of its folio.
+    """
     yield from _of_others(story, kind)
     if story.earlier and (kind is VerdictKind.PTE_LEFT_BEHIND or story.fault is None):
         if zap := story.earlier_zap:
             yield zap, f"zap_pte_range() begins{_range(zap)}"
         stays = "; its PTE stays" if kind is VerdictKind.PTE_LEFT_BEHIND else ""
         yield story.earlier, f"the page's rmap is removed{stays}"
-    if zap := story.zap:
-        yield zap, _zap(story, zap, cleared=cleared)
+    yield from _zaps(story, cleared=cleared, own=own)
     if removed := story.removed:
         found = " for a PTE that was left behind" if kind is VerdictKind.PTE_LEFT_BEHIND else ""
         yield removed, f"the page's rmap is removed{found}"
@@ -62,6 +72,14 @@ def _of_others(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
     for one in story.removals:
         if one.at not in own:
             yield one, f"the page's rmap is removed by {one.comm or '?'}/{one.pid}"
+
+
+def _zaps(story: Story, *, cleared: bool, own: bool) -> Iterator[tuple[Moment, str]]:
+    """The zap that the page went in, or the one before its free."""
+    if zap := story.zap:
+        yield zap, _zap(story, zap, cleared=cleared) + ("" if own or cleared else LAST_ZAP)
+    if zap := story.freed_in:
+        yield zap, f"zap_pte_range() begins{_range(zap)}{LAST_ZAP}, of other pages"
 
 
 def _zap(story: Story, zap: Moment, *, cleared: bool) -> str:

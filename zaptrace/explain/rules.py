@@ -302,7 +302,7 @@ def pte_left_behind(case: Case) -> bool:
 
 def _may_be_zapped(case: Case, owner: Owner) -> bool:
     """The PTE may be about to go, in the zap that has freed its page: too early to say."""
-    zap = case.story.zap
+    zap = case.story.zap or case.story.freed_in
     if zap and None not in (zap.mm, zap.addr, zap.end, owner.mm, owner.address):
         return within(zap, owner)
     return not at_rest(case, (owner,))

@@ -42,6 +42,8 @@ class Story:
         zap: the zap that the page went in: that of its removal, of its address, or the only
             one; otherwise the last that this thread entered before.
         gather: the zaps of which one is that; empty when it is known which.
+        freed_in: the zap before the free, where the page is known to lie outside of it: a part
+            of a large folio is freed with the last reference to any of them.
         removed: the rmap removal of the page in that zap, before it was freed.
         removed_again: the next one in that zap, before it was freed.
         removals: every recorded removal of the page in this life, by whomever, before it was
@@ -69,6 +71,7 @@ class Story:
     comm: str | None = None
     zap: Moment | None = None
     gather: tuple[Moment, ...] = ()
+    freed_in: Moment | None = None
     removed: Moment | None = None
     removed_again: Moment | None = None
     removals: tuple[Moment, ...] = ()
@@ -407,7 +410,7 @@ def _with_finding(story: Story, evidence: Evidence) -> Story:
     zaps = (gather.covering(owner.mm, owner.address) for owner in own)
     its = next((zap for zap in zaps if zap), None)
     if its is None and own:  # the page lay elsewhere in that mm
-        return replace(found, zap=None, gather=())
+        return replace(found, zap=None, gather=(), freed_in=story.zap)
     return replace(found, zap=its, gather=()) if its else found
 
 
