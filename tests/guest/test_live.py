@@ -249,7 +249,7 @@ def test_a_guest_that_hangs_is_told(
             pass
         (process,) = guests_of(tmp_path)
         os.kill(int(Path(process).parent.name), signal.SIGSTOP)
-        with pytest.raises(CannotTell, match="no answer in 30 s to: grep"):
+        with pytest.raises(CannotTell, match=r"no answer in \d+ s to: (grep|programs)"):
             while True:
                 guest.source.read(0.5)
     assert list(tmp_path.iterdir()) == []
