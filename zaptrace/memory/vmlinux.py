@@ -13,12 +13,13 @@ from zaptrace.model.errors import BadInput
 _END = 2**64 - 1
 
 
-def open_vmlinux(vmlinux: Path, wanted: str | None = None) -> drgn.Program:
-    """Symbols and debug info at the addresses they were linked at; no memory.
+def open_vmlinux(vmlinux: Path, wanted: str | None = None, offset: int = 0) -> drgn.Program:
+    """Symbols and debug info at the addresses where the kernel ran; no memory.
 
     Args:
         vmlinux: with DWARF.
         wanted: the build ID it must have; None takes any.
+        offset: how far above its link-time addresses it ran, in bytes modulo 2**64.
 
     Raises:
         BadInput: it is another build's, no kernel, or has no debug info.
@@ -34,12 +35,14 @@ def open_vmlinux(vmlinux: Path, wanted: str | None = None) -> drgn.Program:
     prog = drgn.Program()
     prog.set_enabled_debug_info_finders([])
     module = prog.extra_module("vmlinux", create=True)
-    # drgn takes the first segment's page for where the file begins: no bias.
-    module.address_ranges = [(loads[0].vaddr & -max(loads[0].align, 1), _END)]
+    # drgn takes the first segment's page for where the file begins: the bias is the offset.
+    linked = loads[0].vaddr & -max(loads[0].align, 1)
+    module.address_ranges = [((linked + offset) % 2**64, _END)]
     try:
         module.try_file(str(vmlinux), force=True)
     except Exception as error:  # drgn raises bare Exception for libdw's complaints
         raise BadInput(f"{vmlinux}: debug info cannot be read: {error}") from error
-    if module.debug_file_status != drgn.ModuleFileStatus.HAVE or module.debug_file_bias:
+    biased = module.debug_file_status == drgn.ModuleFileStatus.HAVE
+    if not biased or (module.debug_file_bias or 0) % 2**64 != offset % 2**64:
         raise BadInput(f"{vmlinux}: has no debug info that can be used")
     return prog

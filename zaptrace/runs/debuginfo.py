@@ -19,6 +19,7 @@ def debug_info(
     if prog is not None:
         return prog
     try:
-        return open_vmlinux(Path(facts.vmlinux), events.meta.get("build_id") if events else None)
+        wanted = events.meta.get("build_id") if events else None
+        return open_vmlinux(Path(facts.vmlinux), wanted, facts.kernel_offset or 0)
     except ZaptraceError:
         return None

@@ -11,6 +11,7 @@ import drgn
 import pytest
 
 from zaptrace.explain.clears import is_clearing
+from zaptrace.memory.resolve import code_site
 from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, Missing
@@ -196,6 +197,17 @@ def test_frames_get_the_address_of_their_symbol(vmlinux: Path) -> None:
 def test_a_site_that_the_file_does_not_know_stays_as_it_is(vmlinux: Path) -> None:
     sites = (CodeSite("gone", 4, None, role="freed"), CodeSite(None, None, None, role="reported"))
     assert sharpened(open_vmlinux(vmlinux), verdict(*sites)).sites == sites
+
+
+@pytest.mark.parametrize("offset", [0x3FFE0000000, 2**64 - 0x1000])
+def test_a_kernel_that_was_moved_has_its_lines_where_it_ran(vmlinux: Path, offset: int) -> None:
+    prog, linked = open_vmlinux(vmlinux, offset=offset), open_vmlinux(vmlinux)
+    behind, _ = returns(vmlinux, "unmap_page_range")
+    address = linked.symbol("unmap_page_range").address + behind
+    moved = code_site(prog, (address + offset) % 2**64)
+    assert moved.source == code_site(linked, address).source is not None
+    assert (moved.symbol, moved.offset) == ("unmap_page_range", behind)
+    assert chains(prog, verdict(freed(vmlinux))) == chains(linked, verdict(freed(vmlinux)))
 
 
 def test_another_build_is_refused(vmlinux: Path, tmp_path: Path) -> None:
