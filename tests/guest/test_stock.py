@@ -18,8 +18,8 @@ from vm import kernel, live, stock
 from vm.arch import arch_named
 from zaptrace.kernel import plan_for
 from zaptrace.kernel.btf import Btf
-from zaptrace.kernel.btfplan import names_in, plan_without_debug_info
 from zaptrace.kernel.image import Image
+from zaptrace.kernel.plan_from_btf import names_in, plan_without_debug_info
 from zaptrace.model.errors import Missing
 from zaptrace.model.progress import ignore
 

@@ -4,7 +4,7 @@
 loads it only when a plan is not in the cache.
 """
 
-from zaptrace.kernel.cache import build_id, plan_for
+from zaptrace.kernel.plan_cache import build_id, plan_for
 from zaptrace.kernel.running import running_plan
 
 __all__ = ["build_id", "plan_for", "running_plan"]

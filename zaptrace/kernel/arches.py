@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from zaptrace.kernel import code_s390, code_x86
-from zaptrace.kernel.steps import Step
+from zaptrace.kernel.machinecode import s390x, x86_64
+from zaptrace.kernel.machinecode.instruction import Instruction
 
 Byteorder = Literal["big", "little"]
 
@@ -28,7 +28,7 @@ class Arch:
         pmd_size: bytes that one PMD entry maps (include/linux/pgtable.h).
         vector: names of the exception handler that the CPUs' own table leads to once the kernel
             has set it up, newest first.
-        step_at: reads the instruction at an index of some code; None when it
+        instruction_at: reads the instruction at an index of some code; None when it
             is cut off, or not one that we know.
     """
 
@@ -40,7 +40,7 @@ class Arch:
     caller: str
     pmd_size: int
     vector: tuple[str, ...]
-    step_at: Callable[[bytes, int], Step | None]
+    instruction_at: Callable[[bytes, int], Instruction | None]
 
 
 ARCHES = (
@@ -57,7 +57,7 @@ ARCHES = (
         pmd_size=1 << 20,
         # setup_lowcore() in arch/s390/kernel/setup.c: program_new_psw.
         vector=("pgm_check_handler",),
-        step_at=code_s390.step_at,
+        instruction_at=s390x.instruction_at,
     ),
     # System V ABI, AMD64 supplement, figures 3.4 (arguments) and 3.36 (DWARF numbers).
     Arch(
@@ -73,7 +73,7 @@ ARCHES = (
         pmd_size=1 << 21,
         # "x86/entry: Convert page fault exception to IDTENTRY_RAW" (5.8) renamed it.
         vector=("asm_exc_page_fault", "page_fault"),
-        step_at=code_x86.step_at,
+        instruction_at=x86_64.instruction_at,
     ),
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zaptrace.kernel import split
 from zaptrace.kernel.arches import ARCHES
-from zaptrace.kernel.cache import build_id, cached_plan, plan_for
+from zaptrace.kernel.plan_cache import build_id, cached_plan, plan_for
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.plan import ProbePlan
 
@@ -108,7 +108,7 @@ def running_plan(vmlinux: Path | None = None) -> ProbePlan:
         found = running_vmlinux(identity)
         if found is not None:
             return plan_for(found)
-    return _told_plan(identity)
+    return _plan_from_btf(identity)
 
 
 def running_vmlinux(identity: str) -> Path | None:
@@ -132,10 +132,10 @@ def _is_of(path: Path, identity: str) -> bool:
         return False
 
 
-def _told_plan(identity: str | None) -> ProbePlan:
+def _plan_from_btf(identity: str | None) -> ProbePlan:
     """The plan that can be made of what the running kernel tells of itself."""
     from zaptrace.kernel.btf import Btf
-    from zaptrace.kernel.btfplan import names_in, plan_without_debug_info
+    from zaptrace.kernel.plan_from_btf import names_in, plan_without_debug_info
 
     release = platform.release()
     arch = next((one for one in ARCHES if one.name == platform.machine()), None)

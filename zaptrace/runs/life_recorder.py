@@ -11,7 +11,7 @@ from vm.breakpoints import Stops
 from vm.plugin import Plugin
 from vm.qemu import Guest
 from vm.relocation import Anchors
-from zaptrace.kernel.memmap import MemoryMap, Variable, memory_map
+from zaptrace.kernel.memory_map import MemoryMap, Variable, memory_map
 from zaptrace.life.recording import Recording
 from zaptrace.model.errors import ZaptraceError
 

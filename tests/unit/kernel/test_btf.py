@@ -14,8 +14,14 @@ import pytest
 from tests.unit.kernel.conftest import Mimic, compiler
 from zaptrace.kernel.arches import ARCHES, Arch
 from zaptrace.kernel.btf import Btf
-from zaptrace.kernel.btfplan import NO_BTF, Names, names_in, offsets_in, plan_without_debug_info
-from zaptrace.kernel.planner import make_plan
+from zaptrace.kernel.plan import make_plan
+from zaptrace.kernel.plan_from_btf import (
+    NO_BTF,
+    Names,
+    names_in,
+    offsets_in,
+    plan_without_debug_info,
+)
 from zaptrace.model.errors import BadInput
 from zaptrace.model.plan import ProbePlan
 
@@ -122,7 +128,7 @@ def test_names_that_can_be_probed() -> None:
     names = names_in(KALLSYMS)
     assert names.plain.keys() == {"unmap_page_range", "page_remove_rmap", "trace_boot_init"}
     assert set(names.plain.values()) == {None}
-    assert names.made == ("bad_page.isra.0", "free_unref_page.part.0")
+    assert names.clones == ("bad_page.isra.0", "free_unref_page.part.0")
 
 
 def test_what_cannot_be_had_is_said() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.kernel.conftest import Mimic
 from zaptrace.cli import probes
-from zaptrace.kernel.planner import make_plan
+from zaptrace.kernel.plan import make_plan
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbePlan, ProbeSite
 

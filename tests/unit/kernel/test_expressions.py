@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zaptrace.kernel.arches import ARCHES
-from zaptrace.kernel.dies import CType
-from zaptrace.kernel.expressions import Evaluator
-from zaptrace.kernel.places import Place, Unavailable, probe_arg
+from zaptrace.kernel.dwarf.dies import CType
+from zaptrace.kernel.dwarf.expression import Evaluator
+from zaptrace.kernel.dwarf.place import Place, Unavailable, probe_arg
 
 CFA = Place(7, addend=160)
 CALL_FRAME_CFA, STACK_VALUE, DEREF = 0x9C, 0x9F, 0x06

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.unit.kernel.conftest import Mimic
 from zaptrace.kernel import build_id
-from zaptrace.kernel.aranges import AddressRanges
 from zaptrace.kernel.compressed import Damaged, plain
-from zaptrace.kernel.debuginfo import DebugInfo
+from zaptrace.kernel.dwarf.aranges import AddressRanges
+from zaptrace.kernel.dwarf.info import DebugInfo
 from zaptrace.kernel.image import Image
-from zaptrace.kernel.planner import make_plan
+from zaptrace.kernel.plan import make_plan
 from zaptrace.model.errors import BadInput
 from zaptrace.model.plan import ProbePlan
 
@@ -180,7 +180,7 @@ def test_siblings_that_point_back_are_refused(bare: Mimic) -> None:
     """A sibling reference to itself would make a walk endless."""
     from elftools.common.exceptions import DWARFError
 
-    from zaptrace.kernel.dies import children
+    from zaptrace.kernel.dwarf.dies import children
 
     with Image(bare.path) as image:
         info = DebugInfo(image)

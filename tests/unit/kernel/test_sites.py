@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kernel.conftest import VARIANTS, Mimic, compile_mimic, compiler
+from zaptrace.kernel.caller_variables import passed_variables, runs_over_pmds
 from zaptrace.kernel.context import Context
-from zaptrace.kernel.debuginfo import DebugInfo
-from zaptrace.kernel.dies import children, end_of, name_of
+from zaptrace.kernel.dwarf.die_scan import Skimmer
+from zaptrace.kernel.dwarf.dies import children, end_of, name_of
+from zaptrace.kernel.dwarf.info import DebugInfo
+from zaptrace.kernel.dwarf.inlined import InstanceFinder
 from zaptrace.kernel.image import Image
-from zaptrace.kernel.inlines import InstanceFinder
-from zaptrace.kernel.instructions import starts_instruction
-from zaptrace.kernel.passed import passed_variables, runs_over_pmds
-from zaptrace.kernel.planner import make_plan
-from zaptrace.kernel.skim import Skimmer
+from zaptrace.kernel.machinecode.boundary import starts_instruction
+from zaptrace.kernel.plan import make_plan
 from zaptrace.kernel.symbols import Symbols
 from zaptrace.model.plan import ProbeSite
 
@@ -112,7 +112,7 @@ def test_instructions_go_on_where_objdump_says(bare: Mimic) -> None:
     with Image(bare.path) as image:
         section = image.sections[".text"]
         code = image.at(section.address, section.size)
-        steps = {at: image.arch.step_at(code, at - section.address) for at in listing}
+        steps = {at: image.arch.instruction_at(code, at - section.address) for at in listing}
     kinds = set()
     for at, text in listing.items():
         step = steps[at]

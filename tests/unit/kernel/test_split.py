@@ -13,9 +13,9 @@ import pytest
 from tests.unit.kernel.conftest import Mimic
 from zaptrace.kernel import build_id
 from zaptrace.kernel import split as split_files
-from zaptrace.kernel.planner import make_plan
+from zaptrace.kernel.plan import make_plan
 from zaptrace.kernel.running import running_vmlinux
-from zaptrace.kernel.zapsites import NO_CODE
+from zaptrace.kernel.zap_sites import NO_CODE
 from zaptrace.model.errors import BadInput
 
 

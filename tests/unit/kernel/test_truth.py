@@ -12,10 +12,10 @@ from elftools.dwarf.die import DIE
 
 from tests.unit.kernel.conftest import Mimic
 from zaptrace.kernel.arches import arch_of
-from zaptrace.kernel.dies import name_of, origin
-from zaptrace.kernel.places import Place, Unavailable
-from zaptrace.kernel.planner import make_plan
-from zaptrace.kernel.variables import VariableFinder
+from zaptrace.kernel.dwarf.dies import name_of, origin
+from zaptrace.kernel.dwarf.location import VariableFinder
+from zaptrace.kernel.dwarf.place import Place, Unavailable
+from zaptrace.kernel.plan import make_plan
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
 PMD_SIZE = 0x200000

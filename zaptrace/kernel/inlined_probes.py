@@ -5,15 +5,15 @@ from __future__ import annotations
 from itertools import islice
 
 from zaptrace.kernel.context import Context
-from zaptrace.kernel.flow import Flow, static_branches
-from zaptrace.kernel.inlines import Instance
+from zaptrace.kernel.control_flow import ControlFlow, static_branches
+from zaptrace.kernel.dwarf.inlined import Instance
 
 _MOST_PLACES = 32
 """Where all ways into an inlined call have met: how many instructions are looked at for one that
 knows most arguments."""
 
 
-def settled(context: Context, instance: Instance) -> list[int]:
+def probe_addresses(context: Context, instance: Instance) -> list[int]:
     """Return where an inlined call can be watched, the nearest to its beginning first.
 
     Empty: only at the entry of what it is inlined into.
@@ -23,13 +23,13 @@ def settled(context: Context, instance: Instance) -> list[int]:
     if entry is None:
         return [instance.pc]
     forks = static_branches(context.image, context.symbols)
-    flow = Flow(context.image, entry, info.ranges(outer), forks)
+    flow = ControlFlow(context.image, entry, info.ranges(outer), forks)
     spans = info.ranges(instance.die)
-    once = list(islice(flow.once_in(instance.pc, spans), _MOST_PLACES))
+    once = list(islice(flow.probe_candidates(instance.pc, spans), _MOST_PLACES))
     # kernel/kprobes.c refuses what a jump label may rewrite (check_kprobe_address_safe()).
     labels = {at for at, _ in forks}
     free = [at for at in once if at not in labels]
     if once and not free:
-        behind = (at for at in flow.once_behind(once[0], spans) if at not in labels)
+        behind = (at for at in flow.candidates_after(once[0], spans) if at not in labels)
         return list(islice(behind, _MOST_PLACES))
     return free

@@ -9,8 +9,8 @@ from elftools.dwarf.compileunit import CompileUnit
 from elftools.dwarf.die import DIE
 
 from zaptrace.kernel.arches import Byteorder
-from zaptrace.kernel.dies import end_of, name_of
-from zaptrace.kernel.skim import Skimmer
+from zaptrace.kernel.dwarf.die_scan import Skimmer
+from zaptrace.kernel.dwarf.dies import end_of, name_of
 
 _FUNCTION, _STRUCT = "DW_TAG_subprogram", "DW_TAG_structure_type"
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from elftools.dwarf.die import DIE
 
 from zaptrace.kernel.context import DERIVED, Context
-from zaptrace.kernel.dies import name_of, origin, parameters, type_of
-from zaptrace.kernel.entries import entry_of
-from zaptrace.kernel.inlines import Instance, InstanceFinder
-from zaptrace.kernel.instructions import starts_instruction
-from zaptrace.kernel.places import OPTIMISED_OUT, Place, Unavailable
-from zaptrace.kernel.probed import FREE, FREE_FIELDS, FREE_NEIGHBOURS
-from zaptrace.kernel.settled import settled
+from zaptrace.kernel.dwarf.dies import name_of, origin, parameters, type_of
+from zaptrace.kernel.dwarf.inlined import Instance, InstanceFinder
+from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
+from zaptrace.kernel.entry_sites import entry_of
+from zaptrace.kernel.inlined_probes import probe_addresses
+from zaptrace.kernel.machinecode.boundary import starts_instruction
 from zaptrace.kernel.symbols import Symbol
+from zaptrace.kernel.targets import FREE, FREE_FIELDS, FREE_NEIGHBOURS
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 
 EVENT = "page_free"
@@ -71,7 +71,7 @@ def _site(context: Context, function: DIE, instance: Instance, symbol: Symbol) -
         return _entry(context, symbol)
     if not starts_instruction(context.image, symbol.address, instance.pc):
         return None
-    at = (replace(instance, pc=pc) for pc in settled(context, instance))
+    at = (replace(instance, pc=pc) for pc in probe_addresses(context, instance))
     sites = [_inlined(context, function, one, symbol) for one in at]
     if not sites:  # the next best: where the function around it gets its page
         outer = _entry(context, symbol)

@@ -19,8 +19,8 @@ def starts_instruction(image: Image, function: int, address: int) -> bool:
         return False
     code = image.at(function, end + _LONGEST)
     while at < end:
-        step = image.arch.step_at(code, at)
-        if step is None:
+        instruction = image.arch.instruction_at(code, at)
+        if instruction is None:
             return True
-        at += step.size
+        at += instruction.size
     return at == end

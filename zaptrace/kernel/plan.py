@@ -9,13 +9,13 @@ from pathlib import Path
 from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct.core import ConstructError
 
-from zaptrace.kernel import freesites
+from zaptrace.kernel import free_sites
 from zaptrace.kernel.context import Context
-from zaptrace.kernel.entries import entry_sites
+from zaptrace.kernel.dwarf.place import Unavailable
+from zaptrace.kernel.entry_sites import entry_sites
 from zaptrace.kernel.image import DEBUG_INFO_HINT, Image
-from zaptrace.kernel.places import Unavailable
-from zaptrace.kernel.probed import ENTRIES
-from zaptrace.kernel.zapsites import zap_sites
+from zaptrace.kernel.targets import ENTRIES
+from zaptrace.kernel.zap_sites import zap_sites
 from zaptrace.model.errors import BadInput
 from zaptrace.model.plan import ProbePlan
 
@@ -64,14 +64,14 @@ def _plan(image: Image) -> ProbePlan:
     context = Context.open(image)
     zaps = zap_sites(context)
     sites, missing = zaps.all, list(zaps.missing)
-    frees = freesites.free_sites(context)
+    frees = free_sites.free_sites(context)
     if frees.sites:
         sites += frees.sites
         missing += frees.missing
-    for probed in ENTRIES:
-        if frees.sites and probed.event == freesites.EVENT:
+    for target in ENTRIES:
+        if frees.sites and target.event == free_sites.EVENT:
             continue
-        more, gaps = entry_sites(context, probed)
+        more, gaps = entry_sites(context, target)
         sites += more
         missing += gaps
     return ProbePlan(

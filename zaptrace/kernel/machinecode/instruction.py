@@ -15,7 +15,7 @@ END: Kind = "end"  # returns, or jumps to where a register points
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Instruction:
     """One instruction.
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from zaptrace.kernel.arches import Arch
-from zaptrace.kernel.dies import CType
+from zaptrace.kernel.dwarf.dies import CType
 from zaptrace.model.plan import ProbeArg
 
 

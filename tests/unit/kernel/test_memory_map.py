@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zaptrace.kernel.memmap import Variable, memory_map
+from zaptrace.kernel.memory_map import Variable, memory_map
 from zaptrace.model.errors import BadInput
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")

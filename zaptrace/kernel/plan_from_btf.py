@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from zaptrace.kernel.arches import Arch
 from zaptrace.kernel.btf import Btf, Parameter
-from zaptrace.kernel.probed import (
+from zaptrace.kernel.targets import (
     ENTRIES,
     FIELD_OF_PARAMETER,
     MEMBER_OF,
     MEMBERS,
     ZAP,
     ZAP_AROUND,
-    Probed,
+    Target,
 )
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbePlan, ProbeSite
 
@@ -35,7 +35,7 @@ NO_BTF = (
 _BOOT_TRACING = "trace_boot_init"
 """kernel/trace/trace_boot.c: there when CONFIG_BOOTTIME_TRACING is set."""
 _TLB_MM = ("tlb", "mmu_gather.mm")
-_ZAP = Probed(
+_ZAP = Target(
     event="zap",
     functions=(ZAP_AROUND,),
     wanted=("mm", "addr", "end", "vma", "tlb", "pmd", "details", "caller"),
@@ -48,11 +48,11 @@ class Names:
 
     Attributes:
         plain: name -> its link-time address, or None where only run-time addresses are known.
-        made: names of what the compiler made out of them (`bad_page.isra.0`).
+        clones: compiler clones of them (`.isra`, `.constprop`, `.part`).
     """
 
     plain: dict[str, int | None]
-    made: tuple[str, ...] = ()
+    clones: tuple[str, ...] = ()
 
 
 def names_in(raw: bytes, *, linked: bool = False) -> Names:
@@ -63,19 +63,19 @@ def names_in(raw: bytes, *, linked: bool = False) -> Names:
     Args:
         linked: its addresses are those of the link (System.map).
     """
-    wanted = {name for probed in (_ZAP, *ENTRIES) for group in probed.functions for name in group}
-    wanted |= {name for probed in ENTRIES for name, _ in probed.unseen} | {_BOOT_TRACING}
+    wanted = {name for target in (_ZAP, *ENTRIES) for group in target.functions for name in group}
+    wanted |= {name for target in ENTRIES for name, _ in target.unseen} | {_BOOT_TRACING}
     plain: dict[str, int | None] = {}
     twice: set[str] = set()
-    made: list[str] = []
+    clones: list[str] = []
     for name, address in _lines(raw, wanted):
         if "." in name:
-            made.append(name)
+            clones.append(name)
         elif name in plain:
             twice.add(name)
         else:
             plain[name] = address if linked else None
-    return Names({name: at for name, at in plain.items() if name not in twice}, tuple(made))
+    return Names({name: at for name, at in plain.items() if name not in twice}, tuple(clones))
 
 
 def _lines(raw: bytes, wanted: Iterable[str]) -> Iterator[tuple[str, int]]:
@@ -104,8 +104,8 @@ def plan_without_debug_info(
         btf: None when the kernel has none: events then come with no arguments.
     """
     maker = _Maker(names, btf, arch)
-    for probed in (_ZAP, *ENTRIES):
-        maker.add(probed)
+    for target in (_ZAP, *ENTRIES):
+        maker.add(target)
     notes = [NO_DEBUG_INFO if btf is not None else NO_BTF]
     notes += maker.notes
     notes += [
@@ -136,40 +136,40 @@ class _Maker:
         self.missing: list[MissingEvent] = []
         self.notes: list[str] = []
 
-    def add(self, probed: Probed) -> None:
+    def add(self, target: Target) -> None:
         """All sites of an event, or why there is none."""
-        found = [name for group in probed.functions if (name := self._first(group))]
-        found = found or self._made_of(probed)
-        self.sites += [self._site(probed, name) for name in found]
+        found = [name for group in target.functions if (name := self._first(group))]
+        found = found or self._clones_of(target)
+        self.sites += [self._site(target, name) for name in found]
         if not found:
-            names = ", ".join(name for group in probed.functions for name in group)
+            names = ", ".join(name for group in target.functions for name in group)
             self.missing.append(
-                MissingEvent(probed.event, f"no function of this kernel is {names}")
+                MissingEvent(target.event, f"no function of this kernel is {names}")
             )
         self.missing += [
-            MissingEvent(probed.event, f"{function} {why}")
-            for function, why in probed.unseen
+            MissingEvent(target.event, f"{function} {why}")
+            for function, why in target.unseen
             if function in self._names.plain
         ]
 
     def _first(self, group: Iterable[str]) -> str | None:
         return next((name for name in group if name in self._names.plain), None)
 
-    def _made_of(self, probed: Probed) -> list[str]:
+    def _clones_of(self, target: Target) -> list[str]:
         """What the compiler made of an event's functions: better than nothing."""
-        every = {name for group in probed.functions for name in group}
+        every = {name for group in target.functions for name in group}
         # A .part clone is entered behind the head of the function, which is inlined elsewhere.
-        whole = [name for name in self._names.made if ".part." not in name]
+        whole = [name for name in self._names.clones if ".part." not in name]
         return [name for name in whole if name.partition(".")[0] in every]
 
-    def _site(self, probed: Probed, name: str) -> ProbeSite:
+    def _site(self, target: Target, name: str) -> ProbeSite:
         parameters = self._btf.parameters(name) if self._btf is not None else None
         if parameters is None and self._btf is not None:
             self.notes.append(f"{name}() comes without arguments: BTF does not describe it")
         args = _Arguments(parameters or (), self.offsets, self._arch)
-        found = {field: arg for field in probed.wanted if (arg := args.arg(field)) is not None}
+        found = {field: arg for field in target.wanted if (arg := args.arg(field)) is not None}
         return ProbeSite(
-            event=probed.event,
+            event=target.event,
             symbol=name,
             offset=0,
             address=self._names.plain.get(name),

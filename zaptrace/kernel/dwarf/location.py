@@ -8,11 +8,11 @@ from elftools.dwarf.die import DIE, AttributeValue
 from elftools.dwarf.dwarf_expr import DWARFExprOp, DWARFExprParser
 from elftools.dwarf.locationlists import BaseAddressEntry, LocationEntry, LocationParser
 
-from zaptrace.kernel.debuginfo import DebugInfo
-from zaptrace.kernel.dies import base_address, type_of
-from zaptrace.kernel.expressions import Evaluator
-from zaptrace.kernel.frames import Frames
-from zaptrace.kernel.places import OPTIMISED_OUT, Place, Unavailable
+from zaptrace.kernel.dwarf.cfi import Frames
+from zaptrace.kernel.dwarf.dies import base_address, type_of
+from zaptrace.kernel.dwarf.expression import Evaluator
+from zaptrace.kernel.dwarf.info import DebugInfo
+from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
 
 _EVERYWHERE = -1  # what pyelftools gives for both ends of DW_LLE_default_location
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kernel.conftest import compiler, run
-from zaptrace.kernel.flow import Flow, static_branches
+from zaptrace.kernel.control_flow import ControlFlow, static_branches
 from zaptrace.kernel.image import Image
 from zaptrace.kernel.symbols import Symbols
 
@@ -147,8 +147,8 @@ def test_where_an_inlined_call_is_watched(body: str, where: list[str], tmp_path:
         assert entry is not None
         assert end is not None
         spans = [(function.address, function.address + function.size)]
-        flow = Flow(image, function.address, spans, static_branches(image, symbols))
-        found = list(flow.once_in(entry, [(entry, end)]))
+        flow = ControlFlow(image, function.address, spans, static_branches(image, symbols))
+        found = list(flow.probe_candidates(entry, [(entry, end)]))
     assert found[:1] == [places[name] for name in where]
 
 
@@ -184,7 +184,9 @@ def test_no_probe_on_what_is_relative_to_itself(another_way: bool, tmp_path: Pat
         entry, after, end = (symbols.label(name) for name in ("entry", "after", "end"))
         assert entry and after and end
         spans = [(function.address, function.address + function.size)]
-        found = list(Flow(image, function.address, spans).once_in(entry, [(entry, end)]))
+        found = list(
+            ControlFlow(image, function.address, spans).probe_candidates(entry, [(entry, end)])
+        )
     assert found[:1] == [after]
 
 

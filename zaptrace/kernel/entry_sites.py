@@ -7,10 +7,10 @@ from dataclasses import replace
 from elftools.dwarf.die import DIE
 
 from zaptrace.kernel.context import DERIVED, Context
-from zaptrace.kernel.dies import name_of, origin, parameters, type_of
-from zaptrace.kernel.places import OPTIMISED_OUT, Place, Unavailable
-from zaptrace.kernel.probed import FIELD_OF_PARAMETER, Probed
+from zaptrace.kernel.dwarf.dies import name_of, origin, parameters, type_of
+from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
 from zaptrace.kernel.symbols import Symbol
+from zaptrace.kernel.targets import FIELD_OF_PARAMETER, Target
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 
 
@@ -94,22 +94,22 @@ def entry_of(context: Context, symbol: Symbol) -> Entry | None:
     return Entry(context, symbol, die) if die is not None else None
 
 
-def entry_sites(context: Context, probed: Probed) -> tuple[list[ProbeSite], list[MissingEvent]]:
+def entry_sites(context: Context, target: Target) -> tuple[list[ProbeSite], list[MissingEvent]]:
     """All sites of one event, and what it cannot give."""
     sites = [
         site
-        for group in probed.functions
+        for group in target.functions
         for symbol in _first_known(context, group)
-        if (site := _site(context, probed, symbol)) is not None
+        if (site := _site(context, target, symbol)) is not None
     ]
     missing = [
-        MissingEvent(probed.event, f"{function} {why}")
-        for function, why in probed.unseen
+        MissingEvent(target.event, f"{function} {why}")
+        for function, why in target.unseen
         if context.symbols.functions(function)
     ]
     if not sites:
-        names = ", ".join(name for group in probed.functions for name in group)
-        missing.insert(0, MissingEvent(probed.event, f"no function of this kernel is {names}"))
+        names = ", ".join(name for group in target.functions for name in group)
+        missing.insert(0, MissingEvent(target.event, f"no function of this kernel is {names}"))
     return sites, missing
 
 
@@ -122,18 +122,18 @@ def _first_known(context: Context, group: tuple[str, ...]) -> list[Symbol]:
     return []
 
 
-def _site(context: Context, probed: Probed, symbol: Symbol) -> ProbeSite | None:
+def _site(context: Context, target: Target, symbol: Symbol) -> ProbeSite | None:
     """The site at one function's entry; None when debug info does not know it."""
     entry = entry_of(context, symbol)
     if entry is None:
         return None
     return ProbeSite(
-        event=probed.event,
+        event=target.event,
         symbol=symbol.name,
         offset=0,
         address=symbol.address,
         inlined=False,
         source=entry.source,
-        args={field: entry.arg(field) for field in probed.wanted if entry.gives(field)},
+        args={field: entry.arg(field) for field in target.wanted if entry.gives(field)},
         function=entry.function,
     )

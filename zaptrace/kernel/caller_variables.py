@@ -2,7 +2,7 @@
 
 Where a compiler has lost an inlined parameter, it often still knows the
 variable that was passed for it.  Which one that is, is a fact about
-mm/memory.c (probed.py), not a guess by name.
+mm/memory.c (targets.py), not a guess by name.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from elftools.dwarf.die import DIE
 
-from zaptrace.kernel.dies import children, name_of
-from zaptrace.kernel.inlines import Instance
-from zaptrace.kernel.probed import PASSED_BY_CALLER, PASSED_DOWN, ZAP_CALLERS, ZAP_OUTERMOST
+from zaptrace.kernel.dwarf.dies import children, name_of
+from zaptrace.kernel.dwarf.inlined import Instance
+from zaptrace.kernel.targets import PASSED_BY_CALLER, PASSED_DOWN, ZAP_CALLERS, ZAP_OUTERMOST
 
 _VARIABLES = ("DW_TAG_variable", "DW_TAG_formal_parameter")
 _FUNCTIONS = ("DW_TAG_inlined_subroutine", "DW_TAG_subprogram")

@@ -6,7 +6,7 @@ instruction's length, and the branches.
 
 from __future__ import annotations
 
-from zaptrace.kernel.steps import CALL, END, FORK, JUMP, PLAIN, TRAP, Step
+from zaptrace.kernel.machinecode.instruction import CALL, END, FORK, JUMP, PLAIN, TRAP, Instruction
 
 _LEGACY = frozenset(b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3")
 _OPERAND_SIZE = 0x66
@@ -58,16 +58,16 @@ _MAPS = {1: _TWO_BYTE, 2: "m" * 256, 3: "n" * 256}
 """By the number that VEX and EVEX prefixes give them: 0F, 0F 38, 0F 3A."""
 
 
-def step_at(code: bytes, at: int) -> Step | None:
+def instruction_at(code: bytes, at: int) -> Instruction | None:
     """The instruction at an index of some code; None when it is cut off or not known."""
     try:
-        found = _step(code, at)
+        found = _decode(code, at)
     except IndexError:
         return None
     return found if found is not None and at + found.size <= len(code) else None
 
 
-def _step(code: bytes, at: int) -> Step | None:
+def _decode(code: bytes, at: int) -> Instruction | None:
     short, wide, start = False, False, at
     while code[at] in _LEGACY:
         short |= code[at] == _OPERAND_SIZE
@@ -82,7 +82,7 @@ def _step(code: bytes, at: int) -> Step | None:
     if end is None or end - start > _LONGEST:
         return None
     if number > 1:
-        return Step(end - start)
+        return Instruction(end - start)
     return _branch(code, at, end - start, 0x0F00 | opcode if number else opcode)
 
 
@@ -130,7 +130,7 @@ def _behind_modrm(code: bytes, at: int) -> int:
     return at + (1 if mode == 1 else 4)
 
 
-def _branch(code: bytes, at: int, size: int, opcode: int) -> Step:
+def _branch(code: bytes, at: int, size: int, opcode: int) -> Instruction:
     """What an instruction does to the flow."""
 
     def away(count: int) -> int:
@@ -139,22 +139,22 @@ def _branch(code: bytes, at: int, size: int, opcode: int) -> Step:
         return size + int.from_bytes(code[start : start + count], "little", signed=True)
 
     if opcode & 0xFFF0 == 0x70 or opcode in range(0xE0, 0xE4):
-        return Step(size, FORK, away(1))
+        return Instruction(size, FORK, away(1))
     if opcode & 0xFFF0 == 0x0F80:
-        return Step(size, FORK, away(4))
+        return Instruction(size, FORK, away(4))
     match opcode:
         case 0x0F0B:  # UD2
-            return Step(size, TRAP)
+            return Instruction(size, TRAP)
         case 0xE8:
-            return Step(size, CALL)
+            return Instruction(size, CALL)
         case 0xE9:
-            return Step(size, JUMP, away(4))
+            return Instruction(size, JUMP, away(4))
         case 0xEB:
-            return Step(size, JUMP, away(1))
+            return Instruction(size, JUMP, away(1))
         case 0xC2 | 0xC3 | 0xCA | 0xCB | 0xCF:
-            return Step(size, END)
+            return Instruction(size, END)
         case 0xFF:
             # /2 and /3 are calls, /4 and /5 jumps: where to is not told here.
             kinds = {2: CALL, 3: CALL, 4: END, 5: END}
-            return Step(size, kinds.get(code[at + 1] >> 3 & 7, PLAIN))
-    return Step(size)
+            return Instruction(size, kinds.get(code[at + 1] >> 3 & 7, PLAIN))
+    return Instruction(size)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from elftools.dwarf.die import DIE
 
-from zaptrace.kernel.debuginfo import DebugInfo
-from zaptrace.kernel.dies import children, origin
-from zaptrace.kernel.units import Unit
+from zaptrace.kernel.dwarf.dies import children, origin
+from zaptrace.kernel.dwarf.info import DebugInfo
+from zaptrace.kernel.dwarf.unit import Unit
 
 _INLINED = "DW_TAG_inlined_subroutine"
 _FUNCTION = "DW_TAG_subprogram"

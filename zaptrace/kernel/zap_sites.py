@@ -8,16 +8,16 @@ from functools import cached_property
 
 from elftools.dwarf.die import DIE
 
+from zaptrace.kernel.caller_variables import passed_variables, runs_over_pmds
 from zaptrace.kernel.context import POINTER, Context
-from zaptrace.kernel.dies import name_of, parameters, type_of
-from zaptrace.kernel.entries import Entry
-from zaptrace.kernel.inlines import Instance, InstanceFinder
-from zaptrace.kernel.instructions import starts_instruction
-from zaptrace.kernel.passed import passed_variables, runs_over_pmds
-from zaptrace.kernel.places import OPTIMISED_OUT, Place, Unavailable, absent, probe_arg
-from zaptrace.kernel.probed import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
-from zaptrace.kernel.settled import settled
+from zaptrace.kernel.dwarf.dies import name_of, parameters, type_of
+from zaptrace.kernel.dwarf.inlined import Instance, InstanceFinder
+from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable, absent, probe_arg
+from zaptrace.kernel.entry_sites import Entry
+from zaptrace.kernel.inlined_probes import probe_addresses
+from zaptrace.kernel.machinecode.boundary import starts_instruction
 from zaptrace.kernel.symbols import Symbol
+from zaptrace.kernel.targets import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 
 NO_CODE = (
@@ -67,7 +67,7 @@ def _add_inlined(
     """The site of one inlined call, where each way into it passes."""
     if not context.image.at(symbol.address, 1) and NO_CODE not in found.notes:
         found.notes.append(NO_CODE)
-    pcs = settled(context, instance)
+    pcs = probe_addresses(context, instance)
     sites = [ZapSite(context, function, replace(instance, pc=pc), symbol) for pc in pcs]
     several = f"{ZAP}() is inlined into {symbol.name}() with several ways in"
     if not sites:

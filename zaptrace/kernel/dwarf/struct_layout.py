@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from elftools.dwarf.die import DIE
 
-from zaptrace.kernel.dies import children, name_of, type_die
-from zaptrace.kernel.probed import MEMBERS
-from zaptrace.kernel.units import Unit
+from zaptrace.kernel.dwarf.dies import children, name_of, type_die
+from zaptrace.kernel.dwarf.unit import Unit
+from zaptrace.kernel.targets import MEMBERS
 
 _DEEPEST = 8
 """Anonymous structs and unions within each other; struct page has three."""

@@ -1,4 +1,4 @@
-"""What is probed in a kernel, under every name that it has had: facts about mm/."""
+"""The functions of mm/ that are probed, under every name that they have had."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FREE_FIELDS = ("page", "raw_mapcount", "refcount", "order")
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class Target:
     """An event that is taken at the entry of functions.
 
     Attributes:
@@ -111,7 +111,7 @@ MEMBERS: tuple[tuple[str, tuple[str, ...]], ...] = (
 _BY_LIST = "frees pages by the list: those are not seen one by one"
 
 ENTRIES = (
-    Probed(
+    Target(
         event="rmap_remove",
         functions=(
             ("page_remove_rmap",),
@@ -125,7 +125,7 @@ ENTRIES = (
         ),
         wanted=("page", "raw_mapcount", "refcount", "mm", "nr", "caller", "vma", "folio"),
     ),
-    Probed(
+    Target(
         event="page_free",
         functions=(
             # "mm/page_alloc: export free_frozen_pages() instead of free_unref_page()";
@@ -140,12 +140,12 @@ ENTRIES = (
             ("free_unref_folios", _BY_LIST),
         ),
     ),
-    Probed(
+    Target(
         event="bad_page",
         functions=(("bad_page",),),
         wanted=("page", "reason", "raw_mapcount", "refcount", "caller"),
     ),
-    Probed(
+    Target(
         event="bad_pte",
         # print_bad_pte() became a macro over print_bad_page_map() in 6.18.
         functions=(("print_bad_pte", "print_bad_page_map"),),

@@ -41,7 +41,7 @@ def plan_for(vmlinux: Path, cache: Path | None = None) -> ProbePlan:
         if plan is not None:
             return plan
 
-    from zaptrace.kernel.planner import make_plan
+    from zaptrace.kernel.plan import make_plan
 
     plan = make_plan(vmlinux)
     if identity is not None:
@@ -75,6 +75,6 @@ def _load(path: Path) -> ProbePlan | None:
 def _code_version() -> str:
     """Changes with the code that makes plans, so that no older code's plan is used."""
     digest = hashlib.sha256()
-    for source in (*sorted(Path(__file__).parent.glob("*.py")), Path(model.__file__)):
+    for source in (*sorted(Path(__file__).parent.rglob("*.py")), Path(model.__file__)):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

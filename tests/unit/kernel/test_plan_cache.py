@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kernel.conftest import Mimic
-from zaptrace.kernel import build_id, cache, plan_for
-from zaptrace.kernel.planner import make_plan
+from zaptrace.kernel import build_id, plan_cache, plan_for
+from zaptrace.kernel.plan import make_plan
 
 
 def only(folder: Path) -> Path:
@@ -29,7 +29,7 @@ def test_the_second_answer_comes_from_the_cache(
     assert only(folder).name.startswith(f"{first.build_id}-")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE(only(folder).stat().st_mode) == 0o600
-    monkeypatch.setattr("zaptrace.kernel.planner.make_plan", None)
+    monkeypatch.setattr("zaptrace.kernel.plan.make_plan", None)
     assert plan_for(bare.path, folder) == first
 
 
@@ -60,7 +60,7 @@ def test_other_code_makes_its_own_plans(
     bare: Mimic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan_for(bare.path, tmp_path)
-    monkeypatch.setattr(cache, "_code_version", lambda: "other")
+    monkeypatch.setattr(plan_cache, "_code_version", lambda: "other")
     plan_for(bare.path, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from zaptrace.kernel.image import Image
-from zaptrace.kernel.steps import CALL, END, FORK, JUMP, TRAP
+from zaptrace.kernel.machinecode.instruction import CALL, END, FORK, JUMP, TRAP
 from zaptrace.kernel.symbols import Symbols
 
 Span = tuple[int, int]
@@ -21,7 +21,7 @@ _LONGEST_SPAN = 1 << 20
 _MOST_ENTRIES = 1 << 20
 
 
-class Flow:
+class ControlFlow:
     """Instructions of a function, and which may come after each.
 
     Args:
@@ -47,19 +47,24 @@ class Flow:
 
     def _decode(self, code: bytes, low: int, image: Image) -> None:
         at = 0
-        while (step := image.arch.step_at(code, at)) is not None:
-            here, behind = low + at, low + at + step.size
-            ways = {FORK: (behind, here + step.away), JUMP: (here + step.away,), END: (), TRAP: ()}
-            self._after[here] = ways.get(step.kind, (behind,))
-            if step.kind == CALL:
+        while (instruction := image.arch.instruction_at(code, at)) is not None:
+            here, behind = low + at, low + at + instruction.size
+            ways = {
+                FORK: (behind, here + instruction.away),
+                JUMP: (here + instruction.away,),
+                END: (),
+                TRAP: (),
+            }
+            self._after[here] = ways.get(instruction.kind, (behind,))
+            if instruction.kind == CALL:
                 self._calls.add(here)
-            if step.kind == TRAP:
+            if instruction.kind == TRAP:
                 self._traps.add(here)
-            if step.relative:
+            if instruction.relative:
                 self._relative.add(here)
-            at += step.size
+            at += instruction.size
 
-    def once_in(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
+    def probe_candidates(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
         """Instructions that are executed once each time an inlined call is made.
 
         What counts as the call are the calls that it makes in turn: single
@@ -77,10 +82,10 @@ class Flow:
         def inside(at: int) -> bool:
             return any(low <= at < high for low, high in spans)
 
-        found = (self._behind_relative(at, inside) for at in self._once_in(pc, inside))
+        found = (self._after_relative(at, inside) for at in self._candidates(pc, inside))
         yield from dict.fromkeys(found)
 
-    def _behind_relative(self, at: int, inside: Callable[[int], bool]) -> int:
+    def _after_relative(self, at: int, inside: Callable[[int], bool]) -> int:
         """The next instruction that is not relative, if there is no other way to it; else `at`."""
         to = at
         while to in self._relative:
@@ -89,7 +94,7 @@ class Flow:
                 return at
         return to
 
-    def _once_in(self, pc: int, inside: Callable[[int], bool]) -> Iterator[int]:
+    def _candidates(self, pc: int, inside: Callable[[int], bool]) -> Iterator[int]:
         calls = {at for at in self._calls if inside(at)}
         if not calls or self._dominates(pc, calls):
             yield pc
@@ -102,7 +107,7 @@ class Flow:
             ):
                 yield at
 
-    def once_behind(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
+    def candidates_after(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
         """Yield instructions that are executed once each time one of an inlined call is.
 
         Args:

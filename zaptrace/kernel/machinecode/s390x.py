@@ -5,7 +5,16 @@ z/Architecture Principles of Operation, chapters 5 and 7 (branches).
 
 from __future__ import annotations
 
-from zaptrace.kernel.steps import CALL, END, FORK, JUMP, PLAIN, TRAP, Kind, Step
+from zaptrace.kernel.machinecode.instruction import (
+    CALL,
+    END,
+    FORK,
+    JUMP,
+    PLAIN,
+    TRAP,
+    Instruction,
+    Kind,
+)
 
 _SIZES = (2, 4, 4, 6)  # by the opcode's first two bits
 _ALWAYS = 15
@@ -29,7 +38,7 @@ _COMPARING = frozenset({0x44, 0x45, 0x64, 0x65, 0x76, 0x77, 0x7C, 0x7D, 0x7E, 0x
 """Last byte of EC: BRXHG, BRXLG, CGRJ, CLGRJ, CRJ, CLRJ, CGIJ, CLGIJ, CIJ, CLIJ."""
 
 
-def step_at(code: bytes, at: int) -> Step | None:
+def instruction_at(code: bytes, at: int) -> Instruction | None:
     """The instruction at an index of some code; None when it is cut off."""
     if at >= len(code):
         return None
@@ -39,15 +48,15 @@ def step_at(code: bytes, at: int) -> Step | None:
         return None
     key = (raw[0], raw[1] & 0xF)
     if key in _CALLS:
-        return Step(size, CALL)
+        return Instruction(size, CALL)
     if (width := _RELATIVE.get(key)) is not None:
         kind = _masked(raw[1] >> 4, JUMP) if key in _MASKED else FORK
-        return Step(size, kind, _away(raw, width) if kind != PLAIN else 0)
+        return Instruction(size, kind, _away(raw, width) if kind != PLAIN else 0)
     if raw[0] in _INDEXED or (raw[0] == 0xEC and raw[5] in _COMPARING):
-        return Step(size, FORK, _away(raw, 2))
+        return Instruction(size, FORK, _away(raw, 2))
     if raw[0] in _RELATIVE_DATA:
-        return Step(size, relative=True)
-    return Step(size, _through_register(raw))
+        return Instruction(size, relative=True)
+    return Instruction(size, _through_register(raw))
 
 
 def _away(raw: bytes, width: int) -> int:

@@ -1,0 +1,1 @@
+"""DWARF: compile units, inlined calls, and where variables lie; the only user of pyelftools."""
