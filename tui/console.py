@@ -12,7 +12,7 @@ from tui.story import PageName
 from tui.words import Piece
 from zaptrace.model.splats import Splat
 from zaptrace.report.words import plain
-from zaptrace.splat import parse
+from zaptrace.splat import parse_console
 from zaptrace.triage import Console, triage
 
 MOST_CHARACTERS = 1 << 20
@@ -43,7 +43,7 @@ def read_log(text: str) -> ConsoleLog:
     text = text[-MOST_CHARACTERS:]
     # The parser counts lines as an editor does.
     lines = text.split("\n")
-    splats = [splat for splat in parse(text.encode("utf-8", "replace")) if splat.line]
+    splats = [splat for splat in parse_console(text.encode("utf-8", "replace")) if splat.line]
     clean = tuple(plain(line.rstrip("\r").expandtabs()) for line in lines)
     clean = clean[:-1] if clean and not clean[-1] else clean
     begins = [

@@ -67,7 +67,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     from zaptrace.report.frames import Run
     from zaptrace.runs.folder import RunFolder
     from zaptrace.runs.lives import open_life
-    from zaptrace.splat import parse
+    from zaptrace.splat import parse_console
 
     given = Path(path)
     if not given.is_dir():
@@ -77,7 +77,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         read(folder.capture) if folder.capture.is_file() else Events(),
         folder.audit(),
         folder.verdict(),
-        tuple(parse(folder.console.read_bytes())) if folder.console.is_file() else (),
+        tuple(parse_console(folder.console.read_bytes())) if folder.console.is_file() else (),
         str(given),
         lambda pfn: open_life(folder).page(pfn),
     )

@@ -11,7 +11,7 @@ from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, OrderStep, Sentence, Verdict, VerdictKind
 from zaptrace.report.excerpt import kernels_words
 from zaptrace.report.info import RunInfo
-from zaptrace.splat import parse
+from zaptrace.splat import parse_console
 
 
 def verdict_of(document: dict[str, Any]) -> Verdict:
@@ -73,4 +73,4 @@ def info_of(document: dict[str, Any], *, machine: str, qemu: str, console: bytes
         pfn, kind = document["verdict"]["pfn"], VerdictKind(document["verdict"]["kind"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"verdict.json lacks {error}", "zaptrace explain RUN") from None
-    return replace(info, splat=kernels_words(console, parse(console), kind, pfn))
+    return replace(info, splat=kernels_words(console, parse_console(console), kind, pfn))

@@ -31,7 +31,7 @@ from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.life_keeping import keep_lives, suspects
 from zaptrace.runs.life_recorder import LifeRecorder
 from zaptrace.runs.loading import identity, load_audit, load_events, open_dump, resolver
-from zaptrace.splat import parse
+from zaptrace.splat import parse_console
 from zaptrace.splat.kinds import from_mm
 from zaptrace.triage import Console, triage
 
@@ -82,7 +82,7 @@ def analyse(
         _keep_lives(folder, facts, listener, recorder, prog, events, found, keep_life)
     with step("explain", "Explain", listener, facts.timing) as current:
         console = folder.console.read_bytes() if folder.console.exists() else b""
-        splats = parse(console)
+        splats = parse_console(console)
         _note_a_missing_stop(folder, facts, events, splats)
         dump = identity(prog, folder.vmcore) if prog else None
         pieces = belonging.Pieces(folder, facts, events, found, splats, console, dump)
@@ -148,7 +148,7 @@ def _keep_lives(
 ) -> None:
     """Write life.zap."""
     console = folder.console.read_bytes() if folder.console.exists() else b""
-    pfns = None if everything else suspects(events, found, parse(console))
+    pfns = None if everything else suspects(events, found, parse_console(console))
     keep_lives(folder, facts, recorder, prog, debug_info(prog, facts, events), pfns, listener)
     folder.save_facts(facts)
 

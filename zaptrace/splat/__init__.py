@@ -1,5 +1,5 @@
 """A console log -> splats."""
 
-from zaptrace.splat.parser import parse, splats
+from zaptrace.splat.parser import parse, parse_console, splats
 
-__all__ = ["parse", "splats"]
+__all__ = ["parse", "parse_console", "splats"]

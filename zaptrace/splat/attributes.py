@@ -188,6 +188,9 @@ _LINES: tuple[_Row, ...] = (
         re.compile(r"page->mapping = (\S{1,20})"),
         _number("mapping", hexadecimal),
     ),
+    ("page pfn", "pa", re.compile(r"page pfn = ([0-9a-f]{1,16})\b"), _number("pfn", hexadecimal)),
+    ("page flags", "pa", re.compile(r"page->flags = [0-9a-f]{1,16}$"), _nothing),
+    ("page vma", "vm", re.compile(r"vma->vm_\S{1,40} = \S{1,80}"), _nothing),
     ("folio", "he", re.compile(r"head:(?:[0-9a-fx]{1,18}|\S{1,20})? ?order:"), _folio),
     ("memcg", "me", re.compile(r"memcg: ?([0-9a-f]{1,16})\b"), _number("memcg", hexadecimal)),
     ("flags", "pa", re.compile(r"page flags: (?:0x)?([0-9a-f]{1,16})\(([^)]*)"), _flags),
@@ -269,6 +272,27 @@ _LINES: tuple[_Row, ...] = (
         _task,
     ),
     (
+        "old cpu",  # i386 before 2.6.25: the taint stands in the next line, the release in EFLAGS
+        "CP",
+        re.compile(r"CPU: {1,8}(?P<cpu>[0-9]{1,5})$"),
+        _task,
+    ),
+    (
+        "old taint",
+        "EI",
+        re.compile(
+            r"EIP: .{1,60}\] {1,8}(?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z ]|-(?=[ -]))*+))"
+            r" VLI$"
+        ),
+        _task,
+    ),
+    (
+        "old release",
+        "EF",
+        re.compile(r"EFLAGS: [0-9a-f]{8} {1,8}\((?P<release>[0-9][^\s()]{0,64})"),
+        _task,
+    ),
+    (
         "old process",
         "Pr",
         re.compile(r"Process (?P<comm>.{1,64}?) \(pid: {0,4}(?P<pid>[0-9]{1,10}),"),
@@ -297,6 +321,7 @@ _LINES: tuple[_Row, ...] = (
     ("other stack", "La", re.compile(r"Last potentially related work creation:"), _nothing),
     ("other stack", "Se", re.compile(r"Second to last potentially related "), _nothing),
     ("other stack", "Un", re.compile(r"Uninit was "), _nothing),
+    ("trace's end", "</", re.compile(r"</TASK>"), _nothing),
     # After the trace: where the last branch came from is no caller.
     ("end", "La", re.compile(r"Last Breaking-Event-Address"), _nothing),
     ("end", "--", re.compile(r"---\[ end "), _nothing),

@@ -23,7 +23,7 @@ _ORDER = {
     **dict.fromkeys(("task", "hardware"), 3),
 }
 _LATEST = 9
-_REPEATED = frozenset({"raw", "allocated", "freed", "owner", "other stack"})
+_REPEATED = frozenset({"raw", "page vma", "allocated", "freed", "owner", "other stack"})
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
 OTHER_STACK = Attribute("other stack")
@@ -42,6 +42,7 @@ class Draft:
         closed: no stream holds it open.
         dropped: it is no report.
         foreign: another task's lines have come; its own can come yet.
+        shows_page: it says that a page's dump is a part of it.
     """
 
     def __init__(self, begins: Headline, raw: str, number: int, time: float | None) -> None:
@@ -58,6 +59,7 @@ class Draft:
         self.closed = False
         self.dropped = False
         self.foreign = False
+        self.shows_page = False
         self._trace: list[Frame] = []
         self._early: list[Frame] = []  # before "Call Trace:", which may be lost
         self._fault: Frame | None = None
@@ -102,7 +104,11 @@ class Draft:
             return True
         if name in self.taken and name not in _REPEATED and not self._begins_again(name):
             return True
-        if self._trace and name != "trace" and not (name == "fault" and len(self._trace) < 2):
+        if (
+            self._trace
+            and name not in ("trace", "trace's end")
+            and not (name == "fault" and len(self._trace) < 2)
+        ):
             return True  # an oops shows its registers before its call trace
         if name in OWNERS and name in self._owners:
             return True
@@ -205,7 +211,7 @@ class Draft:
         """
         if self._section in OWNERS:
             stack = self._stacks.setdefault(str(self._section), [])
-        elif self._section == "other stack" or self.foreign:
+        elif self._section == "other stack" or self.foreign or "trace's end" in self.taken:
             return
         else:
             stack = self._trace if "trace" in self.taken else self._early
@@ -219,6 +225,8 @@ class Draft:
         """Take the function that the registers say the CPU was in."""
         if self.foreign or (self._fault and _same_place(self._fault, frame)):
             return False  # said once more at the end of an oops
+        if "trace's end" in self.taken:
+            return False
         if "trace" in self.taken:  # inside a trace: an interrupted function, of which no frame is
             if self._section is None and self._trace:
                 self.take_frame(frame)
@@ -228,11 +236,17 @@ class Draft:
         self._fault = self._fault or frame
         return True
 
-    def pass_over(self, text: str) -> None:
-        """Remember a line that no rule reads: unread, if a line of its own follows."""
+    def pass_over(self, text: str, *, belongs: bool = False) -> None:
+        """Remember a line that no rule reads: unread, if a line of its own follows.
+
+        Args:
+            belongs: it is surely this report's.
+        """
         self._passed_count += 1
         if len(self._passed) < MOST_UNREAD:
             self._passed.append(text)
+        if belongs:
+            self._commit()
 
     def _commit(self) -> None:
         if self._passed_count:

@@ -40,9 +40,13 @@ class Kind:
     about_pages: bool
 
 
-_PAGE = ("page", "page count", "page mapping", "folio", "memcg", "flags", "page_type", "raw")
+_OLD_PAGE = ("page pfn", "page flags", "page count", "page mapping", "page vma")
+_PAGE = ("page", *_OLD_PAGE, "folio", "memcg", "flags", "page_type", "raw")
 _DUMP = (*_PAGE, "reason", "owner", "allocated", "freed")
-_TASK = ("task", "old task", "old process", "hardware", "trace")
+OF_PAGES = frozenset(_DUMP)
+"""Names of the lines that a page's dump can have."""
+_OLD_TASK = ("old task", "old cpu", "old taint", "old release", "old process")
+_TASK = ("task", *_OLD_TASK, "hardware", "trace", "trace's end")
 _OOPS = ("fault", *_TASK)
 _BEGIN = r"(?<![A-Za-z_])(?<!Oops - )"  # arm: "Internal error: Oops - BUG: 0 [#1]"
 _HEX = r"(?:0x)?[0-9a-fA-F]{1,16}\b"

@@ -34,6 +34,17 @@ def parse(log: bytes | BinaryIO | Iterable[bytes]) -> list[Splat]:
     return list(splats(log))
 
 
+def parse_console(console: bytes) -> list[Splat]:
+    """Every report in the console of a guest that may still speak, or was ended in mid-word.
+
+    A last word that no line's end follows is left out: it may be the half of a number.
+    """
+    if console and not console[-1:].isspace():
+        words = console.rsplit(maxsplit=1)
+        console = words[0] + b"\n" if len(words) > 1 else b""
+    return parse(console)
+
+
 def splats(log: bytes | BinaryIO | Iterable[bytes]) -> Iterator[Splat]:
     """Yield the reports of a console log as they end, in the order of their headlines.
 

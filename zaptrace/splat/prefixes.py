@@ -27,7 +27,8 @@ _KNOWN = re.compile(
     r"|\[[A-Z][a-z]{2} [A-Za-z0-9: ]{6,24}\] ?"  # dmesg --ctime, --reltime
     r"|\[[A-Z][a-z]{2}[0-9]{1,2} [0-9:]{5}\] ?"
     r"|\[ *\+[0-9.]{1,18}\] ?"  # dmesg --show-delta
-    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.,+Z-]{8,28} "  # ISO 8601: dmesg, rsyslog, journalctl
+    r"|(?:stdout|stderr) [FP] "  # containerd, CRI-O: after their stamp
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.,+Z-]{8,35} "  # ISO 8601: dmesg, rsyslog, journalctl
     r"|(?P<daemon>(?:[A-Z][a-z]{2} [ 0-9][0-9] [0-9:.]{8,15} )?(?:[\w.-]{1,64} )?kernel: )",
     re.ASCII,
 )

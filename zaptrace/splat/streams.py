@@ -15,6 +15,7 @@ from zaptrace.splat.attributes import Attribute, attribute, is_known
 from zaptrace.splat.draft import OTHER_STACK, OWNERS, Draft
 from zaptrace.splat.frames import decoded_frame, fault, frames
 from zaptrace.splat.headlines import Headline
+from zaptrace.splat.kinds import OF_PAGES
 from zaptrace.splat.prefixes import Prefix
 from zaptrace.splat.wraps import Last, Whole, rejoined, whole
 
@@ -134,13 +135,14 @@ class Stream:
                 if joined is None:
                     self._nothing(text)
         elif said is not None:
-            self._attribute(said)
+            self._attribute(said, text)
             if said.name == "trace":
                 self._frame(text.partition(":")[2].strip())
         if joined is not None:
             self._join(joined)
             text, said = joined.text, joined.said
         self._page_belongs = _OF_A_REPORT.match(text) is not None
+        self.open[-1].shows_page |= self._page_belongs
         if self.open[-1].traced and _CUT.match(text):
             self.open[-1].ended = True  # another report begins
         self._last = Last(text, said, len(raw), number)
@@ -163,7 +165,7 @@ class Stream:
         if joined.adds is not None and last is not None and last.said is not None:
             owner.amend(last.said, joined.adds)
         elif joined.said is not None:
-            self._attribute(joined.said)
+            self._attribute(joined.said, joined.text)
         elif joined.fault is not None:
             self._fault(joined.fault)
         elif joined.frame is not None and not owner.ended:
@@ -207,7 +209,7 @@ class Stream:
             one.closed = self._lines - one.last_line > PATIENCE or self._elsewhere > ELSEWHERE
         self.open = [one for one in self.open if not one.closed]
 
-    def _attribute(self, said: Attribute) -> None:
+    def _attribute(self, said: Attribute, text: str) -> None:
         newest = self.open[-1]
         owner = newest
         if newest.refuses(said) or not newest.is_named_by(said):
@@ -224,6 +226,8 @@ class Stream:
             newest.foreign = True
         elif said.name in OWNERS:
             newest.take(OTHER_STACK)
+        elif not newest.ended:
+            newest.pass_over(text, belongs=newest.shows_page and said.name in OF_PAGES)
 
     def _fault(self, shown: Frame) -> None:
         owner = self.open[-1]

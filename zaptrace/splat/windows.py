@@ -85,11 +85,7 @@ def windows(
 
 
 def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield blocks that end where a line does.
-
-    The last word of a log that does not end with a line's end is left out: it may be the half
-    of a number (a guest was ended, or is still speaking).
-    """
+    """Yield blocks that end where a line does, the last one where the log does."""
     rest: list[bytes] = []
     size = 0
     for block in utf8(blocks):
@@ -104,12 +100,8 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
             yield b"".join([*rest, part[:end]])
             rest = [part[end:]]
             size = len(rest[0])
-    torn = b"".join(rest)
-    if torn and not torn[-1:].isspace():
-        before, *word = torn.rsplit(maxsplit=1)
-        torn = before if word else b""
-    if torn:
-        yield torn
+    if last := b"".join(rest):
+        yield last
 
 
 class _Scan:

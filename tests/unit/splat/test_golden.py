@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from zaptrace.model.splats import Splat
-from zaptrace.splat import parse
+from zaptrace.splat import parse, parse_console
 
 TESTS = Path(__file__).parents[2]
 LOGS = sorted((TESTS / "golden" / "splat").glob("*.log"))
@@ -50,7 +50,7 @@ def test_a_log_that_is_cut_says_no_number_that_the_whole_does_not(log: Path) -> 
     for end in range(begun, min(len(data), begun + 1500)):
         told = {
             (key, value)
-            for splat in parse(data[:end])
+            for splat in parse_console(data[:end])
             for key, value in said(splat).items()
             if key in NUMBERS and value
         }

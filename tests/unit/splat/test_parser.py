@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.splat.reports import expected, log, report, without
 from zaptrace.model.splats import Splat
-from zaptrace.splat import parse
+from zaptrace.splat import parse, parse_console
 
 DEADLINE = 5.0
 """Seconds of CPU for 0.25 MB: a hundred times what it takes, far less than a quadratic one."""
@@ -154,3 +154,61 @@ def test_suppressed_counts_for_the_next_of_its_kind() -> None:
         ("bad_page_map", 7),
         ("bad_page_map", None),
     ]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_a_log_need_not_end_with_a_line_s_end(end: bytes) -> None:
+    frames = b"BUG: Bad page state in process a  pfn:00042\nCall Trace:\n bad_page+0x1/0x2\n"
+    (splat,) = parse(frames + b" free_pages+0x4bc/0x5c0" + end)
+    assert [frame.symbol for frame in splat.trace] == ["bad_page", "free_pages"]
+    (counter,) = parse(b"BUG: Bad rss-counter state mm:0000000012345678 idx:1 val:12" + end)
+    assert counter.rss_value == 12
+
+
+def test_a_guest_s_console_may_end_in_a_number() -> None:
+    """Of "pfn:00042" a guest that was killed has perhaps printed "pfn:000"."""
+    torn = b"BUG: Bad page state in process a  pfn:00042\npage: refcount:1 mapcount:1"
+    (splat,) = parse_console(torn)
+    assert (splat.pfn, splat.refcount, splat.mapcount) == (0x42, 1, None)
+    assert parse_console(b"BUG:") == parse_console(b"") == []
+    whole = b"BUG: Bad page state in process a  pfn:00042\n"
+    assert parse_console(whole) == parse(whole)
+
+
+def test_an_eeek_of_old_kernels_belongs_to_the_bug_that_follows() -> None:
+    """With the pfn and the VMA's lines, which came between 2.6.19 and 2.6.28."""
+    (splat,) = parse(
+        b"Eeek! page_mapcount(page) went negative! (-1)\n"
+        b"  page pfn = 1a2b3\n  page->flags = 868\n  page->count = 1\n"
+        b"  page->mapping = f7a0f5c8\n  vma->vm_ops = 0xf8a3b6a0\n"
+        b"------------[ cut here ]------------\nkernel BUG at mm/rmap.c:560!\n"
+        b"invalid opcode: 0000 [#1]\nCPU:    1\nEIP:    0060:[<c0166f5b>]    Not tainted VLI\n"
+        b"EFLAGS: 00010286   (2.6.18-8.el5 #1)\nEIP is at page_remove_rmap+0xb9/0xe5\n"
+        b"Process db (pid: 4321, ti=f5b2a000 task=f6b6a000 task.ti=f5b2a000)\n"
+        b"Call Trace:\n [<c01611d3>] unmap_vmas+0x2a3/0x4f0\n"
+    )
+    assert (splat.pfn, splat.mapcount, splat.refcount) == (0x1A2B3, -1, 1)
+    assert (splat.cpu, splat.pid, splat.kernel_release) == (1, 4321, "2.6.18-8.el5")
+    assert splat.unread_count == 0
+
+
+def test_a_line_that_the_report_refuses_is_counted() -> None:
+    (splat,) = parse(
+        b"BUG: KASAN: use-after-free in a_read+0x12/0x30\n"
+        b"CPU: 0 PID: 3 Comm: cat Not tainted 6.8.0\n"
+        b"Call Trace:\n <TASK>\n kasan_report+0xbd/0xf0\n </TASK>\n"
+        b"The buggy address belongs to the physical page:\n"
+        b"page:ffffea0000491400 refcount:0 mapcount:0 mapping:0000000000000000 "
+        b"index:0x0 pfn:0x12345\n"
+        b"page dumped because: kasan: bad access detected\n---[ end trace 0 ]---\n"
+    )
+    assert splat.pfn is None
+    assert any("pfn:0x12345" in line for line in splat.unread), splat.unread
+
+
+def test_the_stack_of_a_report_without_headline_is_not_the_last_one_s() -> None:
+    (splat,) = parse(
+        b"BUG: Bad page state in process a  pfn:00042\nCall Trace:\n <TASK>\n bad_page+0x1/0x2\n"
+        b" </TASK>\nOops: invalid opcode\nRIP: 0010:other+0x5/0x9\nCall Trace:\n more+0x7/0x9\n"
+    )
+    assert [frame.symbol for frame in splat.trace] == ["bad_page"]
