@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.ftrace.arguments import derive
-from zaptrace.ftrace.records import taken
+from zaptrace.ftrace.derived_arguments import derive
+from zaptrace.ftrace.record_array import taken
 from zaptrace.model.events import ABSENT, Kind, Records, blank
 from zaptrace.model.kprobes import recorded_args
 from zaptrace.model.plan import ProbeSite

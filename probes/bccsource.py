@@ -36,7 +36,7 @@ from probes.readiness import TRACING, check, check_filters
 from probes.ringbuf import RingBuffer
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import return_addresses
-from zaptrace.ftrace.records import joined
+from zaptrace.ftrace.record_array import joined
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, Events, Records
 from zaptrace.model.plan import ProbePlan, ProbeSite

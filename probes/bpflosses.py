@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.losses import Misses, lost_at
-from zaptrace.ftrace.records import joined
+from zaptrace.ftrace.record_array import joined
 from zaptrace.model.events import Records
 from zaptrace.model.plan import ProbeSite
 

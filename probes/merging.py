@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from zaptrace.ftrace.arguments import join_entry_args
-from zaptrace.ftrace.records import joined, taken
+from zaptrace.ftrace.derived_arguments import join_entry_args
+from zaptrace.ftrace.record_array import joined, taken
 from zaptrace.model.events import Kind, Records, blank
 from zaptrace.model.plan import ProbePlan
 

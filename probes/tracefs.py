@@ -31,7 +31,7 @@ from probes.tasks import Tasks, threads
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import fields_of, parse_format, parse_header_page
-from zaptrace.ftrace.records import joined, taken
+from zaptrace.ftrace.record_array import joined, taken
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import Events, Records
 from zaptrace.model.plan import ProbePlan

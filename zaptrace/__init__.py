@@ -101,11 +101,11 @@ def open_vmcore(core: str | os.PathLike[str], vmlinux: str | os.PathLike[str]) -
     from zaptrace.audit.columns import page_columns, pte_columns
     from zaptrace.audit.judged import judged
     from zaptrace.audit.run import result_of
-    from zaptrace.memory import opening
+    from zaptrace.memory.open import open_program
     from zaptrace.memory.registers import known_registers
     from zaptrace.report.frames import Vmcore
 
-    prog = opening.open_vmcore(Path(core), Path(vmlinux), whole=False)
+    prog = open_program(Path(core), Path(vmlinux), whole=False)
     started = time.perf_counter()
     found = judged(prog, known_registers(Path(core)))
     audit = result_of(found, time.perf_counter() - started)

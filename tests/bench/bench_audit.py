@@ -24,7 +24,7 @@ from tests.bench.crowd import Crowd, Dump, dumped
 from tests.bench.limits import judged
 from zaptrace.audit import audit
 from zaptrace.audit.ledger import take
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 
 ROUNDS = 5
 PAGE_SIZE = 4096
@@ -48,7 +48,7 @@ def rows(folder: Path) -> Iterator[dict[str, object]]:
 
 
 def _beside_the_loop(arch: str, dump: Dump) -> dict[str, object]:
-    prog = open_vmcore(dump.vmcore, dump.vmlinux)
+    prog = open_program(dump.vmcore, dump.vmlinux)
     result = audit(prog)
     assert result.ptes >= CROWD.ptes, "the crowd's pages are not all found"
     mms = [mm.obj for mm in take(prog, None).mms]

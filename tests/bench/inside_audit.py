@@ -17,7 +17,7 @@ import drgn
 
 from zaptrace.audit import audit
 from zaptrace.audit.ledger import take
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout
 
 _PIECE = 1 << 20
@@ -28,7 +28,7 @@ ROUNDS = 3
 def main() -> None:
     """Audit, then read the same bytes and do nothing with them; from the disk each time."""
     vmcore, vmlinux = map(Path, sys.argv[1:3])
-    prog = open_vmcore(vmcore, vmlinux)
+    prog = open_program(vmcore, vmlinux)
     opened = _peak()
     take(prog, None)  # what drgn keeps of the debug info is no part of an audit's time
     cold = min(_seconds(lambda: audit(prog), vmcore) for _ in range(ROUNDS))

@@ -22,7 +22,7 @@ from tests.guest.lost import (  # noqa: F401  pytest finds its hooks here
 )
 from vm.arch import ARCHES
 from zaptrace.audit import audit
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.model import progress
 from zaptrace.model.plan import ProbePlan
 from zaptrace.runs.analysis import Result
@@ -93,7 +93,7 @@ def founding(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """
     for _ in range(BOOTS):
         found = boot(Request(arch, folder=tmp_path_factory.mktemp("founding") / "run"))
-        if audit(open_vmcore(found.vmcore, found.vmlinux)).details["mms_in_flight"] == 1:
+        if audit(open_program(found.vmcore, found.vmlinux)).details["mms_in_flight"] == 1:
             return found
     pytest.fail(f"in {BOOTS} boots both CPUs were in page tables")
 

@@ -20,7 +20,7 @@ from vm.stock import StockKernel
 from vm.trees import make_image
 from zaptrace.audit import audit
 from zaptrace.audit.ledger import Ledger, take
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.findings import AuditResult
@@ -209,7 +209,7 @@ def boot(machine: Machine, folder: Path, built: kernel.Kernel | None = None) -> 
     vmcore = folder / "vmcore"
     told = asyncio.run(_dumped(config, folder, vmcore))
     standardise(vmcore)
-    prog = open_vmcore(vmcore, built.vmlinux)
+    prog = open_program(vmcore, built.vmlinux)
     result = audit(prog, cpus=cpu_registers(vmcore))
     return Guest(machine, config, built.vmlinux, Told.of(told), vmcore, take(prog, None), result)
 

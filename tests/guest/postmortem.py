@@ -9,7 +9,7 @@ import drgn
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_state_to_char
 
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import as_pt_regs, cpu_registers
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.errors import ZaptraceError
@@ -31,7 +31,7 @@ def told(vmcore: Path, vmlinux: Path, console: Path) -> str:
 
 
 def _stacks(vmcore: Path, vmlinux: Path) -> Iterator[str]:
-    prog = open_vmcore(vmcore, vmlinux)
+    prog = open_program(vmcore, vmlinux)
     for registers in cpu_registers(vmcore):
         yield f"CPU {registers.cpu} at {registers.pc:#x}:"
         yield _trace(prog, as_pt_regs(prog, registers))

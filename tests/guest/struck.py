@@ -27,7 +27,7 @@ from tests.matrix.fault import mapcount
 from vm.breakpoints import Stop, Stops, run_to
 from vm.qemu import Guest
 from zaptrace.cli.main import main
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.vmcore import standardise
 from zaptrace.runs import guest as runs_guest
 
@@ -82,7 +82,7 @@ class Striker:
             core = Path(folder) / "core"
             await guest.dump(core)
             standardise(core)
-            prog = open_vmcore(core, self._vmlinux)
+            prog = open_program(core, self._vmlinux)
             place, raw = mapcount(prog, pfn)
             call = _physical(prog, CALL[guest.config.arch.name])
             del prog

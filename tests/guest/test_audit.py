@@ -36,7 +36,7 @@ from zaptrace.audit.judged import judged
 from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.look import Looking
 from zaptrace.capture.reader import read
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.errors import BadInput
@@ -62,7 +62,7 @@ class Dump:
 
     @cached_property
     def prog(self) -> drgn.Program:
-        return open_vmcore(self.vmcore, self.vmlinux)
+        return open_program(self.vmcore, self.vmlinux)
 
     @cached_property
     def result(self) -> AuditResult:
@@ -242,7 +242,7 @@ def test_a_dump_full_of_garbage_gets_an_answer_or_one_clear_error(
             file.seek(rng.randrange(1 << 12, 24 << 20) & ~7)
             file.write(rng.choice([rng.randbytes(8), rng.randrange(1 << 29).to_bytes(8, "big")]))
     try:
-        prog = open_vmcore(broken, founding.vmlinux)
+        prog = open_program(broken, founding.vmlinux)
         result = audit(prog, cpus=cpu_registers(broken))
     except BadInput as error:
         assert len(str(error).splitlines()) == 1

@@ -23,7 +23,7 @@ from zaptrace.audit.judged import judged
 from zaptrace.audit.look import Looking
 from zaptrace.audit.structpages import MAPPING_FLAGS
 from zaptrace.audit.swaps import SwapKind
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 
@@ -81,7 +81,7 @@ def test_nothing_is_wrong_and_nothing_is_unseen(guest: Guest) -> None:
 
 
 def test_entries_of_types_that_are_not_told_raise_no_alarm(guest: Guest) -> None:
-    prog = open_vmcore(guest.vmcore, guest.vmlinux)
+    prog = open_program(guest.vmcore, guest.vmlinux)
     Hidden(prog, "swap_info")
     result = audit(prog, cpus=cpu_registers(guest.vmcore))
     assert bugs(result) == []

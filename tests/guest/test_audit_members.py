@@ -16,7 +16,7 @@ from zaptrace.audit.inflight import NO_LOCKS
 from zaptrace.audit.ledger import take
 from zaptrace.audit.ram import DumpRam
 from zaptrace.audit.sources import NO_CACHE, NO_RSS, NO_TASKS
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import byte_order
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import AuditResult, FindingClass
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.guest
 
 
 def audited(boot: Boot, hidden: str) -> AuditResult:
-    prog = open_vmcore(boot.vmcore, boot.vmlinux)
+    prog = open_program(boot.vmcore, boot.vmlinux)
     Hidden(prog, hidden)
     return audit(prog)
 
@@ -57,7 +57,7 @@ def audited(boot: Boot, hidden: str) -> AuditResult:
 def test_what_one_can_do_without_is_told_and_the_founding_page_is_found(
     hidden: str, gap: str | None, founding: Boot
 ) -> None:
-    whole = audit(open_vmcore(founding.vmcore, founding.vmlinux))
+    whole = audit(open_program(founding.vmcore, founding.vmlinux))
     result = audited(founding, hidden)
     assert bugs(result) == bugs(whole)
     assert {one.what for one in result.unseen} == ({gap} if gap else set())
@@ -71,7 +71,7 @@ def bugs(result: AuditResult) -> list[tuple[FindingClass, int | None]]:
 def test_a_page_whose_rmap_cannot_be_followed_may_belong_to_whoever_is_in_flight(
     founding: Boot,
 ) -> None:
-    prog = open_vmcore(founding.vmcore, founding.vmlinux)
+    prog = open_program(founding.vmcore, founding.vmlinux)
     pfn = without_its_entry(prog)
     assert classes(audit(prog), pfn) == [FindingClass.MORE_MAPCOUNT_THAN_PTES]
     Hidden(prog, "page.index")

@@ -19,7 +19,7 @@ from zaptrace.audit.judged import judged
 from zaptrace.audit.ledger import Ledger, take
 from zaptrace.audit.look import Looking
 from zaptrace.memory import elf
-from zaptrace.memory.opening import cut_off, open_vmcore
+from zaptrace.memory.open import cut_off, open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import AuditResult, FindingClass
@@ -30,11 +30,11 @@ PAGE = 4096
 
 
 def ledger_of(boot: Boot) -> Ledger:
-    return take(open_vmcore(boot.vmcore, boot.vmlinux), None)
+    return take(open_program(boot.vmcore, boot.vmlinux), None)
 
 
 def audited(vmcore: Path, boot: Boot) -> AuditResult:
-    return audit(open_vmcore(vmcore, boot.vmlinux, whole=False))
+    return audit(open_program(vmcore, boot.vmlinux, whole=False))
 
 
 def unseen(result: AuditResult) -> dict[str, int]:
@@ -96,7 +96,7 @@ def test_a_page_table_that_is_missing_is_counted_and_raises_no_alarm(
     assert gaps["page tables not in the dump"] >= len(tables)
     assert gaps["pages that may be mapped where the audit could not look"] > 0
     # Who looks at one thing is told no more than that.
-    prog = open_vmcore(tmp_path / "vmcore", clean_exit.vmlinux)
+    prog = open_program(tmp_path / "vmcore", clean_exit.vmlinux)
     looking = Looking(judged(prog))
     suspects = reconcile.judge(looking.ledger.ptes, looking.ledger.recorded)
     assert suspects
@@ -135,7 +135,7 @@ def test_a_dump_cut_short_tells_how_much_and_raises_no_alarm(
     assert abs(cut_off(cut) - size * (100 - percent) // 100) <= 1
     cpu_registers(cut)
     with pytest.raises(BadInput, match="truncated"):
-        open_vmcore(cut, clean_exit.vmlinux)
+        open_program(cut, clean_exit.vmlinux)
     argv: list[str | Path] = [sys.executable, "-m", "zaptrace", "inspect", cut]
     argv += ["--vmlinux", clean_exit.vmlinux]
     printed = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
@@ -165,7 +165,7 @@ def headers_first(core: Path, target: Path) -> None:
 
 
 def test_several_looks_at_a_kernel_that_stands_still_agree(founding: Boot) -> None:
-    prog = open_vmcore(founding.vmcore, founding.vmlinux)
+    prog = open_program(founding.vmcore, founding.vmlinux)
     once, often = audit(prog), audit_live(prog)
     assert told(often) == told(once)
     assert often.findings

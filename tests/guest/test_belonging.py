@@ -10,7 +10,7 @@ import pytest
 
 from tests.guest.conftest import Boot
 from zaptrace.capture.reader import read
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.model import bootid
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import ignore
@@ -38,7 +38,7 @@ def test_each_piece_of_a_boot_says_which_it_is(founding: Boot, clean_exit: Boot)
         run = RunFolder(boot.path)
         assert bootid.on_console(boot.console.read_bytes()) == (own,)
         assert read(boot.capture).meta["boot_id"] == own
-        dump = identity(open_vmcore(boot.vmcore, boot.vmlinux), boot.vmcore)
+        dump = identity(open_program(boot.vmcore, boot.vmlinux), boot.vmcore)
         assert (dump.boot_id, dump.build_id) == (own, boot.plan.build_id)
         assert run.audited() == dump
         assert "zaptrace.boot" not in run.report.read_text()

@@ -13,11 +13,11 @@ import pytest
 from tests.guest.conftest import Boot
 from vm.arch import ARCHES
 from zaptrace.kernel import build_id
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout, ram_ranges
 from zaptrace.memory.registers import CpuRegisters, cpu_registers
 from zaptrace.memory.resolve import code_site
-from zaptrace.memory.stacks import stack_of
+from zaptrace.memory.stopped_stack import stack_of
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.errors import BadInput
 
@@ -34,7 +34,7 @@ print(cmdline(find_task(prog, 1)))
 
 @pytest.fixture(scope="module")
 def prog(founding: Boot) -> drgn.Program:
-    return open_vmcore(founding.vmcore, founding.vmlinux)
+    return open_program(founding.vmcore, founding.vmlinux)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_another_builds_vmlinux_is_refused(founding: Boot, tmp_path: Path) -> No
     foreign = tmp_path / "vmlinux"
     foreign.write_bytes(content.replace(bytes.fromhex(wanted), bytes.fromhex(other)))
     with pytest.raises(BadInput) as caught:
-        open_vmcore(founding.vmcore, foreign)
+        open_program(founding.vmcore, foreign)
     assert wanted in str(caught.value)
     assert other in str(caught.value)
 
@@ -130,4 +130,4 @@ def test_a_truncated_dump_is_refused(founding: Boot, tmp_path: Path) -> None:
     with torn.open("r+b") as file:
         file.truncate(torn.stat().st_size - 100)
     with pytest.raises(BadInput, match="truncated"):
-        open_vmcore(torn, founding.vmlinux)
+        open_program(torn, founding.vmlinux)

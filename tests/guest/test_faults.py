@@ -21,7 +21,7 @@ from vm.arch import ARCHES
 from vm.qemu import Guest, GuestConfig, running
 from zaptrace.audit import audit
 from zaptrace.capture.reader import read
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.events import Kind
@@ -215,7 +215,7 @@ def test_a_clean_guest_under_load_has_no_finding(arch: str, tmp_path: Path) -> N
     vmlinux = kernel.build(ARCHES[arch], ignore).vmlinux
     for vmcore in asyncio.run(stopped_under_load(arch, tmp_path)):
         standardise(vmcore)
-        result = audit(open_vmcore(vmcore, vmlinux), cpus=cpu_registers(vmcore))
+        result = audit(open_program(vmcore, vmlinux), cpus=cpu_registers(vmcore))
         assert [one for one in result.findings if one.cls is not FindingClass.IN_FLIGHT] == []
         assert result.unseen == ()
         vmcore.unlink()

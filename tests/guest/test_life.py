@@ -22,7 +22,7 @@ from zaptrace.cli.main import main
 from zaptrace.life.complete import Completeness
 from zaptrace.life.ledger import What
 from zaptrace.life.named import NamedWrite
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.progress import ignore
@@ -162,7 +162,7 @@ def test_every_page_of_a_kept_recording_is_as_the_dump_has_it(by_life_alone: Boo
     What never changed since the first store to its word is in no store's changes.
     """
     lives = opened(by_life_alone)
-    prog = open_vmcore(by_life_alone.vmcore, by_life_alone.vmlinux)
+    prog = open_program(by_life_alone.vmcore, by_life_alone.vmlinux)
     layout = page_layout(prog)
     kind = prog.type("struct page")
     for pfn in range(0x100, PAGES, 4999):
@@ -295,7 +295,7 @@ def test_what_a_debugger_wrote_is_named(arch: str, tmp_path: Path) -> None:
 
         asyncio.run(go())
         standardise(folder.vmcore)
-        prog = open_vmcore(folder.vmcore, built.vmlinux)
+        prog = open_program(folder.vmcore, built.vmlinux)
         keep_lives(folder, facts, recorder, prog, prog, (pfn,), ignore)
     folder.save_facts(facts)
     complete = open_life(folder).complete

@@ -20,7 +20,7 @@ from tests.looks import clipped, sections
 from zaptrace.audit.around import around
 from zaptrace.cli.main import main
 from zaptrace.explain.sites import zap_line
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import Owner
 from zaptrace.report.roles import places
@@ -35,7 +35,7 @@ def report(boot: Boot, kind: str, out: Path, *args: str) -> Path:
 
 def test_the_page_table_is_what_drgn_follows(founding: Boot) -> None:
     """Every window with a VMA of every task, entry by entry."""
-    prog = open_vmcore(founding.vmcore, founding.vmlinux)
+    prog = open_program(founding.vmcore, founding.vmlinux)
     seen = 0
     for task, mm in _mms(prog):
         for vma in for_each_vma(mm):

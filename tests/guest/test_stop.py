@@ -6,8 +6,8 @@ import pytest
 
 from tests.guest.conftest import Boot
 from zaptrace.capture.reader import read
-from zaptrace.memory.opening import open_vmcore
-from zaptrace.memory.stop import stop_events
+from zaptrace.memory.open import open_program
+from zaptrace.memory.stopped_cpu import stop_events
 from zaptrace.model.events import ABSENT, Events, Kind, Origin
 from zaptrace.splat import parse
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.guest
 @pytest.fixture
 def events(founding: Boot) -> Events:
     """What the registers in the dump of the stop say."""
-    prog = open_vmcore(founding.vmcore, founding.vmlinux)
+    prog = open_program(founding.vmcore, founding.vmlinux)
     return stop_events(prog, founding.vmcore, founding.plan)
 
 
@@ -37,7 +37,7 @@ def test_the_stop_is_the_kernels_own_report(founding: Boot, events: Events) -> N
 
 def test_the_stack_is_the_call_trace_that_the_kernel_prints(founding: Boot, events: Events) -> None:
     stop = events.records[-1]
-    prog = open_vmcore(founding.vmcore, founding.vmlinux)
+    prog = open_program(founding.vmcore, founding.vmlinux)
     ours = events.stacks[int(stop["stack"])]
     frames = [frame for frame in parse(founding.console.read_bytes())[0].trace if frame.reliable]
     names = [(frame.symbol or "").removesuffix(".cold") for frame in frames]

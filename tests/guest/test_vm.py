@@ -19,7 +19,7 @@ from vm.arch import ARCHES
 from vm.breakpoints import Stop, Stops, run_to
 from vm.qemu import GuestConfig, command_line, running
 from vm.relocation import Anchors
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.runs import stops
 
 pytestmark = pytest.mark.guest
@@ -54,7 +54,7 @@ def test_the_console_has_what_the_kernel_s_log_has(founding_exit: Boot) -> None:
     that goes round the buffer's end drgn (0.3.0) reads the header with the text.
     """
     boot = founding_exit
-    log = get_printk_records(open_vmcore(boot.vmcore, boot.vmlinux))[-1001:-1]
+    log = get_printk_records(open_program(boot.vmcore, boot.vmlinux))[-1001:-1]
     console = boot.console.read_text(errors="replace")
     for record in log:
         if record.level < CONSOLE_LOGLEVEL and b"\0" not in record.text:
@@ -150,7 +150,7 @@ def test_vm_dump_of_a_guest_that_we_did_not_start(founding: Boot, tmp_path: Path
             assert qemu.poll() is None
         finally:
             qemu.kill()
-    prog = open_vmcore(vmcore, founding.vmlinux)
+    prog = open_program(vmcore, founding.vmlinux)
     names = {task.comm.string_().decode() for task in for_each_task(prog)}
     assert {"init", "sleep"} & names
 
@@ -174,4 +174,6 @@ def test_plain_drgn_opens_the_vmcore_with_no_help(founding: Boot) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [founding.plan.release, "True"]
-    assert drgn.ProgramFlags.IS_LINUX_KERNEL in open_vmcore(founding.vmcore, founding.vmlinux).flags
+    assert (
+        drgn.ProgramFlags.IS_LINUX_KERNEL in open_program(founding.vmcore, founding.vmlinux).flags
+    )

@@ -16,7 +16,7 @@ import drgn
 from drgn.helpers.linux.mm import follow_phys, pfn_to_page
 
 from tests.guest.lab import Lab
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.memory.vmcore import standardise
 
 PAGES = 23
@@ -56,7 +56,7 @@ def damage(guest: Lab, folder: Path, vmlinux: Path) -> Damage:
     guest.until("test -e /run/held")
     pid, pfn = (int(word) for word in guest.output("cat /run/held").split())
     before = dumped(guest, folder / "before")
-    prog = open_vmcore(before, vmlinux)
+    prog = open_program(before, vmlinux)
     place, raw = mapcount(prog, pfn)
     assert raw == 0, f"page {pfn:#x} was mapped once, and its _mapcount is {raw}"
     order = ">" if guest.arch == "s390x" else "<"

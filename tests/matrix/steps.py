@@ -27,7 +27,7 @@ from vm import live, stock
 from vm.arch import arch_named
 from zaptrace.audit.ledger import take
 from zaptrace.kernel import plan_for
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.model.errors import BadInput, CannotTell, Missing
 from zaptrace.model.progress import ignore
 from zaptrace.runs.folder import RunFacts, RunFolder
@@ -148,14 +148,14 @@ class Steps:
         vmlinux = self._vmlinux()
         self._damage = fault.damage(self.guest, self._folder, vmlinux)
         core = fault.dumped(self.guest, self._vmcore)
-        prog = open_vmcore(core, vmlinux)
+        prog = open_program(core, vmlinux)
         release = prog["init_uts_ns"].name.release.string_().decode()
         assert release == self.kernel.release, release
         return f"page {self._damage.pfn:#x} damaged through QEMU's gdbstub"
 
     def audit(self) -> str:
         """That page is found, and no other, in every mm that drgn finds, and not page by page."""
-        _same_mms(open_vmcore(self._vmcore, self._vmlinux()))
+        _same_mms(open_program(self._vmcore, self._vmlinux()))
         told = self._inspected(self._vmcore)
         said = f"{told['findings'][0]['class']}, among {told['ptes']} PTEs"
         busy = self._folder / "busy"

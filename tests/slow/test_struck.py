@@ -13,7 +13,7 @@ import pytest
 from tests.guest import struck
 from vm import stock
 from vm.arch import arch_named
-from zaptrace.memory.opening import kernel_offset, open_vmcore
+from zaptrace.memory.open import kernel_offset, open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.errors import Missing
 from zaptrace.model.progress import ignore
@@ -53,7 +53,7 @@ def test_the_guest_is_stopped_at_the_run_time_address(
     facts, plan = run.facts(), run.plan()
     assert plan is not None
     assert facts.ended == "bad_page"
-    prog = open_vmcore(run.vmcore, kernel.vmlinux)
+    prog = open_program(run.vmcore, kernel.vmlinux)
     assert kernel_offset(prog) == facts.kernel_offset  # VMCOREINFO says the same
     if placed == "kaslr":
         assert facts.kernel_offset

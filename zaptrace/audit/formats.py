@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import drgn
 
 from zaptrace.audit.tables import FORMATS, TableFormat, x86_64_root
-from zaptrace.memory.opening import vmcoreinfo_of
+from zaptrace.memory.open import vmcoreinfo_of
 from zaptrace.model.errors import BadInput
 
 

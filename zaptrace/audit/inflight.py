@@ -32,7 +32,7 @@ from zaptrace.audit.tables import PAGE_SHIFT
 from zaptrace.audit.walk import Walked
 from zaptrace.memory.pages import byte_order
 from zaptrace.memory.registers import CpuRegisters
-from zaptrace.memory.stacks import stack_of
+from zaptrace.memory.stopped_stack import stack_of
 
 NO_LOCKS = "mms whose page-table locks cannot be seen: in flight is what may run"
 

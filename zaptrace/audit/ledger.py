@@ -25,7 +25,7 @@ from zaptrace.audit.structpages import StructPages, read_all
 from zaptrace.audit.swaps import NO_TYPES, Absent, SwapKind, classify, types_of
 from zaptrace.audit.tables import TableFormat
 from zaptrace.audit.walk import Walked, walk
-from zaptrace.memory.opening import vmcoreinfo_of
+from zaptrace.memory.open import vmcoreinfo_of
 from zaptrace.memory.pages import page_layout
 from zaptrace.memory.registers import CpuRegisters
 

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> Exit:
         BadInput, Missing: the dump or vmlinux cannot be used.
     """
     from zaptrace.audit.judged import judged
-    from zaptrace.memory.opening import cut_off, open_vmcore
+    from zaptrace.memory.open import cut_off, open_program
     from zaptrace.memory.registers import known_registers
 
     if args.pfn is not None and (args.pid is not None or args.address is not None):
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> Exit:
     if args.live:
         return _live(args)
     with _vmcore(args) as vmcore:
-        prog, cut = open_vmcore(vmcore, args.vmlinux, whole=False), cut_off(vmcore)
+        prog, cut = open_program(vmcore, args.vmlinux, whole=False), cut_off(vmcore)
         cpus = known_registers(vmcore)
         try:
             if args.shell or _one_thing(args):
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> Exit:
 def _live(args: argparse.Namespace) -> Exit:
     from zaptrace.audit import audit_live
     from zaptrace.audit.live import judged_live
-    from zaptrace.memory.opening import open_live
+    from zaptrace.memory.open import open_live
 
     prog = open_live(args.vmlinux)
     if args.shell or _one_thing(args):

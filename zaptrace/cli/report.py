@@ -210,10 +210,10 @@ def _page_tables(folder: RunFolder, verdict: Verdict) -> TableWindow | None:
     if owner is None or not folder.vmcore.is_file():
         return None
     from zaptrace.audit.around import around
-    from zaptrace.memory.opening import open_vmcore
+    from zaptrace.memory.open import open_program
 
     try:
-        prog = open_vmcore(folder.vmcore, Path(folder.facts().vmlinux))
+        prog = open_program(folder.vmcore, Path(folder.facts().vmlinux))
         return around(prog, owner, verdict.pfn)
     except ZaptraceError as error:
         # A picture less: the vmlinux may be gone long after the run was explained.

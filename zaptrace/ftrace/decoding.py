@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.ftrace.arguments import derive
+from zaptrace.ftrace.derived_arguments import derive
 from zaptrace.ftrace.formats import TraceFormat
-from zaptrace.ftrace.records import joined, taken
+from zaptrace.ftrace.record_array import joined, taken
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, EVENT, Kind, Records, blank
 from zaptrace.model.kprobes import recorded_args

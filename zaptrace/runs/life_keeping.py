@@ -12,7 +12,7 @@ from zaptrace.life.recording import Recording
 from zaptrace.life.records import Facts, Life, checked, of_pages
 from zaptrace.life.stored import write
 from zaptrace.memory.pages import page_layout, read_array
-from zaptrace.memory.structpage import page_fields
+from zaptrace.memory.struct_page import page_fields
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import ABSENT, Events, Kind
 from zaptrace.model.findings import AuditResult, FindingClass

@@ -10,11 +10,11 @@ import drgn
 from zaptrace.audit import audit
 from zaptrace.capture.reader import read as read_capture
 from zaptrace.capture.writer import write as write_capture
-from zaptrace.memory.ftrace import read_trace
-from zaptrace.memory.opening import boot_id, open_vmcore, vmcoreinfo_of
+from zaptrace.memory.ftrace_events import read_trace
+from zaptrace.memory.open import boot_id, open_program, vmcoreinfo_of
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
-from zaptrace.memory.stop import stop_events
+from zaptrace.memory.stopped_cpu import stop_events
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.errors import BadInput, ZaptraceError
 from zaptrace.model.events import Events
@@ -42,10 +42,10 @@ def open_dump(
         return None, (f"The dump was not opened: {vmlinux} is gone.",)
     with step("open", "Open the vmcore", listener, facts.timing):
         if facts.ended is not None:
-            return open_vmcore(folder.vmcore, vmlinux), ()
+            return open_program(folder.vmcore, vmlinux), ()
         try:  # the run was cut short, maybe in the middle of its dump
             standardise(folder.vmcore)
-            return open_vmcore(folder.vmcore, vmlinux), ()
+            return open_program(folder.vmcore, vmlinux), ()
         except BadInput as error:
             return None, (f"The run was cut short, and its dump is of no use: {error}.",)
 
@@ -85,7 +85,7 @@ def _later(folder: RunFolder, facts: RunFacts, plan: ProbePlan) -> Events | None
         return None
     try:
         standardise(folder.later)
-        later = read_trace(open_vmcore(folder.later, Path(facts.vmlinux)), plan)
+        later = read_trace(open_program(folder.later, Path(facts.vmlinux)), plan)
     except ZaptraceError:
         return None  # a torn dump, or a guest that has wrecked itself since
     # In the capture, for what is read out of the stop's dump alone has not seen it.

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zaptrace.audit
-import zaptrace.memory.opening
+import zaptrace.memory.open
 from zaptrace.cli import audittext, inspect
 from zaptrace.model.errors import BadInput, Exit, Missing
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner, Unseen
@@ -49,7 +49,7 @@ Run = Callable[[AuditResult, str], Exit]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     def go(answer: AuditResult, *options: str) -> Exit:
-        monkeypatch.setattr(zaptrace.memory.opening, "open_vmcore", lambda *_, **__: None)
+        monkeypatch.setattr(zaptrace.memory.open, "open_program", lambda *_, **__: None)
         monkeypatch.setattr(zaptrace.audit, "audit", lambda prog, cpus: answer)
         core = tmp_path / "vmcore"
         core.write_bytes(b"KDUMP   ")  # a format without registers

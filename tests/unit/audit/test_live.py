@@ -12,7 +12,7 @@ import drgn
 import pytest
 
 import zaptrace.audit.look
-import zaptrace.memory.opening
+import zaptrace.memory.open
 from tests.unit.audit.test_counters import Memory, struct_pages
 from tests.unit.audit.test_counters import judged as counters_of
 from tests.unit.audit.test_inspect import FREED
@@ -187,7 +187,7 @@ class OnePage:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[argparse.Namespace]:
     monkeypatch.setattr(zaptrace.audit.look, "Looking", OnePage)
-    monkeypatch.setattr(zaptrace.memory.opening, "open_live", lambda _: None)
+    monkeypatch.setattr(zaptrace.memory.open, "open_live", lambda _: None)
     parser = argparse.ArgumentParser()
     inspect.configure(parser)
     yield parser.parse_args(["--live", "--vmlinux", "vmlinux", "--pid", "1", "--json"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zaptrace.ftrace.records import joined, taken
+from zaptrace.ftrace.record_array import joined, taken
 from zaptrace.model.events import EVENT, Records, blank
 
 

@@ -15,10 +15,10 @@ import drgn
 import numpy as np
 from drgn.helpers.linux.sched import cpu_curr
 
-from zaptrace.memory.opening import kernel_offset
+from zaptrace.memory.open import kernel_offset
 from zaptrace.memory.pages import page_layout
 from zaptrace.memory.registers import CpuRegisters, cpu_registers
-from zaptrace.memory.stacks import stack_of
+from zaptrace.memory.stopped_stack import stack_of
 from zaptrace.model.events import EVENT, Events, Kind, Origin, blank
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 

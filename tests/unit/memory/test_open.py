@@ -11,7 +11,7 @@ import pytest
 
 from zaptrace.memory import elf
 from zaptrace.memory.elf import Note, Segment
-from zaptrace.memory.opening import open_vmcore
+from zaptrace.memory.open import open_program
 from zaptrace.model.errors import BadInput, Missing, ZaptraceError
 
 OURS, OTHER = bytes(range(20)), bytes(range(1, 21))
@@ -58,24 +58,24 @@ def vmlinux(path: Path, build_id: bytes | None = OURS) -> Path:
 def test_another_builds_vmlinux_is_refused_by_both_build_ids(tmp_path: Path) -> None:
     core = vmcore(tmp_path / "core")
     with pytest.raises(BadInput) as caught:
-        open_vmcore(core, vmlinux(tmp_path / "vmlinux", OTHER))
+        open_program(core, vmlinux(tmp_path / "vmlinux", OTHER))
     assert OURS.hex() in str(caught.value)
     assert OTHER.hex() in str(caught.value)
     with pytest.raises(BadInput, match=f"None.*{OURS.hex()}"):
-        open_vmcore(core, vmlinux(tmp_path / "vmlinux", None))
+        open_program(core, vmlinux(tmp_path / "vmlinux", None))
 
 
 def test_a_vmlinux_without_debug_info_is_refused(tmp_path: Path) -> None:
     core = vmcore(tmp_path / "core")
     with pytest.raises(BadInput, match=r"vmlinux.*debug info") as caught:
-        open_vmcore(core, vmlinux(tmp_path / "vmlinux"))
+        open_program(core, vmlinux(tmp_path / "vmlinux"))
     assert "CONFIG_DEBUG_INFO" in str(caught.value.hint)
 
 
 def test_a_core_without_vmcoreinfo_is_refused_with_the_way_out(tmp_path: Path) -> None:
     core = vmcore(tmp_path / "core", None)
     with pytest.raises(BadInput, match="no VMCOREINFO") as caught:
-        open_vmcore(core, vmlinux(tmp_path / "vmlinux"))
+        open_program(core, vmlinux(tmp_path / "vmlinux"))
     assert "zaptrace vm dump" in str(caught.value.hint)
 
 
@@ -85,7 +85,7 @@ def test_a_truncated_core_is_refused(tmp_path: Path) -> None:
     for left in (size - 1, size - 5000, 300, 100):
         core.write_bytes(core.read_bytes()[:left])
         with pytest.raises(BadInput, match="truncated"):
-            open_vmcore(core, vmlinux(tmp_path / "vmlinux"))
+            open_program(core, vmlinux(tmp_path / "vmlinux"))
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x7fELF", b"KDUMP   " + bytes(5000)])
@@ -93,17 +93,17 @@ def test_what_is_no_vmcore_is_refused(tmp_path: Path, content: bytes) -> None:
     core = tmp_path / "core"
     core.write_bytes(content)
     with pytest.raises(BadInput, match=r"core: not a vmcore"):
-        open_vmcore(core, vmlinux(tmp_path / "vmlinux"))
+        open_program(core, vmlinux(tmp_path / "vmlinux"))
 
 
 def test_a_vmlinux_is_no_vmcore(tmp_path: Path) -> None:
     kernel = vmlinux(tmp_path / "vmlinux")
     with pytest.raises(BadInput, match="not a core dump"):
-        open_vmcore(kernel, kernel)
+        open_program(kernel, kernel)
 
 
 def test_missing_files_are_said_to_be_missing(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="nowhere"):
-        open_vmcore(tmp_path / "nowhere", tmp_path / "vmlinux")
+        open_program(tmp_path / "nowhere", tmp_path / "vmlinux")
     with pytest.raises(ZaptraceError, match="nowhere"):
-        open_vmcore(vmcore(tmp_path / "core"), tmp_path / "nowhere")
+        open_program(vmcore(tmp_path / "core"), tmp_path / "nowhere")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaptrace.ftrace.arguments import derive, join_entry_args
+from zaptrace.ftrace.derived_arguments import derive, join_entry_args
 from zaptrace.model.events import ABSENT, Kind, Records, blank
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from drgn.helpers.linux.pid import find_task
 
-from zaptrace.ftrace.arguments import join_entry_args
 from zaptrace.ftrace.decoding import Decoder
+from zaptrace.ftrace.derived_arguments import join_entry_args
 from zaptrace.ftrace.formats import TraceFormat
 from zaptrace.ftrace.subbuffers import CpuRing
-from zaptrace.memory.eventformats import kprobe_formats
-from zaptrace.memory.opening import boot_id, kernel_offset
+from zaptrace.memory.event_formats import kprobe_formats
+from zaptrace.memory.open import boot_id, kernel_offset
 from zaptrace.memory.pages import byte_order, page_layout
 from zaptrace.memory.ringbuffer import read_rings
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank

@@ -27,7 +27,7 @@ _NO_DEBUG_INFO = (
 _MOST_LOG = 16 << 20  # bytes of the kernel's log
 
 
-def open_vmcore(core: Path, vmlinux: Path, *, whole: bool = True) -> drgn.Program:
+def open_program(core: Path, vmlinux: Path, *, whole: bool = True) -> drgn.Program:
     """Open a crash dump with its kernel's debug info.
 
     Args:
