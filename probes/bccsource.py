@@ -32,7 +32,7 @@ from probes.dynevents import Refused, clean_leftovers
 from probes.filters import Filters
 from probes.kallsyms import Kallsyms
 from probes.merging import Merger
-from probes.readiness import TRACING, check, check_filters
+from probes.preflight import TRACING, check, check_filters
 from probes.ringbuf import RingBuffer
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import return_addresses

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from probes.attaching import attach
+from probes.attach import attach
 from probes.dynevents import DynamicEvents, Refused, clean_leftovers, own_name, remove_instance
 from probes.filters import Filters
 from probes.increments import Increments
@@ -25,9 +25,9 @@ from probes.instance import Instance
 from probes.kallsyms import Kallsyms
 from probes.losses import Misses, lost
 from probes.merging import Merger
+from probes.preflight import TRACING, check, check_filters, check_tracefs_filters
 from probes.rawpipes import ORDER, RawPipe
-from probes.readiness import TRACING, check, check_filters, check_tracefs_filters
-from probes.tasks import Tasks, threads
+from probes.tgids import Tgids, threads
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import fields_of, parse_format, parse_header_page
@@ -124,7 +124,7 @@ class TracefsSource:
             self._clean_up.callback(pipe.close)
             self._pipes.append(pipe)
         self._merger = Merger(plan)
-        self._tasks = Tasks(self._root, certain=bool(self._filters.pids))
+        self._tasks = Tgids(self._root, certain=bool(self._filters.pids))
         self._news = Increments(self._decoder, self._symbols, self._describe(plan, leftovers))
         self._misses = Misses(self._events.missed, self._attached.names)
         self._hide()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from probes.boot import append_bootconfig, render
+from probes.boot_kprobes import append_bootconfig, render
 from tests.bench.limits import judged
 from vm import initramfs, kernel, qemu
 from vm.arch import ARCHES, Arch

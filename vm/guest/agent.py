@@ -48,7 +48,7 @@ IMPORTED = (
 OURS = (
     *("zaptrace.cli.main", "zaptrace.cli.live", "zaptrace.cli.record", "zaptrace.cli.pump"),
     *("zaptrace.cli.watch", "zaptrace.cli.pipes", "zaptrace.cli.lines", "zaptrace.capture.writer"),
-    *("zaptrace.kernel", "probes.choose", "probes.bccsource", "probes.tracefs"),
+    *("zaptrace.kernel", "probes.open_source", "probes.bccsource", "probes.tracefs"),
 )
 """What of the checkout is imported after that; one that is not there is no matter."""
 SHELL = (

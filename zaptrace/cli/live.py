@@ -173,7 +173,7 @@ def _options(args: argparse.Namespace) -> list[str]:
 
 def local_source(args: argparse.Namespace) -> Source:
     """A source of this machine's events, as the arguments want it."""
-    from probes.choose import check_root, open_source
+    from probes.open_source import check_root, open_source
     from zaptrace.cli.output import complain
     from zaptrace.kernel import page_checks, running_plan
 

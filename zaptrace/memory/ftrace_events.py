@@ -25,7 +25,7 @@ from zaptrace.model.plan import ProbePlan, ProbeSite
 
 
 def read_trace(prog: drgn.Program, plan: ProbePlan) -> Events:
-    """Read what boot-time kprobes of `plan` recorded (see `probes.boot.render`).
+    """Read what boot-time kprobes of `plan` recorded (see `probes.boot_kprobes.render`).
 
     Returns:
         The records by clock, each with its stack if it has one; sites are run-time

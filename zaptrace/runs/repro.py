@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from probes.boot import BootTrace, append_bootconfig, render
+from probes.boot_kprobes import BootTrace, append_bootconfig, render
 from vm import accel
 from vm.arch import Arch, arch_named
 from vm.console import last_line

@@ -25,7 +25,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from probes.dynevents import DynamicEvents, clean_leftovers, own_name
 from probes.filters import Filters
-from probes.readiness import TRACING, check
+from probes.preflight import TRACING, check
 from probes.tracefs import TracefsSource
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, Events, Kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from probes.boot import BootTrace
+from probes.boot_kprobes import BootTrace
 from vm.arch import arch_named
 from vm.qemu import GuestConfig
 from zaptrace.model import bootid

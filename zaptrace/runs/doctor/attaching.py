@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from probes.choose import SOURCES, open_source
 from probes.filters import Filters
+from probes.open_source import SOURCES, open_source
 from zaptrace.kernel import running_plan
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.plan import ProbePlan

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 
-from probes.definitions import condition, definition
 from probes.dynevents import DynamicEvents, Refused
 from probes.instance import Instance
 from probes.kallsyms import Kallsyms
+from probes.kprobe_text import condition, definition
 from zaptrace.ftrace.formats import TraceFormat, parse_format
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import WITH_STACK

@@ -9,7 +9,7 @@ import pytest
 
 from probes.bccsource import BccSource
 from probes.filters import Filters
-from probes.readiness import check_filters
+from probes.preflight import check_filters
 from probes.tracefs import TracefsSource
 from zaptrace.model.errors import BadInput
 from zaptrace.model.plan import ProbePlan

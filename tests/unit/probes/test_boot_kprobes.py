@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.boot import append_bootconfig, render
+from probes.boot_kprobes import append_bootconfig, render
 from zaptrace.model.errors import BadInput
 from zaptrace.model.kprobes import recorded_args, site_names
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import probes.tasks
-from probes.tasks import Tasks
+import probes.tgids
+from probes.tgids import Tgids
 
 NO_SUCH = 1 << 23
 """Above the highest number that Linux gives a thread (PID_MAX_LIMIT, 2^22)."""
@@ -22,27 +22,27 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked_twice(tasks: Tasks) -> list[int]:
+def asked_twice(tasks: Tgids) -> list[int]:
     """What is said of one thread, and of another one right after."""
     return [int(tasks.tgids(np.array([NO_SUCH + n], np.int32))[0]) for n in (1, 2)]
 
 
 def test_a_filter_has_every_thread_told_also_one_after_another(root: Path) -> None:
-    assert asked_twice(Tasks(root, certain=True)) == [NO_SUCH, NO_SUCH]
+    assert asked_twice(Tgids(root, certain=True)) == [NO_SUCH, NO_SUCH]
 
 
 def test_otherwise_reading_the_notes_takes_a_small_share_of_the_time(root: Path) -> None:
-    assert asked_twice(Tasks(root)) == [NO_SUCH, -1]
+    assert asked_twice(Tgids(root)) == [NO_SUCH, -1]
 
 
 def test_one_that_is_noted_only_now_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes.tasks, "_LAST_STEPS", 60.0)  # a busy machine is no failure
+    monkeypatch.setattr(probes.tgids, "_LAST_STEPS", 60.0)  # a busy machine is no failure
     notes = tmp_path / "saved_tgids"
     notes.touch()
 
-    class Late(Tasks):
+    class Late(Tgids):
         looks = 0
 
         def _look_up(self, pids: set[int]) -> bool:
@@ -57,4 +57,4 @@ def test_one_that_is_noted_only_now_is_waited_for(
 
 
 def test_what_the_kernel_has_no_notes_of_stays_unknown_and_nobody_waits(tmp_path: Path) -> None:
-    assert asked_twice(Tasks(tmp_path, certain=True)) == [-1, -1]
+    assert asked_twice(Tgids(tmp_path, certain=True)) == [-1, -1]

@@ -16,7 +16,7 @@ _LAST_STEPS = 0.1  # seconds a thread may take from leaving /proc to its last sw
 _AGAIN = 0.002
 
 
-class Tasks:
+class Tgids:
     """Process ids of threads.
 
     Args:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from probes.definitions import condition, definition
+from probes.kprobe_text import condition, definition
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import WITH_STACK
 from zaptrace.model.kprobes import GROUP, site_names

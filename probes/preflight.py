@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from probes.filters import COMM_SIZE, Filters
-from probes.tasks import threads
+from probes.tgids import threads
 from zaptrace.model.errors import BadInput, Missing
 
 TRACING = Path("/sys/kernel/tracing")

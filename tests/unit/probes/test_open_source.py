@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from probes import choose
+from probes import open_source
 from probes.filters import Filters
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import Events
@@ -34,10 +34,10 @@ def no_bcc(plan: ProbePlan, filters: Filters) -> None:
 def test_what_is_noted_later_does_not_drop_why_tracefs_was_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choose, "BccSource", no_bcc)
-    monkeypatch.setattr(choose, "TracefsSource", Tracefs)
+    monkeypatch.setattr(open_source, "BccSource", no_bcc)
+    monkeypatch.setattr(open_source, "TracefsSource", Tracefs)
     monkeypatch.setattr("probes.bcccompiler.available", lambda: True)
-    source = choose.open_source(PLAN, Filters())
+    source = open_source.open_source(PLAN, Filters())
     notes = []
     for _ in range(3):
         events = source.read(0)
