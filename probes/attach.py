@@ -12,7 +12,7 @@ from probes.kprobe_text import condition, definition
 from zaptrace.ftrace.formats import TraceFormat, parse_format
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import WITH_STACK
-from zaptrace.model.kprobes import site_names
+from zaptrace.model.kprobe_names import site_names
 from zaptrace.model.plan import MissingEvent, ProbePlan, ProbeSite
 
 """Events that are rare and want to know how the kernel came there."""

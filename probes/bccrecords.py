@@ -10,7 +10,7 @@ import numpy.typing as npt
 from zaptrace.ftrace.derived_arguments import derive
 from zaptrace.ftrace.record_array import taken
 from zaptrace.model.events import ABSENT, Kind, Records, blank
-from zaptrace.model.kprobes import recorded_args
+from zaptrace.model.kprobe_names import recorded_args
 from zaptrace.model.plan import ProbeSite
 
 RECORD = np.dtype(

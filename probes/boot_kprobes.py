@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from probes.kprobe_text import condition, definition
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import WITH_STACK
-from zaptrace.model.kprobes import GROUP, site_names
+from zaptrace.model.kprobe_names import GROUP, site_names
 from zaptrace.model.plan import ProbePlan
 
 _MAX_DEFINITION = 250  # MAX_BUF_LEN of trace_boot.c is 256, with NULs and separators

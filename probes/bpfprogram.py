@@ -17,7 +17,7 @@ from importlib import resources
 from probes.filters import COMM_SIZE, Filters
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import FREQUENT, WITH_STACK
-from zaptrace.model.kprobes import recorded_args
+from zaptrace.model.kprobe_names import recorded_args
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
 RING_BYTES = 16 << 20

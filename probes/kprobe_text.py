@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.model.kprobes import recorded_args
+from zaptrace.model.kprobe_names import recorded_args
 from zaptrace.model.plan import ProbeSite
 
 FILTERS = {

@@ -20,8 +20,8 @@ from tui.words import (
     page,
     task,
 )
+from zaptrace.model.event_filter import Predicate
 from zaptrace.model.events import ABSENT_I32, KINDS, NO_CPU, Kind, Records
-from zaptrace.model.query import Predicate
 
 _NARROW = 96  # columns
 

@@ -10,7 +10,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input, Label
 
-from zaptrace.model import query
+from zaptrace.model import event_filter
 from zaptrace.model.errors import BadInput
 
 
@@ -32,7 +32,7 @@ class FilterBar(Horizontal):
     class Changed(Message):
         """Another filter; the predicate is None for every event."""
 
-        def __init__(self, text: str, predicate: query.Predicate | None) -> None:
+        def __init__(self, text: str, predicate: event_filter.Predicate | None) -> None:
             super().__init__()
             self.text = text
             self.predicate = predicate
@@ -83,7 +83,7 @@ class FilterBar(Horizontal):
         event.stop()
         text = event.value.strip()
         try:
-            predicate = query.compile(text) if text else None
+            predicate = event_filter.compile(text) if text else None
         except BadInput as error:
             self._complain(str(error).removeprefix("filter: "))
             return

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tui.ring import Chunk
+from zaptrace.model.event_filter import Predicate
 from zaptrace.model.events import Records
-from zaptrace.model.query import Predicate
 
 _Places = npt.NDArray[np.intp]
 

@@ -17,7 +17,7 @@ from vm.kernel import Kernel
 from vm.qemu import Guest, GuestConfig
 from vm.stock import StockKernel
 from vm.waiting import Waiting, waiting
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.paths import scratch_folder
 from zaptrace.model.progress import Listener, ignore, step
@@ -97,7 +97,7 @@ class LiveGuest:
         given = {
             "clock": time.time_ns(),
             "seed": secrets.token_hex(32),
-            "note": bootid.note(boot_id, restored) if restored else "",
+            "note": boot_ids.note(boot_id, restored) if restored else "",
             "shell": self._request.shell,
             "programs": programs.known(self._request.kernel),
         }

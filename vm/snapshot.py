@@ -37,7 +37,7 @@ class Snapshot:
 
     Attributes:
         state: the stream, at its beginning; checked.
-        boot_id: of the boot that was saved (`zaptrace.model.bootid`).
+        boot_id: of the boot that was saved (`zaptrace.model.boot_ids`).
         console: what that boot had printed so far.
     """
 

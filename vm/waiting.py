@@ -15,7 +15,7 @@ from vm import snapshot
 from vm.console import last_line
 from vm.qemu import Guest, GuestConfig, running
 from vm.snapshot import Snapshot
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, GuestLost
 from zaptrace.model.paths import write_whole
 
@@ -30,7 +30,7 @@ class Waiting:
 
     Attributes:
         ended: done when it has powered off or panicked.
-        boot_id: that of its command line (`zaptrace.model.bootid`).
+        boot_id: that of its command line (`zaptrace.model.boot_ids`).
         restored: its own id, when it is not the only one of that boot: it was restored, and its
             console begins with what the boot had printed.
     """
@@ -87,7 +87,7 @@ async def _tried(
 
 
 async def _booted(config: GuestConfig, log: Path, stack: AsyncExitStack) -> Waiting:
-    boot_id = bootid.new()
+    boot_id = boot_ids.new()
     config.console.unlink(missing_ok=True)
     guest = await stack.enter_async_context(running(_named(config, boot_id), log))
     ended = _going_on(guest, stack)
@@ -104,7 +104,7 @@ async def _restored(
         guest = await trial.enter_async_context(context)
         ended = _going_on(guest, trial)
         stack.push_async_exit(trial.pop_all())
-    return Waiting(guest, ended, found.boot_id, bootid.new())
+    return Waiting(guest, ended, found.boot_id, boot_ids.new())
 
 
 async def _save(config: GuestConfig, log: Path, key: str) -> None:
@@ -118,7 +118,7 @@ async def _save(config: GuestConfig, log: Path, key: str) -> None:
         with snapshot.kept(key) as found:
             if found is not None:
                 return
-        boot_id = bootid.new()
+        boot_id = boot_ids.new()
         config.console.unlink(missing_ok=True)
         with snapshot.writing(key) as path:
             async with AsyncExitStack() as stack:
@@ -134,7 +134,7 @@ async def _save(config: GuestConfig, log: Path, key: str) -> None:
 
 
 def _named(config: GuestConfig, boot_id: str) -> GuestConfig:
-    return dataclasses.replace(config, append=f"{config.append} {bootid.argument(boot_id)}")
+    return dataclasses.replace(config, append=f"{config.append} {boot_ids.argument(boot_id)}")
 
 
 def _going_on(guest: Guest, stack: AsyncExitStack) -> asyncio.Task[str]:

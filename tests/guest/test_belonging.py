@@ -11,7 +11,7 @@ import pytest
 from tests.guest.conftest import Boot
 from zaptrace.capture.reader import read
 from zaptrace.memory.open import open_program
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import ignore
 from zaptrace.runs.analysis import analyse
@@ -36,7 +36,7 @@ def test_each_piece_of_a_boot_says_which_it_is(founding: Boot, clean_exit: Boot)
     assert None not in said and said[0] != said[1]
     for boot, own in zip((founding, clean_exit), said, strict=True):
         run = RunFolder(boot.path)
-        assert bootid.on_console(boot.console.read_bytes()) == (own,)
+        assert boot_ids.on_console(boot.console.read_bytes()) == (own,)
         assert read(boot.capture).meta["boot_id"] == own
         dump = identity(open_program(boot.vmcore, boot.vmlinux), boot.vmcore)
         assert (dump.boot_id, dump.build_id) == (own, boot.plan.build_id)

@@ -14,7 +14,7 @@ from vm.arch import ARCHES
 from vm.cpio import Archive
 from zaptrace.capture.reader import read
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records
-from zaptrace.model.kprobes import recorded_args, site_names
+from zaptrace.model.kprobe_names import recorded_args, site_names
 from zaptrace.runs.repro import Request
 
 pytestmark = pytest.mark.guest

@@ -25,8 +25,8 @@ from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.events import Kind
-from zaptrace.model.faults import FAULTS
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
+from zaptrace.model.lab_faults import FAULTS
 from zaptrace.model.progress import ignore
 from zaptrace.runs.repro import Request
 

@@ -13,7 +13,7 @@ import pytest
 from tests.guest.conftest import Boot
 from zaptrace.kernel import plan_for
 from zaptrace.kernel.plan import make_plan
-from zaptrace.model.kprobes import recorded_args
+from zaptrace.model.kprobe_names import recorded_args
 from zaptrace.model.plan import ProbePlan, ProbeSite
 
 pytestmark = pytest.mark.guest

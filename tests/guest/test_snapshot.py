@@ -14,7 +14,7 @@ import pytest
 from tests.guest import lab
 from tests.guest.lab import guests_of
 from vm import snapshot
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 
 pytestmark = pytest.mark.guest
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.guest
 def word(arch: str) -> Iterator[str]:
     """A kernel argument that no other guest has: its guest is saved here, and removed again."""
     before = {one["path"] for one in snapshot.listed()}
-    yield f"zaptrace.test={bootid.new()}"
+    yield f"zaptrace.test={boot_ids.new()}"
     for one in snapshot.listed():
         path = Path(one["path"])
         if one["path"] not in before and one["arch"] == arch:
@@ -45,12 +45,12 @@ def test_two_of_one_snapshot_share_nothing_but_their_boot(
             guest.output("echo mine >/root/written; sync")
             random = guest.output("head -c 16 /dev/urandom | od -An -tx1")
             assert guest.restored is not None
-            note = bootid.note(guest.boot_id, guest.restored)
+            note = boot_ids.note(guest.boot_id, guest.restored)
             assert note in guest.output("dmesg")
             console = guest.console.read_text(errors="replace")
             assert note in console and f"zaptrace.boot={guest.boot_id}" in console
-            assert bootid.on_console(guest.console.read_bytes()) == (
-                bootid.joined(guest.boot_id, guest.restored),
+            assert boot_ids.on_console(guest.console.read_bytes()) == (
+                boot_ids.joined(guest.boot_id, guest.restored),
             )
             seen.append((guest.boot_id, guest.restored, random))
     (one, first, some), (other, second, more) = seen

@@ -12,7 +12,7 @@ from tui.rates import BUCKET_NS, BUCKETS, Rates
 from tui.ring import Ring
 from tui.window import Window
 from zaptrace.explain.suspects import Suspects
-from zaptrace.model import query
+from zaptrace.model import event_filter
 from zaptrace.model.events import ABSENT, Events, Kind, Records, blank
 
 
@@ -67,7 +67,7 @@ def test_a_window_is_the_filtered_ring_backwards(sizes: list[int], divisor: int)
 def test_a_window_asks_each_full_chunk_once() -> None:
     asked: list[int] = []
 
-    def predicate(records: Records) -> query.Mask:
+    def predicate(records: Records) -> event_filter.Mask:
         asked.append(len(records))
         return np.ones(len(records), bool)
 

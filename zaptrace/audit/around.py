@@ -14,7 +14,7 @@ from zaptrace.audit.walk import walk
 from zaptrace.memory.pages import page_layout
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Owner
-from zaptrace.model.window import PAGES, TableWindow
+from zaptrace.model.pte_window import PAGES, TableWindow
 
 _VMA = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ")
 

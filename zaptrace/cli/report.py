@@ -14,8 +14,8 @@ from zaptrace.model.errors import BadInput, Exit, Missing
 if TYPE_CHECKING:
     from zaptrace.model.findings import Owner
     from zaptrace.model.progress import Update
+    from zaptrace.model.pte_window import TableWindow
     from zaptrace.model.verdict import Verdict
-    from zaptrace.model.window import TableWindow
     from zaptrace.report.info import RunInfo
     from zaptrace.report.sourcelines import Sources
     from zaptrace.runs.folder import RunFolder

@@ -11,7 +11,7 @@ from zaptrace.cli.numbers import seconds, size, whole
 from zaptrace.cli.trees import add_tree_arguments, wanted_tree
 from zaptrace.cli.watch import at_terminal
 from zaptrace.model.errors import CannotTell, Exit
-from zaptrace.model.faults import FAULTS
+from zaptrace.model.lab_faults import FAULTS
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:

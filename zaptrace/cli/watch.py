@@ -52,12 +52,12 @@ def line_sink(args: argparse.Namespace) -> Sink:
         BadInput: --filter makes no sense.
     """
     from zaptrace.cli.lines import JsonLines, Plain, to
-    from zaptrace.model import query
+    from zaptrace.model import event_filter
 
     sink = to(sys.stdout, JsonLines() if args.json else Plain())
     if args.filter is None:
         return sink
-    keep = query.compile(args.filter)
+    keep = event_filter.compile(args.filter)
     return lambda events: sink(
         dataclasses.replace(events, records=events.records[keep(events.records)])
     )

@@ -13,7 +13,7 @@ from zaptrace.ftrace.formats import TraceFormat
 from zaptrace.ftrace.record_array import joined, taken
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, EVENT, Kind, Records, blank
-from zaptrace.model.kprobes import recorded_args
+from zaptrace.model.kprobe_names import recorded_args
 from zaptrace.model.plan import ProbeSite
 
 Rows = npt.NDArray[np.int64]

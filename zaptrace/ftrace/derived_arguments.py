@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.events import ABSENT, Kind, Records
-from zaptrace.model.kprobes import recorded_args
+from zaptrace.model.kprobe_names import recorded_args
 from zaptrace.model.plan import ProbeArg, ProbePlan
 
 

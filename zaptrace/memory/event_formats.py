@@ -9,7 +9,7 @@ import drgn
 from drgn.helpers.linux.list import list_for_each_entry
 
 from zaptrace.ftrace.formats import TraceField, TraceFormat
-from zaptrace.model.kprobes import GROUP
+from zaptrace.model.kprobe_names import GROUP
 
 _MAX_EVENTS = 100_000  # all events of all modules; more is a broken list
 _MAX_FIELDS = 128  # MAX_TRACE_ARGS (kernel/trace/trace_probe.h)

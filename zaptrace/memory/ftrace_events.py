@@ -20,7 +20,7 @@ from zaptrace.memory.open import boot_id, kernel_offset
 from zaptrace.memory.pages import byte_order, page_layout
 from zaptrace.memory.ringbuffer import read_rings
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records, blank
-from zaptrace.model.kprobes import site_names
+from zaptrace.model.kprobe_names import site_names
 from zaptrace.model.plan import ProbePlan, ProbeSite
 
 

@@ -11,7 +11,7 @@ import drgn
 
 from zaptrace.kernel import build_id
 from zaptrace.memory import elf, vmcore
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, Missing
 
 # drgn's remarks go to whoever listens to its logger; what matters becomes our error.
@@ -90,7 +90,7 @@ def kernel_offset(prog: drgn.Program) -> int:
 
 
 def boot_id(prog: drgn.Program) -> str | None:
-    """The id on the kernel's command line (`model.bootid`); None when it was not ours.
+    """The id on the kernel's command line (`zaptrace.model.boot_ids`); None when it was not ours.
 
     Of a guest that was restored, with the second one, which is in the kernel's log.
     """
@@ -98,8 +98,8 @@ def boot_id(prog: drgn.Program) -> str | None:
         line = prog["saved_command_line"].string_()
     except (drgn.FaultError, LookupError, TypeError):
         return None
-    booted = bootid.of_command_line(line.decode("ascii", "replace"))
-    return booted and bootid.of_log([booted], _log(prog))[-1]
+    booted = boot_ids.of_command_line(line.decode("ascii", "replace"))
+    return booted and boot_ids.of_log([booted], _log(prog))[-1]
 
 
 def _log(prog: drgn.Program) -> bytes:

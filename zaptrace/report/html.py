@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from zaptrace.model.clues import Clue
 from zaptrace.model.events import Events
 from zaptrace.model.findings import Finding
+from zaptrace.model.pte_window import TableWindow
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
-from zaptrace.model.window import TableWindow
 from zaptrace.report.clues import still_open
 from zaptrace.report.info import RunInfo
 from zaptrace.report.markup import Content, Markup, joined, tag

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.model.window import TableWindow
+from zaptrace.model.pte_window import TableWindow
 from zaptrace.report.markup import Markup, joined, tag
 from zaptrace.report.timeline import picture
 

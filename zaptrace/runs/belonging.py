@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import ABSENT, Events, Kind, Records
 from zaptrace.model.findings import AuditResult
@@ -58,7 +58,7 @@ def check(pieces: Pieces) -> None:
     _same("architecture", _architectures(pieces, plan))
     _same("build ID", _build_ids(pieces, plan, audited))
     _same("kernel", _releases(pieces, plan))
-    _same("boot id", _boot_ids(pieces, audited), bootid.same)
+    _same("boot id", _boot_ids(pieces, audited), boot_ids.same)
     if pieces.events is not None:
         _same_time(pieces.folder, pieces.events, pieces.splats)
         _same_pages(pieces, pieces.events)
@@ -103,7 +103,7 @@ def _releases(pieces: Pieces, plan: ProbePlan | None) -> list[Said]:
 
 def _boot_ids(pieces: Pieces, audited: Identity | None) -> list[Said]:
     """Those of guests that zaptrace booted; a piece of another's boot has none."""
-    printed = bootid.on_console(pieces.console)
+    printed = boot_ids.on_console(pieces.console)
     return [
         (_file(pieces, "run.json"), pieces.facts.boot_id),
         *((str(pieces.folder.console), one) for one in printed),

@@ -14,7 +14,7 @@ class Identity:
     """A dump; None is not known.
 
     Attributes:
-        boot_id: see `model.bootid`; None for a guest that somebody else booted.
+        boot_id: see `zaptrace.model.boot_ids`; None for a guest that somebody else booted.
         size: bytes.
         mtime_ns: when the file was written.
     """

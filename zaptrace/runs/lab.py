@@ -8,7 +8,7 @@ from pathlib import Path
 from vm import initramfs, kernel
 from vm.arch import Arch
 from zaptrace.model.errors import BadInput
-from zaptrace.model.faults import FAULTS, FOUNDING
+from zaptrace.model.lab_faults import FAULTS, FOUNDING
 from zaptrace.model.progress import Listener, step
 
 

@@ -22,7 +22,7 @@ from vm.console import last_line
 from vm.qemu import GuestConfig
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, CannotTell, GuestLost
 from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home, scratch_folder
@@ -229,7 +229,7 @@ class _Worker(threading.Thread):
         self.flowing = threading.Event()
         self.ended: str | None = None
         self.boot_id = ""
-        """Of the guest (`zaptrace.model.bootid`), once it is there."""
+        """Of the guest (`zaptrace.model.boot_ids`), once it is there."""
         self._request, self._folder, self._listener = request, folder, listener
         self._recorder = shlex.join(["zaptrace", "record", "-", *options])
         self._command = run
@@ -289,7 +289,7 @@ class _Worker(threading.Thread):
             status = f'{{ echo "ended with $?"; tail -n 2 {errors}; }} >{STATUS}'
             recorder = f"{{ {self._recorder} >{out} 2>{errors}; {status}; }} &"
             await guest.run(recorder, PATIENCE_SECONDS)
-            self.boot_id = bootid.joined(guest.found.boot_id, guest.found.restored)
+            self.boot_id = boot_ids.joined(guest.found.boot_id, guest.found.restored)
             self._stream.set_result(guest.guest.socket(live.STREAM))
             looking = asyncio.create_task(self._look_after(guest))
             try:

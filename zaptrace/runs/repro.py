@@ -17,7 +17,7 @@ from vm.console import last_line
 from vm.qemu import GuestConfig, command_line
 from zaptrace.kernel import plan_for
 from zaptrace.memory.vmcore import standardise
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, GuestLost
 from zaptrace.model.paths import write_whole
 from zaptrace.model.plan import ProbePlan
@@ -91,8 +91,8 @@ def repro(request: Request, listener: Listener) -> Result:
     folder.save_plan(plan)
     trace = render(plan)
     arguments, unrecorded = _tracing(plan, trace, request.no_probes)
-    boot_id = bootid.new()
-    words = (bootid.argument(boot_id), *arguments)
+    boot_id = boot_ids.new()
+    words = (boot_ids.argument(boot_id), *arguments)
     bootconfig = "" if request.no_probes else trace.bootconfig
     config = _guest_config(request, arch, boot, folder, words, bootconfig)
     facts = RunFacts(
@@ -248,7 +248,7 @@ def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
 
     It is another boot: what names this one is left out.
     """
-    own = bootid.argument(boot_id) if boot_id else None
+    own = boot_ids.argument(boot_id) if boot_id else None
     append = " ".join(word for word in config.append.split(" ") if word != own)
     here = dataclasses.replace(config, kernel=Path("image"), initrd=Path("initrd"), append=append)
     return shlex.join(command_line(here))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from probes.boot_kprobes import append_bootconfig, render
 from zaptrace.model.errors import BadInput
-from zaptrace.model.kprobes import recorded_args, site_names
+from zaptrace.model.kprobe_names import recorded_args, site_names
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
 PAGE = {

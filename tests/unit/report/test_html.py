@@ -15,8 +15,8 @@ from tests.unit.report.test_text import INFO, INFOS, VERDICT, VERDICTS
 from zaptrace import demo
 from zaptrace.capture.reader import read
 from zaptrace.model.events import Events, Kind
+from zaptrace.model.pte_window import TableWindow
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
-from zaptrace.model.window import TableWindow
 from zaptrace.report.html import page
 from zaptrace.report.info import RunInfo
 from zaptrace.report.sourcelines import Excerpt, Sources

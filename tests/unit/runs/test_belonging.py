@@ -12,7 +12,7 @@ import pytest
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import PFN, finding, freed, refused, zap
 from tests.unit.explain.test_simulated import audit
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, FindingClass
@@ -155,7 +155,7 @@ TRY, AGAIN = f"{BOOT}/1111-aaaa", f"{BOOT}/2222-bbbb"
 
 def restored(boot_id: str) -> bytes:
     first, _, second = boot_id.partition("/")
-    return console(first) + f"\n[    9.1] zaptrace: {bootid.note(first, second)}\n".encode()
+    return console(first) + f"\n[    9.1] zaptrace: {boot_ids.note(first, second)}\n".encode()
 
 
 def of_try(folder: RunFolder, boot_id: str) -> Pieces:

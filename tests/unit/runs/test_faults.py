@@ -11,7 +11,7 @@ import pytest
 from tests.guest.test_faults import LEFT, STRIKING
 from vm.series import SERIES
 from zaptrace.model.errors import BadInput
-from zaptrace.model.faults import FAULTS
+from zaptrace.model.lab_faults import FAULTS
 from zaptrace.runs.lab import check_faults
 
 VM = Path(str(resources.files("vm")))

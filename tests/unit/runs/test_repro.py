@@ -7,7 +7,7 @@ from pathlib import Path
 from probes.boot_kprobes import BootTrace
 from vm.arch import arch_named
 from vm.qemu import GuestConfig
-from zaptrace.model import bootid
+from zaptrace.model import boot_ids
 from zaptrace.model.plan import ProbePlan
 from zaptrace.runs.repro import Request, _by_hand, _tracing, command
 
@@ -58,9 +58,9 @@ def test_else_there_are_no_events_and_that_is_said() -> None:
 
 
 def test_the_command_by_hand_is_another_boot() -> None:
-    own = bootid.new()
-    append = f"console=ttyS0 nokaslr {bootid.argument(own)} bootconfig x='a  b'"
+    own = boot_ids.new()
+    append = f"console=ttyS0 nokaslr {boot_ids.argument(own)} bootconfig x='a  b'"
     config = GuestConfig(arch_named("s390x"), Path("/i"), Path("/r"), append, Path("/c"))
     assert "zaptrace.boot" not in _by_hand(config, own)
     assert "console=ttyS0 nokaslr bootconfig" in _by_hand(config, own)
-    assert bootid.argument(own) in _by_hand(config, None)
+    assert boot_ids.argument(own) in _by_hand(config, None)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaptrace.model import query
+from zaptrace.model import event_filter
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Kind, Records, blank
 
@@ -30,7 +30,7 @@ def records() -> Records:
 
 
 def chosen(text: str) -> list[int]:
-    return [int(place) for place in np.flatnonzero(query.compile(text)(records()))]
+    return [int(place) for place in np.flatnonzero(event_filter.compile(text)(records()))]
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_a_filter_means(text: str, expected: list[int]) -> None:
 )
 def test_a_bad_filter_says_what_is_wrong_and_where(text: str, complaint: str) -> None:
     with pytest.raises(BadInput, match=complaint):
-        query.compile(text)
+        event_filter.compile(text)
 
 
 @given(st.text(alphabet=' ()"=!<>*ao-x0123pidnotrcmfkez_\\[?é', max_size=40))
 def test_no_text_breaks_it(text: str) -> None:
     try:
-        meaning = query.compile(text)
+        meaning = event_filter.compile(text)
     except BadInput as error:
         assert "\n" not in str(error)
     else:
@@ -122,6 +122,6 @@ def test_no_text_breaks_it(text: str) -> None:
 
 
 def test_every_field_can_be_asked_for() -> None:
-    for name in query.FIELDS:
+    for name in event_filter.FIELDS:
         value = "zap" if name in ("kind", "comm") else "0"
-        assert len(query.compile(f"{name}={value}")(records())) == 5
+        assert len(event_filter.compile(f"{name}={value}")(records())) == 5
