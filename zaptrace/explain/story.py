@@ -23,6 +23,7 @@ from zaptrace.explain.moments import Moment, moment, of_page, of_pfn, of_thread,
 from zaptrace.model.events import ABSENT, Events, Kind, Origin
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Splat
+from zaptrace.splat.kinds import about_pages
 
 MOST_STORIES = 64
 """Stories that are told; all the pages of one bug have the same."""
@@ -355,10 +356,17 @@ def _until_the_dump(
 
 
 def _of_mms(evidence: Evidence) -> list[Story]:
-    """One story for all the mms whose counters are wrong."""
+    """One story for all the mms whose counters are wrong.
+
+    By the console alone only where that is the first report about pages: after a bad PTE, page
+    table or swap entry the counters can but follow.
+    """
     findings = evidence.audit.findings if evidence.audit else ()
     rss = tuple(one for one in findings if one.cls is FindingClass.RSS_MISMATCH)
     splats = tuple(splat for splat in evidence.splats if splat.kind == "bad_rss_counter")
+    first = next((splat.kind for splat in evidence.splats if about_pages(splat)), None)
+    if not rss and first not in ("bad_rss_counter", "nonzero_page_tables"):
+        return []
     owner = next((owner for one in rss for owner in one.mappings), None)
     pid = next((splat.pid for splat in splats if splat.pid), owner.pid if owner else None)
     comm = next((splat.comm for splat in splats if splat.comm), owner.comm if owner else None)

@@ -179,7 +179,7 @@ def unexplained(case: Case) -> Told:
     if only_printed(case):
         rests_on = refer_all(story.told_by)
         yield from (Sentence(one, rests_on) for one in printed_sentences(case))
-        if story.state:  # of a bad PTE alone the console's own readings are said
+        if story.state or (story.report and not story.map):  # a bad PTE's are the console's own
             yield from readings(case)
         return
     if below := raw_below_zero(case):

@@ -48,6 +48,13 @@ def _underflow(splat: Splat, _console: Console) -> str | None:
     return f"A PTE's page counts fewer mappings than none ({below})."
 
 
+def _below_in_another(splat: Splat, _console: Console) -> str | None:
+    below = below_zero(splat)
+    if below is None or splat.kind in ("bad_page_map", "bad_page_state"):
+        return None
+    return f"A page counts fewer mappings than none ({below})."
+
+
 def _counted(splat: Splat, _console: Console) -> str | None:
     if splat.kind != "bad_page_map" or not _names_page(splat) or page_type(splat):
         return None
@@ -154,6 +161,21 @@ ROWS = (
             "a dump, and zaptrace inspect VMCORE --vmlinux VMLINUX",
         ),
         source="print_bad_pte(), zap_pte_range(), vm_normal_page(), mm/memory.c",
+    ),
+    Row(
+        name="mapped_less_than_never",
+        title="a mapcount below 0 in a report of another kind",
+        sees=each(_below_in_another),
+        causes=(
+            Candidate("its rmap was removed more often than it was added", 3),
+            Candidate(_NEVER, 1),
+            Candidate("the counter itself was overwritten", 0),
+        ),
+        measure=(
+            "zaptrace repro ARCH --kernel-tree TREE: each rmap removal, with its zap",
+            "a dump, and zaptrace inspect VMCORE --vmlinux VMLINUX",
+        ),
+        source="page_remove_rmap(), mm/rmap.c; __folio_rmap_sanity_checks(), include/linux/rmap.h",
     ),
     Row(
         name="bad_pte_counted",

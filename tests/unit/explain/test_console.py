@@ -108,3 +108,29 @@ def test_a_report_about_pages_is_never_clean(text: str) -> None:
     verdict = told(*splats)
     assert verdict.kind is VerdictKind.UNEXPLAINED
     assert "Not a matter of pages" not in " ".join((verdict.summary, *verdict.doubts))
+
+
+def test_a_warning_of_a_count_below_zero_has_its_readings() -> None:
+    """The rmap's own check finds what print_bad_pte() finds: the same causes are open."""
+    splats = parse(
+        b"page: refcount:4 mapcount:-1 mapping:0000000000000000 index:0x3 pfn:0x2a5f1\n"
+        b"page dumped because: VM_WARN_ON_FOLIO(atomic_read(&folio->_mapcount) < -1)\n"
+        b"------------[ cut here ]------------\n"
+        b"WARNING: CPU: 7 PID: 8 at include/linux/rmap.h:199 __folio_rmap_sanity_checks+0x3/0x9\n"
+    )
+    verdict = told(*splats)
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    readings = [one.text for one in verdict.sentences if one.reading]
+    assert len(readings) == 4
+    assert any("never added to the rmap" in one for one in readings)
+
+
+def test_counters_of_an_mm_follow_from_a_bad_entry_before_them() -> None:
+    """Of a log that holds both, the counters are not the story."""
+    entry = b"_swap_info_get: Bad swap file entry 40101010a050609\n"
+    counter = b"BUG: Bad rss-counter state mm:0000000012345678 type:MM_SWAPENTS val:-1\n"
+    assert told(*parse(counter + entry)).kind is VerdictKind.RSS_MISMATCH
+    verdict = told(*parse(entry + counter))
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert "Bad swap file entry" in verdict.summary
+    assert any("Bad rss-counter" in one for one in verdict.others)

@@ -28,6 +28,17 @@ class Case:
     boot: BootFacts = NO_BOOT
 
 
+def dumped(mapcount: int) -> list[str]:
+    """A VM_WARN_ON_FOLIO() with its dump."""
+    return [
+        f"page: refcount:4 mapcount:{mapcount} mapping:0000000000000000 index:0x3 pfn:0x2a5f1",
+        "page dumped because: VM_WARN_ON_FOLIO(folio_test_large(folio))",
+        "------------[ cut here ]------------",
+        "WARNING: CPU: 7 PID: 8 at include/linux/rmap.h:199 __folio_rmap_sanity_checks+0x3c6/0x520",
+        "---[ end trace 0000000000000000 ]---",
+    ]
+
+
 def warned(text: str) -> bytes:
     return log([text])
 
@@ -138,6 +149,12 @@ CASES = [
     ),
     Case("changed_meanwhile", log(Dump(mapcount=0)), "another CPU", SMALL),
     Case("mapcount_underflow", log(bad_map()), "twice in one zap", log(bad_map(mapcount=3))),
+    Case(
+        "mapped_less_than_never",
+        log(Dump(mapcount=-1), dumped(-1)),
+        "more often than it was added",
+        log(Dump(mapcount=-1), dumped(0)),
+    ),
     Case(
         "bad_pte_counted",
         log(Dump(0x123456, mapcount=1), bad_map(mapcount=0)),
