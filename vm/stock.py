@@ -18,7 +18,7 @@ from typing import IO
 
 from vm import debian, host, modules
 from vm.arch import Arch
-from vm.kernel import Kernel
+from vm.lab_kernel import Kernel
 from zaptrace.model.errors import BadInput, CannotTell, Missing
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, step

@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import snapshot
-from vm.console import last_line
+from vm import saved_guest
 from vm.qemu import Guest, GuestConfig, running
-from vm.snapshot import Snapshot
+from vm.saved_guest import Snapshot
+from vm.serial_console import last_line
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, GuestLost
 from zaptrace.model.paths import write_whole
@@ -54,9 +54,9 @@ async def waiting(config: GuestConfig, log: Path, later: str, stack: AsyncExitSt
         Missing, BadInput: see `vm.qemu.running`.
         GuestLost: it did not get there.
     """
-    key = snapshot.key_of(config, later)
+    key = saved_guest.key_of(config, later)
     found = await _tried(config, log, key, stack)
-    if found is None and not snapshot.is_refused(key):
+    if found is None and not saved_guest.is_refused(key):
         try:
             await _save(config, log, key)
         except (BadInput, GuestLost, OSError):
@@ -74,15 +74,15 @@ async def _tried(
     Args:
         new: it has just been saved: where QEMU does not even take that, it is not tried again.
     """
-    with snapshot.kept(key) as found:
+    with saved_guest.kept(key) as found:
         if found is None:
             return None
         try:
             return await _restored(config, log, found, stack)
         except (BadInput, GuestLost) as error:
-            snapshot.remove(key)
+            saved_guest.remove(key)
             if new and isinstance(error, BadInput):
-                snapshot.refuse(key, str(error))
+                saved_guest.refuse(key, str(error))
             return None
 
 
@@ -114,13 +114,13 @@ async def _save(config: GuestConfig, log: Path, key: str) -> None:
         BadInput, GuestLost: it does not boot, or cannot be saved.
         OSError: there is no room.
     """
-    async with _locked(snapshot.folder() / f".lock-{config.arch.name}"):
-        with snapshot.kept(key) as found:
+    async with _locked(saved_guest.folder() / f".lock-{config.arch.name}"):
+        with saved_guest.kept(key) as found:
             if found is not None:
                 return
         boot_id = boot_ids.new()
         config.console.unlink(missing_ok=True)
-        with snapshot.writing(key) as path:
+        with saved_guest.writing(key) as path:
             async with AsyncExitStack() as stack:
                 guest = await stack.enter_async_context(running(_named(config, boot_id), log))
                 ended = _going_on(guest, stack)
@@ -130,7 +130,7 @@ async def _save(config: GuestConfig, log: Path, key: str) -> None:
                 with path.open("wb") as file:
                     digest = await guest.save(file)
             facts = {"boot_id": boot_id, "arch": config.arch.name, "kernel": str(config.kernel)}
-            snapshot.keep(key, path, digest, facts, config.console.read_bytes())
+            saved_guest.keep(key, path, digest, facts, config.console.read_bytes())
 
 
 def _named(config: GuestConfig, boot_id: str) -> GuestConfig:

@@ -16,7 +16,7 @@ from typing import Any
 
 from probes.boot_kprobes import append_bootconfig, render
 from tests.bench.limits import judged
-from vm import initramfs, kernel, qemu
+from vm import initramfs, lab_kernel, qemu
 from vm.arch import ARCHES, Arch
 from vm.qemu import GuestConfig
 from zaptrace.kernel import plan_for
@@ -43,7 +43,7 @@ def rows(run: Path) -> Iterator[dict[str, Any]]:
 
 def _cost(arch: Arch) -> dict[str, Any]:
     """CPU seconds of QEMU from power-on to bad_page, with and without; boots take turns."""
-    built = kernel.build(arch, ignore)
+    built = lab_kernel.build(arch, ignore)
     plan = plan_for(built.vmlinux)
     trace = render(plan)
     seconds: dict[bool, list[float]] = {True: [], False: []}

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench.limits import judged
-from vm import snapshot
+from vm import saved_guest
 
 TRIES = 3
 LIMIT_SECONDS = 1.0
@@ -27,9 +27,9 @@ _PROMPT = b"# "
 
 def rows(arch: str) -> Iterator[dict[str, Any]]:
     """`vm_shell`, twice: the guest alone, and the whole command; beside a guest that is booted."""
-    for one in snapshot.listed():
+    for one in saved_guest.listed():
         if one["arch"] == arch:
-            snapshot.remove(Path(one["path"]).stem)
+            saved_guest.remove(Path(one["path"]).stem)
     booted = prompted(arch)  # and saved
     shells = [prompted(arch) for _ in range(TRIES)]
     answers = [answered(arch) for _ in range(TRIES)]
@@ -80,13 +80,13 @@ def prompted(arch: str) -> float:
 _TIMED = """
 import asyncio, json, sys, tempfile
 from pathlib import Path
-from vm import live
+from vm import live_guest
 from zaptrace.model.progress import ignore
 from zaptrace.runs.live import wanted_guest
 
 async def go(request, timing):
     with tempfile.TemporaryDirectory() as folder:
-        async with live.booted(request, Path(folder), ignore, timing) as guest:
+        async with live_guest.booted(request, Path(folder), ignore, timing) as guest:
             assert guest.found.restored
             await guest.run("true")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.guest import lab
-from vm import kernel
+from vm import lab_kernel
 from vm.arch import arch_named
 from vm.qemu import GuestConfig, running
 from zaptrace.memory.vmcore import standardise
@@ -58,7 +58,7 @@ def dumped(arch: str, crowd: Crowd, folder: Path) -> Dump:
         SystemExit: the guest did not get that far.
     """
     row, name = arch_named(arch), f"{arch}-{crowd.memory}"
-    built = kernel.build(row, ignore, flavour="live")
+    built = lab_kernel.build(row, ignore, flavour="live")
     config = GuestConfig(
         arch=row,
         kernel=built.image,

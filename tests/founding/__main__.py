@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.founding.page import page
 from tests.machine import machine
-from vm import initramfs, labsource, stock, tree
+from vm import initramfs, kernel_tree, labsource, stock
 from vm.arch import arch_named
 from zaptrace.cli.output import progress
 from zaptrace.model.progress import State, Update
@@ -42,10 +42,10 @@ def main() -> int:
         debian = stock.fetch(SUITE, ARCH, listener)
         source = labsource.whole_source(listener)
         # Nobody works in that tree: it needs no mirror.
-        objects = tree.objects_folder(source, ARCH) / "objects"
-        ours = tree.Tree(source, ARCH, objects, debian.config)
-        changes = tree.config_changes(ours)
-        kernel = tree.build(ours, listener)
+        objects = kernel_tree.objects_folder(source, ARCH) / "objects"
+        ours = kernel_tree.Tree(source, ARCH, objects, debian.config)
+        changes = kernel_tree.config_changes(ours)
+        kernel = kernel_tree.build(ours, listener)
         request = Request(
             arch=ARCH.name,
             kernel=kernel.image,

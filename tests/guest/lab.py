@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.guest import postmortem
-from vm import host, kernel, live
+from vm import host, lab_kernel, live_guest
 from vm.arch import arch_named
 from vm.cpio import Archive
 from zaptrace.kernel import plan_for
@@ -33,8 +33,8 @@ class Lab:
 
     def __init__(
         self,
-        request: live.Request,
-        guest: live.LiveGuest,
+        request: live_guest.Request,
+        guest: live_guest.LiveGuest,
         loop: asyncio.AbstractEventLoop,
         folder: Path,
     ) -> None:
@@ -47,7 +47,7 @@ class Lab:
         self._guest = guest
         self._loop = loop
 
-    def run(self, command: str, seconds: float = 120.0) -> live.Answer:
+    def run(self, command: str, seconds: float = 120.0) -> live_guest.Answer:
         """One line of shell in the guest; whatever its status.
 
         Raises:
@@ -152,9 +152,9 @@ def booted(
 ) -> Iterator[Lab]:
     """A live guest with the test programs, and more files, in /zaptrace/files."""
     row = arch_named(arch)
-    built = kernel.build(row, ignore, flavour="live")
+    built = lab_kernel.build(row, ignore, flavour="live")
     plan_for(built.vmlinux)
-    request = live.Request(
+    request = live_guest.Request(
         row,
         built,
         cache_home() / "plans",
@@ -167,7 +167,7 @@ def booted(
 
 
 @contextlib.contextmanager
-def running(request: live.Request, folder: Path) -> Iterator[Lab]:
+def running(request: live_guest.Request, folder: Path) -> Iterator[Lab]:
     """A live guest as it was asked for, and with the test programs."""
     arch = request.arch.name
     programs = {path.stem: compiled(arch, path, folder) for path in sorted(PROGRAMS.glob("*.c"))}
@@ -175,7 +175,7 @@ def running(request: live.Request, folder: Path) -> Iterator[Lab]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    context = live.booted(request, folder)
+    context = live_guest.booted(request, folder)
     enter = asyncio.run_coroutine_threadsafe(context.__aenter__(), loop)
     try:
         guest = enter.result(600)

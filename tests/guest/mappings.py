@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.guest import lab
-from vm import kernel
+from vm import lab_kernel
 from vm.arch import arch_named
 from vm.qemu import GuestConfig, running
 from vm.stock import StockKernel
@@ -184,14 +184,14 @@ class Guest:
         }
 
 
-def boot(machine: Machine, folder: Path, built: kernel.Kernel | None = None) -> Guest:
+def boot(machine: Machine, folder: Path, built: lab_kernel.Kernel | None = None) -> Guest:
     """A guest that has built them all, dumped and audited; its files lie in `folder`.
 
     Args:
         built: the kernel, None for the lab's.
     """
     row = arch_named(machine.arch)
-    built = built or kernel.build(row, ignore, flavour="live")
+    built = built or lab_kernel.build(row, ignore, flavour="live")
     init = lab.compiled(machine.arch, lab.PROGRAMS / "mappings.c", folder)
     modules = built.modules if isinstance(built, StockKernel) else ()
     files = {f"/modules/{module.name}": module for module in modules}

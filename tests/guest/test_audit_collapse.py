@@ -15,7 +15,7 @@ import pytest
 
 from tests.guest import lab
 from tests.guest.test_audit import Dump
-from vm import host, kernel
+from vm import host, lab_kernel
 from vm.arch import arch_named
 from vm.qemu import GuestConfig, running
 from zaptrace.memory.vmcore import standardise
@@ -31,7 +31,7 @@ def stopped(kind: str, function: str, folder: Path) -> Dump:
     """A guest stopped at a function's first instruction, the first time that the collapse of
     `kind` calls it."""
     row = arch_named("x86_64")
-    built = kernel.build(row, ignore)
+    built = lab_kernel.build(row, ignore)
     program = lab.compiled("x86_64", lab.PROGRAMS / "collapse.c", folder)
     config = GuestConfig(
         arch=row,

@@ -20,7 +20,7 @@ import jsonschema
 import pytest
 
 from tests.guest import lab
-from vm import host, initramfs, kernel
+from vm import host, initramfs, lab_kernel
 from vm.arch import arch_named
 from vm.cpio import Archive
 from vm.qemu import GuestConfig, command_line
@@ -74,8 +74,8 @@ def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def built() -> kernel.Kernel:
-    return kernel.build(arch_named("x86_64"), ignore, flavour="live")
+def built() -> lab_kernel.Kernel:
+    return lab_kernel.build(arch_named("x86_64"), ignore, flavour="live")
 
 
 def add(archive: Archive, path: Path, name: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.guest.conftest import Boot, boot
 from tests.victims import Victim, victims
-from vm import initramfs, kernel
+from vm import initramfs, lab_kernel
 from vm.arch import ARCHES
 from vm.qemu import Guest, GuestConfig, running
 from zaptrace.audit import audit
@@ -212,7 +212,7 @@ def test_all_faults_at_once_are_told_apart(arch: str, tmp_path: Path) -> None:
 
 def test_a_clean_guest_under_load_has_no_finding(arch: str, tmp_path: Path) -> None:
     """Stopped anywhere, again and again, while processes come, map, fork and go."""
-    vmlinux = kernel.build(ARCHES[arch], ignore).vmlinux
+    vmlinux = lab_kernel.build(ARCHES[arch], ignore).vmlinux
     for vmcore in asyncio.run(stopped_under_load(arch, tmp_path)):
         standardise(vmcore)
         result = audit(open_program(vmcore, vmlinux), cpus=cpu_registers(vmcore))
@@ -225,7 +225,7 @@ async def stopped_under_load(arch: str, folder: Path) -> list[Path]:
     row = ARCHES[arch]
     config = GuestConfig(
         arch=row,
-        kernel=kernel.build(row, ignore).image,
+        kernel=lab_kernel.build(row, ignore).image,
         initrd=initramfs.build(row),
         append=f"{row.append} nokaslr zapfault=none zaptrace.do=load",
         console=folder / "console.log",

@@ -15,7 +15,7 @@ import pytest
 
 from tests.guest.conftest import Boot, boot
 from tests.victims import victims
-from vm import initramfs, kernel, plugin, qemu
+from vm import initramfs, lab_kernel, plugin, qemu
 from vm.arch import arch_named
 from vm.qemu import Guest, GuestConfig
 from zaptrace.cli.main import main
@@ -264,7 +264,7 @@ def test_without_a_compiler_a_clean_boot_is_clean_all_the_same(
 def test_what_a_debugger_wrote_is_named(arch: str, tmp_path: Path) -> None:
     """A word of a struct page that was changed behind the CPUs' back."""
     lab = arch_named(arch)
-    built = kernel.build(lab, ignore)
+    built = lab_kernel.build(lab, ignore)
     folder = RunFolder.create(arch, tmp_path / "run")
     facts = RunFacts(arch, str(built.image), str(built.vmlinux), "", None, "zaptrace repro")
     folder.save_facts(facts)

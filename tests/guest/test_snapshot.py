@@ -13,7 +13,7 @@ import pytest
 
 from tests.guest import lab
 from tests.guest.lab import guests_of
-from vm import snapshot
+from vm import saved_guest
 from zaptrace.model import boot_ids
 
 pytestmark = pytest.mark.guest
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.guest
 @pytest.fixture(scope="module")
 def word(arch: str) -> Iterator[str]:
     """A kernel argument that no other guest has: its guest is saved here, and removed again."""
-    before = {one["path"] for one in snapshot.listed()}
+    before = {one["path"] for one in saved_guest.listed()}
     yield f"zaptrace.test={boot_ids.new()}"
-    for one in snapshot.listed():
+    for one in saved_guest.listed():
         path = Path(one["path"])
         if one["path"] not in before and one["arch"] == arch:
-            snapshot.remove(path.stem)
+            saved_guest.remove(path.stem)
 
 
 def test_two_of_one_snapshot_share_nothing_but_their_boot(
@@ -71,7 +71,7 @@ def test_a_damaged_one_is_made_anew(arch: str, word: str, how: str, tmp_path: Pa
         boot = guest.boot_id
     (kept,) = (
         path
-        for path in snapshot.folder().glob("*.json")
+        for path in saved_guest.folder().glob("*.json")
         if f'"boot_id": "{boot}"' in path.read_text()
     )
     state = kept.with_suffix(".state")
@@ -95,12 +95,12 @@ def test_a_damaged_one_is_made_anew(arch: str, word: str, how: str, tmp_path: Pa
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from vm import live
+from vm import live_guest
 from zaptrace.runs.live import lab_guest
 
 async def go(arch, append, folder):
     request = lab_guest(arch, lambda update: None, fault="none")
-    async with live.booted(request, Path(folder)) as guest:
+    async with live_guest.booted(request, Path(folder)) as guest:
         print("restored", guest.found.restored, flush=True)
         await asyncio.sleep(600)
 

@@ -14,7 +14,7 @@ import pytest
 from tests.guest import lab
 from tests.guest.lab import Lab
 from tests.guest.test_live import PAGE_SIZE, PAGES, ROUNDS, removed_in_each_zap, touch
-from vm import kernel, live, stock
+from vm import lab_kernel, live_guest, stock
 from vm.arch import arch_named
 from zaptrace.kernel import plan_for
 from zaptrace.kernel.btf import Btf
@@ -42,7 +42,7 @@ def stock_lab(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     folder = tmp_path_factory.mktemp(f"stock-{arch}")
     plans = folder / "plans"
     plans.mkdir()
-    request = live.Request(arch_named(arch), kernel_of(arch), plans)
+    request = live_guest.Request(arch_named(arch), kernel_of(arch), plans)
     with lab.running(request, folder) as guest:
         yield guest
 
@@ -133,7 +133,7 @@ def test_the_doctor_attaches_every_probe(stock_lab: Lab) -> None:
 
 def test_btf_says_what_debug_info_says(arch: str) -> None:
     """Of a kernel that has both: the lab's."""
-    vmlinux = kernel.build(arch_named(arch), ignore, flavour="live").vmlinux
+    vmlinux = lab_kernel.build(arch_named(arch), ignore, flavour="live").vmlinux
     with Image(vmlinux) as image:
         raw = image.data(".BTF")
         assert raw is not None

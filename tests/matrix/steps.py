@@ -23,7 +23,7 @@ from tests.guest.perpage import no_call_per_page
 from tests.guest.test_live import PAGES, ROUNDS, Lines, removed_in_each_zap, touch
 from tests.matrix import fault, load
 from tests.matrix.rows import NotPossible, Row
-from vm import live, stock
+from vm import live_guest, stock
 from vm.arch import arch_named
 from zaptrace.audit.ledger import take
 from zaptrace.kernel import plan_for
@@ -63,7 +63,7 @@ class Steps:
         programs = {"holder.py": fault.HOLDER, "load.py": load.PROGRAM}
         for name, text in programs.items():
             (self._folder / name).write_text(text)
-        request = live.Request(
+        request = live_guest.Request(
             arch_named(self._row.arch),
             self.kernel,
             self._plans,

@@ -104,11 +104,11 @@ def boot(series: str, arch: str, fault: str, run: Path) -> Row | None:
 
 def _as_own_kernel(series: str, arch: str) -> list[str]:
     """The lab kernel of another series than repro's own, built now if need be."""
-    from vm import kernel
+    from vm import lab_kernel
     from vm.arch import arch_named
     from zaptrace.model.progress import ignore
 
-    built = kernel.build(arch_named(arch), ignore, series=series)
+    built = lab_kernel.build(arch_named(arch), ignore, series=series)
     return ["--kernel", str(built.image), "--vmlinux", str(built.vmlinux)]
 
 

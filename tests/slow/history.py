@@ -12,10 +12,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from vm import kernel
+from vm import lab_kernel
 from vm.series import DEFAULT
 
-PATCHES = Path(kernel.__file__).parent / "patches" / DEFAULT
+PATCHES = Path(lab_kernel.__file__).parent / "patches" / DEFAULT
 GUILTY = "mm/memory: zap anonymous PTEs in batches"
 BROKEN = "mm/vmstat: count zaps"
 AUTHOR = "Ryan Example <ryan@example.org>"
@@ -24,7 +24,7 @@ AUTHOR = "Ryan Example <ryan@example.org>"
 def make(into: Path) -> None:
     """A repository of the lab kernel's source, `good` and `bad` tagged (a minute or two)."""
     into.mkdir(parents=True)
-    kernel.unpack_source(into)
+    lab_kernel.unpack_source(into)
     git(into, "init", "--quiet", "--initial-branch=main")
     for name, value in {
         "user.name": AUTHOR.split(" <")[0],

@@ -12,7 +12,7 @@ import pytest
 
 from tests.guest.lab import PROGRAMS, compiled
 from tests.guest.test_live import PAGES, ROUNDS, Lines, removed_in_each_zap
-from vm import kernel
+from vm import lab_kernel
 from vm.arch import arch_named
 from zaptrace.capture.reader import read
 from zaptrace.cli.lines import JsonLines
@@ -66,7 +66,7 @@ def run_in_guest(folder: Path) -> None:
     What it prints is not looked at: without udev on this machine, virtme-ng does not find
     the port that would bring it.
     """
-    built = kernel.build(arch_named("x86_64"), ignore, flavour="live")
+    built = lab_kernel.build(arch_named("x86_64"), ignore, flavour="live")
     # --disable-kvm: it would take KVM unproven.
     argv = [str(BIN / "vng"), "--run", str(built.image), "--disable-kvm", "--cpus", "2"]
     log = folder / "log"

@@ -1,7 +1,7 @@
 """The first process of a live guest, once its root is there: waits, then serves the host.
 
 It imports what zaptrace imports of Debian's, says that it is ready, and waits; there a guest is
-saved, and restored as often as one is wanted (vm/snapshot.py).  What must not be the same twice
+saved, and restored as often as one is wanted (vm/saved_guest.py).  What must not be the same twice
 comes from the host then, in one line: the time, entropy, an id, the checkout's disk.  From there
 on it takes commands, one line of shell each, and forks a `zaptrace` from itself when the client
 (client.c) asks: whose imports are done.

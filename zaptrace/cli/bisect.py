@@ -209,7 +209,7 @@ def _session_step(args: argparse.Namespace) -> Outcome:
 
 def _own_step(args: argparse.Namespace) -> Outcome:
     """A step of the user's own git bisect run."""
-    from vm import tree
+    from vm import kernel_tree
     from vm.arch import arch_named
     from zaptrace.cli.output import progress
     from zaptrace.model.paths import state_home
@@ -218,12 +218,12 @@ def _own_step(args: argparse.Namespace) -> Outcome:
     from zaptrace.runs.signature import Signature
 
     arch, top = arch_named(args.arch), args.tree.resolve()
-    tree.check(top, arch)
+    kernel_tree.check(top, arch)
     bug = Wanted(Signature.parse(args.bug)) if args.bug else None
-    config = tree.config_of(top, args.config)
-    folder = state_home() / "bisects" / "steps" / tree.objects_folder(top, arch).name
+    config = kernel_tree.config_of(top, args.config)
+    folder = state_home() / "bisects" / "steps" / kernel_tree.objects_folder(top, arch).name
     with progress() as listener:
-        source = tree.checkout(top, arch, config, listener)
+        source = kernel_tree.checkout(top, arch, config, listener)
         return try_tree(source, _guest(args), bug, folder, listener)
 
 

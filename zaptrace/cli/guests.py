@@ -18,8 +18,8 @@ from zaptrace.model.errors import Exit, GuestLost, Missing
 from zaptrace.model.paths import scratch_folder
 
 if TYPE_CHECKING:
-    from vm.live import Answer, LiveGuest, Request
-    from vm.tree import Tree
+    from vm.kernel_tree import Tree
+    from vm.live_guest import Answer, LiveGuest, Request
     from zaptrace.model.progress import Listener
 
 LEAVE = b"\x1d"
@@ -89,10 +89,10 @@ def _request(
 
 
 async def _answer(request: Request, command: str, listener: Listener) -> Answer:
-    from vm import live
+    from vm import live_guest
 
     with scratch_folder() as folder:
-        async with live.booted(request, folder, listener) as guest:
+        async with live_guest.booted(request, folder, listener) as guest:
             answer = await guest.run(command, float("inf"))
             with contextlib.suppress(GuestLost):  # it has answered
                 await guest.learn_programs()
@@ -119,10 +119,10 @@ def shell(args: argparse.Namespace) -> Exit:
 
 
 async def _shell(request: Request) -> None:
-    from vm import live
+    from vm import live_guest
 
     with scratch_folder() as folder:
-        async with live.booted(request, folder) as guest:
+        async with live_guest.booted(request, folder) as guest:
             size = shutil.get_terminal_size()
             await guest.run(f"stty -F /dev/{TERMINAL} cols {size.columns} rows {size.lines}")
             print(f"a {request.arch.name} guest; `zaptrace` is installed, Ctrl-] leaves")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zaptrace.model.errors import BadInput
 
 if TYPE_CHECKING:
-    from vm.tree import Tree
+    from vm.kernel_tree import Tree
 
 
 def add_tree_arguments(parser: argparse._ActionsContainer) -> None:

@@ -190,13 +190,13 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _kernel_build(args: argparse.Namespace) -> Exit:
-    from vm import kernel
+    from vm import lab_kernel
     from vm.arch import arch_named
     from zaptrace.cli.output import print_json, progress
 
     with progress() as listener:
         arch = arch_named(args.arch)
-        built = kernel.build(arch, listener, flavour=args.flavour, series=args.series)
+        built = lab_kernel.build(arch, listener, flavour=args.flavour, series=args.series)
     if args.json:
         print_json({"image": str(built.image), "vmlinux": str(built.vmlinux)})
     else:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm.breakpoints import Stop, Stops, run_to
-from vm.console import last_line
 from vm.qemu import Guest, GuestConfig, running
+from vm.serial_console import last_line
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.runs.folder import RunFacts, RunFolder

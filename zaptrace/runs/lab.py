@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import initramfs, kernel
+from vm import initramfs, lab_kernel
 from vm.arch import Arch
 from zaptrace.model.errors import BadInput
 from zaptrace.model.lab_faults import FAULTS, FOUNDING
@@ -62,7 +62,7 @@ def prepare(
     initrd = own_initrd or _lab_initramfs(arch, listener, timing)
     if own_kernel is not None and own_vmlinux is not None:
         return Boot(own_kernel, own_vmlinux, initrd, None, own_initrd is None)
-    built = kernel.build(arch, listener, timing)
+    built = lab_kernel.build(arch, listener, timing)
     return Boot(built.image, built.vmlinux, initrd, fault or FOUNDING, own_initrd is None)
 
 

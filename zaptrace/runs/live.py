@@ -16,10 +16,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import accel, kernel, live, stock, tree
+from vm import accel, kernel_tree, lab_kernel, live_guest, stock
 from vm.arch import arch_named
-from vm.console import last_line
 from vm.qemu import GuestConfig
+from vm.serial_console import last_line
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
 from zaptrace.model import boot_ids
@@ -69,12 +69,12 @@ def wanted_guest(
     listener: Listener,
     *,
     kernel_name: str | None = None,
-    own: tree.Tree | None = None,
+    own: kernel_tree.Tree | None = None,
     fault: str = "none",
     shell: str = "",
     smp: int = 2,
     read_only: bool = False,
-) -> live.Request:
+) -> live_guest.Request:
     """A live guest with the lab's kernel, a stock one, or one of the user's.
 
     Args:
@@ -104,7 +104,7 @@ def wanted_guest(
     return dataclasses.replace(request, smp=smp, read_only=read_only, accel=chosen)
 
 
-def _accelerator(request: live.Request, listener: Listener) -> str:
+def _accelerator(request: live_guest.Request, listener: Listener) -> str:
     """KVM, if it boots this kernel."""
     with step("accel", "See whether KVM boots a guest", listener) as current:
         config = GuestConfig(request.arch, request.kernel.image, None, "", Path(os.devnull))
@@ -113,7 +113,7 @@ def _accelerator(request: live.Request, listener: Listener) -> str:
     return chosen.name
 
 
-def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> live.Request:
+def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> live_guest.Request:
     """A live guest of one architecture, its kernel built and its probe plan made.
 
     Args:
@@ -125,13 +125,13 @@ def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> 
         Missing, CannotTell: the kernel cannot be built.
     """
     arch = arch_named(name)
-    built = kernel.build(arch, listener, flavour="live")
+    built = lab_kernel.build(arch, listener, flavour="live")
     plan_for(built.vmlinux)  # the guest finds it in the cache that it is given
     append = f"zapfault={fault}"
-    return live.Request(arch, built, cache_home() / "plans", append=append, shell=shell)
+    return live_guest.Request(arch, built, cache_home() / "plans", append=append, shell=shell)
 
 
-def stock_guest(name: str, kernel_name: str, *, shell: str = "") -> live.Request:
+def stock_guest(name: str, kernel_name: str, *, shell: str = "") -> live_guest.Request:
     """A live guest with a stock kernel; without a vmlinux it makes its probe plan itself.
 
     Args:
@@ -148,10 +148,10 @@ def stock_guest(name: str, kernel_name: str, *, shell: str = "") -> live.Request
     plans.mkdir(exist_ok=True)
     if found.vmlinux.exists():
         plan_for(found.vmlinux)
-    return live.Request(arch, found, plans, shell=shell)
+    return live_guest.Request(arch, found, plans, shell=shell)
 
 
-def own_guest(own: tree.Tree, listener: Listener, *, shell: str = "") -> live.Request:
+def own_guest(own: kernel_tree.Tree, listener: Listener, *, shell: str = "") -> live_guest.Request:
     """A live guest with the kernel of a tree of the user's, built now.
 
     Args:
@@ -162,10 +162,10 @@ def own_guest(own: tree.Tree, listener: Listener, *, shell: str = "") -> live.Re
         Missing, CannotTell: it does not build.
         BadInput: its vmlinux has no debug info.
     """
-    built = tree.build(own, listener)
+    built = kernel_tree.build(own, listener)
     with step("plan", "Find the probes' places", listener):
         plan_for(built.vmlinux)
-    return live.Request(own.arch, built, cache_home() / "plans", shell=shell)
+    return live_guest.Request(own.arch, built, cache_home() / "plans", shell=shell)
 
 
 @contextlib.contextmanager
@@ -175,7 +175,7 @@ def watched_guest(
     *,
     fault: str,
     kernel_name: str | None = None,
-    own: tree.Tree | None = None,
+    own: kernel_tree.Tree | None = None,
     smp: int = 2,
     read_only: bool = False,
     options: Sequence[str] = (),
@@ -219,7 +219,7 @@ class _Worker(threading.Thread):
 
     def __init__(
         self,
-        request: live.Request,
+        request: live_guest.Request,
         folder: Path,
         listener: Listener,
         options: Sequence[str],
@@ -283,14 +283,14 @@ class _Worker(threading.Thread):
 
     async def _live(self) -> None:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        async with live.booted(self._request, self._folder, self._listener) as guest:
-            out = f"/dev/virtio-ports/{live.STREAM}"
+        async with live_guest.booted(self._request, self._folder, self._listener) as guest:
+            out = f"/dev/virtio-ports/{live_guest.STREAM}"
             errors = f"{STATUS}.err"
             status = f'{{ echo "ended with $?"; tail -n 2 {errors}; }} >{STATUS}'
             recorder = f"{{ {self._recorder} >{out} 2>{errors}; {status}; }} &"
             await guest.run(recorder, PATIENCE_SECONDS)
             self.boot_id = boot_ids.joined(guest.found.boot_id, guest.found.restored)
-            self._stream.set_result(guest.guest.socket(live.STREAM))
+            self._stream.set_result(guest.guest.socket(live_guest.STREAM))
             looking = asyncio.create_task(self._look_after(guest))
             try:
                 await asyncio.wait({looking, guest.ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -301,7 +301,7 @@ class _Worker(threading.Thread):
                 looking.cancel()
                 await asyncio.gather(looking, return_exceptions=True)
 
-    async def _look_after(self, guest: live.LiveGuest) -> str:
+    async def _look_after(self, guest: live_guest.LiveGuest) -> str:
         """Start the command once events flow; see it end; return how the recorder ended."""
         learnt = False
         while True:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from vm import tree
+from vm import kernel_tree
 from vm.arch import arch_named
-from vm.tree import Tree
+from vm.kernel_tree import Tree
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import Listener, step
 from zaptrace.runs.repro import Request
@@ -41,14 +41,16 @@ def prepare(
         CannotTell: it does not configure.
     """
     arch = arch_named(arch_name)
-    tree.check(folder, arch)
-    source = tree.checkout(folder, arch, tree.config_of(folder, config), listener, flavour)
+    kernel_tree.check(folder, arch)
+    source = kernel_tree.checkout(
+        folder, arch, kernel_tree.config_of(folder, config), listener, flavour
+    )
     if source.config is None:
         with step("config", "Take the lab kernels' small configuration", listener) as current:
             current.note = f"{folder} has no .config"
         return source, []
     with step("config", "Merge what is needed into the configuration", listener) as current:
-        changes = tree.config_changes(source)
+        changes = kernel_tree.config_changes(source)
         current.note = f"{len(changes)} lines changed"
     return source, changes
 
@@ -65,7 +67,7 @@ def build(
         CannotTell: it does not build.
     """
     spent: dict[str, float] = {}
-    built = tree.build(source, listener, spent)
+    built = kernel_tree.build(source, listener, spent)
     return dataclasses.replace(
         request,
         kernel=built.image,

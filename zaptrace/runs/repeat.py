@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vm import kernel
+from vm import lab_kernel
 from vm.arch import arch_named
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.progress import Listener, Step, step
@@ -143,7 +143,7 @@ def repeat(request: Request, count: int, jobs: int, listener: Listener) -> Repea
     if parent is not None and parent.exists() and any(parent.iterdir()):
         raise BadInput(f"{parent} is not empty: the runs keep to a folder of their own")
     if request.kernel is None:
-        kernel.build(arch_named(request.arch), listener)  # once, and seen
+        lab_kernel.build(arch_named(request.arch), listener)  # once, and seen
     with step("boots", f"Boot {count} times, {jobs} at once", listener) as current:
         run_to_end(_all(request, repeats, jobs, current))
         current.note = f"{repeats.hits} of {repeats.told} showed a bug"

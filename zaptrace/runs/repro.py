@@ -13,8 +13,8 @@ from pathlib import Path
 from probes.boot_kprobes import BootTrace, append_bootconfig, render
 from vm import accel
 from vm.arch import Arch, arch_named
-from vm.console import last_line
 from vm.qemu import GuestConfig, command_line
+from vm.serial_console import last_line
 from zaptrace.kernel import plan_for
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model import boot_ids

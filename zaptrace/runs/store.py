@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vm import snapshot
+from vm import saved_guest
 from zaptrace.model.paths import cache_home, state_home
 from zaptrace.runs.folder import all_runs
 
@@ -19,7 +19,7 @@ def kernels() -> list[dict[str, Any]]:
 
 def snapshots() -> list[dict[str, Any]]:
     """The saved guests: path, size on disk in bytes, architecture."""
-    return snapshot.listed()
+    return saved_guest.listed()
 
 
 def runs() -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.sentences import sentences
-from vm.tree import TreeKernel
+from vm.kernel_tree import TreeKernel
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Update, ignore
 from zaptrace.model.verdict import Verdict, VerdictKind

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vm.arch import arch_named
-from vm.tree import Tree
+from vm.kernel_tree import Tree
 from zaptrace.cli.main import main
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import ignore

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import kernel
+from vm import lab_kernel
 from vm.arch import ARCHES
 from vm.series import DEFAULT, SERIES, series_named, series_of
 from zaptrace.model.errors import BadInput
@@ -32,14 +32,14 @@ def test_what_is_not_there_is_refused_before_anything_is_fetched() -> None:
     with pytest.raises(BadInput, match=r"series '6\.2'"):
         series_named("6.2")
     with pytest.raises(BadInput, match=r"series '6\.2'"):
-        kernel.build(ARCHES["s390x"], ignore, series="6.2")
+        lab_kernel.build(ARCHES["s390x"], ignore, series="6.2")
 
 
 def test_of_one_option_the_last_word_counts(tmp_path: Path) -> None:
     base, own = tmp_path / "base", tmp_path / "own"
     base.write_text("# words\nCONFIG_A=y\nCONFIG_PROC_SYSCTL=y\n")
     own.write_text("# CONFIG_PROC_SYSCTL is not set\nCONFIG_SYSCTL=y\n")
-    assert kernel._settings_in([base, own]) == [
+    assert lab_kernel._settings_in([base, own]) == [
         "CONFIG_A=y",
         "# CONFIG_PROC_SYSCTL is not set",
         "CONFIG_SYSCTL=y",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from vm import tree
+from vm import kernel_tree
 from vm.arch import arch_named
 from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.paths import write_whole
@@ -73,14 +73,14 @@ def bisect(request: Request, listener: Listener) -> dict[str, Any]:
 def _checked(request: Request) -> tuple[Repo, Session, int]:
     arch = arch_named(request.arch)
     repo = Repo.at(request.tree)
-    tree.check(repo.path, arch)
+    kernel_tree.check(repo.path, arch)
     good, bad = repo.commit(request.good), repo.commit(request.bad)
     repo.check_clean()
     commits = repo.check_range(good, bad)
     initrd = request.guest.initrd
     if initrd is not None and not initrd.is_file():
         raise BadInput(f"{initrd} is not a file")
-    config = tree.config_of(repo.path, request.config)
+    config = kernel_tree.config_of(repo.path, request.config)
     session = open_session(repo.path, good, bad, arch.name, request.guest, config)
     return repo, session, commits
 
@@ -94,7 +94,7 @@ def _worktree(repo: Repo, session: Session, listener: Listener) -> Repo:
             work.run("reset", "--hard", "--quiet")
             return work
     with step("worktree", "Check out a work tree of our own", listener):
-        tree.remove_folder(session.worktree)
+        kernel_tree.remove_folder(session.worktree)
         session.worktree.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # --force: the same path may be registered still, of one that somebody removed.
         options = ("--quiet", "--detach", "--force")
@@ -113,7 +113,7 @@ def _keep_config_changes(session: Session, listener: Listener) -> None:
     if session.source.config is None or path.exists():
         return
     with step("config", "Merge what is needed into the configuration", listener) as current:
-        lines = tree.config_changes(session.source)
+        lines = kernel_tree.config_changes(session.source)
         write_whole(path, "".join(f"{line}\n" for line in lines).encode())
         current.note = f"{len(lines)} lines changed, see {path}"
 
@@ -220,5 +220,5 @@ def _remove(repo: Repo, session: Session, listener: Listener) -> None:
     """Leave nothing in the user's repository, and no objects that nobody can use again."""
     with step("clean", "Remove the work tree", listener):
         repo.ask("worktree", "remove", "--force", str(session.worktree))
-        tree.remove_folder(session.worktree)
-        tree.forget(session.worktree, arch_named(session.arch))
+        kernel_tree.remove_folder(session.worktree)
+        kernel_tree.forget(session.worktree, arch_named(session.arch))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vm.arch import arch_named
-from vm.tree import Tree, objects_folder
+from vm.kernel_tree import Tree, objects_folder
 from zaptrace.model.errors import BadInput
 from zaptrace.model.paths import cache_home, state_home, write_whole
 from zaptrace.runs.bisect.sight import Wanted

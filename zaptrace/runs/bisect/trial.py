@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vm import tree
-from vm.tree import Tree, TreeKernel
+from vm import kernel_tree
+from vm.kernel_tree import Tree, TreeKernel
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Listener, Update, step
 from zaptrace.model.verdict import VerdictKind
@@ -105,7 +105,7 @@ def try_tree(
         ZaptraceError: this machine lacks something; that says nothing of the commit.
     """
     try:
-        kernel = tree.build(source, listener)
+        kernel = kernel_tree.build(source, listener)
     except CannotTell as error:
         return Outcome(Mark.SKIP, str(error))
     shutil.rmtree(folder, ignore_errors=True)

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vm import initramfs, payload, programs, rootfs
+from vm import bpf_programs, initramfs, payload, rootfs
 from vm.arch import Arch
-from vm.kernel import Kernel
+from vm.lab_kernel import Kernel
 from vm.qemu import Guest, GuestConfig
 from vm.stock import StockKernel
 from vm.waiting import Waiting, waiting
@@ -99,7 +99,7 @@ class LiveGuest:
             "seed": secrets.token_hex(32),
             "note": boot_ids.note(boot_id, restored) if restored else "",
             "shell": self._request.shell,
-            "programs": programs.known(self._request.kernel),
+            "programs": bpf_programs.known(self._request.kernel),
         }
         answer = await self.run(f"begin {json.dumps(given)}", BEGIN_SECONDS)
         if answer.status:
@@ -111,8 +111,8 @@ class LiveGuest:
         Raises:
             GuestLost: it does not answer.
         """
-        answer = await self.run(programs.COMMAND)
-        programs.learn(self._request.kernel, answer.out)
+        answer = await self.run(bpf_programs.COMMAND)
+        bpf_programs.learn(self._request.kernel, answer.out)
 
     async def forget(self) -> None:
         """Let go of the task that waits for its end; it is another one after `damage`."""

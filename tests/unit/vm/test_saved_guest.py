@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from vm import snapshot, waiting
+from vm import saved_guest, waiting
 from vm.arch import ARCHES
 from vm.qemu import GuestConfig
-from vm.snapshot import keep, kept, key_of, listed, remove, writing
+from vm.saved_guest import keep, kept, key_of, listed, remove, writing
 from zaptrace.model.errors import BadInput, GuestLost
 
 KEY = "0123456789abcdef"
@@ -73,7 +73,7 @@ def test_one_that_is_not_whole_or_not_the_wanted_one_is_not_used(cache: Path, ho
     elif how == "gone":
         state.unlink()
     elif how == "form":
-        facts.write_text(json.dumps(told | {"form": snapshot.FORM + 1}))
+        facts.write_text(json.dumps(told | {"form": saved_guest.FORM + 1}))
     else:
         facts.write_text("[]")
     assert not is_kept()
@@ -98,13 +98,13 @@ def test_only_so_many_are_kept_and_the_one_in_use_stays_open(cache: Path) -> Non
     os.utime(cache / f"{KEY}.state", (1, 1))
     with kept(KEY) as found:
         os.utime(cache / f"{KEY}.state", (1, 1))
-        for number in range(snapshot.KEPT):
+        for number in range(saved_guest.KEPT):
             save(f"other{number}")
         assert not is_kept()
         assert found is not None and found.state.read() == STATE
-    assert len(listed()) == snapshot.KEPT
+    assert len(listed()) == saved_guest.KEPT
     remove("other0")
-    assert len(listed()) == snapshot.KEPT - 1
+    assert len(listed()) == saved_guest.KEPT - 1
 
 
 def config(tmp_path: Path, arch: str = "s390x") -> GuestConfig:
@@ -231,7 +231,7 @@ def test_one_that_cannot_be_loaded_is_made_anew_once_then_booted(
 
     assert asyncio.run(go()) == how
     assert kept_one.saved == saved
-    assert snapshot.is_refused(key) is refused
+    assert saved_guest.is_refused(key) is refused
     if refused:  # nobody tries again
         assert asyncio.run(go()) == "booted"
         assert kept_one.saved == saved

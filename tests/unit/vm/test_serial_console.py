@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vm import waiting
-from vm.console import last_line
+from vm.serial_console import last_line
 from zaptrace.model.errors import GuestLost
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bisect.toy import git, history, state
-from vm import tree as trees
+from vm import kernel_tree as trees
 from vm.arch import arch_named
 from vm.mirror import mirror
 from zaptrace.model.errors import BadInput, CannotTell

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from vm import host, ownconfig
 from vm.arch import Arch
-from vm.kernel import BUILD_LINE, Kernel, small_config
+from vm.lab_kernel import BUILD_LINE, Kernel, small_config
 from vm.mirror import mirror
 from zaptrace.model.errors import BadInput, CannotTell, Missing, ZaptraceError
 from zaptrace.model.paths import cache_home, locked, write_whole

@@ -14,7 +14,7 @@ import json
 import re
 from pathlib import Path
 
-from vm.kernel import Kernel
+from vm.lab_kernel import Kernel
 from zaptrace.model.paths import cache_home, write_whole
 
 COMMAND = "programs"
