@@ -15,7 +15,6 @@ import drgn
 from zaptrace.explain import Evidence, explain
 from zaptrace.kernel import page_checks
 from zaptrace.memory.page_checks import pages_are_checked
-from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.progress import Listener, step
@@ -31,6 +30,7 @@ from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.life_keeping import keep_lives, suspects
 from zaptrace.runs.life_recorder import LifeRecorder
 from zaptrace.runs.loading import identity, load_audit, load_events, open_dump, resolver
+from zaptrace.runs.source_lines import addressed, sharpened
 from zaptrace.splat import parse_console
 from zaptrace.splat.kinds import from_mm
 from zaptrace.triage import Console, triage

@@ -164,7 +164,7 @@ class _Names:
         Raises:
             BadInput: the functions are not as long as the log says: another build's.
         """
-        from zaptrace.memory.sharpen import addressed
+        from zaptrace.runs.source_lines import addressed
 
         self._check(splats)
         plain = [_without_addresses(splat) for splat in splats]
@@ -179,7 +179,7 @@ class _Names:
 
     def sharpened(self, verdict: Verdict) -> Verdict:
         """Return the verdict with the lines of its sites."""
-        from zaptrace.memory.sharpen import sharpened
+        from zaptrace.runs.source_lines import sharpened
 
         return sharpened(self._prog, verdict)
 

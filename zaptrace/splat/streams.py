@@ -13,10 +13,10 @@ import re
 from zaptrace.model.splats import Frame
 from zaptrace.splat.attributes import Attribute, attribute, is_known
 from zaptrace.splat.draft import OTHER_STACK, OWNERS, Draft
-from zaptrace.splat.frames import decoded_frame, fault, frames
 from zaptrace.splat.headlines import Headline
 from zaptrace.splat.kinds import OF_PAGES
 from zaptrace.splat.prefixes import Prefix
+from zaptrace.splat.stack_frames import decoded_frame, fault, frames
 from zaptrace.splat.wraps import Last, Whole, rejoined, whole
 
 PATIENCE = 40

@@ -13,7 +13,7 @@ from typing import Any
 
 from zaptrace.model.splats import FolioCounters, Frame
 from zaptrace.splat.attributes import Attribute, attribute
-from zaptrace.splat.frames import fault, frame
+from zaptrace.splat.stack_frames import fault, frame
 
 NARROWEST = 64
 """Mailers break lines at 66 columns or more."""

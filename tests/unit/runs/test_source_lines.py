@@ -12,11 +12,11 @@ import pytest
 
 from zaptrace.explain.clears import is_clearing
 from zaptrace.memory.resolve import code_site
-from zaptrace.memory.sharpen import addressed, sharpened
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
+from zaptrace.runs.source_lines import addressed, sharpened
 
 SOURCE = """\
 typedef struct { unsigned long pte; } pte_t;
