@@ -98,9 +98,9 @@ def open_vmcore(core: str | os.PathLike[str], vmlinux: str | os.PathLike[str]) -
     import time
     from pathlib import Path
 
+    from zaptrace.audit.audited import result_of
     from zaptrace.audit.columns import page_columns, pte_columns
-    from zaptrace.audit.judged import judged
-    from zaptrace.audit.run import result_of
+    from zaptrace.audit.proved import judged
     from zaptrace.memory.open import open_program
     from zaptrace.memory.registers import known_registers
     from zaptrace.report.frames import Vmcore

@@ -23,7 +23,7 @@ from drgn.helpers.linux.mm import follow_page, for_each_vma
 from tests.bench.crowd import Crowd, Dump, dumped
 from tests.bench.limits import judged
 from zaptrace.audit import audit
-from zaptrace.audit.ledger import take
+from zaptrace.audit.state import take
 from zaptrace.memory.open import open_program
 
 ROUNDS = 5

@@ -16,7 +16,7 @@ from pathlib import Path
 import drgn
 
 from zaptrace.audit import audit
-from zaptrace.audit.ledger import take
+from zaptrace.audit.state import take
 from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout
 

@@ -19,7 +19,7 @@ from vm.qemu import GuestConfig, running
 from vm.stock import StockKernel
 from vm.trees import make_image
 from zaptrace.audit import audit
-from zaptrace.audit.ledger import Ledger, take
+from zaptrace.audit.state import Ledger, take
 from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise

@@ -30,11 +30,11 @@ from tests.guest.perpage import no_call_per_page
 from vm.arch import ARCHES
 from vm.qemu import GuestConfig, running
 from zaptrace.audit import audit
-from zaptrace.audit.chain import EntryKind
-from zaptrace.audit.freelists import on_cpu_lists
-from zaptrace.audit.judged import judged
-from zaptrace.audit.ledger import Ledger, take
-from zaptrace.audit.look import Looking
+from zaptrace.audit.inspect import Looking
+from zaptrace.audit.pagetables.translate import EntryKind
+from zaptrace.audit.proved import judged
+from zaptrace.audit.state import Ledger, take
+from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
 from zaptrace.capture.reader import read
 from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers

@@ -19,10 +19,10 @@ from tests.guest.members import Hidden
 from tests.guest.test_audit import NOT_PRESENT, translations
 from vm.qemu import command_line
 from zaptrace.audit import audit
-from zaptrace.audit.judged import judged
-from zaptrace.audit.look import Looking
-from zaptrace.audit.structpages import MAPPING_FLAGS
-from zaptrace.audit.swaps import SwapKind
+from zaptrace.audit.inspect import Looking
+from zaptrace.audit.pagetables.nonpresent import SwapKind
+from zaptrace.audit.proved import judged
+from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.findings import AuditResult, Finding, FindingClass

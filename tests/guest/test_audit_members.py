@@ -11,11 +11,11 @@ import pytest
 from tests.guest.conftest import Boot
 from tests.guest.members import Hidden
 from zaptrace.audit import audit
-from zaptrace.audit.chain import follow
 from zaptrace.audit.inflight import NO_LOCKS
-from zaptrace.audit.ledger import take
-from zaptrace.audit.ram import DumpRam
-from zaptrace.audit.sources import NO_CACHE, NO_RSS, NO_TASKS
+from zaptrace.audit.mms import NO_CACHE, NO_RSS, NO_TASKS
+from zaptrace.audit.pagetables.ram import DumpRam
+from zaptrace.audit.pagetables.translate import follow
+from zaptrace.audit.state import take
 from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import byte_order
 from zaptrace.model.errors import BadInput

@@ -14,10 +14,10 @@ from drgn.helpers.linux.mm import follow_phys
 
 from tests.guest.conftest import Boot
 from tests.guest.kdumpfile import compressed
-from zaptrace.audit import audit, audit_live, reconcile
-from zaptrace.audit.judged import judged
-from zaptrace.audit.ledger import Ledger, take
-from zaptrace.audit.look import Looking
+from zaptrace.audit import audit, audit_live, invariants
+from zaptrace.audit.inspect import Looking
+from zaptrace.audit.proved import judged
+from zaptrace.audit.state import Ledger, take
 from zaptrace.memory import elf
 from zaptrace.memory.open import cut_off, open_program
 from zaptrace.memory.registers import cpu_registers
@@ -98,7 +98,7 @@ def test_a_page_table_that_is_missing_is_counted_and_raises_no_alarm(
     # Who looks at one thing is told no more than that.
     prog = open_program(tmp_path / "vmcore", clean_exit.vmlinux)
     looking = Looking(judged(prog))
-    suspects = reconcile.judge(looking.ledger.ptes, looking.ledger.recorded)
+    suspects = invariants.judge(looking.ledger.ptes, looking.ledger.recorded)
     assert suspects
     pfns = looking.ledger.pages.pfns(np.array([suspect.index for suspect in suspects]))
     assert [looking.page(pfn).finding for pfn in pfns.tolist()] == [None] * len(suspects)

@@ -17,7 +17,7 @@ import zaptrace
 from tests import browser
 from tests.guest.conftest import Boot
 from tests.looks import clipped, sections
-from zaptrace.audit.around import around
+from zaptrace.audit.pagetables.pte_window import around
 from zaptrace.cli.main import main
 from zaptrace.explain.sites import zap_line
 from zaptrace.memory.open import open_program

@@ -25,7 +25,7 @@ from tests.matrix import fault, load
 from tests.matrix.rows import NotPossible, Row
 from vm import live_guest, stock
 from vm.arch import arch_named
-from zaptrace.audit.ledger import take
+from zaptrace.audit.state import take
 from zaptrace.kernel import plan_for
 from zaptrace.memory.open import open_program
 from zaptrace.model.errors import BadInput, CannotTell, Missing

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import drgn
 
-from zaptrace.audit.sources import Mm, Task, state_of, task_of
+from zaptrace.audit.mms import Mm, Task, state_of, task_of
 
 _TASK_INTERRUPTIBLE = 0x0001  # include/linux/sched.h
 _RWSEM_WRITER_LOCKED = 1 << 0  # kernel/locking/rwsem.c

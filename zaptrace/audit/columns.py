@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.audit.judged import Judged
-from zaptrace.audit.ledger import Ledger
+from zaptrace.audit.proved import Judged
+from zaptrace.audit.state import Ledger
 
 Column = npt.NDArray[Any]
 

@@ -24,12 +24,12 @@ from drgn.helpers.linux.sched import cpu_curr
 
 from zaptrace.audit import collapse
 from zaptrace.audit.arrays import NOWHERE
-from zaptrace.audit.broken import Dispensable
-from zaptrace.audit.reconcile import Recorded
-from zaptrace.audit.sources import Mm, Task, task_of
-from zaptrace.audit.structpages import StructPages
-from zaptrace.audit.tables import PAGE_SHIFT
-from zaptrace.audit.walk import Walked
+from zaptrace.audit.invariants import Recorded
+from zaptrace.audit.mms import Mm, Task, task_of
+from zaptrace.audit.optional import Dispensable
+from zaptrace.audit.pagetables.format import PAGE_SHIFT
+from zaptrace.audit.pagetables.walk import Walked
+from zaptrace.audit.structpages.table import StructPages
 from zaptrace.memory.pages import byte_order
 from zaptrace.memory.registers import CpuRegisters
 from zaptrace.memory.stopped_stack import stack_of

@@ -16,8 +16,8 @@ from zaptrace.model.paths import scratch_folder
 if TYPE_CHECKING:
     import drgn
 
-    from zaptrace.audit.judged import Judged
-    from zaptrace.audit.look import AddressView, Looking, PageView, ProcessView
+    from zaptrace.audit.inspect import AddressView, Looking, PageView, ProcessView
+    from zaptrace.audit.proved import Judged
     from zaptrace.memory.registers import CpuRegisters
 
     _Cpus = list[CpuRegisters] | None
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the dump or vmlinux cannot be used.
     """
-    from zaptrace.audit.judged import judged
+    from zaptrace.audit.proved import judged
     from zaptrace.memory.open import cut_off, open_program
     from zaptrace.memory.registers import known_registers
 
@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 def _live(args: argparse.Namespace) -> Exit:
     from zaptrace.audit import audit_live
-    from zaptrace.audit.live import judged_live
+    from zaptrace.audit.running import judged_live
     from zaptrace.memory.open import open_live
 
     prog = open_live(args.vmlinux)
@@ -171,7 +171,7 @@ def _told(result: AuditResult, args: argparse.Namespace) -> Exit:
 
 
 def _shell(looking: Looking) -> Exit:
-    from zaptrace.audit.shell import interact
+    from zaptrace.audit.drgn_prompt import interact
     from zaptrace.cli import looktext
 
     def page(pfn: int) -> PageView:
@@ -197,7 +197,7 @@ def _shell(looking: Looking) -> Exit:
 
 
 def _look(found: Judged, args: argparse.Namespace) -> Exit:
-    from zaptrace.audit.look import Looking
+    from zaptrace.audit.inspect import Looking
     from zaptrace.cli.output import print_json
 
     looking = Looking(found)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.audit.chain import EntryKind, Step
-from zaptrace.audit.look import AddressView, PageView, ProcessView
+from zaptrace.audit.inspect import AddressView, PageView, ProcessView
+from zaptrace.audit.pagetables.translate import EntryKind, Step
 from zaptrace.cli.audittext import (
     MEANING,
     finding_lines,

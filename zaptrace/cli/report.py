@@ -209,7 +209,7 @@ def _page_tables(folder: RunFolder, verdict: Verdict) -> TableWindow | None:
     owner = _owner(verdict)
     if owner is None or not folder.vmcore.is_file():
         return None
-    from zaptrace.audit.around import around
+    from zaptrace.audit.pagetables.pte_window import around
     from zaptrace.memory.open import open_program
 
     try:

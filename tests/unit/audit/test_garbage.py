@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.audit.test_walk import Bytes
-from zaptrace.audit.chain import EntryKind, follow, mapped_pfn
-from zaptrace.audit.reconcile import count_ptes
-from zaptrace.audit.swaps import WITH_PFN, SwapKind, SwapTypes, classify
-from zaptrace.audit.tables import FORMATS, Root, TableFormat
-from zaptrace.audit.walk import MALFORMED, OUTSIDE, TWICE, UNREADABLE, Walked, walk
+from zaptrace.audit.invariants import count_ptes
+from zaptrace.audit.pagetables.format import FORMATS, Root, TableFormat
+from zaptrace.audit.pagetables.nonpresent import WITH_PFN, SwapKind, SwapTypes, classify
+from zaptrace.audit.pagetables.translate import EntryKind, follow, mapped_pfn
+from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, TWICE, UNREADABLE, Walked, walk
 
 RAM_BYTES = 128 << 10
 KNOWN_GAPS = {MALFORMED, OUTSIDE, TWICE, UNREADABLE}

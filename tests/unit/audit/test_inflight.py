@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from zaptrace.audit import describe
+from zaptrace.audit import findings
 from zaptrace.audit.inflight import InFlight
-from zaptrace.audit.owners import Place
-from zaptrace.audit.sources import Task
+from zaptrace.audit.mms import Task
+from zaptrace.audit.rmap import Place
 
 TABLE = 1 << 21
 HELD = (4 * TABLE, 5 * TABLE - 1)
@@ -54,10 +54,10 @@ class MadeUp:
     def excused(self, in_flight: dict[int, InFlight], short: int = 1) -> int:
         """For how many missing PTEs those in flight are good."""
         ledger, mapped = self.ledger(in_flight), set(self.mapped)
-        return describe._lost(ledger, cast(Any, self), 0, mapped, short)[2]
+        return findings._lost(ledger, cast(Any, self), 0, mapped, short)[2]
 
     def left(self, in_flight: dict[int, InFlight]) -> list[Place]:
-        return describe._left(self.ledger(in_flight), cast(Any, self), 0, self.mapped)
+        return findings._left(self.ledger(in_flight), cast(Any, self), 0, self.mapped)
 
 
 @pytest.mark.parametrize(("place", "excused"), [(INSIDE, 1), (OUTSIDE, 0), (OTHER_MM, 0)])

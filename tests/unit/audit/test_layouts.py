@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.audit.test_mapcount import BASE, Memory
 
-from tests.unit.audit.test_counters import BASE, Memory
-from zaptrace.audit.counters import derive
-from zaptrace.audit.flags import Flags
-from zaptrace.audit.reconcile import Recorded
+from zaptrace.audit.invariants import Recorded
+from zaptrace.audit.structpages.mapcount import derive
+from zaptrace.audit.structpages.page_flags import Flags
 from zaptrace.memory.pages import PageLayout
 
 TYPE_BUDDY, TYPE_HUGETLB = 0xF0000000 - (1 << 32), 0xF4000000 - (1 << 32)

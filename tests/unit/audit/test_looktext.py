@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.audit.test_inspect import FREED, parse
-from zaptrace.audit.chain import EntryKind, Step
-from zaptrace.audit.look import AddressView, PageView, ProcessView
+from zaptrace.audit.inspect import AddressView, PageView, ProcessView
+from zaptrace.audit.pagetables.translate import EntryKind, Step
 from zaptrace.cli import inspect, looktext
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Owner

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zaptrace.audit.tables import FORMATS, Root, s390x_root
-from zaptrace.audit.walk import MALFORMED, OUTSIDE, TWICE, UNREADABLE, Unreadable, walk
+from zaptrace.audit.pagetables.format import FORMATS, Root, s390x_root
+from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, TWICE, UNREADABLE, Unreadable, walk
 
 S390X = FORMATS["s390x"]
 RAM_BYTES = 2 << 20

@@ -1,0 +1,201 @@
+"""Entries that are not present but say something: swap, migration, device, hwpoison, markers.
+
+The generic part (include/linux/swap.h): of 32 types the lowest MAX_SWAPFILES are swap files, the
+others, upwards: hwpoison, migration, device, marker; each there only if configured.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import drgn
+import numpy as np
+import numpy.typing as npt
+
+from zaptrace.audit.arrays import Counts, Words
+from zaptrace.audit.pagetables.format import TableFormat
+from zaptrace.audit.pagetables.walk import Walked
+from zaptrace.audit.symbols import has_function
+
+_TYPES = 32  # 1 << MAX_SWAPFILES_SHIFT
+_MOST_MARKERS = 2
+_PHYSMEM_BITS = 46  # MAX_PHYSMEM_BITS where VMCOREINFO does not say
+_PAGE_SHIFT = 12
+
+
+class SwapKind(enum.IntEnum):
+    """What an entry that is not present stands for."""
+
+    UNKNOWN = 0
+    """This kernel's types cannot be told."""
+    SWAP = 1
+    HWPOISON = 2
+    MIGRATION = 3
+    """The page moves: it is in the rss, but not mapped."""
+    DEVICE_PRIVATE = 4
+    """The page is in a device's memory, and mapped."""
+    DEVICE_EXCLUSIVE = 5
+    """A device has the page for itself; mapped since 6.15 only."""
+    MARKER = 6
+    """userfaultfd's write protection, poison, a guard, a swap entry that is lost: no page."""
+
+
+WITH_PFN = (
+    SwapKind.HWPOISON,
+    SwapKind.MIGRATION,
+    SwapKind.DEVICE_PRIVATE,
+    SwapKind.DEVICE_EXCLUSIVE,
+)
+IN_RSS = (SwapKind.MIGRATION, SwapKind.DEVICE_PRIVATE, SwapKind.DEVICE_EXCLUSIVE)
+"""Counted as the page they name (zap_nonpresent_ptes(), mm/memory.c)."""
+
+
+class _Code(NamedTuple):
+    """How an architecture stores type and offset (__swp_type(), __swp_offset())."""
+
+    pte_type: tuple[int, int]
+    """Shift and mask of the type in a PTE."""
+    large_type: tuple[int, int]
+    """The same in an entry of a higher level."""
+    offset: Callable[[Words], Words]
+
+
+# x86_64: arch/x86/include/asm/pgtable_64.h; the offset is complemented (L1TF).
+# s390x: arch/s390/include/asm/pgtable.h; large ones since "s390/mm: Introduce region-third and
+# segment table swap entries" (6.14).
+_CODES = {
+    "x86_64": _Code((59, 31), (59, 31), lambda raw: (~raw << np.uint64(5)) >> np.uint64(14)),
+    "s390x": _Code((2, 31), (6, 31), lambda raw: raw >> np.uint64(12)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SwapTypes:
+    """This kernel's types.
+
+    Attributes:
+        kinds: kind of each type, shape (32,).
+        exclusive_mapped: whether device-exclusive entries count as mappings.
+        pfn_bits: low bits of the offset that are the PFN; above them are flags of migration.
+    """
+
+    kinds: npt.NDArray[np.uint8]
+    exclusive_mapped: bool = False
+    pfn_bits: int = _PHYSMEM_BITS - _PAGE_SHIFT
+
+
+NO_TYPES = SwapTypes(np.zeros(_TYPES, np.uint8))
+"""Of a kernel whose types nobody has looked up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The entries that are not present, one element each.
+
+    Attributes:
+        kind: SwapKind.
+        pfn: the first page of those in WITH_PFN, else 0.
+        mm: index into the roots.
+        level: index in `TableFormat.levels`.
+        mapped: whether it counts as a mapping of its page.
+    """
+
+    kind: npt.NDArray[np.uint8]
+    pfn: Words
+    mm: npt.NDArray[np.int32]
+    level: npt.NDArray[np.uint8]
+    mapped: npt.NDArray[np.bool_]
+
+    def per_mm(self, kind: SwapKind, mms: int) -> Counts:
+        """How many of a kind each mm has.  Shape (mms,)."""
+        return np.bincount(self.mm[self.kind == kind], minlength=mms)
+
+    def mms_with(self, kind: SwapKind) -> frozenset[int]:
+        """The mms that have one of a kind."""
+        return frozenset(self.mm[self.kind == kind].tolist())
+
+    def of_mm(self, number: int) -> Absent:
+        """Those of one mm."""
+        mine = self.mm == number
+        columns = (self.kind, self.pfn, self.mm, self.level, self.mapped)
+        return Absent(*(column[mine] for column in columns))
+
+    def by_kind(self) -> dict[str, int]:
+        """Kind's name -> how many, without those that do not occur."""
+        counts = np.bincount(self.kind, minlength=len(SwapKind)).tolist()
+        return {kind.name.lower(): counts[kind] for kind in SwapKind if counts[kind]}
+
+
+def types_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> SwapTypes:
+    """Find this kernel's types; all UNKNOWN where it cannot be said which there are.
+
+    The length of swap_info[] is MAX_SWAPFILES, symbols say what is configured, and what is then
+    left of the 32 types are those without a page: the marker (CONFIG_PTE_MARKER, since 6.3 always
+    there), and before 6.3 a swap entry that could not be read (SWP_SWAPIN_ERROR, since 5.19).
+    """
+    bits = int(vmcoreinfo.get("NUMBER(MAX_PHYSMEM_BITS)", _PHYSMEM_BITS)) - _PAGE_SHIFT
+    unknown = SwapTypes(np.zeros(_TYPES, np.uint8), pfn_bits=bits)
+    try:
+        files = prog["swap_info"].type_.length
+    except (LookupError, AttributeError):  # no CONFIG_SWAP
+        return unknown
+    rest = [
+        *_if(prog, "memory_failure", [SwapKind.HWPOISON]),
+        *_if(prog, "migrate_pages", [SwapKind.MIGRATION] * _migration_types(prog)),
+        *_device_types(prog),
+    ]
+    kinds = [SwapKind.SWAP] * files + rest
+    if not 0 <= _TYPES - len(kinds) <= _MOST_MARKERS:
+        return unknown
+    kinds += [SwapKind.MARKER] * (_TYPES - len(kinds))
+    exclusive = has_function(prog, "make_device_exclusive")
+    return SwapTypes(np.array(kinds, np.uint8), exclusive_mapped=exclusive, pfn_bits=bits)
+
+
+def _migration_types(prog: drgn.Program) -> int:
+    """Three since "mm: remember exclusively mapped anonymous pages with PG_anon_exclusive"."""
+    try:
+        prog.constant("PG_anon_exclusive")
+    except LookupError:
+        return 2
+    return 3
+
+
+def _device_types(prog: drgn.Program) -> list[SwapKind]:
+    private, exclusive = SwapKind.DEVICE_PRIVATE, SwapKind.DEVICE_EXCLUSIVE
+    # "mm: use single SWP_DEVICE_EXCLUSIVE entry type" (6.15), whose series also keeps the mapcount.
+    if has_function(prog, "make_device_exclusive"):
+        return [private, private, exclusive]
+    # "mm: device exclusive memory access" (5.14)
+    if has_function(prog, "make_device_exclusive_range"):
+        return [private, private, exclusive, exclusive]
+    return []
+
+
+def _if(prog: drgn.Program, symbol: str, kinds: list[SwapKind]) -> list[SwapKind]:
+    return kinds if has_function(prog, symbol) else []
+
+
+def classify(fmt: TableFormat, walked: Walked, types: SwapTypes) -> Absent:
+    """What the walked entries that are not present stand for."""
+    found, code = walked.nonpresent, _CODES[fmt.arch]
+    lowest = found.level == len(fmt.levels) - 1
+    kind = np.where(
+        lowest,
+        types.kinds[_bits(found.entry, code.pte_type)],
+        types.kinds[_bits(found.entry, code.large_type)],
+    )
+    pfn = code.offset(found.entry) & np.uint64((1 << types.pfn_bits) - 1)
+    mapped = kind == SwapKind.DEVICE_PRIVATE
+    if types.exclusive_mapped:
+        mapped |= kind == SwapKind.DEVICE_EXCLUSIVE
+    pfn = np.where(np.isin(kind, WITH_PFN), pfn, np.uint64(0))
+    return Absent(kind, pfn, found.mm, found.level, mapped)
+
+
+def _bits(entries: Words, where: tuple[int, int]) -> npt.NDArray[np.intp]:
+    shift, mask = where
+    return ((entries >> np.uint64(shift)) & np.uint64(mask)).astype(np.intp)

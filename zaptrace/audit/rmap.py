@@ -1,0 +1,258 @@
+"""Whose page is it: the mappings that exist, and those that the rmap still remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import drgn
+import numpy as np
+from drgn.helpers.linux.mm import vma_find, vma_name
+from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
+
+from zaptrace.audit.arrays import Index, Words
+from zaptrace.audit.mms import BROKEN_TREE, Mm, Task, printable, vmas
+from zaptrace.audit.optional import Dispensable
+from zaptrace.audit.pagetables.format import PAGE_SHIFT
+from zaptrace.audit.state import Ledger
+from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
+from zaptrace.model.findings import Owner
+
+_MAX_RMAP = 1 << 20  # VMAs looked at in one rmap tree
+
+# vm_flags, include/linux/mm.h, as /proc/PID/maps shows them.
+_SHOWN = ((0x1, "r"), (0x2, "w"), (0x4, "x"))
+_VM_MAYSHARE = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A user address: `mm` is the mm's index."""
+
+    mm: int
+    address: int
+
+
+class _Lookup:
+    """Where a value occurs in an array: sorted once, found by bisection."""
+
+    def __init__(self, values: Words | Index) -> None:
+        self._order = np.argsort(values, kind="stable")
+        self._sorted = values[self._order]
+
+    def find(self, value: int) -> Index:
+        """Positions of a value, ascending."""
+        wanted = self._sorted.dtype.type(value)
+        start = np.searchsorted(self._sorted, wanted, side="left")
+        end = np.searchsorted(self._sorted, wanted, side="right")
+        return self._order[start:end]
+
+
+class Owners:
+    """Answers for one audit."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._numbers = {mm.address: number for number, mm in enumerate(ledger.mms)}
+        self._large = np.flatnonzero(ledger.counted[: ledger.walked.large])
+
+    def mapped_at(self, index: int) -> list[Place]:
+        """Where the walk found a page."""
+        first, walked = self._ledger.first, self._ledger.walked
+        leaves = self._by_page.find(index)
+        large = self._large[(first[self._large] < index)]
+        around = large[index < first[large] + self._ledger.sizes[large]]
+        found = np.concatenate([leaves[self._ledger.counted[leaves]], around])
+        return [
+            Place(
+                int(walked.mm[leaf]),
+                int(walked.address[leaf]) + ((index - int(first[leaf])) << PAGE_SHIFT),
+            )
+            for leaf in found
+        ]
+
+    def remembered_at(self, index: int, head: int) -> tuple[list[Place], bool]:
+        """Where the rmap says that a page may be mapped, whether it is or not; and whether these
+        are all the places: not of a folio without mapping, a KSM page, or a broken rmap.
+
+        Follows page->mapping (rmap_walk_anon(), rmap_walk_file(): mm/rmap.c).  A page on
+        its way to the allocator has lost its mapping already (free_pages_prepare()),
+        but not its index: it is looked for in the mms that may have a gather under way.
+
+        Args:
+            index: of the struct page.
+            head: index of its folio's first page, which has mapping and index.
+        """
+        places: list[Place] = []
+        with Dispensable(self._broken):  # a broken tree: what was found so far
+            for place in self._remembered_at(index, head):
+                places.append(place)
+            return places, self._has_rmap(head)
+        return places, False
+
+    def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:
+        """Whether a page may be mapped in one of some mms: the rmap leads there, or nowhere.
+
+        Args:
+            mms: by index.
+            index, head: as of `remembered_at`.
+        """
+        if not self._has_rmap(head) or self._ledger.recorded.hugetlb[head]:
+            return True
+        with Dispensable():
+            return any(place.mm in mms for place in self._remembered_at(index, head))
+        return True
+
+    def kind(self, head: int) -> str:
+        """What its mapping says a folio is: "anon", "file" or "other"."""
+        mapping = self._mapping(head)
+        if mapping & MAPPING_ANON:
+            return "anon"
+        return "file" if mapping and not mapping & MAPPING_FLAGS else "other"
+
+    def is_empty(self, place: Place) -> bool:
+        """Whether nothing is mapped there (a large leaf counts at its first address only)."""
+        here = self._by_address.find(place.address)
+        return not (self._ledger.walked.mm[here] == place.mm).any()
+
+    def has_table(self, place: Place) -> bool:
+        """Whether there is a table of PTEs for that address."""
+        shift = self._ledger.fmt.levels[-2].shift
+        return (place.mm, place.address >> shift) in self._tables
+
+    def owner(self, place: Place) -> Owner:
+        """Who that is."""
+        mm = self._ledger.mms[place.mm]
+        task = self.task(place.mm)
+        return Owner(
+            pid=None if task is None else task.tgid,
+            comm=None if task is None else task.comm,
+            address=place.address,
+            vma=_describe(mm, place.address),
+            mm=mm.address,
+        )
+
+    def owner_of_mm(self, number: int) -> Owner:
+        """Who an mm is."""
+        task = self.task(number)
+        pid, comm = (None, None) if task is None else (task.tgid, task.comm)
+        return Owner(pid, comm, None, None, self._ledger.mms[number].address)
+
+    def task(self, number: int) -> Task | None:
+        """A task that uses the mm; failing that, the one that is inside of it (exec, exit)."""
+        task = self._ledger.mms[number].task
+        if task is None and number in self._ledger.in_flight:
+            task = self._ledger.in_flight[number].task
+        return task
+
+    def _broken(self) -> None:
+        self._ledger.gaps["rmaps that cannot be followed"] += 1
+
+    def _has_rmap(self, head: int) -> bool:
+        """Whether a folio's mapping can be followed: not without one, and not KSM's."""
+        mapping = self._mapping(head)
+        return mapping > MAPPING_FLAGS and mapping & MAPPING_FLAGS in (0, MAPPING_ANON)
+
+    def _remembered_at(self, index: int, head: int) -> Iterator[Place]:
+        where = np.array([head], np.int64)
+        pgoff = int(self._ledger.pages.column("index", where)[0]) + index - head
+        for vma in self._vmas(self._mapping(head)):
+            yield from self._places(vma, pgoff)
+
+    def _vmas(self, mapping: int) -> Iterator[drgn.Object]:
+        if mapping <= MAPPING_FLAGS:
+            for number in self._unsettled:
+                yield from vmas(self._ledger.mms[number])
+        elif mapping & MAPPING_FLAGS == MAPPING_ANON:
+            yield from self._anon_vmas(mapping - MAPPING_ANON)
+        elif not mapping & MAPPING_FLAGS:
+            yield from self._file_vmas(mapping)
+
+    def _anon_vmas(self, address: int) -> Iterator[drgn.Object]:
+        anon_vma = drgn.Object(self._ledger.prog, "struct anon_vma *", value=address)
+        root = anon_vma.rb_root.rb_root.address_of_()
+        for chain in islice(_in_tree("struct anon_vma_chain", root, "rb"), _MAX_RMAP):
+            yield chain.vma
+
+    def _file_vmas(self, address: int) -> Iterator[drgn.Object]:
+        space = drgn.Object(self._ledger.prog, "struct address_space *", value=address)
+        root = space.i_mmap.rb_root.address_of_()
+        yield from islice(_in_tree("struct vm_area_struct", root, "shared.rb"), _MAX_RMAP)
+
+    def _places(self, vma: drgn.Object, pgoff: int) -> list[Place]:
+        """vma_address() (mm/internal.h): where a VMA maps that page, if it does."""
+        number = self._numbers.get(vma.vm_mm.value_())
+        start, end = vma.vm_start.value_(), vma.vm_end.value_()
+        address = start + ((pgoff - vma.vm_pgoff.value_()) << PAGE_SHIFT)
+        if number is None or not start <= address < end:
+            return []
+        return [Place(number, address)]
+
+    def _mapping(self, head: int) -> int:
+        """page->mapping: an address and two flag bits, 0 for none."""
+        return int(self._ledger.pages.column("mapping", np.array([head], np.int64))[0])
+
+    @cached_property
+    def _unsettled(self) -> list[int]:
+        """The mms in flight, and those that a runnable task or nobody uses: a gather that frees
+        pages at its end (tlb_finish_mmu()) holds no page-table lock any more."""
+        return [
+            number
+            for number, mm in enumerate(self._ledger.mms)
+            if number in self._ledger.in_flight
+            or not mm.tasks
+            or any(task.runs for task in mm.tasks)
+        ]
+
+    @cached_property
+    def _tables(self) -> set[tuple[int, int]]:
+        """Of each table of PTEs its mm and its place among those of the mm."""
+        locks, shift = self._ledger.walked.locks, np.uint64(self._ledger.fmt.levels[-2].shift)
+        places = locks.first[locks.lowest] >> shift
+        return set(zip(locks.mm[locks.lowest].tolist(), places.tolist(), strict=True))
+
+    @cached_property
+    def _by_page(self) -> _Lookup:
+        return _Lookup(self._ledger.first)
+
+    @cached_property
+    def _by_address(self) -> _Lookup:
+        return _Lookup(self._ledger.walked.address)
+
+
+def _in_tree(kind: str, root: drgn.Object, member: str) -> Iterator[drgn.Object]:
+    found: Iterator[drgn.Object] = rbtree_inorder_for_each_entry(kind, root, member)
+    return found
+
+
+def _describe(mm: Mm, address: int) -> str | None:
+    try:
+        vma = vma_find(mm.obj, address)
+        return describe_vma(vma, address) if vma else None
+    except BROKEN_TREE:  # also a VMA without a member that is shown
+        return None
+
+
+def describe_vma(vma: drgn.Object, address: int | None = None) -> str:
+    """`start-end flags what` of a VMA, as in /proc/PID/maps.
+
+    Args:
+        vma: `struct vm_area_struct *`.
+        address: of a page in it: a file's name is followed by the page's offset in it.
+
+    Raises:
+        drgn.FaultError: it is not in the dump.
+    """
+    flags, start = vma.vm_flags.value_(), vma.vm_start.value_()
+    shown = "".join(letter if flags & bit else "-" for bit, letter in _SHOWN)
+    shown += "s" if flags & _VM_MAYSHARE else "p"
+    span = f"{start:x}-{vma.vm_end.value_():x} {shown}"
+    try:
+        what = printable(vma_name(vma))
+        if what and address is not None and vma.vm_file:
+            what += f"+{(vma.vm_pgoff.value_() << PAGE_SHIFT) + address - start:#x}"
+    except (drgn.FaultError, LookupError, ValueError, AttributeError):
+        what = ""
+    return f"{span} {what}".rstrip()

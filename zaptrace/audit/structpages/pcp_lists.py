@@ -1,0 +1,94 @@
+"""Which pages lie on the per-CPU free lists (`struct per_cpu_pages`, mm/page_alloc.c).
+
+Pages in the buddy allocator itself are known by their page type; those on a
+CPU's list look like any page that nobody has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import drgn
+import numpy as np
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
+from drgn.helpers.linux.mmzone import for_each_online_pgdat
+from drgn.helpers.linux.percpu import per_cpu_ptr
+
+from zaptrace.audit.arrays import NOWHERE, Index, Words
+from zaptrace.audit.structpages.table import StructPages
+
+
+def on_cpu_lists(prog: drgn.Program, pages: StructPages) -> tuple[Index, int]:
+    """Walk every per-CPU free list.
+
+    Returns:
+        The indices of the first page of each entry, ascending, and how many lists
+        are broken (they do not lead back to where they begin) or could not be read;
+        nothing of those is there.
+    """
+    nexts = pages.links()
+    found: set[int] = set()
+    broken = 0
+    member = drgn.offsetof(prog.type("struct page"), "lru")
+
+    def index_of(entry: int) -> int:
+        return pages.index_at(entry - member)
+
+    for lists in _all_lists(prog):
+        if lists is None:
+            broken += 1
+            continue
+        for head in lists:
+            mine = members(head.address_, head.next.value_(), index_of, nexts)
+            if mine is None or not found.isdisjoint(mine):
+                broken += 1
+            else:
+                found.update(mine)
+    return np.array(sorted(found), np.int64), broken
+
+
+def members(
+    head: int, first: int, index_of: Callable[[int], int], nexts: Words
+) -> Sequence[int] | None:
+    """The pages of a circular list; None when it does not lead back to its head.
+
+    In a running kernel a page that is taken meanwhile leads into another list, perhaps of all
+    the pages that there are.
+
+    Args:
+        head, first: addresses of the list_head and of its first entry.
+        index_of: the index of the page that an entry's address belongs to.
+        nexts: the address of the next entry, by index.
+    """
+    mine: dict[int, None] = {}
+    entry = first
+    while entry != head:
+        index = index_of(entry)
+        if index == NOWHERE or index in mine:
+            return None
+        mine[index] = None
+        entry = int(nexts[index])
+    return list(mine)
+
+
+def _all_lists(prog: drgn.Program) -> Iterator[drgn.Object | None]:
+    """`per_cpu_pages.lists` of each zone and CPU; None for one that cannot be read."""
+    cpus = list(for_each_possible_cpu(prog))
+    for pgdat in for_each_online_pgdat(prog):
+        for zone in pgdat.node_zones[: pgdat.nr_zones.value_()]:
+            if not zone.present_pages:
+                continue
+            for cpu in cpus:
+                try:
+                    # Read at once: the lists' heads are then looked at for nothing.
+                    yield _per_cpu_pages(zone, cpu).lists
+                except (drgn.FaultError, AttributeError):
+                    yield None
+
+
+def _per_cpu_pages(zone: drgn.Object, cpu: int) -> drgn.Object:
+    try:
+        # "mm/page_alloc: split per cpu page lists and zone stats" (5.14)
+        return per_cpu_ptr(zone.per_cpu_pageset, cpu)
+    except AttributeError:
+        return per_cpu_ptr(zone.pageset, cpu).pcp
