@@ -18,7 +18,7 @@ from textual.widgets import Footer, Static
 from tui.findings import counters
 from tui.story import PageName, StoryWanted
 from tui.words import clock
-from zaptrace.explain.table import row_of
+from zaptrace.explain.verdict_table import row_of
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title

@@ -120,7 +120,7 @@ def _no_verdict(said: list[str]) -> Row:
 
 def explained(run: Path, subset: str) -> Row:
     """The verdict from a part of what a run left: the other files are not there."""
-    from zaptrace.explain.checking import objections
+    from zaptrace.explain.verdict_check import objections
     from zaptrace.model.progress import ignore
     from zaptrace.runs.analysis import analyse
     from zaptrace.runs.folder import RunFolder

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zaptrace.explain.evidence import ENDS, LOG, Evidence
-from zaptrace.explain.known import (
+from zaptrace.explain.naming import page
+from zaptrace.explain.predicates import (
     Case,
     busy_mms,
     freed_while_counted,
@@ -14,7 +15,6 @@ from zaptrace.explain.known import (
     seen_at_its_free,
     zap_is_over,
 )
-from zaptrace.explain.names import page
 from zaptrace.explain.sites import (
     freed_by_gather,
     freed_elsewhere,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.explain import functions
-from zaptrace.explain.moments import Moment, moment
+from zaptrace.explain import kernel_functions
+from zaptrace.explain.event_view import Moment, moment
 from zaptrace.model.events import Events
 from zaptrace.model.verdict import CodeSite
 
@@ -85,13 +85,15 @@ def gather_of(
 def frees_at_once(stack: Sequence[int], resolve: Resolve) -> bool:
     """Return whether a stack is of a zap that frees without a gather in between."""
     links = [link for address in stack if (site := resolve(address)) for link in _names(site)]
-    return any(map(functions.zaps, links)) and not any(map(functions.gathers, links))
+    return any(map(kernel_functions.zaps, links)) and not any(map(kernel_functions.gathers, links))
 
 
 def frees_elsewhere(stack: Sequence[int], resolve: Resolve) -> bool:
     """Return whether a stack is of a free in no zap and behind none."""
     links = [link for address in stack if (site := resolve(address)) for link in _names(site)]
-    return bool(links) and not any(functions.zaps(one) or functions.gathers(one) for one in links)
+    return bool(links) and not any(
+        kernel_functions.zaps(one) or kernel_functions.gathers(one) for one in links
+    )
 
 
 def _names(site: CodeSite) -> tuple[str, ...]:

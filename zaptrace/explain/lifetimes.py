@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.explain.moments import Moment
+from zaptrace.explain.event_view import Moment
 from zaptrace.model.events import ABSENT, Events, Kind
 from zaptrace.model.findings import Owner
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from zaptrace.explain.event_view import Moment
 from zaptrace.explain.evidence import Evidence
-from zaptrace.explain.known import Case
-from zaptrace.explain.moments import Moment
-from zaptrace.explain.names import counters, duration, lateness
+from zaptrace.explain.naming import counters, duration, lateness
+from zaptrace.explain.predicates import Case
 from zaptrace.explain.references import refer, whole
 from zaptrace.explain.sites import freed_alone
 from zaptrace.explain.story import Story

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from zaptrace.explain.counters import jump_of
-from zaptrace.explain.known import Case, ptes_at_the_stop, seen_at_its_free, zap_is_over
+from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment
 from zaptrace.explain.lifetimes import same_process
-from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, Moment
-from zaptrace.explain.names import page, rss_value
+from zaptrace.explain.mapcount_gaps import jump_of
+from zaptrace.explain.naming import page, rss_value
+from zaptrace.explain.predicates import Case, ptes_at_the_stop, seen_at_its_free, zap_is_over
 from zaptrace.explain.references import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
 from zaptrace.model.verdict import Reference, Sentence

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from zaptrace.explain.event_view import Moment
 from zaptrace.explain.evidence import Evidence
-from zaptrace.explain.moments import Moment
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zaptrace.explain import late
-from zaptrace.explain.counters import jump_of
-from zaptrace.explain.known import (
+from zaptrace.explain import late_removal
+from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, same_page
+from zaptrace.explain.mapcount_gaps import jump_of
+from zaptrace.explain.predicates import (
     Case,
     all_at_rest,
     at_rest,
@@ -25,7 +26,6 @@ from zaptrace.explain.known import (
     within,
     zap_is_over,
 )
-from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, same_page
 from zaptrace.explain.sites import (
     freed_alone,
     freed_by_gather,
@@ -70,7 +70,7 @@ def removed_in_a_zap(case: Case) -> bool:
     if known and not any(zap_line(site) for site in known):
         return False
     unused = same_page(removed, case.story.fault) and removed.refcount == 0
-    kept = late.kept_by(case.story.bad, removed)
+    kept = late_removal.kept_by(case.story.bad, removed)
     return kept or unused or (bool(known) and case.evidence.complete)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zaptrace.explain import functions
+from zaptrace.explain import kernel_functions
+from zaptrace.explain.event_view import Moment
 from zaptrace.explain.evidence import Evidence, planned_sites
-from zaptrace.explain.moments import Moment
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Events
 from zaptrace.model.splats import Frame
@@ -39,9 +39,9 @@ def zap_line(site: CodeSite) -> ZapLine | None:
     """The zap function that a code site lies in; None when it lies in none."""
     for link in site.inline_chain:
         function, _, source = link.partition(" at ")
-        if functions.zaps(function):
+        if kernel_functions.zaps(function):
             return ZapLine(function, source if source not in ("", "?") else None)
-    if functions.zaps(site.symbol or ""):
+    if kernel_functions.zaps(site.symbol or ""):
         return ZapLine(site.symbol or "", site.source)
     return None
 
@@ -63,7 +63,7 @@ def freed_by_gather(sites: tuple[CodeSite, ...]) -> bool:
 
 
 def _is_gather(site: CodeSite) -> bool:
-    return functions.gathers(site.symbol or "") and zap_line(site) is None
+    return kernel_functions.gathers(site.symbol or "") and zap_line(site) is None
 
 
 def freed_by(sites: tuple[CodeSite, ...]) -> str | None:
@@ -89,7 +89,7 @@ def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
 
 def freed_in_an_interrupt(sites: tuple[CodeSite, ...]) -> bool:
     """The page was freed by something that interrupted the thread."""
-    return functions.interrupts(freed_by(sites) or "")
+    return kernel_functions.interrupts(freed_by(sites) or "")
 
 
 def freed_alone(story: Story, resolve: Resolver) -> bool:
@@ -153,7 +153,7 @@ def _freer(stack: list[Frame], resolve: Resolver) -> CodeSite | None:
             # A zap of several ranges (madvise) has its gather, and flushes, in itself.
             return replace(interrupt or gather or site, role="freed")
         name = site.symbol or ""
-        if functions.interrupts(name):
+        if kernel_functions.interrupts(name):
             interrupt = interrupt or site  # a fault of user space has no zap below it
         elif _is_gather(site):
             gather = gather or site

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.explain import late
+from zaptrace.explain import late_removal
+from zaptrace.explain.bad_pages import Fault, fault_places, faults
+from zaptrace.explain.event_view import Moment, moment, of_page, of_pfn, of_thread, same_page
 from zaptrace.explain.evidence import Evidence
-from zaptrace.explain.faults import Fault, fault_places, faults
 from zaptrace.explain.gathers import Gather, Resolve, frees_elsewhere, gather_of
 from zaptrace.explain.lifetimes import is_owner, same_mm
-from zaptrace.explain.moments import Moment, moment, of_page, of_pfn, of_thread, same_page
 from zaptrace.model.events import ABSENT, Events, Kind, Origin
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Splat
@@ -210,7 +210,7 @@ def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
 
     removals = np.flatnonzero(page & (records["kind"] == Kind.RMAP_REMOVE))
     since = removals[removals > first.at]
-    removed_late = late.removal(events, fault, last, since[mine[since] & (since < end)])
+    removed_late = late_removal.removal(events, fault, last, since[mine[since] & (since < end)])
     elsewhere = set(since[~mine[since] | (since < end)].tolist())
     if removed_late and last:
         gather = Gather((last,), last.at)  # the zap that removed it late is the one it went in
@@ -243,7 +243,7 @@ def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
         bad_pte=fault.bad_pte or bad_pte,
         removed_late=removed_late,
         removed_elsewhere=bool(elsewhere - {removed_late.at if removed_late else None}),
-        went_on=after < len(zaps) or late.gave_way(events, first, len(records)),
+        went_on=after < len(zaps) or late_removal.gave_way(events, first, len(records)),
     )
 
 

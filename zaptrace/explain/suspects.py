@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, Mask
-from zaptrace.explain.names import NS_PER_US, duration
+from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Mask
+from zaptrace.explain.naming import NS_PER_US, duration
 from zaptrace.model.events import ABSENT, ABSENT_I32, Events, Kind, Records, pages_of
 
 MOST_PAGES = 4096

@@ -6,15 +6,15 @@ import itertools
 import re
 from collections import Counter
 
-from zaptrace.explain.console import unexplained_kinds, without_page
+from zaptrace.explain.console_only import unexplained_kinds, without_page
 from zaptrace.explain.doubts import doubts, gaps
 from zaptrace.explain.evidence import ENDS, LOG, Evidence
-from zaptrace.explain.known import Case
 from zaptrace.explain.order import order
+from zaptrace.explain.predicates import Case
 from zaptrace.explain.references import refer_all, whole
 from zaptrace.explain.sites import code_sites, freed_by
 from zaptrace.explain.story import Story, page_of_the_stop, pages_at_fault, stories
-from zaptrace.explain.table import RANK, UNEXPLAINED, Rule, rule_of
+from zaptrace.explain.verdict_table import RANK, UNEXPLAINED, Rule, rule_of
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference, Sentence, Verdict, VerdictKind
 from zaptrace.splat.kinds import about_pages, from_mm

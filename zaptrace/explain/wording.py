@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.console import only_printed
-from zaptrace.explain.console import sentences as printed_sentences
-from zaptrace.explain.counters import jump_of
-from zaptrace.explain.known import Case, freed_while_counted, seen_at_its_free, way_of
-from zaptrace.explain.names import counters, duration, flags_of, lateness, page, rss_value, task
+from zaptrace.explain.console_only import only_printed
+from zaptrace.explain.console_only import sentences as printed_sentences
+from zaptrace.explain.mapcount_gaps import jump_of
+from zaptrace.explain.naming import counters, duration, flags_of, lateness, page, rss_value, task
+from zaptrace.explain.predicates import Case, freed_while_counted, seen_at_its_free, way_of
 from zaptrace.explain.readings import raw_below_zero, readings
 from zaptrace.explain.references import refer, refer_all, whole
 from zaptrace.explain.sites import freed_by, line_of

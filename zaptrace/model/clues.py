@@ -26,7 +26,7 @@ class Clue:
     """One observation, and where it leads.
 
     Attributes:
-        row: the row of the decision table (`zaptrace.triage.table`).
+        row: the row of the decision table (`zaptrace.triage.decision_table`).
         title: the observation in a few words.
         seen: the observation, a sentence.
         causes: the likely causes, the likeliest first.

@@ -146,7 +146,7 @@ class Verdict:
         doubts: what the evidence cannot settle, and what would.
         evidence: the least evidence that carries it: of `capture`, `splat`, `vmcore`.
         others: what else went wrong in the run, a phrase each, the worst first.
-        rule: which of `zaptrace.explain.table.RULES` applied; None when none did.
+        rule: which of `zaptrace.explain.verdict_table.RULES` applied; None when none did.
     """
 
     kind: VerdictKind

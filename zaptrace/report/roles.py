@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.explain.clears import clears, is_clearing
+from zaptrace.explain.kernel_functions import clears, is_clearing
 from zaptrace.explain.sites import zap_line
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict
 from zaptrace.triage.stacks import of_allocator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from zaptrace.explain.table import row_of
+from zaptrace.explain.verdict_table import row_of
 from zaptrace.model.clues import Clue
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind

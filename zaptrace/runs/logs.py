@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zaptrace.explain import Evidence, explain
 from zaptrace.explain.evidence import LOG, no_source
-from zaptrace.explain.table import RULES
+from zaptrace.explain.verdict_table import RULES
 from zaptrace.model.errors import BadInput
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import drgn
 
-from zaptrace.explain.clears import clears
+from zaptrace.explain.kernel_functions import clears
 from zaptrace.explain.sites import zap_line
-from zaptrace.explain.table import row_of
+from zaptrace.explain.verdict_table import row_of
 from zaptrace.memory.resolve import code_site, locations
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, Verdict

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.dump import AT_FREE, checked_flags, page_type, swap_value, table_value
-from zaptrace.triage.words import TAIL_MAPPINGS, one_bit, word
+from zaptrace.triage.raw_words import TAIL_MAPPINGS, one_bit, word
 
 _WORD = 0xFFFFFFFF
 _LEAST_COUNT_BIT = 4

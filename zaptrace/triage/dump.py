@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from zaptrace.model.splats import Splat
+from zaptrace.triage.raw_words import TAIL_MAPPINGS, word
 from zaptrace.triage.stacks import Way, read_stack
-from zaptrace.triage.words import TAIL_MAPPINGS, word
 
 # include/linux/page-flags.h, the type in the top byte, since "mm: make page_mapcount() et al
 # use the top byte" (v6.12); dump_page() prints it shifted down.

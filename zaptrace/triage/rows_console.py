@@ -9,6 +9,7 @@ from zaptrace.model.splats import Splat
 from zaptrace.splat.kinds import about_pages
 from zaptrace.triage.bits import Flip
 from zaptrace.triage.console import Console
+from zaptrace.triage.raw_words import poison, repeated_byte, texts, words
 from zaptrace.triage.row import Candidate, Row, Seen, Sign, each
 from zaptrace.triage.signs import (
     ALONE,
@@ -20,7 +21,6 @@ from zaptrace.triage.signs import (
     modules,
     several_pages,
 )
-from zaptrace.triage.words import poison, repeated_byte, texts, words
 
 _LINUS = "L. Torvalds, 2009-08-23, alpine.LFD.2.01.0908230943490.3158@localhost.localdomain"
 BURST = 60

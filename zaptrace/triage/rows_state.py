@@ -8,6 +8,7 @@ from collections.abc import Callable
 from zaptrace.model.splats import Splat
 from zaptrace.triage.console import Console
 from zaptrace.triage.dump import below_zero, checked_flags, failing, page_type
+from zaptrace.triage.raw_words import word
 from zaptrace.triage.row import Candidate, Row, Sign, each
 from zaptrace.triage.signs import (
     FOREIGN_MODULES,
@@ -19,7 +20,6 @@ from zaptrace.triage.signs import (
     way_is,
 )
 from zaptrace.triage.stacks import Way, read_stack
-from zaptrace.triage.words import word
 
 _ZAP = r"\w*zap_\w+|unmap_(?:page_range|single_vma|vmas|region)|exit_mmap|tlb_\w+"
 _IO_FLAGS = ("writeback", "locked", "lru", "private", "private_2", "active", "unevictable")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.audit.test_mapcount import BASE, Memory
 
+from tests.unit.audit.test_mapcount import BASE, Memory
 from zaptrace.audit.invariants import Recorded
 from zaptrace.audit.structpages.mapcount import derive
 from zaptrace.audit.structpages.page_flags import Flags

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import drgn
 import pytest
-from tests.unit.audit.test_mapcount import Memory, struct_pages
-from tests.unit.audit.test_mapcount import judged as counters_of
 
 import zaptrace.audit.inspect
 import zaptrace.memory.open
 from tests.unit.audit.test_inspect import FREED
+from tests.unit.audit.test_mapcount import Memory, struct_pages
+from tests.unit.audit.test_mapcount import judged as counters_of
 from zaptrace.audit import running
 from zaptrace.audit.invariants import Suspect
 from zaptrace.audit.proved import Judged

@@ -11,10 +11,10 @@ import drgn
 import numpy as np
 import pytest
 from drgn import Architecture, Platform, Program, Type, TypeMember
-from tests.unit.audit.test_mapcount import BASE
 
 from tests.guest.perpage import no_call_per_page
 from tests.unit.audit.test_layouts import LAYOUTS, Layout
+from tests.unit.audit.test_mapcount import BASE
 from zaptrace.audit import slub
 from zaptrace.audit.structpages.page_flags import Flags, of_type
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zaptrace.explain
 from zaptrace.explain import Evidence
-from zaptrace.explain.checking import objections
+from zaptrace.explain.verdict_check import objections
 from zaptrace.model.verdict import Verdict
 
 

@@ -39,8 +39,8 @@ from tests.unit.explain.test_rules import (
     second_look,
 )
 from tests.unit.explain.test_simulated import audit, resolve
-from zaptrace.explain import Evidence, rules, table
-from zaptrace.explain.known import Case
+from zaptrace.explain import Evidence, rules, verdict_table
+from zaptrace.explain.predicates import Case
 from zaptrace.explain.sites import code_sites
 from zaptrace.explain.story import stories
 from zaptrace.model.findings import AuditResult, FindingClass
@@ -277,7 +277,7 @@ def test_every_rule_has_a_table_with_both_answers() -> None:
     functions = {one for _, one in inspect.getmembers(rules, inspect.isfunction)}
     own = {one for one in functions if one.__module__ == rules.__name__}
     assert own == RULES.keys()
-    assert {row.applies for row in table.RULES} <= own
+    assert {row.applies for row in verdict_table.RULES} <= own
     for rule, answers in RULES.items():
         assert len({wanted for _, wanted in answers}) > 1, rule.__name__
 
@@ -296,6 +296,6 @@ def test_every_rule_has_a_table_with_both_answers() -> None:
     ],
 )
 def test_every_row_of_the_table_has_a_story(one: Case, name: str, kind: VerdictKind) -> None:
-    row = table.rule_of(one)
+    row = verdict_table.rule_of(one)
     assert (row.name, row.kind) == (name, kind)
     assert all(said.text and said.rests_on for said in row.summary(one))

@@ -10,7 +10,7 @@ from pathlib import Path
 import drgn
 import pytest
 
-from zaptrace.explain.clears import is_clearing
+from zaptrace.explain.kernel_functions import is_clearing
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, Missing

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from zaptrace.explain import rules, wording
-from zaptrace.explain.known import Case
+from zaptrace.explain.predicates import Case
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment, moment
 from zaptrace.explain.gathers import Resolve
-from zaptrace.explain.moments import PAGE_MAPCOUNT_RESERVE, Moment, moment
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.splats import Frame
 from zaptrace.triage.stacks import Way, read_stack

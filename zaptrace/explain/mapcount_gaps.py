@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from zaptrace.explain.known import Case
-from zaptrace.explain.moments import Moment, same_page
+from zaptrace.explain.event_view import Moment, same_page
+from zaptrace.explain.predicates import Case
 from zaptrace.model.findings import Finding
 
 

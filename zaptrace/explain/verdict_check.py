@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from zaptrace.explain.event_view import Moment, moment, of_pfn
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.lifetimes import is_owner, same_process
-from zaptrace.explain.moments import Moment, moment, of_pfn
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat

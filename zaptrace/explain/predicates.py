@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zaptrace.explain.event_view import Moment
 from zaptrace.explain.evidence import Evidence
-from zaptrace.explain.moments import Moment
 from zaptrace.explain.sites import refused_on
 from zaptrace.explain.story import Story
 from zaptrace.model.findings import Finding, FindingClass, Owner

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.explain.faults import Fault
-from zaptrace.explain.moments import Moment, moment, of_page, of_thread, same_page
+from zaptrace.explain.bad_pages import Fault
+from zaptrace.explain.event_view import Moment, moment, of_page, of_thread, same_page
 from zaptrace.model.events import Events, Kind, Origin
 
 NOBODY = -1

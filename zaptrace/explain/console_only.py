@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from zaptrace.explain.known import Case, way_of
-from zaptrace.explain.names import counters, flags_of, page, task
+from zaptrace.explain.naming import counters, flags_of, page, task
+from zaptrace.explain.predicates import Case, way_of
 from zaptrace.model.splats import OwnerStack, Splat
 from zaptrace.splat.kinds import TITLES
 from zaptrace.triage.console import Console

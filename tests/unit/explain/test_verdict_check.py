@@ -13,10 +13,10 @@ from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import MINE, MM, PFN, busy, finding, freed, refused, removed, zap
 from tests.unit.explain.test_alone import STATE
 from tests.unit.explain.test_rules import AGAIN, in_zap
-from zaptrace.explain import Evidence, table
-from zaptrace.explain.checking import objections
-from zaptrace.explain.known import Case
+from zaptrace.explain import Evidence, verdict_table
+from zaptrace.explain.predicates import Case
 from zaptrace.explain.references import refer, whole
+from zaptrace.explain.verdict_check import objections
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import Reference, Sentence
 
@@ -28,9 +28,9 @@ RUN = Evidence(events_of(ROWS), [STATE], ended="exit", console=True)
 
 def wrong(summary: Callable[[Case], Iterator[Sentence]], monkeypatch: Any) -> list[str]:
     """Objections to a verdict whose first rule says whatever it likes."""
-    rule = replace(table.RULES[0], applies=lambda _: True, summary=summary)
-    monkeypatch.setattr(table, "RULES", (rule, *table.RULES))
-    monkeypatch.setattr(table, "RANK", {**table.RANK, rule: 0})
+    rule = replace(verdict_table.RULES[0], applies=lambda _: True, summary=summary)
+    monkeypatch.setattr(verdict_table, "RULES", (rule, *verdict_table.RULES))
+    monkeypatch.setattr(verdict_table, "RANK", {**verdict_table.RANK, rule: 0})
     return objections(zaptrace.explain.explain(RUN), RUN)
 
 
@@ -94,7 +94,7 @@ def test_a_wrong_rule_is_objected_to(
 def _zaps_of_two(case: Case) -> tuple[Reference, ...]:
     events = case.evidence.events
     assert events is not None
-    from zaptrace.explain.moments import moment
+    from zaptrace.explain.event_view import moment
 
     return refer(moment(events, 0), moment(events, 4))
 
