@@ -86,6 +86,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--smp", type=whole, default=2, metavar="N", help="CPUs; default: %(default)s"
     )
     guest.add_argument(
+        "--cpu",
+        default="",
+        metavar="MODEL",
+        help="CPU model and features, as QEMU's -cpu takes them (max has 1 GB pages); default: "
+        "QEMU's own",
+    )
+    guest.add_argument(
         "--timeout",
         type=seconds,
         default=60.0,
@@ -162,6 +169,7 @@ def run(args: argparse.Namespace) -> Exit:
         append=args.append,
         memory=args.memory,
         smp=args.smp,
+        cpu=args.cpu,
         timeout=args.timeout,
         stop_at=args.stop_at,
         kaslr=args.kaslr,

@@ -52,6 +52,7 @@ class Request:
     append: str = ""
     memory: str = "512M"
     smp: int = 2
+    cpu: str = ""
     timeout: float = 60.0
     stop_at: str = "bad_page"
     kaslr: bool = False
@@ -184,6 +185,7 @@ def _guest_config(
         console=folder.console,
         memory=request.memory,
         smp=request.smp,
+        cpu=request.cpu,
     )
 
 
