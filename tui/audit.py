@@ -7,7 +7,7 @@ from tui.lines import LineView
 from tui.story import PageName
 from tui.words import Piece, count, fit
 from zaptrace.model.findings import Finding, FindingClass
-from zaptrace.report.meanings import who
+from zaptrace.report.finding_meanings import who
 from zaptrace.report.words import hexadecimal, plain
 
 _WIDE = 110  # columns

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tui.story import PageName
 from tui.words import count
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
-from zaptrace.report.meanings import MEANINGS, owner_lines
+from zaptrace.report.finding_meanings import MEANINGS, owner_lines
 from zaptrace.report.words import plain
 
 LABELS = {

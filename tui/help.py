@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from tui.findings import LABELS
 from zaptrace.model.events import KINDS
-from zaptrace.report.meanings import MEANINGS
+from zaptrace.report.finding_meanings import MEANINGS
 
 KEYS = (
     ("space", "hold the events, follow again; in a replay: the clock"),

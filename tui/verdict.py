@@ -21,7 +21,7 @@ from tui.words import clock
 from zaptrace.explain.verdict_table import row_of
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
-from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
+from zaptrace.report.site_roles import chain_of, marked_line, places, shared_tail, title
 from zaptrace.report.words import plain
 
 

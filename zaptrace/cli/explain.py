@@ -114,8 +114,8 @@ def _logs(names: list[str], args: argparse.Namespace) -> Exit:
 def _rendered(result: LogResult, args: argparse.Namespace) -> str:
     import json
 
-    from zaptrace.report.html import page
-    from zaptrace.report.sourcelines import read_sources
+    from zaptrace.report.html.page import page
+    from zaptrace.report.source_excerpt import read_sources
     from zaptrace.report.text import render
 
     if args.format == "json":

@@ -9,7 +9,7 @@ from zaptrace.model.errors import Exit
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
-    from zaptrace.report.cases import Case
+    from zaptrace.report.ci import Case
     from zaptrace.runs.repeat import Repeats
     from zaptrace.runs.repro import Request
 
@@ -43,7 +43,7 @@ def repeats_code(repeats: Repeats, expected: str | None) -> Exit:
 
 def write_cases(args: argparse.Namespace, cases: list[Case]) -> None:
     """What --junit and --ktap ask for."""
-    from zaptrace.report.cases import junit, ktap
+    from zaptrace.report.ci import junit, ktap
 
     suite = f"zaptrace.{args.arch}"
     if args.junit is not None:

@@ -16,7 +16,7 @@ from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
     from zaptrace.model.progress import Listener
-    from zaptrace.report.cases import Case
+    from zaptrace.report.ci import Case
     from zaptrace.runs.analysis import Result
     from zaptrace.runs.repro import Request
 
@@ -204,7 +204,7 @@ def _once(request: Request, args: argparse.Namespace) -> Exit:
     """One boot."""
     from zaptrace.cli.output import complain, print_json, print_total
     from zaptrace.cli.repeats import write_cases
-    from zaptrace.report.cases import Case
+    from zaptrace.report.ci import Case
 
     plain = args.json or args.no_tui or not at_terminal()
     try:
@@ -267,7 +267,7 @@ def _shown(request: Request) -> Result | None:
 
 def _case(result: Result, expected: str | None) -> Case:
     """A boot as a test case."""
-    from zaptrace.report.cases import Case
+    from zaptrace.report.ci import Case
 
     seconds, verdict = sum(result.document["timing"].values()), result.verdict
     code = exit_code(result, expected)

@@ -128,7 +128,7 @@ def _print(logs: Sequence[LogReports], args: argparse.Namespace) -> None:
 
 
 def _print_groups(logs: Sequence[LogReports], *, as_json: bool) -> None:
-    from zaptrace.report.splatgroups import describe_groups
+    from zaptrace.report.splat_groups import describe_groups
     from zaptrace.triage.groups import group
 
     groups = group((log.origin, log.splats) for log in logs)
@@ -151,7 +151,7 @@ def _fails(log: LogReports, fail_on: str | None) -> bool:
 
 
 def _write_cases(logs: Sequence[LogReports], args: argparse.Namespace) -> None:
-    from zaptrace.report.cases import junit, ktap
+    from zaptrace.report.ci import junit, ktap
     from zaptrace.report.splats import case
 
     cases = [

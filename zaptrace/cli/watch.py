@@ -51,8 +51,8 @@ def line_sink(args: argparse.Namespace) -> Sink:
     Raises:
         BadInput: --filter makes no sense.
     """
-    from zaptrace.cli.lines import JsonLines, Plain, to
     from zaptrace.model import event_filter
+    from zaptrace.report.event_lines import JsonLines, Plain, to
 
     sink = to(sys.stdout, JsonLines() if args.json else Plain())
     if args.filter is None:

@@ -21,8 +21,8 @@ from zaptrace.model.progress import Listener, step
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict
 from zaptrace.report.document import summary
-from zaptrace.report.excerpt import kernels_words
-from zaptrace.report.info import RunInfo
+from zaptrace.report.run_info import RunInfo
+from zaptrace.report.splat_excerpt import kernels_words
 from zaptrace.report.text import render
 from zaptrace.runs import belonging
 from zaptrace.runs.debuginfo import debug_info

@@ -15,8 +15,8 @@ from zaptrace.model.errors import BadInput
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.document import summary
-from zaptrace.report.excerpt import BEFORE, MOST_LINES, excerpt
-from zaptrace.report.info import RunInfo
+from zaptrace.report.run_info import RunInfo
+from zaptrace.report.splat_excerpt import BEFORE, MOST_LINES, excerpt
 from zaptrace.runs.logfiles import LogFile
 from zaptrace.splat import parse
 from zaptrace.splat.kinds import from_mm

@@ -21,8 +21,8 @@ from vm.arch import arch_named
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.model.verdict import VerdictKind
-from zaptrace.report.cases import Case
-from zaptrace.report.stored import verdict_of
+from zaptrace.report.ci import Case
+from zaptrace.report.saved_verdict import verdict_of
 from zaptrace.runs import ourselves
 from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.loop import run_to_end

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from zaptrace.cli.lines import JsonLines, Plain
 from zaptrace.model.events import Events, Kind, Origin, Records, blank
+from zaptrace.report.event_lines import JsonLines, Plain
 
 
 def record(kind: Kind, **fields: Any) -> Records:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import OrderStep, Verdict
-from zaptrace.report.markup import Markup, tag
-from zaptrace.report.roles import is_freed_wrong, is_turn, places
+from zaptrace.report.html.markup import Markup, tag
+from zaptrace.report.site_roles import is_freed_wrong, is_turn, places
 from zaptrace.report.words import number
 
 _NS_PER_US = 1000

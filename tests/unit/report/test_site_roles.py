@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
-from zaptrace.report.roles import is_freed_wrong, is_turn, marked_line, places, shared_tail, title
+from zaptrace.report.site_roles import (
+    is_freed_wrong,
+    is_turn,
+    marked_line,
+    places,
+    shared_tail,
+    title,
+)
 
 OUTER = ("zap_pte_range at mm/memory.c:1516", "unmap_page_range at mm/memory.c:1741")
 

@@ -20,7 +20,7 @@ from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.events import ABSENT, EVENT, Events, Kind, Origin, blank
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.splats import Splat
-from zaptrace.report.frames import Run, Vmcore
+from zaptrace.report.dataframes import Run, Vmcore
 
 AUDIT = AuditResult("6.1", 10, 1, 3, 0.1, VERDICT.proof)
 

@@ -9,8 +9,8 @@ from zaptrace.model.clues import Clue
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, OrderStep, Sentence, Verdict, VerdictKind
-from zaptrace.report.excerpt import kernels_words
-from zaptrace.report.info import RunInfo
+from zaptrace.report.run_info import RunInfo
+from zaptrace.report.splat_excerpt import kernels_words
 from zaptrace.splat import parse_console
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zaptrace.model.verdict import CodeSite
-from zaptrace.report.sourcelines import CONTEXT, read_sources
+from zaptrace.report.source_excerpt import CONTEXT, read_sources
 
 MEMORY = """\
 // SPDX-License-Identifier: GPL-2.0-only

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zaptrace.model.pte_window import TableWindow
-from zaptrace.report.markup import Markup, joined, tag
-from zaptrace.report.timeline import picture
+from zaptrace.report.html.markup import Markup, joined, tag
+from zaptrace.report.html.timeline import picture
 
 COLUMNS = 32
 _LEFT, _CELL, _GAP = 148, 22, 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.report.markup import Markup
+from zaptrace.report.html.markup import Markup
 
 CSS = Markup(
     """

@@ -10,18 +10,18 @@ from zaptrace.model.findings import Finding
 from zaptrace.model.pte_window import TableWindow
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 from zaptrace.report.clues import still_open
-from zaptrace.report.info import RunInfo
-from zaptrace.report.markup import Content, Markup, joined, tag
-from zaptrace.report.meanings import MEANINGS, owner_lines
-from zaptrace.report.roles import is_freed_wrong, is_turn
-from zaptrace.report.shell import wrapped
-from zaptrace.report.sourcelines import Sources
-from zaptrace.report.sourcesection import source_section
-from zaptrace.report.steptable import steps_table
-from zaptrace.report.style import CSS
-from zaptrace.report.tablemap import COLUMNS, table_map
+from zaptrace.report.finding_meanings import MEANINGS, owner_lines
+from zaptrace.report.html.markup import Content, Markup, joined, tag
+from zaptrace.report.html.pte_map import COLUMNS, table_map
+from zaptrace.report.html.source_section import source_section
+from zaptrace.report.html.steps_table import steps_table
+from zaptrace.report.html.style import CSS
+from zaptrace.report.html.timeline import rates, timeline
+from zaptrace.report.run_info import RunInfo
+from zaptrace.report.shell_commands import wrapped
+from zaptrace.report.site_roles import is_freed_wrong, is_turn
+from zaptrace.report.source_excerpt import Sources
 from zaptrace.report.text import proof_heading, run_facts, subject
-from zaptrace.report.timeline import rates, timeline
 from zaptrace.report.words import hexadecimal, number, task
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

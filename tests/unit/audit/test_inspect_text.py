@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.audit.test_inspect import FREED, parse
 from zaptrace.audit.inspect import AddressView, PageView, ProcessView
 from zaptrace.audit.pagetables.translate import EntryKind, Step
-from zaptrace.cli import inspect, looktext
+from zaptrace.cli import inspect, inspect_text
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Owner
 
@@ -76,23 +76,23 @@ steps = st.builds(
 @given(pages, st.lists(steps.filter(lambda step: step.kind is not EntryKind.TABLE), max_size=5))
 def test_every_view_fits_80_columns_and_json(page: PageView, way: list[Step]) -> None:
     address = AddressView(OWNER, tuple(way), page.pfn, page)
-    for line in (*looktext.page_lines(page), *looktext.address_lines(address)):
+    for line in (*inspect_text.page_lines(page), *inspect_text.address_lines(address)):
         assert len(line) <= 80
     assert json.loads(json.dumps(address.to_json()))["page"]["pfn"] == page.pfn
 
 
 def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> None:
-    text = "\n".join(looktext.page_lines(PAGE))
+    text = "\n".join(inspect_text.page_lines(PAGE))
     assert "0 PTEs, mapcount 1 (stored as 0), refcount 0" in text
     assert "order 4, 3 mappings, mapping 0xf00d1" in text
     assert "init (28) at 0x3ffffffb000" in text
     assert "refcount_below_mapcount" in text
     well = dataclasses.replace(PAGE, finding=None, mapcount=0)
-    assert "nothing is wrong" in "\n".join(looktext.page_lines(well))
+    assert "nothing is wrong" in "\n".join(inspect_text.page_lines(well))
 
 
 def test_a_page_that_was_not_judged_is_not_called_well() -> None:
-    hidden = "\n".join(looktext.page_lines(dataclasses.replace(PAGE, finding=None)))
+    hidden = "\n".join(inspect_text.page_lines(dataclasses.replace(PAGE, finding=None)))
     assert "nothing is wrong with" not in hidden
     assert "does not prove anything wrong" in hidden
 
@@ -102,7 +102,7 @@ def test_a_process_shows_where_its_counters_differ() -> None:
     view = ProcessView(
         OWNER, (28, 29), rss, {"swap": 2}, (("1000-2000 rw-p [heap]", 1),), None, (FREED,)
     )
-    text = "\n".join(looktext.process_lines(view))
+    text = "\n".join(inspect_text.process_lines(view))
     assert "3 recorded, 3 mapped\n" in text
     assert "9 recorded, 8 mapped  <- differs" in text
     assert "      1  1000-2000 rw-p [heap]" in text

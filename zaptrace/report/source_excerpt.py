@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zaptrace.model.verdict import CodeSite
-from zaptrace.report.roles import chain_of, mark, marked_line
+from zaptrace.report.site_roles import chain_of, mark, marked_line
 
 CONTEXT = 4
 """Lines shown before and behind."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.verdict import OrderStep
-from zaptrace.report.markup import Markup, joined, tag
-from zaptrace.report.roles import is_turn
+from zaptrace.report.html.markup import Markup, joined, tag
+from zaptrace.report.site_roles import is_turn
 from zaptrace.report.words import cut
 
 WIDTH = 960

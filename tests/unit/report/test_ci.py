@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-from zaptrace.report.cases import Case, junit, ktap
+from zaptrace.report.ci import Case, junit, ktap
 
 CASES = [
     Case("boot_1", 1.5),

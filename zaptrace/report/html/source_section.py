@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from zaptrace.model.verdict import CodeSite
-from zaptrace.report.markup import Markup, joined, tag
-from zaptrace.report.roles import chain_of, marked_line, shared_tail, title
-from zaptrace.report.sourcelines import Excerpt, Sources
+from zaptrace.report.html.markup import Markup, joined, tag
+from zaptrace.report.site_roles import chain_of, marked_line, shared_tail, title
+from zaptrace.report.source_excerpt import Excerpt, Sources
 from zaptrace.report.words import hexadecimal
 
 

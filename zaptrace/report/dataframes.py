@@ -26,8 +26,8 @@ from zaptrace.model.events import (
 )
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
-from zaptrace.report.clocks import has_clock, in_order
-from zaptrace.report.lifeframe import life_frame
+from zaptrace.report.life_dataframe import life_frame
+from zaptrace.report.record_order import has_clock, in_order
 from zaptrace.report.words import count
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Run:
     def life(self, pfn: int) -> pd.DataFrame:
         """Return the life of one page since its last allocation: a row for each change.
 
-        See `zaptrace.report.lifeframe.life_frame` for the columns.
+        See `zaptrace.report.life_dataframe.life_frame` for the columns.
 
         Raises:
             BadInput: the run has no pages' lives, or not this page's.

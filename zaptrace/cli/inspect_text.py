@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from zaptrace.audit.inspect import AddressView, PageView, ProcessView
 from zaptrace.audit.pagetables.translate import EntryKind, Step
-from zaptrace.cli.audittext import (
+from zaptrace.report.audit_text import (
     MEANING,
     finding_lines,
     labelled,
