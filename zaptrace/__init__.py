@@ -66,7 +66,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     from zaptrace.model.events import Events
     from zaptrace.report.dataframes import Run
     from zaptrace.runs.folder import RunFolder
-    from zaptrace.runs.lives import open_life
+    from zaptrace.runs.run_life import open_life
     from zaptrace.splat import parse_console
 
     given = Path(path)

@@ -25,7 +25,7 @@ from zaptrace.audit import audit
 from zaptrace.memory.open import open_program
 from zaptrace.model import progress
 from zaptrace.model.plan import ProbePlan
-from zaptrace.runs.analysis import Result
+from zaptrace.runs.explain_run import Result
 from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.repro import Request, repro
 

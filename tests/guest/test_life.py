@@ -27,10 +27,10 @@ from zaptrace.memory.pages import page_layout
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.progress import ignore
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.life_keeping import keep_lives
+from zaptrace.runs.keep_lives import keep_lives
 from zaptrace.runs.life_recorder import life_recorder
-from zaptrace.runs.lives import RunLife, open_life
 from zaptrace.runs.repro import Request
+from zaptrace.runs.run_life import RunLife, open_life
 
 pytestmark = pytest.mark.guest
 PAGES = 131072

@@ -122,7 +122,7 @@ def explained(run: Path, subset: str) -> Row:
     """The verdict from a part of what a run left: the other files are not there."""
     from zaptrace.explain.verdict_check import objections
     from zaptrace.model.progress import ignore
-    from zaptrace.runs.analysis import analyse
+    from zaptrace.runs.explain_run import analyse
     from zaptrace.runs.folder import RunFolder
     from zaptrace.runs.signature import signature_of
 

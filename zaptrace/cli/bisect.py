@@ -202,7 +202,7 @@ def _step(args: argparse.Namespace) -> Exit:
 def _session_step(args: argparse.Namespace) -> Outcome:
     """A step that `zaptrace bisect start` made git take."""
     from zaptrace.runs.bisect.drive import one_step
-    from zaptrace.runs.bisect.updates import writer
+    from zaptrace.runs.bisect.progress_pipe import writer
 
     return one_step(args.session, writer(sys.stdout))
 
@@ -213,7 +213,7 @@ def _own_step(args: argparse.Namespace) -> Outcome:
     from vm.arch import arch_named
     from zaptrace.cli.output import progress
     from zaptrace.model.paths import state_home
-    from zaptrace.runs.bisect.sight import Wanted
+    from zaptrace.runs.bisect.seen_by import Wanted
     from zaptrace.runs.bisect.trial import try_tree
     from zaptrace.runs.signature import Signature
 

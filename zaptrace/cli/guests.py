@@ -56,7 +56,7 @@ def boot(args: argparse.Namespace) -> Exit:
     """
     from zaptrace.cli.output import print_json, progress
     from zaptrace.cli.trees import wanted_tree
-    from zaptrace.runs.loop import run_to_end
+    from zaptrace.runs.asyncio_run import run_to_end
 
     command = shlex.join(args.command) if len(args.command) > 1 else " ".join(args.command)
     own = wanted_tree(args.arch, args, "live")
@@ -74,7 +74,7 @@ def boot(args: argparse.Namespace) -> Exit:
 def _request(
     args: argparse.Namespace, listener: Listener, own: Tree | None, shell: str = ""
 ) -> Request:
-    from zaptrace.runs.live import wanted_guest
+    from zaptrace.runs.watched_guest import wanted_guest
 
     return wanted_guest(
         args.arch,
@@ -107,7 +107,7 @@ def shell(args: argparse.Namespace) -> Exit:
     """
     from zaptrace.cli.output import progress
     from zaptrace.cli.trees import wanted_tree
-    from zaptrace.runs.loop import run_to_end
+    from zaptrace.runs.asyncio_run import run_to_end
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Missing("a shell needs a terminal", f"zaptrace vm boot {args.arch} -- COMMAND")

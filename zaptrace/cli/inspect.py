@@ -141,7 +141,7 @@ def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
     if args.vmcore is not None:
         yield args.vmcore
         return
-    from zaptrace.runs.dump import write_vmcore
+    from zaptrace.runs.write_vmcore import write_vmcore
 
     with scratch_folder() as folder:
         vmcore = folder / "vmcore"

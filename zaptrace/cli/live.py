@@ -132,7 +132,7 @@ def _guest(args: argparse.Namespace) -> Tally:
     from zaptrace.cli.pipes import abandoned
     from zaptrace.cli.trees import wanted_tree
     from zaptrace.cli.watch import Recorded, check_terminal, drain, line_sink, recording, show
-    from zaptrace.runs.live import watched_guest
+    from zaptrace.runs.watched_guest import watched_guest
 
     lines = printed(args)
     if not lines:

@@ -94,7 +94,7 @@ def _explained(folder: RunFolder) -> dict[str, Any]:
     document = folder.verdict()
     if document is None:
         from zaptrace.model.progress import ignore
-        from zaptrace.runs.analysis import analyse
+        from zaptrace.runs.explain_run import analyse
 
         document = analyse(folder, folder.facts(), ignore).document
     verdict_of(document)

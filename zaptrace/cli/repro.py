@@ -17,7 +17,7 @@ from zaptrace.model.verdict import VerdictKind
 if TYPE_CHECKING:
     from zaptrace.model.progress import Listener
     from zaptrace.report.ci import Case
-    from zaptrace.runs.analysis import Result
+    from zaptrace.runs.explain_run import Result
     from zaptrace.runs.repro import Request
 
 HELP = "boot a kernel in QEMU, stop it at the bug, and explain the bug"
@@ -189,15 +189,15 @@ def run(args: argparse.Namespace) -> Exit:
 def _built(request: Request, args: argparse.Namespace) -> Request:
     """The same for the user's tree, built now, where one is given."""
     from zaptrace.cli.output import progress
-    from zaptrace.runs import owntree
+    from zaptrace.runs import own_tree
 
     if args.kernel_tree is not None:
-        owntree.check(request)
+        own_tree.check(request)
     source = wanted_tree(request.arch, args)
     if source is None:
         return request
     with progress() as listener:
-        return owntree.build(request, source, args.kernel_tree, args.config, listener)
+        return own_tree.build(request, source, args.kernel_tree, args.config, listener)
 
 
 def _once(request: Request, args: argparse.Namespace) -> Exit:

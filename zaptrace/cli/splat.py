@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
-    from zaptrace.runs.loglist import LogReports
+    from zaptrace.runs.read_logs import LogReports
 
 HELP = "find the kernel's reports about pages in console logs"
 LIMIT = 20
@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the only log there is cannot be read.
     """
-    from zaptrace.runs.logfiles import log_files
-    from zaptrace.runs.loglist import read_all, read_one
+    from zaptrace.runs.log_files import log_files
+    from zaptrace.runs.read_logs import read_all, read_one
 
     files = log_files(args.log)
     logs = [read_one(files[0])] if len(files) == 1 else list(read_all(files))

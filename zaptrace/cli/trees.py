@@ -33,14 +33,14 @@ def wanted_tree(arch: str, args: argparse.Namespace, flavour: str = "repro") -> 
         ZaptraceError: it is no tree that can be built.
     """
     from zaptrace.cli.output import progress
-    from zaptrace.runs import owntree
+    from zaptrace.runs import own_tree
 
     if args.kernel_tree is None:
         if args.config is not None:
             raise BadInput("--config is for a tree that is to be built", "--kernel-tree DIR")
         return None
     with progress() as listener:
-        source, changes = owntree.prepare(arch, args.kernel_tree, args.config, listener, flavour)
+        source, changes = own_tree.prepare(arch, args.kernel_tree, args.config, listener, flavour)
     for line in changes:
         print(f"          {line}", file=sys.stderr)
     return source

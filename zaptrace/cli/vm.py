@@ -224,7 +224,7 @@ def _kernel_fetch(args: argparse.Namespace) -> Exit:
 
 def _dump(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
-    from zaptrace.runs.dump import write_vmcore
+    from zaptrace.runs.write_vmcore import write_vmcore
 
     write_vmcore(args.source, args.vmcore)
     size = args.vmcore.stat().st_size
@@ -237,9 +237,9 @@ def _dump(args: argparse.Namespace) -> Exit:
 
 def _ls(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
-    from zaptrace.runs import store
+    from zaptrace.runs import disk_usage
 
-    kernels, snapshots, runs = store.kernels(), store.snapshots(), store.runs()
+    kernels, snapshots, runs = disk_usage.kernels(), disk_usage.snapshots(), disk_usage.runs()
     if args.json:
         print_json({"kernels": kernels, "snapshots": snapshots, "runs": runs})
         return Exit.OK
@@ -256,9 +256,9 @@ def _ls(args: argparse.Namespace) -> Exit:
 
 def _clean(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
-    from zaptrace.runs import store
+    from zaptrace.runs import disk_usage
 
-    freed = store.clean(caches=args.cache)
+    freed = disk_usage.clean(caches=args.cache)
     if args.json:
         print_json({"bytes": freed})
     else:

@@ -11,7 +11,7 @@ from vm.kernel_tree import Tree
 from zaptrace.cli.main import main
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import ignore
-from zaptrace.runs.live import wanted_guest
+from zaptrace.runs.watched_guest import wanted_guest
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from vm.arch import arch_named
 from vm.kernel_tree import Tree, objects_folder
 from zaptrace.model.errors import BadInput
 from zaptrace.model.paths import cache_home, state_home, write_whole
-from zaptrace.runs.bisect.sight import Wanted
+from zaptrace.runs.bisect.seen_by import Wanted
 from zaptrace.runs.bisect.trial import Guest, Outcome
 from zaptrace.runs.signature import Signature
 

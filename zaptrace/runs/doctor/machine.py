@@ -17,7 +17,7 @@ from zaptrace.kernel import plan_for
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.paths import cache_home
 from zaptrace.runs import stops
-from zaptrace.runs.doctor.checks import Check
+from zaptrace.runs.doctor.check import Check
 
 AREA = "lab"
 DISK = 8 << 30

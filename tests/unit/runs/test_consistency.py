@@ -18,9 +18,9 @@ from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.splats import Splat
-from zaptrace.runs.belonging import Pieces, check
+from zaptrace.runs.consistency import Pieces, check
+from zaptrace.runs.dump_identity import Identity
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.identity import Identity
 
 SECOND = 10**9
 BOOT, OTHER = "0a77d9c2-1111-4222-8333-444455556666", "0b77d9c2-1111-4222-8333-444455556666"

@@ -10,7 +10,7 @@ from probes.open_source import SOURCES, open_source
 from zaptrace.kernel import running_plan
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.plan import ProbePlan
-from zaptrace.runs.doctor.checks import Check
+from zaptrace.runs.doctor.check import Check
 
 AREA = "probes"
 _SECONDS = 0.2

@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.bisect.toy import git, history, state
 from zaptrace.model.errors import CannotTell
-from zaptrace.runs.bisect import gitrun
+from zaptrace.runs.bisect import git_run
 from zaptrace.runs.bisect.repo import Repo
 
 STEP = ("sh", "-c", "test ! -e broken || exit 125; test ! -e bug")
@@ -24,9 +24,9 @@ def found(tree: Path, worktree: Path, step: Sequence[str] = STEP) -> tuple[str, 
     """The subjects of the suspects."""
     git(tree, "worktree", "add", "--quiet", "--detach", str(worktree), "bad")
     repo = Repo(worktree)
-    gitrun.start(repo, repo.commit("good"), repo.commit("bad"))
+    git_run.start(repo, repo.commit("good"), repo.commit("bad"))
     heard: list[str] = []
-    suspects = gitrun.run(repo, step, heard.append, dict(os.environ))
+    suspects = git_run.run(repo, step, heard.append, dict(os.environ))
     assert heard
     return tuple(repo.subject(one).partition(" ")[2] for one in suspects)
 
@@ -67,14 +67,14 @@ def test_a_status_above_127_stops_it_and_marks_nothing(tmp_path: Path) -> None:
 DRIVER = """
 import os, sys
 from pathlib import Path
-from zaptrace.runs.bisect import gitrun
+from zaptrace.runs.bisect import git_run
 from zaptrace.runs.bisect.repo import Repo
 
 repo = Repo(Path(sys.argv[1]))
-gitrun.start(repo, repo.commit("good"), repo.commit("bad"))
+git_run.start(repo, repo.commit("good"), repo.commit("bad"))
 step = (sys.executable, "-c", sys.argv[2], sys.argv[3])
 try:
-    gitrun.run(repo, step, print, dict(os.environ))
+    git_run.run(repo, step, print, dict(os.environ))
 except KeyboardInterrupt:
     print("interrupted")
 """

@@ -28,7 +28,7 @@ from zaptrace.model.events import ABSENT, Events
 from zaptrace.model.paths import cache_home, scratch_folder
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.source import Source
-from zaptrace.runs.loop import run_to_end
+from zaptrace.runs.asyncio_run import run_to_end
 
 STATUS = "/run/recorder"
 """Where the guest leaves the recorder's exit status and last words."""

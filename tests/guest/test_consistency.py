@@ -14,9 +14,9 @@ from zaptrace.memory.open import open_program
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import ignore
-from zaptrace.runs.analysis import analyse
+from zaptrace.runs.evidence_loader import identity
+from zaptrace.runs.explain_run import analyse
 from zaptrace.runs.folder import RunFolder
-from zaptrace.runs.loading import identity
 
 pytestmark = pytest.mark.guest
 SMALL = ("run.json", "plan.json", "console.log", "capture.zap", "audit.json")

@@ -7,15 +7,15 @@ import io
 import pytest
 
 from zaptrace.model.progress import State, Update
-from zaptrace.runs.bisect import updates
+from zaptrace.runs.bisect import progress_pipe
 
 
 def test_an_update_is_a_line_and_back() -> None:
     stream = io.StringIO()
     update = Update("compile", "Compile", State.RUNNING, 3, 9, "mm/ÿ\n.o")
-    updates.writer(stream)(update)
+    progress_pipe.writer(stream)(update)
     (line,) = stream.getvalue().splitlines()
-    assert updates.parse(line) == update
+    assert progress_pipe.parse(line) == update
 
 
 @pytest.mark.parametrize(
@@ -30,4 +30,4 @@ def test_an_update_is_a_line_and_back() -> None:
     ],
 )
 def test_whatever_else_git_or_make_print_is_none(line: str) -> None:
-    assert updates.parse(line) is None
+    assert progress_pipe.parse(line) is None

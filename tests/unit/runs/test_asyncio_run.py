@@ -13,7 +13,7 @@ import pytest
 PROGRAM = """
 import asyncio, sys, time
 from zaptrace.cli import main
-from zaptrace.runs.loop import run_to_end
+from zaptrace.runs.asyncio_run import run_to_end
 
 async def busy():
     while True:
@@ -60,7 +60,7 @@ def test_without_it_the_traceback_is_there() -> None:
 
 def test_the_handlers_are_what_they_were_before() -> None:
     code = (
-        "import signal, asyncio\nfrom zaptrace.runs.loop import run_to_end\n"
+        "import signal, asyncio\nfrom zaptrace.runs.asyncio_run import run_to_end\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "before = signal.getsignal(signal.SIGINT)\n"
         "assert run_to_end(asyncio.sleep(0, 5)) == 5\n"

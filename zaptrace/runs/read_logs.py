@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.splats import Splat
-from zaptrace.runs.logfiles import LogFile
+from zaptrace.runs.log_files import LogFile
 from zaptrace.splat import parse
 from zaptrace.triage.boot import BootReader
 from zaptrace.triage.console import BootFacts

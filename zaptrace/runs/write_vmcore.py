@@ -10,7 +10,7 @@ from pathlib import Path
 from vm.qemu import dump_through
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.errors import BadInput
-from zaptrace.runs.loop import run_to_end
+from zaptrace.runs.asyncio_run import run_to_end
 
 
 def write_vmcore(source: Path, vmcore: Path) -> None:

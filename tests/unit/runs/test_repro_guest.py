@@ -10,14 +10,14 @@ import pytest
 
 from tests.unit.vm.test_qemu import config, needs_qemu
 from vm.qemu import running
-from zaptrace.runs import guest
-from zaptrace.runs.guest import _let_go
+from zaptrace.runs import repro_guest
+from zaptrace.runs.repro_guest import _let_go
 
 
 @pytest.fixture
 def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(guest, "QUIET_SECONDS", 0.3)
-    monkeypatch.setattr(guest, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(repro_guest, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(repro_guest, "LOOK_SECONDS", 0.01)
     path = tmp_path / "console.log"
     path.write_bytes(b"Bad page state\n")
     return path
@@ -26,7 +26,7 @@ def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def told(console: Path, words: list[bytes]) -> float:
     """Seconds of waiting for a guest that says something each tenth of a second."""
     begun = time.monotonic()
-    waiting = asyncio.create_task(guest._until_told(console))
+    waiting = asyncio.create_task(repro_guest._until_told(console))
     for word in words:
         await asyncio.sleep(0.1)
         with console.open("ab") as file:

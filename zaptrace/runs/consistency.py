@@ -20,8 +20,8 @@ from zaptrace.model.events import ABSENT, Events, Kind, Records
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.splats import Splat
+from zaptrace.runs.dump_identity import Identity
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.identity import Identity
 
 NS = 1_000_000_000
 SLACK_SECONDS = 2.0

@@ -12,7 +12,7 @@ from tests.guest.test_faults import LEFT, STRIKING
 from vm.series import SERIES
 from zaptrace.model.errors import BadInput
 from zaptrace.model.lab_faults import FAULTS
-from zaptrace.runs.lab import check_faults
+from zaptrace.runs.boot_files import check_faults
 
 VM = Path(str(resources.files("vm")))
 TASK_COMM_LEN = 16

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zaptrace.model.verdict import VerdictKind
-from zaptrace.runs.analysis import Result
+from zaptrace.runs.explain_run import Result
 from zaptrace.runs.signature import Signature
 
 _NAMES = {"capture": "capture of the events", "splat": "console", "vmcore": "audit of a dump"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zaptrace.runs.rates import boots_needed, passes_unseen, wilson
+from zaptrace.runs.hit_rate import boots_needed, passes_unseen, wilson
 
 
 @pytest.mark.parametrize(

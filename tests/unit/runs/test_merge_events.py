@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.unit.explain.kernel import events_of
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Origin
-from zaptrace.runs.secondlook import whole
+from zaptrace.runs.merge_events import whole
 
 WHO: dict[str, Any] = {"cpu": 1, "pid": 30, "page": 0x1000, "pfn": 1}
 

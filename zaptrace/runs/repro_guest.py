@@ -15,8 +15,8 @@ from vm.serial_console import last_line
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.kernel_death import Trouble
 from zaptrace.runs.life_recorder import LifeRecorder
-from zaptrace.runs.trouble import Trouble
 
 LET_GO_SECONDS = 60.0
 """How long a dumped guest may run on: to print its own report, and to show what came after."""

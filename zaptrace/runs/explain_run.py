@@ -24,12 +24,12 @@ from zaptrace.report.document import summary
 from zaptrace.report.run_info import RunInfo
 from zaptrace.report.splat_excerpt import kernels_words
 from zaptrace.report.text import render
-from zaptrace.runs import belonging
-from zaptrace.runs.debuginfo import debug_info
+from zaptrace.runs import consistency
+from zaptrace.runs.evidence_loader import identity, load_audit, load_events, open_dump, resolver
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.life_keeping import keep_lives, suspects
+from zaptrace.runs.keep_lives import keep_lives, suspects
 from zaptrace.runs.life_recorder import LifeRecorder
-from zaptrace.runs.loading import identity, load_audit, load_events, open_dump, resolver
+from zaptrace.runs.run_debuginfo import debug_info
 from zaptrace.runs.source_lines import addressed, sharpened
 from zaptrace.splat import parse_console
 from zaptrace.splat.kinds import from_mm
@@ -85,8 +85,8 @@ def analyse(
         splats = parse_console(console)
         _note_a_missing_stop(folder, facts, events, splats)
         dump = identity(prog, folder.vmcore) if prog else None
-        pieces = belonging.Pieces(folder, facts, events, found, splats, console, dump)
-        belonging.check(pieces)
+        pieces = consistency.Pieces(folder, facts, events, found, splats, console, dump)
+        consistency.check(pieces)
         ended = facts.ended or "interrupted"
         names = debug_info(prog, facts, events)
         told = addressed(names, splats) if names else splats

@@ -17,7 +17,7 @@ from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.document import summary
 from zaptrace.report.run_info import RunInfo
 from zaptrace.report.splat_excerpt import BEFORE, MOST_LINES, excerpt
-from zaptrace.runs.logfiles import LogFile
+from zaptrace.runs.log_files import LogFile
 from zaptrace.splat import parse
 from zaptrace.splat.kinds import from_mm
 from zaptrace.triage import Console, triage

@@ -22,9 +22,9 @@ from zaptrace.model.findings import AuditResult
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.verdict import CodeSite
-from zaptrace.runs import secondlook
+from zaptrace.runs import merge_events
+from zaptrace.runs.dump_identity import Identity
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.identity import Identity
 
 
 def open_dump(
@@ -63,7 +63,7 @@ def load_events(
         stop = stop_events(prog, folder.vmcore, plan)
         _name(prog, stop)
         later = _later(folder, facts, plan)
-        events = secondlook.whole(read_trace(prog, plan), stop, later)
+        events = merge_events.whole(read_trace(prog, plan), stop, later)
         events.meta["records"] = len(events.records)  # a file that was cut between frames tells
         write_capture(folder.capture, events)
         folder.later.unlink(missing_ok=True)

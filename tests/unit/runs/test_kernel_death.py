@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from zaptrace.runs import trouble
-from zaptrace.runs.trouble import Trouble
+from zaptrace.runs import kernel_death
+from zaptrace.runs.kernel_death import Trouble
 
 BUG = b"[    1.2] kernel BUG at mm/filemap.c:154!\n"
 ENDED = b"[    1.3] ---[ end Kernel panic - not syncing: Fatal exception ]---\n"
@@ -16,9 +16,9 @@ ENDED = b"[    1.3] ---[ end Kernel panic - not syncing: Fatal exception ]---\n"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trouble, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(trouble, "QUIET_SECONDS", 0.05)
-    monkeypatch.setattr(trouble, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(kernel_death, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(kernel_death, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(kernel_death, "MOST_SECONDS", 0.3)
 
 
 def kind_of(console: Path, seconds: float = 5.0) -> str | None:
