@@ -19,9 +19,9 @@ from vm import initramfs, lab_kernel, plugin, qemu
 from vm.arch import arch_named
 from vm.qemu import Guest, GuestConfig
 from zaptrace.cli.main import main
-from zaptrace.life.complete import Completeness
+from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import What
-from zaptrace.life.named import NamedWrite
+from zaptrace.life.named_life import NamedWrite
 from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout
 from zaptrace.memory.vmcore import standardise

@@ -46,10 +46,10 @@ IMPORTED = (
 )
 """What of Debian's is in memory when the guest is saved."""
 OURS = (
-    *("zaptrace.cli.main", "zaptrace.cli.live", "zaptrace.cli.record", "zaptrace.cli.pump"),
+    *("zaptrace.cli.main", "zaptrace.cli.live", "zaptrace.cli.record", "zaptrace.cli.event_stream"),
     *(
-        "zaptrace.cli.watch",
-        "zaptrace.cli.pipes",
+        "zaptrace.cli.show_events",
+        "zaptrace.cli.stdout_pipe",
         "zaptrace.report.event_lines",
         "zaptrace.capture.writer",
     ),

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from zaptrace.cli.numbers import seconds, size, whole
+from zaptrace.cli.arguments import seconds, size, whole
 from zaptrace.model.errors import CannotTell, Exit, ZaptraceError
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.numbers import seconds, size, whole
-from zaptrace.cli.trees import add_tree_arguments, wanted_tree
-from zaptrace.cli.watch import at_terminal
+from zaptrace.cli.arguments import add_tree_arguments, seconds, size, wanted_tree, whole
+from zaptrace.cli.show_events import at_terminal
 from zaptrace.model.errors import CannotTell, Exit
 from zaptrace.model.lab_faults import FAULTS
 from zaptrace.model.verdict import VerdictKind
@@ -180,7 +179,7 @@ def run(args: argparse.Namespace) -> Exit:
     )
     request = _built(request, args)
     if args.repeat is not None:
-        from zaptrace.cli.repeats import many
+        from zaptrace.cli.repro_repeat import many
 
         return many(request, args)
     return _once(request, args)
@@ -203,7 +202,7 @@ def _built(request: Request, args: argparse.Namespace) -> Request:
 def _once(request: Request, args: argparse.Namespace) -> Exit:
     """One boot."""
     from zaptrace.cli.output import complain, print_json, print_total
-    from zaptrace.cli.repeats import write_cases
+    from zaptrace.cli.repro_repeat import write_cases
     from zaptrace.report.ci import Case
 
     plain = args.json or args.no_tui or not at_terminal()

@@ -151,7 +151,7 @@ def _configure_fetch(verbs: Actions, above: argparse.ArgumentParser) -> None:
 
 def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
     """`boot` and `shell`."""
-    from zaptrace.cli import guests
+    from zaptrace.cli import vm_guests
 
     boot = actions.add_parser(
         "boot",
@@ -165,7 +165,7 @@ def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
     )
     boot.add_argument("arch", help="guest architecture: s390x or x86_64")
     boot.add_argument("command", nargs="*", metavar="COMMAND", help="default: uname -a")
-    boot.set_defaults(action=guests.boot)
+    boot.set_defaults(action=vm_guests.boot)
     shell = actions.add_parser(
         "shell",
         help="a shell in a live guest",
@@ -177,9 +177,9 @@ def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
         formatter_class=above.formatter_class,
     )
     shell.add_argument("arch", help="guest architecture: s390x or x86_64")
-    shell.set_defaults(action=guests.shell)
+    shell.set_defaults(action=vm_guests.shell)
     for parser in (boot, shell):
-        guests.add_guest_arguments(parser)
+        vm_guests.add_guest_arguments(parser)
     boot.add_argument("--json", action="store_true", help="print what it printed as JSON")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.life.named import NamedLife
+from zaptrace.life.named_life import NamedLife
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.events import (
     ABSENT_VALUE,

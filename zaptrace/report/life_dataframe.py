@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zaptrace.life.named import NamedLife
+from zaptrace.life.named_life import NamedLife
 from zaptrace.model.errors import Missing
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 import drgn
 import numpy as np
 
-from zaptrace.life.complete import Completeness, Span, compare
+from zaptrace.life.completeness import Completeness, Span, compare
+from zaptrace.life.life_file import write
 from zaptrace.life.recording import Recording
 from zaptrace.life.records import Facts, Life, checked, of_pages
-from zaptrace.life.stored import write
 from zaptrace.memory.pages import page_layout, read_array
 from zaptrace.memory.struct_page import page_fields
 from zaptrace.model.errors import BadInput

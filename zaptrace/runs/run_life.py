@@ -7,11 +7,11 @@ from pathlib import Path
 
 import drgn
 
-from zaptrace.life.complete import Completeness
+from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import Ledger, ledger
-from zaptrace.life.named import NamedLife, named_life
+from zaptrace.life.life_file import read
+from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.life.records import Life
-from zaptrace.life.stored import read
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError

@@ -11,10 +11,10 @@ import pytest
 
 from tests.unit.life.builders import FLAGS, PFN, REFCOUNT
 from tests.unit.life.test_ledger import Page, resolve
-from zaptrace.life.complete import Completeness, Word
+from zaptrace.life.completeness import Completeness, Word
 from zaptrace.life.ledger import ledger
-from zaptrace.life.named import NamedLife, named_life
-from zaptrace.life.page import Change
+from zaptrace.life.named_life import NamedLife, named_life
+from zaptrace.life.page_life import Change
 from zaptrace.life.records import Life
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events

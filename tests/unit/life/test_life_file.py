@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.life.builders import PFN, a_zapped_page
-from zaptrace.life.complete import Completeness, Word
-from zaptrace.life.page import page_life
+from zaptrace.life.completeness import Completeness, Word
+from zaptrace.life.life_file import read, write
+from zaptrace.life.page_life import page_life
 from zaptrace.life.records import of_pages
-from zaptrace.life.stored import read, write
 from zaptrace.model.errors import BadInput, Missing, ZaptraceError
 
 COMPLETE = Completeness(100, 2, (Word(PFN, 8, None, 7), Word(PFN, 16, 3, 2**64 - 1)))

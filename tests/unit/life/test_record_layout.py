@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from vm import plugin
-from zaptrace.life import layout
-from zaptrace.life.layout import NODE, RECORD, SHARED
+from zaptrace.life import record_layout
+from zaptrace.life.record_layout import NODE, RECORD, SHARED
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 _CONSTANTS = ("VALID", "VALUE", "ALIAS", "MORE", "STORAGE", "NOT_SEEN")
@@ -44,5 +44,5 @@ def test_the_shared_memory_is_laid_out_as_the_plugin_has_it(tmp_path: Path) -> N
             field: place[1] for field, place in fields.items()
         }
     assert {name: said[name] for name in _CONSTANTS} == {
-        name: getattr(layout, name) for name in _CONSTANTS
+        name: getattr(record_layout, name) for name in _CONSTANTS
     }

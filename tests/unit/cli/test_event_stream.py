@@ -11,8 +11,8 @@ import pytest
 
 from zaptrace.capture.reader import read
 from zaptrace.capture.writer import Writer
-from zaptrace.cli.pump import Tally, pump, say_what_is_missing, until
-from zaptrace.cli.watch import Recorded
+from zaptrace.cli.event_stream import Tally, pump, say_what_is_missing, until
+from zaptrace.cli.show_events import Recorded
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.events import Events, Kind, Records, blank
 

@@ -15,7 +15,7 @@ from zaptrace.model.errors import BadInput, Missing, ZaptraceError
 if TYPE_CHECKING:
     from tui.findings import Audited
     from zaptrace.capture.writer import Writer
-    from zaptrace.cli.pump import Sink, Tally
+    from zaptrace.cli.event_stream import Sink, Tally
     from zaptrace.model.events import Events
     from zaptrace.model.source import Source
 
@@ -70,7 +70,7 @@ def drain(
     ended: Callable[[], bool] = lambda: False,
 ) -> Tally:
     """Read a source to its end, to a signal or for some time; say what is missing; close it."""
-    from zaptrace.cli.pump import pump, say_what_is_missing, until
+    from zaptrace.cli.event_stream import pump, say_what_is_missing, until
 
     try:
         with until(seconds) as stop:
@@ -138,7 +138,7 @@ class Recorded:
     """A source whose increments are written down as they pass, and counted."""
 
     def __init__(self, source: Source, writer: Writer | None) -> None:
-        from zaptrace.cli.pump import Tally
+        from zaptrace.cli.event_stream import Tally
 
         self._source = source
         self._writer = writer
@@ -168,7 +168,7 @@ class Recorded:
         Raises:
             ZaptraceError: the source broke, which the TUI has shown, but does not return.
         """
-        from zaptrace.cli.pump import say_what_is_missing
+        from zaptrace.cli.event_stream import say_what_is_missing
 
         say_what_is_missing(self._tally)
         if self._broke is not None:

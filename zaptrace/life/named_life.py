@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zaptrace.life.page import PageLife, Role, Write, page_life
+from zaptrace.life.page_life import PageLife, Role, Write, page_life
 from zaptrace.life.records import Life
 from zaptrace.model.verdict import CodeSite
 

@@ -13,7 +13,7 @@ import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.numbers import whole
+from zaptrace.cli.arguments import whole
 from zaptrace.model.errors import Exit, GuestLost, Missing
 from zaptrace.model.paths import scratch_folder
 
@@ -30,7 +30,7 @@ _PIECE = 1 << 14
 
 def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
     """What guest: its kernel, its fault, its CPUs."""
-    from zaptrace.cli.trees import add_tree_arguments
+    from zaptrace.cli.arguments import add_tree_arguments
 
     parser.add_argument(
         "--kernel",
@@ -54,8 +54,8 @@ def boot(args: argparse.Namespace) -> Exit:
     Raises:
         ZaptraceError: the guest cannot be made or booted.
     """
+    from zaptrace.cli.arguments import wanted_tree
     from zaptrace.cli.output import print_json, progress
-    from zaptrace.cli.trees import wanted_tree
     from zaptrace.runs.asyncio_run import run_to_end
 
     command = shlex.join(args.command) if len(args.command) > 1 else " ".join(args.command)
@@ -105,8 +105,8 @@ def shell(args: argparse.Namespace) -> Exit:
     Raises:
         ZaptraceError: no terminal, or the guest cannot be made or booted.
     """
+    from zaptrace.cli.arguments import wanted_tree
     from zaptrace.cli.output import progress
-    from zaptrace.cli.trees import wanted_tree
     from zaptrace.runs.asyncio_run import run_to_end
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.life.builders import BASE, PFN, REFCOUNT, Recorder, a_zapped_page
-from zaptrace.life.complete import Completeness, Word, compare
+from zaptrace.life.completeness import Completeness, Word, compare
 
 
 def _memory(some: Recorder) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

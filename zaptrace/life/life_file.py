@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from zaptrace.life.complete import Completeness
-from zaptrace.life.fields import PageFields
-from zaptrace.life.layout import NODE, RECORD, Array
+from zaptrace.life.completeness import Completeness
+from zaptrace.life.page_members import PageFields
+from zaptrace.life.record_layout import NODE, RECORD, Array
 from zaptrace.life.records import WRITER, Facts, Life, checked
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.paths import write_whole

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.life.builders import FLAGS, MAPCOUNT, PFN, REFCOUNT, Recorder, a_zapped_page
-from zaptrace.life.layout import STORAGE, VALID, VALUE
-from zaptrace.life.page import Role, page_life
+from zaptrace.life.page_life import Role, page_life
+from zaptrace.life.record_layout import STORAGE, VALID, VALUE
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.life.layout import U64, VALUE, Array
+from zaptrace.life.record_layout import U64, VALUE, Array
 from zaptrace.life.records import Life
 
 MOST_NAMED = 64

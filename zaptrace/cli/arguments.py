@@ -1,8 +1,9 @@
-"""A kernel tree of the user's on the command line: what is changed for it is shown first."""
+"""Types of arguments, and the arguments that several commands take."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,45 @@ from zaptrace.model.errors import BadInput
 
 if TYPE_CHECKING:
     from vm.kernel_tree import Tree
+
+_SIZE = re.compile(r"\d{1,9}[KMGT]?", re.ASCII | re.IGNORECASE)
+
+
+def whole(text: str) -> int:
+    """A whole number above 0.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, above 0.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not number > 0:  # nor is "nan"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
+
+
+def size(text: str) -> str:
+    """An amount of memory as QEMU's `-m` takes it, in MiB without a unit ("512M").
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not _SIZE.fullmatch(text) or not text.strip("KMGTkmgt0"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 512M or 2G")
+    return text
 
 
 def add_tree_arguments(parser: argparse._ActionsContainer) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from zaptrace.life.fields import TYPED_BELOW, Field, PageFields
-from zaptrace.life.layout import ALIAS, STORAGE, VALUE, Array
+from zaptrace.life.page_members import TYPED_BELOW, Field, PageFields
+from zaptrace.life.record_layout import ALIAS, STORAGE, VALUE, Array
 from zaptrace.life.records import Life
 
 REFCOUNT, MAPCOUNT = "_refcount", "_mapcount"
