@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 
 from tests.tui.scripted import Script, console_text, founding_bug
 from tui.app import ZapApp
-from tui.findings import Audited
-from tui.job import Work
+from tui.background_job import Work
+from tui.findings_text import Audited
 from zaptrace.model.events import Events, Kind
 
 PATIENCE = 60.0

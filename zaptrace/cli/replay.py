@@ -13,7 +13,7 @@ from zaptrace.cli.show_events import STDIO, add_printing_arguments, printed
 from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
-    from tui.findings import Audited
+    from tui.findings_text import Audited
     from zaptrace.model.source import Source
 
 HELP = "watch a recording again: a capture, a run, or the founding bug"
@@ -147,7 +147,7 @@ def _audit(recording: Path | None) -> Audited | None:
     """
     if recording is None or not recording.is_dir():
         return None
-    from tui.findings import NO_DUMP, Audited
+    from tui.findings_text import NO_DUMP, Audited
     from zaptrace.runs.folder import RunFolder
 
     folder = RunFolder(recording)

@@ -238,7 +238,7 @@ def _told(request: Request) -> Result:
 def _shown(request: Request) -> Result | None:
     """Do it in the TUI; None when the user has left before its end."""
     from tui.app import ZapApp
-    from tui.job import Outcome
+    from tui.background_job import Outcome
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
     from zaptrace.runs.folder import RunFolder

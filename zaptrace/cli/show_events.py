@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zaptrace.model.errors import BadInput, Missing, ZaptraceError
 
 if TYPE_CHECKING:
-    from tui.findings import Audited
+    from tui.findings_text import Audited
     from zaptrace.capture.writer import Writer
     from zaptrace.cli.event_stream import Sink, Tally
     from zaptrace.model.events import Events

@@ -9,9 +9,9 @@ from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
-from tui.rates import BUCKETS
-from tui.snapshot import Snapshot
-from tui.words import sparkline
+from tui.feed.rates import BUCKETS
+from tui.feed.snapshot import Snapshot
+from tui.format import sparkline
 from zaptrace.model.events import KINDS, Kind
 
 _NAMED = 14  # columns of mark and name

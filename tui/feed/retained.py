@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tui.ring import Chunk
+from tui.feed.ring import Chunk
 from zaptrace.explain.suspects import Suspects
 from zaptrace.model.events import EVENT, Records, zaps_before
 

@@ -8,9 +8,9 @@ from typing import Any
 from rich.text import Text
 from textual.widgets import Static
 
-from tui.clocked import Clocked
-from tui.snapshot import Snapshot
-from tui.words import clock as seconds
+from tui.feed.playback import Clocked
+from tui.feed.snapshot import Snapshot
+from tui.format import clock as seconds
 from zaptrace.report.words import count, cut, damage, plain
 
 _NS = 1_000_000_000

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.unit.explain.kernel import events_of
-from tui.aggregate import Aggregate
-from tui.snapshot import Snapshot
-from tui.story import PageName, story_of, tell
+from tui.feed.aggregate import Aggregate
+from tui.feed.snapshot import Snapshot
+from tui.timeline import PageName, story_of, tell
 from zaptrace.model.events import ABSENT, Events, Kind
 
 ZAP = {"kind": Kind.ZAP, "pid": 41, "comm": b"mount", "addr": 0x1000, "end": 0x4000}

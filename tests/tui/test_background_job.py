@@ -11,10 +11,10 @@ from tests.sentences import sentences
 from tests.tui.driving import app_of, drive, press, sees, text_of, until
 from tests.tui.work import STEPS, VERDICT, Work
 from tui.app import ZapApp
-from tui.events import EventTable
-from tui.job import Quit
-from tui.timeline import TimelineScreen
-from tui.verdict import VerdictScreen
+from tui.background_job import Quit
+from tui.panes.events_pane import EventTable
+from tui.screens.timeline_screen import TimelineScreen
+from tui.screens.verdict_screen import VerdictScreen
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.verdict import Verdict, VerdictKind
 

@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from tui.aggregate import Aggregate
-from tui.clocked import Clocked
-from tui.snapshot import Snapshot
+from tui.feed.aggregate import Aggregate
+from tui.feed.playback import Clocked
+from tui.feed.snapshot import Snapshot
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.events import Events
 from zaptrace.model.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from tui.ring import Chunk
+from tui.feed.ring import Chunk
 from zaptrace.model.event_filter import Predicate
 from zaptrace.model.events import Records
 

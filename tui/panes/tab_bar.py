@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.widgets import Static
 
-from tui.lines import LineView
+from tui.panes.line_view import LineView
 
 
 class Tabs(Static):

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from tui.lines import LineView
-from tui.story import PageName
-from tui.words import Piece
+from tui.format import Piece
+from tui.panes.line_view import LineView
+from tui.timeline import PageName
 from zaptrace.model.splats import Splat
 from zaptrace.report.words import plain
 from zaptrace.splat import parse_console

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from tui.lines import LineView
-from tui.names import Names
-from tui.ring import Chunk
-from tui.snapshot import Snapshot
-from tui.story import PageName, page_of
-from tui.window import Window
-from tui.words import (
+from tui.feed.filtered_view import Window
+from tui.feed.ring import Chunk
+from tui.feed.snapshot import Snapshot
+from tui.feed.symbols import Names
+from tui.format import (
     Piece,
     clock,
     count,
@@ -20,6 +18,8 @@ from tui.words import (
     page,
     task,
 )
+from tui.panes.line_view import LineView
+from tui.timeline import PageName, page_of
 from zaptrace.model.event_filter import Predicate
 from zaptrace.model.events import ABSENT_I32, KINDS, NO_CPU, Kind, Records
 

@@ -14,7 +14,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tui.findings import LABELS
+from tui.findings_text import LABELS
 from zaptrace.model.events import KINDS
 from zaptrace.report.finding_meanings import MEANINGS
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tui.kept import Kept, keep
-from tui.names import Names
-from tui.rates import Rates
-from tui.ring import Ring
-from tui.snapshot import Snapshot
+from tui.feed.rates import Rates
+from tui.feed.retained import Kept, keep
+from tui.feed.ring import Ring
+from tui.feed.snapshot import Snapshot
+from tui.feed.symbols import Names
 from zaptrace.explain.suspects import Suspects
 from zaptrace.model.events import ABSENT, Events, Kind, Records
 

@@ -15,9 +15,9 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from tui.findings import counters
-from tui.story import PageName, StoryWanted
-from tui.words import clock
+from tui.findings_text import counters
+from tui.format import clock
+from tui.timeline import PageName, StoryWanted
 from zaptrace.explain.verdict_table import row_of
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind

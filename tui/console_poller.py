@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from tui.console import ConsoleLog, read_log
+from tui.panes.console_pane import ConsoleLog, read_log
 
 PERIOD = 0.3
 """Seconds between looks."""

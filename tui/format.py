@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tui.names import Names
+from tui.feed.symbols import Names
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE
 from zaptrace.model.events import ABSENT, ABSENT_I32, KINDS, Kind, Records
 from zaptrace.report.words import count as counted

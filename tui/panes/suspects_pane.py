@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tui.lines import LineView
-from tui.snapshot import Snapshot
-from tui.story import PageName
-from tui.words import Piece, clock, fit
+from tui.feed.snapshot import Snapshot
+from tui.format import Piece, clock, fit
+from tui.panes.line_view import LineView
+from tui.timeline import PageName
 from zaptrace.explain.suspects import Suspect
 from zaptrace.report.words import plain, task
 

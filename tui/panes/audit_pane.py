@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tui.findings import LABELS, NO_DUMP, Audited, mark
-from tui.lines import LineView
-from tui.story import PageName
-from tui.words import Piece, count, fit
+from tui.findings_text import LABELS, NO_DUMP, Audited, mark
+from tui.format import Piece, count, fit
+from tui.panes.line_view import LineView
+from tui.timeline import PageName
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.report.finding_meanings import who
 from zaptrace.report.words import hexadecimal, plain

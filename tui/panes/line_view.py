@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.story import PageName
-from tui.words import Piece
+from tui.format import Piece
+from tui.timeline import PageName
 
 CURSOR = "▶ "
 NO_CURSOR = "  "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tui.story import PageName
-from tui.words import count
+from tui.format import count
+from tui.timeline import PageName
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.report.finding_meanings import MEANINGS, owner_lines
 from zaptrace.report.words import plain

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tui.kept import Kept
-from tui.names import Names
-from tui.rates import BUCKETS, Counts
-from tui.ring import Chunk
+from tui.feed.rates import BUCKETS, Counts
+from tui.feed.retained import Kept
+from tui.feed.ring import Chunk
+from tui.feed.symbols import Names
 from zaptrace.explain.suspects import Suspect
 from zaptrace.model.events import Kind
 
