@@ -139,9 +139,8 @@ class ZapApp(App[Outcome | None]):
 
     def on_mount(self) -> None:
         """Start the threads."""
-        screen = self.screen
-        screen.set_class(self._watch is not None, "-console")
-        screen.set_class(self._job is not None, "-job")
+        # All widgets' styles are computed anyway when the screen is shown first.
+        self._classed({"-console": self._watch is not None, "-job": self._job is not None}, False)
         if self._source:
             self.watch_source(self._source)
         if self._audited:
@@ -322,8 +321,7 @@ class ZapApp(App[Outcome | None]):
 
     def _show_pane(self, name: str) -> None:
         self._pane = name
-        for pane in PANES:
-            self.screen_stack[0].set_class(pane == name, f"-pane-{pane}")
+        self._classed({f"-pane-{pane}": pane == name for pane in PANES})
         self._draw_tabs()
 
     def action_filter(self) -> None:
@@ -395,10 +393,13 @@ class ZapApp(App[Outcome | None]):
 
     def on_resize(self, event: Resize) -> None:
         """Lay the panes out for the terminal's size."""
-        screen = self.screen_stack[0]
-        for name in ("-tiny", "-small", "-medium", "-large"):
-            screen.set_class(name == size_class(event.size), name)
-        screen.set_class(event.size.height < LOW, "-low")
+        fits = size_class(event.size)
+        sizes = {name: name == fits for name in ("-tiny", "-small", "-medium", "-large")}
+        self._classed(sizes | {"-low": event.size.height < LOW})
+
+    def _classed(self, classes: dict[str, bool], update: bool = True) -> None:
+        """Have the main screen bear some classes and not others: styles are computed once."""
+        self.screen_stack[0].update_classes(classes, update=update)
 
     def _panes(self) -> dict[str, LineView]:
         """The panes that there are."""
