@@ -20,7 +20,7 @@ from tests.guest.lost import (  # noqa: F401  pytest finds its hooks here
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
-from vm.arch import ARCHES
+from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
 from zaptrace.memory.open import open_program
 from zaptrace.model import progress

@@ -16,8 +16,8 @@ import pytest
 from tests.guest.conftest import Boot, boot
 from tests.victims import victims
 from vm import initramfs, lab_kernel, plugin, qemu
-from vm.arch import arch_named
 from vm.qemu import Guest, GuestConfig
+from zaptrace.arch import arch_named
 from zaptrace.cli.main import main
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import What

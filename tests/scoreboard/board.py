@@ -105,7 +105,7 @@ def boot(series: str, arch: str, fault: str, run: Path) -> Row | None:
 def _as_own_kernel(series: str, arch: str) -> list[str]:
     """The lab kernel of another series than repro's own, built now if need be."""
     from vm import lab_kernel
-    from vm.arch import arch_named
+    from zaptrace.arch import arch_named
     from zaptrace.model.progress import ignore
 
     built = lab_kernel.build(arch_named(arch), ignore, series=series)

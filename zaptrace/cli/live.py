@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zaptrace.arch import NAMES
 from zaptrace.cli.arguments import seconds
 from zaptrace.cli.show_events import add_printing_arguments, at_terminal, printed
 from zaptrace.model.errors import BadInput, Exit
@@ -77,7 +78,7 @@ def _add_guest_arguments(parser: argparse.ArgumentParser) -> None:
     from zaptrace.cli.vm_guests import add_guest_arguments
 
     guest = parser.add_argument_group("a guest of ours instead of this machine")
-    guest.add_argument("--guest", metavar="ARCH", help="boot one and watch it: s390x or x86_64")
+    guest.add_argument("--guest", metavar="ARCH", help=f"boot one and watch it: {NAMES}")
     add_guest_arguments(guest)
     guest.add_argument(
         "--run", dest="inside", metavar="COMMAND", help="a shell command to run in it"

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zaptrace.arch import NAMES
 from zaptrace.cli.arguments import add_tree_arguments, seconds, size, wanted_tree, whole
 from zaptrace.cli.show_events import at_terminal
 from zaptrace.model.errors import CannotTell, Exit
@@ -62,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "counter, and say which page was freed by whom, in which order, at which line."
     )
     parser.epilog = f"{EXAMPLES}\n{_faults()}"
-    parser.add_argument("arch", help="guest architecture: s390x or x86_64")
+    parser.add_argument("arch", help=f"guest architecture: {NAMES}")
     lab = parser.add_argument_group("the lab kernel")
     lab.add_argument(
         "--fault",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm import initramfs, lab_kernel
-from vm.arch import Arch
+from zaptrace.arch import Arch
 from zaptrace.model.errors import BadInput
 from zaptrace.model.lab_faults import FAULTS, FOUNDING
 from zaptrace.model.progress import Listener, step

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from vm import kernel_tree
-from vm.arch import arch_named
 from vm.kernel_tree import Tree
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import Listener, step
 from zaptrace.runs.repro import Request

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vm import lab_kernel
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.model.verdict import VerdictKind

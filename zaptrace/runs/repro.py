@@ -12,9 +12,9 @@ from pathlib import Path
 
 from probes.boot_kprobes import BootTrace, append_bootconfig, render
 from vm import accel
-from vm.arch import Arch, arch_named
 from vm.qemu import GuestConfig, command_line
 from vm.serial_console import last_line
+from zaptrace.arch import Arch, arch_named
 from zaptrace.kernel import plan_for
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model import boot_ids

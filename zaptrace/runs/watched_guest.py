@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vm import accel, kernel_tree, lab_kernel, live_guest, stock
-from vm.arch import arch_named
 from vm.qemu import GuestConfig
 from vm.serial_console import last_line
+from zaptrace.arch import arch_named
 from zaptrace.capture.stream import StreamSource
 from zaptrace.kernel import plan_for
 from zaptrace.model import boot_ids

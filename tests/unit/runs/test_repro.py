@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from probes.boot_kprobes import BootTrace
-from vm.arch import arch_named
 from vm.qemu import GuestConfig
+from zaptrace.arch import arch_named
 from zaptrace.model import boot_ids
 from zaptrace.model.plan import ProbePlan
 from zaptrace.runs.repro import Request, _by_hand, _tracing, command

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vm import kernel_tree
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.paths import write_whole
 from zaptrace.model.progress import Listener, step

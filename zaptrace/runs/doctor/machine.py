@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vm import accel, debian, host, plugin
-from vm.arch import ARCHES, Arch
 from vm.breakpoints import Stops
 from vm.qemu import GuestConfig
+from zaptrace.arch import ARCHES, Arch
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.paths import cache_home
