@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 
-from zaptrace.arch import ARCHES
+from vm.arch import ARCHES
 
 
 def machine() -> str:

@@ -11,12 +11,11 @@ from collections.abc import Container
 from pathlib import Path
 from typing import BinaryIO
 
-from zaptrace.arch import ARCHES
 from zaptrace.memory import elf
 
 BLOCK = 4096
 VMCOREINFO = b"VMCOREINFO"
-_MACHINES = {arch.elf_machine: arch.name.encode() for arch in ARCHES.values()}
+_MACHINES = {elf.EM_S390: b"s390x", elf.EM_X86_64: b"x86_64"}
 _ZLIB = 1
 _DESCRIPTOR = 24
 

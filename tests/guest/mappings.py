@@ -14,10 +14,10 @@ import numpy as np
 
 from tests.guest import lab
 from vm import lab_kernel
-from vm.package_trees import make_image
+from vm.arch import arch_named
 from vm.qemu import GuestConfig, running
 from vm.stock import StockKernel
-from zaptrace.arch import arch_named
+from vm.trees import make_image
 from zaptrace.audit import audit
 from zaptrace.audit.state import Ledger, take
 from zaptrace.memory.open import open_program
@@ -204,17 +204,17 @@ def boot(machine: Machine, folder: Path, built: lab_kernel.Kernel | None = None)
         cpu=machine.cpu,
         memory=machine.memory,
         smp=machine.smp,
-        disks={"swap": _swap_space(folder / "swap"), "ext4": _file_system(folder)},
+        disks={"swap": swap_space(folder / "swap"), "ext4": _file_system(folder)},
     )
     vmcore = folder / "vmcore"
-    told = asyncio.run(_dumped(config, folder, vmcore))
+    told = asyncio.run(dumped(config, folder, vmcore))
     standardise(vmcore)
     prog = open_program(vmcore, built.vmlinux)
     result = audit(prog, cpus=cpu_registers(vmcore))
     return Guest(machine, config, built.vmlinux, Told.of(told), vmcore, take(prog, None), result)
 
 
-def _swap_space(path: Path, pages: int = 256) -> Path:
+def swap_space(path: Path, pages: int = 256) -> Path:
     """What mkswap makes of a disk (union swap_header, include/linux/swap.h).
 
     In the guest's byte order: the kernel swaps the numbers where it is another one's.
@@ -234,7 +234,7 @@ def _file_system(folder: Path) -> Path:
     return image
 
 
-async def _dumped(config: GuestConfig, folder: Path, vmcore: Path) -> str:
+async def dumped(config: GuestConfig, folder: Path, vmcore: Path) -> str:
     """The console of a guest that was dumped when it was ready."""
     async with running(config, folder / "qemu.log") as machine:
         deadline = asyncio.get_running_loop().time() + READY_SECONDS

@@ -10,6 +10,7 @@ import drgn
 
 from zaptrace.audit import invariants
 from zaptrace.audit.findings import MAX_FINDINGS, page_finding, rss_findings
+from zaptrace.audit.further import further_findings
 from zaptrace.audit.optional import as_bad_input
 from zaptrace.audit.rmap import Owners
 from zaptrace.audit.state import Ledger, take
@@ -18,7 +19,15 @@ from zaptrace.model.findings import Finding, FindingClass
 
 Suspects = Sequence[invariants.Suspect]
 
-GRAVITY = (*invariants.PRECEDENCE, FindingClass.RSS_MISMATCH, FindingClass.IN_FLIGHT)
+GRAVITY = (
+    *invariants.PRECEDENCE,
+    FindingClass.WRONG_RMAP,
+    FindingClass.REFCOUNT_LEAKED,
+    FindingClass.RSS_MISMATCH,
+    FindingClass.LOCKED_VM_MISMATCH,
+    FindingClass.HUGETLB_POOL_MISMATCH,
+    FindingClass.IN_FLIGHT,
+)
 """Finding classes, worst first."""
 MAX_FOLLOWED = 1000
 """Rmaps that are followed to tell whether a page may be mapped in a place that was not seen."""
@@ -54,26 +63,27 @@ def judged(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None = None) -> Ju
         ledger = take(prog, cpus)
         owners = Owners(ledger)
         suspects = provable(ledger, owners, invariants.judge(ledger.ptes, ledger.recorded))
-        return described(ledger, owners, suspects, rss_findings(ledger, owners))
+        others = [*rss_findings(ledger, owners), *further_findings(ledger, owners, suspects)]
+        return described(ledger, owners, suspects, others)
 
 
 def described(
     ledger: Ledger,
     owners: Owners,
     suspects: Suspects,
-    rss: Sequence[Finding],
+    others: Sequence[Finding],
     looks: Mapping[str, Any] | None = None,
 ) -> Judged:
     """Findings in words, of the first MAX_FINDINGS suspects.
 
     Args:
-        rss: the findings about rss counters.
+        others: the findings that do not come of suspects.
         looks: see `Judged`.
     """
     findings = [page_finding(ledger, owners, suspect) for suspect in suspects[:MAX_FINDINGS]]
     rest = tuple(suspects[MAX_FINDINGS:])
     ledger.gaps[f"findings beyond the first {MAX_FINDINGS:,}"] = len(rest)
-    ranked = tuple(sorted([*findings, *rss], key=_gravity))
+    ranked = tuple(sorted([*findings, *others], key=_gravity))
     return Judged(ledger, owners, ranked, rest, looks or {})
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from zaptrace.audit.arrays import Mask
 from zaptrace.audit.findings import rss_findings
+from zaptrace.audit.further import further_findings
 from zaptrace.audit.invariants import Suspect, judge
 from zaptrace.audit.optional import as_bad_input
 from zaptrace.audit.proved import Judged, Suspects, described, provable
@@ -36,21 +37,21 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One look: `suspects` and `rss` by what must be the same at the next."""
+    """One look: `suspects` and `others` by what must be the same at the next."""
 
     ledger: Ledger
     owners: Owners
     suspects: dict[Key, Suspect]
-    rss: dict[Key, Finding]
+    others: dict[Key, Finding]
 
     def keys(self) -> set[Key]:
-        return {*self.suspects, *self.rss}
+        return {*self.suspects, *self.others}
 
     def judged(self, agreed: set[Key], told: dict[str, int]) -> Judged:
         """What was agreed on."""
         suspects = [one for key, one in self.suspects.items() if key in agreed]
-        rss = [one for key, one in self.rss.items() if key in agreed]
-        return described(self.ledger, self.owners, suspects, rss, told)
+        others = [one for key, one in self.others.items() if key in agreed]
+        return described(self.ledger, self.owners, suspects, others, told)
 
 
 def judged_live(prog: drgn.Program) -> Judged:
@@ -90,11 +91,13 @@ def _look(ledger: Ledger) -> _Look:
     refcounts = ledger.recorded.refcount[where].tolist()
     rows = zip(suspects, pfns, mapcounts, refcounts, strict=True)
     pages: dict[Key, Suspect] = {(one.cls, one.ptes, *numbers): one for one, *numbers in rows}
-    rss: dict[Key, Finding] = {
+    others: dict[Key, Finding] = {
         (one.cls, one.ptes, tuple(owner.mm for owner in one.mappings)): one
         for one in rss_findings(ledger, owners)
     }
-    return _Look(ledger, owners, pages, rss)
+    for one in further_findings(ledger, owners, suspects, running=True):
+        others[one.cls, one.pfn, one.refcount, one.note] = one
+    return _Look(ledger, owners, pages, others)
 
 
 def steady(ledger: Ledger, suspects: Suspects) -> Suspects:

@@ -32,7 +32,7 @@ MOST_PRINTED = 60
 
 def doubts(case: Case, kind: VerdictKind) -> tuple[str, ...]:
     """What the evidence cannot settle, and what would."""
-    if kind is VerdictKind.RSS_MISMATCH:
+    if case.story.counters or kind is VerdictKind.RSS_MISMATCH:
         return gaps(case.evidence)
     open_questions = _open(case) if kind is VerdictKind.UNEXPLAINED else ()
     return tuple(dict.fromkeys((*open_questions, *_doubts(case))))

@@ -334,6 +334,26 @@ def folio_is_mapped_as_counted(case: Case) -> bool:
     )
 
 
+def wrong_rmap(case: Case) -> bool:
+    """By the audit alone: an anonymous page's index or anon_vma leads elsewhere than its PTE is."""
+    return not case.story.fault and is_a(case.story.finding, FindingClass.WRONG_RMAP)
+
+
+def refcount_leaked(case: Case) -> bool:
+    """By the audit alone: references that nothing holds, and nothing could hold unseen."""
+    return not case.story.fault and is_a(case.story.finding, FindingClass.REFCOUNT_LEAKED)
+
+
+def locked_vm_mismatch(case: Case) -> bool:
+    """An mm's locked_vm is not what its VM_LOCKED VMAs have."""
+    return any(is_a(one, FindingClass.LOCKED_VM_MISMATCH) for one in case.story.counters)
+
+
+def hugetlb_pool_mismatch(case: Case) -> bool:
+    """A pool of huge pages does not count what is there."""
+    return any(is_a(one, FindingClass.HUGETLB_POOL_MISMATCH) for one in case.story.counters)
+
+
 def rss_mismatch(case: Case) -> bool:
     """The counters of an mm are not what it maps, and no page is known to be wrong."""
     return bool(case.story.rss or case.story.rss_splats)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from zaptrace.explain import rules, wording
+from zaptrace.explain import rules, wording, wording_counters
 from zaptrace.explain.predicates import Case
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
 
@@ -87,12 +87,44 @@ RULES = (
         headline="rmap removed more often than added",
     ),
     Rule(
+        name="rmap_elsewhere",
+        kind=VerdictKind.WRONG_RMAP,
+        applies=rules.wrong_rmap,
+        summary=wording_counters.wrong_rmap,
+        subject="anonymous page's rmap misses its PTE",
+        headline="rmap leads elsewhere than its PTE is",
+    ),
+    Rule(
+        name="references",
+        kind=VerdictKind.REFCOUNT_LEAKED,
+        applies=rules.refcount_leaked,
+        summary=wording_counters.refcount_leaked,
+        subject="page with references that nothing holds",
+        headline="reference leaked",
+    ),
+    Rule(
         name="rss",
         kind=VerdictKind.RSS_MISMATCH,
         applies=rules.rss_mismatch,
         summary=wording.rss,
         subject="rss counters disagree with what is mapped",
         headline="rss counter does not match",
+    ),
+    Rule(
+        name="locked_vm",
+        kind=VerdictKind.LOCKED_VM_MISMATCH,
+        applies=rules.locked_vm_mismatch,
+        summary=wording_counters.locked_vm,
+        subject="locked_vm disagrees with what is locked",
+        headline="locked_vm does not match",
+    ),
+    Rule(
+        name="hugetlb_pool",
+        kind=VerdictKind.HUGETLB_POOL_MISMATCH,
+        applies=rules.hugetlb_pool_mismatch,
+        summary=wording_counters.hugetlb_pool,
+        subject="a pool of huge pages counts wrongly",
+        headline="huge page pool does not match",
     ),
 )
 """Of several stories without a stop the first kind is the worst."""

@@ -17,7 +17,13 @@ class FindingClass(enum.Enum):
     REFCOUNT_BELOW_MAPCOUNT = "refcount_below_mapcount"
     MAPCOUNT_UNDERFLOW = "mapcount_underflow"
     DIRTY_FREE_PAGE = "dirty_free_page"
+    WRONG_RMAP = "wrong_rmap"
+    """An anonymous folio's index or anon_vma does not lead to where its (swap) PTE is."""
+    REFCOUNT_LEAKED = "refcount_leaked"
+    """References that nothing holds: see `zaptrace.audit.references`."""
     RSS_MISMATCH = "rss_mismatch"
+    LOCKED_VM_MISMATCH = "locked_vm_mismatch"
+    HUGETLB_POOL_MISMATCH = "hugetlb_pool_mismatch"
     IN_FLIGHT = "in_flight"
 
 

@@ -18,7 +18,11 @@ class VerdictKind(enum.Enum):
     RMAP_UNDERFLOW = "rmap_underflow"
     PTE_LEFT_BEHIND = "pte_left_behind"
     REFCOUNT_OVERPUT = "refcount_overput"
+    WRONG_RMAP = "wrong_rmap"
+    REFCOUNT_LEAKED = "refcount_leaked"
     RSS_MISMATCH = "rss_mismatch"
+    LOCKED_VM_MISMATCH = "locked_vm_mismatch"
+    HUGETLB_POOL_MISMATCH = "hugetlb_pool_mismatch"
     CLEAN = "clean"
     UNEXPLAINED = "unexplained"
 

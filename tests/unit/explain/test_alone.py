@@ -53,6 +53,10 @@ MORE = FindingClass.MORE_PTES_THAN_MAPCOUNT
         (finding(MORE, 1, 0, 1), VerdictKind.UNEXPLAINED),
         (finding(FindingClass.IN_FLIGHT, 1, 2, 1), VerdictKind.CLEAN),
         (finding(FindingClass.RSS_MISMATCH, 0, 0, 0), VerdictKind.RSS_MISMATCH),
+        (finding(FindingClass.WRONG_RMAP, 1, 1, 1, OTHER), VerdictKind.WRONG_RMAP),
+        (finding(FindingClass.REFCOUNT_LEAKED, 1, 1, 2, OTHER), VerdictKind.REFCOUNT_LEAKED),
+        (finding(FindingClass.LOCKED_VM_MISMATCH, 0, 0, 0), VerdictKind.LOCKED_VM_MISMATCH),
+        (finding(FindingClass.HUGETLB_POOL_MISMATCH, 0, 0, 0), VerdictKind.HUGETLB_POOL_MISMATCH),
     ],
 )
 def test_a_dump_alone(one: Finding, kind: VerdictKind) -> None:

@@ -43,7 +43,7 @@ from zaptrace.explain import Evidence, rules, verdict_table
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.sites import code_sites
 from zaptrace.explain.story import stories
-from zaptrace.model.findings import AuditResult, FindingClass
+from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, VerdictKind
 
@@ -52,6 +52,17 @@ FOUNDING = [zap(1000), freed(3000), refused(4000), removed(6500, raw=-1)]
 AT_STOP = finding(BELOW, 0, 1, 0)
 FOLIO = {"pfn": 0xA80, "order": 9, "kind": "anon", "free": False}
 BEHIND = replace(finding(FREED, 1, 0, 0, OTHER), folio=FREE)
+LOCKED = Finding(
+    FindingClass.LOCKED_VM_MISMATCH,
+    *(None, None, None, None),
+    mappings=(OTHER,),
+    note="locked_vm is 6 pages, its VM_LOCKED VMAs have 2",
+)
+POOL = Finding(
+    FindingClass.HUGETLB_POOL_MISMATCH,
+    *(None, None, None, None),
+    note="hugepages-2048kB: resv_huge_pages, reserved: 3 recorded, 2 found",
+)
 RSS = finding(FindingClass.RSS_MISMATCH, 0, 0, 0)
 
 
@@ -251,6 +262,25 @@ RULES: dict[Callable[..., Any], Table] = {
         ((found(replace(TOGETHER, findings=(*TOGETHER.findings, LEAKED_TOO))),), False),
         ((printed(STATE),), True),
     ),
+    rules.wrong_rmap: (
+        ((found(busy(finding(FindingClass.WRONG_RMAP, 1, 1, 1, OTHER))),), True),
+        ((BY_EVENTS,), False),
+    ),
+    rules.refcount_leaked: (
+        ((found(busy(finding(FindingClass.REFCOUNT_LEAKED, 1, 1, 2, OTHER))),), True),
+        ((found(busy(finding(NEVER, 1, 2, 2))),), False),
+        ((BY_EVENTS,), False),
+    ),
+    rules.locked_vm_mismatch: (
+        ((found(audit(LOCKED)),), True),
+        ((found(audit(POOL)),), False),
+        ((BY_EVENTS,), False),
+    ),
+    rules.hugetlb_pool_mismatch: (
+        ((found(audit(POOL)),), True),
+        ((found(audit(LOCKED)),), False),
+        ((BY_EVENTS,), False),
+    ),
     rules.rss_mismatch: (
         ((found(audit(RSS)),), True),
         ((printed(Splat("bad_rss_counter", rss_type="MM_ANONPAGES", rss_value=1)),), True),
@@ -292,6 +322,18 @@ def test_every_rule_has_a_table_with_both_answers() -> None:
         (case(AGAIN, resolve=in_zap), "left_behind", VerdictKind.PTE_LEFT_BEHIND),
         (stopped(LEAKED, 1, OTHER), "overput", VerdictKind.REFCOUNT_OVERPUT),
         (found(audit(RSS)), "rss", VerdictKind.RSS_MISMATCH),
+        (found(audit(LOCKED)), "locked_vm", VerdictKind.LOCKED_VM_MISMATCH),
+        (found(audit(POOL)), "hugetlb_pool", VerdictKind.HUGETLB_POOL_MISMATCH),
+        (
+            found(busy(finding(FindingClass.WRONG_RMAP, 1, 1, 1, OTHER))),
+            "rmap_elsewhere",
+            VerdictKind.WRONG_RMAP,
+        ),
+        (
+            found(busy(finding(FindingClass.REFCOUNT_LEAKED, 1, 1, 2, OTHER))),
+            "references",
+            VerdictKind.REFCOUNT_LEAKED,
+        ),
         (printed(STATE), "unexplained", VerdictKind.UNEXPLAINED),
     ],
 )

@@ -35,6 +35,19 @@ FINDINGS = {
         mappings=(Owner(41, "mount", None, None, 0x1AF4000),),
         note="MM_ANONPAGES 23 recorded, 22 mapped",
     ),
+    FindingClass.WRONG_RMAP: page(FindingClass.WRONG_RMAP, 1, 1, 1),
+    FindingClass.REFCOUNT_LEAKED: page(FindingClass.REFCOUNT_LEAKED, 1, 1, 2),
+    FindingClass.LOCKED_VM_MISMATCH: Finding(
+        FindingClass.LOCKED_VM_MISMATCH,
+        *(None, None, None, None),
+        mappings=(Owner(41, "mount", None, None, 0x1AF4000),),
+        note="locked_vm is 6 pages, its VM_LOCKED VMAs have 2",
+    ),
+    FindingClass.HUGETLB_POOL_MISMATCH: Finding(
+        FindingClass.HUGETLB_POOL_MISMATCH,
+        *(None, None, None, None),
+        note="hugepages-2048kB: resv_huge_pages, reserved: 3 recorded, 2 found",
+    ),
     FindingClass.IN_FLIGHT: Finding(
         FindingClass.IN_FLIGHT,
         None,
@@ -50,6 +63,10 @@ _PROOF = {
     VerdictKind.MAPPING_LEAKED: FindingClass.MORE_MAPCOUNT_THAN_PTES,
     VerdictKind.RMAP_UNDERFLOW: FindingClass.MAPCOUNT_UNDERFLOW,
     VerdictKind.PTE_LEFT_BEHIND: FindingClass.MORE_PTES_THAN_MAPCOUNT,
+    VerdictKind.WRONG_RMAP: FindingClass.WRONG_RMAP,
+    VerdictKind.REFCOUNT_LEAKED: FindingClass.REFCOUNT_LEAKED,
+    VerdictKind.LOCKED_VM_MISMATCH: FindingClass.LOCKED_VM_MISMATCH,
+    VerdictKind.HUGETLB_POOL_MISMATCH: FindingClass.HUGETLB_POOL_MISMATCH,
     VerdictKind.REFCOUNT_OVERPUT: FindingClass.MAPPED_BUT_FREE,
     VerdictKind.UNEXPLAINED: FindingClass.DIRTY_FREE_PAGE,
 }

@@ -12,8 +12,8 @@ from tests.unit.report.test_html import checked
 from tests.unit.report.test_text import INFO, VERDICT, WIDTH
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import VerdictKind
-from zaptrace.report.finding_meanings import MEANINGS
-from zaptrace.report.html.page import page
+from zaptrace.report.html import page
+from zaptrace.report.meanings import MEANINGS
 from zaptrace.report.text import render, subject
 
 
@@ -50,7 +50,7 @@ def test_a_finding_of_every_class(cls: FindingClass) -> None:
     for told in (render(verdict, INFO), checked(page(verdict, INFO)).text):
         assert cls.value in told and MEANINGS[cls] in words(told)
         assert "at - " not in told and "?/?" not in told
-        if finding.pfn is None:
+        if finding.mappings and finding.pfn is None:
             assert "mm 0x1af4000 of " in told
         if finding.note:
             assert finding.note in words(told)

@@ -15,12 +15,13 @@ import drgn
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.audit.arrays import Counts, Words
+from zaptrace.audit.arrays import Counts, Index, Words
 from zaptrace.audit.pagetables.format import TableFormat
-from zaptrace.audit.pagetables.walk import Walked
+from zaptrace.audit.pagetables.walk import Nonpresent, Walked
 from zaptrace.audit.symbols import has_function
 
 _TYPES = 32  # 1 << MAX_SWAPFILES_SHIFT
+_TYPE_SHIFT = 58  # SWP_TYPE_SHIFT: BITS_PER_XA_VALUE - MAX_SWAPFILES_SHIFT
 _MOST_MARKERS = 2
 _PHYSMEM_BITS = 46  # MAX_PHYSMEM_BITS where VMCOREINFO does not say
 _PAGE_SHIFT = 12
@@ -194,6 +195,22 @@ def classify(fmt: TableFormat, walked: Walked, types: SwapTypes) -> Absent:
         mapped |= kind == SwapKind.DEVICE_EXCLUSIVE
     pfn = np.where(np.isin(kind, WITH_PFN), pfn, np.uint64(0))
     return Absent(kind, pfn, found.mm, found.level, mapped)
+
+
+def swap_keys(fmt: TableFormat, found: Nonpresent, which: Index) -> Words:
+    """Return some entries of page tables as the kernel keeps them elsewhere: swp_entry_t.
+
+    Type and offset side by side (swp_entry(), include/linux/swapops.h), as in ->private of a folio
+    in the swap cache.
+
+    Args:
+        found: the walk's entries that are not present.
+        which: places of swap entries among them.
+    """
+    code, entries = _CODES[fmt.arch], found.entry[which]
+    lowest = found.level[which] == len(fmt.levels) - 1
+    kinds = np.where(lowest, _bits(entries, code.pte_type), _bits(entries, code.large_type))
+    return (kinds.astype(np.uint64) << np.uint64(_TYPE_SHIFT)) | code.offset(entries)
 
 
 def _bits(entries: Words, where: tuple[int, int]) -> npt.NDArray[np.intp]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from zaptrace.kernel.image import Image
-from zaptrace.kernel.machinecode import decoder_of
 
 _LONGEST_FUNCTION = 1 << 20
 _LONGEST = 15  # bytes of an instruction
@@ -18,9 +17,9 @@ def starts_instruction(image: Image, function: int, address: int) -> bool:
     at, end = 0, address - function
     if not 0 <= end <= _LONGEST_FUNCTION:
         return False
-    code, instruction_at = image.at(function, end + _LONGEST), decoder_of(image.arch)
+    code = image.at(function, end + _LONGEST)
     while at < end:
-        instruction = instruction_at(code, at)
+        instruction = image.arch.instruction_at(code, at)
         if instruction is None:
             return True
         at += instruction.size

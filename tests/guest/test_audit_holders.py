@@ -1,0 +1,250 @@
+"""References, locked memory, huge pages and rmaps, in a guest that says exactly what it holds.
+
+Faults are planted in what drgn reads of the dump: a value is replaced by another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import drgn
+import numpy as np
+import pytest
+from drgn.helpers.linux.mm import pfn_to_page
+
+from tests.guest import lab, mappings
+from vm import lab_kernel
+from vm.arch import arch_named
+from vm.qemu import GuestConfig
+from zaptrace.audit.proved import Judged, judged
+from zaptrace.audit.references import References
+from zaptrace.memory.open import open_program
+from zaptrace.memory.vmcore import standardise
+from zaptrace.model.findings import Finding, FindingClass
+from zaptrace.model.progress import ignore
+
+pytestmark = pytest.mark.guest
+
+PAGE_LINE = re.compile(r"^page (\S+) (\d+) (\d+) (0x\w+) (0x\w+) (\d+) (0x\w+)", re.MULTILINE)
+PIPE_LINE = re.compile(r"^pipe (\S+) (\d+) (\d+)", re.MULTILINE)
+HUGE_LINE = re.compile(r"^huge (\S+) (\d+)", re.MULTILINE)
+LOCKED_LINE = re.compile(r"^(locked|dontunmap) (\d+) (\d+)", re.MULTILINE)
+KIB_PER_PAGE = 4
+
+
+Plant = Callable[[drgn.Program], tuple[int, str, int]]
+"""Where a number lies, its struct format, and what is added to it."""
+
+
+class Page(NamedTuple):
+    """What the guest said of a page."""
+
+    address: int
+    pfn: int
+    mapcount: int
+
+
+@dataclass
+class Held:
+    """A dump of that guest, and what it said."""
+
+    vmcore: Path
+    vmlinux: Path
+    console: str
+
+    @property
+    def pages(self) -> dict[tuple[str, int], Page]:
+        found = PAGE_LINE.findall(self.console)
+        return {
+            (name, int(number)): Page(int(address, 16), int(pfn, 16), int(mapcount))
+            for name, number, _, address, pfn, mapcount, _ in found
+        }
+
+    @property
+    def in_pipes(self) -> dict[tuple[str, int], int]:
+        found = PIPE_LINE.findall(self.console)
+        return {(name, int(number)): int(count) for name, number, count in found}
+
+    def number(self, what: str, pid: int) -> int:
+        """VmLck in KiB, as the guest read it."""
+        lines = LOCKED_LINE.findall(self.console)
+        return next(int(kib) for name, who, kib in lines if (name, int(who)) == (what, pid))
+
+    def opened(self) -> drgn.Program:
+        return open_program(self.vmcore, self.vmlinux)
+
+
+def boot(arch: str, folder: Path, words: str) -> Held:
+    row = arch_named(arch)
+    built = lab_kernel.build(row, ignore, flavour="live")
+    init = lab.compiled(arch, lab.PROGRAMS / "holders.c", folder)
+    config = GuestConfig(
+        arch=row,
+        kernel=built.image,
+        initrd=lab.initrd(init, folder),
+        append=f"{row.append} nokaslr {words}",
+        console=folder / "console.log",
+        memory="512M",
+        disks={"swap": mappings.swap_space(folder / "swap")},
+    )
+    vmcore = folder / "vmcore"
+    console = asyncio.run(mappings.dumped(config, folder, vmcore))
+    standardise(vmcore)
+    return Held(vmcore, built.vmlinux, console)
+
+
+@pytest.fixture(scope="module", params=["x86_64", "s390x"])
+def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Held:
+    return boot(request.param, tmp_path_factory.mktemp(f"holders-{request.param}"), "")
+
+
+@pytest.fixture(scope="module")
+def found(held: Held) -> Judged:
+    return judged(held.opened())
+
+
+def references_of(found: Judged) -> References:
+    return References(found.ledger, found.owners)
+
+
+def head_of(found: Judged, pfn: int) -> int:
+    index = int(found.ledger.pages.indices(np.array([pfn], np.uint64))[0])
+    return int(found.ledger.recorded.head[index])
+
+
+def test_a_healthy_guest_that_holds_pages_in_every_way_has_no_finding(found: Judged) -> None:
+    assert found.findings == ()
+    assert {what: count for what, count in found.ledger.gaps.items() if count} == {}
+
+
+def test_every_reference_is_accounted_for_as_the_guest_says(held: Held, found: Judged) -> None:
+    references = references_of(found)
+    assert len(held.pages) >= 20
+    for key, page in held.pages.items():
+        account = references.account(head_of(found, page.pfn))
+        assert account.unexplained == 0, (key, account)
+        assert account.unread == ()
+        held_by = {
+            what: sum(one.references for one in account.holders if one.what == what)
+            for what in ("PTEs", "pipe", "page cache", "swap cache", "LRU batch")
+        }
+        # Nobody forks here: kpagecount is what the guest's own PTEs are.
+        assert held_by["PTEs"] == page.mapcount, key
+        assert held_by["pipe"] == held.in_pipes.get(key, 0), key
+        name = key[0]
+        assert bool(held_by["page cache"]) == (name in PAGE_CACHE), key
+        assert held_by["swap cache"] == (name == "swapped"), key
+        assert held_by["LRU batch"] == (name == "fresh"), key
+        assert account.refcount == sum(held_by.values()), key
+
+
+PAGE_CACHE = ("memfd", "hugetlb-shared", "hugetlb-file")
+
+
+def test_locked_vm_is_what_the_guest_reads_of_itself(held: Held, found: Judged) -> None:
+    (mm,) = [mm for mm in found.ledger.mms if any(task.pid == 1 for task in mm.tasks)]
+    assert mm.obj.locked_vm.value_() * KIB_PER_PAGE == held.number("locked", 1)
+
+
+def test_memory_that_mremap_left_locked_in_the_counter_alone_is_found(
+    held: Held, tmp_path: Path
+) -> None:
+    """Without a patch: "mm/mremap: correctly account old mapping after MREMAP_DONTUNMAP remap"
+    and its like are not in this kernel."""
+    arch = "s390x" if "s390x" in str(held.vmlinux) else "x86_64"
+    struck = boot(arch, tmp_path, "-- dontunmap")
+    (finding,) = judged(struck.opened()).findings
+    assert finding.cls is FindingClass.LOCKED_VM_MISMATCH
+    (owner,) = finding.mappings
+    assert owner.pid is not None
+    assert owner.pid != 1
+    recorded = struck.number("dontunmap", owner.pid) // KIB_PER_PAGE
+    assert finding.note == f"locked_vm is {recorded} pages, its VM_LOCKED VMAs have 2"
+
+
+def planted(held: Held, plant: Plant) -> tuple[Finding, ...]:
+    """What is found in the dump with a number changed."""
+    prog = held.opened()
+    address, kind, more = plant(prog)
+    order = "<" if prog.platform.flags & drgn.PlatformFlags.IS_LITTLE_ENDIAN else ">"
+    size = struct.calcsize(kind)
+    value = struct.unpack(order + kind, prog.read(address, size))[0] + more
+    data = struct.pack(order + kind, value)
+    prog.add_memory_segment(
+        address, size, lambda at, count, offset, physical: data[offset : offset + count]
+    )
+    return judged(prog).findings
+
+
+def member(prog: drgn.Program, held: Held, key: tuple[str, int], name: str) -> int:
+    """Where a member of a page's struct page lies."""
+    page = pfn_to_page(prog, held.pages[key].pfn)
+    address: int = page.member_(name).address_
+    return address
+
+
+@pytest.mark.parametrize("name", ["spliced", "orphan", "memfd", "swapped", "thp", "fresh"])
+def test_one_reference_more_than_anything_holds_is_leaked(held: Held, name: str) -> None:
+    (finding,) = planted(held, lambda prog: (member(prog, held, (name, 0), "_refcount"), "i", 1))
+    assert finding.cls is FindingClass.REFCOUNT_LEAKED
+    assert finding.pfn == held.pages[name, 0].pfn
+    assert str(finding.note).startswith(f"refcount {finding.refcount}: ")
+    assert str(finding.note).endswith("; 1 unexplained")
+
+
+def test_an_anonymous_page_whose_index_leads_elsewhere_has_a_wrong_rmap(held: Held) -> None:
+    (finding,) = planted(held, lambda prog: (member(prog, held, ("locked", 1), "index"), "Q", 3))
+    page = held.pages["locked", 1]
+    assert (finding.cls, finding.pfn) == (FindingClass.WRONG_RMAP, page.pfn)
+    index = page.address >> 12
+    assert finding.note == (
+        f"its index is {index + 3:#x}, its PTE at {page.address:#x} is that of {index:#x}"
+    )
+
+
+def test_an_anonymous_page_with_another_anon_vma_has_a_wrong_rmap(held: Held) -> None:
+    prog = held.opened()
+    where = member(prog, held, ("locked", 1), "mapping")
+    other = prog.read_u64(member(prog, held, ("thp", 0), "mapping"))
+    differs = other - prog.read_u64(where)
+    assert differs
+    (finding,) = planted(held, lambda _: (where, "Q", differs))
+    assert finding.cls is FindingClass.WRONG_RMAP
+    assert "does not lead to the VMA of its PTE" in str(finding.note)
+
+
+@pytest.mark.parametrize(
+    ("counter", "what"),
+    [
+        ("resv_huge_pages", "resv_huge_pages, reserved"),
+        ("free_huge_pages", "free_huge_pages, on the free lists"),
+        ("nr_huge_pages", "nr_huge_pages, on all lists"),
+        ("surplus_huge_pages", "surplus_huge_pages, of all nodes"),
+    ],
+)
+def test_a_pool_of_huge_pages_that_counts_one_too_many_is_found(
+    held: Held, counter: str, what: str
+) -> None:
+    told = {name: int(pages) for name, pages in HUGE_LINE.findall(held.console)}
+    if not told:
+        pytest.skip("this machine has no huge pages")
+    findings = planted(held, lambda prog: (prog["hstates"][0].member_(counter).address_, "Q", 1))
+    (finding,) = findings
+    assert finding.cls is FindingClass.HUGETLB_POOL_MISMATCH
+    recorded = told[counter.removesuffix("_huge_pages")]
+    assert f"{what}: {recorded + 1} recorded, {recorded} found" in str(finding.note)
+
+
+def test_what_a_task_in_the_middle_of_something_may_hold_is_not_called_leaked(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """init waits in pause(): a function that the rules must know."""
+    monkeypatch.setattr("zaptrace.audit.quiet._WAITS", frozenset())
+    where = member(held.opened(), held, ("spliced", 0), "_refcount")
+    assert planted(held, lambda _: (where, "i", 1)) == ()

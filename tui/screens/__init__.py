@@ -1,1 +1,0 @@
-"""Whole screens: help, a verdict, a page in time."""

@@ -1,0 +1,288 @@
+"""Anonymous folios against the places that their (swap) PTEs are at: `wrong_rmap`.
+
+An anonymous folio's index and anon_vma lead to every PTE of it (rmap_walk_anon(), mm/rmap.c): a
+PTE at an address of a VMA maps the page whose index is linear_page_index() of that address, and
+the folio's anon_vma is one that the VMA is chained to.  __page_check_anon_rmap() asks the same of
+one page, in kernels with DEBUG_VM.  Both hold as long as the PTE is there, and while a folio that
+was swapped out waits in the swap cache.
+
+KSM's pages have another rmap.  What KSM merged and swapped out comes back as an ordinary folio in
+the swap cache, at whose index the first process lay that took it (ksm_might_need_to_copy()): where
+KSM has run, the swap cache says nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import drgn
+import numpy as np
+from drgn.helpers.linux.list import list_for_each_entry
+from drgn.helpers.linux.mm import vma_find
+
+from zaptrace.audit import findings, invariants
+from zaptrace.audit.arrays import Index, Mask, Words
+from zaptrace.audit.locked import is_write_locked
+from zaptrace.audit.objects import read_members
+from zaptrace.audit.optional import is_broken
+from zaptrace.audit.pagetables.nonpresent import SwapKind, swap_keys
+from zaptrace.audit.rmap import Owners, Place
+from zaptrace.audit.slub import allocated_objects
+from zaptrace.audit.state import Ledger
+from zaptrace.audit.structpages.page_flags import Flags, has_bit
+from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
+from zaptrace.audit.symbols import has_function
+from zaptrace.audit.vmatable import VmaTable, anon_pgoff_of
+from zaptrace.model.findings import Finding, FindingClass
+
+UNREADABLE = "anonymous pages whose VMA cannot be read"
+MAX_CONFIRMED = 1000
+"""Suspicions that are confirmed by the mm's own VMAs."""
+
+_TEMPORARY = 0x00008000 | 0x00010000
+"""VM_STACK_INCOMPLETE_SETUP, include/linux/mm.h: a stack that execve() is about to move."""
+_MOST_CHAINS = 1 << 16
+
+
+class _Mapped(NamedTuple):
+    """Pages and the places that they should be mapped at; all of one shape.
+
+    Attributes:
+        page: index of the struct page.
+        mm: by index.
+        address: of the (swap) PTE.
+        pgoff: the page's index as its folio says it.
+        anon_vma: the folio's.
+    """
+
+    page: Index
+    mm: Index
+    address: Words
+    pgoff: Words
+    anon_vma: Words
+
+    def take(self, which: Mask | Index) -> _Mapped:
+        return _Mapped(
+            self.page[which],
+            self.mm[which],
+            self.address[which],
+            self.pgoff[which],
+            self.anon_vma[which],
+        )
+
+
+def wrong_rmaps(
+    ledger: Ledger, owners: Owners, table: VmaTable, flags: Flags, known: frozenset[int]
+) -> list[Finding]:
+    """The anonymous pages whose rmap does not lead to where their PTE is.
+
+    Args:
+        table: the VMAs in bulk; what it says is confirmed by the mm's own tree.
+        flags: this kernel's numbers.
+        known: pages that have another finding, by index.
+    """
+    found: dict[int, Finding] = {}
+    for mapped, swapped in ((_present(ledger), False), (_in_swap_cache(ledger), True)):
+        suspects = mapped.take(_suspicious(ledger, table, flags, mapped))
+        ledger.gaps[UNREADABLE] += max(len(suspects.page) - MAX_CONFIRMED, 0)
+        for at in range(min(len(suspects.page), MAX_CONFIRMED)):
+            one = suspects.take(np.array([at]))
+            index = int(one.page[0])
+            if index in known or index in found:
+                continue
+            note = _confirmed(ledger, one, swapped=swapped)
+            if note:
+                found[index] = _finding(ledger, owners, one, note, swapped=swapped)
+    return list(found.values())
+
+
+def _present(ledger: Ledger) -> _Mapped:
+    """What the present entries map, anonymous and not KSM's or hugetlb's."""
+    recorded, walked = ledger.recorded, ledger.walked
+    # hugetlb's index was in huge pages until "mm/filemap: remove hugetlb special casing in
+    # filemap.c" (6.7).
+    ordinary = recorded.anon & recorded.known & ~recorded.hugetlb & ~recorded.free
+    leaves = np.flatnonzero(ledger.counted)
+    leaves = leaves[ordinary[ledger.first[leaves]]]
+    page = ledger.first[leaves]
+    return _with_rmap(ledger, page, walked.mm[leaves].astype(np.int64), walked.address[leaves])
+
+
+def _with_rmap(ledger: Ledger, page: Index, mm: Index, address: Words) -> _Mapped:
+    heads = ledger.recorded.head[page]
+    index, anon_vma, ordinary = _rmap_of(ledger, heads)
+    pgoff = index + (page - heads).astype(np.uint64)
+    return _Mapped(page, mm, address, pgoff, anon_vma).take(ordinary)
+
+
+def _rmap_of(ledger: Ledger, heads: Index) -> tuple[Words, Words, Mask]:
+    """Of some folios' first pages: index, anon_vma, and which are anonymous and not KSM's."""
+    mapping = ledger.pages.column("mapping", heads)
+    ordinary = (mapping & np.uint64(MAPPING_FLAGS)) == MAPPING_ANON
+    some, back = np.unique(heads, return_inverse=True)
+    member = _index_member(ledger.prog)
+    rows, good = read_members(
+        ledger.prog,
+        ledger.pages.layout,
+        "struct page",
+        {"index": member},
+        ledger.pages.addresses(some),
+    )
+    ordinary &= good[back]
+    return rows["index"][back], mapping - np.uint64(MAPPING_ANON), ordinary
+
+
+def _index_member(prog: drgn.Program) -> str:
+    # "mm: rename page->index to page->__folio_index" (6.16)
+    page = prog.type("struct page")
+    return "__folio_index" if page.has_member("__folio_index") else "index"
+
+
+def _in_swap_cache(ledger: Ledger) -> _Mapped:
+    """Swap entries of page tables whose folio is in the swap cache, and has an rmap."""
+    none = np.zeros(0, np.uint64)
+    nothing = _Mapped(np.zeros(0, np.int64), np.zeros(0, np.int64), none, none, none)
+    here = np.flatnonzero(ledger.absent.kind == SwapKind.SWAP)
+    if not len(here) or _ksm_may_have_merged(ledger.prog):
+        return nothing
+    cached = _swap_cache(ledger)
+    if not len(cached):
+        return nothing
+    rows, good = read_members(
+        ledger.prog,
+        ledger.pages.layout,
+        "struct page",
+        {"entry": "private"},
+        ledger.pages.addresses(cached),
+    )
+    cached, entries = cached[good], rows["entry"][good]
+    order = np.argsort(entries)
+    cached, entries = cached[order], entries[order]
+    keys = swap_keys(ledger.fmt, ledger.walked.nonpresent, here)
+    at = np.searchsorted(entries, keys, side="right") - 1
+    sizes = np.left_shift(np.uint64(1), ledger.recorded.order[cached].astype(np.uint64))
+    inside = (at >= 0) & (keys - entries[at] < sizes[at])
+    pages = cached[at[inside]] + (keys - entries[at])[inside].astype(np.int64)
+    where = here[inside]
+    nonpresent = ledger.walked.nonpresent
+    return _with_rmap(
+        ledger, pages, nonpresent.mm[where].astype(np.int64), nonpresent.address[where]
+    )
+
+
+def _swap_cache(ledger: Ledger) -> Index:
+    """First pages of the anonymous folios in the swap cache."""
+    try:
+        number = int(ledger.prog.constant("PG_swapcache").value_())
+    except LookupError:
+        return np.zeros(0, np.int64)
+    recorded = ledger.recorded
+    cached = has_bit(ledger.pages.column("flags"), number) & recorded.anon & recorded.swapbacked
+    cached &= recorded.known & ~recorded.free & (recorded.refcount > 0) & ~recorded.hugetlb
+    heads = np.flatnonzero(cached)
+    first: Index = heads[recorded.head[heads] == heads]
+    return first
+
+
+def _ksm_may_have_merged(prog: drgn.Program) -> bool:
+    if not has_function(prog, "ksm_might_need_to_copy"):
+        return False
+    try:
+        return bool(
+            prog["ksm_run"].value_()
+            or prog["ksm_pages_shared"].value_()
+            or prog["ksm_scan"].seqnr.value_()
+        )
+    except (LookupError, AttributeError, drgn.FaultError):
+        return True
+
+
+def _suspicious(ledger: Ledger, table: VmaTable, flags: Flags, mapped: _Mapped) -> Index:
+    """Which disagree with the VMAs in bulk, or lie where two of those overlap."""
+    at = table.find(mapped.mm, mapped.address)
+    there = np.flatnonzero(at >= 0)
+    area, some = at[there], mapped.take(there)
+    shift = np.uint64(ledger.pages.layout.page_shift)
+    expected = table.anon_pgoff[area] + ((some.address - table.start[area]) >> shift)
+    wrong = (expected != some.pgoff) | table.overlapping[area]
+    foreign = np.flatnonzero(~wrong & (table.anon_vma[area] != some.anon_vma))
+    if len(foreign):
+        chained = _chained(ledger, flags)
+        pairs = zip(
+            table.address[area[foreign]].tolist(), some.anon_vma[foreign].tolist(), strict=True
+        )
+        wrong[foreign] = [pair not in chained for pair in pairs]
+    suspicious: Index = there[wrong]
+    return suspicious
+
+
+def _chained(ledger: Ledger, flags: Flags) -> frozenset[tuple[int, int]]:
+    """Every VMA and anon_vma that an anon_vma_chain joins, by address."""
+    prog = ledger.prog
+    try:
+        found = allocated_objects(prog["anon_vma_chain_cachep"], ledger.pages, flags, ledger.gaps)
+        rows, good = read_members(
+            prog,
+            ledger.pages.layout,
+            "struct anon_vma_chain",
+            {"vma": "vma", "anon_vma": "anon_vma"},
+            np.array(found, np.uint64),
+        )
+    except Exception as error:
+        if not is_broken(error):
+            raise
+        return frozenset()
+    return frozenset(zip(rows["vma"][good].tolist(), rows["anon_vma"][good].tolist(), strict=True))
+
+
+def _confirmed(ledger: Ledger, one: _Mapped, *, swapped: bool) -> str | None:
+    """What is wrong by the mm's own VMAs, None when nothing is or somebody is changing them."""
+    number, address = int(one.mm[0]), int(one.address[0])
+    mm, busy = ledger.mms[number], ledger.in_flight.get(number)
+    try:
+        if mm.obj.mm_users.counter.value_() <= 0 or is_write_locked(mm.obj):
+            return None
+        if busy is not None and (busy.guards(address) or busy.collapsing):
+            return None
+        vma = vma_find(mm.obj, address)
+        if not vma or vma.vm_flags.value_() & _TEMPORARY == _TEMPORARY:
+            return None
+        shift = ledger.pages.layout.page_shift
+        start: int = vma.vm_start.value_()
+        expected = anon_pgoff_of(vma) + ((address - start) >> shift)
+        what = "swap PTE" if swapped else "PTE"
+        stored = int(one.pgoff[0])
+        if stored != expected:
+            return f"its index is {stored:#x}, its {what} at {address:#x} is that of {expected:#x}"
+        if int(one.anon_vma[0]) not in set(_anon_vmas(vma)):
+            return (
+                f"its anon_vma {int(one.anon_vma[0]):#x} does not lead to the VMA of its {what} "
+                f"at {address:#x}"
+            )
+    except Exception as error:
+        if not is_broken(error) and not isinstance(error, NotImplementedError):
+            raise
+        ledger.gaps[UNREADABLE] += 1
+    return None
+
+
+def _anon_vmas(vma: drgn.Object) -> Iterator[int]:
+    chains = list_for_each_entry(
+        "struct anon_vma_chain", vma.anon_vma_chain.address_of_(), "same_vma"
+    )
+    for number, chain in enumerate(chains):
+        if number >= _MOST_CHAINS:
+            raise ValueError("an endless list")
+        yield chain.anon_vma.value_()
+
+
+def _finding(ledger: Ledger, owners: Owners, one: _Mapped, note: str, *, swapped: bool) -> Finding:
+    index = int(one.page[0])
+    suspect = invariants.Suspect(index, FindingClass.WRONG_RMAP, int(ledger.ptes[index]))
+    finding = findings.page_finding(ledger, owners, suspect)
+    mappings = finding.mappings
+    if swapped:
+        mappings += (owners.owner(Place(int(one.mm[0]), int(one.address[0]))),)
+    return dataclasses.replace(finding, mappings=mappings, note=note)

@@ -1,0 +1,97 @@
+"""References that nothing holds: `refcount_leaked`.
+
+Stated only where the account is complete: of folios whose holders are known (anonymous memory,
+tmpfs, hugetlb, and what no mapping leads to any more), in a kernel in which nothing may hold
+pages unseen (`zaptrace.audit.quiet`).  Elsewhere they are counted as not judged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import drgn
+import numpy as np
+
+from zaptrace.audit import findings, invariants
+from zaptrace.audit.optional import Dispensable
+from zaptrace.audit.quiet import holders_at_large
+from zaptrace.audit.references import Account, References
+from zaptrace.audit.rmap import Owners
+from zaptrace.audit.state import Ledger
+from zaptrace.audit.structpages.table import MAPPING_FLAGS
+from zaptrace.model.findings import Finding, FindingClass
+
+MAX_ACCOUNTS = 1000
+"""Folios whose references are accounted for one by one."""
+_AS_UNEVICTABLE = 1 << 3  # enum mapping_flags, include/linux/pagemap.h
+
+
+def leaked(
+    ledger: Ledger,
+    owners: Owners,
+    references: References,
+    known: frozenset[int],
+    *,
+    running: bool = False,
+) -> list[Finding]:
+    """The folios with references that nothing holds.
+
+    Args:
+        known: pages that have another finding, by index.
+        running: see `zaptrace.audit.quiet.holders_at_large`.
+    """
+    heads, _ = references.excess()
+    found: list[tuple[int, Account]] = []
+    for head in heads[:MAX_ACCOUNTS].tolist():
+        if head in known:
+            continue
+        account = references.account(head)
+        if account.unexplained > 0 and _is_known_kind(ledger, head):
+            found.append((head, account))
+    ledger.gaps["folios whose references were not accounted for"] += max(
+        len(heads) - MAX_ACCOUNTS, 0
+    )
+    if not found:
+        return []
+    if ledger.blind or not ledger.whole:
+        ledger.gaps["folios with references of mappings that may not have been seen"] += len(found)
+        return []
+    what = holders_at_large(ledger.prog, references.files, running=running)
+    if what is None and references.unread:
+        what = next(iter(references.unread))
+    if what is not None:
+        ledger.gaps[f"folios with references that may be held by {what}"] += len(found)
+        return []
+    return [_finding(ledger, owners, head, account) for head, account in found]
+
+
+def text_of(account: Account) -> str:
+    """`5 references: 2 of PTEs (init/1), 1 of the page cache; 2 unexplained`."""
+    parts = [
+        f"{one.references} of {one.what}" + (f" ({one.who})" if one.who else "")
+        for one in account.holders
+    ]
+    held = ", ".join(parts) if parts else "none accounted for"
+    return f"refcount {account.refcount}: {held}; {account.unexplained} unexplained"
+
+
+def _is_known_kind(ledger: Ledger, head: int) -> bool:
+    """Whether all that may hold references of such a folio for long is known.
+
+    File systems and drivers keep references to the page cache (btrfs its extent buffers, graphics
+    drivers their objects, whose mapping is unevictable), tmpfs by itself none.
+    """
+    mapping = int(ledger.pages.column("mapping", np.array([head]))[0])
+    if not mapping or mapping & MAPPING_FLAGS or ledger.recorded.hugetlb[head]:
+        return True
+    with Dispensable():
+        space = drgn.Object(ledger.prog, "struct address_space *", value=mapping)
+        name = ledger.prog.symbol(space.a_ops.value_()).name
+        return name == "shmem_aops" and not space.flags.value_() & _AS_UNEVICTABLE
+    return False
+
+
+def _finding(ledger: Ledger, owners: Owners, head: int, account: Account) -> Finding:
+    suspect = invariants.Suspect(head, FindingClass.REFCOUNT_LEAKED, int(ledger.ptes[head]))
+    finding = findings.page_finding(ledger, owners, suspect)
+    return dataclasses.replace(finding, note=text_of(account))

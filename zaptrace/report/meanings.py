@@ -1,0 +1,49 @@
+"""What a finding of the audit is, in a few words, and whose page or mm it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zaptrace.model.findings import Finding, FindingClass, Owner
+from zaptrace.report.words import hexadecimal, task
+
+MEANINGS = {
+    FindingClass.MAPPED_BUT_FREE: "PTEs map a page that is free: others may get it",
+    FindingClass.MORE_PTES_THAN_MAPCOUNT: "PTEs map it that its mapcount does not count",
+    FindingClass.MORE_MAPCOUNT_THAN_PTES: "its mapcount counts mappings that no page table has",
+    FindingClass.REFCOUNT_BELOW_MAPCOUNT: "it counts more mappings than references",
+    FindingClass.MAPCOUNT_UNDERFLOW: "its mapcount went below 0: more rmaps removed than added",
+    FindingClass.DIRTY_FREE_PAGE: "it is on a free list and still has references or mappings",
+    FindingClass.WRONG_RMAP: "its rmap does not lead to where its PTE is",
+    FindingClass.REFCOUNT_LEAKED: "it has references that nothing holds",
+    FindingClass.LOCKED_VM_MISMATCH: "the mm's locked_vm is not what its VM_LOCKED VMAs have",
+    FindingClass.HUGETLB_POOL_MISMATCH: "a pool of huge pages does not count what is there",
+    FindingClass.RSS_MISMATCH: "the mm's rss counters are not what its page tables map",
+    FindingClass.IN_FLIGHT: "no bug: a CPU was inside this mm's page tables",
+}
+_OF_AN_MM = (
+    FindingClass.RSS_MISMATCH,
+    FindingClass.LOCKED_VM_MISMATCH,
+    FindingClass.IN_FLIGHT,
+)
+MOST_OWNERS = 8
+
+
+def owner_lines(finding: Finding, most: int = MOST_OWNERS) -> Iterator[str]:
+    """Who maps the page, or whose mm it is; a line each, the first `most`."""
+    for owner in finding.mappings[:most]:
+        if finding.cls in _OF_AN_MM and owner.address is None:
+            yield f"mm {hexadecimal(owner.mm)} of {who(owner)}"
+            continue
+        mapped = "was mapped by" if finding.ptes == 0 else "mapped by"
+        yield f"{mapped} {who(owner)} at {hexadecimal(owner.address)}  {owner.vma or ''}".rstrip()
+    more = len(finding.mappings) - most
+    if more > 0:
+        yield f"and {more} more"
+
+
+def who(owner: Owner) -> str:
+    """`mount/41`; an mm may have outlived its tasks."""
+    if owner.pid is None and owner.comm is None:
+        return "no task any more"
+    return task(owner.comm, owner.pid)
