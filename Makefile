@@ -4,6 +4,8 @@
 .PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix matrix-worker \
 	scoreboard founding-report clean
 BIN := .venv/bin
+# Where Python may not keep what it compiles, each of the tests' many processes compiles all anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make repro        build the s390x lab kernel, boot the founding bug, explain it"

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from probes.kprobe_text import condition, definition
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import WITH_STACK
 from zaptrace.model.kprobe_names import GROUP, site_names
@@ -21,12 +22,6 @@ _MAX_BOOTCONFIG = 32766  # XBC_DATA_MAX of include/linux/bootconfig.h, exclusive
 _MAGIC = b"#BOOTCONFIG\n"
 _TRAILER = struct.Struct("<II")  # size and byte sum, little-endian everywhere
 _ALIGN = 4
-
-_COMMAND_LINE_SIZE = {
-    # arch/*/include/asm/setup.h; s390x's is configurable, 4096 by default.
-    "s390x": 4096,
-    "x86_64": 2048,
-}
 
 _OTHER_ARGUMENTS = 200  # bytes of the command line for console, boot id and the like
 
@@ -80,7 +75,7 @@ def render(plan: ProbePlan, *, buffer_kib: int = 4096) -> BootTrace:
     # trace_buf_size says (ring_buffer_expanded, kernel/trace/trace.c).
     settings = ("ftrace=nop", f"trace_buf_size={buffer_kib}K", "trace_clock=boot")
     on_command_line = (*settings, "kprobe_event=" + ";".join(commands))
-    room = _COMMAND_LINE_SIZE.get(plan.arch, 0) - _OTHER_ARGUMENTS
+    room = arch_named(plan.arch).command_line_size - _OTHER_ARGUMENTS
     fits = sum(len(part) + 1 for part in on_command_line) < room
     return BootTrace(
         bootconfig="".join(blocks),

@@ -16,13 +16,11 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from zaptrace.model.errors import Missing
+from zaptrace.arch import Arch, arch_named
 
 KPROBE, RAW_TRACEPOINT = 2, 17
 """Program types: BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_RAW_TRACEPOINT."""
 PER_CPU_ARRAY, STACK_TRACE, CGROUP_ARRAY = 6, 7, 8
-_NUMBERS = {"x86_64": (321, 298), "s390x": (351, 331)}
-"""Machine -> numbers of bpf(2) and of perf_event_open(2)."""
 _MAP_CREATE, _LOOKUP, _UPDATE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 1, 2, 5, 17
 _PERF_TYPE_TRACEPOINT, _CLOSE_ON_EXEC = 2, 8
 _PERF_ATTR_SIZE = 64  # PERF_ATTR_SIZE_VER0
@@ -157,7 +155,9 @@ def attach_event(program: int, number: int) -> int:
     attributes = struct.pack("=IIQQ", _PERF_TYPE_TRACEPOINT, _PERF_ATTR_SIZE, number, 1)
     kept = ctypes.create_string_buffer(attributes, _PERF_ATTR_SIZE)
     # An event of tracefs runs its programs on all CPUs, whichever this one is opened on.
-    event = _call(1, ctypes.addressof(kept), -1, 0, -1, _CLOSE_ON_EXEC)
+    event = _call(
+        _here().perf_event_open_syscall, ctypes.addressof(kept), -1, 0, -1, _CLOSE_ON_EXEC
+    )
     try:
         fcntl.ioctl(event, _SET_BPF, program)
         fcntl.ioctl(event, _ENABLE, 0)
@@ -183,24 +183,26 @@ def allow_locked_memory() -> None:
 
 def _bpf(command: int, attributes: bytes) -> int:
     kept = ctypes.create_string_buffer(attributes, len(attributes))
-    return _call(0, command, ctypes.addressof(kept), len(attributes))
+    return _call(_here().bpf_syscall, command, ctypes.addressof(kept), len(attributes))
 
 
-def _call(which: int, *arguments: int) -> int:
-    """One of the system calls; its descriptor, or 0."""
-    machine = platform.machine()
-    if machine not in _NUMBERS:
-        raise Missing(f"no system call numbers for {machine}")
+def _here() -> Arch:
+    """Return the row of this machine's architecture."""
+    return arch_named(platform.machine())
+
+
+def _call(system_call: int, *arguments: int) -> int:
+    """Make a system call by its number; return its descriptor, or 0."""
     words: Sequence[ctypes.c_long] = [ctypes.c_long(one) for one in arguments]
-    number = 0
+    error = 0
     for _ in range(_TRIES):
-        outcome: int = _libc.syscall(ctypes.c_long(_NUMBERS[machine][which]), *words)
+        outcome: int = _libc.syscall(ctypes.c_long(system_call), *words)
         if outcome >= 0:
             return outcome
-        number = ctypes.get_errno()
-        if number not in (errno.EINTR, errno.EAGAIN):  # the verifier gives way to signals
+        error = ctypes.get_errno()
+        if error not in (errno.EINTR, errno.EAGAIN):  # the verifier gives way to signals
             break
-    raise OSError(number, os.strerror(number))
+    raise OSError(error, os.strerror(error))
 
 
 def _name(name: str) -> bytes:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from probes.filters import COMM_SIZE, Filters
+from zaptrace.arch import Arch, arch_named
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import FREQUENT, WITH_STACK
 from zaptrace.model.kprobe_names import recorded_args
@@ -22,16 +23,6 @@ from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
 RING_BYTES = 16 << 20
 
-_X86_64 = (
-    *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx"),
-    *("si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss"),
-)
-REGISTERS = {
-    # Register -> which 64-bit word of struct pt_regs (arch/*/include/asm/ptrace.h).
-    "x86_64": {name: word for word, name in enumerate(_X86_64)},
-    # One word for the syscall's argument and two for the PSW come first.
-    "s390x": {f"r{number}": 3 + number for number in range(16)},
-}
 PT_REGS_WORDS = 21
 """No more than the smallest struct pt_regs: the kernel refuses programs that read behind it."""
 
@@ -76,17 +67,16 @@ def render(plan: ProbePlan, filters: Filters) -> Program:
     """The program for one kernel.
 
     Raises:
-        Missing: the plan is empty, lacks the offsets that a filter needs, or is of
-            an architecture that we have no table for.
+        Missing: the plan is empty, or lacks the offsets that a filter needs.
+        BadInput: zaptrace does not know its architecture.
     """
-    if plan.arch not in REGISTERS:
-        raise Missing(f"no register table for {plan.arch}")
+    arch = arch_named(plan.arch)
     # Without BTF and debug info nobody knows where a page counts its mappings.
     freed = (FREED,) if plan.offsets.keys() >= _COUNTERS else ()
     sites = (*(site for site in plan.sites if site.event != "page_free"), *freed)
     if not sites:
         raise Missing("the probe plan is empty")
-    functions = [_function(number, site, plan) for number, site in enumerate(sites)]
+    functions = [_function(number, site, plan, arch) for number, site in enumerate(sites)]
     body = (resources.files("probes") / "zap.bpf.c").read_text()
     front = f"#define ZT_SITES {len(sites)}\n{_front(plan, filters)}"
     return Program("\n".join([front, body, *functions]), sites)
@@ -126,10 +116,10 @@ def _name(comms: tuple[str, ...]) -> str:
     return " || ".join(f"(low == {low:#x}ULL && high == {high:#x}ULL)" for low, high in words)
 
 
-def _function(number: int, site: ProbeSite, plan: ProbePlan) -> str:
+def _function(number: int, site: ProbeSite, plan: ProbePlan, arch: Arch) -> str:
     if site is FREED:
         return _freed(number, plan)
-    registers = REGISTERS[plan.arch]
+    registers = arch.pt_regs_words
     values = {name: _value(name, arg, registers) for name, arg in recorded_args(site).items()}
     guards = ["state"]
     if site.event in FREQUENT:

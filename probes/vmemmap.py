@@ -15,20 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from probes.kallsyms import Kallsyms
+from zaptrace.arch import arch_named
 from zaptrace.model.events import ABSENT
 
 KCORE = Path("/proc/kcore")
 IOMEM = Path("/proc/iomem")
 
-_BASES = {
-    # Where the array of struct pages begins: the variable that holds it, and
-    # the address that it has where the kernel has no such variable.
-    # x86_64: without CONFIG_DYNAMIC_MEMORY_LAYOUT it is a constant
-    # (__VMEMMAP_BASE_L4, arch/x86/include/asm/pgtable_64_types.h).
-    "x86_64": ("vmemmap_base", 0xFFFFEA0000000000),
-    # s390x: arch/s390/kernel/setup.c.
-    "s390x": ("vmemmap", None),
-}
 _WITNESS = "jiffies"  # variables are among the kernel's symbols (KALLSYMS_ALL) when this one is
 _FLATMEM = "mem_map"  # without SPARSEMEM it is set, and there is no vmemmap; with it, NULL
 _PT_LOAD = 1
@@ -76,23 +68,23 @@ def find_vmemmap(
     pfns = [(start // page_size, (end + 1) // page_size) for start, end in ranges]
     end = max((behind for _, behind in pfns), default=0)
     base = _base(symbols, arch, kcore)
-    if base is None and arch in _BASES and end:
+    if base is None and end:
         base = _listed(kcore, pfns, struct_size, page_size)
     # Without privilege all of iomem's addresses are 0.
     return Vmemmap(base, struct_size, end) if base and end and struct_size > 0 else None
 
 
 def _base(symbols: Kallsyms, arch: str, kcore: Path) -> int | None:
-    if arch not in _BASES:
-        return None
-    name, otherwise = _BASES[arch]
-    address = symbols.address(name)
-    if address is not None:
-        return read_word(kcore, address)
-    if symbols.address(_WITNESS) is None:
-        return None
-    flat = symbols.address(_FLATMEM)
-    return otherwise if flat is None or read_word(kcore, flat) == 0 else None
+    for choice in arch_named(arch).vmemmap:
+        if isinstance(choice, int):
+            flat = symbols.address(_FLATMEM)
+            known = symbols.address(_WITNESS) is not None
+            return choice if known and (flat is None or read_word(kcore, flat) == 0) else None
+        name, offset = choice
+        address = symbols.address(name)
+        if address is not None:
+            return read_word(kcore, address + offset)
+    return None
 
 
 def _listed(kcore: Path, ram: list[_Span], struct_size: int, page_size: int) -> int | None:

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 
-from vm.arch import ARCHES
+from zaptrace.arch import ARCHES
 
 
 def machine() -> str:

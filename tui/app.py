@@ -14,28 +14,28 @@ from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from tui.audit import AuditPane
-from tui.clocked import Clocked
-from tui.console import ConsolePane
-from tui.events import EventTable
-from tui.feed import Feed
-from tui.filterbar import FilterBar
-from tui.findings import Audited
-from tui.graph import RateGraph
-from tui.header import Header
-from tui.help import HelpScreen
-from tui.job import Job, Outcome, Work
+from tui.background_job import Job, Outcome, Work
+from tui.console_poller import ConsoleWatch
+from tui.feed.playback import Clocked
+from tui.feed.reader import Feed
+from tui.feed.snapshot import Snapshot
+from tui.findings_text import Audited
 from tui.layout import CSS, LOW, TOO_SMALL, size_class
-from tui.lines import LineView
 from tui.messages import Broken, ConsoleSaid, JobEnded, JobTold, Shot
-from tui.snapshot import Snapshot
-from tui.steps import Steps
-from tui.story import PageName, StoryWanted
-from tui.suspects import SuspectList
-from tui.tabs import Tabs
-from tui.timeline import TimelineScreen
-from tui.verdict import VerdictScreen, headline
-from tui.watch import ConsoleWatch
+from tui.panes.audit_pane import AuditPane
+from tui.panes.console_pane import ConsolePane
+from tui.panes.events_pane import EventTable
+from tui.panes.filter_bar import FilterBar
+from tui.panes.header_bar import Header
+from tui.panes.line_view import LineView
+from tui.panes.progress_pane import Steps
+from tui.panes.rate_graph import RateGraph
+from tui.panes.suspects_pane import SuspectList
+from tui.panes.tab_bar import Tabs
+from tui.screens.help_screen import HelpScreen
+from tui.screens.timeline_screen import TimelineScreen
+from tui.screens.verdict_screen import VerdictScreen, headline
+from tui.timeline import PageName, StoryWanted
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.progress import Update
 from zaptrace.model.source import Source
@@ -139,9 +139,8 @@ class ZapApp(App[Outcome | None]):
 
     def on_mount(self) -> None:
         """Start the threads."""
-        screen = self.screen
-        screen.set_class(self._watch is not None, "-console")
-        screen.set_class(self._job is not None, "-job")
+        # All widgets' styles are computed anyway when the screen is shown first.
+        self._classed({"-console": self._watch is not None, "-job": self._job is not None}, False)
         if self._source:
             self.watch_source(self._source)
         if self._audited:
@@ -322,8 +321,7 @@ class ZapApp(App[Outcome | None]):
 
     def _show_pane(self, name: str) -> None:
         self._pane = name
-        for pane in PANES:
-            self.screen_stack[0].set_class(pane == name, f"-pane-{pane}")
+        self._classed({f"-pane-{pane}": pane == name for pane in PANES})
         self._draw_tabs()
 
     def action_filter(self) -> None:
@@ -395,10 +393,13 @@ class ZapApp(App[Outcome | None]):
 
     def on_resize(self, event: Resize) -> None:
         """Lay the panes out for the terminal's size."""
-        screen = self.screen_stack[0]
-        for name in ("-tiny", "-small", "-medium", "-large"):
-            screen.set_class(name == size_class(event.size), name)
-        screen.set_class(event.size.height < LOW, "-low")
+        fits = size_class(event.size)
+        sizes = {name: name == fits for name in ("-tiny", "-small", "-medium", "-large")}
+        self._classed(sizes | {"-low": event.size.height < LOW})
+
+    def _classed(self, classes: dict[str, bool], update: bool = True) -> None:
+        """Have the main screen bear some classes and not others: styles are computed once."""
+        self.screen_stack[0].update_classes(classes, update=update)
 
     def _panes(self) -> dict[str, LineView]:
         """The panes that there are."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from textual.message import Message
 
-from tui.console import ConsoleLog
-from tui.job import Outcome
-from tui.snapshot import Snapshot
+from tui.background_job import Outcome
+from tui.feed.snapshot import Snapshot
+from tui.panes.console_pane import ConsoleLog
 from zaptrace.model.progress import Update
 
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from vm import debian
-from vm.trees import CODENAME, unpack
+from vm.package_trees import CODENAME, unpack
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.paths import cache_home, locked
 

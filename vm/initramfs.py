@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 
 from vm import debian, host
-from vm.arch import Arch
 from vm.cpio import Archive
+from zaptrace.arch import Arch
 from zaptrace.model.paths import cache_home, scratch_folder, write_whole
 
 SUITE = "bookworm"

@@ -17,9 +17,9 @@ from importlib import resources
 from pathlib import Path
 
 from vm import host, ownconfig
-from vm.arch import Arch
 from vm.lab_kernel import BUILD_LINE, Kernel, small_config
 from vm.mirror import mirror
+from zaptrace.arch import Arch
 from zaptrace.model.errors import BadInput, CannotTell, Missing, ZaptraceError
 from zaptrace.model.paths import cache_home, locked, write_whole
 from zaptrace.model.progress import Listener, Step, step
@@ -80,7 +80,7 @@ def check(tree: Path, arch: Arch) -> None:
     """
     if not tree.is_dir():
         raise BadInput(f"{tree} is not a folder")
-    family = "x86" if arch.make_arch.startswith("x86") else arch.make_arch
+    family = arch.kernel_folder.removeprefix("arch/")
     absent = [name for name in (*PARTS, f"arch/{family}") if not (tree / name).exists()]
     if absent:
         raise BadInput(f"{tree} is not a kernel tree for {arch.name}: it has no {absent[0]}")
@@ -221,7 +221,7 @@ def _make(tree: Tree, *targets: str) -> list[str]:
         # A script of the kernel's must leave no __pycache__ where a link leads to.
         *("env", "PYTHONDONTWRITEBYTECODE=1", "LC_ALL=C"),
         *("make", "--no-print-directory", jobs, "-C", str(tree.source), f"O={tree.objects}"),
-        *(f"ARCH={tree.arch.make_arch}", f"CROSS_COMPILE={tree.arch.cross}"),
+        *(f"ARCH={tree.arch.kernel_arch}", f"CROSS_COMPILE={tree.arch.cross}"),
         *(f"KCFLAGS={maps}", f"KAFLAGS={maps}"),
         # Equal sources are an equal kernel.
         *("KBUILD_BUILD_TIMESTAMP=1970-01-01", "KBUILD_BUILD_USER=zaptrace"),

@@ -22,8 +22,8 @@ from importlib import resources
 from pathlib import Path
 
 from vm import debian, host
-from vm.arch import Arch
 from vm.series import DEFAULT, Series, series_named
+from zaptrace.arch import Arch
 from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, Step, step
@@ -190,7 +190,7 @@ def _settings(arch: Arch, tree: Path) -> list[str]:
     # The paths in the debug information are the source tree's own, and nothing of
     # the host gets in, so that equal inputs give an equal build ID.
     return [
-        f"ARCH={arch.make_arch}",
+        f"ARCH={arch.kernel_arch}",
         f"CROSS_COMPILE={arch.cross}",
         f"KCFLAGS=-fdebug-prefix-map={tree}=.",
         f"KAFLAGS=-fdebug-prefix-map={tree}=.",

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm import bpf_programs, initramfs, payload, rootfs
-from vm.arch import Arch
 from vm.lab_kernel import Kernel
 from vm.qemu import Guest, GuestConfig
 from vm.stock import StockKernel
 from vm.waiting import Waiting, waiting
+from zaptrace.arch import Arch
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import GuestLost
 from zaptrace.model.paths import scratch_folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from vm.arch import ARCHES
+from zaptrace.arch import ARCHES
 
 KERNEL_BUILD = ("make", "gcc", "libc6-dev", "bison", "flex", "bc", "patch", "xz-utils")
 TREES = ("git", "libssl-dev", "zstd")  # of the user's, whose configuration wants more

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vm import guestpython
-from vm.trees import make_image
+from vm.package_trees import make_image
 from zaptrace.model.errors import Missing
 from zaptrace.model.paths import cache_home, locked
 

@@ -23,10 +23,10 @@ from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
 from vm import host, migration, relocation, sparse
-from vm.arch import Arch
 from vm.gdbstub import GdbStub
 from vm.migration import execute
 from vm.plugin import Plugin
+from zaptrace.arch import Arch
 from zaptrace.model.errors import BadInput, GuestLost, Missing
 from zaptrace.model.paths import scratch_folder
 

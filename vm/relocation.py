@@ -14,7 +14,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from vm.arch import Arch, Vector
+from zaptrace.arch import Arch, VectorTable
 
 Monitor = Callable[[str], Awaitable[str]]
 """Runs one command of QEMU's monitor for people; its answer."""
@@ -54,7 +54,7 @@ async def offset(monitor: Monitor, arch: Arch, anchors: Anchors) -> int | None:
     None when the guest does not show it now: too early, or its CPU is in a process
     that does not map the kernel.
     """
-    handler = await _handler(monitor, arch.vector)
+    handler = await _handler(monitor, arch.vector_table)
     if handler is None:
         return None
     by = (handler - anchors.vector) % 2**64
@@ -65,7 +65,7 @@ async def offset(monitor: Monitor, arch: Arch, anchors: Anchors) -> int | None:
     return by if found == anchors.text else None
 
 
-async def _handler(monitor: Monitor, vector: Vector) -> int | None:
+async def _handler(monitor: Monitor, vector: VectorTable) -> int | None:
     """The address of the handler, out of the CPUs' own table."""
     if vector.lowcore is not None:  # a new PSW: mask and address
         words = await _words(monitor, f"xp /2gx {vector.lowcore:#x}")
@@ -73,7 +73,7 @@ async def _handler(monitor: Monitor, vector: Vector) -> int | None:
     table = _TABLE.search(await monitor("info registers"))
     if table is None:
         return None
-    gate = int(table[1], 16) + _GATE_SIZE * vector.number
+    gate = int(table[1], 16) + _GATE_SIZE * vector.gate
     words = await _words(monitor, f"x /2gx {gate:#x}")
     if words is None:
         return None

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from vm import guestpython
-from vm.arch import Arch
-from vm.trees import CODENAME, make_image, unpack
+from vm.package_trees import CODENAME, make_image, unpack
+from zaptrace.arch import Arch
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, step
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from vm import debian, host, modules
-from vm.arch import Arch
 from vm.lab_kernel import Kernel
+from zaptrace.arch import Arch
 from zaptrace.model.errors import BadInput, CannotTell, Missing
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, step
@@ -42,8 +42,6 @@ SUITES = {
     "13": Suite("trixie", ("trixie", "stable")),
     "13-backports": Suite("trixie-backports", ("trixie-backports", "stable-backports")),
 }
-FLAVOURS = {"x86_64": "cloud-amd64", "s390x": "s390x"}
-"""Guest architecture -> the flavour in the names of Debian's kernel packages."""
 _PARTS = ("linux-binary-", "linux-modules-", "linux-base-")
 """What newer packages are divided into; linux-image-* depends on them and is empty."""
 _ABSENT = tuple(f"<{part}" for part in _PARTS)
@@ -90,7 +88,7 @@ def fetch(
     with locked(cache_home() / "stock-debs" / ".lock"):
         with step("index", "Look what kernels there are", listener) as current:
             apt = _index(_suite(suite), arch)
-            releases = _newest_first(apt, FLAVOURS[arch.name], version, suite)
+            releases = _newest_first(apt, arch.stock_flavour, version, suite)
             current.note = releases[0]
         kernel = _first_that_is_had(apt, arch, releases, listener)
         if debug and not kernel.vmlinux.exists():

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from zaptrace.model.errors import BadInput, CannotTell, Missing, ZaptraceError
 
 if TYPE_CHECKING:
-    from zaptrace.report.frames import Run, Vmcore
+    from zaptrace.report.dataframes import Run, Vmcore
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,9 +47,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import Run and Vmcore when they are asked for: guests and every command import this."""
     if name in ("Run", "Vmcore"):
-        from zaptrace.report import frames
+        from zaptrace.report import dataframes
 
-        return getattr(frames, name)
+        return getattr(dataframes, name)
     raise AttributeError(f"module 'zaptrace' has no attribute {name!r}")
 
 
@@ -64,9 +64,9 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
     from zaptrace.capture.reader import read
     from zaptrace.model.events import Events
-    from zaptrace.report.frames import Run
+    from zaptrace.report.dataframes import Run
     from zaptrace.runs.folder import RunFolder
-    from zaptrace.runs.lives import open_life
+    from zaptrace.runs.run_life import open_life
     from zaptrace.splat import parse_console
 
     given = Path(path)
@@ -103,7 +103,7 @@ def open_vmcore(core: str | os.PathLike[str], vmlinux: str | os.PathLike[str]) -
     from zaptrace.audit.proved import judged
     from zaptrace.memory.open import open_program
     from zaptrace.memory.registers import known_registers
-    from zaptrace.report.frames import Vmcore
+    from zaptrace.report.dataframes import Vmcore
 
     prog = open_program(Path(core), Path(vmlinux), whole=False)
     started = time.perf_counter()

@@ -17,8 +17,8 @@ from typing import Any
 from probes.boot_kprobes import append_bootconfig, render
 from tests.bench.limits import judged
 from vm import initramfs, lab_kernel, qemu
-from vm.arch import ARCHES, Arch
 from vm.qemu import GuestConfig
+from zaptrace.arch import ARCHES, Arch
 from zaptrace.kernel import plan_for
 from zaptrace.model.progress import ignore
 from zaptrace.runs import stops

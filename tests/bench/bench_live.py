@@ -12,7 +12,7 @@ from tests.bench import bench_shell
 from tests.bench.limits import judged
 from tests.guest import lab
 from tests.guest.lab import Lab
-from vm.arch import ARCHES
+from zaptrace.arch import ARCHES
 
 ARCH = "x86_64"
 HERE = Path(__file__).parent

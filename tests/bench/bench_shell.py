@@ -82,7 +82,7 @@ import asyncio, json, sys, tempfile
 from pathlib import Path
 from vm import live_guest
 from zaptrace.model.progress import ignore
-from zaptrace.runs.live import wanted_guest
+from zaptrace.runs.watched_guest import wanted_guest
 
 async def go(request, timing):
     with tempfile.TemporaryDirectory() as folder:

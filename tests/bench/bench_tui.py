@@ -11,7 +11,7 @@ from textual.events import Key
 
 from tests.tui.scripted import founding_bug
 from tui.app import ZapApp
-from tui.events import EventTable
+from tui.panes.events_pane import EventTable
 from zaptrace.model.events import Events, Records
 
 RATE = 100_000

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tests.guest import lab
 from vm import lab_kernel
-from vm.arch import arch_named
 from vm.qemu import GuestConfig, running
+from zaptrace.arch import arch_named
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.progress import ignore
 

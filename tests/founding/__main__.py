@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.founding.page import page
 from tests.machine import machine
 from vm import initramfs, kernel_tree, labsource, stock
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.cli.output import progress
 from zaptrace.model.progress import State, Update
 from zaptrace.model.verdict import VerdictKind

@@ -20,12 +20,12 @@ from tests.guest.lost import (  # noqa: F401  pytest finds its hooks here
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
-from vm.arch import ARCHES
+from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
 from zaptrace.memory.open import open_program
 from zaptrace.model import progress
 from zaptrace.model.plan import ProbePlan
-from zaptrace.runs.analysis import Result
+from zaptrace.runs.explain_run import Result
 from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.repro import Request, repro
 

@@ -11,11 +11,12 @@ from collections.abc import Container
 from pathlib import Path
 from typing import BinaryIO
 
+from zaptrace.arch import ARCHES
 from zaptrace.memory import elf
 
 BLOCK = 4096
 VMCOREINFO = b"VMCOREINFO"
-_MACHINES = {elf.EM_S390: b"s390x", elf.EM_X86_64: b"x86_64"}
+_MACHINES = {arch.elf_machine: arch.name.encode() for arch in ARCHES.values()}
 _ZLIB = 1
 _DESCRIPTOR = 24
 

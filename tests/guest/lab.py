@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from tests.guest import postmortem
 from vm import host, lab_kernel, live_guest
-from vm.arch import arch_named
 from vm.cpio import Archive
+from zaptrace.arch import arch_named
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import GuestLost, ZaptraceError
 from zaptrace.model.paths import cache_home

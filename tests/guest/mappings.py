@@ -14,10 +14,10 @@ import numpy as np
 
 from tests.guest import lab
 from vm import lab_kernel
-from vm.arch import arch_named
+from vm.package_trees import make_image
 from vm.qemu import GuestConfig, running
 from vm.stock import StockKernel
-from vm.trees import make_image
+from zaptrace.arch import arch_named
 from zaptrace.audit import audit
 from zaptrace.audit.state import Ledger, take
 from zaptrace.memory.open import open_program

@@ -29,7 +29,7 @@ from vm.qemu import Guest
 from zaptrace.cli.main import main
 from zaptrace.memory.open import open_program
 from zaptrace.memory.vmcore import standardise
-from zaptrace.runs import guest as runs_guest
+from zaptrace.runs import repro_guest as runs_guest
 
 SAYS = re.compile(rb"zaptrace: victim (\d+) page ([0-9a-f]+)\r?\n")
 LOOK_SECONDS = 0.02

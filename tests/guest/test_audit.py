@@ -27,8 +27,8 @@ import zaptrace
 import zaptrace.cli
 from tests.guest.conftest import Boot
 from tests.guest.perpage import no_call_per_page
-from vm.arch import ARCHES
 from vm.qemu import GuestConfig, running
+from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
 from zaptrace.audit.inspect import Looking
 from zaptrace.audit.pagetables.translate import EntryKind

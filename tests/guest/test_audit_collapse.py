@@ -16,8 +16,8 @@ import pytest
 from tests.guest import lab
 from tests.guest.test_audit import Dump
 from vm import host, lab_kernel
-from vm.arch import arch_named
 from vm.qemu import GuestConfig, running
+from zaptrace.arch import arch_named
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.progress import ignore

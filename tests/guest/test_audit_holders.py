@@ -20,8 +20,8 @@ from drgn.helpers.linux.mm import pfn_to_page
 
 from tests.guest import lab, mappings
 from vm import lab_kernel
-from vm.arch import arch_named
 from vm.qemu import GuestConfig
+from zaptrace.arch import arch_named
 from zaptrace.audit.proved import Judged, judged
 from zaptrace.audit.references import References
 from zaptrace.memory.open import open_program

@@ -21,9 +21,9 @@ import pytest
 
 from tests.guest import lab
 from vm import host, initramfs, lab_kernel
-from vm.arch import arch_named
 from vm.cpio import Archive
 from vm.qemu import GuestConfig, command_line
+from zaptrace.arch import arch_named
 from zaptrace.audit.running import CHANGED
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.progress import ignore

@@ -10,8 +10,8 @@ import pytest
 
 from tests.guest.conftest import Boot, boot
 from vm import initramfs
-from vm.arch import ARCHES
 from vm.cpio import Archive
+from zaptrace.arch import ARCHES
 from zaptrace.capture.reader import read
 from zaptrace.model.events import ABSENT, NO_CPU, Events, Kind, Records
 from zaptrace.model.kprobe_names import recorded_args, site_names

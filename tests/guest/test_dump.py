@@ -11,7 +11,7 @@ import drgn
 import pytest
 
 from tests.guest.conftest import Boot
-from vm.arch import ARCHES
+from zaptrace.arch import ARCHES
 from zaptrace.kernel import build_id
 from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout, ram_ranges

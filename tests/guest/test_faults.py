@@ -17,8 +17,8 @@ import pytest
 from tests.guest.conftest import Boot, boot
 from tests.victims import Victim, victims
 from vm import initramfs, lab_kernel
-from vm.arch import ARCHES
 from vm.qemu import Guest, GuestConfig, running
+from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
 from zaptrace.capture.reader import read
 from zaptrace.memory.open import open_program

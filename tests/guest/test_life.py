@@ -16,21 +16,21 @@ import pytest
 from tests.guest.conftest import Boot, boot
 from tests.victims import victims
 from vm import initramfs, lab_kernel, plugin, qemu
-from vm.arch import arch_named
 from vm.qemu import Guest, GuestConfig
+from zaptrace.arch import arch_named
 from zaptrace.cli.main import main
-from zaptrace.life.complete import Completeness
+from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import What
-from zaptrace.life.named import NamedWrite
+from zaptrace.life.named_life import NamedWrite
 from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.progress import ignore
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.life_keeping import keep_lives
+from zaptrace.runs.keep_lives import keep_lives
 from zaptrace.runs.life_recorder import life_recorder
-from zaptrace.runs.lives import RunLife, open_life
 from zaptrace.runs.repro import Request
+from zaptrace.runs.run_life import RunLife, open_life
 
 pytestmark = pytest.mark.guest
 PAGES = 131072

@@ -17,7 +17,7 @@ from zaptrace.explain.suspects import Suspects
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.events import Kind
 from zaptrace.model.progress import ignore
-from zaptrace.runs.live import watched_guest
+from zaptrace.runs.watched_guest import watched_guest
 from zaptrace.splat import parse
 
 pytestmark = pytest.mark.guest
@@ -243,7 +243,7 @@ def test_a_guest_that_hangs_is_told(
 ) -> None:
     """Its QEMU lives on and says nothing: here it is stopped, which leaves no other trace."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("zaptrace.runs.live.PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr("zaptrace.runs.watched_guest.PATIENCE_SECONDS", 30.0)
     with watched_guest(arch, ignore, fault="none") as guest:
         while not ((events := guest.source.read(1.0)) and len(events.records)):
             pass

@@ -23,7 +23,7 @@ from zaptrace.explain.sites import zap_line
 from zaptrace.memory.open import open_program
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import Owner
-from zaptrace.report.roles import places
+from zaptrace.report.site_roles import places
 
 pytestmark = pytest.mark.guest
 

@@ -18,8 +18,8 @@ import pytest
 from tests.guest.conftest import Boot
 from tests.guest.lab import guests_of
 from vm import debian, initramfs
-from vm.arch import ARCHES
 from vm.cpio import Archive
+from zaptrace.arch import ARCHES
 
 pytestmark = pytest.mark.guest
 CLEAN_BOOTS = 20

@@ -96,7 +96,7 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from vm import live_guest
-from zaptrace.runs.live import lab_guest
+from zaptrace.runs.watched_guest import lab_guest
 
 async def go(arch, append, folder):
     request = lab_guest(arch, lambda update: None, fault="none")

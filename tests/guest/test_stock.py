@@ -15,7 +15,7 @@ from tests.guest import lab
 from tests.guest.lab import Lab
 from tests.guest.test_live import PAGE_SIZE, PAGES, ROUNDS, removed_in_each_zap, touch
 from vm import lab_kernel, live_guest, stock
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.kernel import plan_for
 from zaptrace.kernel.btf import Btf
 from zaptrace.kernel.image import Image

@@ -15,10 +15,10 @@ from drgn.helpers.linux.printk import get_printk_records
 
 from tests.guest.conftest import Boot
 from vm import accel, initramfs
-from vm.arch import ARCHES
 from vm.breakpoints import Stop, Stops, run_to
 from vm.qemu import GuestConfig, command_line, running
 from vm.relocation import Anchors
+from zaptrace.arch import ARCHES
 from zaptrace.memory.open import open_program
 from zaptrace.runs import stops
 

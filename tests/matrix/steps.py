@@ -24,7 +24,7 @@ from tests.guest.test_live import PAGES, ROUNDS, Lines, removed_in_each_zap, tou
 from tests.matrix import fault, load
 from tests.matrix.rows import NotPossible, Row
 from vm import live_guest, stock
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.audit.state import take
 from zaptrace.kernel import plan_for
 from zaptrace.memory.open import open_program

@@ -105,7 +105,7 @@ def boot(series: str, arch: str, fault: str, run: Path) -> Row | None:
 def _as_own_kernel(series: str, arch: str) -> list[str]:
     """The lab kernel of another series than repro's own, built now if need be."""
     from vm import lab_kernel
-    from vm.arch import arch_named
+    from zaptrace.arch import arch_named
     from zaptrace.model.progress import ignore
 
     built = lab_kernel.build(arch_named(arch), ignore, series=series)
@@ -122,7 +122,7 @@ def explained(run: Path, subset: str) -> Row:
     """The verdict from a part of what a run left: the other files are not there."""
     from zaptrace.explain.verdict_check import objections
     from zaptrace.model.progress import ignore
-    from zaptrace.runs.analysis import analyse
+    from zaptrace.runs.explain_run import analyse
     from zaptrace.runs.folder import RunFolder
     from zaptrace.runs.signature import signature_of
 

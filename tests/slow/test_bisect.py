@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.slow.history import BROKEN, GUILTY, git, make
-from zaptrace.report.cases import Case, ktap
+from zaptrace.report.ci import Case, ktap
 
 pytestmark = pytest.mark.slow
 LONG = 7200.0  # s; this machine may have other work

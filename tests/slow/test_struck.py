@@ -12,7 +12,7 @@ import pytest
 
 from tests.guest import struck
 from vm import stock
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.memory.open import kernel_offset, open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.errors import Missing

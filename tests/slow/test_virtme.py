@@ -13,10 +13,10 @@ import pytest
 from tests.guest.lab import PROGRAMS, compiled
 from tests.guest.test_live import PAGES, ROUNDS, Lines, removed_in_each_zap
 from vm import lab_kernel
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.capture.reader import read
-from zaptrace.cli.lines import JsonLines
 from zaptrace.model.progress import ignore
+from zaptrace.report.event_lines import JsonLines
 
 pytestmark = pytest.mark.slow
 

@@ -13,12 +13,14 @@ from textual.pilot import Pilot
 
 from tests.tui.scripted import Script, console_text, founding_bug
 from tui.app import ZapApp
-from tui.findings import Audited
-from tui.job import Work
+from tui.background_job import Work
+from tui.findings_text import Audited
 from zaptrace.model.events import Events, Kind
 
 PATIENCE = 60.0
 """Seconds that anything may take on a machine with other work."""
+_LOOK_SECONDS = 0.02
+"""Of the whole screen, which takes half of that to be rendered."""
 Driver = Callable[[ZapApp, Pilot[Any]], Awaitable[None]]
 
 
@@ -33,7 +35,7 @@ def app_of(
 ) -> ZapApp:
     """The app on a scripted source, the founding bug's when nothing else is said."""
     events = [founding_bug()] if increments is None else increments
-    text = console_text(refused_pfns()[:3])
+    text = console_text(refused_pfns()[:3]) if console else ""
     return ZapApp(
         Script(events, ends=ends) if source else None,
         title="live",
@@ -90,9 +92,13 @@ async def _barrier(node: MessagePump) -> None:
 async def sees(app: ZapApp, *words: str) -> None:
     """Wait until the screen says all of some words."""
     deadline = time.monotonic() + PATIENCE
-    while missing := [word for word in words if word not in text_of(app)]:
+    while missing := _missing(text_of(app), words):
         assert time.monotonic() < deadline, f"not to be seen: {missing}\n{text_of(app)}"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _missing(text: str, words: Sequence[str]) -> list[str]:
+    return [word for word in words if word not in text]
 
 
 def text_of(app: ZapApp) -> str:

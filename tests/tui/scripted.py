@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 from collections.abc import Sequence
@@ -47,10 +48,15 @@ META = {
 
 def founding_bug(processes: int = 60, buggy_share: float = 0.15) -> Events:
     """The founding bug among healthy processes, always the same."""
-    events = Kernel(random.Random(7)).run(processes, buggy_share)
-    events.symbols = dict(SYMBOLS)
-    events.meta = dict(META)
-    return events
+    made = _founding_bug(processes, buggy_share)
+    return Events(
+        made.records.copy(), dict(made.strings), dict(made.stacks), dict(SYMBOLS), dict(META)
+    )
+
+
+@functools.cache
+def _founding_bug(processes: int, buggy_share: float) -> Events:
+    return Kernel(random.Random(7)).run(processes, buggy_share)
 
 
 def lost(count: int) -> Events:

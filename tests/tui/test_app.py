@@ -13,13 +13,13 @@ from textual.widgets import Input
 from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of, until
 from tests.tui.scripted import Script, Tape, founding_bug, lost
 from tui.app import ZapApp
-from tui.console import ConsolePane
-from tui.events import EventTable
-from tui.help import HelpScreen
-from tui.lines import LineView
-from tui.story import PageName
-from tui.suspects import SuspectList
-from tui.timeline import Timeline, TimelineScreen
+from tui.panes.console_pane import ConsolePane
+from tui.panes.events_pane import EventTable
+from tui.panes.line_view import LineView
+from tui.panes.suspects_pane import SuspectList
+from tui.screens.help_screen import HelpScreen
+from tui.screens.timeline_screen import Timeline, TimelineScreen
+from tui.timeline import PageName
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events, Kind, blank
 

@@ -11,13 +11,13 @@ from tests.tui.audits import about, of_an_mm, real_audit
 from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of, until
 from tests.tui.work import VERDICT, Work
 from tui.app import ZapApp
-from tui.audit import AuditPane
-from tui.events import EventTable
-from tui.findings import LABELS, NO_DUMP, Audited
-from tui.help import HelpScreen
-from tui.suspects import SuspectList
-from tui.timeline import TimelineScreen
-from tui.verdict import VerdictScreen
+from tui.findings_text import LABELS, NO_DUMP, Audited
+from tui.panes.audit_pane import AuditPane
+from tui.panes.events_pane import EventTable
+from tui.panes.suspects_pane import SuspectList
+from tui.screens.help_screen import HelpScreen
+from tui.screens.timeline_screen import TimelineScreen
+from tui.screens.verdict_screen import VerdictScreen
 from zaptrace.model.findings import AuditResult, FindingClass, Unseen
 
 SIZES = [(80, 24), (120, 40), (200, 60)]

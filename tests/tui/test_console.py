@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.triage.builders import Dump, bad_map, log
-from tui.console import read_log
+from tui.panes.console_pane import read_log
 
 
 def test_clues_stand_below_the_headline_of_their_report() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from tests.tui.driving import PATIENCE
 from tests.tui.scripted import Script, Tape, founding_bug, lost
-from tui.feed import PERIOD, Feed
-from tui.snapshot import Snapshot
+from tui.feed.reader import PERIOD, Feed
+from tui.feed.snapshot import Snapshot
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.source import Source

@@ -18,10 +18,10 @@ from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of,
 from tests.tui.scripted import founding_bug, lost
 from tests.tui.work import Work
 from tui.app import ZapApp
-from tui.console import ConsolePane
-from tui.findings import Audited
-from tui.timeline import TimelineScreen
-from tui.verdict import VerdictScreen
+from tui.findings_text import Audited
+from tui.panes.console_pane import ConsolePane
+from tui.screens.timeline_screen import TimelineScreen
+from tui.screens.verdict_screen import VerdictScreen
 from zaptrace import demo as shipped
 from zaptrace.capture.reader import read
 from zaptrace.capture.replay import Replay

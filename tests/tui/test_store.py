@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tui.scripted import founding_bug
-from tui.kept import Kept, keep
-from tui.rates import BUCKET_NS, BUCKETS, Rates
-from tui.ring import Ring
-from tui.window import Window
+from tui.feed.filtered_view import Window
+from tui.feed.rates import BUCKET_NS, BUCKETS, Rates
+from tui.feed.retained import Kept, keep
+from tui.feed.ring import Ring
 from zaptrace.explain.suspects import Suspects
 from zaptrace.model import event_filter
 from zaptrace.model.events import ABSENT, Events, Kind, Records, blank

@@ -6,7 +6,7 @@ import threading
 
 from tests.sentences import sentences
 from tests.tui.scripted import Script, founding_bug
-from tui.job import Outcome
+from tui.background_job import Outcome
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.progress import Listener, State, Update, step
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind

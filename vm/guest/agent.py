@@ -46,8 +46,13 @@ IMPORTED = (
 )
 """What of Debian's is in memory when the guest is saved."""
 OURS = (
-    *("zaptrace.cli.main", "zaptrace.cli.live", "zaptrace.cli.record", "zaptrace.cli.pump"),
-    *("zaptrace.cli.watch", "zaptrace.cli.pipes", "zaptrace.cli.lines", "zaptrace.capture.writer"),
+    *("zaptrace.cli.main", "zaptrace.cli.live", "zaptrace.cli.record", "zaptrace.cli.event_stream"),
+    *(
+        "zaptrace.cli.show_events",
+        "zaptrace.cli.stdout_pipe",
+        "zaptrace.report.event_lines",
+        "zaptrace.capture.writer",
+    ),
     *("zaptrace.kernel", "probes.open_source", "probes.bccsource", "probes.tracefs"),
 )
 """What of the checkout is imported after that; one that is not there is no matter."""

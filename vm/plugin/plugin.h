@@ -54,7 +54,7 @@ struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t, uint64_
 uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr *);
 bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *);
 
-/* ---- the shared memory: zaptrace/life/layout.py has the same ---- */
+/* ---- the shared memory: zaptrace/life/record_layout.py has the same ---- */
 #define MAGIC "ZAPLIFE\1"
 
 struct shared {

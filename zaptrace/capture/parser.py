@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from zaptrace.capture import frames, payloads
-from zaptrace.capture.frames import Frame, FrameType
+from zaptrace.capture import framing, payloads
+from zaptrace.capture.framing import Frame, FrameType
 from zaptrace.capture.payloads import Damaged
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events, Kind, Origin, Records
@@ -43,7 +43,7 @@ class Parser:
     def __init__(self, name: str) -> None:
         self._name = name
         self._start: bytes | None = b""  # of the file header, None once it was checked
-        self._splitter = frames.Splitter()
+        self._splitter = framing.Splitter()
         self._records: list[Records] = []
         self._fresh = Events()
         self._known: dict[FrameType, set[int]] = {kind: set() for kind in _ITEM_COST}
@@ -60,10 +60,10 @@ class Parser:
         """
         if self._start is not None:
             self._start += data
-            if len(self._start) < frames.FILE_HEADER.size:
+            if len(self._start) < framing.FILE_HEADER.size:
                 return
             _check_file_header(self._start, self._name)
-            data, self._start = self._start[frames.FILE_HEADER.size :], None
+            data, self._start = self._start[framing.FILE_HEADER.size :], None
         self._take_all(self._splitter.feed(data))
 
     def finish(self) -> bool:
@@ -151,12 +151,12 @@ class Parser:
 
 
 def _check_file_header(start: bytes, name: str) -> None:
-    if len(start) < frames.FILE_HEADER.size or not start.startswith(frames.MAGIC):
+    if len(start) < framing.FILE_HEADER.size or not start.startswith(framing.MAGIC):
         raise BadInput(f"{name}: not a zaptrace capture")
-    version = frames.FILE_HEADER.unpack_from(start)[1]
-    if version != frames.VERSION:
+    version = framing.FILE_HEADER.unpack_from(start)[1]
+    if version != framing.VERSION:
         raise BadInput(
-            f"{name}: a capture of version {version}; this zaptrace reads {frames.VERSION}"
+            f"{name}: a capture of version {version}; this zaptrace reads {framing.VERSION}"
         )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from zaptrace.capture import frames
-from zaptrace.capture.frames import FrameType
+from zaptrace.capture import framing
+from zaptrace.capture.framing import FrameType
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import EVENT, Events, Records
 
@@ -45,7 +45,7 @@ class Writer:
         else:
             self._name = str(getattr(target, "name", "capture stream"))
             self._file = target
-        self._put(frames.file_header())
+        self._put(framing.file_header())
 
     def add(self, events: Events) -> None:
         """Append one increment of a source: what its ids stand for comes before its records."""
@@ -58,14 +58,14 @@ class Writer:
 
     def meta(self, data: Mapping[str, Any]) -> None:
         """Append what the recorder knows; JSON types only.  Later keys win."""
-        self._put(frames.pack(FrameType.META, json.dumps(dict(data)).encode()))
+        self._put(framing.pack(FrameType.META, json.dumps(dict(data)).encode()))
 
     def events(self, records: Records) -> None:
         """Append records of dtype EVENT, in their order."""
         size = struct.pack("<I", EVENT.itemsize)
         for start in range(0, len(records), _RECORDS_PER_FRAME):
             chunk = records[start : start + _RECORDS_PER_FRAME].astype(EVENT, copy=False)
-            self._put(frames.pack(FrameType.EVENTS, size + chunk.tobytes()))
+            self._put(framing.pack(FrameType.EVENTS, size + chunk.tobytes()))
 
     def strings(self, strings: Mapping[int, str]) -> None:
         """Append texts by id (from 1), before or after the events that use them."""
@@ -102,15 +102,15 @@ class Writer:
     def _entries(self, kind: FrameType, entries: list[bytes]) -> None:
         # 4,096 entries of at most 4 or 8 KB could pass MAX_PAYLOAD: count bytes too.
         batch: list[bytes] = []
-        room = frames.MAX_PAYLOAD
+        room = framing.MAX_PAYLOAD
         for entry in entries:
             if len(entry) > room or len(batch) == _ENTRIES_PER_FRAME:
-                self._put(frames.pack(kind, b"".join(batch)))
-                batch, room = [], frames.MAX_PAYLOAD
+                self._put(framing.pack(kind, b"".join(batch)))
+                batch, room = [], framing.MAX_PAYLOAD
             batch.append(entry)
             room -= len(entry)
         if batch:
-            self._put(frames.pack(kind, b"".join(batch)))
+            self._put(framing.pack(kind, b"".join(batch)))
 
     def _put(self, raw: bytes) -> None:
         view = memoryview(raw)

@@ -8,7 +8,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from zaptrace.cli.numbers import seconds, size, whole
+from zaptrace.arch import NAMES
+from zaptrace.cli.arguments import seconds, size, whole
 from zaptrace.model.errors import CannotTell, Exit, ZaptraceError
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _add_boot_arguments(parser: argparse.ArgumentParser) -> None:
     """How every commit is built and booted."""
     add = parser.add_argument
-    add("--arch", default="s390x", help="guest architecture: s390x or x86_64; default: %(default)s")
+    add("--arch", default="s390x", help=f"guest architecture: {NAMES}; default: %(default)s")
     add(
         "--config",
         type=Path,
@@ -202,7 +203,7 @@ def _step(args: argparse.Namespace) -> Exit:
 def _session_step(args: argparse.Namespace) -> Outcome:
     """A step that `zaptrace bisect start` made git take."""
     from zaptrace.runs.bisect.drive import one_step
-    from zaptrace.runs.bisect.updates import writer
+    from zaptrace.runs.bisect.progress_pipe import writer
 
     return one_step(args.session, writer(sys.stdout))
 
@@ -210,10 +211,10 @@ def _session_step(args: argparse.Namespace) -> Outcome:
 def _own_step(args: argparse.Namespace) -> Outcome:
     """A step of the user's own git bisect run."""
     from vm import kernel_tree
-    from vm.arch import arch_named
+    from zaptrace.arch import arch_named
     from zaptrace.cli.output import progress
     from zaptrace.model.paths import state_home
-    from zaptrace.runs.bisect.sight import Wanted
+    from zaptrace.runs.bisect.seen_by import Wanted
     from zaptrace.runs.bisect.trial import try_tree
     from zaptrace.runs.signature import Signature
 

@@ -18,7 +18,7 @@ if __name__ == "__main__":
     others = [path for path in sys.path if Path(path).resolve() != here.parent]
     sys.path[:] = [str(here.parents[2]), *others]
     from zaptrace.audit import audit
-    from zaptrace.cli.audittext import lines
+    from zaptrace.report.audit_text import lines
 
     result = audit(drgn.get_default_prog())
     if "--json" in sys.argv[1:]:

@@ -11,7 +11,7 @@ from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
-    from zaptrace.runs.logs import LogResult
+    from zaptrace.runs.explain_logs import LogResult
 
 HELP = "explain a run or a console log: which page, freed by whom, at which line"
 FORMATS = ("text", "html", "json")
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> Exit:
 def _run(path: Path | None, args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
     from zaptrace.model.progress import ignore
-    from zaptrace.runs.analysis import analyse
+    from zaptrace.runs.explain_run import analyse
     from zaptrace.runs.folder import RunFolder
 
     if args.vmlinux or args.source or args.output or args.format == "html":
@@ -98,8 +98,8 @@ def _run(path: Path | None, args: argparse.Namespace) -> Exit:
 
 def _logs(names: list[str], args: argparse.Namespace) -> Exit:
     from zaptrace.cli.report import put
-    from zaptrace.runs.logfiles import log_files
-    from zaptrace.runs.logs import explain_logs
+    from zaptrace.runs.explain_logs import explain_logs
+    from zaptrace.runs.log_files import log_files
 
     if args.source and not args.source.is_dir():
         raise BadInput(f"{args.source}: there is no such source tree")
@@ -114,8 +114,8 @@ def _logs(names: list[str], args: argparse.Namespace) -> Exit:
 def _rendered(result: LogResult, args: argparse.Namespace) -> str:
     import json
 
-    from zaptrace.report.html import page
-    from zaptrace.report.sourcelines import read_sources
+    from zaptrace.report.html.page import page
+    from zaptrace.report.source_excerpt import read_sources
     from zaptrace.report.text import render
 
     if args.format == "json":

@@ -141,7 +141,7 @@ def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
     if args.vmcore is not None:
         yield args.vmcore
         return
-    from zaptrace.runs.dump import write_vmcore
+    from zaptrace.runs.write_vmcore import write_vmcore
 
     with scratch_folder() as folder:
         vmcore = folder / "vmcore"
@@ -160,8 +160,8 @@ def _audit(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace, cut: int) 
 
 
 def _told(result: AuditResult, args: argparse.Namespace) -> Exit:
-    from zaptrace.cli.audittext import lines
     from zaptrace.cli.output import print_json
+    from zaptrace.report.audit_text import lines
 
     if args.json:
         print_json(result.to_json())
@@ -172,24 +172,24 @@ def _told(result: AuditResult, args: argparse.Namespace) -> Exit:
 
 def _shell(looking: Looking) -> Exit:
     from zaptrace.audit.drgn_prompt import interact
-    from zaptrace.cli import looktext
+    from zaptrace.cli import inspect_text
 
     def page(pfn: int) -> PageView:
         """page(pfn): print a page and return it."""
         view = looking.page(pfn)
-        print("\n".join(looktext.page_lines(view)))
+        print("\n".join(inspect_text.page_lines(view)))
         return view
 
     def address(at: int, pid: int | None = None) -> list[AddressView]:
         """address(at, pid=None): print the way from the page tables to a page."""
         views = looking.address(at, pid)
-        print("\n".join(_joined(map(looktext.address_lines, views))))
+        print("\n".join(_joined(map(inspect_text.address_lines, views))))
         return views
 
     def process(pid: int) -> list[ProcessView]:
         """process(pid): print a process's counters, VMAs and findings."""
         views = looking.process(pid)
-        print("\n".join(_joined(map(looktext.process_lines, views))))
+        print("\n".join(_joined(map(inspect_text.process_lines, views))))
         return views
 
     interact(looking.ledger.prog, {"page": page, "address": address, "process": process})
@@ -214,27 +214,27 @@ def _look(found: Judged, args: argparse.Namespace) -> Exit:
 
 def _views(looking: Looking, args: argparse.Namespace) -> _Views:
     """What was asked for, as JSON's key and objects, as text, and the findings about it."""
-    from zaptrace.cli import looktext
+    from zaptrace.cli import inspect_text
 
     if args.pfn is not None:
         return _pages([looking.page(args.pfn)])
     if args.address is None:
         processes = looking.process(args.pid)
         found = [finding for view in processes for finding in view.findings]
-        return "processes", processes, _joined(map(looktext.process_lines, processes)), found
+        return "processes", processes, _joined(map(inspect_text.process_lines, processes)), found
     page = looking.page_at(args.address) if args.pid is None else None
     if page is not None:
         return _pages([page])
     addresses = looking.address(args.address, args.pid)
     about = [view.page.finding for view in addresses if view.page and view.page.finding]
-    return "addresses", addresses, _joined(map(looktext.address_lines, addresses)), about
+    return "addresses", addresses, _joined(map(inspect_text.address_lines, addresses)), about
 
 
 def _pages(pages: Sequence[PageView]) -> _Views:
-    from zaptrace.cli import looktext
+    from zaptrace.cli import inspect_text
 
     found = [view.finding for view in pages if view.finding]
-    return "pages", pages, _joined(map(looktext.page_lines, pages)), found
+    return "pages", pages, _joined(map(inspect_text.page_lines, pages)), found
 
 
 def _joined(parts: Iterable[Iterator[str]]) -> Iterator[str]:

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
     from zaptrace.report.life import life_json, life_text
     from zaptrace.runs.folder import RunFolder
-    from zaptrace.runs.lives import open_life
+    from zaptrace.runs.run_life import open_life
 
     folder, pfn = _wanted(args)
     lives = open_life(RunFolder.open(folder))

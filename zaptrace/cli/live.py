@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.numbers import seconds
-from zaptrace.cli.watch import add_printing_arguments, at_terminal, printed
+from zaptrace.arch import NAMES
+from zaptrace.cli.arguments import seconds
+from zaptrace.cli.show_events import add_printing_arguments, at_terminal, printed
 from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
     from probes.filters import Filters
-    from zaptrace.cli.pump import Tally
+    from zaptrace.cli.event_stream import Tally
     from zaptrace.model.source import Source
 
 HELP = "watch this kernel, or a guest's, take mappings apart"
@@ -74,10 +75,10 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_guest_arguments(parser: argparse.ArgumentParser) -> None:
     """Watching a guest from outside."""
-    from zaptrace.cli.guests import add_guest_arguments
+    from zaptrace.cli.vm_guests import add_guest_arguments
 
     guest = parser.add_argument_group("a guest of ours instead of this machine")
-    guest.add_argument("--guest", metavar="ARCH", help="boot one and watch it: s390x or x86_64")
+    guest.add_argument("--guest", metavar="ARCH", help=f"boot one and watch it: {NAMES}")
     add_guest_arguments(guest)
     guest.add_argument(
         "--run", dest="inside", metavar="COMMAND", help="a shell command to run in it"
@@ -107,8 +108,8 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _printed(args: argparse.Namespace) -> Tally:
-    from zaptrace.cli.pipes import abandoned
-    from zaptrace.cli.watch import drain, line_sink, recording
+    from zaptrace.cli.show_events import drain, line_sink, recording
+    from zaptrace.cli.stdout_pipe import abandoned
 
     sinks = [line_sink(args)]
     with recording(args.record) as writer:
@@ -118,7 +119,7 @@ def _printed(args: argparse.Namespace) -> Tally:
 
 
 def _shown(args: argparse.Namespace) -> Tally:
-    from zaptrace.cli.watch import Recorded, check_terminal, recording, show
+    from zaptrace.cli.show_events import Recorded, check_terminal, recording, show
 
     check_terminal("live")
     with recording(args.record) as writer:
@@ -128,11 +129,11 @@ def _shown(args: argparse.Namespace) -> Tally:
 
 
 def _guest(args: argparse.Namespace) -> Tally:
+    from zaptrace.cli.arguments import wanted_tree
     from zaptrace.cli.output import progress
-    from zaptrace.cli.pipes import abandoned
-    from zaptrace.cli.trees import wanted_tree
-    from zaptrace.cli.watch import Recorded, check_terminal, drain, line_sink, recording, show
-    from zaptrace.runs.live import watched_guest
+    from zaptrace.cli.show_events import Recorded, check_terminal, drain, line_sink, recording, show
+    from zaptrace.cli.stdout_pipe import abandoned
+    from zaptrace.runs.watched_guest import watched_guest
 
     lines = printed(args)
     if not lines:

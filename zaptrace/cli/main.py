@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from zaptrace.cli.pipes import forgive_readers_who_leave
+from zaptrace.cli.stdout_pipe import forgive_readers_who_leave
 from zaptrace.model.errors import Exit, ZaptraceError
 
 COMMANDS = (

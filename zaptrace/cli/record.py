@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> Exit:
         ZaptraceError: no events can be had here, or the file cannot be written.
     """
     from zaptrace.cli.live import local_source
-    from zaptrace.cli.pipes import abandoned
-    from zaptrace.cli.watch import STDIO, drain, recording
+    from zaptrace.cli.show_events import STDIO, drain, recording
+    from zaptrace.cli.stdout_pipe import abandoned
 
     if args.capture == STDIO and (args.json or sys.stdout.isatty()):
         raise Missing("a capture on stdout needs stdout for itself", "zaptrace record FILE")

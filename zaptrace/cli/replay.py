@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.watch import STDIO, add_printing_arguments, printed
+from zaptrace.cli.show_events import STDIO, add_printing_arguments, printed
 from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
-    from tui.findings import Audited
+    from tui.findings_text import Audited
     from zaptrace.model.source import Source
 
 HELP = "watch a recording again: a capture, a run, or the founding bug"
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _bugs_printed(args: argparse.Namespace) -> int:
-    from zaptrace.cli.watch import drain, line_sink
+    from zaptrace.cli.show_events import drain, line_sink
 
     sink = line_sink(args)
     source, ended = _printed_source(args)
@@ -84,7 +84,7 @@ def _printed_source(args: argparse.Namespace) -> tuple[Source, Callable[[], bool
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
     from zaptrace.capture.stream import StreamSource
-    from zaptrace.cli.pipes import abandoned
+    from zaptrace.cli.stdout_pipe import abandoned
 
     path = _capture(args.recording)
     if args.speed is not None:
@@ -98,8 +98,8 @@ def _printed_source(args: argparse.Namespace) -> tuple[Source, Callable[[], bool
 def _bugs_shown(args: argparse.Namespace) -> int:
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
-    from zaptrace.cli.pump import Tally, say_what_is_missing
-    from zaptrace.cli.watch import check_terminal, show
+    from zaptrace.cli.event_stream import Tally, say_what_is_missing
+    from zaptrace.cli.show_events import check_terminal, show
 
     if args.recording == STDIO:
         raise BadInput("the TUI cannot play standard input", "zaptrace replay - --no-tui")
@@ -147,7 +147,7 @@ def _audit(recording: Path | None) -> Audited | None:
     """
     if recording is None or not recording.is_dir():
         return None
-    from tui.findings import NO_DUMP, Audited
+    from tui.findings_text import NO_DUMP, Audited
     from zaptrace.runs.folder import RunFolder
 
     folder = RunFolder(recording)

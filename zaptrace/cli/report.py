@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from zaptrace.model.progress import Update
     from zaptrace.model.pte_window import TableWindow
     from zaptrace.model.verdict import Verdict
-    from zaptrace.report.info import RunInfo
-    from zaptrace.report.sourcelines import Sources
+    from zaptrace.report.run_info import RunInfo
+    from zaptrace.report.source_excerpt import Sources
     from zaptrace.runs.folder import RunFolder
 
 HELP = "a run as a mail, a web page, JSON, Parquet or a Perfetto trace"
@@ -89,12 +89,12 @@ def _explained(folder: RunFolder) -> dict[str, Any]:
     Raises:
         BadInput: it is not a verdict.
     """
-    from zaptrace.report.stored import verdict_of
+    from zaptrace.report.saved_verdict import verdict_of
 
     document = folder.verdict()
     if document is None:
         from zaptrace.model.progress import ignore
-        from zaptrace.runs.analysis import analyse
+        from zaptrace.runs.explain_run import analyse
 
         document = analyse(folder, folder.facts(), ignore).document
     verdict_of(document)
@@ -102,7 +102,7 @@ def _explained(folder: RunFolder) -> dict[str, Any]:
 
 
 def _text(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
-    from zaptrace.report.stored import verdict_of
+    from zaptrace.report.saved_verdict import verdict_of
     from zaptrace.report.text import render
 
     verdict = verdict_of(document)
@@ -116,8 +116,8 @@ def _json(_folder: RunFolder, document: dict[str, Any], args: argparse.Namespace
 
 def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace) -> None:
     from zaptrace.capture.reader import read
-    from zaptrace.report.html import page
-    from zaptrace.report.stored import verdict_of
+    from zaptrace.report.html.page import page
+    from zaptrace.report.saved_verdict import verdict_of
 
     verdict = verdict_of(document)
     text = page(
@@ -161,7 +161,7 @@ _WRITERS: dict[str, Callable[[RunFolder, dict[str, Any], argparse.Namespace], No
 
 
 def _info(folder: RunFolder, document: dict[str, Any]) -> RunInfo:
-    from zaptrace.report.stored import info_of
+    from zaptrace.report.saved_verdict import info_of
 
     facts = folder.facts()
     console = folder.console.read_bytes() if folder.console.is_file() else b""
@@ -170,7 +170,7 @@ def _info(folder: RunFolder, document: dict[str, Any]) -> RunInfo:
 
 def _sources(folder: RunFolder, verdict: Verdict, given: Path | None) -> Sources | None:
     """The lines of the verdict's sites, out of the tree at hand; None without one."""
-    from zaptrace.report.sourcelines import read_sources
+    from zaptrace.report.source_excerpt import read_sources
 
     if not verdict.sites:
         return None

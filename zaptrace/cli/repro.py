@@ -7,17 +7,17 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.numbers import seconds, size, whole
-from zaptrace.cli.trees import add_tree_arguments, wanted_tree
-from zaptrace.cli.watch import at_terminal
+from zaptrace.arch import NAMES
+from zaptrace.cli.arguments import add_tree_arguments, seconds, size, wanted_tree, whole
+from zaptrace.cli.show_events import at_terminal
 from zaptrace.model.errors import CannotTell, Exit
 from zaptrace.model.lab_faults import FAULTS
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
     from zaptrace.model.progress import Listener
-    from zaptrace.report.cases import Case
-    from zaptrace.runs.analysis import Result
+    from zaptrace.report.ci import Case
+    from zaptrace.runs.explain_run import Result
     from zaptrace.runs.repro import Request
 
 HELP = "boot a kernel in QEMU, stop it at the bug, and explain the bug"
@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "counter, and say which page was freed by whom, in which order, at which line."
     )
     parser.epilog = f"{EXAMPLES}\n{_faults()}"
-    parser.add_argument("arch", help="guest architecture: s390x or x86_64")
+    parser.add_argument("arch", help=f"guest architecture: {NAMES}")
     lab = parser.add_argument_group("the lab kernel")
     lab.add_argument(
         "--fault",
@@ -84,6 +84,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     guest.add_argument(
         "--smp", type=whole, default=2, metavar="N", help="CPUs; default: %(default)s"
+    )
+    guest.add_argument(
+        "--cpu",
+        default="",
+        metavar="MODEL",
+        help="CPU model and features, as QEMU's -cpu takes them (max has 1 GB pages); default: "
+        "QEMU's own",
     )
     guest.add_argument(
         "--timeout",
@@ -162,6 +169,7 @@ def run(args: argparse.Namespace) -> Exit:
         append=args.append,
         memory=args.memory,
         smp=args.smp,
+        cpu=args.cpu,
         timeout=args.timeout,
         stop_at=args.stop_at,
         kaslr=args.kaslr,
@@ -172,7 +180,7 @@ def run(args: argparse.Namespace) -> Exit:
     )
     request = _built(request, args)
     if args.repeat is not None:
-        from zaptrace.cli.repeats import many
+        from zaptrace.cli.repro_repeat import many
 
         return many(request, args)
     return _once(request, args)
@@ -181,22 +189,22 @@ def run(args: argparse.Namespace) -> Exit:
 def _built(request: Request, args: argparse.Namespace) -> Request:
     """The same for the user's tree, built now, where one is given."""
     from zaptrace.cli.output import progress
-    from zaptrace.runs import owntree
+    from zaptrace.runs import own_tree
 
     if args.kernel_tree is not None:
-        owntree.check(request)
+        own_tree.check(request)
     source = wanted_tree(request.arch, args)
     if source is None:
         return request
     with progress() as listener:
-        return owntree.build(request, source, args.kernel_tree, args.config, listener)
+        return own_tree.build(request, source, args.kernel_tree, args.config, listener)
 
 
 def _once(request: Request, args: argparse.Namespace) -> Exit:
     """One boot."""
     from zaptrace.cli.output import complain, print_json, print_total
-    from zaptrace.cli.repeats import write_cases
-    from zaptrace.report.cases import Case
+    from zaptrace.cli.repro_repeat import write_cases
+    from zaptrace.report.ci import Case
 
     plain = args.json or args.no_tui or not at_terminal()
     try:
@@ -231,7 +239,7 @@ def _told(request: Request) -> Result:
 def _shown(request: Request) -> Result | None:
     """Do it in the TUI; None when the user has left before its end."""
     from tui.app import ZapApp
-    from tui.job import Outcome
+    from tui.background_job import Outcome
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
     from zaptrace.runs.folder import RunFolder
@@ -259,7 +267,7 @@ def _shown(request: Request) -> Result | None:
 
 def _case(result: Result, expected: str | None) -> Case:
     """A boot as a test case."""
-    from zaptrace.report.cases import Case
+    from zaptrace.report.ci import Case
 
     seconds, verdict = sum(result.document["timing"].values()), result.verdict
     code = exit_code(result, expected)

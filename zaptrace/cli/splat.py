@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
-    from zaptrace.runs.loglist import LogReports
+    from zaptrace.runs.read_logs import LogReports
 
 HELP = "find the kernel's reports about pages in console logs"
 LIMIT = 20
@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the only log there is cannot be read.
     """
-    from zaptrace.runs.logfiles import log_files
-    from zaptrace.runs.loglist import read_all, read_one
+    from zaptrace.runs.log_files import log_files
+    from zaptrace.runs.read_logs import read_all, read_one
 
     files = log_files(args.log)
     logs = [read_one(files[0])] if len(files) == 1 else list(read_all(files))
@@ -128,7 +128,7 @@ def _print(logs: Sequence[LogReports], args: argparse.Namespace) -> None:
 
 
 def _print_groups(logs: Sequence[LogReports], *, as_json: bool) -> None:
-    from zaptrace.report.splatgroups import describe_groups
+    from zaptrace.report.splat_groups import describe_groups
     from zaptrace.triage.groups import group
 
     groups = group((log.origin, log.splats) for log in logs)
@@ -151,7 +151,7 @@ def _fails(log: LogReports, fail_on: str | None) -> bool:
 
 
 def _write_cases(logs: Sequence[LogReports], args: argparse.Namespace) -> None:
-    from zaptrace.report.cases import junit, ktap
+    from zaptrace.report.ci import junit, ktap
     from zaptrace.report.splats import case
 
     cases = [

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zaptrace.arch import NAMES
 from zaptrace.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "  zaptrace vm kernel build s390x --series 6.12",
         formatter_class=parser.formatter_class,
     )
-    build.add_argument("arch", help="guest architecture: s390x or x86_64")
+    build.add_argument("arch", help=f"guest architecture: {NAMES}")
     build.add_argument(
         "--flavour",
         default="repro",
@@ -142,7 +143,7 @@ def _configure_fetch(verbs: Actions, above: argparse.ArgumentParser) -> None:
         formatter_class=above.formatter_class,
     )
     fetch.add_argument("suite", metavar="SUITE", help="12, 13 or 13-backports, or the codename")
-    fetch.add_argument("arch", metavar="ARCH", help="guest architecture: s390x or x86_64")
+    fetch.add_argument("arch", metavar="ARCH", help=f"guest architecture: {NAMES}")
     fetch.add_argument("--version", default="", help="what its release begins with (6.12.107)")
     fetch.add_argument("--debug", action="store_true", help="also vmlinux with debug symbols")
     fetch.add_argument("--json", action="store_true", help="print the files as JSON")
@@ -151,7 +152,7 @@ def _configure_fetch(verbs: Actions, above: argparse.ArgumentParser) -> None:
 
 def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
     """`boot` and `shell`."""
-    from zaptrace.cli import guests
+    from zaptrace.cli import vm_guests
 
     boot = actions.add_parser(
         "boot",
@@ -163,9 +164,9 @@ def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
         epilog=BOOT_EXAMPLES,
         formatter_class=above.formatter_class,
     )
-    boot.add_argument("arch", help="guest architecture: s390x or x86_64")
+    boot.add_argument("arch", help=f"guest architecture: {NAMES}")
     boot.add_argument("command", nargs="*", metavar="COMMAND", help="default: uname -a")
-    boot.set_defaults(action=guests.boot)
+    boot.set_defaults(action=vm_guests.boot)
     shell = actions.add_parser(
         "shell",
         help="a shell in a live guest",
@@ -176,10 +177,10 @@ def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
         epilog=SHELL_EXAMPLES,
         formatter_class=above.formatter_class,
     )
-    shell.add_argument("arch", help="guest architecture: s390x or x86_64")
-    shell.set_defaults(action=guests.shell)
+    shell.add_argument("arch", help=f"guest architecture: {NAMES}")
+    shell.set_defaults(action=vm_guests.shell)
     for parser in (boot, shell):
-        guests.add_guest_arguments(parser)
+        vm_guests.add_guest_arguments(parser)
     boot.add_argument("--json", action="store_true", help="print what it printed as JSON")
 
 
@@ -191,7 +192,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 def _kernel_build(args: argparse.Namespace) -> Exit:
     from vm import lab_kernel
-    from vm.arch import arch_named
+    from zaptrace.arch import arch_named
     from zaptrace.cli.output import print_json, progress
 
     with progress() as listener:
@@ -206,7 +207,7 @@ def _kernel_build(args: argparse.Namespace) -> Exit:
 
 def _kernel_fetch(args: argparse.Namespace) -> Exit:
     from vm import stock
-    from vm.arch import arch_named
+    from zaptrace.arch import arch_named
     from zaptrace.cli.output import print_json, progress
 
     with progress() as listener:
@@ -224,7 +225,7 @@ def _kernel_fetch(args: argparse.Namespace) -> Exit:
 
 def _dump(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
-    from zaptrace.runs.dump import write_vmcore
+    from zaptrace.runs.write_vmcore import write_vmcore
 
     write_vmcore(args.source, args.vmcore)
     size = args.vmcore.stat().st_size
@@ -237,9 +238,9 @@ def _dump(args: argparse.Namespace) -> Exit:
 
 def _ls(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
-    from zaptrace.runs import store
+    from zaptrace.runs import disk_usage
 
-    kernels, snapshots, runs = store.kernels(), store.snapshots(), store.runs()
+    kernels, snapshots, runs = disk_usage.kernels(), disk_usage.snapshots(), disk_usage.runs()
     if args.json:
         print_json({"kernels": kernels, "snapshots": snapshots, "runs": runs})
         return Exit.OK
@@ -256,9 +257,9 @@ def _ls(args: argparse.Namespace) -> Exit:
 
 def _clean(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
-    from zaptrace.runs import store
+    from zaptrace.runs import disk_usage
 
-    freed = store.clean(caches=args.cache)
+    freed = disk_usage.clean(caches=args.cache)
     if args.json:
         print_json({"bytes": freed})
     else:

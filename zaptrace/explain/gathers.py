@@ -84,21 +84,21 @@ def gather_of(
 
 def frees_at_once(stack: Sequence[int], resolve: Resolve) -> bool:
     """Return whether a stack is of a zap that frees without a gather in between."""
-    links = [link for address in stack if (site := resolve(address)) for link in _names(site)]
+    links = _functions(stack, resolve)
     return any(map(kernel_functions.zaps, links)) and not any(map(kernel_functions.gathers, links))
 
 
 def frees_elsewhere(stack: Sequence[int], resolve: Resolve) -> bool:
     """Return whether a stack is of a free in no zap and behind none."""
-    links = [link for address in stack if (site := resolve(address)) for link in _names(site)]
+    links = _functions(stack, resolve)
     return bool(links) and not any(
         kernel_functions.zaps(one) or kernel_functions.gathers(one) for one in links
     )
 
 
-def _names(site: CodeSite) -> tuple[str, ...]:
-    inlined = tuple(link.partition(" at ")[0] for link in site.inline_chain)
-    return inlined or (site.symbol or "",)
+def _functions(stack: Sequence[int], resolve: Resolve) -> list[str]:
+    known = (resolve(address) for address in stack)
+    return [name for site in known if site for name in kernel_functions.names_at(site)]
 
 
 def _goes_on(one: Moment, following: Moment) -> bool:

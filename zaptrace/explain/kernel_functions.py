@@ -48,3 +48,9 @@ def gathers(function: str) -> bool:
 def interrupts(function: str) -> bool:
     """Return whether what a function calls interrupted the thread."""
     return _INTERRUPTS.fullmatch(function) is not None
+
+
+def names_at(site: CodeSite) -> tuple[str, ...]:
+    """Return the functions at a code site, innermost first."""
+    inlined = tuple(link.partition(" at ")[0] for link in site.inline_chain)
+    return inlined or ((site.symbol,) if site.symbol else ())

@@ -56,6 +56,8 @@ def _events(
     if freed := story.freed:
         said = counters(freed.raw_mapcount, freed.refcount)
         yield freed, f"the page is handed to the allocator: {said}"
+    if folio := story.folio:
+        yield folio, f"bad_page() refuses its large folio, at pfn {folio.pfn:#x}: {folio.reason}"
     if story.bad:
         yield story.bad, f"bad_page() refuses it: {story.reason or 'reason unknown'}"
     if story.bad_pte:
@@ -97,6 +99,9 @@ def _told_otherwise(
 ) -> Iterator[OrderStep]:
     """What only the console and the audit know of."""
     printed = []
+    if story.folio_state and not story.folio:
+        page = f"at pfn {story.folio_state.pfn:#x}"
+        printed.append((f"Bad page state of its large folio, {page}", story.folio_state))
     if story.state and not story.bad:
         printed.append(("Bad page state", story.state))
     if story.map and not story.fault and not story.bad_pte:

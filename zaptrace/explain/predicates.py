@@ -41,7 +41,7 @@ def seen_at_its_free(case: Case) -> bool:
     """What is known of the page is of the moment of its free, not of a later look at it."""
     if case.story.freed:
         return True
-    if case.story.bad or case.story.finding:
+    if case.story.refused or case.story.finding:
         return way_of(case) not in (Way.ALLOC, Way.DRAIN)
     return case.story.state is None or way_of(case) is Way.FREE
 

@@ -9,11 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from zaptrace.explain.bad_pages import FOLIO_MAPCOUNTS
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment
 from zaptrace.explain.lifetimes import same_process
 from zaptrace.explain.mapcount_gaps import jump_of
 from zaptrace.explain.naming import page, rss_value
-from zaptrace.explain.predicates import Case, ptes_at_the_stop, seen_at_its_free, zap_is_over
+from zaptrace.explain.predicates import (
+    Case,
+    all_at_rest,
+    ptes_at_the_stop,
+    seen_at_its_free,
+    zap_is_over,
+)
 from zaptrace.explain.references import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
 from zaptrace.model.verdict import Reference, Sentence
@@ -63,6 +70,8 @@ def raw_below_zero(case: Case) -> tuple[int, Piece] | None:
     said: list[tuple[int | None, Piece]] = [
         (one.raw_mapcount, one) for one in (story.freed, story.bad, story.bad_pte) if one
     ]
+    if below := story.below_zero:  # it is recorded as it begins
+        said.append(((below.raw_mapcount or 0) - 1, below))
     for splat in (story.state, story.map, story.report):
         if splat and splat.mapcount is not None:
             said.append((splat.mapcount - 1, splat))
@@ -147,8 +156,10 @@ def _above(case: Case) -> bool:
 
 def _ends_here(case: Case) -> bool:
     """Its own removal may come late: the page was freed by a zap that may be going on."""
-    if freed_elsewhere(case.sites) or not (case.story.fault or case.story.state):
+    if freed_elsewhere(case.sites):
         return False
+    if not (case.story.fault or case.story.state):  # a dump from the middle of something
+        return case.evidence.stopped_inside and not all_at_rest(case)
     return not (case.evidence.complete and zap_is_over(case))
 
 
@@ -229,7 +240,7 @@ _ABOVE = (
     Reading(
         lambda case: (
             _above(case)
-            and case.story.fault is not None
+            and (case.story.fault is not None or case.story.folio_page is not None)
             and ptes_at_the_stop(case) is None
             and not freed_alone(case.story, case.evidence.resolve)
         ),
@@ -249,12 +260,32 @@ def _mapped_without_reference(case: Case) -> bool:
     return finding is not None and (finding.refcount or 0) < (finding.ptes or 0)
 
 
+def _not_counted(case: Case) -> bool:
+    """A PTE maps it that neither its mapcount nor its refcount counts."""
+    finding = case.story.finding
+    if finding is None or not _mapped_without_reference(case):
+        return False
+    return finding.mapcount is not None and finding.mapcount < (finding.ptes or 0)
+
+
 _OVERPUT = (
+    Reading(
+        _not_counted,
+        "its rmap and its reference were dropped and its PTE stayed (pte_left_behind), or is "
+        "about to go",
+    ),
+    Reading(
+        _not_counted,
+        "a PTE was made that neither the rmap nor a reference was taken for",
+    ),
     Reading(
         _mapped_without_reference,
         "a reference was dropped by something that did not hold it",
     ),
-    Reading(_mapped_without_reference, "one was never taken for a mapping"),
+    Reading(
+        lambda case: _mapped_without_reference(case) and not _not_counted(case),
+        "one was never taken for a mapping",
+    ),
 )
 
 
@@ -263,17 +294,48 @@ def _says(*words: str) -> Callable[[Case], bool]:
     return lambda case: any(one in (case.story.reason or "") for one in words)
 
 
-_FOLIO = ("large_mapcount", "entire_mapcount", "nr_pages_mapped")
-"""Counters of a large folio as a whole, as free_tail_page_prepare() names them (6.12)."""
+def _folio_counts(above: bool) -> Callable[[Case], bool]:
+    """The folio counts mappings still, or fewer than none, as far as its mapcount was printed."""
+
+    def possible(case: Case) -> bool:
+        if not _says(*FOLIO_MAPCOUNTS)(case):
+            return False
+        state = case.story.state
+        printed = state.folio.mapcount if state and state.folio else None
+        return not printed or (printed > 0) is above
+
+    return possible
+
 
 _OF_STATE = (
-    Reading(_says(*_FOLIO), "the rmap of a page of its folio was not removed (mapping_leaked)"),
     Reading(
-        _says(*_FOLIO),
+        lambda case: _folio_counts(True)(case) and _ends_here(case),
+        "the rmap of its folio is removed late, after the free (freed_before_rmap_removed)",
+    ),
+    Reading(
+        _folio_counts(True), "the rmap of a page of its folio was not removed (mapping_leaked)"
+    ),
+    Reading(
+        _folio_counts(True),
         "a part of its folio is still mapped, and the last reference was dropped by something that "
         "did not hold it (refcount_overput)",
     ),
-    Reading(_says(*_FOLIO), "a mapping was counted twice, or something else wrote to the counter"),
+    Reading(
+        _folio_counts(False),
+        "the rmap of a page of its folio was removed twice in one zap, for one PTE",
+    ),
+    Reading(
+        _folio_counts(False),
+        "it was removed again for a PTE of its folio that an earlier zap had left behind",
+    ),
+    Reading(
+        _folio_counts(False),
+        "a mapping of its folio was made and never added to the rmap (fork, mremap, a fault)",
+    ),
+    Reading(
+        _says(*FOLIO_MAPCOUNTS),
+        "a mapping was counted twice, or something else wrote to the counter",
+    ),
     Reading(_says("pincount"), "a pin's reference was dropped by something that did not hold it"),
     Reading(
         _says("mapping", "PAGE_FLAGS_CHECK", "cgroup"),

@@ -97,7 +97,7 @@ def freed_alone(story: Story, resolve: Resolver) -> bool:
 
     A part of a large folio may be freed by a zap that never touched its own PTE.
     """
-    stack = next((one.stack for one in (story.bad, story.freed) if one and one.stack), ())
+    stack = next((one.stack for one in (story.refused, story.freed) if one and one.stack), ())
     names = {site.symbol or "" for address in stack if (site := resolve(address))}
     if any(_OF_SWAP.fullmatch(name) for name in names):
         return False
@@ -169,8 +169,8 @@ def _stacks(story: Story, resolve: Resolver) -> Iterator[list[Frame]]:
     A page that bad_page() met in an allocation, or as a CPU's list was drained, was freed on
     another one.
     """
-    if story.bad and refused_on(story, resolve) not in (Way.ALLOC, Way.DRAIN):
-        yield [Frame(None, address=address) for address in _addresses(story.bad)]
+    if story.refused and refused_on(story, resolve) not in (Way.ALLOC, Way.DRAIN):
+        yield [Frame(None, address=address) for address in _addresses(story.refused)]
     if story.freed:
         yield [Frame(None, address=address) for address in _addresses(story.freed)]
     if story.state and read_stack(story.state.trace).way is Way.FREE:
@@ -179,9 +179,9 @@ def _stacks(story: Story, resolve: Resolver) -> Iterator[list[Frame]]:
 
 def refused_on(story: Story, resolve: Resolver) -> Way:
     """What the task did when bad_page() looked at the page: by the event's stack, or a splat's."""
-    if story.bad:
-        known = (resolve(address) for address in _addresses(story.bad))
-        names = (name for site in known if site for name in _names(site))
+    if story.refused:
+        known = (resolve(address) for address in _addresses(story.refused))
+        names = (name for site in known if site for name in kernel_functions.names_at(site))
         way = read_stack([Frame(name) for name in names]).way
         if way is not Way.UNKNOWN:
             return way
@@ -192,17 +192,12 @@ def _addresses(event: Moment) -> tuple[int, ...]:
     return (*(() if event.caller is None else (event.caller,)), *event.stack)
 
 
-def _names(site: CodeSite) -> list[str]:
-    """The functions at a code site, innermost first."""
-    inlined = [link.partition(" at ")[0] for link in site.inline_chain]
-    return inlined or ([site.symbol] if site.symbol else [])
-
-
 def _reporter(story: Story) -> int | None:
     """The return address of bad_page()."""
-    if story.bad is None:
+    bad = story.refused
+    if bad is None:
         return None
-    return story.bad.caller if story.bad.caller is not None else next(iter(story.bad.stack), None)
+    return bad.caller if bad.caller is not None else next(iter(bad.stack), None)
 
 
 def _called(role: str, address: int | None, evidence: Evidence) -> CodeSite | None:

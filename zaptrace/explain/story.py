@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.explain import late_removal
-from zaptrace.explain.bad_pages import Fault, fault_places, faults
+from zaptrace.explain.bad_pages import (
+    LARGEST_FOLIO,
+    Fault,
+    fault_places,
+    faults,
+    is_of_folio,
+)
 from zaptrace.explain.event_view import Moment, moment, of_page, of_pfn, of_thread, same_page
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.gathers import Gather, Resolve, frees_elsewhere, gather_of
@@ -56,13 +62,18 @@ class Story:
         earlier_zap: the zap that it was in.
         freed: the page reaches the allocator with a counter that is not -1.
         bad: bad_page() refuses it.
+        folio: bad_page() refuses its large folio for a counter of that, in the same free.
+        below_zero: its rmap was removed though it counted no mapping, and nothing else is known
+            to be wrong.
         bad_pte: print_bad_pte() reports it, in the same zap.
         removed_late: the rmap removal of the page in that zap, after it was freed; what is
             recorded of it agrees with that (see `late`).
         removed_elsewhere: its rmap was removed after that by somebody else, or by a
             removal of the same thread that is not known to be that zap's.
         went_on: the thread is known to have left that zap.
-        stopped: the guest was stopped when it reported this page: the audit is of that moment.
+        stopped: the guest was stopped when it reported this page, or its folio: the audit is of
+            that moment.
+        folio_state: the splat "Bad page state" on its large folio, in the same free.
         state, map: the splats "Bad page state" and "Bad page map" on it.
         report: the first splat on it of any other kind.
         finding: what the audit says of it, in a dump of the moment that the story is about.
@@ -85,11 +96,14 @@ class Story:
     earlier_zap: Moment | None = None
     freed: Moment | None = None
     bad: Moment | None = None
+    folio: Moment | None = None
+    below_zero: Moment | None = None
     bad_pte: Moment | None = None
     removed_late: Moment | None = None
     removed_elsewhere: bool = False
     went_on: bool = False
     stopped: bool = False
+    folio_state: Splat | None = None
     state: Splat | None = None
     map: Splat | None = None
     report: Splat | None = None
@@ -104,10 +118,12 @@ class Story:
         if "capture" not in parts:
             story = Story(self.pfn, self.pid, self.comm, stopped=self.stopped)
             story = replace(story, state=self.state, map=self.map, report=self.report)
+            story = replace(story, folio_state=self.folio_state)
             story = replace(story, finding=self.finding, rss=self.rss, rss_splats=self.rss_splats)
             story = replace(story, counters=self.counters)
         if "splat" not in parts:
             story = replace(story, state=None, map=None, report=None, rss_splats=())
+            story = replace(story, folio_state=None)
         return story if "vmcore" in parts else replace(story, finding=None, rss=(), counters=())
 
     @property
@@ -118,8 +134,20 @@ class Story:
     @property
     def told_by(self) -> tuple[Moment | Splat, ...]:
         """The events and splats that say that the page was wrong."""
-        pieces = (self.freed, self.bad, self.bad_pte, self.state, self.map, self.report)
-        return tuple(one for one in pieces if one)
+        pieces = (self.freed, self.bad, self.bad_pte, self.below_zero)
+        printed = (self.state, self.map, self.report)
+        return tuple(one for one in (*pieces, *printed) if one)
+
+    @property
+    def refused(self) -> Moment | None:
+        """What tells of the stack on which bad_page() refused the page, or its folio."""
+        return self.bad or self.folio
+
+    @property
+    def folio_page(self) -> int | None:
+        """The page that bad_page() was given for a counter of the large folio."""
+        about = self.folio or self.folio_state
+        return about.pfn if about else None
 
     @property
     def raw_mapcount(self) -> int | None:
@@ -140,7 +168,7 @@ class Story:
     @property
     def reason(self) -> str | None:
         """Why bad_page() refused the page."""
-        sources = (self.bad, self.state)
+        sources = (self.bad, self.state, self.folio, self.folio_state)
         return next((one.reason for one in sources if one and one.reason), None)
 
 
@@ -154,7 +182,7 @@ def stories(evidence: Evidence) -> list[list[Story]]:
     known: set[int | None] = set()
     for tier in (_from_events(evidence), _from_splats(evidence)):
         told.append([_join(story, evidence) for story in tier if story.pfn not in known])
-        known |= {story.pfn for story in tier if story.pfn is not None}
+        known |= {page for story in told[-1] for page in (story.pfn, story.folio_page)} - {None}
     found = [story for story in _from_audit(evidence) if story.pfn not in known]
     told.append([_join(story, evidence) for story in found])
     if not any(told):
@@ -162,13 +190,18 @@ def stories(evidence: Evidence) -> list[list[Story]]:
     return told
 
 
-def pages_at_fault(evidence: Evidence) -> int:
-    """How many page frames were wrong, by events, else by splats."""
+def pages_at_fault(evidence: Evidence, told: Sequence[Story]) -> int:
+    """How many page frames were wrong, by events, else by splats, and by the stories.
+
+    A large folio's second page, which has the folio's counters, is none beside the page of it
+    that is wrong.
+    """
+    found = {splat.pfn for splat in evidence.splats if splat.kind in STATES}
     if evidence.events:
         pfns = evidence.events.records["pfn"][fault_places(evidence.events)]
-        if len(pfns):
-            return len(np.unique(pfns))
-    return len({splat.pfn for splat in evidence.splats if splat.kind in STATES})
+        found = set(pfns.tolist()) or found
+    own = {story.pfn for story in told if story.told_by}
+    return len((found | own) - ({story.folio_page for story in told} - own))
 
 
 def page_of_the_stop(evidence: Evidence) -> int | None:
@@ -200,8 +233,14 @@ def _from_events(evidence: Evidence) -> list[Story]:
         return []
     found = faults(events, evidence.resolve)
     stop = page_of_the_stop(evidence)
-    found.sort(key=lambda fault: stop is None or fault.first.pfn != stop)  # stable
+    found.sort(key=lambda fault: not _is_of_page(fault, stop))  # stable
     return [_tell(events, fault, evidence.resolve) for fault in found[:MOST_STORIES]]
+
+
+def _is_of_page(fault: Fault, pfn: int | None) -> bool:
+    """A fault of one page, or of the large folio that its counter is in."""
+    about = (fault.first, fault.folio) if fault.folio else (fault.first,)
+    return pfn is not None and any(one.pfn == pfn for one in about)
 
 
 def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
@@ -210,7 +249,8 @@ def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
     mine, page = of_thread(records, first.at), of_page(records, first.at)
     zaps = np.flatnonzero(mine & (records["kind"] == Kind.ZAP))
     after = int(np.searchsorted(zaps, first.at))
-    stack = next((one.stack for one in (fault.bad, fault.freed) if one and one.stack), ())
+    told = (fault.bad, fault.freed, fault.folio)
+    stack = next((one.stack for one in told if one and one.stack), ())
     gather = gather_of(events, zaps[:after], stack, resolve)
     last = gather.last if gather else None
     end = int(zaps[after]) if after < len(zaps) else len(records)
@@ -223,7 +263,9 @@ def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
         gather = Gather((last,), last.at)  # the zap that removed it late is the one it went in
     start = last.at if last else first.at
     begin = gather.begin if gather else first.at
-    before = removals[removals < first.at]
+    # The removal that a story begins with is one of its own.
+    until = first.at + (fault.below_zero is not None)
+    before = removals[removals < until]
     own = before[mine[before] & (before >= begin)]
     life = _of_this_life(events, before, first, begin)
     zap, among, removed = _its_zap(gather, [moment(events, int(at)) for at in own])
@@ -247,6 +289,8 @@ def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
         earlier_zap=_zap_of(events, earlier),
         freed=fault.freed,
         bad=fault.bad,
+        folio=fault.folio,
+        below_zero=fault.below_zero,
         bad_pte=fault.bad_pte or bad_pte,
         removed_late=removed_late,
         removed_elsewhere=bool(elsewhere - {removed_late.at if removed_late else None}),
@@ -313,13 +357,30 @@ def _zap_of(events: Events, one: Moment | None) -> Moment | None:
 
 def _from_splats(evidence: Evidence) -> list[Story]:
     """A story for each page that the console complains of; that of the stop comes first."""
+    folios = {splat.pfn for splat in _folio_states(evidence.splats).values()}
     told: dict[int, Story] = {}
     for splat in evidence.splats:
-        if splat.pfn is not None:
+        if splat.pfn is not None and splat.pfn not in folios:
             who = splat.comm or splat.process
             told.setdefault(splat.pfn, Story(splat.pfn, splat.pid, who))
     stop = page_of_the_stop(evidence)
     return sorted(told.values(), key=lambda one: stop is None or one.pfn != stop)[:MOST_STORIES]
+
+
+def _folio_states(splats: Sequence[Splat]) -> dict[int, Splat]:
+    """Page -> the report on its large folio that one thread's report on the page follows."""
+    found: dict[int, Splat] = {}
+    last: dict[tuple[int | None, str | None], Splat] = {}
+    for splat in splats:
+        if splat.kind not in STATES or splat.pfn is None or splat.pid is None:
+            continue
+        who = (splat.pid, splat.comm or splat.process)
+        folio = last.pop(who, None)
+        if is_of_folio(splat.reason):
+            last[who] = splat
+        elif folio and folio.pfn and 0 <= splat.pfn + 1 - folio.pfn < LARGEST_FOLIO:
+            found[splat.pfn] = last[who] = folio
+    return found
 
 
 def _from_audit(evidence: Evidence) -> list[Story]:
@@ -401,13 +462,16 @@ def _join(story: Story, evidence: Evidence) -> Story:
     behind = [at + 1 for at, splat in enumerate(evidence.splats) if splat is state]
     follows = _first(evidence.splats[behind[0] :], "bad_page_map", story) if behind else None
     others = (splat for splat in evidence.splats if splat.kind not in _OF_ALLOCATOR_AND_ZAP)
+    folio_state = _folio_states(evidence.splats).get(story.pfn) if state else None
+    stop = page_of_the_stop(evidence)
     told = replace(
         story,
+        folio_state=folio_state,
         state=state,
         map=follows or _first(evidence.splats, "bad_page_map", story),
         report=next((splat for splat in others if splat.pfn == story.pfn), None),
-        stopped=story.pfn == page_of_the_stop(evidence),
     )
+    told = replace(told, stopped=stop is not None and stop in (told.pfn, told.folio_page))
     return _with_finding(_named_by_its_report(told), evidence)
 
 

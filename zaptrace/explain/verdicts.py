@@ -13,7 +13,7 @@ from zaptrace.explain.order import order
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.references import refer_all, whole
 from zaptrace.explain.sites import code_sites, freed_by
-from zaptrace.explain.story import COUNTERS, Story, page_of_the_stop, pages_at_fault, stories
+from zaptrace.explain.story import COUNTERS, Story, pages_at_fault, stories
 from zaptrace.explain.verdict_table import RANK, UNEXPLAINED, Rule, rule_of
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference, Sentence, Verdict, VerdictKind
@@ -42,14 +42,14 @@ def explain(evidence: Evidence) -> Verdict:
     told = [one for tier in tiers for one in tier]
     if not told:
         return _without_page(evidence)
-    best = _chosen(tiers, page_of_the_stop(evidence))
+    best = _chosen(tiers)
     return _of_story(*best, [one for one in told if one[0] is not best[0]])
 
 
-def _chosen(tiers: list[list[Judged]], stop: int | None) -> Judged:
+def _chosen(tiers: list[list[Judged]]) -> Judged:
     told = [one for tier in tiers for one in tier]
-    at_the_stop = next((one for one in told if one[0].story.pfn == stop), None)
-    if stop is not None and at_the_stop:
+    at_the_stop = next((one for one in told if one[0].story.stopped), None)
+    if at_the_stop:
         return at_the_stop
     first = next(tier for tier in tiers if tier)
     if first[0][0].story.told_by:
@@ -63,7 +63,8 @@ def _judged(story: Story, evidence: Evidence) -> Judged:
 
 
 def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
-    story, pages = case.story, pages_at_fault(case.evidence)
+    story = case.story
+    pages = pages_at_fault(case.evidence, [story, *(one.story for one, _ in others)])
     sentences = (*rule.summary(case), *_more(case, rule, others, pages))
     return Verdict(
         kind=rule.kind,

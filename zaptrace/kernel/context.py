@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from elftools.dwarf.die import DIE
 
-from zaptrace.kernel.arches import Arch
+from zaptrace.arch import Arch
 from zaptrace.kernel.dwarf.dies import CType, origin
 from zaptrace.kernel.dwarf.info import DebugInfo
 from zaptrace.kernel.dwarf.location import VariableFinder

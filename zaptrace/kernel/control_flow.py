@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from zaptrace.kernel.image import Image
+from zaptrace.kernel.machinecode import decoder_of
 from zaptrace.kernel.machinecode.instruction import CALL, END, FORK, JUMP, TRAP
 from zaptrace.kernel.symbols import Symbols
 
@@ -46,8 +47,8 @@ class ControlFlow:
                 self._after[start] += (target,)
 
     def _decode(self, code: bytes, low: int, image: Image) -> None:
-        at = 0
-        while (instruction := image.arch.instruction_at(code, at)) is not None:
+        at, instruction_at = 0, decoder_of(image.arch)
+        while (instruction := instruction_at(code, at)) is not None:
             here, behind = low + at, low + at + instruction.size
             ways = {
                 FORK: (behind, here + instruction.away),

@@ -65,14 +65,14 @@ class Entry:
             return self._context.variables.place(self._compiled[name], self._die, pc)
         number = list(self._written).index(name)
         arch = self._context.arch
-        if number >= len(arch.arguments):
+        if number >= len(arch.argument_registers):
             raise Unavailable("passed on the stack")
-        return Place(arch.registers.index(arch.arguments[number]))
+        return Place(arch.dwarf_registers.index(arch.argument_registers[number]))
 
     def arg(self, field: str) -> ProbeArg:
         """The argument for an event field that this entry gives."""
         if field == "caller":
-            return ProbeArg(self._context.arch.caller, "x64")
+            return ProbeArg(self._context.arch.return_address, "x64")
         if field in DERIVED:
             return self._context.derived(field, self.place)
         name = self._parameter_of[field]

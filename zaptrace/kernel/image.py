@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from zaptrace.arch import Arch, Byteorder, arch_of_elf
 from zaptrace.kernel import compressed, split
-from zaptrace.kernel.arches import ARCHES, Arch, Byteorder, arch_of
 from zaptrace.model.errors import BadInput
 
 DEBUG_INFO_HINT = (
@@ -129,18 +129,10 @@ class Image:
         self.order = ">" if byteorder == "big" else "<"
         fields = struct.unpack(self.order + _HEADER, raw)
         kind, machine, table, entry_size, count, names = (fields[i] for i in (1, 2, 6, 11, 12, 13))
-        arch = arch_of(machine, byteorder) if raw[4] == _CLASS_64 else None
-        if arch is None:
-            known = " and ".join(arch.name for arch in ARCHES)
-            bits = 64 if raw[4] == _CLASS_64 else 32
-            raise BadInput(
-                f"{self.path} is for ELF machine {machine} ({bits} bits, {byteorder}-endian); "
-                f"zaptrace knows {known}",
-                hint=DEBUG_INFO_HINT,
-            )
+        bits = 64 if raw[4] == _CLASS_64 else 32
+        self.arch: Arch = arch_of_elf(self.path, machine, byteorder, bits, DEBUG_INFO_HINT)
         if kind == _ET_REL:
             raise BadInput(f"{self.path} is an object file that is not linked yet")
-        self.arch: Arch = arch
         if entry_size != struct.calcsize("<" + _SECTION) or names >= count:
             raise BadInput(f"{self.path} has no section headers", hint=DEBUG_INFO_HINT)
         self._read_sections(self._read(table, count * entry_size), names)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from zaptrace.arch import Variable as Choice
+from zaptrace.arch import arch_named
 from zaptrace.kernel.image import Image
 from zaptrace.kernel.symbols import Symbols
 from zaptrace.model.errors import BadInput
@@ -54,56 +56,25 @@ class MemoryMap:
     anywhere: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One architecture.
-
-    Attributes:
-        base, size, direct: each (variable, offset in it) newest first, then the constant.
-        code: where all code of the kernel is, modules too, and nothing of user space; None where
-            user space has the same addresses, and only the image tells them apart.
-    """
-
-    base: tuple[tuple[str, int] | int, ...]
-    size: tuple[tuple[str, int] | int, ...]
-    direct: tuple[tuple[str, int] | int, ...]
-    code: tuple[int, int] | None
-
-
-_ROWS = {
-    # arch/s390/kernel/setup.c.  struct vm_layout since "s390: Unify vmlinux and kaslr variables"
-    # (6.10): kaslr_offset, kaslr_offset_phys, identity_base.  Before that, the direct map is at 0.
-    "s390x": _Row((("vmemmap", 0),), (("vmemmap_size", 0),), (("vm_layout", 16), 0), None),
-    # Without CONFIG_DYNAMIC_MEMORY_LAYOUT they are constants
-    # (arch/x86/include/asm/pgtable_64_types.h, page_64_types.h, and
-    # Documentation/arch/x86/x86_64/mm.rst).
-    "x86_64": _Row(
-        (("vmemmap_base", 0), 0xFFFFEA0000000000),
-        (1 << 40,),
-        (("page_offset_base", 0), 0xFFFF888000000000),
-        (0xFFFFFFFF80000000, 0xFFFFFFFFFF000000),
-    ),
-}
-
-
 def memory_map(vmlinux: Path, arch: str) -> MemoryMap:
     """Read a kernel's.
 
     Raises:
         BadInput: it has no start_kernel(), or no vmemmap that we know.
     """
-    row = _ROWS.get(arch)
-    if row is None:
-        raise BadInput(f"where {arch} keeps its struct pages is not known")
+    row = arch_named(arch)
     with Image(vmlinux) as image:
         symbols = Symbols(image)
         order = image.order
-    start, texts = symbols.functions("start_kernel"), (row.code,) if row.code else _texts(symbols)
-    base, size = _variable(symbols, row.base), _variable(symbols, row.size)
+    start, texts = (
+        symbols.functions("start_kernel"),
+        (row.kernel_code,) if row.kernel_code else _texts(symbols),
+    )
+    base, size = _variable(symbols, row.vmemmap), _variable(symbols, row.vmemmap_size)
     if not start or not texts or base is None or size is None:
         raise BadInput(f"{vmlinux}: no start_kernel(), no _stext or no vmemmap in it")
-    direct = _variable(symbols, row.direct) or Variable(None, 0)
-    shift, anywhere = _stack_shift(symbols), row.code is not None
+    direct = _variable(symbols, row.direct_map) or Variable(None, 0)
+    shift, anywhere = _stack_shift(symbols), row.kernel_code is not None
     return MemoryMap(start[0].address, texts, shift, base, size, direct, order, anywhere)
 
 
@@ -114,7 +85,7 @@ def _texts(symbols: Symbols) -> tuple[tuple[int, int], ...]:
     return tuple((start, end) for start, end in spans if start and end and start < end)
 
 
-def _variable(symbols: Symbols, choices: tuple[tuple[str, int] | int, ...]) -> Variable | None:
+def _variable(symbols: Symbols, choices: tuple[Choice, ...]) -> Variable | None:
     for choice in choices:
         if isinstance(choice, int):
             return Variable(None, choice)

@@ -91,7 +91,7 @@ def _plan(image: Image) -> ProbePlan:
 def _anchors(context: Context) -> dict[str, int]:
     """What tells where the kernel lies once it runs (see ProbePlan)."""
     found = {}
-    for name in context.arch.vector:
+    for name in context.arch.vector_handlers:
         address = context.symbols.code(name)
         if address is not None:
             found["vector"] = address

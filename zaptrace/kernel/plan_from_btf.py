@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from zaptrace.kernel.arches import Arch
+from zaptrace.arch import Arch
 from zaptrace.kernel.btf import Btf, Parameter
 from zaptrace.kernel.targets import (
     ENTRIES,
@@ -195,7 +195,7 @@ class _Arguments:
     def arg(self, field: str) -> ProbeArg | None:
         """The argument for an event field; None when no function like this would give it."""
         if field == "caller":
-            return ProbeArg(self._arch.caller, "x64")
+            return ProbeArg(self._arch.return_address, "x64")
         if field == "mm" and _TLB_MM[0] in self._parameters:
             return self._member(*_TLB_MM, "x64")
         if field in MEMBER_OF:
@@ -207,9 +207,9 @@ class _Arguments:
 
     def _own(self, field: str) -> ProbeArg:
         number, parameter = self._parameters[field]
-        if number >= len(self._arch.arguments):
+        if number >= len(self._arch.argument_registers):
             return ProbeArg(None, note="passed on the stack")
-        place = f"%{self._arch.arguments[number]}"
+        place = f"%{self._arch.argument_registers[number]}"
         if field == "reason":
             return ProbeArg(f"+0({place})", "string")
         if parameter.size not in (1, 2, 4, 8):

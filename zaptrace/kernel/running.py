@@ -8,8 +8,8 @@ import platform
 import struct
 from pathlib import Path
 
+from zaptrace.arch import ARCHES
 from zaptrace.kernel import split
-from zaptrace.kernel.arches import ARCHES
 from zaptrace.kernel.plan_cache import build_id, cached_plan, plan_for
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.plan import ProbePlan
@@ -138,7 +138,7 @@ def _plan_from_btf(identity: str | None) -> ProbePlan:
     from zaptrace.kernel.plan_from_btf import names_in, plan_without_debug_info
 
     release = platform.release()
-    arch = next((one for one in ARCHES if one.name == platform.machine()), None)
+    arch = ARCHES.get(platform.machine())
     try:
         names = names_in(KALLSYMS.read_bytes())
     except OSError:
@@ -149,7 +149,5 @@ def _plan_from_btf(identity: str | None) -> ProbePlan:
             f"no probe plan for the running kernel {release}: {why}",
             debug_hint(release, identity),
         )
-    btf = (
-        Btf(BTF.read_bytes(), "<" if arch.byteorder == "little" else ">") if BTF.exists() else None
-    )
+    btf = Btf(BTF.read_bytes(), arch.order) if BTF.exists() else None
     return plan_without_debug_info(names, btf, arch, release, identity)

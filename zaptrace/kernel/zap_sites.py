@@ -116,7 +116,7 @@ class ZapSite:
         args |= {name: self._arg(name) for name in ZAP_PARAMETERS if name in self._kinds}
         args |= self._whole_range(args)
         if not instance.inlined:
-            args["caller"] = ProbeArg(arch.caller, "x64")
+            args["caller"] = ProbeArg(arch.return_address, "x64")
         zap = ProbeSite(
             event="zap",
             symbol=self._symbol.name,

@@ -12,9 +12,9 @@ import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from zaptrace.life.fields import PageFields
-from zaptrace.life.named import Frame, NamedLife, NamedWrite
-from zaptrace.life.page import MAPCOUNT, REFCOUNT
+from zaptrace.life.named_life import Frame, NamedLife, NamedWrite
+from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
+from zaptrace.life.page_members import PageFields
 
 MOST_UNITS = 1024
 """References that one store may take or drop, and be paired one by one; a folio has fewer."""

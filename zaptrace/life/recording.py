@@ -12,7 +12,7 @@ from types import TracebackType
 
 import numpy as np
 
-from zaptrace.life.layout import MAGIC, NODE, RECORD, SHARED, Array
+from zaptrace.life.record_layout import MAGIC, NODE, RECORD, SHARED, Array
 from zaptrace.model.errors import Missing
 
 MOST_RECORDS = 1 << 22

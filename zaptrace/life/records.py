@@ -8,8 +8,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from zaptrace.life.fields import PageFields
-from zaptrace.life.layout import ALIAS, NODE, NOT_SEEN, RECORD, U64, UNKNOWN, VALID, VALUE, Array
+from zaptrace.life.page_members import PageFields
+from zaptrace.life.record_layout import (
+    ALIAS,
+    NODE,
+    NOT_SEEN,
+    RECORD,
+    U64,
+    UNKNOWN,
+    VALID,
+    VALUE,
+    Array,
+)
 
 DEEPEST = 512
 """Frames of a stack that are followed."""

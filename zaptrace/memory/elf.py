@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from zaptrace.arch import Arch, Byteorder, arch_of_elf
 from zaptrace.model.errors import BadInput, Missing
 
 ET_CORE = 4
-EM_S390 = 22
-EM_X86_64 = 62
 PT_LOAD = 1
 PT_NOTE = 4
 PN_XNUM = 0xFFFF
@@ -133,6 +132,16 @@ def _extended_phnum(file: BinaryIO, path: Path, order: str, shoff: int, size: in
     file.seek(shoff + _SECTION_INFO)
     number: int = struct.unpack(order + "I", file.read(4))[0]
     return number
+
+
+def arch_of(headers: Headers) -> Arch:
+    """Return the row of a file's architecture.
+
+    Raises:
+        BadInput: zaptrace does not know it.
+    """
+    byteorder: Byteorder = "little" if headers.order == "<" else "big"
+    return arch_of_elf(headers.path, headers.machine, byteorder)
 
 
 def check_complete(headers: Headers, segments: Iterable[Segment]) -> None:

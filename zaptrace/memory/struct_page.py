@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import drgn
 
-from zaptrace.life.fields import Field, PageFields
+from zaptrace.life.page_members import Field, PageFields
 from zaptrace.memory.pages import byte_order
 from zaptrace.model.errors import BadInput
 

@@ -19,10 +19,10 @@ import os
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from zaptrace.arch import Arch
 from zaptrace.memory import elf
 from zaptrace.model.errors import BadInput, Missing
 
@@ -31,31 +31,6 @@ _PAGE = 4096
 _NOTE_HEAD = 12  # namesz, descsz, type
 _NOTE_BEGINS = VMCOREINFO + b"\0\0OSRELEASE="
 _MAX_VMCOREINFO = 1 << 20  # bytes; the kernel's own limit is a few pages
-
-
-@dataclass(frozen=True, slots=True)
-class _Architecture:
-    """What one architecture's dumps need.
-
-    Attributes:
-        note_pointer: physical address of the kernel's pointer to its VMCOREINFO
-            note, or None where nothing in memory points to it: then it is searched for.
-        identity_base: VMCOREINFO key whose hex value is the virtual address of
-            physical 0; where the key is absent, virtual equals physical.
-    """
-
-    note_pointer: int | None
-    identity_base: bytes | None
-
-
-_ARCHITECTURES = {
-    # lowcore.vmcore_info (arch/s390/include/asm/lowcore.h) points to the note;
-    # IDENTITYBASE since "s390/vmcoreinfo: Store virtual memory layout" (6.10).
-    elf.EM_S390: _Architecture(note_pointer=0xE0C, identity_base=b"IDENTITYBASE"),
-    # QEMU's `-device vmcoreinfo` puts the guest's note among its own, once the guest has
-    # loaded qemu_fw_cfg (a module in Debian's kernels).
-    elf.EM_X86_64: _Architecture(note_pointer=None, identity_base=None),
-}
 
 
 def standardise(dump: Path) -> None:
@@ -73,9 +48,7 @@ def standardise(dump: Path) -> None:
     with elf.opened(dump) as file:
         headers = elf.read_headers(file, dump)
         check_core(headers)
-        architecture = _ARCHITECTURES.get(headers.machine)
-        if architecture is None:
-            raise BadInput(f"{dump}: a dump of ELF machine {headers.machine}, not s390x or x86_64")
+        arch = elf.arch_of(headers)
         notes = elf.read_notes(file, headers)
         info = _vmcoreinfo_among(notes, headers.order)
         if info is not None and any(segment.paddr for segment in headers.loads()):
@@ -83,10 +56,10 @@ def standardise(dump: Path) -> None:
                 _rewrite(dump, headers, b"", headers.segments)
             return
         if info is None:
-            found = _vmcoreinfo_in_memory(file, headers, architecture)
+            found = _vmcoreinfo_in_memory(file, headers, arch)
             notes += elf.pack_note(found, headers.order)
             info = found.desc
-    loads = _usable_loads(headers.loads(), _identity_base(info, architecture))
+    loads = _usable_loads(headers.loads(), _identity_base(info, arch))
     if len(loads) + 1 >= elf.PN_XNUM:
         raise BadInput(f"{dump}: {len(loads)} memory segments are too many for an ELF header")
     at = _end(headers)
@@ -116,15 +89,13 @@ def _vmcoreinfo_among(notes: bytes, order: str) -> bytes | None:
     return None
 
 
-def _vmcoreinfo_in_memory(
-    file: BinaryIO, headers: elf.Headers, architecture: _Architecture
-) -> elf.Note:
+def _vmcoreinfo_in_memory(file: BinaryIO, headers: elf.Headers, arch: Arch) -> elf.Note:
     missing = BadInput(
         f"{headers.path}: the guest's memory holds no VMCOREINFO",
         hint="dump later in the boot; the kernel needs CONFIG_CRASH_DUMP"
         " (and on x86_64 QEMU's -device vmcoreinfo)",
     )
-    address = _note_address(file, headers, architecture.note_pointer)
+    address = _note_address(file, headers, arch.vmcoreinfo_pointer)
     # The header says how long the note is; it is read before it is believed.
     head = _read_physical(file, headers, address, 12) if address else b""
     if len(head) < 12:
@@ -166,10 +137,10 @@ def _read_physical(file: BinaryIO, headers: elf.Headers, address: int, size: int
     return b""
 
 
-def _identity_base(info: bytes, architecture: _Architecture) -> int:
-    if architecture.identity_base is None:
+def _identity_base(info: bytes, arch: Arch) -> int:
+    if arch.identity_base is None:
         return 0
-    found = re.search(rb"^%b=([0-9a-fA-F]{1,16})$" % architecture.identity_base, info, re.M)
+    found = re.search(rb"^%b=([0-9a-fA-F]{1,16})$" % arch.identity_base, info, re.M)
     return int(found[1], 16) if found else 0
 
 

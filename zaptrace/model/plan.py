@@ -89,7 +89,7 @@ class ProbePlan:
         release: `uname -r`, None when it is not to be found in vmlinux.
         offsets: `struct.member` -> bytes ("page._mapcount", "mm_struct.pgd").
         anchors: what tells where this kernel lies once it runs: link-time addresses of
-            `vector`, the handler that a CPU's own table names (`kernel.arches.Arch.vector`),
+            `vector`, the handler that a CPU's own table names (Arch.vector_handlers),
             and of `banner`, the text that begins "Linux version RELEASE".
         boot_tracing: the kernel takes probes from bootconfig behind its initrd.
         notes: what else a person should know of it, one sentence each.

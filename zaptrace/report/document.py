@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zaptrace.model.verdict import Verdict
-from zaptrace.report.info import RunInfo
+from zaptrace.report.run_info import RunInfo
 
 
 def summary(verdict: Verdict, info: RunInfo) -> dict[str, Any]:

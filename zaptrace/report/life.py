@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from zaptrace.life.complete import Completeness, Word
-from zaptrace.life.fields import TYPED_BELOW, PageFields
+from zaptrace.life.completeness import Completeness, Word
 from zaptrace.life.ledger import Ledger
-from zaptrace.life.named import Frame, NamedLife, NamedWrite
-from zaptrace.life.page import MAPCOUNT, Change
+from zaptrace.life.named_life import Frame, NamedLife, NamedWrite
+from zaptrace.life.page_life import MAPCOUNT, Change
+from zaptrace.life.page_members import TYPED_BELOW, PageFields
 from zaptrace.life.records import Life
 
 WIDTH = 80

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zaptrace.model.errors import Missing
-from zaptrace.report.frames import Run
+from zaptrace.report.dataframes import Run
 
 NAMES = ("events", "pages", "findings")
 

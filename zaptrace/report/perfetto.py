@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, Events, Kind, Records
-from zaptrace.report.clocks import in_order
 from zaptrace.report.protobuf import message, number, text
+from zaptrace.report.record_order import in_order
 
 _PACKET = 1  # Trace.packet
 _TIMESTAMP, _SEQUENCE, _EVENT, _SEQUENCE_FLAGS, _CLOCK, _DESCRIPTOR = 8, 10, 11, 13, 58, 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from zaptrace.model.splats import Frame, Splat
-from zaptrace.report.cases import Case
+from zaptrace.report.ci import Case
 from zaptrace.report.clues import short_lines
 from zaptrace.report.words import count, cut, hexadecimal, number, plain, task
 from zaptrace.splat.kinds import SHOW_A_PAGE, TITLES, from_mm

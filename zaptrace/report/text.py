@@ -10,11 +10,11 @@ from zaptrace.model.clues import Clue
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.clues import clue_lines, still_open
-from zaptrace.report.info import RunInfo
-from zaptrace.report.meanings import MEANINGS, owner_lines
-from zaptrace.report.roles import chain_of, marked_line, places, shared_tail, title
-from zaptrace.report.shell import wrapped
-from zaptrace.report.sourcelines import Sources
+from zaptrace.report.finding_meanings import MEANINGS, owner_lines
+from zaptrace.report.run_info import RunInfo
+from zaptrace.report.shell_commands import wrapped
+from zaptrace.report.site_roles import chain_of, marked_line, places, shared_tail, title
+from zaptrace.report.source_excerpt import Sources
 from zaptrace.report.words import count, cut, fill, hexadecimal, number, plain, task
 
 WIDTH = 72

@@ -30,7 +30,7 @@ from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.paths import state_home, write_whole
 from zaptrace.model.plan import ProbePlan
-from zaptrace.runs.identity import Identity
+from zaptrace.runs.dump_identity import Identity
 
 
 @dataclass(slots=True)

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from vm import lab_kernel
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.model.verdict import VerdictKind
-from zaptrace.report.cases import Case
-from zaptrace.report.stored import verdict_of
-from zaptrace.runs import ourselves
+from zaptrace.report.ci import Case
+from zaptrace.report.saved_verdict import verdict_of
+from zaptrace.runs import self_exec
+from zaptrace.runs.asyncio_run import run_to_end
 from zaptrace.runs.folder import RunFolder
-from zaptrace.runs.loop import run_to_end
-from zaptrace.runs.rates import wilson
+from zaptrace.runs.hit_rate import wilson
 from zaptrace.runs.repro import Request, command
 from zaptrace.runs.signature import signature_of
 
@@ -181,7 +181,7 @@ async def _some(request: Request, numbers: Iterator[int], repeats: Repeats, curr
 async def _boot(request: Request, number: int, folder: RunFolder) -> Boot:
     """One boot in a process of its own."""
     words = shlex.split(command(replace(request, folder=None)))[1:]
-    argv = (*ourselves.ARGV, *words, "--json", "--run", str(folder.path))
+    argv = (*self_exec.ARGV, *words, "--json", "--run", str(folder.path))
     started = time.monotonic()
     status, said = await _ran(argv)
     seconds = time.monotonic() - started
@@ -207,7 +207,7 @@ async def _ran(argv: Sequence[str]) -> tuple[int, str]:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env=ourselves.environment(),
+        env=self_exec.environment(),
         start_new_session=True,  # Ctrl-C is ours to pass on
     )
     try:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from probes.boot_kprobes import BootTrace, append_bootconfig, render
 from vm import accel
-from vm.arch import Arch, arch_named
 from vm.qemu import GuestConfig, command_line
 from vm.serial_console import last_line
+from zaptrace.arch import Arch, arch_named
 from zaptrace.kernel import plan_for
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model import boot_ids
@@ -22,11 +22,11 @@ from zaptrace.model.errors import BadInput, GuestLost
 from zaptrace.model.paths import write_whole
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.progress import Listener, step
-from zaptrace.runs import guest, lab, stops
-from zaptrace.runs.analysis import Result, analyse
+from zaptrace.runs import boot_files, repro_guest, stops
+from zaptrace.runs.asyncio_run import run_to_end
+from zaptrace.runs.explain_run import Result, analyse
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.life_recorder import LifeRecorder, life_recorder
-from zaptrace.runs.loop import run_to_end
 
 NOT_MOVED = "nokaslr"
 """The kernel argument of most boots: the addresses of one are those of the next."""
@@ -52,6 +52,7 @@ class Request:
     append: str = ""
     memory: str = "512M"
     smp: int = 2
+    cpu: str = ""
     timeout: float = 60.0
     stop_at: str = "bad_page"
     kaslr: bool = False
@@ -73,7 +74,7 @@ def repro(request: Request, listener: Listener) -> Result:
     """
     timing = dict(request.spent)
     arch = arch_named(request.arch)
-    boot = lab.prepare(
+    boot = boot_files.prepare(
         arch,
         listener,
         timing,
@@ -116,7 +117,7 @@ def repro(request: Request, listener: Listener) -> Result:
             booted = _boot(request, config, plan, folder, facts, listener, recorder)
             end, recorder = run_to_end(booted)
         except GuestLost as error:
-            lost, end, recorder = error, guest.End("lost"), None
+            lost, end, recorder = error, repro_guest.End("lost"), None
         facts.ended, facts.after = end.ended, end.after
         if end.ended == "timeout":
             facts.hung = _hung(boot, folder, request.timeout)
@@ -129,7 +130,7 @@ def repro(request: Request, listener: Listener) -> Result:
 
 
 def _recorder(
-    arch: Arch, boot: lab.Boot, facts: RunFacts
+    arch: Arch, boot: boot_files.Boot, facts: RunFacts
 ) -> contextlib.AbstractContextManager[LifeRecorder | None]:
     return life_recorder(arch.name, boot.vmlinux, facts.life_unrecorded)
 
@@ -164,7 +165,7 @@ def _tracing(
 def _guest_config(
     request: Request,
     arch: Arch,
-    boot: lab.Boot,
+    boot: boot_files.Boot,
     folder: RunFolder,
     arguments: tuple[str, ...],
     bootconfig: str,
@@ -184,6 +185,7 @@ def _guest_config(
         console=folder.console,
         memory=request.memory,
         smp=request.smp,
+        cpu=request.cpu,
     )
 
 
@@ -195,7 +197,7 @@ async def _boot(
     facts: RunFacts,
     listener: Listener,
     recorder: LifeRecorder | None,
-) -> tuple[guest.End, LifeRecorder | None]:
+) -> tuple[repro_guest.End, LifeRecorder | None]:
     """Boot and dump; says in `facts` what it did.  How the guest ended, and what recorded it."""
     if request.stop_at == "bad_page":
         where, proof = stops.of_the_bug(plan), stops.on_every_way(plan)
@@ -214,7 +216,7 @@ async def _boot(
         recorder = None
     folder.save_facts(facts)
     boot = functools.partial(
-        guest.run_guest,
+        repro_guest.run_guest,
         folder=folder,
         facts=facts,
         listener=listener,
@@ -254,7 +256,7 @@ def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
     return shlex.join(command_line(here))
 
 
-def _hung(boot: lab.Boot, folder: RunFolder, seconds: float) -> str | None:
+def _hung(boot: boot_files.Boot, folder: RunFolder, seconds: float) -> str | None:
     """What a guest did not do within the time limit; None where that is its natural end."""
     if boot.ours:
         wanted = "its workload did not end"

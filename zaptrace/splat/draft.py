@@ -21,6 +21,7 @@ _ORDER = {
     **dict.fromkeys(("page", "folio", "memcg", "flags", "page_type", "raw", "reason", "owner"), 1),
     **dict.fromkeys(("vma", "file"), 2),
     **dict.fromkeys(("task", "hardware"), 3),
+    **dict.fromkeys(("trace", "trace's end"), 4),
 }
 _LATEST = 9
 _REPEATED = frozenset({"raw", "page vma", "allocated", "freed", "owner", "other stack"})
@@ -115,9 +116,14 @@ class Draft:
         if _ORDER.get(name, _LATEST) < self._came:
             return True
         pfn, comm = self.fields.get("pfn"), self.fields.get("process")
-        if pfn not in (None, said.fields.get("pfn", pfn)):
+        if pfn not in (None, said.fields.get("pfn", pfn)) or self._cannot_have_pfn(said):
             return True
         return name == "task" and not _same_task(comm, said.fields.get("comm"))
+
+    def _cannot_have_pfn(self, said: Attribute) -> bool:
+        """Kernels whose bad_page() named no pfn in its headline named none at all."""
+        old = self.kind.name == "bad_page_state" and "process" in self._said
+        return old and "pfn" not in self._said and "pfn" in said.fields
 
     def _begins_again(self, name: str) -> bool:
         """`Call Trace:` after `Backtrace:`."""

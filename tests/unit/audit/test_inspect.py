@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 import zaptrace.audit
 import zaptrace.memory.open
-from zaptrace.cli import audittext, inspect
+from zaptrace.cli import inspect
 from zaptrace.model.errors import BadInput, Exit, Missing
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner, Unseen
+from zaptrace.report import audit_text
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "schemas" / "inspect.schema.json").read_text(encoding="utf-8")
@@ -104,7 +105,7 @@ def test_text_says_so_when_all_is_well(run: Run, capsys: pytest.CaptureFixture[s
 
 def test_pages_of_one_cause_are_shown_together() -> None:
     pages = [dataclasses.replace(FREED, pfn=2688 + number) for number in range(500)]
-    text = "\n".join(audittext.lines(result(*pages)))
+    text = "\n".join(audit_text.lines(result(*pages)))
     assert text.count("init (29) at") == 1
     assert "refcount_below_mapcount: 500\n" in text
     assert "499 alike" in text
@@ -116,17 +117,17 @@ def test_causes_beyond_the_first_are_counted_and_the_most_frequent_comes_first()
     owners = [Owner(pid, "init", 0x1000, None, pid) for pid in range(100, 150)]
     alone = [dataclasses.replace(FREED, mappings=(owner,)) for owner in owners]
     twice = dataclasses.replace(FREED, mappings=(Owner(7, "leak", 0x1000, None),))
-    text = "\n".join(audittext.lines(result(*alone, twice, twice)))
+    text = "\n".join(audit_text.lines(result(*alone, twice, twice)))
     assert "refcount_below_mapcount: 52 of 51 causes" in text
     assert text.index("leak (7)") < text.index("init (100)")
-    assert text.count("pfn 0xa80:") == audittext.SHOWN_PER_CLASS
+    assert text.count("pfn 0xa80:") == audit_text.SHOWN_PER_CLASS
     assert "and 45 more" in text
 
 
 def test_a_finding_names_the_pages_beside_it() -> None:
     beside = {"pfn": 0xA81, "kind": "free", "ptes": 0, "mapcount": None, "refcount": 0}
     folio = {"pfn": 0xA80, "order": 2, "kind": "anon", "free": False, "neighbours": [beside]}
-    text = "\n".join(audittext.lines(result(dataclasses.replace(FREED, folio=folio))))
+    text = "\n".join(audit_text.lines(result(dataclasses.replace(FREED, folio=folio))))
     rows = [line.split() for line in text.splitlines()]
     assert [">", "0xa80", "anon", "0", "1", "0"] in rows
     assert ["0xa81", "free", "0", "-", "0"] in rows
@@ -161,12 +162,12 @@ def test_any_result_fits_80_columns_and_the_schema(
     findings: list[Finding], gaps: list[str]
 ) -> None:
     answer = result(*findings, unseen=tuple(Unseen(what, 1) for what in gaps))
-    assert all(len(line) <= 80 for line in audittext.lines(answer))
+    assert all(len(line) <= 80 for line in audit_text.lines(answer))
     jsonschema.validate(json.loads(json.dumps(answer.to_json())), SCHEMA)
 
 
 def test_every_class_has_its_meaning() -> None:
-    assert set(audittext.MEANING) == set(FindingClass)
+    assert set(audit_text.MEANING) == set(FindingClass)
 
 
 def test_input_that_is_no_vmcore_is_refused(tmp_path: Path) -> None:

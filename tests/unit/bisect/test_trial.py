@@ -11,12 +11,12 @@ from vm.kernel_tree import TreeKernel
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Update, ignore
 from zaptrace.model.verdict import Verdict, VerdictKind
-from zaptrace.runs.analysis import Result
 from zaptrace.runs.bisect import drive, trial
 from zaptrace.runs.bisect.drive import _doubt
+from zaptrace.runs.bisect.seen_by import Sight, Wanted
 from zaptrace.runs.bisect.session import Session
-from zaptrace.runs.bisect.sight import Sight, Wanted
 from zaptrace.runs.bisect.trial import Guest, Mark, Outcome, Seen, _judged, _most_often
+from zaptrace.runs.explain_run import Result
 from zaptrace.runs.repro import Request
 from zaptrace.runs.signature import Signature
 

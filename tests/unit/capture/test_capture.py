@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaptrace.capture import frames, reader, writer
-from zaptrace.capture.frames import FrameType
+from zaptrace.capture import framing, reader, writer
+from zaptrace.capture.framing import FrameType
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.events import EVENT, Events, Kind, Records, blank
 
@@ -131,7 +131,7 @@ def test_a_reader_that_has_gone_is_no_error_of_the_machine() -> None:
 @given(st.integers(0, len(SAMPLE)))
 def test_a_torn_tail_costs_the_torn_frame_alone(length: int) -> None:
     torn = SAMPLE[:length]
-    if length < frames.FILE_HEADER.size:
+    if length < framing.FILE_HEADER.size:
         with pytest.raises(BadInput, match="not a zaptrace capture"):
             read_bytes(torn)
         return
@@ -145,7 +145,7 @@ def test_a_torn_tail_costs_the_torn_frame_alone(length: int) -> None:
 def test_a_flipped_byte_costs_its_frame_alone(position: int, flip: int) -> None:
     data = bytearray(SAMPLE)
     data[position] ^= flip
-    if position < frames.FILE_HEADER.size - 6:  # magic and version
+    if position < framing.FILE_HEADER.size - 6:  # magic and version
         with pytest.raises(BadInput, match=r"not a zaptrace capture|of version"):
             read_bytes(bytes(data))
         return
@@ -167,8 +167,8 @@ def test_rubbish_between_frames_costs_nothing_else(before: int, rubbish: bytes) 
 
 @given(st.binary(max_size=2000))
 def test_whatever_the_bytes_are_nothing_but_badinput_comes_out(data: bytes) -> None:
-    read_bytes(frames.file_header() + data)
-    if not data.startswith(frames.MAGIC):
+    read_bytes(framing.file_header() + data)
+    if not data.startswith(framing.MAGIC):
         with pytest.raises(BadInput):
             read_bytes(data)
 
@@ -177,7 +177,7 @@ def test_whatever_the_bytes_are_nothing_but_badinput_comes_out(data: bytes) -> N
 def test_a_frame_with_a_good_checksum_and_a_bad_content_is_only_skipped(
     kind: FrameType, payload: bytes
 ) -> None:
-    events = read_bytes(SAMPLE + frames.pack(kind, payload))
+    events = read_bytes(SAMPLE + framing.pack(kind, payload))
     if kind != FrameType.EVENTS:
         assert addrs(events) == list(range(FRAMES))
     assert addrs(events)[:FRAMES] == list(range(FRAMES))
@@ -202,14 +202,14 @@ def test_a_frame_with_a_good_checksum_and_a_bad_content_is_only_skipped(
     ],
 )
 def test_lengths_counts_and_ids_are_checked(kind: FrameType, payload: bytes) -> None:
-    events = read_bytes(SAMPLE + frames.pack(kind, payload))
+    events = read_bytes(SAMPLE + framing.pack(kind, payload))
     assert events.meta["damaged_frames"] == 1
     assert addrs(events) == list(range(FRAMES))
     assert (events.strings, events.stacks, events.symbols) == ({}, {}, {})
 
 
 def test_a_length_that_lies_is_not_believed() -> None:
-    fields = struct.pack("<4sIII", frames.SYNC, FrameType.EVENTS, 2**32 - 1, 0)
+    fields = struct.pack("<4sIII", framing.SYNC, FrameType.EVENTS, 2**32 - 1, 0)
     liar = fields + struct.pack("<I", zlib.crc32(fields))
     events = read_bytes(SAMPLE[: STARTS[2]] + liar + SAMPLE[STARTS[2] :])
     assert addrs(events) == list(range(FRAMES))
@@ -243,9 +243,9 @@ def test_ids_that_stand_for_nothing_read_as_absent() -> None:
 
 
 def test_hostile_sync_marks_cost_linear_time() -> None:
-    fields = struct.pack("<4sIII", frames.SYNC, FrameType.EVENTS, frames.MAX_PAYLOAD, 1)
+    fields = struct.pack("<4sIII", framing.SYNC, FrameType.EVENTS, framing.MAX_PAYLOAD, 1)
     header = fields + struct.pack("<I", zlib.crc32(fields))
-    events = read_bytes(frames.file_header() + header * 50_000)  # quadratic: 25 GB of checksums
+    events = read_bytes(framing.file_header() + header * 50_000)  # quadratic: 25 GB of checksums
     assert events.meta["damaged_frames"] == 1
 
 

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaptrace.capture import frames, parser, payloads, reader, writer
-from zaptrace.capture.frames import FrameType
+from zaptrace.capture import framing, parser, payloads, reader, writer
+from zaptrace.capture.framing import FrameType
 from zaptrace.capture.parser import Parser
 from zaptrace.capture.stream import StreamSource
 from zaptrace.model.errors import BadInput
@@ -86,7 +86,7 @@ def to_end(source: StreamSource) -> list[Events]:
 
 
 damage = st.lists(
-    st.tuples(st.integers(frames.FILE_HEADER.size, len(SAMPLE) - 1), st.integers(1, 255)),
+    st.tuples(st.integers(framing.FILE_HEADER.size, len(SAMPLE) - 1), st.integers(1, 255)),
     max_size=3,
 )
 
@@ -114,7 +114,7 @@ def test_any_pieces_make_the_events_of_one_read(
 @given(st.binary(max_size=600), st.integers(1, 50))
 def test_random_bytes_never_raise_in_any_pieces(data: bytes, size: int) -> None:
     one = Parser("test")
-    one.feed(frames.file_header())
+    one.feed(framing.file_header())
     found = []
     for start in range(0, len(data), size):
         one.feed(data[start : start + size])
@@ -126,7 +126,7 @@ def test_random_bytes_never_raise_in_any_pieces(data: bytes, size: int) -> None:
 
 @given(st.sampled_from(FrameType), st.binary(max_size=100), st.booleans())
 def test_a_frame_of_rubbish_costs_itself(kind: FrameType, payload: bytes, own: bool) -> None:
-    raw = frames.pack(kind, payload)
+    raw = framing.pack(kind, payload)
     if not own:
         raw = raw[:-1]
     events = reader.read(io.BytesIO(SAMPLE + raw))
@@ -137,9 +137,9 @@ def test_a_frame_of_rubbish_costs_itself(kind: FrameType, payload: bytes, own: b
 def test_byte_by_byte_takes_linear_time() -> None:
     one = Parser("test")
     started = time.process_time()
-    one.feed(frames.file_header())
+    one.feed(framing.file_header())
     payload = struct.pack("<I", EVENT.itemsize) + records(*range(2000)).tobytes()
-    for byte in frames.pack(FrameType.EVENTS, payload):
+    for byte in framing.pack(FrameType.EVENTS, payload):
         one.feed(bytes([byte]))
     assert len(one.take().records) == 2000
     assert time.process_time() - started < 20  # quadratic copying: minutes
@@ -171,7 +171,7 @@ def test_nothing_comes_until_the_time_is_up(pipe: tuple[StreamSource, BinaryIO])
     assert came is not None
     assert not len(came.records)
     assert time.monotonic() - started > 0.04
-    out.write(SAMPLE[frames.FILE_HEADER.size :][:30])  # not a whole frame yet: the same
+    out.write(SAMPLE[framing.FILE_HEADER.size :][:30])  # not a whole frame yet: the same
     assert source.read(0.05) is not None
 
 
@@ -293,7 +293,7 @@ def test_an_id_keeps_its_first_meaning() -> None:
     ],
 )
 def test_meta_of_a_wrong_type_is_damage(meta: dict[str, object]) -> None:
-    raw = frames.pack(FrameType.META, json.dumps(meta).encode())
+    raw = framing.pack(FrameType.META, json.dumps(meta).encode())
     events = reader.read(io.BytesIO(SAMPLE + raw))
     assert events.meta["damaged_frames"] == 1
     assert events.meta["arch"] == "s390x"
@@ -301,13 +301,13 @@ def test_meta_of_a_wrong_type_is_damage(meta: dict[str, object]) -> None:
 
 def test_the_totals_are_ours_to_say() -> None:
     lies = b'{"damaged_frames": "none", "damaged_records": -1, "generation": 7}'
-    meta = reader.read(io.BytesIO(SAMPLE + frames.pack(FrameType.META, lies))).meta
+    meta = reader.read(io.BytesIO(SAMPLE + framing.pack(FrameType.META, lies))).meta
     assert (meta["damaged_frames"], meta["damaged_records"]) == (0, 0)
     assert "generation" not in meta
 
 
 def test_a_frame_of_too_many_entries_is_refused_before_they_are_kept() -> None:
     entries = b"".join(struct.pack("<II", n + 1, 0) for n in range(payloads.MAX_ENTRIES + 1))
-    events = reader.read(io.BytesIO(SAMPLE + frames.pack(FrameType.STRINGS, entries)))
+    events = reader.read(io.BytesIO(SAMPLE + framing.pack(FrameType.STRINGS, entries)))
     assert events.meta["damaged_frames"] == 1
     assert len(events.strings) == 5

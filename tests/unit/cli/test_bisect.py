@@ -62,7 +62,7 @@ def cli(
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--arch", "vax"), "no guest architecture is called 'vax'"),
+        (("--arch", "vax"), "zaptrace does not know the architecture 'vax'"),
         (("--good", "v9"), "has no revision 'v9'"),
         (("--config", "/nowhere"), "/nowhere is not a file"),
         (("--initrd", "/nowhere"), "/nowhere is not a file"),

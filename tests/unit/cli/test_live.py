@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vm.arch import arch_named
 from vm.kernel_tree import Tree
+from zaptrace.arch import arch_named
 from zaptrace.cli.main import main
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import ignore
-from zaptrace.runs.live import wanted_guest
+from zaptrace.runs.watched_guest import wanted_guest
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from zaptrace.runs.live import wanted_guest
         (["--kernel-tree", "linux"], "--kernel-tree is for a guest"),
         (["--guest", "x86_64", "--config", "dot"], "--config is for a tree"),
         (["--guest", "x86_64", "--kernel-tree", "/nowhere"], "/nowhere is not a folder"),
-        (["--guest", "vax", "--kernel-tree", "linux"], "no guest architecture is called"),
+        (["--guest", "vax", "--kernel-tree", "linux"], "zaptrace does not know the architecture"),
         (["--filter", "pid=1"], None),
     ],
 )

@@ -20,7 +20,7 @@ from zaptrace.cli.main import main
 from zaptrace.model.errors import BadInput
 from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.report.document import summary
-from zaptrace.report.stored import verdict_of
+from zaptrace.report.saved_verdict import verdict_of
 from zaptrace.report.text import render
 from zaptrace.runs.folder import RunFacts, RunFolder
 

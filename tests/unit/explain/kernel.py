@@ -288,10 +288,10 @@ def events_of(rows: list[dict[str, Any]], *, lost: int = 0) -> Events:
     """Rows of field values -> events, with the strings and stacks of this kernel."""
     if lost:
         rows = [*rows, {"kind": Kind.LOST, "nr": lost}]
-    records = blank(len(rows))
-    for record, row in zip(records, rows, strict=True):
-        for name, value in row.items():
-            record[name] = value
+    absent = blank(1)
+    nothing = dict(zip(EVENT.names or (), absent[0].tolist(), strict=True))
+    whole = [tuple((nothing | row).values()) for row in rows]
+    records = np.array(whole, absent.dtype)
     registers = records["origin"] == Origin.REGISTERS
     ordered = np.concatenate([records[~registers], records[registers]])
     return Events(ordered.astype(EVENT), {1: "nonzero mapcount"}, {1: STACK})

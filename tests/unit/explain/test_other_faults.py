@@ -235,8 +235,9 @@ def test_a_counter_of_a_large_folio_is_not_the_page_s() -> None:
     whole.events.strings[1] = "nonzero large_mapcount"
     verdict = explain(whole)
     assert "it is a counter of its large folio that is wrong" in verdict.facts
-    assert "of a page of its folio was not removed" in verdict.readings[0]
-    assert "a part of its folio is still mapped" in verdict.readings[1]
+    assert any("of a page of its folio was not removed" in one for one in verdict.readings)
+    assert any("a part of its folio is still mapped" in one for one in verdict.readings)
+    assert any("of its folio was removed twice in one zap" in one for one in verdict.readings)
 
 
 def test_two_pages_that_nothing_explains_have_not_the_same_story() -> None:

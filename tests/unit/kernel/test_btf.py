@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from tests.unit.kernel.conftest import Mimic, compiler
-from zaptrace.kernel.arches import ARCHES, Arch
+from zaptrace.arch import ARCHES, Arch
 from zaptrace.kernel.btf import Btf
 from zaptrace.kernel.plan import make_plan
 from zaptrace.kernel.plan_from_btf import (
@@ -42,11 +42,11 @@ def system_map(mimic: Mimic) -> bytes:
 
 
 def arch_of_plan(plan: ProbePlan) -> Arch:
-    return next(arch for arch in ARCHES if arch.name == plan.arch)
+    return ARCHES[plan.arch]
 
 
 def order(plan: ProbePlan) -> str:
-    return "<" if arch_of_plan(plan).byteorder == "little" else ">"
+    return arch_of_plan(plan).order
 
 
 def told(mimic: Mimic, dwarf: ProbePlan, folder: Path) -> ProbePlan:
@@ -97,7 +97,7 @@ def test_of_what_is_inlined_the_function_around_is_taken(bare: Mimic, tmp_path: 
     (zap,) = (site for site in told(bare, dwarf, tmp_path).sites if site.event == "zap")
     around = {site.symbol for site in dwarf.sites if site.event == "zap"}
     assert zap.symbol in around | {"unmap_page_range"}
-    assert zap.args["mm"].location == f"+8(%{arch_of_plan(dwarf).arguments[0]})"
+    assert zap.args["mm"].location == f"+8(%{arch_of_plan(dwarf).argument_registers[0]})"
     assert {"addr", "end", "vma", "tlb", "caller"} <= zap.args.keys()
 
 
@@ -132,7 +132,7 @@ def test_names_that_can_be_probed() -> None:
 
 
 def test_what_cannot_be_had_is_said() -> None:
-    plan = plan_without_debug_info(names_in(KALLSYMS), None, ARCHES[1], "7.0", None)
+    plan = plan_without_debug_info(names_in(KALLSYMS), None, ARCHES["x86_64"], "7.0", None)
     why = {gap.event: gap.why for gap in plan.missing}
     assert "print_bad_page_map" in why["bad_pte"]
     events = {site.event: (site.symbol, site.function) for site in plan.sites}
@@ -149,7 +149,7 @@ def test_what_cannot_be_had_is_said() -> None:
 
 def test_zap_pte_range_itself_is_taken_where_it_is_out_of_line() -> None:
     names = Names({"unmap_page_range": 16, "zap_pte_range": 32})
-    plan = plan_without_debug_info(names, None, ARCHES[1], None, None)
+    plan = plan_without_debug_info(names, None, ARCHES["x86_64"], None, None)
     assert [(one.symbol, one.address) for one in plan.sites] == [("zap_pte_range", 32)]
     assert len(plan.notes) == 1
 

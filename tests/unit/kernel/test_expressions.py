@@ -10,14 +10,14 @@ from elftools.dwarf.structs import DWARFStructs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaptrace.kernel.arches import ARCHES
+from zaptrace.arch import ARCHES
 from zaptrace.kernel.dwarf.dies import CType
 from zaptrace.kernel.dwarf.expression import Evaluator
 from zaptrace.kernel.dwarf.place import Place, Unavailable, probe_arg
 
 CFA = Place(7, addend=160)
 CALL_FRAME_CFA, STACK_VALUE, DEREF = 0x9C, 0x9F, 0x06
-S390X, X86_64 = ARCHES
+S390X, X86_64 = ARCHES.values()
 LONG = CType(8)
 
 

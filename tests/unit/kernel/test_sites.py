@@ -17,6 +17,7 @@ from zaptrace.kernel.dwarf.dies import children, end_of, name_of
 from zaptrace.kernel.dwarf.info import DebugInfo
 from zaptrace.kernel.dwarf.inlined import InstanceFinder
 from zaptrace.kernel.image import Image
+from zaptrace.kernel.machinecode import decoder_of
 from zaptrace.kernel.machinecode.boundary import starts_instruction
 from zaptrace.kernel.plan import make_plan
 from zaptrace.kernel.symbols import Symbols
@@ -112,7 +113,7 @@ def test_instructions_go_on_where_objdump_says(bare: Mimic) -> None:
     with Image(bare.path) as image:
         section = image.sections[".text"]
         code = image.at(section.address, section.size)
-        steps = {at: image.arch.instruction_at(code, at - section.address) for at in listing}
+        steps = {at: decoder_of(image.arch)(code, at - section.address) for at in listing}
     kinds = set()
     for at, text in listing.items():
         step = steps[at]

@@ -11,7 +11,7 @@ import pytest
 from elftools.dwarf.die import DIE
 
 from tests.unit.kernel.conftest import Mimic
-from zaptrace.kernel.arches import arch_of
+from zaptrace.arch import ARCHES
 from zaptrace.kernel.dwarf.dies import name_of, origin
 from zaptrace.kernel.dwarf.location import VariableFinder
 from zaptrace.kernel.dwarf.place import Place, Unavailable
@@ -19,7 +19,7 @@ from zaptrace.kernel.plan import make_plan
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
 PMD_SIZE = 0x200000
-X86_64 = arch_of(62, "little")
+X86_64 = ARCHES["x86_64"]
 Values = dict[str, int | str]
 
 
@@ -48,12 +48,11 @@ def fetchable(arg: ProbeArg) -> bool:
 def request_line(site: int, address: int, arg: ProbeArg) -> str:
     """The driver's words for a fetch argument."""
     assert arg.location is not None
-    assert X86_64 is not None
     location, offsets = arg.location, list[str]()
     while found := re.fullmatch(r"([+-]\d+)\((.+)\)", location):
         offsets.insert(0, found[1])
         location = found[2]
-    register = X86_64.registers.index(location.removeprefix("%"))
+    register = X86_64.dwarf_registers.index(location.removeprefix("%"))
     kind = "s" if arg.type == "string" else "v"
     return f"{site} {address:x} {kind} {register} {' '.join(offsets)}\n"
 

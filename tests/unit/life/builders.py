@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from zaptrace.life.fields import Field, PageFields
-from zaptrace.life.layout import NODE, RECORD, VALID, VALUE, Array
+from zaptrace.life.page_members import Field, PageFields
+from zaptrace.life.record_layout import NODE, RECORD, VALID, VALUE, Array
 from zaptrace.life.records import Facts, Life, checked
 
 BASE = 0x37200000000

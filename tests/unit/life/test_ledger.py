@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.unit.life.builders import FLAGS, MAPCOUNT, PFN, REFCOUNT, Recorder, page_fields
 from zaptrace.life.ledger import Ledger, What, ledger
-from zaptrace.life.named import named_life
+from zaptrace.life.named_life import named_life
 from zaptrace.model.verdict import CodeSite
 
 NAMES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zaptrace.life.layout import RECORD, SHARED
+from zaptrace.life.record_layout import RECORD, SHARED
 from zaptrace.life.recording import Recording
 
 

@@ -13,8 +13,8 @@ from tests.unit.life.builders import (
     a_zapped_page,
     page_fields,
 )
-from zaptrace.life.layout import ALIAS, NOT_SEEN, VALID, VALUE
-from zaptrace.life.page import page_life
+from zaptrace.life.page_life import page_life
+from zaptrace.life.record_layout import ALIAS, NOT_SEEN, VALID, VALUE
 from zaptrace.life.records import DEEPEST, Facts, checked, of_pages
 
 

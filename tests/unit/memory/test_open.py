@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from zaptrace.arch.s390x import S390X
 from zaptrace.memory import elf
 from zaptrace.memory.elf import Note, Segment
 from zaptrace.memory.open import open_program
@@ -32,7 +33,7 @@ def image(path: Path, kind: int, note: Note | None, size: int = 8192) -> Path:
         Segment(elf.PT_LOAD, 7, load + 4096, 4096, 4096, size - 4096, size - 4096, 0),
     ]
     ident = b"\x7fELF" + bytes([2, 2, 1]) + bytes(9)
-    fields = (kind, elf.EM_S390, 1, 0, elf.HEADER_SIZE, 0, 0, 64, 56, len(segments), 0, 0, 0)
+    fields = (kind, S390X.elf_machine, 1, 0, elf.HEADER_SIZE, 0, 0, 64, 56, len(segments), 0, 0, 0)
     header = struct.pack(">16sHHIQQQIHHHHHH", ident, *fields)
     path.write_bytes(header + elf.pack_segments(segments, ">") + raw + bytes(size))
     return path

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from zaptrace.arch.s390x import S390X
+from zaptrace.arch.x86_64 import X86_64
 from zaptrace.memory import elf
 from zaptrace.memory.elf import Note, Segment
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.errors import BadInput
 
 
-def core(path: Path, *notes: Note, machine: int = elf.EM_S390) -> Path:
-    order = ">" if machine == elf.EM_S390 else "<"
+def core(path: Path, *notes: Note, machine: int = S390X.elf_machine) -> Path:
+    order = ">" if machine == S390X.elf_machine else "<"
     raw = b"".join(elf.pack_note(note, order) for note in notes)
     at = elf.HEADER_SIZE + 2 * elf.SEGMENT_SIZE
     segments = [
@@ -52,7 +54,7 @@ def test_x86_64s_registers_bear_the_names_of_kprobe_events(tmp_path: Path) -> No
     values |= {14: 0xFFFFEA0000001000, 13: 0xFFFFFFFF82000000}  # di: page, si: reason
     values |= {16: 0xFFFFFFFF81234560, 19: 0xFFFFC90000004000}  # ip, sp
     struct.pack_into("<27Q", desc, 112, *values.values())
-    path = core(tmp_path / "core", Note(b"CORE", 1, bytes(desc)), machine=elf.EM_X86_64)
+    path = core(tmp_path / "core", Note(b"CORE", 1, bytes(desc)), machine=X86_64.elf_machine)
     (registers,) = cpu_registers(path)
     assert (registers.pc, registers.sp) == (0xFFFFFFFF81234560, 0xFFFFC90000004000)
     assert registers.values["di"] == 0xFFFFEA0000001000

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from zaptrace.arch.s390x import S390X
+from zaptrace.arch.x86_64 import X86_64
 from zaptrace.memory import elf, vmcore
 from zaptrace.memory.elf import Note, Segment
 from zaptrace.model.errors import BadInput, Missing
@@ -35,9 +37,11 @@ def memory(info: Note | None = INFO_NOTE, pages: int = 16) -> bytes:
     return bytes(raw)
 
 
-def qemu_dump(content: bytes, *, machine: int = elf.EM_S390, extra: tuple[Note, ...] = ()) -> bytes:
+def qemu_dump(
+    content: bytes, *, machine: int = S390X.elf_machine, extra: tuple[Note, ...] = ()
+) -> bytes:
     """A dump as QEMU 7.2 writes it: e_ehsize and section headers are nonsense there."""
-    order = ">" if machine == elf.EM_S390 else "<"
+    order = ">" if machine == S390X.elf_machine else "<"
     notes = b"".join(elf.pack_note(note, order) for note in (PRSTATUS, *extra))
     phoff = 192
     at = phoff + 2 * elf.SEGMENT_SIZE
@@ -120,7 +124,7 @@ def test_torn_at_any_moment_it_reads_as_before_or_as_a_vmcore(dump: Path, tmp_pa
     assert after[kept : len(before)] == before[kept:], "only headers may change in place"
 
 
-@pytest.mark.parametrize("machine", [elf.EM_S390, elf.EM_X86_64])
+@pytest.mark.parametrize("machine", [S390X.elf_machine, X86_64.elf_machine])
 def test_program_headers_lie_where_makedumpfile_looks(tmp_path: Path, machine: int) -> None:
     dump = tmp_path / "vmcore"
     dump.write_bytes(qemu_dump(memory(), machine=machine, extra=(INFO_NOTE,)))
@@ -155,10 +159,10 @@ def test_a_guest_that_lies_about_its_addresses_breaks_nothing(tmp_path: Path) ->
 
 def test_x86_64_brings_its_note_along(tmp_path: Path) -> None:
     dump = tmp_path / "vmcore"
-    dump.write_bytes(qemu_dump(memory(None), machine=elf.EM_X86_64, extra=(INFO_NOTE,)))
+    dump.write_bytes(qemu_dump(memory(None), machine=X86_64.elf_machine, extra=(INFO_NOTE,)))
     vmcore.standardise(dump)
     assert opened(dump)[1] == [PRSTATUS, INFO_NOTE]
-    dump.write_bytes(qemu_dump(memory(None), machine=elf.EM_X86_64))
+    dump.write_bytes(qemu_dump(memory(None), machine=X86_64.elf_machine))
     with pytest.raises(BadInput, match="holds no VMCOREINFO"):
         vmcore.standardise(dump)
 
@@ -170,7 +174,7 @@ def test_x86_64_without_the_note_among_its_notes_has_it_in_memory(tmp_path: Path
     content[0x3040 : 0x3040 + len(note)] = note  # a copy, not at the start of a page
     content[0x7000 : 0x7000 + len(note)] = note
     dump = tmp_path / "vmcore"
-    dump.write_bytes(qemu_dump(bytes(content), machine=elf.EM_X86_64))
+    dump.write_bytes(qemu_dump(bytes(content), machine=X86_64.elf_machine))
     vmcore.standardise(dump)
     assert opened(dump)[1] == [PRSTATUS, INFO_NOTE]
 

@@ -10,8 +10,9 @@ import pytest
 
 from probes.bccrecords import RECORD
 from probes.bpflosses import COUNTS
-from probes.bpfprogram import FREED, PT_REGS_WORDS, REGISTERS, render
+from probes.bpfprogram import FREED, PT_REGS_WORDS, render
 from probes.filters import Filters
+from zaptrace.arch import ARCHES
 from zaptrace.model.errors import Missing
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
@@ -73,7 +74,7 @@ def test_a_reason_is_kept_by_its_address() -> None:
 
 
 def test_registers_lie_within_what_the_kernel_lets_read() -> None:
-    for words in REGISTERS.values():
+    for words in (arch.pt_regs_words for arch in ARCHES.values()):
         assert max(words.values()) < PT_REGS_WORDS
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from probes.kallsyms import Kallsyms
 from probes.vmemmap import Vmemmap, find_vmemmap, read_word
+from zaptrace.model.errors import BadInput
 from zaptrace.model.events import ABSENT
 
 VARIABLES = 0xFFFFFFFF82000000
@@ -80,7 +81,8 @@ def test_what_is_not_known_is_not_guessed(kcore: Path, iomem: Path, tmp_path: Pa
     flat = Kallsyms(b"ffffffff82000000 D jiffies\nffffffff82000008 D mem_map\n")
     assert find_vmemmap(flat, "x86_64", 64, kcore, iomem) is None
     assert find_vmemmap(Kallsyms(b""), "x86_64", 64, kcore, iomem) is None
-    assert find_vmemmap(SYMBOLS, "riscv", 64, kcore, iomem) is None
+    with pytest.raises(BadInput, match="does not know the architecture 'riscv'"):
+        find_vmemmap(SYMBOLS, "riscv", 64, kcore, iomem)
     assert find_vmemmap(SYMBOLS, "x86_64", 64, tmp_path / "none", iomem) is None
     assert find_vmemmap(SYMBOLS, "x86_64", 64, kcore, tmp_path / "none") is None
 

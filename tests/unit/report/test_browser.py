@@ -15,7 +15,7 @@ from tests.unit.report.kinds import of_kind
 from tests.unit.report.test_html import hostile, whole
 from tests.unit.report.test_text import INFO, VERDICT
 from zaptrace.model.verdict import OrderStep, VerdictKind
-from zaptrace.report.html import page
+from zaptrace.report.html.page import page
 
 PAGES = [(name, 400) for name in (*(kind.value for kind in VerdictKind), "hostile")]
 PAGES += [(VerdictKind.FREED_BEFORE_RMAP_REMOVED.value, 1200), ("hostile", 1200)]

@@ -12,7 +12,7 @@ from tests.sentences import sentences
 from tests.unit.report.test_text import INFO, VERDICT
 from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.report.document import summary
-from zaptrace.report.info import RunInfo
+from zaptrace.report.run_info import RunInfo
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "schemas" / "run.schema.json").read_text(encoding="utf-8")

@@ -17,12 +17,12 @@ from zaptrace.capture.reader import read
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.pte_window import TableWindow
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
-from zaptrace.report.html import page
-from zaptrace.report.info import RunInfo
-from zaptrace.report.sourcelines import Excerpt, Sources
-from zaptrace.report.steptable import steps_table
-from zaptrace.report.tablemap import table_map
-from zaptrace.report.timeline import nice, rates, timeline
+from zaptrace.report.html.page import page
+from zaptrace.report.html.pte_map import table_map
+from zaptrace.report.html.steps_table import steps_table
+from zaptrace.report.html.timeline import nice, rates, timeline
+from zaptrace.report.run_info import RunInfo
+from zaptrace.report.source_excerpt import Excerpt, Sources
 
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=http://127.0.0.1:9/x>\"'\x1b[2J\u202e"

@@ -12,8 +12,8 @@ from tests.unit.report.test_html import checked
 from tests.unit.report.test_text import INFO, VERDICT, WIDTH
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import VerdictKind
-from zaptrace.report.html import page
-from zaptrace.report.meanings import MEANINGS
+from zaptrace.report.finding_meanings import MEANINGS
+from zaptrace.report.html.page import page
 from zaptrace.report.text import render, subject
 
 

@@ -11,17 +11,17 @@ import pytest
 
 from tests.unit.life.builders import FLAGS, PFN, REFCOUNT
 from tests.unit.life.test_ledger import Page, resolve
-from zaptrace.life.complete import Completeness, Word
+from zaptrace.life.completeness import Completeness, Word
 from zaptrace.life.ledger import ledger
-from zaptrace.life.named import NamedLife, named_life
-from zaptrace.life.page import Change
+from zaptrace.life.named_life import NamedLife, named_life
+from zaptrace.life.page_life import Change
 from zaptrace.life.records import Life
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events
 from zaptrace.model.verdict import CodeSite
-from zaptrace.report.frames import Run
+from zaptrace.report.dataframes import Run
 from zaptrace.report.life import change_text, life_json, life_text
-from zaptrace.report.lifeframe import life_frame
+from zaptrace.report.life_dataframe import life_frame
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/life.schema.json").read_text())
 WRONG = Completeness(8, 1, (Word(PFN, 48, 3, 2**64 - 1),))

@@ -14,10 +14,10 @@ from tests.sentences import sentences
 from zaptrace.model.clues import Cause, Clue
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
-from zaptrace.report.excerpt import excerpt, kernels_words
-from zaptrace.report.html import page
-from zaptrace.report.info import RunInfo
-from zaptrace.report.shell import wrapped
+from zaptrace.report.html.page import page
+from zaptrace.report.run_info import RunInfo
+from zaptrace.report.shell_commands import wrapped
+from zaptrace.report.splat_excerpt import excerpt, kernels_words
 from zaptrace.report.text import render, subject
 from zaptrace.splat import parse
 

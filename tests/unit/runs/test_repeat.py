@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from zaptrace.cli.repeats import repeats_code
+from zaptrace.cli.repro_repeat import repeats_code
 from zaptrace.model.progress import Step, ignore
 from zaptrace.runs import repeat
 from zaptrace.runs.repeat import Boot, Repeats, case_of, told

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from probes.boot_kprobes import BootTrace
-from vm.arch import arch_named
 from vm.qemu import GuestConfig
+from zaptrace.arch import arch_named
 from zaptrace.model import boot_ids
 from zaptrace.model.plan import ProbePlan
 from zaptrace.runs.repro import Request, _by_hand, _tracing, command
@@ -21,9 +21,9 @@ def plan(*, boot_tracing: bool) -> ProbePlan:
 
 def test_the_command_makes_the_same_request_again() -> None:
     assert command(Request("s390x", folder=Path("/elsewhere"))) == "zaptrace repro s390x"
-    request = Request("s390x", kernel=Path("a b"), append="x=1 y", stop_at="exit", smp=1)
+    request = Request("s390x", kernel=Path("a b"), append="x=1 y", stop_at="exit", smp=1, cpu="max")
     assert command(request) == (
-        "zaptrace repro s390x --kernel 'a b' --append 'x=1 y' --smp 1 --stop-at exit"
+        "zaptrace repro s390x --kernel 'a b' --append 'x=1 y' --smp 1 --cpu max --stop-at exit"
     )
 
 

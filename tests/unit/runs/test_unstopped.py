@@ -10,7 +10,7 @@ import pytest
 from zaptrace.capture.writer import write
 from zaptrace.model.events import Events, Kind, blank
 from zaptrace.model.progress import ignore
-from zaptrace.runs.analysis import analyse
+from zaptrace.runs.explain_run import analyse
 from zaptrace.runs.folder import RunFacts, RunFolder
 
 

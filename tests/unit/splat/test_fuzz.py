@@ -23,7 +23,7 @@ from zaptrace.splat import parse
 NAMES = sorted(REPORTS)
 # What is never lost: without it a line may be of either report.
 HEADLINE = re.compile(
-    r"BUG|WARNING|Bad p|bad p|d swap|Corrupted|vma |Eeek|page:.*count:-?[0-9].*pfn"
+    r"BUG|WARNING|Bad p|bad p|d swap|Corrupted|page:|vma |Eeek|Call Trace|Backtrace"
 )
 DEADLINE = 5.0
 

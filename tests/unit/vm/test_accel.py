@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from vm import accel, host, initramfs
-from vm.arch import arch_named
 from vm.breakpoints import Stops
 from vm.qemu import GuestConfig
+from zaptrace.arch import arch_named
 
 X86_64 = arch_named("x86_64")
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.bisect.toy import git, history, state
 from vm import kernel_tree as trees
-from vm.arch import arch_named
 from vm.mirror import mirror
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.progress import Update, ignore
 

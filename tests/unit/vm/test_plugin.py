@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from vm import plugin
-from vm.arch import ARCHES
 from vm.plugin import Plugin
 from vm.qemu import GuestConfig, command_line
-from zaptrace.life.layout import SHARED
+from zaptrace.arch import ARCHES
+from zaptrace.life.record_layout import SHARED
 from zaptrace.life.recording import Recording
 from zaptrace.model.errors import CannotTell, Missing
 

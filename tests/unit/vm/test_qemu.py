@@ -16,8 +16,8 @@ import pytest
 from qemu.qmp import QMPClient
 
 from vm import qemu
-from vm.arch import ARCHES, arch_named
 from vm.qemu import GuestConfig, command_line, dump_through, running
+from zaptrace.arch import ARCHES, arch_named
 from zaptrace.model.errors import BadInput, GuestLost, Missing
 
 needs_qemu = pytest.mark.skipif(

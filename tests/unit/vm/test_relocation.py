@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from vm.arch import arch_named
 from vm.relocation import Anchors, anchors_of, offset
+from zaptrace.arch import arch_named
 from zaptrace.model.plan import ProbePlan, ProbeSite
 
 TEXT = b"Linux version 6.12 "

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from vm import saved_guest, waiting
-from vm.arch import ARCHES
 from vm.qemu import GuestConfig
 from vm.saved_guest import keep, kept, key_of, listed, remove, writing
+from zaptrace.arch import ARCHES
 from zaptrace.model.errors import BadInput, GuestLost
 
 KEY = "0123456789abcdef"

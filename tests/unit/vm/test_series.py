@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from vm import lab_kernel
-from vm.arch import ARCHES
 from vm.series import DEFAULT, SERIES, series_named, series_of
+from zaptrace.arch import ARCHES
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import ignore
 

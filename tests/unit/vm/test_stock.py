@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.vm.test_modules import DISKS
 from vm import debian, stock
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput, CannotTell, Missing
 from zaptrace.model.progress import State, Update, ignore
 

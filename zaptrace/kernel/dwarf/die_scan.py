@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from elftools.common.exceptions import DWARFError
 from elftools.dwarf.compileunit import CompileUnit
 
-from zaptrace.kernel.arches import Byteorder
+from zaptrace.arch import Byteorder
 
 Skip = Callable[[bytes, int], int]
 """From the offset where an attribute begins to the one behind it."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from elftools.dwarf.dwarf_expr import DWARFExprOp
 
-from zaptrace.kernel.arches import Byteorder
+from zaptrace.arch import Byteorder
 from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
 
 _REGISTER = "DW_OP_reg"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from zaptrace.kernel.arches import Arch
+from zaptrace.arch import Arch
 from zaptrace.kernel.dwarf.dies import CType
 from zaptrace.model.plan import ProbeArg
 
@@ -66,9 +66,9 @@ def probe_arg(place: Place, kind: CType, arch: Arch, note: str | None = None) ->
     type_ = _fetch_type(kind)
     if place.register is None:
         return ProbeArg(f"\\{place.addend}", type_, note=note)
-    if place.register >= len(arch.registers):
+    if place.register >= len(arch.dwarf_registers):
         raise Unavailable(f"in DWARF register {place.register}, which kprobes cannot read")
-    location = f"%{arch.registers[place.register]}"
+    location = f"%{arch.dwarf_registers[place.register]}"
     for step in place.steps:
         location = f"{step:+d}({location})"
     return ProbeArg(location, type_, addend=place.addend, at_entry=place.at_entry, note=note)

@@ -8,7 +8,7 @@ from functools import cached_property
 from elftools.dwarf.compileunit import CompileUnit
 from elftools.dwarf.die import DIE
 
-from zaptrace.kernel.arches import Byteorder
+from zaptrace.arch import Byteorder
 from zaptrace.kernel.dwarf.die_scan import Skimmer
 from zaptrace.kernel.dwarf.dies import end_of, name_of
 

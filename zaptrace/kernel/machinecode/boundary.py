@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zaptrace.kernel.image import Image
+from zaptrace.kernel.machinecode import decoder_of
 
 _LONGEST_FUNCTION = 1 << 20
 _LONGEST = 15  # bytes of an instruction
@@ -17,9 +18,9 @@ def starts_instruction(image: Image, function: int, address: int) -> bool:
     at, end = 0, address - function
     if not 0 <= end <= _LONGEST_FUNCTION:
         return False
-    code = image.at(function, end + _LONGEST)
+    code, instruction_at = image.at(function, end + _LONGEST), decoder_of(image.arch)
     while at < end:
-        instruction = image.arch.instruction_at(code, at)
+        instruction = instruction_at(code, at)
         if instruction is None:
             return True
         at += instruction.size

@@ -12,7 +12,7 @@ from zaptrace.model.progress import Listener, step
 from zaptrace.runs.bisect.repo import Repo
 from zaptrace.runs.bisect.session import Session
 from zaptrace.runs.bisect.trial import Mark, Outcome, try_tree
-from zaptrace.runs.rates import passes_unseen, wilson
+from zaptrace.runs.hit_rate import passes_unseen, wilson
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vm import kernel_tree
-from vm.arch import arch_named
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.paths import write_whole
 from zaptrace.model.progress import Listener, step
-from zaptrace.runs import ourselves
-from zaptrace.runs.bisect import gitrun, updates
+from zaptrace.runs import self_exec
+from zaptrace.runs.bisect import git_run, progress_pipe
 from zaptrace.runs.bisect.conclude import document, heals
 from zaptrace.runs.bisect.repo import Repo
 from zaptrace.runs.bisect.session import Session, held, open_session
 from zaptrace.runs.bisect.trial import Guest, Mark, Outcome, try_tree
-from zaptrace.runs.rates import boots_needed, passes_unseen
+from zaptrace.runs.hit_rate import boots_needed, passes_unseen
 
 DOUBT = 0.10
 """The probability of taking a bad commit for a good one at which the user is warned."""
@@ -173,12 +173,12 @@ def _tried(work: Repo, session: Session, commit: str, name: str, listener: Liste
 
 def _search(work: Repo, session: Session, listener: Listener) -> tuple[str, ...]:
     """`git bisect run`, with what is known already answered at once."""
-    argv = (*ourselves.ARGV, "bisect", "step", "--session", str(session.folder))
+    argv = (*self_exec.ARGV, "bisect", "step", "--session", str(session.folder))
     with step("bisect", "git bisect run", listener) as current:
-        gitrun.start(work, session.good, session.bad)
+        git_run.start(work, session.good, session.bad)
         with (session.folder / "git.log").open("a") as log:
             relay = _Relay(listener, log)
-            suspects = gitrun.run(work, argv, relay, ourselves.environment())
+            suspects = git_run.run(work, argv, relay, self_exec.environment())
         session.outcomes = Session.load(session.folder).outcomes
         current.note = f"{len(session.outcomes)} commits tried"
     return suspects
@@ -192,7 +192,7 @@ class _Relay:
         self._log = log
 
     def __call__(self, line: str) -> None:
-        update = updates.parse(line)
+        update = progress_pipe.parse(line)
         if update is None:
             self._log.write(f"{line}\n")
         else:

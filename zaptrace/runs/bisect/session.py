@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vm.arch import arch_named
 from vm.kernel_tree import Tree, objects_folder
+from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput
 from zaptrace.model.paths import cache_home, state_home, write_whole
-from zaptrace.runs.bisect.sight import Wanted
+from zaptrace.runs.bisect.seen_by import Wanted
 from zaptrace.runs.bisect.trial import Guest, Outcome
 from zaptrace.runs.signature import Signature
 

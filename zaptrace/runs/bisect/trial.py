@@ -15,8 +15,8 @@ from vm.kernel_tree import Tree, TreeKernel
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Listener, Update, step
 from zaptrace.model.verdict import VerdictKind
-from zaptrace.runs.analysis import Result
-from zaptrace.runs.bisect.sight import Sight, Wanted
+from zaptrace.runs.bisect.seen_by import Sight, Wanted
+from zaptrace.runs.explain_run import Result
 from zaptrace.runs.repro import Request, repro
 from zaptrace.runs.signature import Signature, signature_of
 

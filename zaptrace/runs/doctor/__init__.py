@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zaptrace.model.errors import ZaptraceError
-from zaptrace.runs.doctor.checks import Check
+from zaptrace.runs.doctor.check import Check
 
 __all__ = ["Check", "as_json", "examine", "is_healthy"]
 
@@ -57,9 +57,9 @@ def _kernel() -> list[Check]:
 
 
 def _probes() -> list[Check]:
-    from zaptrace.runs.doctor import attaching
+    from zaptrace.runs.doctor import attach_check
 
-    return attaching.checks()
+    return attach_check.checks()
 
 
 def _lab() -> list[Check]:

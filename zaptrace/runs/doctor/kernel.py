@@ -10,7 +10,7 @@ from pathlib import Path
 from zaptrace.kernel import page_checks
 from zaptrace.kernel.plan_cache import cached_plan
 from zaptrace.kernel.running import debug_hint, running_build_id, running_vmlinux
-from zaptrace.runs.doctor.checks import Check
+from zaptrace.runs.doctor.check import Check
 
 AREA = "kernel"
 

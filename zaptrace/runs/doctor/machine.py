@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vm import accel, debian, host, plugin
-from vm.arch import ARCHES, Arch
 from vm.breakpoints import Stops
 from vm.qemu import GuestConfig
+from zaptrace.arch import ARCHES, Arch
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.paths import cache_home
 from zaptrace.runs import stops
-from zaptrace.runs.doctor.checks import Check
+from zaptrace.runs.doctor.check import Check
 
 AREA = "lab"
 DISK = 8 << 30

@@ -1,0 +1,117 @@
+"""What `inspect --pfn`, `--pid` and `--address` print about views that the test made."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.audit.test_inspect import FREED, parse
+from zaptrace.audit.inspect import AddressView, PageView, ProcessView
+from zaptrace.audit.pagetables.translate import EntryKind, Step
+from zaptrace.cli import inspect, inspect_text
+from zaptrace.model.errors import BadInput
+from zaptrace.model.findings import Owner
+
+OWNER = Owner(28, "init", 0x3FFFFFFB000, "3ffffffb000-3ffffffc000 rw-p [stack]", 0xF9C000)
+FOLIO = {
+    "pfn": 2688,
+    "order": 4,
+    "kind": "anon",
+    "free": False,
+    "mapping": 0xF00D1,
+    "index": 16,
+    "mappings": 3,
+}
+BESIDE = {"pfn": 2689, "kind": "not in the dump", "ptes": 0, "mapcount": None, "refcount": 0}
+PAGE = PageView(
+    pfn=2688,
+    page=0x37200017680,
+    kind="anon",
+    flags=("uptodate", "swapbacked"),
+    ptes=0,
+    raw_mapcount=0,
+    mapcount=1,
+    refcount=0,
+    folio=FOLIO,
+    mappings=(OWNER,),
+    neighbours=(BESIDE,),
+    finding=FREED,
+)
+big = st.integers(0, 2**64 - 1)
+words = st.text("abc-/|", min_size=1, max_size=90)
+pages = st.builds(
+    PageView,
+    pfn=st.integers(0, 2**52),
+    page=big,
+    kind=st.sampled_from(["anon", "free", "not initialised"]),
+    flags=st.lists(words, max_size=20).map(tuple),
+    ptes=st.integers(0, 2**31),
+    raw_mapcount=st.integers(-(2**31), 2**31),
+    mapcount=st.none() | st.integers(-(2**31), 2**31),
+    refcount=st.integers(-(2**31), 2**31),
+    folio=st.fixed_dictionaries(dict.fromkeys(FOLIO, big)),
+    mappings=st.lists(st.builds(Owner, st.none(), words, big, words), max_size=3).map(tuple),
+    neighbours=st.just((BESIDE,)),
+    finding=st.none() | st.just(FREED),
+)
+steps = st.builds(
+    Step,
+    level=st.sampled_from(["region second", "pte"]),
+    table=big,
+    index=st.integers(0, 2047),
+    entry=st.none() | big,
+    kind=st.sampled_from([kind for kind in EntryKind if kind is not EntryKind.LEAF]),
+    flags=st.lists(words, max_size=12).map(tuple),
+    target=st.none(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pages, st.lists(steps.filter(lambda step: step.kind is not EntryKind.TABLE), max_size=5))
+def test_every_view_fits_80_columns_and_json(page: PageView, way: list[Step]) -> None:
+    address = AddressView(OWNER, tuple(way), page.pfn, page)
+    for line in (*inspect_text.page_lines(page), *inspect_text.address_lines(address)):
+        assert len(line) <= 80
+    assert json.loads(json.dumps(address.to_json()))["page"]["pfn"] == page.pfn
+
+
+def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> None:
+    text = "\n".join(inspect_text.page_lines(PAGE))
+    assert "0 PTEs, mapcount 1 (stored as 0), refcount 0" in text
+    assert "order 4, 3 mappings, mapping 0xf00d1" in text
+    assert "init (28) at 0x3ffffffb000" in text
+    assert "refcount_below_mapcount" in text
+    well = dataclasses.replace(PAGE, finding=None, mapcount=0)
+    assert "nothing is wrong" in "\n".join(inspect_text.page_lines(well))
+
+
+def test_a_page_that_was_not_judged_is_not_called_well() -> None:
+    hidden = "\n".join(inspect_text.page_lines(dataclasses.replace(PAGE, finding=None)))
+    assert "nothing is wrong with" not in hidden
+    assert "does not prove anything wrong" in hidden
+
+
+def test_a_process_shows_where_its_counters_differ() -> None:
+    rss = {"MM_FILEPAGES": (3, 3), "MM_ANONPAGES": (9, 8)}
+    view = ProcessView(
+        OWNER, (28, 29), rss, {"swap": 2}, (("1000-2000 rw-p [heap]", 1),), None, (FREED,)
+    )
+    text = "\n".join(inspect_text.process_lines(view))
+    assert "3 recorded, 3 mapped\n" in text
+    assert "9 recorded, 8 mapped  <- differs" in text
+    assert "      1  1000-2000 rw-p [heap]" in text
+    assert json.loads(json.dumps(view.to_json()))["rss"]["MM_ANONPAGES"]["mapped"] == 8
+
+
+def test_numbers_are_taken_as_people_write_them_and_a_pfn_is_asked_for_alone() -> None:
+    assert parse("core", "--pfn", "0x5da").pfn == parse("core", "--pfn", "1498").pfn == 0x5DA
+    args: argparse.Namespace = parse("core", "--pfn", "1", "--pid", "2")
+    with pytest.raises(BadInput, match="--pfn"):
+        inspect.run(args)
+    assert args.vmcore == Path("core")

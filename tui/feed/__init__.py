@@ -1,0 +1,1 @@
+"""From a source to the screen: read in a thread, added up, kept, and handed over as snapshots."""

@@ -1,0 +1,83 @@
+"""The audit's findings in words: for the audit's pane and for the top of a page's view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tui.format import count
+from tui.timeline import PageName
+from zaptrace.model.findings import AuditResult, Finding, FindingClass
+from zaptrace.report.finding_meanings import MEANINGS, owner_lines
+from zaptrace.report.words import plain
+
+LABELS = {
+    FindingClass.MAPPED_BUT_FREE: "mapped but free",
+    FindingClass.DIRTY_FREE_PAGE: "free but in use",
+    FindingClass.REFCOUNT_BELOW_MAPCOUNT: "refcount < mapcount",
+    FindingClass.MAPCOUNT_UNDERFLOW: "mapcount underflow",
+    FindingClass.MORE_PTES_THAN_MAPCOUNT: "PTEs > mapcount",
+    FindingClass.MORE_MAPCOUNT_THAN_PTES: "mapcount > PTEs",
+    FindingClass.WRONG_RMAP: "wrong rmap",
+    FindingClass.REFCOUNT_LEAKED: "refcount leaked",
+    FindingClass.LOCKED_VM_MISMATCH: "locked_vm mismatch",
+    FindingClass.HUGETLB_POOL_MISMATCH: "huge page pool",
+    FindingClass.RSS_MISMATCH: "rss mismatch",
+    FindingClass.IN_FLIGHT: "in flight, no bug",
+}
+NO_DUMP = "no audit: this recording has no dump"
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What is known of a run's audit.
+
+    Attributes:
+        result: what it found; None when there is none.
+        why: why there is none.
+    """
+
+    result: AuditResult | None
+    why: str = NO_DUMP
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The audit's findings, worst first, as it has put them."""
+        return self.result.findings if self.result else ()
+
+    def about(self, page: PageName) -> tuple[Finding, ...]:
+        """The findings about a page."""
+        if page.pfn is None:
+            return ()
+        return tuple(one for one in self.findings if one.pfn == page.pfn)
+
+    def nothing(self) -> str:
+        """Why there is no finding."""
+        if self.result is None:
+            return self.why
+        unseen = sum(gap.count for gap in self.result.unseen)
+        said = f"✓ clean: {self.result.ptes:,} PTEs, no finding"
+        return f"{said}, but it could not look at all ({unseen:,} unseen)" if unseen else said
+
+
+def mark(finding: Finding) -> str:
+    """`✖`, or `○` where nothing is wrong."""
+    return "○" if finding.cls is FindingClass.IN_FLIGHT else "✖"
+
+
+def counters(finding: Finding) -> str:
+    """PTEs against counters."""
+    return (
+        f"{count(finding.ptes)} PTEs, mapcount {count(finding.mapcount)}, "
+        f"refcount {count(finding.refcount)}"
+    )
+
+
+def told(finding: Finding, most: int) -> Iterator[str]:
+    """What the audit found about a page, as lines; with the first `most` owners."""
+    yield f"{mark(finding)} audit: {LABELS[finding.cls]} · {counters(finding)}"
+    yield f"  {MEANINGS[finding.cls]}"
+    for line in owner_lines(finding, most):
+        yield f"  {line}"
+    if finding.note:
+        yield f"  {plain(finding.note)}"

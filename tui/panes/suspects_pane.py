@@ -1,0 +1,71 @@
+"""The suspects pane: pages, worst first."""
+
+from __future__ import annotations
+
+from tui.feed.snapshot import Snapshot
+from tui.format import Piece, clock, fit
+from tui.panes.line_view import LineView
+from tui.timeline import PageName
+from zaptrace.explain.suspects import Suspect
+from zaptrace.report.words import plain, task
+
+_WIDE = 75  # columns
+
+
+class SuspectList(LineView):
+    """The cursor stays on its page when the ranking changes."""
+
+    HEAD = 1
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._suspects: tuple[Suspect, ...] = ()
+        self.border_title = "2 Suspects"
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Take a snapshot."""
+        if snapshot.suspects == self._suspects:
+            return
+        here = self._suspects[self.cursor] if self.cursor and self._suspects else None
+        self._suspects = snapshot.suspects
+        for at, one in enumerate(self._suspects):
+            if here and (one.pfn, one.page) == (here.pfn, here.page):
+                self.cursor = at
+        self.border_title = f"2 Suspects ({snapshot.suspected:,})" if snapshot.suspected else ""
+        self.border_title = self.border_title or "2 Suspects"
+        self.changed()
+
+    def chosen(self, line: int) -> Suspect:
+        """The page of a line."""
+        return self._suspects[line]
+
+    def page_at(self, line: int) -> PageName:
+        """See LineView."""
+        return PageName(self.chosen(line).pfn, self.chosen(line).page)
+
+    def count(self) -> int:
+        """See LineView."""
+        return len(self._suspects)
+
+    def nothing(self) -> str:
+        """See LineView."""
+        return "✓ none: no page was freed while mapped, refused or found bad"
+
+    def head(self, width: int) -> str:
+        """See LineView."""
+        since = f"{'since s':>11} " if width >= _WIDE else ""
+        return f"score {'pfn':<10} {'task':<12} {since}what disagrees"
+
+    def line(self, index: int, width: int) -> list[Piece]:
+        """See LineView."""
+        one = self._suspects[index]
+        page = f"{one.pfn:#x}" if one.pfn is not None else f"page {one.page or 0:#x}"
+        first, *rest = one.reasons or ("",)
+        return [
+            (fit(f"✖{one.score}", 5) + " ", "bad"),
+            (fit(page, 10) + " ", "key"),
+            (fit(task(one.comm, one.pid), 12) + " ", ""),
+            (fit(clock(one.first_ns), 11, right=True) + " " if width >= _WIDE else "", "dim"),
+            (plain(first), "bad"),
+            ("".join(f"; {plain(reason)}" for reason in rest), ""),
+        ]

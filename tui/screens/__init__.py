@@ -1,0 +1,1 @@
+"""Whole screens: help, a verdict, a page in time."""

@@ -1,0 +1,86 @@
+"""Types of arguments, and the arguments that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zaptrace.model.errors import BadInput
+
+if TYPE_CHECKING:
+    from vm.kernel_tree import Tree
+
+_SIZE = re.compile(r"\d{1,9}[KMGT]?", re.ASCII | re.IGNORECASE)
+
+
+def whole(text: str) -> int:
+    """A whole number above 0.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, above 0.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not number > 0:  # nor is "nan"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
+
+
+def size(text: str) -> str:
+    """An amount of memory as QEMU's `-m` takes it, in MiB without a unit ("512M").
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not _SIZE.fullmatch(text) or not text.strip("KMGTkmgt0"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 512M or 2G")
+    return text
+
+
+def add_tree_arguments(parser: argparse._ActionsContainer) -> None:
+    """What tree, and its configuration."""
+    parser.add_argument(
+        "--kernel-tree", type=Path, metavar="DIR", help="a kernel's git checkout, to be built"
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="its configuration; default: DIR/.config"
+    )
+
+
+def wanted_tree(arch: str, args: argparse.Namespace, flavour: str = "repro") -> Tree | None:
+    """The tree that was asked for, ready to be built; what changes in its configuration is said.
+
+    Args:
+        flavour: what its kernel is for, `repro` or `live`.
+
+    Raises:
+        ZaptraceError: it is no tree that can be built.
+    """
+    from zaptrace.cli.output import progress
+    from zaptrace.runs import own_tree
+
+    if args.kernel_tree is None:
+        if args.config is not None:
+            raise BadInput("--config is for a tree that is to be built", "--kernel-tree DIR")
+        return None
+    with progress() as listener:
+        source, changes = own_tree.prepare(arch, args.kernel_tree, args.config, listener, flavour)
+    for line in changes:
+        print(f"          {line}", file=sys.stderr)
+    return source

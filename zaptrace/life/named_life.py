@@ -1,0 +1,114 @@
+"""A page's life with the names of the code that lived it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zaptrace.life.page_life import PageLife, Role, Write, page_life
+from zaptrace.life.records import Life
+from zaptrace.model.verdict import CodeSite
+
+RESETTERS = frozenset({"bad_page", "page_mapcount_reset"})
+"""Functions that give a page that is free a `_mapcount` of -1, whatever it was."""
+_MAPPINGS = (Role.MAPPED, Role.UNMAPPED)
+
+Resolver = Callable[[int, bool], CodeSite]
+"""Address, and whether it is a return address -> what is there."""
+ALLOCATORS = frozenset({"set_page_refcounted", "post_alloc_hook", "prep_new_page"})
+"""Functions in which `_refcount` goes from 0 to 1 for a new owner (mm/page_alloc.c); elsewhere a
+frozen reference count thaws (folio_ref_unfreeze())."""
+FREEZERS = frozenset(
+    {"page_ref_freeze", "page_ref_unfreeze", "folio_ref_freeze", "folio_ref_unfreeze"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One function, inlined or not, at one line; what is not known is None."""
+
+    function: str | None
+    source: str | None
+
+    def __str__(self) -> str:
+        return self.function or "?"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedWrite:
+    """A store, named.
+
+    Attributes:
+        frames: the functions at the storing instruction, innermost first; the last one is not
+            inlined.
+        callers: its callers, innermost first, each with its inlined frames.
+        offset: of the instruction in the function that is not inlined.
+    """
+
+    write: Write
+    frames: tuple[Frame, ...]
+    callers: tuple[tuple[Frame, ...], ...]
+    offset: int | None
+
+    @property
+    def author(self) -> Frame:
+        """The innermost frame that is no helper of a header: whose line did it."""
+        own = (one for one in self.frames if (one.source or "").partition(":")[0].endswith(".c"))
+        return next(own, self.frames[-1] if self.frames else Frame(None, None))
+
+    @property
+    def role(self) -> str:
+        """What it was to the page; a count that is frozen, thawed or reset is neither."""
+        if any(one.function in RESETTERS for one in self.frames) and self.write.role in _MAPPINGS:
+            return "reset"
+        if any(one.function in FREEZERS for one in self.frames):
+            return "frozen" if self.write.role in (Role.FREED, Role.PUT) else "thawed"
+        return str(self.write.role)
+
+    def functions(self) -> tuple[str, ...]:
+        """Every function from the store outwards, inlined ones as well."""
+        outer = (one for caller in self.callers for one in caller)
+        return tuple(one.function for one in (*self.frames, *outer) if one.function)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLife:
+    """A page's life, named; see PageLife."""
+
+    life: PageLife
+    writes: tuple[NamedWrite, ...]
+
+
+def named_life(life: Life, pfn: int, resolve: Resolver, *, since_boot: bool = False) -> NamedLife:
+    """The life of a page with names for its code."""
+    frames = functools.cache(lambda address, back: _frames(resolve(address, back)))
+
+    def allocates(address: int) -> bool:
+        return any(one.function in ALLOCATORS for one in frames(address, False))
+
+    found = page_life(life, pfn, since_boot=since_boot, allocates=allocates)
+    writes = tuple(
+        NamedWrite(
+            write,
+            frames(write.pc, False),
+            tuple(frames(address, True) for address in write.stack),
+            resolve(write.pc, False).offset,
+        )
+        for write in found.writes
+    )
+    return NamedLife(found, writes)
+
+
+def _frames(site: CodeSite) -> tuple[Frame, ...]:
+    if not site.inline_chain:
+        return (Frame(site.symbol, site.source),)
+    frames = []
+    for text in site.inline_chain:
+        function, _, source = text.partition(" at ")
+        frames.append(Frame(_known(function), _known(source)))
+    return tuple(frames)
+
+
+def _known(text: str) -> str | None:
+    return text if text and text != "?" else None

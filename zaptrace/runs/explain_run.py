@@ -1,0 +1,221 @@
+"""From what a guest left to its verdict: events, audit, splats, explanation, report.
+
+Each step reads its file where the run has it already, and makes it where not:
+`repro` and `explain` are the same way through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import drgn
+
+from zaptrace.explain import Evidence, explain
+from zaptrace.kernel import page_checks
+from zaptrace.memory.page_checks import pages_are_checked
+from zaptrace.model.events import Events, Kind
+from zaptrace.model.findings import AuditResult, FindingClass
+from zaptrace.model.progress import Listener, step
+from zaptrace.model.splats import Splat
+from zaptrace.model.verdict import Verdict
+from zaptrace.report.document import summary
+from zaptrace.report.run_info import RunInfo
+from zaptrace.report.splat_excerpt import kernels_words
+from zaptrace.report.text import render
+from zaptrace.runs import consistency
+from zaptrace.runs.evidence_loader import identity, load_audit, load_events, open_dump, resolver
+from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.keep_lives import keep_lives, suspects
+from zaptrace.runs.life_recorder import LifeRecorder
+from zaptrace.runs.run_debuginfo import debug_info
+from zaptrace.runs.source_lines import addressed, sharpened
+from zaptrace.splat import parse_console
+from zaptrace.splat.kinds import from_mm
+from zaptrace.triage import Console, triage
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        document: what `--json` prints.
+        report: the text report.
+        suspicious: a page or an mm was reported, refused or found to disagree,
+            whether a rule explains it or not.
+        watched: names of the events that were recorded.
+        complete: and none of them is missing.
+        evidence: what the verdict was made from.
+    """
+
+    verdict: Verdict
+    document: dict[str, Any]
+    report: str
+    suspicious: bool
+    watched: frozenset[str] = frozenset()
+    complete: bool = False
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+def analyse(
+    folder: RunFolder,
+    facts: RunFacts,
+    listener: Listener,
+    recorder: LifeRecorder | None = None,
+    keep_life: bool = False,
+) -> Result:
+    """Explain a run from whatever it holds; adds to `facts.timing`, writes verdict and report.
+
+    Args:
+        recorder: what has just recorded pages' lives, of which the run shall keep the suspects'.
+        keep_life: keep those of all pages.
+
+    Raises:
+        BadInput: a file of the run is damaged, or belongs to another kernel or boot.
+    """
+    prog, unopened = open_dump(folder, facts, listener)
+    events = load_events(folder, prog, facts, listener)
+    found = load_audit(folder, prog, facts, listener)
+    if recorder is not None:
+        _keep_lives(folder, facts, listener, recorder, prog, events, found, keep_life)
+    with step("explain", "Explain", listener, facts.timing) as current:
+        console = folder.console.read_bytes() if folder.console.exists() else b""
+        splats = parse_console(console)
+        _note_a_missing_stop(folder, facts, events, splats)
+        dump = identity(prog, folder.vmcore) if prog else None
+        pieces = consistency.Pieces(folder, facts, events, found, splats, console, dump)
+        consistency.check(pieces)
+        ended = facts.ended or "interrupted"
+        names = debug_info(prog, facts, events)
+        told = addressed(names, splats) if names else splats
+        evidence = Evidence(
+            events,
+            told,
+            found,
+            resolver(names, events),
+            ended,
+            # Runs of before `life_unrecorded` say of lives there, too.
+            unrecorded=tuple(one for one in facts.unrecorded if not one.startswith("Pages' lives")),
+            console=bool(console.strip()),
+        )
+        verdict = explain(evidence)
+        verdict = sharpened(names, verdict) if names else verdict
+        current.note = verdict.kind.value
+    info = RunInfo(
+        run=str(folder.path),
+        arch=facts.arch,
+        kernel_release=_release(found, events, splats),
+        build_id=events.meta.get("build_id") if events else None,
+        machine=facts.machine,
+        command=facts.command,
+        qemu=facts.qemu,
+        ended=ended,
+        unseen=(*_unseen(facts, events), *unopened, *_half(facts, folder), *_unchecked(prog)),
+        splat=kernels_words(console, splats, verdict.kind, verdict.pfn),
+        splats=len(splats),
+        events=len(events.records) if events else 0,
+        lost=events.lost if events else 0,
+        findings=_bugs(found),
+        timing=facts.timing,
+        triage=triage(Console(tuple(splats))),
+    )
+    reported = any(from_mm(splat) for splat in splats)
+    suspicious = reported or info.findings > 0 or ended == "bad_page"
+    result = Result(
+        verdict,
+        {**summary(verdict, info), "suspicious": suspicious},
+        render(verdict, info),
+        suspicious,
+        evidence.watched,
+        evidence.complete,
+        evidence,
+    )
+    folder.save_verdict(result.document, result.report)
+    return result
+
+
+def _keep_lives(
+    folder: RunFolder,
+    facts: RunFacts,
+    listener: Listener,
+    recorder: LifeRecorder,
+    prog: drgn.Program | None,
+    events: Events | None,
+    found: AuditResult | None,
+    everything: bool,
+) -> None:
+    """Write life.zap."""
+    console = folder.console.read_bytes() if folder.console.exists() else b""
+    pfns = None if everything else suspects(events, found, parse_console(console))
+    keep_lives(folder, facts, recorder, prog, debug_info(prog, facts, events), pfns, listener)
+    folder.save_facts(facts)
+
+
+def _release(
+    found: AuditResult | None, events: Events | None, splats: Sequence[Splat]
+) -> str | None:
+    """The kernel's release from whichever evidence names it."""
+    named = [found.kernel_release if found else None]
+    named += [events.meta.get("release") if events else None]
+    named += [splat.kernel_release for splat in splats]
+    return next((release for release in named if release), None)
+
+
+def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
+    """What the recording of the events lacks, a sentence each."""
+    meta = events.meta if events else {}
+    missing = [
+        f"The kernel did not set up the probe {name}." for name in meta.get("unavailable", ())
+    ]
+    said = [one for one in (facts.hung, facts.not_stopped) if one]
+    said += [*facts.unrecorded, *facts.life_unrecorded]
+    return (*said, *missing, *meta.get("damage", ()))
+
+
+def _note_a_missing_stop(
+    folder: RunFolder, facts: RunFacts, events: Events | None, splats: Sequence[Splat]
+) -> None:
+    """Say in run.json that bad_page() ran and the guest was not stopped at it."""
+    if facts.stop_at != "bad_page" or facts.ended in (None, "bad_page"):
+        return
+    ran = len(events.of_kind(Kind.BAD_PAGE)) if events else 0
+    ran = ran or sum(splat.kind == "bad_page_state" for splat in splats)
+    if not ran:
+        return
+    why = "its breakpoint was not hit"
+    if facts.kernel_offset is None:
+        why = "where the kernel lies in memory was not found out"
+    times = "once" if ran == 1 else f"{ran} times"
+    facts.not_stopped = (
+        f"bad_page() ran {times}, and the guest was not stopped there ({why}): what its memory "
+        "shows is of a later moment."
+    )
+    folder.save_facts(facts)
+
+
+def _unchecked(prog: drgn.Program | None) -> tuple[str, ...]:
+    """A kernel that reports no bad page says so, for the silence of its console means nothing."""
+    if prog is None or pages_are_checked(prog):
+        return ()
+    return (f"{page_checks.OFF} To have them reported, {page_checks.MEND}.",)
+
+
+def _half(facts: RunFacts, folder: RunFolder) -> tuple[str, ...]:
+    """What a run that was cut short, or that lost files since, does not have."""
+    parts = {"events": folder.capture, "console": folder.console}
+    missing = [name for name, path in parts.items() if not path.exists()]
+    if not (folder.vmcore.exists() or folder.audit_file.exists()):
+        missing.append("dump")
+    said = [f"The run has no {' and no '.join(missing)}."] if missing else []
+    if facts.ended is None:
+        said.append("The run was cut short: it is explained as far as it got.")
+    return tuple(said)
+
+
+def _bugs(found: AuditResult | None) -> int:
+    """Findings that are bugs; what is in flight is none."""
+    if found is None:
+        return 0
+    return sum(finding.cls is not FindingClass.IN_FLIGHT for finding in found.findings)

@@ -1,0 +1,125 @@
+"""After a repro boot: is the recording of pages' lives complete, and which pages are kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import drgn
+import numpy as np
+
+from zaptrace.life.completeness import Completeness, Span, compare
+from zaptrace.life.life_file import write
+from zaptrace.life.recording import Recording
+from zaptrace.life.records import Facts, Life, checked, of_pages
+from zaptrace.memory.pages import page_layout, read_array
+from zaptrace.memory.struct_page import page_fields
+from zaptrace.model.errors import BadInput
+from zaptrace.model.events import ABSENT, Events, Kind
+from zaptrace.model.findings import AuditResult, FindingClass
+from zaptrace.model.progress import Listener, step
+from zaptrace.model.splats import Splat
+from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.life_recorder import LifeRecorder
+
+MOST_PAGES = 256
+"""Suspects whose lives are kept; one has some 100 records."""
+_SUSPECT_KINDS = (Kind.BAD_PAGE, Kind.BAD_PTE, Kind.PAGE_FREE)
+
+
+def keep_lives(
+    folder: RunFolder,
+    facts: RunFacts,
+    recorder: LifeRecorder,
+    prog: drgn.Program | None,
+    names: drgn.Program | None,
+    pfns: tuple[int, ...] | None,
+    listener: Listener,
+) -> None:
+    """Write life.zap, and say in `facts` what it is worth.
+
+    Args:
+        prog: the opened dump; without one nothing is compared.
+        names: what knows the kernel's types.
+        pfns: the pages to keep; None: all.
+    """
+    with step("life", "Keep the lives of suspect pages", listener, facts.timing) as current:
+        if recorder.base is None or names is None:
+            if not facts.life_unrecorded:
+                why = "the guest did not get to where its struct pages are known"
+                facts.life_unrecorded.append(f"Pages' lives were not recorded: {why}.")
+            current.note = "not recorded"
+            return
+        try:
+            life = _life(recorder.recording, recorder.base, names)
+            complete = _complete(life, prog)
+            size = write(folder.life, of_pages(life, pfns), complete)
+        except (BadInput, OSError) as error:
+            facts.life_unrecorded.append(f"Pages' lives were not kept: {error}.")
+            current.note = "not kept"
+            return
+        facts.life = {
+            "stores": life.facts.wanted,
+            "missed": life.facts.missed,
+            "pages": None if pfns is None else len(pfns),
+            "bytes": size,
+            "words": complete.words if complete else None,
+            "differ": complete.differ if complete else None,
+        }
+        facts.life_unrecorded += life.unseen()
+        kept = "every page" if pfns is None else f"{len(pfns)} pages"
+        current.note = f"{life.facts.wanted:,} stores; {kept} kept"
+
+
+def suspects(
+    events: Events | None, found: AuditResult | None, splats: Iterable[Splat]
+) -> tuple[int, ...]:
+    """Pages whose lives somebody will ask for, the most suspect first."""
+    pfns = dict.fromkeys(_of_findings(found))
+    if events is not None and len(events.records):
+        records = events.records[np.isin(events.records["kind"], _SUSPECT_KINDS)]
+        mine = records["pfn"][records["pfn"] != ABSENT]
+        pfns |= dict.fromkeys(mine.tolist())
+    pfns |= dict.fromkeys(splat.pfn for splat in splats if splat.pfn is not None)
+    return tuple(pfns)[:MOST_PAGES]
+
+
+def _of_findings(found: AuditResult | None) -> Iterator[int]:
+    for finding in found.findings if found is not None else ():
+        if finding.pfn is not None and finding.cls is not FindingClass.IN_FLIGHT:
+            yield finding.pfn
+
+
+def _life(recording: Recording, base: int, names: drgn.Program) -> Life:
+    """The recording, checked."""
+    records = recording.records()
+    wanted = recording.fact("count")
+    facts = Facts(
+        base=base,
+        api=recording.fact("api"),
+        storage=recording.fact("storage"),
+        wanted=wanted,
+        missed=wanted - len(records),
+        values=0,
+        lost_stacks=recording.fact("lost_stacks"),
+        stop=recording.stop,
+        start_ns=int(records["ns"][0]) if len(records) else 0,
+    )
+    return checked(records, recording.nodes(), page_fields(names), facts)
+
+
+def _complete(life: Life, prog: drgn.Program | None) -> Completeness | None:
+    """The recording against the dump; None when they cannot be compared."""
+    if prog is None or life.facts.stop is None:
+        return None
+    layout = page_layout(prog)
+    if layout.base != life.facts.base or layout.struct_size != life.fields.size:
+        raise BadInput("the kernel's struct pages are not where they were said to be")
+    spans: list[Span] = []
+    for valid in layout.valid:
+        words = len(valid) * layout.struct_size // 8
+        try:
+            memory = read_array(prog, layout.address(valid.start), "<u8", words)
+        except drgn.FaultError:
+            return None
+        spans.append((valid.start, memory))
+    return compare(life, spans, life.facts.stop)

@@ -1,0 +1,166 @@
+"""The repro guest: booted under probes, stopped, dumped, let go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vm.breakpoints import Stop, Stops, run_to
+from vm.qemu import Guest, GuestConfig, running
+from vm.serial_console import last_line
+from zaptrace.model.errors import GuestLost
+from zaptrace.model.progress import Listener, Step, step
+from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.kernel_death import Trouble
+from zaptrace.runs.life_recorder import LifeRecorder
+
+LET_GO_SECONDS = 60.0
+"""How long a dumped guest may run on: to print its own report, and to show what came after."""
+QUIET_SECONDS = 10.0
+"""And how long without a word on its console: a busy machine emulates slowly, but not silently."""
+END_OF_SPLAT = b"Bad rss-counter state"
+"""The last of the reports that one exiting process gives in the founding case."""
+LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a guest's run ended.
+
+    Attributes:
+        ended: "bad_page" (a breakpoint was hit), "panic", "oops", "exit" or "timeout".
+        after: the same of what came after the stop at "bad_page": "exit", "panic",
+            "timeout" (its report was whole, or the time was up), "lost"; None
+            when it was not stopped there.
+    """
+
+    ended: str
+    after: str | None = None
+
+
+async def run_guest(
+    config: GuestConfig,
+    folder: RunFolder,
+    facts: RunFacts,
+    listener: Listener,
+    *,
+    where: Stops,
+    seconds: float,
+    dump: bool,
+    recorder: LifeRecorder | None = None,
+) -> End:
+    """Boot, wait for the end, dump; after a stop let it run on, and dump what came after.
+
+    Args:
+        where: where to stop it; nowhere to let it run.
+        seconds: the time limit of the boot.
+        dump: write `folder.vmcore`, as QEMU writes it, and after a stop `folder.later`.
+        recorder: begins early in the boot; its plugin is in `config`.
+        facts: get each step's time, where the kernel lay, and when there is no room for a dump,
+            how the run ended.
+
+    Raises:
+        Missing, GuestLost: see `vm.qemu`.
+        OSError: there is no room for the dump.
+    """
+    timing = facts.timing
+    async with running(config, folder.qemu_log) as guest:
+        with step("boot", f"Boot under {config.accel}", listener, timing) as current:
+            async with _following(config.console, current):
+                ended = await recorder.arm(guest, seconds, where.anchors) if recorder else None
+                stop = Stop(ended) if ended else await _run(guest, where, seconds)
+                ended, facts.kernel_offset = stop.ended, stop.offset
+            current.note = {"breakpoint": "stopped at bad_page"}.get(ended, ended)
+        if dump:
+            if recorder is not None:
+                recorder.mark_stop()
+            with step("dump", "Dump its memory", listener, timing):
+                try:
+                    await guest.dump(folder.vmcore)
+                except (OSError, GuestLost):
+                    # Half of it would leave no room for what explains the rest.
+                    folder.vmcore.unlink(missing_ok=True)
+                    facts.ended = _name(ended)
+                    folder.save_facts(facts)
+                    raise
+        if ended != "breakpoint":
+            return End(_name(ended))
+        with step("let_go", "Let the kernel print its own report", listener, timing):
+            after = await _let_go(guest, stop.at, config.console)
+        if dump and after != "lost":
+            with step("look_again", "Dump what came after", listener, timing):
+                after = await _look_again(guest, folder.later, after)
+    return End(_name(ended), after)
+
+
+def _name(ended: str) -> str:
+    """`End.ended` of what `Guest.run_until` says."""
+    return "bad_page" if ended == "breakpoint" else ended
+
+
+async def _run(guest: Guest, where: Stops, seconds: float) -> Stop:
+    """Run to a stop, to the guest's end, or until its console has told of the kernel's."""
+    trouble = Trouble(guest.config.console)
+    told = asyncio.create_task(trouble.told())
+    try:
+        stop = await run_to(guest, where, seconds, also=told)
+    finally:
+        told.cancel()
+    if stop.ended == "timeout" and trouble.kind is not None:
+        return replace(stop, ended=trouble.kind)
+    return stop
+
+
+async def _let_go(guest: Guest, stopped_at: tuple[int, ...], console: Path) -> str:
+    """Run on until the report stands on the console, or to the guest's end; see `End.after`."""
+    watching = asyncio.create_task(_until_told(console))
+    try:
+        for address in stopped_at:
+            await guest.clear_breakpoint(address)
+        return await guest.run_until((), LET_GO_SECONDS, also=watching)
+    except GuestLost:
+        # It is dumped: whatever becomes of it now costs what came after only.
+        return "lost"
+    finally:
+        watching.cancel()
+
+
+async def _look_again(guest: Guest, later: Path, after: str) -> str:
+    """Dump it once more; see `End.after`."""
+    try:
+        await guest.dump(later)
+    except (GuestLost, OSError):
+        later.unlink(missing_ok=True)  # half a dump, or no room for one: the first one stands
+        return "lost"
+    return after
+
+
+async def _until_told(console: Path) -> None:
+    """Wait for the end of the kernel's report, or until nothing more is said."""
+    said, since = b"", time.monotonic()
+    while END_OF_SPLAT not in said and time.monotonic() - since < QUIET_SECONDS:
+        await asyncio.sleep(LOOK_SECONDS)
+        now = console.read_bytes()
+        if len(now) != len(said):
+            said, since = now, time.monotonic()
+
+
+@contextlib.asynccontextmanager
+async def _following(console: Path, current: Step) -> AsyncIterator[None]:
+    """Show the console's last line as the step's note."""
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(4 * LOOK_SECONDS)
+            current.advance(note=last_line(console))
+
+    task = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
