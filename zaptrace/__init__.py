@@ -95,18 +95,13 @@ def open_vmcore(core: str | os.PathLike[str], vmlinux: str | os.PathLike[str]) -
             or the kernel's memory management cannot be read.
         Missing: no such file; or, when a frame is asked for, no pandas.
     """
-    import time
     from pathlib import Path
 
-    from zaptrace.audit.audited import result_of
-    from zaptrace.audit.columns import page_columns, pte_columns
-    from zaptrace.audit.proved import judged
+    from zaptrace.audit import audit
     from zaptrace.memory.open import open_program
     from zaptrace.memory.registers import known_registers
     from zaptrace.report.dataframes import Vmcore
 
     prog = open_program(Path(core), Path(vmlinux), whole=False)
-    started = time.perf_counter()
-    found = judged(prog, known_registers(Path(core)))
-    audit = result_of(found, time.perf_counter() - started)
-    return Vmcore(audit, page_columns(found.ledger), pte_columns(found), str(core))
+    found = audit(prog, cpus=known_registers(Path(core)))
+    return Vmcore(found.result(), found.page_columns(), found.pte_columns(), str(core))

@@ -23,7 +23,7 @@ from drgn.helpers.linux.mm import follow_page, for_each_vma
 from tests.bench.crowd import Crowd, Dump, dumped
 from tests.bench.limits import judged
 from zaptrace.audit import audit
-from zaptrace.audit.state import take
+from zaptrace.audit.state import read_state
 from zaptrace.memory.open import open_program
 
 ROUNDS = 5
@@ -49,10 +49,10 @@ def rows(folder: Path) -> Iterator[dict[str, object]]:
 
 def _beside_the_loop(arch: str, dump: Dump) -> dict[str, object]:
     prog = open_program(dump.vmcore, dump.vmlinux)
-    result = audit(prog)
+    result = audit(prog).result()
     assert result.ptes >= CROWD.ptes, "the crowd's pages are not all found"
-    mms = [mm.obj for mm in take(prog, None).mms]
-    ours = result.ptes / min(_cpu_seconds(lambda: audit(prog)) for _ in range(ROUNDS))
+    mms = [mm.obj for mm in read_state(prog, None).mms]
+    ours = result.ptes / min(_cpu_seconds(lambda: audit(prog).result()) for _ in range(ROUNDS))
     theirs = _loop(mms) / _cpu_seconds(lambda: _loop(mms))
     row: dict[str, object] = {
         "name": "audit_vs_drgn_loop",

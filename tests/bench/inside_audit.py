@@ -16,7 +16,7 @@ from pathlib import Path
 import drgn
 
 from zaptrace.audit import audit
-from zaptrace.audit.state import take
+from zaptrace.audit.state import read_state
 from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout
 
@@ -30,12 +30,12 @@ def main() -> None:
     vmcore, vmlinux = map(Path, sys.argv[1:3])
     prog = open_program(vmcore, vmlinux)
     opened = _peak()
-    take(prog, None)  # what drgn keeps of the debug info is no part of an audit's time
-    cold = min(_seconds(lambda: audit(prog), vmcore) for _ in range(ROUNDS))
-    warm = min(_seconds(lambda: audit(prog)) for _ in range(ROUNDS))
-    ledger = take(prog, None)
-    tables = ledger.walked.locks.table.tolist()
-    pages = len(ledger.pages) * ledger.pages.layout.struct_size
+    read_state(prog, None)  # what drgn keeps of the debug info is no part of an audit's time
+    cold = min(_seconds(lambda: audit(prog).result(), vmcore) for _ in range(ROUNDS))
+    warm = min(_seconds(lambda: audit(prog).result()) for _ in range(ROUNDS))
+    state = read_state(prog, None)
+    tables = state.walked.locks.table.tolist()
+    pages = len(state.pages) * state.pages.layout.struct_size
     read_cold = min(_seconds(lambda: _read(prog, tables), vmcore) for _ in range(ROUNDS))
     read_warm = min(_seconds(lambda: _read(prog, tables)) for _ in range(ROUNDS))
     print(
@@ -48,8 +48,8 @@ def main() -> None:
                 "bytes": pages + len(tables) * _TABLE,
                 "opened": opened,
                 "peak": _peak(),
-                "ptes": int(ledger.counted.sum()),
-                "findings": len(audit(prog).findings),
+                "ptes": int(state.counted.sum()),
+                "findings": len(audit(prog).result().findings),
             }
         )
     )

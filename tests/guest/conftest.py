@@ -93,7 +93,7 @@ def founding(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """
     for _ in range(BOOTS):
         found = boot(Request(arch, folder=tmp_path_factory.mktemp("founding") / "run"))
-        if audit(open_program(found.vmcore, found.vmlinux)).details["mms_in_flight"] == 1:
+        if audit(open_program(found.vmcore, found.vmlinux)).result().details["mms_in_flight"] == 1:
             return found
     pytest.fail(f"in {BOOTS} boots both CPUs were in page tables")
 

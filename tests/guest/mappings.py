@@ -19,7 +19,7 @@ from vm.qemu import GuestConfig, running
 from vm.stock import StockKernel
 from zaptrace.arch import arch_named
 from zaptrace.audit import audit
-from zaptrace.audit.state import Ledger, take
+from zaptrace.audit.state import KernelState, read_state
 from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.vmcore import standardise
@@ -151,7 +151,7 @@ class Guest:
     vmlinux: Path
     told: Told
     vmcore: Path
-    ledger: Ledger
+    state: KernelState
     result: AuditResult
 
     @property
@@ -168,19 +168,19 @@ class Guest:
 
     @functools.cache  # noqa: B019 -- one guest a machine
     def walked_of(self, pid: int) -> dict[int, tuple[int, bool]]:
-        ledger, walked = self.ledger, self.ledger.walked
+        state, walked = self.state, self.state.walked
         (number,) = [
             number
-            for number, mm in enumerate(ledger.mms)
+            for number, mm in enumerate(state.mms)
             if any(task.pid == pid for task in mm.tasks)
         ]
         return {
             int(walked.address[leaf]) + PAGE * page: (
                 int(walked.pfn[leaf]) + page,
-                bool(ledger.normal[leaf]),
+                bool(state.normal[leaf]),
             )
             for leaf in np.flatnonzero(walked.mm == number)
-            for page in range(int(ledger.sizes[leaf]))
+            for page in range(int(state.sizes[leaf]))
         }
 
 
@@ -210,8 +210,10 @@ def boot(machine: Machine, folder: Path, built: lab_kernel.Kernel | None = None)
     told = asyncio.run(dumped(config, folder, vmcore))
     standardise(vmcore)
     prog = open_program(vmcore, built.vmlinux)
-    result = audit(prog, cpus=cpu_registers(vmcore))
-    return Guest(machine, config, built.vmlinux, Told.of(told), vmcore, take(prog, None), result)
+    result = audit(prog, cpus=cpu_registers(vmcore)).result()
+    return Guest(
+        machine, config, built.vmlinux, Told.of(told), vmcore, read_state(prog, None), result
+    )
 
 
 def swap_space(path: Path, pages: int = 256) -> Path:

@@ -30,10 +30,8 @@ from tests.guest.perpage import no_call_per_page
 from vm.qemu import GuestConfig, running
 from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
-from zaptrace.audit.inspect import Looking
 from zaptrace.audit.pagetables.translate import EntryKind
-from zaptrace.audit.proved import judged
-from zaptrace.audit.state import Ledger, take
+from zaptrace.audit.state import KernelState, read_state
 from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
 from zaptrace.capture.reader import read
 from zaptrace.memory.open import open_program
@@ -66,11 +64,11 @@ class Dump:
 
     @cached_property
     def result(self) -> AuditResult:
-        return audit(self.prog, cpus=cpu_registers(self.vmcore))
+        return audit(self.prog, cpus=cpu_registers(self.vmcore)).result()
 
     @cached_property
-    def ledger(self) -> Ledger:
-        return take(self.prog, None)
+    def state(self) -> KernelState:
+        return read_state(self.prog, None)
 
     @property
     def bugs(self) -> list[Finding]:
@@ -165,25 +163,25 @@ def test_every_mm_that_drgn_finds_in_the_slab_is_walked(dump: Dump) -> None:
         for mm in slab_cache_for_each_allocated_object(cache, "struct mm_struct")
         if mm.mm_count.counter > 0 and mm.pgtables_bytes.counter > 0
     }
-    assert {mm.address for mm in dump.ledger.mms} == there
+    assert {mm.address for mm in dump.state.mms} == there
 
 
 def test_drgn_is_not_asked_page_by_page(dump: Dump) -> None:
     with no_call_per_page():
-        assert audit(dump.prog).mms == len(dump.ledger.mms)
+        assert audit(dump.prog).result().mms == len(dump.state.mms)
 
 
 def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(dump: Dump) -> None:
-    ledger = dump.ledger
-    walked = ledger.walked
+    state = dump.state
+    walked = state.walked
     # drgn goes by the hardware's bit; the kernel keeps old pages invalid but present.
-    mask, value = NOT_PRESENT[ledger.fmt.arch]
+    mask, value = NOT_PRESENT[state.fmt.arch]
     valid = (walked.entry & np.uint64(mask)) != np.uint64(value)
     columns = (walked.mm[valid], walked.address[valid], walked.pfn[valid])
     ours = set(zip(*(column.tolist() for column in columns), strict=True))
     theirs = {
         (number, address, pfn)
-        for number, mm in enumerate(ledger.mms)
+        for number, mm in enumerate(state.mms)
         for address, pfn in translations(mm.obj)
     }
     assert ours == theirs
@@ -200,18 +198,18 @@ def translations(mm: drgn.Object) -> Iterator[tuple[int, int]]:
 
 
 def test_the_counters_are_those_that_drgn_reads_page_by_page(dump: Dump) -> None:
-    ledger = dump.ledger
-    mapped = np.flatnonzero(ledger.ptes)
+    state = dump.state
+    mapped = np.flatnonzero(state.ptes)
     assert len(mapped) > 50
-    for index, pfn in zip(mapped.tolist(), ledger.pages.pfns(mapped).tolist(), strict=True):
+    for index, pfn in zip(mapped.tolist(), state.pages.pfns(mapped).tolist(), strict=True):
         page = pfn_to_page(dump.prog, pfn)
-        assert ledger.recorded.raw_mapcount[index] == page._mapcount.counter.value_()
-        assert ledger.recorded.refcount[index] == page._refcount.counter.value_()
+        assert state.recorded.raw_mapcount[index] == page._mapcount.counter.value_()
+        assert state.recorded.refcount[index] == page._refcount.counter.value_()
 
 
 def test_the_free_pages_are_as_many_as_the_kernel_says(clean: Dump) -> None:
     """free_area.nr_free counts the buddy allocator's blocks, per_cpu_pages.count pages on lists."""
-    prog, ledger = clean.prog, clean.ledger
+    prog, state = clean.prog, clean.state
     zones = list(prog["contig_page_data"].node_zones)
     in_buddy = sum(
         area.nr_free.value_() << order
@@ -224,10 +222,10 @@ def test_the_free_pages_are_as_many_as_the_kernel_says(clean: Dump) -> None:
         if zone.present_pages
         for cpu in for_each_possible_cpu(prog)  # a power-off takes CPUs off line
     )
-    listed, broken = on_cpu_lists(prog, ledger.pages)
+    listed, broken = on_cpu_lists(prog, state.pages)
     assert broken == 0
     assert 0 < len(listed) <= on_lists  # an entry of a higher order is several pages
-    assert np.count_nonzero(ledger.recorded.free) == in_buddy + len(listed)
+    assert np.count_nonzero(state.recorded.free) == in_buddy + len(listed)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -243,7 +241,7 @@ def test_a_dump_full_of_garbage_gets_an_answer_or_one_clear_error(
             file.write(rng.choice([rng.randbytes(8), rng.randrange(1 << 29).to_bytes(8, "big")]))
     try:
         prog = open_program(broken, founding.vmlinux)
-        result = audit(prog, cpus=cpu_registers(broken))
+        result = audit(prog, cpus=cpu_registers(broken)).result()
     except BadInput as error:
         assert len(str(error).splitlines()) == 1
     else:
@@ -300,30 +298,30 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
 def test_looking_at_the_founding_page_and_address_tells_the_same_story(
     bug: Dump, founding: Boot
 ) -> None:
-    looking = Looking(judged(bug.prog, cpu_registers(bug.vmcore)))
+    inspector = audit(bug.prog, cpus=cpu_registers(bug.vmcore)).inspect()
     finding = refused_page(bug, founding)
     assert finding.pfn is not None
-    page = looking.page(finding.pfn)
+    page = inspector.page(finding.pfn)
     assert page.finding == finding
     (owner,) = finding.mappings
     assert owner.address is not None
     assert owner.pid is not None
-    ways = looking.address(owner.address, owner.pid)
+    ways = inspector.address(owner.address, owner.pid)
     (way,) = [view for view in ways if view.owner.mm == owner.mm]
     assert way.steps[-1].kind is EntryKind.EMPTY
-    (process,) = [view for view in looking.process(owner.pid) if view.owner.mm == owner.mm]
+    (process,) = [view for view in inspector.process(owner.pid) if view.owner.mm == owner.mm]
     assert finding in process.findings
     with pytest.raises(BadInput, match="no process 4000000"):
-        looking.process(4000000)
+        inspector.process(4000000)
 
 
 def test_every_mapped_address_leads_to_the_page_that_the_walk_found(clean: Dump) -> None:
-    looking = Looking(judged(clean.prog))
-    walked = looking.ledger.walked
+    inspector = audit(clean.prog).inspect()
+    walked = inspector.state.walked
     for leaf in range(0, len(walked.pfn), 7):
         address = int(walked.address[leaf])
-        views = looking.address(address, None)
-        wanted = looking.ledger.mms[int(walked.mm[leaf])].address
+        views = inspector.address(address, None)
+        wanted = inspector.state.mms[int(walked.mm[leaf])].address
         (view,) = [view for view in views if view.owner.mm == wanted]
         assert view.pfn == walked.pfn[leaf]
         assert view.steps[-1].entry == walked.entry[leaf]
@@ -336,7 +334,7 @@ def test_a_dumps_data_frames_say_what_the_audit_says(bug: Dump, founding: Boot) 
     page = frames.pages.loc[finding.pfn]
     assert (page.ptes, page.mapcount, page.refcount) == (0, 1, 0)
     assert page.finding == finding.cls.value
-    assert len(frames.pages) == len(bug.ledger.pages)
+    assert len(frames.pages) == len(bug.state.pages)
     assert int(frames.pages.ptes.sum()) == bug.result.ptes == int(frames.ptes.normal.sum())
     assert set(frames.ptes.pid.dropna()) >= {1}
 

@@ -22,7 +22,7 @@ from tests.guest import lab, mappings
 from vm import lab_kernel
 from vm.qemu import GuestConfig
 from zaptrace.arch import arch_named
-from zaptrace.audit.proved import Judged, judged
+from zaptrace.audit.audited import Audited, audit
 from zaptrace.audit.references import References
 from zaptrace.memory.open import open_program
 from zaptrace.memory.vmcore import standardise
@@ -105,25 +105,25 @@ def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def found(held: Held) -> Judged:
-    return judged(held.opened())
+def found(held: Held) -> Audited:
+    return audit(held.opened())
 
 
-def references_of(found: Judged) -> References:
-    return References(found.ledger, found.owners)
+def references_of(found: Audited) -> References:
+    return References(found.state, found.owners)
 
 
-def head_of(found: Judged, pfn: int) -> int:
-    index = int(found.ledger.pages.indices(np.array([pfn], np.uint64))[0])
-    return int(found.ledger.recorded.head[index])
+def head_of(found: Audited, pfn: int) -> int:
+    index = int(found.state.pages.indices(np.array([pfn], np.uint64))[0])
+    return int(found.state.recorded.head[index])
 
 
-def test_a_healthy_guest_that_holds_pages_in_every_way_has_no_finding(found: Judged) -> None:
+def test_a_healthy_guest_that_holds_pages_in_every_way_has_no_finding(found: Audited) -> None:
     assert found.findings == ()
-    assert {what: count for what, count in found.ledger.gaps.items() if count} == {}
+    assert {what: count for what, count in found.state.gaps.items() if count} == {}
 
 
-def test_every_reference_is_accounted_for_as_the_guest_says(held: Held, found: Judged) -> None:
+def test_every_reference_is_accounted_for_as_the_guest_says(held: Held, found: Audited) -> None:
     references = references_of(found)
     assert len(held.pages) >= 20
     for key, page in held.pages.items():
@@ -147,8 +147,8 @@ def test_every_reference_is_accounted_for_as_the_guest_says(held: Held, found: J
 PAGE_CACHE = ("memfd", "hugetlb-shared", "hugetlb-file")
 
 
-def test_locked_vm_is_what_the_guest_reads_of_itself(held: Held, found: Judged) -> None:
-    (mm,) = [mm for mm in found.ledger.mms if any(task.pid == 1 for task in mm.tasks)]
+def test_locked_vm_is_what_the_guest_reads_of_itself(held: Held, found: Audited) -> None:
+    (mm,) = [mm for mm in found.state.mms if any(task.pid == 1 for task in mm.tasks)]
     assert mm.obj.locked_vm.value_() * KIB_PER_PAGE == held.number("locked", 1)
 
 
@@ -159,7 +159,7 @@ def test_memory_that_mremap_left_locked_in_the_counter_alone_is_found(
     and its like are not in this kernel."""
     arch = "s390x" if "s390x" in str(held.vmlinux) else "x86_64"
     struck = boot(arch, tmp_path, "-- dontunmap")
-    (finding,) = judged(struck.opened()).findings
+    (finding,) = audit(struck.opened()).findings
     assert finding.cls is FindingClass.LOCKED_VM_MISMATCH
     (owner,) = finding.mappings
     assert owner.pid is not None
@@ -179,7 +179,7 @@ def planted(held: Held, plant: Plant) -> tuple[Finding, ...]:
     prog.add_memory_segment(
         address, size, lambda at, count, offset, physical: data[offset : offset + count]
     )
-    return judged(prog).findings
+    return audit(prog).findings
 
 
 def member(prog: drgn.Program, held: Held, key: tuple[str, int], name: str) -> int:

@@ -19,9 +19,7 @@ from tests.guest.members import Hidden
 from tests.guest.test_audit import NOT_PRESENT, translations
 from vm.qemu import command_line
 from zaptrace.audit import audit
-from zaptrace.audit.inspect import Looking
 from zaptrace.audit.pagetables.nonpresent import SwapKind
-from zaptrace.audit.proved import judged
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
@@ -83,7 +81,7 @@ def test_nothing_is_wrong_and_nothing_is_unseen(guest: Guest) -> None:
 def test_entries_of_types_that_are_not_told_raise_no_alarm(guest: Guest) -> None:
     prog = open_program(guest.vmcore, guest.vmlinux)
     Hidden(prog, "swap_info")
-    result = audit(prog, cpus=cpu_registers(guest.vmcore))
+    result = audit(prog, cpus=cpu_registers(guest.vmcore)).result()
     assert bugs(result) == []
     assert result.details["not_present"]["unknown"] >= 2 * guest.told.swapped
     assert result.ptes == guest.result.ptes
@@ -108,7 +106,7 @@ def test_page_tables_grow_with_the_addresses(guest: Guest) -> None:
     """Of s390x: init has four levels, its child five."""
     if guest.arch != "s390x":
         pytest.skip("x86_64's tables have as many levels as the CPU")
-    levels = {task.pid: mm.root.level for mm in guest.ledger.mms for task in mm.tasks}
+    levels = {task.pid: mm.root.level for mm in guest.state.mms for task in mm.tasks}
     child = guest.told.areas["above 8 PB"].pid
     assert (levels[1], levels[child]) == (1, 0)
     assert min(guest.told.maps["above 4 TB"]) == 1 << 42
@@ -145,40 +143,40 @@ def test_a_page_in_a_devices_memory_is_counted_for_each_who_maps_it(guest: Guest
     """Its entries are not present, yet its mapcount is 2."""
     if "device private" not in guest.machine.holds:
         pytest.skip(LACKING["device private"])
-    absent, ledger = guest.ledger.absent, guest.ledger
+    absent, state = guest.state.absent, guest.state
     pfns = np.unique(absent.pfn[absent.kind == SwapKind.DEVICE_PRIVATE])
-    where = ledger.pages.indices(pfns)
+    where = state.pages.indices(pfns)
     assert len(pfns) == guest.told.absent["device private"]
-    assert ledger.ptes[where].tolist() == ledger.recorded.mapcount[where].tolist() == [2] * 5
+    assert state.ptes[where].tolist() == state.recorded.mapcount[where].tolist() == [2] * 5
 
 
 def test_a_leaf_of_a_gigabyte_and_tables_of_five_levels_are_walked(guest: Guest) -> None:
     """Under the user's own tables (PTI), of which mm->pgd is not one."""
     if "leaf of 1 GB" not in guest.machine.holds:
         pytest.skip("another machine has them")
-    ledger = guest.ledger
-    here = ledger.walked.address == np.uint64(guest.told.areas["leaf of 1 GB"].start)
-    names = [ledger.fmt.levels[level].name for level in ledger.walked.level[here]]
+    state = guest.state
+    here = state.walked.address == np.uint64(guest.told.areas["leaf of 1 GB"].start)
+    names = [state.fmt.levels[level].name for level in state.walked.level[here]]
     assert names == ["pud", "pud"]
-    assert len(ledger.fmt.levels) == 5
+    assert len(state.fmt.levels) == 5
     assert min(guest.told.maps["above 128 TB"]) == 1 << 48
     assert "isolation: enabled" in console(guest.config)
 
 
 def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(guest: Guest) -> None:
-    ledger = guest.ledger
-    walked, (mask, value) = ledger.walked, NOT_PRESENT[guest.arch]
-    lowest = walked.level == len(ledger.fmt.levels) - 1
+    state = guest.state
+    walked, (mask, value) = state.walked, NOT_PRESENT[guest.arch]
+    lowest = walked.level == len(state.fmt.levels) - 1
     valid = ~lowest | ((walked.entry & np.uint64(mask)) != np.uint64(value))
     ours = {
         (int(walked.mm[leaf]), int(walked.address[leaf]) + PAGE * page): int(walked.pfn[leaf])
         + page
         for leaf in np.flatnonzero(valid).tolist()
-        for page in range(int(ledger.sizes[leaf]))
+        for page in range(int(state.sizes[leaf]))
     }
     theirs = {
         (number, address): pfn
-        for number, mm in enumerate(ledger.mms)
+        for number, mm in enumerate(state.mms)
         for address, pfn in translations(mm.obj)
     }
     assert ours == theirs
@@ -186,19 +184,19 @@ def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(guest: Guest)
 
 
 def test_every_mapcount_is_what_kpagecount_says(guest: Guest) -> None:
-    ledger = guest.ledger
+    state = guest.state
     for name, pages in guest.told.maps.items():
         walked = guest.walked(name)
         for address, page in pages.items():
-            (index,) = ledger.pages.indices(np.array([page.pfn], np.uint64))
+            (index,) = state.pages.indices(np.array([page.pfn], np.uint64))
             assert walked[address][1] == (name not in UNCOUNTED), name
-            assert ledger.recorded.mapcount[index] == page.mapcount or name == "zero", name
-            assert ledger.ptes[index] == page.mapcount, f"{name} at {address:#x}"
+            assert state.recorded.mapcount[index] == page.mapcount or name == "zero", name
+            assert state.ptes[index] == page.mapcount, f"{name} at {address:#x}"
 
 
 def test_every_page_is_of_the_kind_that_kpageflags_says(guest: Guest) -> None:
-    ledger = guest.ledger
-    recorded, mappings = ledger.recorded, ledger.pages.column("mapping")
+    state = guest.state
+    recorded, mappings = state.recorded, state.pages.column("mapping")
     # From 6.10 on kpageflags tested for one of two bits, and called all anonymous pages KSM, until
     # that was mended in 6.17.
     anon = guest.told.maps["anon"].values()
@@ -206,7 +204,7 @@ def test_every_page_is_of_the_kind_that_kpageflags_says(guest: Guest) -> None:
     for name, pages in guest.told.maps.items():
         walked = guest.walked(name)
         for address, page in pages.items():
-            (index,) = ledger.pages.indices(np.array([page.pfn], np.uint64))
+            (index,) = state.pages.indices(np.array([page.pfn], np.uint64))
             head = recorded.head[index]
             large = bool(recorded.order[head])
             kinds = {
@@ -242,9 +240,9 @@ def test_a_huge_page_is_counted_where_a_pmd_and_where_ptes_map_it(guest: Guest) 
     """init has a PMD of it, its child has split its own."""
     if guest.arch != "x86_64":
         pytest.skip("no huge pages here")
-    ledger, start = guest.ledger, guest.told.areas["thp by PMD and PTE"].start
-    here = ledger.walked.address == np.uint64(start)
-    names = [ledger.fmt.levels[level].name for level in ledger.walked.level[here]]
+    state, start = guest.state, guest.told.areas["thp by PMD and PTE"].start
+    here = state.walked.address == np.uint64(start)
+    names = [state.fmt.levels[level].name for level in state.walked.level[here]]
     assert sorted(names) == ["pmd", "pte"]
     assert {page.mapcount for page in guest.told.maps["thp by PMD and PTE"].values()} == {2}
 
@@ -253,7 +251,7 @@ def test_looking_at_a_large_page_names_its_folio(guest: Guest) -> None:
     if guest.arch != "x86_64":
         pytest.skip("no large folios of a known order here")
     address = guest.told.areas["thp"].start + 5 * PAGE
-    (view,) = Looking(judged(guest.ledger.prog)).address(address, 1)
+    (view,) = audit(guest.state.prog).inspect().address(address, 1)
     assert view.page is not None
     assert view.steps[-1].level == "pmd"
     assert view.page.folio["order"] == 9

@@ -15,7 +15,7 @@ from zaptrace.audit.inflight import NO_LOCKS
 from zaptrace.audit.mms import NO_CACHE, NO_RSS, NO_TASKS
 from zaptrace.audit.pagetables.ram import DumpRam
 from zaptrace.audit.pagetables.translate import follow
-from zaptrace.audit.state import take
+from zaptrace.audit.state import read_state
 from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import byte_order
 from zaptrace.model.errors import BadInput
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.guest
 def audited(boot: Boot, hidden: str) -> AuditResult:
     prog = open_program(boot.vmcore, boot.vmlinux)
     Hidden(prog, hidden)
-    return audit(prog)
+    return audit(prog).result()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def audited(boot: Boot, hidden: str) -> AuditResult:
 def test_what_one_can_do_without_is_told_and_the_founding_page_is_found(
     hidden: str, gap: str | None, founding: Boot
 ) -> None:
-    whole = audit(open_program(founding.vmcore, founding.vmlinux))
+    whole = audit(open_program(founding.vmcore, founding.vmlinux)).result()
     result = audited(founding, hidden)
     assert bugs(result) == bugs(whole)
     assert {one.what for one in result.unseen} == ({gap} if gap else set())
@@ -73,9 +73,9 @@ def test_a_page_whose_rmap_cannot_be_followed_may_belong_to_whoever_is_in_flight
 ) -> None:
     prog = open_program(founding.vmcore, founding.vmlinux)
     pfn = without_its_entry(prog)
-    assert classes(audit(prog), pfn) == [FindingClass.MORE_MAPCOUNT_THAN_PTES]
+    assert classes(audit(prog).result(), pfn) == [FindingClass.MORE_MAPCOUNT_THAN_PTES]
     Hidden(prog, "page.index")
-    assert classes(audit(prog), pfn) == [FindingClass.IN_FLIGHT]
+    assert classes(audit(prog).result(), pfn) == [FindingClass.IN_FLIGHT]
 
 
 def classes(result: AuditResult, pfn: int) -> list[FindingClass]:
@@ -85,19 +85,19 @@ def classes(result: AuditResult, pfn: int) -> list[FindingClass]:
 def without_its_entry(prog: drgn.Program) -> int:
     """Blot out the one entry that maps some anonymous page, of an mm that nobody is changing; the
     page's PFN."""
-    ledger = take(prog, None)
-    alone = ledger.recorded.anon & (ledger.ptes == 1) & (ledger.recorded.order == 0)
-    for leaf in np.flatnonzero(ledger.counted & alone[ledger.first]).tolist():
-        number = int(ledger.walked.mm[leaf])
-        if number not in ledger.in_flight and ledger.mms[number].tasks:
+    state = read_state(prog, None)
+    alone = state.recorded.anon & (state.ptes == 1) & (state.recorded.order == 0)
+    for leaf in np.flatnonzero(state.counted & alone[state.first]).tolist():
+        number = int(state.walked.mm[leaf])
+        if number not in state.in_flight and state.mms[number].tasks:
             break
-    ram = DumpRam(prog, ledger.pages.layout)
-    address = int(ledger.walked.address[leaf])
-    *_, last = follow(ledger.fmt, ledger.mms[number].root, ram, address)
-    empty = struct.pack(byte_order(prog) + "Q", EMPTY[ledger.fmt.arch])
+    ram = DumpRam(prog, state.pages.layout)
+    address = int(state.walked.address[leaf])
+    *_, last = follow(state.fmt, state.mms[number].root, ram, address)
+    empty = struct.pack(byte_order(prog) + "Q", EMPTY[state.fmt.arch])
     at = last.table + 8 * last.index
     prog.add_memory_segment(at, 8, lambda *_: empty, physical=True)
-    return int(ledger.walked.pfn[leaf])
+    return int(state.walked.pfn[leaf])
 
 
 EMPTY = {"s390x": 0x400, "x86_64": 0}  # s390x: _PAGE_INVALID

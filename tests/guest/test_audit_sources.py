@@ -14,10 +14,8 @@ from drgn.helpers.linux.mm import follow_phys
 
 from tests.guest.conftest import Boot
 from tests.guest.kdumpfile import compressed
-from zaptrace.audit import audit, audit_live, invariants
-from zaptrace.audit.inspect import Looking
-from zaptrace.audit.proved import judged
-from zaptrace.audit.state import Ledger, take
+from zaptrace.audit import audit, audit_running, invariants
+from zaptrace.audit.state import KernelState, read_state
 from zaptrace.memory import elf
 from zaptrace.memory.open import cut_off, open_program
 from zaptrace.memory.registers import cpu_registers
@@ -29,12 +27,12 @@ pytestmark = pytest.mark.guest
 PAGE = 4096
 
 
-def ledger_of(boot: Boot) -> Ledger:
-    return take(open_program(boot.vmcore, boot.vmlinux), None)
+def ledger_of(boot: Boot) -> KernelState:
+    return read_state(open_program(boot.vmcore, boot.vmlinux), None)
 
 
 def audited(vmcore: Path, boot: Boot) -> AuditResult:
-    return audit(open_program(vmcore, boot.vmlinux, whole=False))
+    return audit(open_program(vmcore, boot.vmlinux, whole=False)).result()
 
 
 def unseen(result: AuditResult) -> dict[str, int]:
@@ -73,10 +71,10 @@ def test_makedumpfiles_own_output_tells_what_the_elf_dump_tells(
 
 def test_what_makedumpfile_leaves_out_is_not_needed(founding: Boot, tmp_path: Path) -> None:
     """`-d 31`: free pages, zero pages, the page cache and user data."""
-    ledger = ledger_of(founding)
-    recorded = ledger.recorded
+    state = ledger_of(founding)
+    recorded = state.recorded
     user = recorded.mappable & (recorded.anon | (recorded.mapcount > 0))
-    left_out = ledger.pages.pfns(np.flatnonzero(recorded.free | user)).tolist()
+    left_out = state.pages.pfns(np.flatnonzero(recorded.free | user)).tolist()
     assert len(left_out) > 1000
     compressed(founding.vmcore, tmp_path / "vmcore", without=set(left_out))
     whole, filtered = audited(founding.vmcore, founding), audited(tmp_path / "vmcore", founding)
@@ -97,28 +95,28 @@ def test_a_page_table_that_is_missing_is_counted_and_raises_no_alarm(
     assert gaps["pages that may be mapped where the audit could not look"] > 0
     # Who looks at one thing is told no more than that.
     prog = open_program(tmp_path / "vmcore", clean_exit.vmlinux)
-    looking = Looking(judged(prog))
-    suspects = invariants.judge(looking.ledger.ptes, looking.ledger.recorded)
+    inspector = audit(prog).inspect()
+    suspects = invariants.judge(inspector.state.ptes, inspector.state.recorded)
     assert suspects
-    pfns = looking.ledger.pages.pfns(np.array([suspect.index for suspect in suspects]))
-    assert [looking.page(pfn).finding for pfn in pfns.tolist()] == [None] * len(suspects)
-    (init,) = looking.process(1)
+    pfns = inspector.state.pages.pfns(np.array([suspect.index for suspect in suspects]))
+    assert [inspector.page(pfn).finding for pfn in pfns.tolist()] == [None] * len(suspects)
+    (init,) = inspector.process(1)
     assert init.findings == ()
 
 
 def test_struct_pages_that_are_missing_are_counted_and_raise_no_alarm(
     clean_exit: Boot, tmp_path: Path
 ) -> None:
-    ledger = ledger_of(clean_exit)
-    layout, mm = ledger.pages.layout, ledger.prog["init_mm"].address_of_()
-    mapped = ledger.pages.pfns(np.flatnonzero(ledger.ptes)).tolist()
+    state = ledger_of(clean_exit)
+    layout, mm = state.pages.layout, state.prog["init_mm"].address_of_()
+    mapped = state.pages.pfns(np.flatnonzero(state.ptes)).tolist()
     array = {layout.address(pfn) & -PAGE for pfn in mapped[::5]}
     frames = {follow_phys(mm, address).value_() // PAGE for address in array}
     compressed(clean_exit.vmcore, tmp_path / "vmcore", without=frames)
     result = audited(tmp_path / "vmcore", clean_exit)
     assert result.findings == ()
     assert unseen(result)["struct pages not in the dump"] >= 64 * len(frames)
-    assert 0 < result.pages < len(ledger.pages)
+    assert 0 < result.pages < len(state.pages)
 
 
 @pytest.mark.parametrize("percent", [95, 60, 30])
@@ -166,7 +164,7 @@ def headers_first(core: Path, target: Path) -> None:
 
 def test_several_looks_at_a_kernel_that_stands_still_agree(founding: Boot) -> None:
     prog = open_program(founding.vmcore, founding.vmlinux)
-    once, often = audit(prog), audit_live(prog)
+    once, often = audit(prog).result(), audit_running(prog).result()
     assert told(often) == told(once)
     assert often.findings
     assert often.details["cleared_by_another_look"] == 0

@@ -215,7 +215,7 @@ def test_a_clean_guest_under_load_has_no_finding(arch: str, tmp_path: Path) -> N
     vmlinux = lab_kernel.build(ARCHES[arch], ignore).vmlinux
     for vmcore in asyncio.run(stopped_under_load(arch, tmp_path)):
         standardise(vmcore)
-        result = audit(open_program(vmcore, vmlinux), cpus=cpu_registers(vmcore))
+        result = audit(open_program(vmcore, vmlinux), cpus=cpu_registers(vmcore)).result()
         assert [one for one in result.findings if one.cls is not FindingClass.IN_FLIGHT] == []
         assert result.unseen == ()
         vmcore.unlink()

@@ -25,7 +25,7 @@ from tests.matrix import fault, load
 from tests.matrix.rows import NotPossible, Row
 from vm import live_guest, stock
 from zaptrace.arch import arch_named
-from zaptrace.audit.state import take
+from zaptrace.audit.state import read_state
 from zaptrace.kernel import plan_for
 from zaptrace.memory.open import open_program
 from zaptrace.model.errors import BadInput, CannotTell, Missing
@@ -312,7 +312,7 @@ def _symbols(row: Row) -> str:
 def _same_mms(prog: drgn.Program) -> None:
     """Our reading of the slab cache beside drgn's, which looks at every page."""
     with no_call_per_page():
-        ours = {mm.address for mm in take(prog, None).mms}
+        ours = {mm.address for mm in read_state(prog, None).mms}
     theirs = {
         mm.value_()
         for mm in slab_cache_for_each_allocated_object(prog["mm_cachep"], "struct mm_struct")

@@ -30,7 +30,7 @@ from zaptrace.audit.optional import is_broken
 from zaptrace.audit.pagetables.nonpresent import SwapKind, swap_keys
 from zaptrace.audit.rmap import Owners, Place
 from zaptrace.audit.slub import allocated_objects
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import Flags, has_bit
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
 from zaptrace.audit.symbols import has_function
@@ -74,7 +74,7 @@ class _Mapped(NamedTuple):
 
 
 def wrong_rmaps(
-    ledger: Ledger, owners: Owners, table: VmaTable, flags: Flags, known: frozenset[int]
+    state: KernelState, owners: Owners, table: VmaTable, flags: Flags, known: frozenset[int]
 ) -> list[Finding]:
     """The anonymous pages whose rmap does not lead to where their PTE is.
 
@@ -84,51 +84,51 @@ def wrong_rmaps(
         known: pages that have another finding, by index.
     """
     found: dict[int, Finding] = {}
-    for mapped, swapped in ((_present(ledger), False), (_in_swap_cache(ledger), True)):
-        suspects = mapped.take(_suspicious(ledger, table, flags, mapped))
-        ledger.gaps[UNREADABLE] += max(len(suspects.page) - MAX_CONFIRMED, 0)
+    for mapped, swapped in ((_present(state), False), (_in_swap_cache(state), True)):
+        suspects = mapped.take(_suspicious(state, table, flags, mapped))
+        state.gaps[UNREADABLE] += max(len(suspects.page) - MAX_CONFIRMED, 0)
         for at in range(min(len(suspects.page), MAX_CONFIRMED)):
             one = suspects.take(np.array([at]))
             index = int(one.page[0])
             if index in known or index in found:
                 continue
-            note = _confirmed(ledger, one, swapped=swapped)
+            note = _confirmed(state, one, swapped=swapped)
             if note:
-                found[index] = _finding(ledger, owners, one, note, swapped=swapped)
+                found[index] = _finding(state, owners, one, note, swapped=swapped)
     return list(found.values())
 
 
-def _present(ledger: Ledger) -> _Mapped:
+def _present(state: KernelState) -> _Mapped:
     """What the present entries map, anonymous and not KSM's or hugetlb's."""
-    recorded, walked = ledger.recorded, ledger.walked
+    recorded, walked = state.recorded, state.walked
     # hugetlb's index was in huge pages until "mm/filemap: remove hugetlb special casing in
     # filemap.c" (6.7).
     ordinary = recorded.anon & recorded.known & ~recorded.hugetlb & ~recorded.free
-    leaves = np.flatnonzero(ledger.counted)
-    leaves = leaves[ordinary[ledger.first[leaves]]]
-    page = ledger.first[leaves]
-    return _with_rmap(ledger, page, walked.mm[leaves].astype(np.int64), walked.address[leaves])
+    leaves = np.flatnonzero(state.counted)
+    leaves = leaves[ordinary[state.first[leaves]]]
+    page = state.first[leaves]
+    return _with_rmap(state, page, walked.mm[leaves].astype(np.int64), walked.address[leaves])
 
 
-def _with_rmap(ledger: Ledger, page: Index, mm: Index, address: Words) -> _Mapped:
-    heads = ledger.recorded.head[page]
-    index, anon_vma, ordinary = _rmap_of(ledger, heads)
+def _with_rmap(state: KernelState, page: Index, mm: Index, address: Words) -> _Mapped:
+    heads = state.recorded.head[page]
+    index, anon_vma, ordinary = _rmap_of(state, heads)
     pgoff = index + (page - heads).astype(np.uint64)
     return _Mapped(page, mm, address, pgoff, anon_vma).take(ordinary)
 
 
-def _rmap_of(ledger: Ledger, heads: Index) -> tuple[Words, Words, Mask]:
+def _rmap_of(state: KernelState, heads: Index) -> tuple[Words, Words, Mask]:
     """Of some folios' first pages: index, anon_vma, and which are anonymous and not KSM's."""
-    mapping = ledger.pages.column("mapping", heads)
+    mapping = state.pages.column("mapping", heads)
     ordinary = (mapping & np.uint64(MAPPING_FLAGS)) == MAPPING_ANON
     some, back = np.unique(heads, return_inverse=True)
-    member = _index_member(ledger.prog)
+    member = _index_member(state.prog)
     rows, good = read_members(
-        ledger.prog,
-        ledger.pages.layout,
+        state.prog,
+        state.pages.layout,
         "struct page",
         {"index": member},
-        ledger.pages.addresses(some),
+        state.pages.addresses(some),
     )
     ordinary &= good[back]
     return rows["index"][back], mapping - np.uint64(MAPPING_ANON), ordinary
@@ -140,46 +140,46 @@ def _index_member(prog: drgn.Program) -> str:
     return "__folio_index" if page.has_member("__folio_index") else "index"
 
 
-def _in_swap_cache(ledger: Ledger) -> _Mapped:
+def _in_swap_cache(state: KernelState) -> _Mapped:
     """Swap entries of page tables whose folio is in the swap cache, and has an rmap."""
     none = np.zeros(0, np.uint64)
     nothing = _Mapped(np.zeros(0, np.int64), np.zeros(0, np.int64), none, none, none)
-    here = np.flatnonzero(ledger.absent.kind == SwapKind.SWAP)
-    if not len(here) or _ksm_may_have_merged(ledger.prog):
+    here = np.flatnonzero(state.absent.kind == SwapKind.SWAP)
+    if not len(here) or _ksm_may_have_merged(state.prog):
         return nothing
-    cached = _swap_cache(ledger)
+    cached = _swap_cache(state)
     if not len(cached):
         return nothing
     rows, good = read_members(
-        ledger.prog,
-        ledger.pages.layout,
+        state.prog,
+        state.pages.layout,
         "struct page",
         {"entry": "private"},
-        ledger.pages.addresses(cached),
+        state.pages.addresses(cached),
     )
     cached, entries = cached[good], rows["entry"][good]
     order = np.argsort(entries)
     cached, entries = cached[order], entries[order]
-    keys = swap_keys(ledger.fmt, ledger.walked.nonpresent, here)
+    keys = swap_keys(state.fmt, state.walked.nonpresent, here)
     at = np.searchsorted(entries, keys, side="right") - 1
-    sizes = np.left_shift(np.uint64(1), ledger.recorded.order[cached].astype(np.uint64))
+    sizes = np.left_shift(np.uint64(1), state.recorded.order[cached].astype(np.uint64))
     inside = (at >= 0) & (keys - entries[at] < sizes[at])
     pages = cached[at[inside]] + (keys - entries[at])[inside].astype(np.int64)
     where = here[inside]
-    nonpresent = ledger.walked.nonpresent
+    nonpresent = state.walked.nonpresent
     return _with_rmap(
-        ledger, pages, nonpresent.mm[where].astype(np.int64), nonpresent.address[where]
+        state, pages, nonpresent.mm[where].astype(np.int64), nonpresent.address[where]
     )
 
 
-def _swap_cache(ledger: Ledger) -> Index:
+def _swap_cache(state: KernelState) -> Index:
     """First pages of the anonymous folios in the swap cache."""
     try:
-        number = int(ledger.prog.constant("PG_swapcache").value_())
+        number = int(state.prog.constant("PG_swapcache").value_())
     except LookupError:
         return np.zeros(0, np.int64)
-    recorded = ledger.recorded
-    cached = has_bit(ledger.pages.column("flags"), number) & recorded.anon & recorded.swapbacked
+    recorded = state.recorded
+    cached = has_bit(state.pages.column("flags"), number) & recorded.anon & recorded.swapbacked
     cached &= recorded.known & ~recorded.free & (recorded.refcount > 0) & ~recorded.hugetlb
     heads = np.flatnonzero(cached)
     first: Index = heads[recorded.head[heads] == heads]
@@ -199,17 +199,17 @@ def _ksm_may_have_merged(prog: drgn.Program) -> bool:
         return True
 
 
-def _suspicious(ledger: Ledger, table: VmaTable, flags: Flags, mapped: _Mapped) -> Index:
+def _suspicious(state: KernelState, table: VmaTable, flags: Flags, mapped: _Mapped) -> Index:
     """Which disagree with the VMAs in bulk, or lie where two of those overlap."""
     at = table.find(mapped.mm, mapped.address)
     there = np.flatnonzero(at >= 0)
     area, some = at[there], mapped.take(there)
-    shift = np.uint64(ledger.pages.layout.page_shift)
+    shift = np.uint64(state.pages.layout.page_shift)
     expected = table.anon_pgoff[area] + ((some.address - table.start[area]) >> shift)
     wrong = (expected != some.pgoff) | table.overlapping[area]
     foreign = np.flatnonzero(~wrong & (table.anon_vma[area] != some.anon_vma))
     if len(foreign):
-        chained = _chained(ledger, flags)
+        chained = _chained(state, flags)
         pairs = zip(
             table.address[area[foreign]].tolist(), some.anon_vma[foreign].tolist(), strict=True
         )
@@ -218,14 +218,14 @@ def _suspicious(ledger: Ledger, table: VmaTable, flags: Flags, mapped: _Mapped) 
     return suspicious
 
 
-def _chained(ledger: Ledger, flags: Flags) -> frozenset[tuple[int, int]]:
+def _chained(state: KernelState, flags: Flags) -> frozenset[tuple[int, int]]:
     """Every VMA and anon_vma that an anon_vma_chain joins, by address."""
-    prog = ledger.prog
+    prog = state.prog
     try:
-        found = allocated_objects(prog["anon_vma_chain_cachep"], ledger.pages, flags, ledger.gaps)
+        found = allocated_objects(prog["anon_vma_chain_cachep"], state.pages, flags, state.gaps)
         rows, good = read_members(
             prog,
-            ledger.pages.layout,
+            state.pages.layout,
             "struct anon_vma_chain",
             {"vma": "vma", "anon_vma": "anon_vma"},
             np.array(found, np.uint64),
@@ -237,10 +237,10 @@ def _chained(ledger: Ledger, flags: Flags) -> frozenset[tuple[int, int]]:
     return frozenset(zip(rows["vma"][good].tolist(), rows["anon_vma"][good].tolist(), strict=True))
 
 
-def _confirmed(ledger: Ledger, one: _Mapped, *, swapped: bool) -> str | None:
+def _confirmed(state: KernelState, one: _Mapped, *, swapped: bool) -> str | None:
     """What is wrong by the mm's own VMAs, None when nothing is or somebody is changing them."""
     number, address = int(one.mm[0]), int(one.address[0])
-    mm, busy = ledger.mms[number], ledger.in_flight.get(number)
+    mm, busy = state.mms[number], state.in_flight.get(number)
     try:
         if mm.obj.mm_users.counter.value_() <= 0 or is_write_locked(mm.obj):
             return None
@@ -249,7 +249,7 @@ def _confirmed(ledger: Ledger, one: _Mapped, *, swapped: bool) -> str | None:
         vma = vma_find(mm.obj, address)
         if not vma or vma.vm_flags.value_() & _TEMPORARY == _TEMPORARY:
             return None
-        shift = ledger.pages.layout.page_shift
+        shift = state.pages.layout.page_shift
         start: int = vma.vm_start.value_()
         expected = anon_pgoff_of(vma) + ((address - start) >> shift)
         what = "swap PTE" if swapped else "PTE"
@@ -264,7 +264,7 @@ def _confirmed(ledger: Ledger, one: _Mapped, *, swapped: bool) -> str | None:
     except Exception as error:
         if not is_broken(error) and not isinstance(error, NotImplementedError):
             raise
-        ledger.gaps[UNREADABLE] += 1
+        state.gaps[UNREADABLE] += 1
     return None
 
 
@@ -278,10 +278,12 @@ def _anon_vmas(vma: drgn.Object) -> Iterator[int]:
         yield chain.anon_vma.value_()
 
 
-def _finding(ledger: Ledger, owners: Owners, one: _Mapped, note: str, *, swapped: bool) -> Finding:
+def _finding(
+    state: KernelState, owners: Owners, one: _Mapped, note: str, *, swapped: bool
+) -> Finding:
     index = int(one.page[0])
-    suspect = invariants.Suspect(index, FindingClass.WRONG_RMAP, int(ledger.ptes[index]))
-    finding = findings.page_finding(ledger, owners, suspect)
+    suspect = invariants.Suspect(index, FindingClass.WRONG_RMAP, int(state.ptes[index]))
+    finding = findings.page_finding(state, owners, suspect)
     mappings = finding.mappings
     if swapped:
         mappings += (owners.owner(Place(int(one.mm[0]), int(one.address[0]))),)

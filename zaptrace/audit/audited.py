@@ -1,86 +1,175 @@
-"""One audit: walk, count, compare, and say whose pages disagree."""
+"""One audit: what is wrong with a kernel beyond doubt, and who asks for what of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import drgn
 import numpy as np
 
+from zaptrace.audit import columns, invariants
+from zaptrace.audit.findings import MAX_FINDINGS, page_finding, rss_findings
+from zaptrace.audit.further import further_findings
+from zaptrace.audit.inspect import Inspector
+from zaptrace.audit.optional import as_bad_input
 from zaptrace.audit.pagetables.normal_pages import zero_pages
-from zaptrace.audit.proved import Judged, judged
-from zaptrace.audit.running import judged_live
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.rmap import Owners
+from zaptrace.audit.state import KernelState, read_state
 from zaptrace.memory.registers import CpuRegisters
-from zaptrace.model.findings import AuditResult, Unseen
+from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
+
+Suspects = Sequence[invariants.Suspect]
+
+GRAVITY = (
+    *invariants.PRECEDENCE,
+    FindingClass.WRONG_RMAP,
+    FindingClass.REFCOUNT_LEAKED,
+    FindingClass.RSS_MISMATCH,
+    FindingClass.LOCKED_VM_MISMATCH,
+    FindingClass.HUGETLB_POOL_MISMATCH,
+    FindingClass.IN_FLIGHT,
+)
+"""Finding classes, worst first."""
+MAX_FOLLOWED = 1000
+"""Rmaps that are followed to tell whether a page may be mapped in a place that was not seen."""
+HIDDEN = "pages that may be mapped where the audit could not look"
 
 
-def audit(prog: drgn.Program, *, cpus: Sequence[CpuRegisters] | None = None) -> AuditResult:
-    """Compare every page table with every page's counters.
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One kernel, and what is wrong with it.
+
+    Attributes:
+        state: what was read.
+        owners: whose pages they are.
+        findings: worst class first, then by PFN.
+        rest: the pages beyond the first MAX_FINDINGS.
+        looks: what several audits of a running kernel came to, empty for a stopped one.
+        seconds: how long it took.
+    """
+
+    state: KernelState
+    owners: Owners
+    findings: tuple[Finding, ...]
+    rest: tuple[invariants.Suspect, ...] = ()
+    looks: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def result(self) -> AuditResult:
+        """Return the audit as plain data, as `inspect --json` prints it."""
+        state = self.state
+        return AuditResult(
+            kernel_release=state.release,
+            pages=int(np.count_nonzero(state.recorded.known)),
+            mms=len(state.mms),
+            ptes=int(np.count_nonzero(state.counted)),
+            seconds=self.seconds,
+            findings=self.findings,
+            unseen=tuple(
+                Unseen(what, count) for what, count in sorted(state.gaps.items()) if count
+            ),
+            details=_details(state) | dict(self.looks),
+        )
+
+    def page_columns(self) -> dict[str, columns.Column]:
+        """Return every struct page as columns of shape (pages,): see `columns.page_columns`."""
+        return columns.page_columns(self.state)
+
+    def pte_columns(self) -> dict[str, columns.Column]:
+        """Return every leaf of the page tables as columns: see `columns.pte_columns`."""
+        return columns.pte_columns(self.state, self.owners)
+
+    def inspect(self) -> Inspector:
+        """Return what answers questions about one page, process or address."""
+        return Inspector(self.state, self.owners, self.findings, self.rest)
+
+
+def audit(prog: drgn.Program, *, cpus: Sequence[CpuRegisters] | None = None) -> Audited:
+    """Compare every page table of a stopped kernel with every page's counters.
 
     Args:
-        prog: a stopped kernel's memory (`zaptrace.memory`).
+        prog: the kernel's memory (`zaptrace.memory`).
         cpus: the CPUs' registers where they are known: a finding in flight
             then says what the CPU is doing.
-
-    Returns:
-        Findings worst class first, then by PFN.
 
     Raises:
         BadInput: an architecture whose page tables are not known, or a dump in
             which the struct pages or the mm_structs cannot be found.
     """
-    return _timed(lambda: judged(prog, cpus))
-
-
-def audit_live(prog: drgn.Program) -> AuditResult:
-    """The same of a kernel that runs: see `judged_live`.
-
-    Raises:
-        BadInput: as `audit`, in each of several tries.
-    """
-    return _timed(lambda: judged_live(prog))
-
-
-def _timed(work: Callable[[], Judged]) -> AuditResult:
     started = time.perf_counter()
-    found = work()
-    return result_of(found, time.perf_counter() - started)
+    with as_bad_input():
+        state = read_state(prog, cpus)
+        owners = Owners(state)
+        suspects = provable(state, owners, invariants.judge(state.ptes, state.recorded))
+        others = [*rss_findings(state, owners), *further_findings(state, owners, suspects)]
+        return described(state, owners, suspects, others, started)
 
 
-def result_of(found: Judged, seconds: float) -> AuditResult:
-    """What was judged, as plain data.
+def described(
+    state: KernelState,
+    owners: Owners,
+    suspects: Suspects,
+    others: Sequence[Finding],
+    started: float,
+    looks: Mapping[str, Any] | None = None,
+) -> Audited:
+    """Return the audit with findings in words, of the first MAX_FINDINGS suspects.
 
     Args:
-        seconds: how long it took.
+        others: the findings that do not come of suspects.
+        started: when the audit began, `time.perf_counter()`.
+        looks: see `Audited`.
     """
-    ledger = found.ledger
-    return AuditResult(
-        kernel_release=ledger.release,
-        pages=int(np.count_nonzero(ledger.recorded.known)),
-        mms=len(ledger.mms),
-        ptes=int(np.count_nonzero(ledger.counted)),
-        seconds=seconds,
-        findings=found.findings,
-        unseen=tuple(Unseen(what, count) for what, count in sorted(ledger.gaps.items()) if count),
-        details=_details(ledger) | dict(found.looks),
-    )
+    findings = [page_finding(state, owners, suspect) for suspect in suspects[:MAX_FINDINGS]]
+    rest = tuple(suspects[MAX_FINDINGS:])
+    state.gaps[f"findings beyond the first {MAX_FINDINGS:,}"] = len(rest)
+    ranked = tuple(sorted([*findings, *others], key=_gravity))
+    return Audited(state, owners, ranked, rest, looks or {}, time.perf_counter() - started)
 
 
-def _details(ledger: Ledger) -> dict[str, Any]:
-    walked = ledger.walked
-    zeros = zero_pages(ledger.prog)
-    special = np.flatnonzero(~ledger.normal)
+def provable(state: KernelState, owners: Owners, suspects: Suspects) -> Suspects:
+    """Return the suspects without those that may be mapped where the audit could not look.
+
+    Those are counted among the gaps.
+    """
+    if state.whole and not state.blind:
+        return suspects
+    sure: list[invariants.Suspect] = []
+    followed = 0
+    for suspect in suspects:
+        if suspect.cls is FindingClass.MORE_MAPCOUNT_THAN_PTES:
+            followed += 1
+            if followed > MAX_FOLLOWED or _may_be_hidden(state, owners, suspect.index):
+                continue
+        sure.append(suspect)
+    state.gaps[HIDDEN] += len(suspects) - len(sure)
+    return sure
+
+
+def _may_be_hidden(state: KernelState, owners: Owners, index: int) -> bool:
+    head = int(state.recorded.head[index])
+    return not state.whole or owners.may_be_in(state.blind, index, head)
+
+
+def _gravity(finding: Finding) -> tuple[int, int]:
+    return GRAVITY.index(finding.cls), -1 if finding.pfn is None else finding.pfn
+
+
+def _details(state: KernelState) -> dict[str, Any]:
+    walked = state.walked
+    zeros = zero_pages(state.prog)
+    special = np.flatnonzero(~state.normal)
     in_zeros = (walked.pfn[special] >= zeros.start) & (walked.pfn[special] < zeros.stop)
     return {
         "page_tables": walked.tables,
         "special_ptes": len(special),
         "zero_page_ptes": int(np.count_nonzero(in_zeros)),
         "large_leaves": walked.large,
-        "not_present": ledger.absent.by_kind(),
-        "free_pages": int(np.count_nonzero(ledger.recorded.free)),
-        "mms_in_flight": len(ledger.in_flight),
-        "in_flight": sorted(ledger.mms[number].address for number in ledger.in_flight),
+        "not_present": state.absent.by_kind(),
+        "free_pages": int(np.count_nonzero(state.recorded.free)),
+        "mms_in_flight": len(state.in_flight),
+        "in_flight": sorted(state.mms[number].address for number in state.in_flight),
     }

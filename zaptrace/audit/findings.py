@@ -14,7 +14,7 @@ from zaptrace.audit.mms import RSS_COUNTERS
 from zaptrace.audit.pagetables.nonpresent import IN_RSS, SwapKind
 from zaptrace.audit.pagetables.walk import Runs
 from zaptrace.audit.rmap import Owners, Place
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.model.findings import Finding, FindingClass
 
 MAX_MAPPINGS = 64
@@ -25,9 +25,9 @@ NEIGHBOURS = 2
 """Pages shown on each side of a page."""
 
 
-def page_finding(ledger: Ledger, owners: Owners, suspect: invariants.Suspect) -> Finding:
+def page_finding(state: KernelState, owners: Owners, suspect: invariants.Suspect) -> Finding:
     """The finding about one page."""
-    recorded, index = ledger.recorded, suspect.index
+    recorded, index = state.recorded, suspect.index
     head = int(recorded.head[index])
     mapped = owners.mapped_at(index)
     mappable = bool(recorded.mappable[index])
@@ -35,28 +35,28 @@ def page_finding(ledger: Ledger, owners: Owners, suspect: invariants.Suspect) ->
     lost, busy, excused = list[Place](), set[int](), 0
     # A count below zero says how many removals were too many, not who still maps the page.
     if short > 0 or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
-        lost, busy, excused = _lost(ledger, owners, index, set(mapped), max(short, 1))
+        lost, busy, excused = _lost(state, owners, index, set(mapped), max(short, 1))
     elif short < 0:
-        left = _left(ledger, owners, head, mapped)
+        left = _left(state, owners, head, mapped)
         busy, excused = {place.mm for place in left}, len(left)
     cls = invariants.settle(suspect.cls, abs(short), excused)
     places = (mapped + lost)[:MAX_MAPPINGS]
     return Finding(
         cls=cls,
-        pfn=int(ledger.pages.pfns(np.array([index]))[0]),
+        pfn=int(state.pages.pfns(np.array([index]))[0]),
         ptes=suspect.ptes,
         mapcount=int(recorded.mapcount[index]) if mappable else None,
         refcount=int(recorded.refcount[index]),
-        flags=flag_names(ledger, index),
+        flags=flag_names(state, index),
         mappings=tuple(owners.owner(place) for place in places),
-        folio=folio(ledger, owners, head) | {"neighbours": neighbours(ledger, owners, index)},
+        folio=folio(state, owners, head) | {"neighbours": neighbours(state, owners, index)},
         raw_mapcount=int(recorded.raw_mapcount[index]),
-        note=_note(ledger, len(mapped), len(lost), busy),
+        note=_note(state, len(mapped), len(lost), busy),
     )
 
 
 def _lost(
-    ledger: Ledger, owners: Owners, index: int, mapped: set[Place], short: int
+    state: KernelState, owners: Owners, index: int, mapped: set[Place], short: int
 ) -> tuple[list[Place], set[int], int]:
     """Where a page's missing PTEs probably were, which mms in flight took them, and how many such
     places there are.
@@ -65,12 +65,12 @@ def _lost(
     follow (not yet: page_add_new_anon_rmap() counts first; or a broken one) may belong to any of
     them.
     """
-    head = int(ledger.recorded.head[index])
-    remembered, complete = owners.remembered_at(index, head)
+    head = int(state.recorded.head[index])
+    remembered, complete = owners.candidates(index, head)
     places = [place for place in remembered if place not in mapped]
     # While __split_huge_pmd_locked() counts the PTEs to come, the huge one is still there.
     split = [place for place in remembered if place in mapped and not owners.has_table(place)]
-    moving = [place for place in places + split if _in_flight_at(ledger, owners, place)]
+    moving = [place for place in places + split if _in_flight_at(state, owners, place)]
     busy = {place.mm for place in moving}
     if len(moving) >= short:
         return [place for place in moving if place not in mapped], busy, len(moving)
@@ -78,29 +78,29 @@ def _lost(
     empty = [place for place in places if owners.is_empty(place)]
     if complete:
         return empty, busy, len(moving)
-    return empty, busy or set(ledger.in_flight), short if ledger.in_flight else 0
+    return empty, busy or set(state.in_flight), short if state.in_flight else 0
 
 
-def _left(ledger: Ledger, owners: Owners, head: int, mapped: list[Place]) -> list[Place]:
+def _left(state: KernelState, owners: Owners, head: int, mapped: list[Place]) -> list[Place]:
     """Which of a page's PTEs may have lost their rmap before they go, without being a bug:
     collapse_pte_mapped_thp()'s of a file's huge page."""
-    recorded = ledger.recorded
+    recorded = state.recorded
     if recorded.anon[head] or recorded.hugetlb[head] or not recorded.order[head]:
         return []
-    mms = {number for number, busy in ledger.in_flight.items() if busy.collapsing}
+    mms = {number for number, busy in state.in_flight.items() if busy.collapsing}
     return [place for place in mapped if place.mm in mms and owners.has_table(place)]
 
 
-def _in_flight_at(ledger: Ledger, owners: Owners, place: Place) -> bool:
+def _in_flight_at(state: KernelState, owners: Owners, place: Place) -> bool:
     """Whether the PTE of a place may be there or not at this moment."""
-    busy = ledger.in_flight.get(place.mm)
+    busy = state.in_flight.get(place.mm)
     if busy is None:
         return False
     return busy.guards(place.address) or (busy.collapsing and not owners.has_table(place))
 
 
-def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | None:
-    said = [str(ledger.in_flight[number]) for number in sorted(busy)]
+def _note(state: KernelState, mapped: int, lost: int, busy: Iterable[int]) -> str | None:
+    said = [str(state.in_flight[number]) for number in sorted(busy)]
     if lost:
         said.append(
             f"{'the only mapping' if lost == 1 and not mapped else f'{lost} of the mappings'}"
@@ -111,13 +111,13 @@ def _note(ledger: Ledger, mapped: int, lost: int, busy: Iterable[int]) -> str | 
     return "; ".join(said) or None
 
 
-def flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
+def flag_names(state: KernelState, index: int) -> tuple[str, ...]:
     """Names of enum pageflags; of a bit with several the first, which the kernel prints too."""
-    flags = int(ledger.pages.column("flags", np.array([index]))[0])
+    flags = int(state.pages.column("flags", np.array([index]))[0])
     try:
-        last = ledger.prog.constant("__NR_PAGEFLAGS")
+        last = state.prog.constant("__NR_PAGEFLAGS")
     except LookupError:
-        ledger.gaps["names of page flags"] = 1
+        state.gaps["names of page flags"] = 1
         return ()
     names: dict[int, str] = {}
     for enumerator in last.type_.enumerators or ():
@@ -126,25 +126,25 @@ def flag_names(ledger: Ledger, index: int) -> tuple[str, ...]:
     return tuple(name for bit, name in sorted(names.items()) if flags >> bit & 1)
 
 
-def folio(ledger: Ledger, owners: Owners, head: int) -> dict[str, Any]:
+def folio(state: KernelState, owners: Owners, head: int) -> dict[str, Any]:
     """A folio by the index of its first page: pfn, order, kind, free, PTEs of all its pages."""
-    recorded = ledger.recorded
+    recorded = state.recorded
     pages = slice(head, head + (1 << int(recorded.order[head])))
     return {
-        "pfn": int(ledger.pages.pfns(np.array([head]))[0]),
+        "pfn": int(state.pages.pfns(np.array([head]))[0]),
         "order": int(recorded.order[head]),
         "kind": "hugetlb" if recorded.hugetlb[head] else owners.kind(head),
         "free": bool(recorded.free[head]),
-        "ptes": int(ledger.ptes[pages].sum()),
+        "ptes": int(state.ptes[pages].sum()),
     }
 
 
-def neighbours(ledger: Ledger, owners: Owners, index: int) -> list[dict[str, Any]]:
+def neighbours(state: KernelState, owners: Owners, index: int) -> list[dict[str, Any]]:
     """The pages around a page, itself left out: what lay beside it when it went wrong.
 
     Of each: pfn, kind, ptes, mapcount (None when the field counts no mappings), refcount.
     """
-    recorded, pages = ledger.recorded, ledger.pages
+    recorded, pages = state.recorded, state.pages
     around = range(max(0, index - NEIGHBOURS), min(len(pages), index + NEIGHBOURS + 1))
     found = []
     for here in around:
@@ -154,8 +154,8 @@ def neighbours(ledger: Ledger, owners: Owners, index: int) -> list[dict[str, Any
         found.append(
             {
                 "pfn": int(pages.pfns(np.array([here]))[0]),
-                "kind": kind(ledger, owners, here),
-                "ptes": int(ledger.ptes[here]),
+                "kind": kind(state, owners, here),
+                "ptes": int(state.ptes[here]),
                 "mapcount": int(recorded.mapcount[here]) if mappable else None,
                 "refcount": int(recorded.refcount[here]),
             }
@@ -163,11 +163,11 @@ def neighbours(ledger: Ledger, owners: Owners, index: int) -> list[dict[str, Any
     return found
 
 
-def kind(ledger: Ledger, owners: Owners, index: int) -> str:
+def kind(state: KernelState, owners: Owners, index: int) -> str:
     """What a page is, in one or two words."""
-    recorded = ledger.recorded
+    recorded = state.recorded
     if not recorded.known[index]:
-        return "not initialised" if ledger.pages.readable[index] else "not in the dump"
+        return "not initialised" if state.pages.readable[index] else "not in the dump"
     if recorded.free[index]:
         return "free"
     if recorded.hugetlb[index]:
@@ -177,7 +177,7 @@ def kind(ledger: Ledger, owners: Owners, index: int) -> str:
     return owners.kind(int(recorded.head[index]))
 
 
-def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
+def rss_findings(state: KernelState, owners: Owners) -> list[Finding]:
     """The mms whose rss counters are not what their tables map.
 
     The counters change under the page-table lock, except when a running task adds what it has
@@ -185,27 +185,27 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
     is reported as just that, as long as what is in flight is enough for the difference; so is one
     whose task is inside execve().
     """
-    mapped, mms = mapped_rss(ledger), len(ledger.mms)
-    told = [mm.rss or [0] * len(RSS_COUNTERS) for mm in ledger.mms]
+    mapped, mms = mapped_rss(state), len(state.mms)
+    told = [mm.rss or [0] * len(RSS_COUNTERS) for mm in state.mms]
     recorded = np.array(told, np.int64).reshape(-1, len(RSS_COUNTERS))
-    swaps = ledger.absent.per_mm(SwapKind.SWAP, mms)
-    unresolved = ledger.absent.per_mm(SwapKind.UNKNOWN, mms)
+    swaps = state.absent.per_mm(SwapKind.SWAP, mms)
+    unresolved = state.absent.per_mm(SwapKind.UNKNOWN, mms)
     wrong = invariants.rss_mismatches(mapped, recorded, swaps, unresolved)
     excess = recorded - np.column_stack([mapped, swaps])
     missing = np.abs(excess).max(axis=1, initial=0) - unresolved
     if wrong.any():
         # Perhaps a page that is told of already: of what kind that was, nobody knows any more.
-        known = mapped_rss(ledger, invariants.strayed(ledger.ptes, ledger.recorded))
+        known = mapped_rss(state, invariants.strayed(state.ptes, state.recorded))
         strayed = (mapped - known).sum(axis=1)
         wrong = invariants.rss_mismatches(known, recorded, swaps, unresolved + strayed)
         missing -= strayed
-    obscure = _with_unknown_pages(ledger)
-    ledger.gaps["mms with pages whose struct page is not known"] += len(obscure)
-    charges = rss.charges(ledger.mms) if wrong.any() else frozenset()
+    obscure = _with_unknown_pages(state)
+    state.gaps["mms with pages whose struct page is not known"] += len(obscure)
+    charges = rss.charges(state.mms) if wrong.any() else frozenset()
     findings = []
     for number in np.flatnonzero(wrong).tolist():
-        busy = ledger.in_flight.get(number)
-        mm = ledger.mms[number]
+        busy = state.in_flight.get(number)
+        mm = state.mms[number]
         if mm.rss is None:
             continue
         excuse = None
@@ -216,7 +216,7 @@ def rss_findings(ledger: Ledger, owners: Owners) -> list[Finding]:
         elif (charge := _anonymous_alone(excess[number])) in charges:
             excuse = f"the {charge} pages of arguments of an execve() under way are charged to it"
         fewer = (mapped[number] <= recorded[number, :3]).all()
-        if number in obscure or (number in ledger.walked.blind and fewer):
+        if number in obscure or (number in state.walked.blind and fewer):
             continue
         numbers = "; ".join(
             f"{name} {was} recorded, {are} mapped"
@@ -245,16 +245,16 @@ def _anonymous_alone(excess: Counts) -> int:
     return anonymous if np.count_nonzero(excess) == 1 else 0
 
 
-def _with_unknown_pages(ledger: Ledger) -> set[int]:
+def _with_unknown_pages(state: KernelState) -> set[int]:
     """The mms that map pages of which nobody can say which counter they are in."""
-    known = ledger.recorded.known
+    known = state.recorded.known
     if known.all():
         return set()
-    obscure = ledger.counted & ~known[ledger.first]
-    return set(ledger.walked.mm[obscure].tolist())
+    obscure = state.counted & ~known[state.first]
+    return set(state.walked.mm[obscure].tolist())
 
 
-def mapped_rss(ledger: Ledger, without: Index | None = None) -> Counts:
+def mapped_rss(state: KernelState, without: Index | None = None) -> Counts:
     """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
 
     A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
@@ -263,25 +263,25 @@ def mapped_rss(ledger: Ledger, without: Index | None = None) -> Counts:
     Args:
         without: pages that are not to be counted.
     """
-    absent, recorded = ledger.absent, ledger.recorded
+    absent, recorded = state.absent, state.recorded
     moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
-    large = np.array([level.pages for level in ledger.fmt.levels], np.int64)
+    large = np.array([level.pages for level in state.fmt.levels], np.int64)
     # 0 file, 1 anonymous, 2 shmem, 3 none of these counters: one look-up a leaf, and
     # NOWHERE finds the last one.
-    kinds = np.zeros(len(ledger.pages) + 1, np.uint8)
+    kinds = np.zeros(len(state.pages) + 1, np.uint8)
     kinds[:-1] = recorded.swapbacked * np.uint8(2)
     kinds[:-1][recorded.anon] = 1
     kinds[:-1][recorded.hugetlb] = 3
     kinds[NOWHERE] = 3
     if without is not None:
         kinds[without] = 3
-    kind = kinds[ledger.first]
-    kind[np.flatnonzero(~ledger.normal)] = 3
-    runs = ledger.walked.runs
-    counts = _tally(kind, runs, large[runs.level], len(ledger.mms))
-    moved = kinds[ledger.pages.indices(absent.pfn[moving])]
+    kind = kinds[state.first]
+    kind[np.flatnonzero(~state.normal)] = 3
+    runs = state.walked.runs
+    counts = _tally(kind, runs, large[runs.level], len(state.mms))
+    moved = kinds[state.pages.indices(absent.pfn[moving])]
     alone = Runs(absent.mm[moving], absent.level[moving], np.ones(len(moving), np.int64))
-    counts += _tally(moved, alone, large[alone.level], len(ledger.mms))
+    counts += _tally(moved, alone, large[alone.level], len(state.mms))
     return counts
 
 

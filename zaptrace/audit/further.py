@@ -9,10 +9,10 @@ from zaptrace.audit.hugetlb import pool_findings
 from zaptrace.audit.invariants import Suspect
 from zaptrace.audit.leaks import leaked
 from zaptrace.audit.locked import locked_findings
-from zaptrace.audit.optional import Dispensable
+from zaptrace.audit.optional import optional_step
 from zaptrace.audit.references import References
 from zaptrace.audit.rmap import Owners
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import flags_of
 from zaptrace.audit.vmatable import read_table
 from zaptrace.memory.open import vmcoreinfo_of
@@ -23,7 +23,7 @@ NO_REFERENCES = "references that nothing holds"
 
 
 def further_findings(
-    ledger: Ledger, owners: Owners, suspects: Sequence[Suspect], *, running: bool = False
+    state: KernelState, owners: Owners, suspects: Sequence[Suspect], *, running: bool = False
 ) -> list[Finding]:
     """Findings about pages that counters and PTEs agree on, about mms and about pools.
 
@@ -32,15 +32,15 @@ def further_findings(
         running: the kernel runs, and is looked at several times.
     """
     known = frozenset(suspect.index for suspect in suspects)
-    references = References(ledger, owners)
+    references = References(state, owners)
     found: list[Finding] = []
-    with Dispensable(lambda: ledger.gaps.update([NO_VMAS])):
-        flags = flags_of(ledger.prog, vmcoreinfo_of(ledger.prog))
-        mms = [mm.address for mm in ledger.mms]
-        table = read_table(ledger.prog, ledger.pages, flags, mms, ledger.gaps)
-        found += wrong_rmaps(ledger, owners, table, flags, known)
-        found += locked_findings(ledger, owners, table, lambda: references.files)
-        found += pool_findings(ledger, table, lambda: references.files, running=running)
-    with Dispensable(lambda: ledger.gaps.update([NO_REFERENCES])):
-        found += leaked(ledger, owners, references, known, running=running)
+    with optional_step(lambda: state.gaps.update([NO_VMAS])):
+        flags = flags_of(state.prog, vmcoreinfo_of(state.prog))
+        mms = [mm.address for mm in state.mms]
+        table = read_table(state.prog, state.pages, flags, mms, state.gaps)
+        found += wrong_rmaps(state, owners, table, flags, known)
+        found += locked_findings(state, owners, table, lambda: references.files)
+        found += pool_findings(state, table, lambda: references.files, running=running)
+    with optional_step(lambda: state.gaps.update([NO_REFERENCES])):
+        found += leaked(state, owners, references, known, running=running)
     return found

@@ -24,7 +24,7 @@ from zaptrace.audit.mms import printable
 from zaptrace.audit.openfiles import OpenFiles
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.quiet import holders_at_large
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.pcp_lists import members
 from zaptrace.audit.symbols import has_function
 from zaptrace.audit.vmatable import VmaTable
@@ -46,7 +46,7 @@ Counters = dict[str, tuple[int, int]]
 
 
 def pool_findings(
-    ledger: Ledger, table: VmaTable, files: Callable[[], OpenFiles], *, running: bool = False
+    state: KernelState, table: VmaTable, files: Callable[[], OpenFiles], *, running: bool = False
 ) -> list[Finding]:
     """The pools whose counters are not what is there.
 
@@ -56,17 +56,17 @@ def pool_findings(
         running: see `zaptrace.audit.quiet.holders_at_large`.
     """
     try:
-        pools = [_compared(ledger, table, hstate) for hstate in _hstates(ledger.prog)]
+        pools = [_compared(state, table, hstate) for hstate in _hstates(state.prog)]
     except Exception as error:
         if not is_broken(error):
             raise
-        ledger.gaps[UNREADABLE] += 1
+        state.gaps[UNREADABLE] += 1
         return []
     notes = [f"{name}: {said}" for name, counters in pools if (said := _differences(counters))]
     if not notes:
         return []
-    if what := holders_at_large(ledger.prog, files(), running=running):
-        ledger.gaps[f"pools of huge pages that may be in use by {what}"] += len(notes)
+    if what := holders_at_large(state.prog, files(), running=running):
+        state.gaps[f"pools of huge pages that may be in use by {what}"] += len(notes)
         return []
     return [
         Finding(FindingClass.HUGETLB_POOL_MISMATCH, None, None, None, None, note=note)
@@ -91,11 +91,11 @@ def _hstates(prog: drgn.Program) -> Iterator[drgn.Object]:
     yield from prog["hstates"][: min(count, _MOST_HSTATES)]
 
 
-def _compared(ledger: Ledger, table: VmaTable, hstate: drgn.Object) -> tuple[str, Counters]:
+def _compared(state: KernelState, table: VmaTable, hstate: drgn.Object) -> tuple[str, Counters]:
     """A pool's name, and what it counts beside what is there."""
-    nodes = min(nr_node_ids(ledger.prog), _MOST_NODES)
-    free = sum(_on_list(ledger, hstate.hugepage_freelists[node]) for node in range(nodes))
-    active = _on_list(ledger, hstate.hugepage_activelist)
+    nodes = min(nr_node_ids(state.prog), _MOST_NODES)
+    free = sum(_on_list(state, hstate.hugepage_freelists[node]) for node in range(nodes))
+    active = _on_list(state, hstate.hugepage_activelist)
     recorded = {name: hstate.member_(name).value_() for name in _COUNTERS}
     counters: Counters = {
         "free_huge_pages, on the free lists": (recorded["free_huge_pages"], free),
@@ -105,19 +105,19 @@ def _compared(ledger: Ledger, table: VmaTable, hstate: drgn.Object) -> tuple[str
         of_nodes = hstate.member_(f"{name}_node")
         total = sum(of_nodes[node].value_() for node in range(nodes))
         counters[f"{name}, of all nodes"] = recorded[name], total
-    reserved = _reserved_by_files(ledger.prog, hstate) + _reserved_privately(ledger, table, hstate)
+    reserved = _reserved_by_files(state.prog, hstate) + _reserved_privately(state, table, hstate)
     counters["resv_huge_pages, reserved"] = hstate.resv_huge_pages.value_(), reserved
     return printable(hstate.name.string_()), counters
 
 
-def _on_list(ledger: Ledger, head: drgn.Object) -> int:
+def _on_list(state: KernelState, head: drgn.Object) -> int:
     """How many folios a list has.
 
     Raises:
         ValueError: it does not lead back to its head.
     """
-    pages = ledger.pages
-    member = drgn.offsetof(ledger.prog.type("struct page"), "lru")
+    pages = state.pages
+    member = drgn.offsetof(state.prog.type("struct page"), "lru")
     first = head.next.value_()
     found = members(
         head.address_ or 0, first, lambda entry: pages.index_at(entry - member), pages.links()
@@ -169,11 +169,11 @@ def _resv_map_of(inode: drgn.Object) -> drgn.Object:
     return drgn.cast("struct resv_map *", found)
 
 
-def _reserved_privately(ledger: Ledger, table: VmaTable, hstate: drgn.Object) -> int:
+def _reserved_privately(state: KernelState, table: VmaTable, hstate: drgn.Object) -> int:
     """Huge pages that private mappings reserve for their owner and that it has not used."""
-    prog, total = ledger.prog, 0
+    prog, total = state.prog, 0
     order = hstate.order.value_()
-    shift = ledger.pages.layout.page_shift + order
+    shift = state.pages.layout.page_shift + order
     private = (table.flags & (_VM_HUGETLB | _VM_MAYSHARE)) == _VM_HUGETLB
     for address in table.address[private].tolist():
         vma = drgn.Object(prog, "struct vm_area_struct *", value=address)

@@ -26,7 +26,7 @@ from zaptrace.audit import collapse
 from zaptrace.audit.arrays import NOWHERE
 from zaptrace.audit.invariants import Recorded
 from zaptrace.audit.mms import Mm, Task, task_of
-from zaptrace.audit.optional import Dispensable
+from zaptrace.audit.optional import optional_step
 from zaptrace.audit.pagetables.format import PAGE_SHIFT
 from zaptrace.audit.pagetables.walk import Walked
 from zaptrace.audit.structpages.table import StructPages
@@ -208,7 +208,7 @@ def _who(prog: drgn.Program, arch: str, word: int, cpus: Sequence[CpuRegisters])
     if cpu is None:
         return InFlight()
     task = None
-    with Dispensable():
+    with optional_step():
         task = task_of(cpu_curr(prog, cpu))
     return InFlight(cpu, task, _function(prog, next((c for c in cpus if c.cpu == cpu), None)))
 

@@ -6,7 +6,7 @@ What crash's `vtop`, `kmem -p` and `vm` say, in one, and beside the audit's own 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,15 @@ import numpy as np
 
 from zaptrace.audit import findings
 from zaptrace.audit.arrays import NOWHERE, Index
+from zaptrace.audit.invariants import Suspect
 from zaptrace.audit.mms import RSS_COUNTERS, vmas
 from zaptrace.audit.optional import as_bad_input
 from zaptrace.audit.pagetables.format import PAGE_SHIFT
 from zaptrace.audit.pagetables.nonpresent import SwapKind
 from zaptrace.audit.pagetables.ram import DumpRam
 from zaptrace.audit.pagetables.translate import Step, follow, mapped_pfn
-from zaptrace.audit.proved import Judged
-from zaptrace.audit.rmap import Place, describe_vma
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.rmap import Owners, Place, describe_vma
+from zaptrace.audit.state import KernelState
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Finding, Owner
 
@@ -123,16 +123,26 @@ class ProcessView:
         }
 
 
-class Looking:
-    """One judged kernel, to look at one thing after the other."""
+class Inspector:
+    """Answers about one page, process or address of an audited kernel.
 
-    def __init__(self, found: Judged) -> None:
-        self.ledger: Ledger = found.ledger
-        self._owners = found.owners
-        self._findings = found.findings
-        self._of_page = {one.pfn: one for one in found.findings}
-        self._rest = {suspect.index: suspect for suspect in found.rest}
-        self._ram = DumpRam(self.ledger.prog, self.ledger.pages.layout)
+    Attributes:
+        state: what the audit read.
+    """
+
+    def __init__(
+        self,
+        state: KernelState,
+        owners: Owners,
+        findings: Sequence[Finding],
+        rest: Sequence[Suspect],
+    ) -> None:
+        self.state = state
+        self._owners = owners
+        self._findings = findings
+        self._of_page = {one.pfn: one for one in findings}
+        self._rest = {suspect.index: suspect for suspect in rest}
+        self._ram = DumpRam(self.state.prog, self.state.pages.layout)
 
     def page(self, pfn: int) -> PageView:
         """The page of a PFN.
@@ -163,7 +173,7 @@ class Looking:
 
     def page_at(self, address: int) -> PageView | None:
         """The page whose struct page is at an address; None when there is none."""
-        index = self.ledger.pages.index_at(address)
+        index = self.state.pages.index_at(address)
         with as_bad_input():
             return None if index == NOWHERE else self._page(index)
 
@@ -179,46 +189,46 @@ class Looking:
     def _index(self, pfn: int) -> int:
         if not 0 <= pfn < 2**52:
             return NOWHERE
-        return int(self.ledger.pages.indices(np.array([pfn], np.uint64))[0])
+        return int(self.state.pages.indices(np.array([pfn], np.uint64))[0])
 
     def _page(self, index: int) -> PageView:
-        ledger, owners = self.ledger, self._owners
-        recorded = ledger.recorded
+        state, owners = self.state, self._owners
+        recorded = state.recorded
         where = np.array([index])
-        pfn, head = int(ledger.pages.pfns(where)[0]), int(recorded.head[index])
+        pfn, head = int(state.pages.pfns(where)[0]), int(recorded.head[index])
         places = owners.mapped_at(index)[: findings.MAX_MAPPINGS]
         return PageView(
             pfn=pfn,
-            page=ledger.pages.layout.address(pfn),
-            kind=findings.kind(ledger, owners, index),
-            flags=findings.flag_names(ledger, index),
-            ptes=int(ledger.ptes[index]),
+            page=state.pages.layout.address(pfn),
+            kind=findings.kind(state, owners, index),
+            flags=findings.flag_names(state, index),
+            ptes=int(state.ptes[index]),
             raw_mapcount=int(recorded.raw_mapcount[index]),
             mapcount=int(recorded.mapcount[index]) if recorded.mappable[index] else None,
             refcount=int(recorded.refcount[index]),
-            folio=findings.folio(ledger, owners, head) | self._stored(head),
+            folio=findings.folio(state, owners, head) | self._stored(head),
             mappings=tuple(owners.owner(place) for place in places),
-            neighbours=tuple(findings.neighbours(ledger, owners, index)),
+            neighbours=tuple(findings.neighbours(state, owners, index)),
             finding=self._finding(index, pfn),
         )
 
     def _finding(self, index: int, pfn: int) -> Finding | None:
         if index in self._rest:
-            return findings.page_finding(self.ledger, self._owners, self._rest[index])
+            return findings.page_finding(self.state, self._owners, self._rest[index])
         return self._of_page.get(pfn)
 
     def _stored(self, head: int) -> dict[str, int]:
-        pages, where = self.ledger.pages, np.array([head])
+        pages, where = self.state.pages, np.array([head])
         stored = {
             name: int(pages.column(name, where)[0])
             for name in ("mapping", "index")
             if pages.has(name)
         }
-        return stored | {"mappings": int(self.ledger.recorded.mappings[head])}
+        return stored | {"mappings": int(self.state.recorded.mappings[head])}
 
     def _address(self, number: int, address: int) -> AddressView:
-        fmt = self.ledger.fmt
-        steps = follow(fmt, self.ledger.mms[number].root, self._ram, address)
+        fmt = self.state.fmt
+        steps = follow(fmt, self.state.mms[number].root, self._ram, address)
         pfn = mapped_pfn(fmt, steps, address)
         index = NOWHERE if pfn is None else self._index(pfn)
         page = None if index == NOWHERE else self._page(index)
@@ -226,7 +236,7 @@ class Looking:
 
     def _numbers(self, pid: int) -> list[int]:
         found: list[int] = []
-        for number, mm in enumerate(self.ledger.mms):
+        for number, mm in enumerate(self.state.mms):
             # Besides those that use it whoever is inside of it: exec, exit.
             tasks = (*mm.tasks, self._owners.task(number))
             if any(task and pid in (task.pid, task.tgid) for task in tasks):
@@ -236,40 +246,40 @@ class Looking:
         return found
 
     def _mapping_there(self, address: int) -> list[int]:
-        walked = self.ledger.walked
+        walked = self.state.walked
         page = np.uint64(address & ~((1 << PAGE_SHIFT) - 1))
-        sizes = self.ledger.sizes.astype(np.uint64) << np.uint64(PAGE_SHIFT)
+        sizes = self.state.sizes.astype(np.uint64) << np.uint64(PAGE_SHIFT)
         here = (walked.address <= page) & (page - walked.address < sizes)
         return sorted(set(walked.mm[here].tolist()))
 
     def _process(self, number: int) -> ProcessView:
-        ledger, mm = self.ledger, self.ledger.mms[number]
-        swaps = ledger.absent.per_mm(SwapKind.SWAP, len(ledger.mms))[number]
-        mapped = [*findings.mapped_rss(ledger)[number].tolist(), int(swaps)]
-        busy = ledger.in_flight.get(number)
+        state, mm = self.state, self.state.mms[number]
+        swaps = state.absent.per_mm(SwapKind.SWAP, len(state.mms))[number]
+        mapped = [*findings.mapped_rss(state)[number].tolist(), int(swaps)]
+        busy = state.in_flight.get(number)
         return ProcessView(
             owner=self._owners.owner_of_mm(number),
             threads=tuple(sorted(task.pid for task in mm.tasks)),
             rss=dict(zip(RSS_COUNTERS, zip(mm.rss or (), mapped, strict=False), strict=False)),
-            not_present=ledger.absent.of_mm(number).by_kind(),
+            not_present=state.absent.of_mm(number).by_kind(),
             areas=tuple(self._areas(number)),
             in_flight=None if busy is None else str(busy),
             findings=tuple(self._about(number)),
         )
 
     def _areas(self, number: int) -> Iterator[tuple[str, int]]:
-        walked = self.ledger.walked
+        walked = self.state.walked
         mine = np.flatnonzero(walked.mm == number)
         mine = mine[np.argsort(walked.address[mine])]
-        starts, sizes = walked.address[mine], self.ledger.sizes[mine]
+        starts, sizes = walked.address[mine], self.state.sizes[mine]
         before: Index = np.concatenate([[0], np.cumsum(sizes)])
-        for vma in vmas(self.ledger.mms[number]):
+        for vma in vmas(self.state.mms[number]):
             bounds = np.array([vma.vm_start.value_(), vma.vm_end.value_()], np.uint64)
             first, end = np.searchsorted(starts, bounds)
             yield describe_vma(vma), int(before[end] - before[first])
 
     def _about(self, number: int) -> Iterator[Finding]:
-        address = self.ledger.mms[number].address
+        address = self.state.mms[number].address
         for finding in self._findings:
             if any(owner.mm == address for owner in finding.mappings):
                 yield finding

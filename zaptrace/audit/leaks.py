@@ -13,11 +13,11 @@ import drgn
 import numpy as np
 
 from zaptrace.audit import findings, invariants
-from zaptrace.audit.optional import Dispensable
+from zaptrace.audit.optional import optional_step
 from zaptrace.audit.quiet import holders_at_large
 from zaptrace.audit.references import Account, References
 from zaptrace.audit.rmap import Owners
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.model.findings import Finding, FindingClass
 
@@ -27,7 +27,7 @@ _AS_UNEVICTABLE = 1 << 3  # enum mapping_flags, include/linux/pagemap.h
 
 
 def leaked(
-    ledger: Ledger,
+    state: KernelState,
     owners: Owners,
     references: References,
     known: frozenset[int],
@@ -46,23 +46,23 @@ def leaked(
         if head in known:
             continue
         account = references.account(head)
-        if account.unexplained > 0 and _is_known_kind(ledger, head):
+        if account.unexplained > 0 and _is_known_kind(state, head):
             found.append((head, account))
-    ledger.gaps["folios whose references were not accounted for"] += max(
+    state.gaps["folios whose references were not accounted for"] += max(
         len(heads) - MAX_ACCOUNTS, 0
     )
     if not found:
         return []
-    if ledger.blind or not ledger.whole:
-        ledger.gaps["folios with references of mappings that may not have been seen"] += len(found)
+    if state.blind or not state.whole:
+        state.gaps["folios with references of mappings that may not have been seen"] += len(found)
         return []
-    what = holders_at_large(ledger.prog, references.files, running=running)
+    what = holders_at_large(state.prog, references.files, running=running)
     if what is None and references.unread:
         what = next(iter(references.unread))
     if what is not None:
-        ledger.gaps[f"folios with references that may be held by {what}"] += len(found)
+        state.gaps[f"folios with references that may be held by {what}"] += len(found)
         return []
-    return [_finding(ledger, owners, head, account) for head, account in found]
+    return [_finding(state, owners, head, account) for head, account in found]
 
 
 def text_of(account: Account) -> str:
@@ -75,23 +75,23 @@ def text_of(account: Account) -> str:
     return f"refcount {account.refcount}: {held}; {account.unexplained} unexplained"
 
 
-def _is_known_kind(ledger: Ledger, head: int) -> bool:
+def _is_known_kind(state: KernelState, head: int) -> bool:
     """Whether all that may hold references of such a folio for long is known.
 
     File systems and drivers keep references to the page cache (btrfs its extent buffers, graphics
     drivers their objects, whose mapping is unevictable), tmpfs by itself none.
     """
-    mapping = int(ledger.pages.column("mapping", np.array([head]))[0])
-    if not mapping or mapping & MAPPING_FLAGS or ledger.recorded.hugetlb[head]:
+    mapping = int(state.pages.column("mapping", np.array([head]))[0])
+    if not mapping or mapping & MAPPING_FLAGS or state.recorded.hugetlb[head]:
         return True
-    with Dispensable():
-        space = drgn.Object(ledger.prog, "struct address_space *", value=mapping)
-        name = ledger.prog.symbol(space.a_ops.value_()).name
+    with optional_step():
+        space = drgn.Object(state.prog, "struct address_space *", value=mapping)
+        name = state.prog.symbol(space.a_ops.value_()).name
         return name == "shmem_aops" and not space.flags.value_() & _AS_UNEVICTABLE
     return False
 
 
-def _finding(ledger: Ledger, owners: Owners, head: int, account: Account) -> Finding:
-    suspect = invariants.Suspect(head, FindingClass.REFCOUNT_LEAKED, int(ledger.ptes[head]))
-    finding = findings.page_finding(ledger, owners, suspect)
+def _finding(state: KernelState, owners: Owners, head: int, account: Account) -> Finding:
+    suspect = invariants.Suspect(head, FindingClass.REFCOUNT_LEAKED, int(state.ptes[head]))
+    finding = findings.page_finding(state, owners, suspect)
     return dataclasses.replace(finding, note=text_of(account))

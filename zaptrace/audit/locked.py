@@ -20,7 +20,7 @@ from drgn.helpers.linux.mm import for_each_vma
 from zaptrace.audit.mms import BROKEN_TREE, Mm
 from zaptrace.audit.openfiles import UNKNOWN, OpenFiles
 from zaptrace.audit.rmap import Owners
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.audit.vmatable import VM_LOCKED, VmaTable
 from zaptrace.model.findings import Finding, FindingClass
 
@@ -34,7 +34,7 @@ _MOST_VMAS = 1 << 20
 
 
 def locked_findings(
-    ledger: Ledger, owners: Owners, table: VmaTable, files: Callable[[], OpenFiles]
+    state: KernelState, owners: Owners, table: VmaTable, files: Callable[[], OpenFiles]
 ) -> list[Finding]:
     """The mms whose locked_vm is not what their VM_LOCKED VMAs have.
 
@@ -42,21 +42,21 @@ def locked_findings(
         table: the VMAs in bulk; what it says is confirmed by the mm's own tree.
         files: the open files, asked for only where a driver may have added to a counter.
     """
-    pages = table.locked_pages(len(ledger.mms), ledger.pages.layout.page_shift)
+    pages = table.locked_pages(len(state.mms), state.pages.layout.page_shift)
     found = []
-    for number, mm in enumerate(ledger.mms):
+    for number, mm in enumerate(state.mms):
         try:
             recorded = mm.obj.locked_vm.value_()
-            if recorded == pages[number] or not _is_at_rest(ledger, number):
+            if recorded == pages[number] or not _is_at_rest(state, number):
                 continue
-            locked = _locked_pages(mm, ledger.pages.layout.page_shift)
+            locked = _locked_pages(mm, state.pages.layout.page_shift)
         except BROKEN_TREE:
-            ledger.gaps[UNREADABLE] += 1
+            state.gaps[UNREADABLE] += 1
             continue
         if locked == recorded:
             continue
         if recorded > locked and _may_be_accounted(files()):
-            ledger.gaps[PINNED] += 1
+            state.gaps[PINNED] += 1
             continue
         found.append(
             Finding(
@@ -72,9 +72,9 @@ def locked_findings(
     return found
 
 
-def _is_at_rest(ledger: Ledger, number: int) -> bool:
+def _is_at_rest(state: KernelState, number: int) -> bool:
     """No CPU is changing the mm's VMAs, and exit_mmap() has not begun to free them."""
-    mm, busy = ledger.mms[number], ledger.in_flight.get(number)
+    mm, busy = state.mms[number], state.in_flight.get(number)
     if mm.obj.mm_users.counter.value_() <= 0 or (busy is not None and busy.spans is None):
         return False
     return not is_write_locked(mm.obj)

@@ -16,7 +16,7 @@ from drgn.helpers.linux.mm import for_each_vma
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.pid import for_each_task
 
-from zaptrace.audit.optional import Dispensable, is_broken
+from zaptrace.audit.optional import is_broken, optional_step
 from zaptrace.audit.pagetables.format import Root, TableFormat
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.structpages.page_flags import Flags
@@ -113,7 +113,7 @@ def find_mms(
             continue
         if mm is not None and address != init_mm:
             mms[address] = mm
-    with Dispensable(lambda: gaps.update([NO_TASKS])):
+    with optional_step(lambda: gaps.update([NO_TASKS])):
         _add_tasks(prog, mms)
     _count_rss(prog, list(mms.values()), gaps)
     # While dup_mm() copies its parent's mm_struct, two have one root: the one in use goes first.
@@ -124,7 +124,7 @@ def _addresses(
     prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counter[str]
 ) -> list[int]:
     """Every mm_struct; where the slab cache cannot be read, those that tasks use."""
-    with Dispensable(lambda: gaps.update([NO_CACHE])):
+    with optional_step(lambda: gaps.update([NO_CACHE])):
         return allocated_objects(prog["mm_cachep"], pages, flags, gaps)
     found: set[int] = set()
     try:
@@ -186,7 +186,7 @@ def printable(text: bytes) -> str:
 
 def _count_rss(prog: drgn.Program, mms: Sequence[Mm], gaps: Counter[str]) -> None:
     """Fill in the rss counters of each mm."""
-    with Dispensable(lambda: gaps.update({NO_RSS: len(mms)})):
+    with optional_step(lambda: gaps.update({NO_RSS: len(mms)})):
         rss = _Rss(prog)
         for mm in mms:
             try:

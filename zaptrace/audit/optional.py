@@ -29,11 +29,13 @@ def as_bad_input() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Dispensable:
-    """A part that the rest can do without: `with` goes on behind a block that the dump breaks.
+class optional_step:
+    """Leave the block, without an error, where the dump breaks it: the rest can do without.
+
+    A class, as `contextlib.suppress` is: mypy then knows that the block may be left early.
 
     Attributes:
-        missing: called when the block was left in the middle.
+        missing: called when the block was left before its end.
     """
 
     missing: Callable[[], object] = lambda: None

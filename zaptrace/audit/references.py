@@ -29,9 +29,9 @@ from drgn.helpers.linux.percpu import per_cpu_ptr
 
 from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
 from zaptrace.audit.openfiles import OpenFiles
-from zaptrace.audit.optional import Dispensable, is_broken
+from zaptrace.audit.optional import is_broken, optional_step
 from zaptrace.audit.rmap import Owners
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import has_bit
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.audit.symbols import has_function
@@ -85,10 +85,10 @@ class Account:
 class References:
     """Answers for one audit."""
 
-    def __init__(self, ledger: Ledger, owners: Owners) -> None:
-        self._ledger = ledger
+    def __init__(self, state: KernelState, owners: Owners) -> None:
+        self._state = state
         self._owners = owners
-        self._prog = ledger.prog
+        self._prog = state.prog
         self.unread: Counter[str] = Counter()
 
     @cached_property
@@ -116,7 +116,7 @@ class References:
         found: dict[int, list[str]] = {}
         seen: set[int] = set()
         for file in self.files.of_kinds("pipefifo_fops"):
-            with Dispensable(lambda: self.unread.update([PIPES_UNREAD])):
+            with optional_step(lambda: self.unread.update([PIPES_UNREAD])):
                 pipe = drgn.cast("struct pipe_inode_info *", file.obj.private_data)
                 if pipe.value_() in seen:
                     continue
@@ -132,7 +132,7 @@ class References:
         number = self._bits.get(name)
         if number is None:
             return np.zeros(len(where), bool)
-        return has_bit(self._ledger.pages.column("flags", where), number)
+        return has_bit(self._state.pages.column("flags", where), number)
 
     def excess(self) -> tuple[Index, Counts]:
         """Return the user folios with more references than is explained, pipes left aside.
@@ -144,8 +144,8 @@ class References:
         Returns:
             The indices of their first pages, and how many references each has too many.
         """
-        recorded = self._ledger.recorded
-        flags = self._ledger.pages.column("flags")
+        recorded = self._state.recorded
+        flags = self._state.pages.column("flags")
         lru = self._bits.get("lru")
         user = recorded.hugetlb | (recorded.anon & recorded.mappable)
         if lru is not None:
@@ -158,7 +158,7 @@ class References:
             odd |= self.flag(name, heads) & ~(recorded.hugetlb[heads] & (name == "private"))
         heads = heads[~odd]
         counts = recorded.refcount[heads].astype(np.int64)
-        counts -= np.maximum(recorded.mappings[heads], self._ledger.ptes[heads])
+        counts -= np.maximum(recorded.mappings[heads], self._state.ptes[heads])
         counts -= self._in_page_cache(heads) + self._in_swap_cache(heads)
         over = counts > 0
         heads, counts = heads[over], counts[over]
@@ -169,24 +169,24 @@ class References:
     def account(self, head: int) -> Account:
         """Return who holds the references of a folio, by the index of its first page."""
         holders = [*self._mappers(head), *self._caches(head), *self._others(head)]
-        refcount = int(self._ledger.recorded.refcount[head])
+        refcount = int(self._state.recorded.refcount[head])
         left = refcount - sum(one.references for one in holders)
-        if left > 0 and not self._is_user(head) and not self._ledger.recorded.free[head]:
+        if left > 0 and not self._is_user(head) and not self._state.recorded.free[head]:
             holders.append(Holder("allocator's user", 1, self._use(head)))
             left -= 1
         return Account(refcount, tuple(holders), left, tuple(sorted(self.unread)))
 
     def leaves_of(self, head: int) -> Index:
         """Return the leaves of the page tables that map a folio."""
-        first, pages = self._ledger.first, 1 << int(self._ledger.recorded.order[head])
+        first, pages = self._state.first, 1 << int(self._state.recorded.order[head])
         leaves = np.flatnonzero((first >= head) & (first < head + pages))
-        return leaves[self._ledger.counted[leaves]]
+        return leaves[self._state.counted[leaves]]
 
     @cached_property
     def _bits(self) -> dict[str, int]:
         found = {}
         for name in _FLAGS:
-            with Dispensable():
+            with optional_step():
                 found[name] = int(self._prog.constant(f"PG_{name}").value_())
         return found
 
@@ -199,35 +199,35 @@ class References:
         return has_function(self._prog, "linear_hugepage_index")
 
     def _pages(self, heads: Index) -> Counts:
-        return np.left_shift(np.int64(1), self._ledger.recorded.order[heads].astype(np.int64))
+        return np.left_shift(np.int64(1), self._state.recorded.order[heads].astype(np.int64))
 
     def _in_page_cache(self, heads: Index) -> Counts:
         """References that the page cache holds.  Shape of `heads`."""
-        mapping = self._ledger.pages.column("mapping", heads)
+        mapping = self._state.pages.column("mapping", heads)
         cached = (mapping > MAPPING_FLAGS) & ((mapping & np.uint64(MAPPING_FLAGS)) == 0)
         pages = self._pages(heads)
         if self._one_for_hugetlb:
-            pages[self._ledger.recorded.hugetlb[heads]] = 1
+            pages[self._state.recorded.hugetlb[heads]] = 1
         return np.where(cached, pages, 0)
 
     def _in_swap_cache(self, heads: Index) -> Counts:
         cached = self.flag("swapcache", heads) & self.flag("swapbacked", heads)
-        cached &= ~self._ledger.recorded.hugetlb[heads]
+        cached &= ~self._state.recorded.hugetlb[heads]
         return np.where(cached, self._pages(heads), 0)
 
     def _is_user(self, head: int) -> bool:
-        recorded, where = self._ledger.recorded, np.array([head])
-        mapping = int(self._ledger.pages.column("mapping", where)[0])
+        recorded, where = self._state.recorded, np.array([head])
+        mapping = int(self._state.pages.column("mapping", where)[0])
         lru = bool(self.flag("lru", where)[0])
         return (
             lru or bool(recorded.hugetlb[head]) or (mapping != 0 and bool(recorded.mappable[head]))
         )
 
     def _use(self, head: int) -> str | None:
-        return "slab" if not self._ledger.recorded.mappable[head] else None
+        return "slab" if not self._state.recorded.mappable[head] else None
 
     def _mappers(self, head: int) -> Iterator[Holder]:
-        mms = self._ledger.walked.mm[self.leaves_of(head)]
+        mms = self._state.walked.mm[self.leaves_of(head)]
         for number, count in sorted(Counter(mms.tolist()).items()):
             owner = self._owners.owner_of_mm(number)
             who = "an mm that no task uses" if owner.pid is None else f"{owner.comm} ({owner.pid})"
@@ -244,7 +244,7 @@ class References:
 
     def _others(self, head: int) -> Iterator[Holder]:
         where = np.array([head])
-        if self.flag("private", where)[0] and not self._ledger.recorded.hugetlb[head]:
+        if self.flag("private", where)[0] and not self._state.recorded.hugetlb[head]:
             yield Holder("private data", 1)
         if self.flag("hwpoison", where)[0]:
             yield Holder("memory failure", 1)
@@ -253,22 +253,22 @@ class References:
                 yield Holder(what, count, who)
         pins = self._pins(head)
         if pins:
-            references = pins * PIN if not self._ledger.recorded.order[head] else pins
+            references = pins * PIN if not self._state.recorded.order[head] else pins
             yield Holder("pins", references, f"{pins} by get_user_pages()")
 
     def _pins(self, head: int) -> int:
         """How often a folio is pinned: of a small one as far as its refcount says it."""
-        recorded = self._ledger.recorded
+        recorded = self._state.recorded
         if not recorded.order[head]:
             return max(int(recorded.refcount[head]), 0) // PIN
-        with Dispensable():
-            address = int(self._ledger.pages.addresses(np.array([head]))[0])
+        with optional_step():
+            address = int(self._state.pages.addresses(np.array([head]))[0])
             folio = drgn.Object(self._prog, "struct folio *", value=address)
             return max(int(folio.member_("_pincount").counter.value_()), 0)
         return 0
 
     def _comm(self, pid: int) -> str:
-        for mm in self._ledger.mms:
+        for mm in self._state.mms:
             for task in mm.tasks:
                 if task.tgid == pid:
                     return task.comm
@@ -296,13 +296,13 @@ class References:
 
     def _in_batch(self, batch: drgn.Object) -> Iterator[int]:
         """The first pages of the folios in a batch; low bits of an entry are mlock's flags."""
-        with Dispensable(lambda: self.unread.update([BATCHES_UNREAD])):
+        with optional_step(lambda: self.unread.update([BATCHES_UNREAD])):
             entries = batch.folios if hasattr(batch, "folios") else batch.pages
             count = min(batch.nr.value_(), _MOST_IN_BATCH, entries.type_.length)
             for entry in entries[:count]:
-                index = self._ledger.pages.index_at(entry.value_() & ~3)
+                index = self._state.pages.index_at(entry.value_() & ~3)
                 if index != NOWHERE:
-                    yield int(self._ledger.recorded.head[index])
+                    yield int(self._state.recorded.head[index])
 
     def _in_pipe(self, pipe: drgn.Object) -> Iterator[int]:
         head, tail, size = (pipe.member_(n).value_() for n in ("head", "tail", "ring_size"))
@@ -311,6 +311,6 @@ class References:
         if not size or size & (size - 1) or used > min(size, _MOST_SLOTS):
             raise ValueError("a broken pipe")
         for slot in range(tail, tail + used):
-            index = self._ledger.pages.index_at(buffers[slot & (size - 1)].page.value_())
+            index = self._state.pages.index_at(buffers[slot & (size - 1)].page.value_())
             if index != NOWHERE:
-                yield int(self._ledger.recorded.head[index])
+                yield int(self._state.recorded.head[index])

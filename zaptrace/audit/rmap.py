@@ -14,9 +14,9 @@ from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 
 from zaptrace.audit.arrays import Index, Words
 from zaptrace.audit.mms import BROKEN_TREE, Mm, Task, printable, vmas
-from zaptrace.audit.optional import Dispensable
+from zaptrace.audit.optional import optional_step
 from zaptrace.audit.pagetables.format import PAGE_SHIFT
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
 from zaptrace.model.findings import Owner
 
@@ -53,18 +53,18 @@ class _Lookup:
 class Owners:
     """Answers for one audit."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._numbers = {mm.address: number for number, mm in enumerate(ledger.mms)}
-        self._large = np.flatnonzero(ledger.counted[: ledger.walked.large])
+    def __init__(self, state: KernelState) -> None:
+        self._state = state
+        self._numbers = {mm.address: number for number, mm in enumerate(state.mms)}
+        self._large = np.flatnonzero(state.counted[: state.walked.large])
 
     def mapped_at(self, index: int) -> list[Place]:
         """Where the walk found a page."""
-        first, walked = self._ledger.first, self._ledger.walked
+        first, walked = self._state.first, self._state.walked
         leaves = self._by_page.find(index)
         large = self._large[(first[self._large] < index)]
-        around = large[index < first[large] + self._ledger.sizes[large]]
-        found = np.concatenate([leaves[self._ledger.counted[leaves]], around])
+        around = large[index < first[large] + self._state.sizes[large]]
+        found = np.concatenate([leaves[self._state.counted[leaves]], around])
         return [
             Place(
                 int(walked.mm[leaf]),
@@ -73,7 +73,7 @@ class Owners:
             for leaf in found
         ]
 
-    def remembered_at(self, index: int, head: int) -> tuple[list[Place], bool]:
+    def candidates(self, index: int, head: int) -> tuple[list[Place], bool]:
         """Where the rmap says that a page may be mapped, whether it is or not; and whether these
         are all the places: not of a folio without mapping, a KSM page, or a broken rmap.
 
@@ -86,8 +86,8 @@ class Owners:
             head: index of its folio's first page, which has mapping and index.
         """
         places: list[Place] = []
-        with Dispensable(self._broken):  # a broken tree: what was found so far
-            for place in self._remembered_at(index, head):
+        with optional_step(self._broken):  # a broken tree: what was found so far
+            for place in self._candidates(index, head):
                 places.append(place)
             return places, self._has_rmap(head)
         return places, False
@@ -97,12 +97,12 @@ class Owners:
 
         Args:
             mms: by index.
-            index, head: as of `remembered_at`.
+            index, head: as of `candidates`.
         """
-        if not self._has_rmap(head) or self._ledger.recorded.hugetlb[head]:
+        if not self._has_rmap(head) or self._state.recorded.hugetlb[head]:
             return True
-        with Dispensable():
-            return any(place.mm in mms for place in self._remembered_at(index, head))
+        with optional_step():
+            return any(place.mm in mms for place in self._candidates(index, head))
         return True
 
     def kind(self, head: int) -> str:
@@ -115,16 +115,16 @@ class Owners:
     def is_empty(self, place: Place) -> bool:
         """Whether nothing is mapped there (a large leaf counts at its first address only)."""
         here = self._by_address.find(place.address)
-        return not (self._ledger.walked.mm[here] == place.mm).any()
+        return not (self._state.walked.mm[here] == place.mm).any()
 
     def has_table(self, place: Place) -> bool:
         """Whether there is a table of PTEs for that address."""
-        shift = self._ledger.fmt.levels[-2].shift
+        shift = self._state.fmt.levels[-2].shift
         return (place.mm, place.address >> shift) in self._tables
 
     def owner(self, place: Place) -> Owner:
         """Who that is."""
-        mm = self._ledger.mms[place.mm]
+        mm = self._state.mms[place.mm]
         task = self.task(place.mm)
         return Owner(
             pid=None if task is None else task.tgid,
@@ -138,46 +138,46 @@ class Owners:
         """Who an mm is."""
         task = self.task(number)
         pid, comm = (None, None) if task is None else (task.tgid, task.comm)
-        return Owner(pid, comm, None, None, self._ledger.mms[number].address)
+        return Owner(pid, comm, None, None, self._state.mms[number].address)
 
     def task(self, number: int) -> Task | None:
         """A task that uses the mm; failing that, the one that is inside of it (exec, exit)."""
-        task = self._ledger.mms[number].task
-        if task is None and number in self._ledger.in_flight:
-            task = self._ledger.in_flight[number].task
+        task = self._state.mms[number].task
+        if task is None and number in self._state.in_flight:
+            task = self._state.in_flight[number].task
         return task
 
     def _broken(self) -> None:
-        self._ledger.gaps["rmaps that cannot be followed"] += 1
+        self._state.gaps["rmaps that cannot be followed"] += 1
 
     def _has_rmap(self, head: int) -> bool:
         """Whether a folio's mapping can be followed: not without one, and not KSM's."""
         mapping = self._mapping(head)
         return mapping > MAPPING_FLAGS and mapping & MAPPING_FLAGS in (0, MAPPING_ANON)
 
-    def _remembered_at(self, index: int, head: int) -> Iterator[Place]:
+    def _candidates(self, index: int, head: int) -> Iterator[Place]:
         where = np.array([head], np.int64)
-        pgoff = int(self._ledger.pages.column("index", where)[0]) + index - head
+        pgoff = int(self._state.pages.column("index", where)[0]) + index - head
         for vma in self._vmas(self._mapping(head)):
             yield from self._places(vma, pgoff)
 
     def _vmas(self, mapping: int) -> Iterator[drgn.Object]:
         if mapping <= MAPPING_FLAGS:
             for number in self._unsettled:
-                yield from vmas(self._ledger.mms[number])
+                yield from vmas(self._state.mms[number])
         elif mapping & MAPPING_FLAGS == MAPPING_ANON:
             yield from self._anon_vmas(mapping - MAPPING_ANON)
         elif not mapping & MAPPING_FLAGS:
             yield from self._file_vmas(mapping)
 
     def _anon_vmas(self, address: int) -> Iterator[drgn.Object]:
-        anon_vma = drgn.Object(self._ledger.prog, "struct anon_vma *", value=address)
+        anon_vma = drgn.Object(self._state.prog, "struct anon_vma *", value=address)
         root = anon_vma.rb_root.rb_root.address_of_()
         for chain in islice(_in_tree("struct anon_vma_chain", root, "rb"), _MAX_RMAP):
             yield chain.vma
 
     def _file_vmas(self, address: int) -> Iterator[drgn.Object]:
-        space = drgn.Object(self._ledger.prog, "struct address_space *", value=address)
+        space = drgn.Object(self._state.prog, "struct address_space *", value=address)
         root = space.i_mmap.rb_root.address_of_()
         yield from islice(_in_tree("struct vm_area_struct", root, "shared.rb"), _MAX_RMAP)
 
@@ -192,7 +192,7 @@ class Owners:
 
     def _mapping(self, head: int) -> int:
         """page->mapping: an address and two flag bits, 0 for none."""
-        return int(self._ledger.pages.column("mapping", np.array([head], np.int64))[0])
+        return int(self._state.pages.column("mapping", np.array([head], np.int64))[0])
 
     @cached_property
     def _unsettled(self) -> list[int]:
@@ -200,8 +200,8 @@ class Owners:
         pages at its end (tlb_finish_mmu()) holds no page-table lock any more."""
         return [
             number
-            for number, mm in enumerate(self._ledger.mms)
-            if number in self._ledger.in_flight
+            for number, mm in enumerate(self._state.mms)
+            if number in self._state.in_flight
             or not mm.tasks
             or any(task.runs for task in mm.tasks)
         ]
@@ -209,17 +209,17 @@ class Owners:
     @cached_property
     def _tables(self) -> set[tuple[int, int]]:
         """Of each table of PTEs its mm and its place among those of the mm."""
-        locks, shift = self._ledger.walked.locks, np.uint64(self._ledger.fmt.levels[-2].shift)
+        locks, shift = self._state.walked.locks, np.uint64(self._state.fmt.levels[-2].shift)
         places = locks.first[locks.lowest] >> shift
         return set(zip(locks.mm[locks.lowest].tolist(), places.tolist(), strict=True))
 
     @cached_property
     def _by_page(self) -> _Lookup:
-        return _Lookup(self._ledger.first)
+        return _Lookup(self._state.first)
 
     @cached_property
     def _by_address(self) -> _Lookup:
-        return _Lookup(self._ledger.walked.address)
+        return _Lookup(self._state.walked.address)
 
 
 def _in_tree(kind: str, root: drgn.Object, member: str) -> Iterator[drgn.Object]:

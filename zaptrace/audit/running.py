@@ -13,13 +13,13 @@ import drgn
 import numpy as np
 
 from zaptrace.audit.arrays import Mask
+from zaptrace.audit.audited import Audited, Suspects, described, provable
 from zaptrace.audit.findings import rss_findings
 from zaptrace.audit.further import further_findings
 from zaptrace.audit.invariants import Suspect, judge
 from zaptrace.audit.optional import as_bad_input
-from zaptrace.audit.proved import Judged, Suspects, described, provable
 from zaptrace.audit.rmap import Owners
-from zaptrace.audit.state import Ledger, take
+from zaptrace.audit.state import KernelState, read_state
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Finding
 
@@ -39,7 +39,7 @@ Key = tuple[object, ...]
 class _Look:
     """One look: `suspects` and `others` by what must be the same at the next."""
 
-    ledger: Ledger
+    state: KernelState
     owners: Owners
     suspects: dict[Key, Suspect]
     others: dict[Key, Finding]
@@ -47,60 +47,61 @@ class _Look:
     def keys(self) -> set[Key]:
         return {*self.suspects, *self.others}
 
-    def judged(self, agreed: set[Key], told: dict[str, int]) -> Judged:
-        """What was agreed on."""
+    def audited(self, agreed: set[Key], looks: dict[str, int], started: float) -> Audited:
+        """Return the audit with the findings that every look agreed on."""
         suspects = [one for key, one in self.suspects.items() if key in agreed]
         others = [one for key, one in self.others.items() if key in agreed]
-        return described(self.ledger, self.owners, suspects, others, told)
+        return described(self.state, self.owners, suspects, others, started, looks)
 
 
-def judged_live(prog: drgn.Program) -> Judged:
-    """Read and judge a kernel that runs.
+def audit_running(prog: drgn.Program) -> Audited:
+    """Audit a kernel while it runs.
 
     After each walk the suspects' counters are read again for a while, and who changes is suspect no
     more; and a finding must come back with the same numbers every time.
 
     Raises:
-        BadInput: as `judged`, in each of several tries.
+        BadInput: as `audit`, in each of several tries.
     """
+    started = time.perf_counter()
     agreed: set[Key] | None = None
     ever: set[Key] = set()
     looks = failures = 0
     while True:
         try:
             with as_bad_input():
-                look = _look(take(prog, None))
+                look = _look(read_state(prog, None))
                 agreed = look.keys() if agreed is None else agreed & look.keys()
                 ever |= look.keys()
                 looks += 1
                 if looks >= LOOKS or not agreed:
                     told = {"looks": looks, "cleared_by_another_look": len(ever - agreed)}
-                    return look.judged(agreed, told)
+                    return look.audited(agreed, told, started)
         except BadInput:  # what was followed has been freed meanwhile
             failures += 1
             if failures == MAX_FAILURES:
                 raise
 
 
-def _look(ledger: Ledger) -> _Look:
-    owners = Owners(ledger)
-    suspects = steady(ledger, provable(ledger, owners, judge(ledger.ptes, ledger.recorded)))
+def _look(state: KernelState) -> _Look:
+    owners = Owners(state)
+    suspects = steady(state, provable(state, owners, judge(state.ptes, state.recorded)))
     where = np.array([suspect.index for suspect in suspects], np.int64)
-    pfns = ledger.pages.pfns(where).tolist()
-    mapcounts = ledger.recorded.raw_mapcount[where].tolist()
-    refcounts = ledger.recorded.refcount[where].tolist()
+    pfns = state.pages.pfns(where).tolist()
+    mapcounts = state.recorded.raw_mapcount[where].tolist()
+    refcounts = state.recorded.refcount[where].tolist()
     rows = zip(suspects, pfns, mapcounts, refcounts, strict=True)
     pages: dict[Key, Suspect] = {(one.cls, one.ptes, *numbers): one for one, *numbers in rows}
     others: dict[Key, Finding] = {
         (one.cls, one.ptes, tuple(owner.mm for owner in one.mappings)): one
-        for one in rss_findings(ledger, owners)
+        for one in rss_findings(state, owners)
     }
-    for one in further_findings(ledger, owners, suspects, running=True):
+    for one in further_findings(state, owners, suspects, running=True):
         others[one.cls, one.pfn, one.refcount, one.note] = one
-    return _Look(ledger, owners, pages, others)
+    return _Look(state, owners, pages, others)
 
 
-def steady(ledger: Ledger, suspects: Suspects) -> Suspects:
+def steady(state: KernelState, suspects: Suspects) -> Suspects:
     """Those whose counters stay what they were before the page tables were walked; the others are
     counted as not judged."""
     left = suspects
@@ -108,16 +109,16 @@ def steady(ledger: Ledger, suspects: Suspects) -> Suspects:
         if not left:
             break
         time.sleep(pause)
-        same = _same(ledger, left).tolist()
+        same = _same(state, left).tolist()
         left = [suspect for suspect, good in zip(left, same, strict=True) if good]
-    ledger.gaps[CHANGED] += len(suspects) - len(left)
+    state.gaps[CHANGED] += len(suspects) - len(left)
     return left
 
 
-def _same(ledger: Ledger, suspects: Suspects) -> Mask:
-    pages = ledger.pages
+def _same(state: KernelState, suspects: Suspects) -> Mask:
+    pages = state.pages
     where = np.array([suspect.index for suspect in suspects], np.int64)
-    heads = ledger.recorded.head[where]
+    heads = state.recorded.head[where]
     same = np.ones(len(where), bool)
     for name, at in (("raw_mapcount", where), ("refcount", heads), ("mapping", heads)):
         same &= pages.again(name, at) == pages.column(name, at)

@@ -15,7 +15,7 @@ from zaptrace.audit.inflight import InFlight
 from zaptrace.audit.invariants import Recorded
 from zaptrace.audit.mms import NO_CACHE, Mm, find_mms, vmas
 from zaptrace.audit.mms import UNREADABLE as MMS_UNREADABLE
-from zaptrace.audit.optional import Dispensable
+from zaptrace.audit.optional import optional_step
 from zaptrace.audit.pagetables import normal_pages
 from zaptrace.audit.pagetables.arches import format_of
 from zaptrace.audit.pagetables.format import TableFormat
@@ -32,7 +32,7 @@ from zaptrace.memory.registers import CpuRegisters
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
+class KernelState:
     """All that one audit knows; arrays about leaves have the shape of `walked.pfn`.
 
     Attributes:
@@ -68,7 +68,7 @@ class Ledger:
     gaps: Counter[str]
 
 
-def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
+def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> KernelState:
     """Read and derive everything.
 
     Raises:
@@ -105,7 +105,7 @@ def take(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Ledger:
     if absent.mapped.any():
         ptes += _mapped_elsewhere(fmt, absent, pages)
     busy = inflight.find(prog, fmt.arch, mms, walked, pages, recorded, cpus, gaps)
-    return Ledger(
+    return KernelState(
         prog=prog,
         fmt=fmt,
         release=vmcoreinfo.get("OSRELEASE", "unknown"),
@@ -149,7 +149,7 @@ def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
 
 def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counter[str]) -> Recorded:
     listed, broken = np.zeros(0, np.int64), 1
-    with Dispensable():
+    with optional_step():
         listed, broken = on_cpu_lists(prog, pages)
     recorded = derive(pages, flags, listed)
     gaps["per-CPU free lists"] += broken

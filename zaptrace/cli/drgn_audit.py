@@ -20,7 +20,7 @@ if __name__ == "__main__":
     from zaptrace.audit import audit
     from zaptrace.report.audit_text import lines
 
-    result = audit(drgn.get_default_prog())
+    result = audit(drgn.get_default_prog()).result()
     if "--json" in sys.argv[1:]:
         print(json.dumps(result.to_json(), indent=2))
     else:

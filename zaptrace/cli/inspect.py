@@ -14,13 +14,9 @@ from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
 from zaptrace.model.paths import scratch_folder
 
 if TYPE_CHECKING:
-    import drgn
+    from zaptrace.audit.audited import Audited
+    from zaptrace.audit.inspect import AddressView, Inspector, PageView, ProcessView
 
-    from zaptrace.audit.inspect import AddressView, Looking, PageView, ProcessView
-    from zaptrace.audit.proved import Judged
-    from zaptrace.memory.registers import CpuRegisters
-
-    _Cpus = list[CpuRegisters] | None
     _Views = tuple[
         str, Sequence[PageView | AddressView | ProcessView], Iterator[str], Sequence[Finding]
     ]
@@ -99,7 +95,7 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         BadInput, Missing: the dump or vmlinux cannot be used.
     """
-    from zaptrace.audit.proved import judged
+    from zaptrace.audit import audit
     from zaptrace.memory.open import cut_off, open_program
     from zaptrace.memory.registers import known_registers
 
@@ -112,8 +108,8 @@ def run(args: argparse.Namespace) -> Exit:
         cpus = known_registers(vmcore)
         try:
             if args.shell or _one_thing(args):
-                return _look(judged(prog, cpus), args)
-            return _audit(prog, cpus, args, cut)
+                return _look(audit(prog, cpus=cpus), args)
+            return _told(_noting_cut(audit(prog, cpus=cpus).result(), cut), args)
         except BadInput as error:
             if cut and error.hint is None:
                 error.hint = f"the dump is cut short by {cut:,} bytes: dump or copy it again"
@@ -121,14 +117,14 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _live(args: argparse.Namespace) -> Exit:
-    from zaptrace.audit import audit_live
-    from zaptrace.audit.running import judged_live
+    from zaptrace.audit import audit_running
     from zaptrace.memory.open import open_live
 
     prog = open_live(args.vmlinux)
+    found = audit_running(prog)
     if args.shell or _one_thing(args):
-        return _look(judged_live(prog), args)
-    return _told(audit_live(prog), args)
+        return _look(found, args)
+    return _told(found.result(), args)
 
 
 def _one_thing(args: argparse.Namespace) -> bool:
@@ -149,14 +145,11 @@ def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
         yield vmcore
 
 
-def _audit(prog: drgn.Program, cpus: _Cpus, args: argparse.Namespace, cut: int) -> Exit:
-    from zaptrace.audit import audit
-
-    result = audit(prog, cpus=cpus)
-    if cut:
-        cut_off = Unseen("bytes of memory cut off the end of the dump", cut)
-        result = dataclasses.replace(result, unseen=(cut_off, *result.unseen))
-    return _told(result, args)
+def _noting_cut(result: AuditResult, cut: int) -> AuditResult:
+    if not cut:
+        return result
+    cut_off = Unseen("bytes of memory cut off the end of the dump", cut)
+    return dataclasses.replace(result, unseen=(cut_off, *result.unseen))
 
 
 def _told(result: AuditResult, args: argparse.Namespace) -> Exit:
@@ -170,62 +163,61 @@ def _told(result: AuditResult, args: argparse.Namespace) -> Exit:
     return _exit(result.findings)
 
 
-def _shell(looking: Looking) -> Exit:
+def _shell(inspector: Inspector) -> Exit:
     from zaptrace.audit.drgn_prompt import interact
     from zaptrace.cli import inspect_text
 
     def page(pfn: int) -> PageView:
         """page(pfn): print a page and return it."""
-        view = looking.page(pfn)
+        view = inspector.page(pfn)
         print("\n".join(inspect_text.page_lines(view)))
         return view
 
     def address(at: int, pid: int | None = None) -> list[AddressView]:
         """address(at, pid=None): print the way from the page tables to a page."""
-        views = looking.address(at, pid)
+        views = inspector.address(at, pid)
         print("\n".join(_joined(map(inspect_text.address_lines, views))))
         return views
 
     def process(pid: int) -> list[ProcessView]:
         """process(pid): print a process's counters, VMAs and findings."""
-        views = looking.process(pid)
+        views = inspector.process(pid)
         print("\n".join(_joined(map(inspect_text.process_lines, views))))
         return views
 
-    interact(looking.ledger.prog, {"page": page, "address": address, "process": process})
+    interact(inspector.state.prog, {"page": page, "address": address, "process": process})
     return Exit.OK
 
 
-def _look(found: Judged, args: argparse.Namespace) -> Exit:
-    from zaptrace.audit.inspect import Looking
+def _look(found: Audited, args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
 
-    looking = Looking(found)
+    inspector = found.inspect()
     if args.shell:
-        return _shell(looking)
-    key, views, text, findings = _views(looking, args)
+        return _shell(inspector)
+    key, views, text, findings = _views(inspector, args)
     if args.json:
         said = [view.to_json() for view in views]
-        print_json({"kernel_release": looking.ledger.release, key: said})
+        print_json({"kernel_release": inspector.state.release, key: said})
     else:
         print("\n".join(text))
     return _exit(findings)
 
 
-def _views(looking: Looking, args: argparse.Namespace) -> _Views:
+def _views(inspector: Inspector, args: argparse.Namespace) -> _Views:
     """What was asked for, as JSON's key and objects, as text, and the findings about it."""
     from zaptrace.cli import inspect_text
 
     if args.pfn is not None:
-        return _pages([looking.page(args.pfn)])
+        return _pages([inspector.page(args.pfn)])
     if args.address is None:
-        processes = looking.process(args.pid)
+        processes = inspector.process(args.pid)
         found = [finding for view in processes for finding in view.findings]
         return "processes", processes, _joined(map(inspect_text.process_lines, processes)), found
-    page = looking.page_at(args.address) if args.pid is None else None
+    page = inspector.page_at(args.address) if args.pid is None else None
     if page is not None:
         return _pages([page])
-    addresses = looking.address(args.address, args.pid)
+    addresses = inspector.address(args.address, args.pid)
     about = [view.page.finding for view in addresses if view.page and view.page.finding]
     return "addresses", addresses, _joined(map(inspect_text.address_lines, addresses)), about
 

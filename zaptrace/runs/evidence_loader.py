@@ -105,7 +105,7 @@ def load_audit(
         return found
     title = "Audit every page table against every counter"
     with step("audit", title, listener, facts.timing) as current:
-        found = audit(prog, cpus=cpu_registers(folder.vmcore))
+        found = audit(prog, cpus=cpu_registers(folder.vmcore)).result()
         folder.save_audit(found, dump)
         current.note = f"{found.ptes} PTEs, {len(found.findings)} findings"
     return found

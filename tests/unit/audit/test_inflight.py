@@ -33,7 +33,7 @@ class MadeUp:
     anon: bool = True
     order: int = 0
 
-    def remembered_at(self, index: int, head: int) -> tuple[list[Place], bool]:
+    def candidates(self, index: int, head: int) -> tuple[list[Place], bool]:
         return self.remembered, self.rmap
 
     def has_table(self, place: Place) -> bool:
@@ -42,7 +42,7 @@ class MadeUp:
     def is_empty(self, place: Place) -> bool:
         return place not in self.mapped
 
-    def ledger(self, in_flight: dict[int, InFlight]) -> Any:
+    def state(self, in_flight: dict[int, InFlight]) -> Any:
         recorded = SimpleNamespace(
             head=np.array([0]),
             anon=np.array([self.anon]),
@@ -53,11 +53,11 @@ class MadeUp:
 
     def excused(self, in_flight: dict[int, InFlight], short: int = 1) -> int:
         """For how many missing PTEs those in flight are good."""
-        ledger, mapped = self.ledger(in_flight), set(self.mapped)
-        return findings._lost(ledger, cast(Any, self), 0, mapped, short)[2]
+        state, mapped = self.state(in_flight), set(self.mapped)
+        return findings._lost(state, cast(Any, self), 0, mapped, short)[2]
 
     def left(self, in_flight: dict[int, InFlight]) -> list[Place]:
-        return findings._left(self.ledger(in_flight), cast(Any, self), 0, self.mapped)
+        return findings._left(self.state(in_flight), cast(Any, self), 0, self.mapped)
 
 
 @pytest.mark.parametrize(("place", "excused"), [(INSIDE, 1), (OUTSIDE, 0), (OTHER_MM, 0)])

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
@@ -51,7 +52,9 @@ Run = Callable[[AuditResult, str], Exit]
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     def go(answer: AuditResult, *options: str) -> Exit:
         monkeypatch.setattr(zaptrace.memory.open, "open_program", lambda *_, **__: None)
-        monkeypatch.setattr(zaptrace.audit, "audit", lambda prog, cpus: answer)
+        monkeypatch.setattr(
+            zaptrace.audit, "audit", lambda prog, cpus: SimpleNamespace(result=lambda: answer)
+        )
         core = tmp_path / "vmcore"
         core.write_bytes(b"KDUMP   ")  # a format without registers
         return inspect.run(parse(str(core), *options))

@@ -8,7 +8,7 @@ import drgn
 import pytest
 from drgn import Architecture, Platform, Program, TypeMember
 
-from zaptrace.audit.optional import Dispensable, as_bad_input
+from zaptrace.audit.optional import as_bad_input, optional_step
 from zaptrace.model.errors import BadInput
 
 
@@ -44,13 +44,13 @@ def test_the_dumps_faults_are_one_message_and_what_can_be_spared_is_told(
     with pytest.raises(BadInput, match="cannot be read"), as_bad_input():
         fault()
     told: list[str] = []
-    with Dispensable(lambda: told.append("a gap")):
+    with optional_step(lambda: told.append("a gap")):
         fault()
     assert told == ["a gap"]
 
 
 @pytest.mark.parametrize("fault", [ours, ours_too])
 def test_our_own_faults_are_not_taken_for_the_dumps(fault: Callable[[], object]) -> None:
-    for guard in (as_bad_input, Dispensable):
+    for guard in (as_bad_input, optional_step):
         with pytest.raises((AttributeError, AssertionError)), guard():
             fault()

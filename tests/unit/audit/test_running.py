@@ -17,11 +17,11 @@ from tests.unit.audit.test_inspect import FREED
 from tests.unit.audit.test_mapcount import Memory, struct_pages
 from tests.unit.audit.test_mapcount import judged as counters_of
 from zaptrace.audit import running
+from zaptrace.audit.audited import Audited
 from zaptrace.audit.invariants import Suspect
-from zaptrace.audit.proved import Judged
 from zaptrace.audit.rmap import Owners
 from zaptrace.audit.running import CHANGED, LOOKS, MAX_FAILURES, PAUSES
-from zaptrace.audit.state import Ledger
+from zaptrace.audit.state import KernelState
 from zaptrace.cli import inspect
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.findings import Finding, FindingClass
@@ -41,7 +41,7 @@ def memory() -> Memory:
 
 
 @pytest.fixture
-def ledger(memory: Memory) -> Any:
+def state(memory: Memory) -> Any:
     return SimpleNamespace(pages=memory.gathered(), recorded=counters_of(memory), gaps=Counter())
 
 
@@ -53,8 +53,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def steady(ledger: Any) -> Pages:
-    return tuple(suspect.index for suspect in running.steady(cast(Ledger, ledger), SUSPECTS))
+def steady(state: Any) -> Pages:
+    return tuple(suspect.index for suspect in running.steady(cast(KernelState, state), SUSPECTS))
 
 
 @pytest.mark.parametrize(
@@ -68,21 +68,21 @@ def steady(ledger: Any) -> Pages:
 )
 @pytest.mark.usefixtures("pauses")
 def test_who_has_changed_since_it_was_read_is_no_suspect(
-    memory: Memory, ledger: Any, column: str, at: int, left: Pages
+    memory: Memory, state: Any, column: str, at: int, left: Pages
 ) -> None:
     memory.raw[column][at] += 1
-    assert steady(ledger) == left
+    assert steady(state) == left
 
 
 @pytest.mark.usefixtures("pauses")
-def test_what_a_tail_of_a_folio_counts_is_in_its_first_page(memory: Memory, ledger: Any) -> None:
-    ledger.recorded.head[3] = 2
+def test_what_a_tail_of_a_folio_counts_is_in_its_first_page(memory: Memory, state: Any) -> None:
+    state.recorded.head[3] = 2
     memory.raw["refcount"][2] += 1
-    assert steady(ledger) == (1,)
+    assert steady(state) == (1,)
 
 
 def test_who_changes_and_changes_back_is_no_suspect_either(
-    memory: Memory, ledger: Any, monkeypatch: pytest.MonkeyPatch
+    memory: Memory, state: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a page that fork() and exit() map and unmap all the time both readings may be the same:
     three looks in a row called it leaked, once in some hundred audits."""
@@ -91,20 +91,20 @@ def test_who_changes_and_changes_back_is_no_suspect_either(
         memory.raw["raw_mapcount"][2] = 1 if seconds == PAUSES[9] else -1
 
     monkeypatch.setattr("time.sleep", sleep)
-    assert steady(ledger) == (1, 3)
+    assert steady(state) == (1, 3)
 
 
 def test_one_waits_as_long_as_there_are_suspects(
-    memory: Memory, ledger: Any, pauses: list[float]
+    memory: Memory, state: Any, pauses: list[float]
 ) -> None:
-    assert steady(ledger) == (1, 2, 3)
+    assert steady(state) == (1, 2, 3)
     assert pauses == list(PAUSES)
     pauses.clear()
     memory.raw["refcount"][1:4] += 1
-    assert steady(ledger) == ()
+    assert steady(state) == ()
     assert pauses == [PAUSES[0]]
-    assert ledger.gaps[CHANGED] == 3
-    assert running.steady(cast(Ledger, ledger), []) == []
+    assert state.gaps[CHANGED] == 3
+    assert running.steady(cast(KernelState, state), []) == []
 
 
 @pytest.fixture
@@ -118,9 +118,22 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             raise now
         return Look(now)
 
-    monkeypatch.setattr(running, "take", lambda *_: None)
+    monkeypatch.setattr(running, "read_state", lambda *_: None)
     monkeypatch.setattr(running, "_look", look)
     return found
+
+
+class Answers(Audited):
+    """An audit without a kernel: what it is asked about has all of its findings."""
+
+    def inspect(self) -> Any:
+        mine = self.findings
+
+        def process(pid: int) -> list[Any]:
+            said = {"pid": pid, "found": len(mine)}
+            return [SimpleNamespace(findings=mine, to_json=lambda: said)]
+
+        return SimpleNamespace(state=SimpleNamespace(release="7.3", prog=None), process=process)
 
 
 class Look:
@@ -132,17 +145,17 @@ class Look:
     def keys(self) -> set[Any]:
         return set(self._findings)
 
-    def judged(self, agreed: set[Any], told: dict[str, int]) -> Judged:
+    def audited(self, agreed: set[Any], looks: dict[str, int], _: float) -> Audited:
         kept = tuple(one for key, one in self._findings.items() if key in agreed)
-        return Judged(cast(Ledger, None), cast(Owners, None), kept, looks=told)
+        return Answers(cast(KernelState, None), cast(Owners, None), kept, looks=looks)
 
 
 def finding(pfn: int, mapcount: int = 1) -> Finding:
     return Finding(LEAKED, pfn, 0, mapcount, 2)
 
 
-def found_live() -> Judged:
-    return running.judged_live(cast(drgn.Program, None))
+def found_live() -> Audited:
+    return running.audit_running(cast(drgn.Program, None))
 
 
 def test_only_what_every_look_finds_with_the_same_numbers_is_a_finding(looks: list[Any]) -> None:
@@ -172,21 +185,8 @@ def test_a_look_that_fails_is_taken_again_but_not_for_ever(looks: list[Any]) -> 
         found_live()
 
 
-class OnePage:
-    """A stand-in for `Looking`: what it is asked about has the findings that were judged."""
-
-    def __init__(self, found: Judged) -> None:
-        self.ledger = SimpleNamespace(release="7.3", prog=None)
-        self._found = found
-
-    def process(self, pid: int) -> list[Any]:
-        mine = self._found.findings
-        return [SimpleNamespace(findings=mine, to_json=lambda: {"pid": pid, "found": len(mine)})]
-
-
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[argparse.Namespace]:
-    monkeypatch.setattr(zaptrace.audit.inspect, "Looking", OnePage)
     monkeypatch.setattr(zaptrace.memory.open, "open_live", lambda _: None)
     parser = argparse.ArgumentParser()
     inspect.configure(parser)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,9 @@ PROG: Any = object()
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     run = RunFolder.create("s390x", tmp_path / "run")
     run.vmcore.write_bytes(b"core")
-    monkeypatch.setattr(evidence_loader, "audit", lambda *_, **__: FRESH)
+    monkeypatch.setattr(
+        evidence_loader, "audit", lambda *_, **__: SimpleNamespace(result=lambda: FRESH)
+    )
     monkeypatch.setattr(evidence_loader, "cpu_registers", lambda _: {})
     monkeypatch.setattr(evidence_loader, "identity", lambda *_: DUMP)
     return run

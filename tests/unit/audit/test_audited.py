@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from zaptrace.audit.audited import HIDDEN, MAX_FOLLOWED, provable
 from zaptrace.audit.invariants import Suspect
-from zaptrace.audit.proved import HIDDEN, MAX_FOLLOWED, provable
 from zaptrace.audit.rmap import Owners
 from zaptrace.model.findings import FindingClass
 
@@ -19,7 +19,7 @@ FREE = FindingClass.MAPPED_BUT_FREE
 SUSPECTS = [Suspect(1, FREE, 1), Suspect(2, LEAKED, 0), Suspect(3, LEAKED, 0)]
 
 
-def ledger(blind: frozenset[int], *, whole: bool = True) -> Any:
+def state(blind: frozenset[int], *, whole: bool = True) -> Any:
     return SimpleNamespace(
         blind=blind,
         whole=whole,
@@ -50,14 +50,14 @@ def owners(mms: dict[int, int]) -> Owners:
 def test_a_page_with_too_few_ptes_is_no_finding_if_it_may_be_mapped_where_nobody_looked(
     blind: tuple[int, ...], whole: bool, mms: dict[int, int], sure: list[int]
 ) -> None:
-    known = ledger(frozenset(blind), whole=whole)
+    known = state(frozenset(blind), whole=whole)
     found = provable(known, owners(mms), SUSPECTS)
     assert [suspect.index for suspect in found] == sure
     assert known.gaps[HIDDEN] == 3 - len(sure)
 
 
 def test_not_every_rmap_of_a_ruined_dump_is_followed() -> None:
-    known = ledger(frozenset([7]))
+    known = state(frozenset([7]))
     many = [Suspect(index, LEAKED, 0) for index in range(MAX_FOLLOWED + 5)]
     found = provable(known, owners(dict.fromkeys(range(len(many)), 8)), many)
     assert len(found) == MAX_FOLLOWED
