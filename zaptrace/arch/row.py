@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zaptrace.arch.page_tables import PageTables
+
 Byteorder = Literal["big", "little"]
 
 Variable = tuple[str, int] | int
@@ -90,6 +92,7 @@ class Arch:
             0; None, or where the key is absent, virtual equals physical.
         lock_holder_mask: which bits of a held spinlock's word are the holder's CPU + 1;
             0 where the word does not say.
+        page_tables: what its page tables look like.
     """
 
     name: str
@@ -137,6 +140,7 @@ class Arch:
     vmcoreinfo_pointer: int | None
     identity_base: bytes | None
     lock_holder_mask: int
+    page_tables: PageTables
 
     @property
     def machine_type(self) -> str:

@@ -2,9 +2,92 @@
 
 from __future__ import annotations
 
+from zaptrace.arch.page_tables import (
+    ALL_BITS,
+    EntryFlags,
+    FlagNames,
+    Level,
+    Match,
+    PageTables,
+    Span,
+    SwapEncoding,
+)
 from zaptrace.arch.row import Arch, VectorTable
 
 _GPRS = tuple(f"r{number}" for number in range(16))
+
+# Page tables: arch/s390/include/asm/pgtable.h ("Bits in the segment/region table
+# address-space-control-element" and the tables of bit patterns below it) and the z/Architecture
+# Principles of Operation, chapter 3, "Translation Tables".
+#
+# The address-space-control element (mm->context.asce) holds the origin of the
+# topmost table and its type; Linux begins at region-third tables (4 TB) and
+# grows upwards (crst_table_upgrade(), arch/s390/mm/pgalloc.c).
+# Region and segment tables: invalid bit 0x20; the type must be the level's own
+# ("TT", 0x0c), else the hardware takes a translation-specification exception.
+# A segment or region-third leaf may be invalid and still present (young
+# tracking), so the large bit alone decides.
+# A PTE is present by the software bit 0x001 alone, for the same reason.
+# A swap entry of these levels has COMM and not PRESENT (0x001); its type covers the large bit
+# ("s390/mm: Introduce region-third and segment table swap entries", 6.14).  Nothing that is in
+# user space has COMM otherwise.
+
+_TABLE_TYPE = 0x0C
+_INVALID = 0x20
+_LARGE = 0x400
+_COMM = 0x10
+_ORIGIN = ALL_BITS & ~0xFFF
+_CRST_ENTRIES = 2048
+_SPAN = Span(first_mask=0xC0, first_shift=6, last_mask=0x03, unit=512)
+
+
+def _swap(kind: int) -> Match:
+    known = _INVALID | _COMM
+    return Match(known | _TABLE_TYPE | 0x001, known | kind)
+
+
+def _region(name: str, shift: int, kind: int, large: int = 0) -> Level:
+    return Level(
+        name,
+        shift,
+        _CRST_ENTRIES,
+        leaf=(Match(large | _COMM | _TABLE_TYPE, large | kind),) if large else (),
+        leaf_origin=ALL_BITS & ~0x7FFFFFFF,
+        table=(Match(large | _INVALID | _TABLE_TYPE, kind),),
+        table_origin=_ORIGIN,
+        empty=(Match(large | _COMM | _INVALID, _INVALID),),
+        swap=(_swap(kind),) if large else (),
+        span=_SPAN,
+    )
+
+
+_LEVELS = (
+    _region("region first", 53, 0x0C),
+    _region("region second", 42, 0x08),
+    _region("region third", 31, 0x04, _LARGE),
+    Level(
+        "segment",
+        20,
+        _CRST_ENTRIES,
+        leaf=(Match(_LARGE | _COMM | _TABLE_TYPE, _LARGE),),
+        leaf_origin=ALL_BITS & ~0xFFFFF,
+        table=(Match(_LARGE | _INVALID | _TABLE_TYPE, 0),),
+        table_origin=ALL_BITS & ~0x7FF,
+        empty=(Match(_LARGE | _COMM | _INVALID, _INVALID),),
+        swap=(_swap(0),),
+    ),
+    Level(
+        "page",
+        12,
+        256,
+        leaf=(Match(0x001, 0x001),),
+        leaf_origin=_ORIGIN,
+        empty=(Match(ALL_BITS, 0x400),),
+        swap=(Match(0x201, 0x200),),
+    ),
+)
+
+_CRST_FLAGS: FlagNames = ((0x200, "PROTECT"), (0x100, "NOEXEC"), (0x020, "INVALID"))
 
 S390X = Arch(
     name="s390x",
@@ -70,4 +153,31 @@ S390X = Arch(
     vmcoreinfo_pointer=0xE0C,
     identity_base=b"IDENTITYBASE",
     lock_holder_mask=0xFFFF,  # arch_spin_lockval(), arch/s390/include/asm/spinlock.h
+    page_tables=PageTables(
+        levels=_LEVELS,
+        special=0x040,
+        large_special=0,
+        large_devmaps=(),
+        user_end=2**64,
+        # The READ and WRITE bits of large leaves have moved (6.14) and are left out.
+        flags=EntryFlags(
+            pte=(
+                (0x001, "PRESENT"),
+                (0x002, "SOFT_DIRTY"),
+                (0x004, "YOUNG"),
+                (0x008, "DIRTY"),
+                (0x010, "READ"),
+                (0x020, "WRITE"),
+                (0x040, "SPECIAL"),
+                (0x080, "UNUSED"),
+                (0x100, "NOEXEC"),
+                (0x200, "PROTECT"),
+                (0x400, "INVALID"),
+            ),
+            large=(*_CRST_FLAGS, (0x400, "LARGE"), (0x1000, "YOUNG"), (0x2000, "DIRTY")),
+            table=_CRST_FLAGS,
+        ),
+        # Large ones since "s390/mm: Introduce region-third and segment table swap entries" (6.14).
+        swap=SwapEncoding(pte_type=(2, 31), large_type=(6, 31), inverted=False, left=0, right=12),
+    ),
 )

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from zaptrace.arch.page_tables import (
+    ALL_BITS,
+    EntryFlags,
+    FlagNames,
+    Level,
+    Match,
+    PageTables,
+    SwapEncoding,
+)
 from zaptrace.arch.row import Arch, VectorTable
 
 _PT_REGS = (
@@ -9,6 +18,73 @@ _PT_REGS = (
     *("si", "di", "orig_ax", "ip", "cs", "flags", "sp", "ss"),
 )
 """Names as in regoffset_table (arch/x86/kernel/ptrace.c), in the order of struct pt_regs."""
+
+# Page tables: arch/x86/include/asm/pgtable_types.h, pgtable_64.h and pgtable-invert.h.
+#
+# Present is PRESENT (0x001) or PROT_NONE (0x100, the GLOBAL bit of an entry that
+# is not PRESENT); a huge page is PSE (0x080), also while PRESENT is taken back for
+# an invalidation (pmd_present()).  A leaf without PRESENT holds its address
+# complemented (L1TF: __pte_needs_invert()).  Bit 12 of a huge leaf is PAT.
+# "Empty" ignores ACCESSED and DIRTY, which an erratum may set (pte_none()).
+# The bits of an address in an entry may include encryption's: `pagetables.arches` takes it out.
+# PTI keeps a second topmost table for user space, with the same tables below.
+
+_ORIGIN = 0x000FFFFFFFFFF000
+_ENTRIES = 512
+_NOT_PRESENT = (Match(0x001, 0),)
+_PTE_EMPTY = (Match(ALL_BITS & ~0x060, 0),)
+
+
+def _directory(name: str, shift: int, *, huge: bool) -> Level:
+    return Level(
+        name,
+        shift,
+        _ENTRIES,
+        leaf=(Match(0x080, 0x080),) if huge else (),
+        leaf_origin=_ORIGIN & ~((1 << shift) - 1),
+        inverted=_NOT_PRESENT,
+        table=(Match(0x081 if huge else 0x001, 0x001),),
+        table_origin=_ORIGIN,
+        empty=_PTE_EMPTY,
+        swap=(Match(0x181, 0),) if huge else (),
+    )
+
+
+_LEVELS = (
+    _directory("pgd", 48, huge=False),
+    _directory("p4d", 39, huge=False),
+    _directory("pud", 30, huge=True),
+    _directory("pmd", 21, huge=True),
+    Level(
+        "pte",
+        12,
+        _ENTRIES,
+        leaf=(Match(0x001, 0x001), Match(0x101, 0x100)),
+        leaf_origin=_ORIGIN,
+        inverted=_NOT_PRESENT,
+        empty=_PTE_EMPTY,
+        swap=(Match(0x101, 0),),
+    ),
+)
+
+_TABLE_FLAGS: FlagNames = (
+    (1 << 0, "PRESENT"),
+    (1 << 1, "RW"),
+    (1 << 2, "USER"),
+    (1 << 3, "PWT"),
+    (1 << 4, "PCD"),
+    (1 << 5, "ACCESSED"),
+    (1 << 63, "NX"),
+)
+_LEAF_FLAGS: FlagNames = (
+    *_TABLE_FLAGS[:-1],
+    (1 << 6, "DIRTY"),
+    (1 << 8, "GLOBAL"),  # PROTNONE without PRESENT
+    (1 << 9, "SPECIAL"),
+    (1 << 10, "UFFD_WP"),
+    (1 << 11, "SOFT_DIRTY"),
+    (1 << 63, "NX"),
+)
 
 X86_64 = Arch(
     name="x86_64",
@@ -71,4 +147,20 @@ X86_64 = Arch(
     vmcoreinfo_pointer=None,
     identity_base=None,
     lock_holder_mask=0,  # queued spinlocks do not say (kernel/locking/qspinlock.c)
+    page_tables=PageTables(
+        levels=_LEVELS,
+        special=0x200,  # _PAGE_SOFTW1
+        large_special=0x200,
+        # _PAGE_SOFTW4, which "x86/mm: Introduce _PAGE_SAVED_DIRTY" (6.6) moved, to have its bit
+        # for a write-protected page that is dirty; that series made pte_mkwrite() a function.
+        large_devmaps=(("pte_mkwrite", 1 << 57), ("", 1 << 58)),
+        user_end=2**56,
+        flags=EntryFlags(
+            pte=(*_LEAF_FLAGS, (1 << 7, "PAT")),
+            large=(*_LEAF_FLAGS, (1 << 7, "PSE"), (1 << 12, "PAT"), (1 << 58, "DEVMAP")),
+            table=_TABLE_FLAGS,
+        ),
+        # The offset is complemented (L1TF).
+        swap=SwapEncoding(pte_type=(59, 31), large_type=(59, 31), inverted=True, left=5, right=14),
+    ),
 )

@@ -209,7 +209,7 @@ def rss_findings(state: KernelState, owners: Owners) -> list[Finding]:
         if mm.rss is None:
             continue
         excuse = None
-        if busy is not None and busy.may_owe(int(missing[number])):
+        if busy is not None and busy.may_owe(int(missing[number]) << state.fmt.page_shift):
             excuse = str(busy)
         elif not mm.tasks or any(task.runs for task in mm.tasks):
             continue
@@ -265,7 +265,7 @@ def mapped_rss(state: KernelState, without: Index | None = None) -> Counts:
     """
     absent, recorded = state.absent, state.recorded
     moving = np.flatnonzero(np.isin(absent.kind, IN_RSS))
-    large = np.array([level.pages for level in state.fmt.levels], np.int64)
+    large = np.array(state.fmt.leaf_pages, np.int64)
     # 0 file, 1 anonymous, 2 shmem, 3 none of these counters: one look-up a leaf, and
     # NOWHERE finds the last one.
     kinds = np.zeros(len(state.pages) + 1, np.uint8)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,12 +22,12 @@ import drgn
 import numpy as np
 from drgn.helpers.linux.sched import cpu_curr
 
+from zaptrace.arch import ARCHES
 from zaptrace.audit import collapse
 from zaptrace.audit.arrays import NOWHERE
 from zaptrace.audit.invariants import Recorded
 from zaptrace.audit.mms import Mm, Task, task_of
 from zaptrace.audit.optional import optional_step
-from zaptrace.audit.pagetables.format import PAGE_SHIFT
 from zaptrace.audit.pagetables.walk import Walked
 from zaptrace.audit.structpages.table import StructPages
 from zaptrace.memory.pages import byte_order
@@ -35,13 +35,6 @@ from zaptrace.memory.registers import CpuRegisters
 from zaptrace.memory.stopped_stack import stack_of
 
 NO_LOCKS = "mms whose page-table locks cannot be seen: in flight is what may run"
-
-# Who holds a lock, from its word.  s390x: the low half is the holder's CPU + 1
-# (arch_spin_lockval(), arch/s390/include/asm/spinlock.h).  x86_64's queued
-# spinlocks do not say (kernel/locking/qspinlock.c).
-_HOLDERS: dict[str, Callable[[int], int | None]] = {
-    "s390x": lambda word: (word & 0xFFFF) - 1 if word & 0xFFFF else None,
-}
 
 # What changes page tables, for the note of a finding; the innermost on the stack is named.
 _CHANGERS = frozenset(
@@ -79,11 +72,11 @@ class InFlight:
             return True
         return any(first <= address <= last for first, last in self.spans)
 
-    def may_owe(self, pages: int) -> bool:
-        """Whether so many pages may be missing from an rss counter, or be too many."""
+    def may_owe(self, size: int) -> bool:
+        """Return whether so many bytes may be missing from an rss counter, or be too many."""
         if self.spans is None or self.collapsing:
             return True
-        return pages <= sum(last + 1 - first for first, last in self.spans) >> PAGE_SHIFT
+        return size <= sum(last + 1 - first for first, last in self.spans)
 
     def __str__(self) -> str:
         cpu, task = self.cpu, self.task
@@ -187,7 +180,7 @@ def _held_ptls(
 ) -> dict[int, _Held]:
     """The tables' locks that are held, by mm."""
     tables = walked.locks
-    index = pages.indices(tables.table >> np.uint64(PAGE_SHIFT))
+    index = pages.indices(tables.table >> np.uint64(pages.layout.page_shift))
     # Only a page of the type "table" has been through pgtable_pte_page_ctor().
     where = np.flatnonzero(index != NOWHERE)
     where = where[~recorded.mappable[index[where]]]
@@ -203,8 +196,9 @@ def _held_ptls(
 
 
 def _who(prog: drgn.Program, arch: str, word: int, cpus: Sequence[CpuRegisters]) -> InFlight:
-    holder = _HOLDERS.get(arch)
-    cpu = holder(word) if holder is not None else _only_changer(prog, cpus)
+    mask = ARCHES[arch].lock_holder_mask
+    holder = (word & mask) - 1 if word & mask else None
+    cpu = holder if mask else _only_changer(prog, cpus)
     if cpu is None:
         return InFlight()
     task = None

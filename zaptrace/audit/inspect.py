@@ -17,7 +17,6 @@ from zaptrace.audit.arrays import NOWHERE, Index
 from zaptrace.audit.invariants import Suspect
 from zaptrace.audit.mms import RSS_COUNTERS, vmas
 from zaptrace.audit.optional import as_bad_input
-from zaptrace.audit.pagetables.format import PAGE_SHIFT
 from zaptrace.audit.pagetables.nonpresent import SwapKind
 from zaptrace.audit.pagetables.ram import DumpRam
 from zaptrace.audit.pagetables.translate import Step, follow, mapped_pfn
@@ -247,8 +246,9 @@ class Inspector:
 
     def _mapping_there(self, address: int) -> list[int]:
         walked = self.state.walked
-        page = np.uint64(address & ~((1 << PAGE_SHIFT) - 1))
-        sizes = self.state.sizes.astype(np.uint64) << np.uint64(PAGE_SHIFT)
+        shift = self.state.fmt.page_shift
+        page = np.uint64(address & ~((1 << shift) - 1))
+        sizes = self.state.sizes.astype(np.uint64) << np.uint64(shift)
         here = (walked.address <= page) & (page - walked.address < sizes)
         return sorted(set(walked.mm[here].tolist()))
 

@@ -15,7 +15,6 @@ from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 from zaptrace.audit.arrays import Index, Words
 from zaptrace.audit.mms import BROKEN_TREE, Mm, Task, printable, vmas
 from zaptrace.audit.optional import optional_step
-from zaptrace.audit.pagetables.format import PAGE_SHIFT
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
 from zaptrace.model.findings import Owner
@@ -61,6 +60,7 @@ class Owners:
     def mapped_at(self, index: int) -> list[Place]:
         """Where the walk found a page."""
         first, walked = self._state.first, self._state.walked
+        shift = self._state.fmt.page_shift
         leaves = self._by_page.find(index)
         large = self._large[(first[self._large] < index)]
         around = large[index < first[large] + self._state.sizes[large]]
@@ -68,7 +68,7 @@ class Owners:
         return [
             Place(
                 int(walked.mm[leaf]),
-                int(walked.address[leaf]) + ((index - int(first[leaf])) << PAGE_SHIFT),
+                int(walked.address[leaf]) + ((index - int(first[leaf])) << shift),
             )
             for leaf in found
         ]
@@ -185,7 +185,7 @@ class Owners:
         """vma_address() (mm/internal.h): where a VMA maps that page, if it does."""
         number = self._numbers.get(vma.vm_mm.value_())
         start, end = vma.vm_start.value_(), vma.vm_end.value_()
-        address = start + ((pgoff - vma.vm_pgoff.value_()) << PAGE_SHIFT)
+        address = start + ((pgoff - vma.vm_pgoff.value_()) << self._state.fmt.page_shift)
         if number is None or not start <= address < end:
             return []
         return [Place(number, address)]
@@ -252,7 +252,8 @@ def describe_vma(vma: drgn.Object, address: int | None = None) -> str:
     try:
         what = printable(vma_name(vma))
         if what and address is not None and vma.vm_file:
-            what += f"+{(vma.vm_pgoff.value_() << PAGE_SHIFT) + address - start:#x}"
+            file_offset = vma.vm_pgoff.value_() << vma.prog_["PAGE_SHIFT"].value_()
+            what += f"+{file_offset + address - start:#x}"
     except (drgn.FaultError, LookupError, ValueError, AttributeError):
         what = ""
     return f"{span} {what}".rstrip()

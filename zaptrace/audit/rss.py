@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zaptrace.audit.mms import Mm, vmas
-from zaptrace.audit.pagetables.format import PAGE_SHIFT
 
 
 def charges(mms: Sequence[Mm]) -> frozenset[int]:
@@ -22,6 +21,7 @@ def charges(mms: Sequence[Mm]) -> frozenset[int]:
     for mm in mms:
         if mm.tasks or mm.obj.mm_users.counter.value_() <= 0 or mm.obj.map_count.value_() != 1:
             continue
+        shift = mm.obj.prog_["PAGE_SHIFT"].value_()
         for stack in vmas(mm):
-            found.add((stack.vm_end.value_() - stack.vm_start.value_()) >> PAGE_SHIFT)
+            found.add((stack.vm_end.value_() - stack.vm_start.value_()) >> shift)
     return frozenset(found)

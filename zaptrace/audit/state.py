@@ -96,7 +96,8 @@ def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Kerne
     gaps["PTEs of memory without a struct page"] += int(np.count_nonzero(normal & ~counted))
     sizes = _sizes(fmt, walked)
     # Where there is no such entry nobody asks which types there are: that takes symbols.
-    types = types_of(prog, vmcoreinfo) if len(walked.nonpresent.entry) else NO_TYPES
+    no_entries = not len(walked.nonpresent.entry)
+    types = NO_TYPES if no_entries else types_of(prog, vmcoreinfo, fmt.page_shift)
     absent = classify(fmt, walked, types)
     gaps["entries of a type that this kernel does not tell"] += absent.by_kind().get(
         SwapKind.UNKNOWN.name.lower(), 0
@@ -144,7 +145,7 @@ def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
     """How many pages each leaf maps; all ones take no memory."""
     if not walked.large:
         return np.broadcast_to(np.int64(1), walked.pfn.shape)
-    return np.array([level.pages for level in fmt.levels], np.int64)[walked.level]
+    return np.array(fmt.leaf_pages, np.int64)[walked.level]
 
 
 def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counter[str]) -> Recorded:
@@ -166,7 +167,7 @@ def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counte
 def _mapped_elsewhere(fmt: TableFormat, absent: Absent, pages: StructPages) -> Counts:
     """Mappings that devices have: entries that are not present, yet count."""
     first = pages.indices(absent.pfn[absent.mapped])
-    sizes = np.array([level.pages for level in fmt.levels], np.int64)[absent.level[absent.mapped]]
+    sizes = np.array(fmt.leaf_pages, np.int64)[absent.level[absent.mapped]]
     there = first != NOWHERE
     return invariants.count_ptes(first[there], sizes[there], len(pages))
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from tests.unit.audit.test_walk import Bytes
 from zaptrace.audit.invariants import count_ptes
-from zaptrace.audit.pagetables.format import FORMATS, Root, TableFormat
+from zaptrace.audit.pagetables.arches import FORMATS
+from zaptrace.audit.pagetables.format import Root, TableFormat
 from zaptrace.audit.pagetables.nonpresent import WITH_PFN, SwapKind, SwapTypes, classify
 from zaptrace.audit.pagetables.translate import EntryKind, follow, mapped_pfn
 from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, TWICE, UNREADABLE, Walked, walk
@@ -91,7 +92,7 @@ def test_no_address_is_found_twice_and_none_beyond_user_space(arch: str, seed: i
     fmt, _, _, found = walked(arch, seed)
     pairs = set(zip(found.mm.tolist(), found.address.tolist(), strict=True))
     assert len(pairs) == len(found.address)
-    assert not len(found.address) or int(found.address.max()) < fmt.user_end
+    assert not len(found.address) or int(found.address.max()) < fmt.tables.user_end
 
 
 @arches
@@ -102,7 +103,7 @@ def test_entries_that_are_not_present_have_a_kind_and_pages_only_where_one_is_me
 ) -> None:
     fmt, _, _, found = walked(arch, seed)
     kinds = np.array([SwapKind.SWAP] * 28 + [SwapKind.MIGRATION] * 3 + [SwapKind.MARKER], np.uint8)
-    absent = classify(fmt, found, SwapTypes(kinds))
+    absent = classify(fmt, found, SwapTypes(kinds, pfn_bits=34))
     assert len(absent.kind) == len(found.nonpresent.entry)
     assert sum(absent.by_kind().values()) == len(absent.kind)
     assert not absent.pfn[~np.isin(absent.kind, WITH_PFN)].any()

@@ -108,8 +108,8 @@ def test_ptes_without_rmaps_are_excused_in_a_collapse_of_a_huge_file_page_only()
 
 
 def test_the_rss_may_lack_what_the_held_tables_map() -> None:
-    assert ZAPPING.may_owe(512)
-    assert not ZAPPING.may_owe(513)
+    assert ZAPPING.may_owe(512 << 12)
+    assert not ZAPPING.may_owe(513 << 12)
     assert InFlight().may_owe(1 << 30)
     assert COLLAPSING.may_owe(1 << 30)
 

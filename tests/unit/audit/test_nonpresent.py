@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.audit import pretend
-from zaptrace.audit.pagetables.format import FORMATS, TableFormat
+from zaptrace.audit.pagetables.arches import FORMATS
+from zaptrace.audit.pagetables.format import TableFormat
 from zaptrace.audit.pagetables.nonpresent import NO_TYPES, SwapKind, SwapTypes, classify, types_of
 from zaptrace.audit.pagetables.walk import Locks, Nonpresent, Runs, Walked
 
@@ -20,8 +21,8 @@ KINDS = [
     *[SwapKind.DEVICE_EXCLUSIVE] * 2,
     SwapKind.MARKER,
 ]
-TYPES = SwapTypes(np.array(KINDS, np.uint8))
 PFN_BITS = 34
+TYPES = SwapTypes(np.array(KINDS, np.uint8), PFN_BITS)
 
 
 def walked(fmt: TableFormat, entries: list[tuple[int, int, int]]) -> Walked:
@@ -82,14 +83,14 @@ def test_flags_above_the_page_of_a_migration_entry_are_no_part_of_it() -> None:
 def test_what_a_device_has_counts_as_mapped(exclusive: bool, mapped: list[bool]) -> None:
     fmt = FORMATS["x86_64"]
     raw = [(x86_entry(27, 5, 4), 0, 4), (x86_entry(30, 6, 4), 0, 4)]
-    types = SwapTypes(TYPES.kinds, exclusive_mapped=exclusive)
+    types = SwapTypes(TYPES.kinds, PFN_BITS, exclusive_mapped=exclusive)
     assert classify(fmt, walked(fmt, raw), types).mapped.tolist() == mapped
 
 
 def test_types_that_are_not_known_are_not_guessed() -> None:
     fmt = FORMATS["s390x"]
     raw = [(s390_entry(kind, 7, 4), 0, 4) for kind in range(32)]
-    absent = classify(fmt, walked(fmt, raw), SwapTypes(np.zeros(32, np.uint8)))
+    absent = classify(fmt, walked(fmt, raw), SwapTypes(np.zeros(32, np.uint8), PFN_BITS))
     assert absent.by_kind() == {"unknown": 32}
     assert not absent.mapped.any()
     assert not absent.pfn.any()
@@ -103,7 +104,7 @@ def test_the_mms_with_entries_of_a_type_that_is_not_told_are_known() -> None:
         (x86_entry(24, 5, 4), 2, 4),
     ]
     untold = SwapTypes(
-        np.array([*[SwapKind.SWAP] * 30, SwapKind.UNKNOWN, SwapKind.MARKER], np.uint8)
+        np.array([*[SwapKind.SWAP] * 30, SwapKind.UNKNOWN, SwapKind.MARKER], np.uint8), PFN_BITS
     )
     assert classify(fmt, walked(fmt, entries), untold).mms_with(SwapKind.UNKNOWN) == {0}
     assert classify(fmt, walked(fmt, entries), NO_TYPES).mms_with(SwapKind.UNKNOWN) == {0, 2}
@@ -138,7 +139,7 @@ def test_the_types_are_what_this_kernel_has(
     files: int, functions: set[str], rest: str | None
 ) -> None:
     prog = pretend.kernel(functions, arrays={"swap_info": files}, constants={"PG_anon_exclusive"})
-    found = types_of(prog, {}).kinds.tolist()
+    found = types_of(prog, {}, 12).kinds.tolist()
     if rest is None:
         assert found == [SwapKind.UNKNOWN] * 32
         return

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.audit import pretend
-from zaptrace.audit.pagetables.format import FORMATS, TableFormat
+from zaptrace.audit.pagetables.arches import FORMATS
+from zaptrace.audit.pagetables.format import TableFormat
 from zaptrace.audit.pagetables.normal_pages import Areas, Uncounted, normal, uncounted_in
 from zaptrace.audit.pagetables.walk import Locks, Nonpresent, Runs, Walked
 
@@ -17,7 +18,7 @@ SEGMENT, PMD, PAGE = 3, 3, 4
 SPECIAL = 0x40
 X86_SPECIAL, X86_DEVMAP, X86_PSE = 1 << 9, 1 << 58, 0x80
 HUGE_ZERO = 0x99200
-NOTHING = Uncounted(0, None)
+NOTHING = Uncounted(0, None, 12)
 VM_SHARED, VM_MAYWRITE, VM_PFNMAP, VM_MIXEDMAP = 0x8, 0x20, 0x400, 0x10000000
 AREA = (0x10000000, 0x20000000)
 PGOFF = 0x5000
@@ -33,7 +34,7 @@ def leaves(fmt: TableFormat, *rows: tuple[int, int, int, int]) -> Walked:
         pfn=np.array(pfn, np.uint64),
         find_addresses=lambda: np.array(address, np.uint64),
         find_entries=lambda: np.array(entry, np.uint64),
-        special=(np.array(entry, np.uint64) & np.uint64(fmt.special)) != 0,
+        special=(np.array(entry, np.uint64) & np.uint64(fmt.tables.special)) != 0,
         runs=runs,
         large=sum(one != PAGE for one in level),
         locks=Locks(none, none, none, np.zeros(0, np.int32), np.zeros(0, bool)),
@@ -96,7 +97,7 @@ def test_a_large_leaf_is_judged_by_itself_and_its_vma(
     pfn = {"linear": PGOFF + (at << 9), "huge zero": HUGE_ZERO, "any": 0x77600}[page]
     entry = pfn << 12 | X86_PSE | 0x67 | sum(bits)
     walked = leaves(X86_64, (pfn, address, entry, PMD))
-    uncounted = Uncounted(X86_64.large_special | X86_DEVMAP, HUGE_ZERO)
+    uncounted = Uncounted(X86_64.tables.large_special | X86_DEVMAP, HUGE_ZERO, 12)
     answer = normal(walked, lambda: uncounted, lambda mm: area(sum(flags)))
     assert answer.tolist() == [slow_pmd(pfn, address, sum(flags), entry)]
 
@@ -104,10 +105,10 @@ def test_a_large_leaf_is_judged_by_itself_and_its_vma(
 def test_a_bit_that_a_kernel_has_not_tells_nothing() -> None:
     """Bit 58 without pfn_t, and on s390x what is SPECIAL in a PTE."""
     walked = leaves(X86_64, (0x77600, AREA[0], X86_PSE | 0x67 | X86_DEVMAP, PMD))
-    only = Uncounted(X86_64.large_special, None)
+    only = Uncounted(X86_64.tables.large_special, None, 12)
     assert normal(walked, lambda: only, lambda mm: area(0)).tolist() == [True]
     walked = leaves(S390X, (0x77700, AREA[0], 0x403 | SPECIAL, SEGMENT))
-    none = Uncounted(S390X.large_special, None)
+    none = Uncounted(S390X.tables.large_special, None, 12)
     assert normal(walked, lambda: none, lambda mm: area(0)).tolist() == [True]
 
 
@@ -123,13 +124,13 @@ def test_the_bit_of_a_devices_memory_is_this_kernels(
     functions: set[str], types: set[str], bit: int | None
 ) -> None:
     prog = pretend.kernel(functions, typedefs=types)
-    wanted = X86_64.large_special | (0 if bit is None else 1 << bit)
+    wanted = X86_64.tables.large_special | (0 if bit is None else 1 << bit)
     assert uncounted_in(prog, X86_64).bits == wanted
 
 
 def test_only_a_large_leaf_maps_the_huge_zero_page() -> None:
     walked = leaves(X86_64, (HUGE_ZERO, 0x1000, HUGE_ZERO << 12 | 0x67, PAGE))
-    assert normal(walked, lambda: Uncounted(0, HUGE_ZERO), no_areas).tolist() == [True]
+    assert normal(walked, lambda: Uncounted(0, HUGE_ZERO, 12), no_areas).tolist() == [True]
 
 
 @pytest.mark.parametrize("address", [AREA[0] - (1 << 20), AREA[1]])

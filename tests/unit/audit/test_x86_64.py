@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from drgn import Architecture, Platform
 
-from zaptrace.audit.pagetables import format as table_format
-from zaptrace.audit.pagetables.arches import format_of, without_bits
-from zaptrace.audit.pagetables.format import FORMATS, Level, Root, any_of
+from zaptrace.arch.page_tables import Level
+from zaptrace.audit.pagetables import arches
+from zaptrace.audit.pagetables.arches import FORMATS, format_of, without_bits
+from zaptrace.audit.pagetables.format import Root, any_of
 from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, Unreadable, walk
 from zaptrace.model.errors import BadInput
 
@@ -188,9 +189,7 @@ class Told:
 def test_the_number_of_levels_is_what_vmcoreinfo_says_or_else_the_kernels_variable(
     told: dict[str, int], variable: int | None, top: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        table_format, "virt_to_phys", lambda pgd: SimpleNamespace(value_=lambda: 0x5000)
-    )
+    monkeypatch.setattr(arches, "virt_to_phys", lambda pgd: SimpleNamespace(value_=lambda: 0x5000))
     fmt = format_of(cast(drgn.Program, Told(told, variable)))
     mm = SimpleNamespace(pgd=SimpleNamespace(read_=lambda: 0x1000))
     assert fmt.root(cast(drgn.Object, mm)) == Root(0x5000, top, 0, 256)

@@ -7,14 +7,13 @@ others, upwards: hwpoison, migration, device, marker; each there only if configu
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import drgn
 import numpy as np
 import numpy.typing as npt
 
+from zaptrace.arch.page_tables import SwapEncoding
 from zaptrace.audit.arrays import Counts, Index, Words
 from zaptrace.audit.pagetables.format import TableFormat
 from zaptrace.audit.pagetables.walk import Nonpresent, Walked
@@ -24,7 +23,6 @@ _TYPES = 32  # 1 << MAX_SWAPFILES_SHIFT
 _TYPE_SHIFT = 58  # SWP_TYPE_SHIFT: BITS_PER_XA_VALUE - MAX_SWAPFILES_SHIFT
 _MOST_MARKERS = 2
 _PHYSMEM_BITS = 46  # MAX_PHYSMEM_BITS where VMCOREINFO does not say
-_PAGE_SHIFT = 12
 
 
 class SwapKind(enum.IntEnum):
@@ -54,41 +52,22 @@ IN_RSS = (SwapKind.MIGRATION, SwapKind.DEVICE_PRIVATE, SwapKind.DEVICE_EXCLUSIVE
 """Counted as the page they name (zap_nonpresent_ptes(), mm/memory.c)."""
 
 
-class _Code(NamedTuple):
-    """How an architecture stores type and offset (__swp_type(), __swp_offset())."""
-
-    pte_type: tuple[int, int]
-    """Shift and mask of the type in a PTE."""
-    large_type: tuple[int, int]
-    """The same in an entry of a higher level."""
-    offset: Callable[[Words], Words]
-
-
-# x86_64: arch/x86/include/asm/pgtable_64.h; the offset is complemented (L1TF).
-# s390x: arch/s390/include/asm/pgtable.h; large ones since "s390/mm: Introduce region-third and
-# segment table swap entries" (6.14).
-_CODES = {
-    "x86_64": _Code((59, 31), (59, 31), lambda raw: (~raw << np.uint64(5)) >> np.uint64(14)),
-    "s390x": _Code((2, 31), (6, 31), lambda raw: raw >> np.uint64(12)),
-}
-
-
 @dataclass(frozen=True, slots=True)
 class SwapTypes:
     """This kernel's types.
 
     Attributes:
         kinds: kind of each type, shape (32,).
-        exclusive_mapped: whether device-exclusive entries count as mappings.
         pfn_bits: low bits of the offset that are the PFN; above them are flags of migration.
+        exclusive_mapped: whether device-exclusive entries count as mappings.
     """
 
     kinds: npt.NDArray[np.uint8]
+    pfn_bits: int
     exclusive_mapped: bool = False
-    pfn_bits: int = _PHYSMEM_BITS - _PAGE_SHIFT
 
 
-NO_TYPES = SwapTypes(np.zeros(_TYPES, np.uint8))
+NO_TYPES = SwapTypes(np.zeros(_TYPES, np.uint8), 0)
 """Of a kernel whose types nobody has looked up."""
 
 
@@ -130,15 +109,16 @@ class Absent:
         return {kind.name.lower(): counts[kind] for kind in SwapKind if counts[kind]}
 
 
-def types_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> SwapTypes:
+def types_of(prog: drgn.Program, vmcoreinfo: dict[str, str], page_shift: int) -> SwapTypes:
     """Find this kernel's types; all UNKNOWN where it cannot be said which there are.
 
     The length of swap_info[] is MAX_SWAPFILES, symbols say what is configured, and what is then
     left of the 32 types are those without a page: the marker (CONFIG_PTE_MARKER, since 6.3 always
     there), and before 6.3 a swap entry that could not be read (SWP_SWAPIN_ERROR, since 5.19).
     """
-    bits = int(vmcoreinfo.get("NUMBER(MAX_PHYSMEM_BITS)", _PHYSMEM_BITS)) - _PAGE_SHIFT
-    unknown = SwapTypes(np.zeros(_TYPES, np.uint8), pfn_bits=bits)
+    bits = int(vmcoreinfo.get("NUMBER(MAX_PHYSMEM_BITS)", _PHYSMEM_BITS))
+    bits -= page_shift
+    unknown = SwapTypes(np.zeros(_TYPES, np.uint8), bits)
     try:
         files = prog["swap_info"].type_.length
     except (LookupError, AttributeError):  # no CONFIG_SWAP
@@ -153,7 +133,7 @@ def types_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> SwapTypes:
         return unknown
     kinds += [SwapKind.MARKER] * (_TYPES - len(kinds))
     exclusive = has_function(prog, "make_device_exclusive")
-    return SwapTypes(np.array(kinds, np.uint8), exclusive_mapped=exclusive, pfn_bits=bits)
+    return SwapTypes(np.array(kinds, np.uint8), bits, exclusive_mapped=exclusive)
 
 
 def _migration_types(prog: drgn.Program) -> int:
@@ -182,14 +162,14 @@ def _if(prog: drgn.Program, symbol: str, kinds: list[SwapKind]) -> list[SwapKind
 
 def classify(fmt: TableFormat, walked: Walked, types: SwapTypes) -> Absent:
     """What the walked entries that are not present stand for."""
-    found, code = walked.nonpresent, _CODES[fmt.arch]
+    found, code = walked.nonpresent, fmt.tables.swap
     lowest = found.level == len(fmt.levels) - 1
     kind = np.where(
         lowest,
         types.kinds[_bits(found.entry, code.pte_type)],
         types.kinds[_bits(found.entry, code.large_type)],
     )
-    pfn = code.offset(found.entry) & np.uint64((1 << types.pfn_bits) - 1)
+    pfn = _offset(found.entry, code) & np.uint64((1 << types.pfn_bits) - 1)
     mapped = kind == SwapKind.DEVICE_PRIVATE
     if types.exclusive_mapped:
         mapped |= kind == SwapKind.DEVICE_EXCLUSIVE
@@ -207,12 +187,17 @@ def swap_keys(fmt: TableFormat, found: Nonpresent, which: Index) -> Words:
         found: the walk's entries that are not present.
         which: places of swap entries among them.
     """
-    code, entries = _CODES[fmt.arch], found.entry[which]
+    code, entries = fmt.tables.swap, found.entry[which]
     lowest = found.level[which] == len(fmt.levels) - 1
     kinds = np.where(lowest, _bits(entries, code.pte_type), _bits(entries, code.large_type))
-    return (kinds.astype(np.uint64) << np.uint64(_TYPE_SHIFT)) | code.offset(entries)
+    return (kinds.astype(np.uint64) << np.uint64(_TYPE_SHIFT)) | _offset(entries, code)
 
 
 def _bits(entries: Words, where: tuple[int, int]) -> npt.NDArray[np.intp]:
     shift, mask = where
     return ((entries >> np.uint64(shift)) & np.uint64(mask)).astype(np.intp)
+
+
+def _offset(entries: Words, code: SwapEncoding) -> Words:
+    stored = ~entries if code.inverted else entries
+    return (stored << np.uint64(code.left)) >> np.uint64(code.right)

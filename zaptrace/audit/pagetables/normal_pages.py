@@ -18,8 +18,9 @@ from typing import NamedTuple
 import drgn
 import numpy as np
 
+from zaptrace.arch.page_tables import ALL_BITS
 from zaptrace.audit.arrays import Mask, Words
-from zaptrace.audit.pagetables.format import ALL_BITS, PAGE_SHIFT, TableFormat
+from zaptrace.audit.pagetables.format import TableFormat
 from zaptrace.audit.pagetables.walk import Walked
 from zaptrace.audit.symbols import has_function
 
@@ -36,10 +37,12 @@ class Uncounted(NamedTuple):
     Attributes:
         bits: who has one of them is special, or maps a device's memory.
         huge_zero: the first page of the huge zero page, None without.
+        page_shift: log2 of the bytes of a page.
     """
 
     bits: int
     huge_zero: int | None
+    page_shift: int
 
 
 class Areas(NamedTuple):
@@ -69,7 +72,8 @@ def normal(
     uncounted, large = uncounted_of(), np.arange(walked.large)
     for mm in sorted(set(walked.mm[large].tolist())):
         mine = large[walked.mm[large] == mm]
-        result[mine] = _normal_large(walked.pfn[mine], walked.address[mine], areas_of(mm))
+        pages = (walked.address[mine], walked.pfn[mine], uncounted.page_shift)
+        result[mine] = _normal_large(*pages, areas_of(mm))
     # Also under VM_MIXEDMAP, where vm_normal_page_pmd() goes past these tests: zap_huge_pmd()
     # drops no counters there.
     result[large] &= (walked.entry[large] & np.uint64(uncounted.bits)) == 0
@@ -78,14 +82,14 @@ def normal(
     return result
 
 
-def _normal_large(pfn: Words, address: Words, areas: Areas) -> Mask:
+def _normal_large(address: Words, pfn: Words, page_shift: int, areas: Areas) -> Mask:
     """vm_normal_page_pmd(): VM_PFNMAP maps no pages except where it was copied on write."""
     if not len(areas.start):
         return np.ones(len(pfn), bool)
     area = np.maximum(np.searchsorted(areas.start, address, side="right") - 1, 0)
     inside = (address >= areas.start[area]) & (address < areas.end[area])
     flags = np.where(inside, areas.flags[area], np.uint64(0))
-    pages_in = (address - areas.start[area]) >> np.uint64(PAGE_SHIFT)
+    pages_in = (address - areas.start[area]) >> np.uint64(page_shift)
     linear = pfn == areas.pgoff[area] + pages_in
     cow = (flags & np.uint64(_VM_SHARED | _VM_MAYWRITE)) == np.uint64(_VM_MAYWRITE)
     raw_pfns = (flags & np.uint64(_VM_PFNMAP)) != 0
@@ -96,10 +100,10 @@ def _normal_large(pfn: Words, address: Words, areas: Areas) -> Mask:
 
 def uncounted_in(prog: drgn.Program, fmt: TableFormat) -> Uncounted:
     """What tells large leaves without counters in this kernel."""
-    bits = fmt.large_special | _devmap(prog, fmt)
+    bits = fmt.tables.large_special | _devmap(prog, fmt)
     # What is_huge_zero_pmd() compares with; all ones while there is no such page.
     zero = _variable(prog, "huge_zero_pfn")
-    return Uncounted(bits, None if zero == ALL_BITS else zero)
+    return Uncounted(bits, None if zero == ALL_BITS else zero, fmt.page_shift)
 
 
 def _devmap(prog: drgn.Program, fmt: TableFormat) -> int:
@@ -108,7 +112,8 @@ def _devmap(prog: drgn.Program, fmt: TableFormat) -> int:
         prog.type("pfn_t")
     except LookupError:
         return 0
-    fitting = (bit for name, bit in fmt.large_devmaps if not name or has_function(prog, name))
+    devmaps = fmt.tables.large_devmaps
+    fitting = (bit for name, bit in devmaps if not name or has_function(prog, name))
     return next(fitting, 0)
 
 
@@ -119,7 +124,7 @@ def zero_pages(prog: drgn.Program) -> range:
     if start is None:
         return range(0)
     mask = _variable(prog, "zero_page_mask") or 0  # s390x: one for each cache colour
-    return range(start, start + (mask >> PAGE_SHIFT) + 1)
+    return range(start, start + (mask >> prog["PAGE_SHIFT"].value_()) + 1)
 
 
 def _variable(prog: drgn.Program, name: str) -> int | None:

@@ -8,7 +8,6 @@ import drgn
 import numpy as np
 
 from zaptrace.audit.pagetables.arches import format_of
-from zaptrace.audit.pagetables.format import PAGE_SHIFT
 from zaptrace.audit.pagetables.ram import DumpRam
 from zaptrace.audit.pagetables.walk import walk
 from zaptrace.memory.pages import page_layout
@@ -38,16 +37,16 @@ def around(prog: drgn.Program, owner: Owner, pfn: int | None) -> TableWindow:
         walked = walk(fmt, [root] if root else [], DumpRam(prog, page_layout(prog)))
     except (LookupError, ValueError, drgn.FaultError) as error:
         raise BadInput(f"the page tables of mm {mm:#x} cannot be read: {error}") from error
-    size = 1 << PAGE_SHIFT
+    size = 1 << fmt.page_shift
     start = address // (PAGES * size) * PAGES * size
     found: list[int | None] = [None] * PAGES
-    lowest = max(start - max(level.pages for level in fmt.levels) * size, 0)
+    lowest = max(start - max(fmt.leaf_pages) * size, 0)
     near = (walked.address >= np.uint64(lowest)) & (
         walked.address < np.uint64(start + PAGES * size)
     )
     for leaf in np.flatnonzero(near).tolist():
-        pages = fmt.levels[int(walked.level[leaf])].pages
-        begin = (int(walked.address[leaf]) - start) >> PAGE_SHIFT
+        pages = fmt.leaf_pages[int(walked.level[leaf])]
+        begin = (int(walked.address[leaf]) - start) >> fmt.page_shift
         for at in range(max(begin, 0), min(begin + pages, PAGES)):
             found[at] = int(walked.pfn[leaf]) + at - begin
     return TableWindow(start, size, address, pfn, tuple(found), _vma(owner))

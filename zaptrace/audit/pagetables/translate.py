@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from zaptrace.audit.pagetables.format import PAGE_SHIFT, Level, Root, TableFormat, any_of
-from zaptrace.audit.pagetables.pte_flags import BITS, names
+from zaptrace.arch.page_tables import FlagNames, Level
+from zaptrace.audit.pagetables.format import Root, TableFormat, any_of, end_entry, first_entry
 from zaptrace.audit.pagetables.walk import Ram, Unreadable
 
 
@@ -84,7 +84,8 @@ def follow(fmt: TableFormat, root: Root, ram: Ram, address: int) -> tuple[Step, 
         table, first, end = step.target, 0, fmt.levels[depth + 1].entries
         if level.span is not None:
             words = np.array([entry], np.uint64)
-            first, end = int(level.span.first(words)[0]), int(level.span.end(words)[0])
+            first = int(first_entry(level.span, words)[0])
+            end = int(end_entry(level.span, words)[0])
     return tuple(steps)
 
 
@@ -94,7 +95,7 @@ def mapped_pfn(fmt: TableFormat, steps: tuple[Step, ...], address: int) -> int |
     if last.kind is not EntryKind.LEAF or last.target is None:
         return None
     level = next(level for level in fmt.levels if level.name == last.level)
-    return (last.target + (address & ((1 << level.shift) - 1))) >> PAGE_SHIFT
+    return (last.target + (address & ((1 << level.shift) - 1))) >> fmt.page_shift
 
 
 def _read(fmt: TableFormat, ram: Ram, table: int, index: int) -> int | None:
@@ -111,15 +112,15 @@ def _decoded(fmt: TableFormat, depth: int, table: int, index: int, entry: int) -
     level = fmt.levels[depth]
     words = np.array([entry], np.uint64)
     kind = _kind(level, words)
-    bits, lowest = BITS[fmt.arch], depth == len(fmt.levels) - 1
+    bits, lowest = fmt.tables.flags, depth == len(fmt.levels) - 1
     flags: tuple[str, ...] = ()
     target: int | None = None
     if kind is EntryKind.LEAF:
-        flags = names(bits.pte if lowest else bits.large, entry)
+        flags = _names(bits.pte if lowest else bits.large, entry)
         inverted = bool(any_of(level.inverted, words)[0])
         target = (~entry if inverted else entry) & level.leaf_origin
     elif kind is EntryKind.TABLE:
-        flags = names(bits.table, entry)
+        flags = _names(bits.table, entry)
         target = entry & level.table_origin
     return Step(level.name, table, index, entry, kind, flags, target)
 
@@ -135,3 +136,8 @@ def _kind(level: Level, words: np.ndarray[Any, np.dtype[np.uint64]]) -> EntryKin
         if any_of(matches, words)[0]:
             return kind
     return EntryKind.MALFORMED
+
+
+def _names(bits: FlagNames, entry: int) -> tuple[str, ...]:
+    """Return the names of the bits that are set, lowest first."""
+    return tuple(name for bit, name in sorted(bits) if entry & bit)

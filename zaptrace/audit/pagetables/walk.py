@@ -21,8 +21,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from zaptrace.arch.page_tables import Level
 from zaptrace.audit.arrays import Index, Mask, Words, side_by_side
-from zaptrace.audit.pagetables.format import Level, Root, TableFormat, any_of
+from zaptrace.audit.pagetables.format import Root, TableFormat, any_of, end_entry, first_entry
 
 Numbers = npt.NDArray[np.int32]
 
@@ -334,9 +335,9 @@ def _look_at(
         below = _look_below(fmt, depth, tables, at[others], entries[others], harvest)
         entries, at = entries[leaf], at[leaf]
     if len(entries):
-        harvest.frames.append(_origins(level, entries) >> np.uint64(fmt.levels[-1].shift))
+        harvest.frames.append(_origins(level, entries) >> np.uint64(fmt.page_shift))
         harvest.entries.append(entries)
-        harvest.special.append((entries & np.uint64(fmt.special)) != 0)
+        harvest.special.append((entries & np.uint64(fmt.tables.special)) != 0)
         harvest.places.append(_Place(level, tables.base, at))
         edges = np.arange(len(tables.mm) + 1) << level.index_bits
         depths = np.full(len(tables.mm), depth, np.uint8)
@@ -369,9 +370,9 @@ def _there(fmt: TableFormat, level: Level, tables: Tables, words: Words) -> Inde
     if tables.first.any() or (tables.end != np.uint64(level.entries)).any():
         there &= (columns >= tables.first[:, None]) & (columns < tables.end[:, None])
     span = (level.entries - 1) << level.shift
-    if len(tables.base) and int(tables.base.max()) + span >= fmt.user_end:
+    if len(tables.base) and int(tables.base.max()) + span >= fmt.tables.user_end:
         address = tables.base[:, None] + (columns << np.uint64(level.shift))
-        there &= address < np.uint64(fmt.user_end)
+        there &= address < np.uint64(fmt.tables.user_end)
     return np.flatnonzero(there)
 
 
@@ -391,8 +392,8 @@ def _pointed_to(
     first = np.zeros(len(entries), np.uint64)
     end = np.full(len(entries), full, np.uint64)
     if level.span is not None:
-        first = level.span.first(entries)
-        end = level.span.end(entries)
+        first = first_entry(level.span, entries)
+        end = end_entry(level.span, entries)
     return Tables(entries & np.uint64(level.table_origin), base, mm, first, end)
 
 
