@@ -1,4 +1,5 @@
-"""Stock kernels, struck from outside in a repro boot: stopped at bad_page() wherever they lie.
+"""Stock kernels, struck from outside in a repro boot: stopped at bad_page() wherever they lie,
+with the life of the page that was struck.
 
 Debian's own packages, fetched once: nothing is compiled.  The newest s390x kernel has
 one CPU here (docs/matrix.md says why).
@@ -18,6 +19,7 @@ from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.errors import Missing
 from zaptrace.model.progress import ignore
 from zaptrace.runs.folder import RunFolder
+from zaptrace.runs.run_life import open_life
 
 pytestmark = pytest.mark.slow
 
@@ -67,3 +69,9 @@ def test_the_guest_is_stopped_at_the_run_time_address(
     assert said is not None
     assert verdict is not None
     assert verdict["verdict"]["pfn"] == int(said[2], 16)
+    lives = open_life(run)
+    assert lives.unnamed is None and lives.complete is not None
+    assert lives.complete.differ == 0  # what is recorded of each word is what the dump has
+    writes = lives.page(verdict["verdict"]["pfn"]).writes
+    assert writes[0].role == "allocated"
+    assert "prep_new_page" in writes[0].functions()

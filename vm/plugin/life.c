@@ -55,11 +55,35 @@ static bool may_be_return(const struct qemu_plugin_insn *insn, uint64_t pc)
 	return here && (pc & 4095) >= 8 && machine->after_call(here);
 }
 
+static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
+
+static void begin(qemu_plugin_id_t id)
+{
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+}
+
+/*
+ * The kernel runs elsewhere than it was linked, and zaptrace has found out where: have all blocks
+ * translated anew, for those of its code so far have no hooks.  Returns whether this is that time.
+ */
+static bool follow_the_kernel(qemu_plugin_id_t id)
+{
+	static atomic_flag done = ATOMIC_FLAG_INIT;
+
+	if (!shared->len || !shared->moved || atomic_flag_test_and_set(&done))
+		return false;
+	for (int i = 0; i < n_texts; i++)
+		texts[i].lo += shared->moved;
+	qemu_plugin_reset(id, begin);
+	return true;
+}
+
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t count = qemu_plugin_tb_n_insns(tb);
 
-	(void)id;
+	if (follow_the_kernel(id))
+		return;
 	/* Only the kernel's code: user space has other memory at the same addresses. */
 	if (!count || !in_text(qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(tb, 0))))
 		return;
@@ -198,6 +222,6 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 		return refuse("out of memory", "");
 	if (machine == &s390x)
 		setup_storage(info->version.cur);
-	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translate);
+	begin(id);
 	return 0;
 }

@@ -39,6 +39,7 @@ typedef void (*mem_cb)(unsigned int, qemu_plugin_meminfo_t, uint64_t, void *);
 typedef void (*exec_cb)(unsigned int, void *);
 enum { NO_REGS = 0 };  /* enum qemu_plugin_cb_flags */
 enum { MEM_WRITE = 2 }; /* enum qemu_plugin_mem_rw */
+void qemu_plugin_reset(qemu_plugin_id_t, void (*)(qemu_plugin_id_t));
 void qemu_plugin_register_vcpu_tb_trans_cb(
 	qemu_plugin_id_t, void (*)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
@@ -55,7 +56,7 @@ uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr *);
 bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *);
 
 /* ---- the shared memory: zaptrace/life/record_layout.py has the same ---- */
-#define MAGIC "ZAPLIFE\1"
+#define MAGIC "ZAPLIFE\2"
 
 struct shared {
 	/* by zaptrace, before QEMU starts */
@@ -67,6 +68,7 @@ struct shared {
 	uint64_t lo;      /* the range's virtual address */
 	uint64_t len;     /* its bytes; 0: nothing is recorded yet */
 	uint64_t direct;  /* virtual address of physical 0 in the kernel's direct map */
+	uint64_t moved;   /* how far above text= the kernel's code runs, modulo 2^64 */
 	/* by the plugin */
 	uint64_t api;     /* version of QEMU's plugin API */
 	uint64_t storage; /* enum storage */

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-MAGIC: Final = b"ZAPLIFE\1"
+MAGIC: Final = b"ZAPLIFE\2"
 
 SHARED = np.dtype(
     [
@@ -20,6 +20,7 @@ SHARED = np.dtype(
         ("lo", "<u8"),  # virtual address of the recorded range
         ("len", "<u8"),  # bytes; 0: nothing is recorded yet
         ("direct", "<u8"),  # virtual address of physical 0 in the kernel's direct map
+        ("moved", "<u8"),  # how far above its link-time addresses the kernel's code runs
         ("api", "<u8"),  # version of QEMU's plugin API
         ("storage", "<u8"),  # see NOT_SEEN
         ("ram", "<u8"),  # bytes of guest memory that the plugin can read

@@ -62,14 +62,16 @@ class Recording:
     ) -> None:
         os.close(self.fd)
 
-    def arm(self, base: int, size: int, direct: int) -> None:
+    def arm(self, base: int, size: int, direct: int, moved: int = 0) -> None:
         """Record from now on; while the guest is stopped.
 
         Args:
             base: the address of PFN 0's struct page.
             size: bytes of the range of struct pages.
             direct: virtual address of physical 0 in the direct map.
+            moved: how far above the plugin's `texts` the kernel's code runs, modulo 2**64.
         """
+        self._shared["moved"] = moved
         self._shared["lo"] = base
         self._shared["direct"] = direct
         self._shared["len"] = size

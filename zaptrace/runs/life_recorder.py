@@ -54,11 +54,6 @@ class LifeRecorder:
         if stop.ended != "breakpoint":
             return stop.ended
         by = stop.offset or 0
-        if by and not self._where.anywhere:
-            self._unrecorded.append(
-                "Pages' lives were not recorded: the kernel runs elsewhere than it was linked."
-            )
-            return None
         base = await self._value(guest, self._where.base, by)
         size = await self._value(guest, self._where.size, by)
         direct = await self._value(guest, self._where.direct, by)
@@ -69,7 +64,8 @@ class LifeRecorder:
             )
         if base and 0 < size <= LARGEST_RANGE and base % 8 == 0 and base + size <= 2**64:
             self.base = base
-            self.recording.arm(base, size, direct)
+            moved = 0 if self._where.anywhere else by
+            self.recording.arm(base, size, direct, moved)
         return None
 
     async def _value(self, guest: Guest, of: Variable, by: int) -> int:

@@ -104,7 +104,8 @@ def open_life(folder: RunFolder) -> RunLife:
     life, complete = read(folder.life)
     plan = folder.plan()
     try:
-        names = open_vmlinux(Path(facts.vmlinux), plan.build_id if plan else None)
+        wanted = plan.build_id if plan else None
+        names = open_vmlinux(Path(facts.vmlinux), wanted, facts.kernel_offset or 0)
     except ZaptraceError as error:
         return RunLife(folder, life, complete, None, str(error))
     return RunLife(folder, life, complete, names)
