@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,12 @@ NEEDED = ("zap", "rmap_remove", "bad_page")
 """Events without which a recording says nothing of what did not happen."""
 ANY = ""
 """The name of lost events of which nobody knows which they were."""
+_EVENT = re.compile(
+    r"\b(?:zt\d+_)?("
+    + "|".join(kind.name.lower() for kind in Kind if kind is not Kind.LOST)
+    + r")\b"
+)
+"""In a probe's name (`ftrace.site_names`) or a sentence about it, what it records."""
 _DAMAGE = {
     "damaged_frames": "Frames of the capture are damaged",
     "damaged_records": "Records of the capture are damaged",
@@ -73,12 +80,25 @@ class Evidence:
     def complete(self) -> bool:
         """All that the rules ask for was recorded: what is not there did not happen.
 
-        One that lost only events other than the NEEDED ones still is: it is as good as a
+        One that lacks only events other than the NEEDED ones still is: it is as good as a
         recording that did not watch for them.
         """
-        if self.events is None or any(_lacking(self.events, self.unrecorded)):
+        return self.saw(*NEEDED[: None if self.events and planned_sites(self.events) else 2])
+
+    def saw(self, *names: str) -> bool:
+        """Return whether every event of some kinds was recorded: one that is not there was none.
+
+        Args:
+            names: of event kinds, as the probe plan has them.
+        """
+        events = self.events
+        if events is None or any(_damage(events)):
             return False
-        return not _lost(self.events).keys() & {*NEEDED, ANY}
+        lacking = {
+            _event_of(one) for one in (*events.meta.get("unavailable", ()), *self.unrecorded)
+        }
+        lacking |= _lost(events).keys()
+        return self.watched.issuperset(names) and not lacking & {*names, ANY}
 
     @property
     def unseen_events(self) -> tuple[str, ...]:
@@ -164,8 +184,14 @@ def _losses(events: Events) -> Iterator[str]:
             )
 
 
-def _lacking(events: Events, unrecorded: Sequence[str]) -> Iterator[str]:
-    """One sentence for each other way in which a recording is not whole."""
+def _event_of(said: str) -> str:
+    """The kind of events that a probe's name or a sentence is about; ANY if none is named."""
+    found = _EVENT.search(said)
+    return found[1] if found else ANY
+
+
+def _damage(events: Events) -> Iterator[str]:
+    """One sentence for each way in which events of any kind may be missing."""
     meta = events.meta
     for key, what in _DAMAGE.items():
         if meta.get(key):
@@ -174,9 +200,15 @@ def _lacking(events: Events, unrecorded: Sequence[str]) -> Iterator[str]:
     whole = not any(meta.get(key) for key in _DAMAGE)
     if isinstance(said, int) and said != len(events.records) and whole:
         yield f"The capture has {len(events.records)} of {said} records: its end is missing."
-    for name in meta.get("unavailable", ()):
+    yield from meta.get("damage", ())
+
+
+def _lacking(events: Events, unrecorded: Sequence[str]) -> Iterator[str]:
+    """One sentence for each way in which a recording is not whole, but for losses."""
+    yield from _damage(events)
+    for name in events.meta.get("unavailable", ()):
         yield f"The kernel did not set up the probe {name}."
-    yield from (*meta.get("damage", ()), *unrecorded)
+    yield from unrecorded
     # A capture without a plan cannot say that it watched for what never came.
     wanted = NEEDED if planned_sites(events) else NEEDED[:2]
     for name in sorted(set(wanted) - _watched(events)):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from zaptrace.explain.event_view import Moment, same_page
-from zaptrace.explain.predicates import Case
+from zaptrace.explain.predicates import Case, removals_are_seen
 from zaptrace.model.findings import Finding
 
 
@@ -54,11 +54,11 @@ def _jumps(case: Case) -> Iterator[Jump]:
         was, found = one.raw_mapcount, following.raw_mapcount + 1
         away = abs(found - was) - (one.cpu != following.cpu)
         new = found > was and following is not end
-        if away > 0 and was >= 0 and not new and case.evidence.complete:
+        if away > 0 and was >= 0 and not new and removals_are_seen(case):
             yield Jump(one, following, was, found)
     finding = story.finding
     if end or not told or finding is None or finding.mapcount is None:
         return
     last = told[-1].raw_mapcount
-    if last is not None and last >= 0 and finding.mapcount != last and case.evidence.complete:
+    if last is not None and last >= 0 and finding.mapcount != last and removals_are_seen(case):
         yield Jump(told[-1], finding, last, finding.mapcount)

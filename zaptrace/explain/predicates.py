@@ -24,7 +24,7 @@ class Case:
 
 def removals_are_seen(case: Case) -> bool:
     """Rmap removals are recorded and none was lost: one that is not there did not happen."""
-    return case.evidence.complete
+    return case.evidence.saw("rmap_remove")
 
 
 def freed_while_counted(case: Case) -> bool:

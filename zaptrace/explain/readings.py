@@ -18,6 +18,7 @@ from zaptrace.explain.predicates import (
     Case,
     all_at_rest,
     ptes_at_the_stop,
+    removals_are_seen,
     seen_at_its_free,
     zap_is_over,
 )
@@ -89,7 +90,7 @@ def _below(case: Case) -> bool:
 
 def _removals(case: Case) -> tuple[Moment, ...]:
     """The recorded removals, if they are all that there were."""
-    return case.story.removals if case.evidence.complete else ()
+    return case.story.removals if removals_are_seen(case) else ()
 
 
 def _one_each(removals: tuple[Moment, ...]) -> bool:
@@ -160,7 +161,7 @@ def _ends_here(case: Case) -> bool:
         return False
     if not (case.story.fault or case.story.state):  # a dump from the middle of something
         return case.evidence.stopped_inside and not all_at_rest(case)
-    return not (case.evidence.complete and zap_is_over(case))
+    return not (removals_are_seen(case) and zap_is_over(case))
 
 
 def _holds_its_references(case: Case) -> bool:

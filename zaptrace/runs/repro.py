@@ -157,7 +157,9 @@ def _tracing(
     if plan.boot_tracing:
         return trace.arguments, list(trace.dropped)
     if trace.command_line is not None:
-        filtered = "Frees of mapped pages were not recorded: that needs CONFIG_BOOTTIME_TRACING."
+        filtered = (
+            "No page_free (frees of mapped pages) was recorded: that needs CONFIG_BOOTTIME_TRACING."
+        )
         return trace.command_line, [*trace.dropped, filtered]
     return (), ["No events: that needs CONFIG_BOOTTIME_TRACING in this kernel."]
 

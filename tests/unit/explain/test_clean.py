@@ -97,6 +97,31 @@ def test_a_free_missed_in_an_interrupt_hides_no_rmap_removal() -> None:
     assert verdict.doubts[0].startswith("2 page_free events were lost, for the probe was hit")
 
 
+@pytest.mark.parametrize(
+    ("unavailable", "unrecorded", "seen"),
+    [
+        (["zt2_page_free", "zt3_page_free"], (), {"zap", "rmap_remove", "bad_page"}),
+        ([], ("zt4_page_free: order makes its definition too long for the kernel",), {"zap"}),
+        (["zt5_rmap_remove"], (), {"zap", "bad_page"}),
+        (["zt0_zap"], (), {"rmap_remove", "bad_page"}),
+        ([], ("No events: --no-probes.",), set()),
+        (["another"], (), set()),
+    ],
+)
+def test_what_one_probe_lacks_says_nothing_of_the_others(
+    unavailable: list[str], unrecorded: tuple[str, ...], seen: set[str]
+) -> None:
+    healthy = losing(PAGE_FREE)
+    assert healthy.events is not None
+    healthy.events.meta["unavailable"] = unavailable
+    evidence = replace(healthy, unrecorded=unrecorded)
+    assert all(evidence.saw(kind) for kind in seen)
+    needed = {"zap", "rmap_remove", "bad_page"}
+    assert {kind for kind in needed if evidence.saw(kind)} >= seen
+    assert evidence.complete == all(evidence.saw(kind) for kind in needed)
+    assert evidence.complete == ("page_free" in " ".join((*unavailable, *unrecorded)))
+
+
 @pytest.mark.parametrize("site", [RMAP_REMOVE, 0x4000])
 def test_any_other_missed_event_may_have_been_the_bug(site: int) -> None:
     evidence = losing(site)
