@@ -14,7 +14,7 @@ from zaptrace.memory.open import open_program
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput
 from zaptrace.model.progress import ignore
-from zaptrace.runs.evidence_loader import identity
+from zaptrace.runs.evidence_loader import identity_of
 from zaptrace.runs.explain_run import analyse
 from zaptrace.runs.folder import RunFolder
 
@@ -38,7 +38,7 @@ def test_each_piece_of_a_boot_says_which_it_is(founding: Boot, clean_exit: Boot)
         run = RunFolder(boot.path)
         assert boot_ids.on_console(boot.console.read_bytes()) == (own,)
         assert read(boot.capture).meta["boot_id"] == own
-        dump = identity(open_program(boot.vmcore, boot.vmlinux), boot.vmcore)
+        dump = identity_of(open_program(boot.vmcore, boot.vmlinux), boot.vmcore)
         assert (dump.boot_id, dump.build_id) == (own, boot.plan.build_id)
         assert run.audited() == dump
         assert "zaptrace.boot" not in run.report.read_text()

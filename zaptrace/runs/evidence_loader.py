@@ -16,6 +16,7 @@ from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.stopped_cpu import stop_events
 from zaptrace.memory.vmcore import standardise
+from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError
 from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult
@@ -27,48 +28,121 @@ from zaptrace.runs.dump_identity import Identity
 from zaptrace.runs.folder import RunFacts, RunFolder
 
 
-def open_dump(
-    folder: RunFolder, facts: RunFacts, listener: Listener
-) -> tuple[drgn.Program | None, tuple[str, ...]]:
-    """The dump, opened, and why not where there is one: a sentence each.
+class EvidenceLoader:
+    """The evidence of one run, a part at a time; each is written to the folder when it is made.
 
-    Raises:
-        BadInput: it is damaged, or of another build than the run's vmlinux.
+    Attributes:
+        prog: the run's dump, opened; None without one.
+        unopened: why a dump that is there was not opened, a sentence each.
     """
-    vmlinux = Path(facts.vmlinux)
-    if not folder.vmcore.exists():
-        return None, ()
-    if not vmlinux.exists():
-        return None, (f"The dump was not opened: {vmlinux} is gone.",)
-    with step("open", "Open the vmcore", listener, facts.timing):
-        if facts.ended is not None:
-            return open_program(folder.vmcore, vmlinux), ()
-        try:  # the run was cut short, maybe in the middle of its dump
-            standardise(folder.vmcore)
-            return open_program(folder.vmcore, vmlinux), ()
-        except BadInput as error:
-            return None, (f"The run was cut short, and its dump is of no use: {error}.",)
+
+    def __init__(self, folder: RunFolder, facts: RunFacts, listener: Listener) -> None:
+        """Open the dump.
+
+        Raises:
+            BadInput: it is damaged, or of another build than the run's vmlinux.
+        """
+        self._folder = folder
+        self._facts = facts
+        self._listener = listener
+        self.prog, self.unopened = self._open()
+
+    def _open(self) -> tuple[drgn.Program | None, tuple[str, ...]]:
+        vmcore, vmlinux = self._folder.vmcore, Path(self._facts.vmlinux)
+        if not vmcore.exists():
+            return None, ()
+        if not vmlinux.exists():
+            return None, (f"The dump was not opened: {vmlinux} is gone.",)
+        with step("open", "Open the vmcore", self._listener, self._facts.timing):
+            if self._facts.ended is not None:
+                return open_program(vmcore, vmlinux), ()
+            try:  # the run was cut short, maybe in the middle of its dump
+                standardise(vmcore)
+                return open_program(vmcore, vmlinux), ()
+            except BadInput as error:
+                return None, (f"The run was cut short, and its dump is of no use: {error}.",)
+
+    def identity(self) -> Identity | None:
+        """Return which dump was opened."""
+        return identity_of(self.prog, self._folder.vmcore) if self.prog else None
+
+    def events(self) -> Events | None:
+        """Read the capture, or the dump's ring buffer when there is no capture yet.
+
+        Raises:
+            BadInput: the capture is damaged from its first byte on.
+        """
+        if self._folder.capture.exists():
+            return read_capture(self._folder.capture)
+        plan = self._folder.plan()
+        if self.prog is None or plan is None:
+            return None
+        title = "Read the events out of the dump"
+        with step("events", title, self._listener, self._facts.timing) as current:
+            stop = stop_events(self.prog, self._folder.vmcore, plan)
+            _name(self.prog, stop)
+            events = merge_events.whole(read_trace(self.prog, plan), stop, self._later(plan))
+            # A file that was cut between two frames is told by this.
+            events.meta["records"] = len(events.records)
+            write_capture(self._folder.capture, events)
+            self._folder.later.unlink(missing_ok=True)
+            current.note = f"{len(events.records)} events, {events.lost} lost"
+        return events
+
+    def _later(self, plan: ProbePlan) -> Events | None:
+        """Return what the ring buffer held after the guest had run on, if it was dumped again."""
+        later = self._folder.later
+        if not later.exists():
+            return None
+        try:
+            standardise(later)
+            events = read_trace(open_program(later, Path(self._facts.vmlinux)), plan)
+        except ZaptraceError:
+            return None  # a torn dump, or a guest that has wrecked itself since
+        # In the capture, for what is read out of the stop's dump alone has not seen it.
+        events.meta["after"] = self._facts.after
+        return events
+
+    def audit(self) -> AuditResult | None:
+        """Return the stored audit; audit the dump when there is none, or one of another dump."""
+        found = self._folder.audit()
+        if self.prog is None:
+            return found if self._may_be_of_the_dump() else None
+        dump = identity_of(self.prog, self._folder.vmcore)
+        if found is not None and self._folder.audited() == dump:
+            return found
+        title = "Audit every page table against every counter"
+        with step("audit", title, self._listener, self._facts.timing) as current:
+            found = audit(self.prog, cpus=cpu_registers(self._folder.vmcore)).result()
+            self._folder.save_audit(found, dump)
+            current.note = f"{found.ptes} PTEs, {len(found.findings)} findings"
+        return found
+
+    def _may_be_of_the_dump(self) -> bool:
+        """Return whether the audit's dump is gone, or cannot be opened and has the same size."""
+        of, vmcore = self._folder.audited(), self._folder.vmcore
+        return of is None or not vmcore.exists() or vmcore.stat().st_size == of.size
+
+    def debug_info(self, events: Events | None) -> drgn.Program | None:
+        """Return what knows the kernel's source lines: the dump, or the run's vmlinux alone.
+
+        None when vmlinux is gone, or is not of the build that the events name.
+        """
+        if self.prog is not None:
+            return self.prog
+        try:
+            wanted = events.meta.get("build_id") if events else None
+            vmlinux = Path(self._facts.vmlinux)
+            return open_vmlinux(vmlinux, wanted, self._facts.kernel_offset or 0)
+        except ZaptraceError:
+            return None
 
 
-def load_events(
-    folder: RunFolder, prog: drgn.Program | None, facts: RunFacts, listener: Listener
-) -> Events | None:
-    """The capture; out of the dump's ring buffer when it is not yet on disk."""
-    if folder.capture.exists():
-        return read_capture(folder.capture)
-    plan = folder.plan()
-    if prog is None or plan is None:
-        return None
-    with step("events", "Read the events out of the dump", listener, facts.timing) as current:
-        stop = stop_events(prog, folder.vmcore, plan)
-        _name(prog, stop)
-        later = _later(folder, facts, plan)
-        events = merge_events.whole(read_trace(prog, plan), stop, later)
-        events.meta["records"] = len(events.records)  # a file that was cut between frames tells
-        write_capture(folder.capture, events)
-        folder.later.unlink(missing_ok=True)
-        current.note = f"{len(events.records)} events, {events.lost} lost"
-    return events
+def identity_of(prog: drgn.Program, vmcore: Path) -> Identity:
+    """Return which dump it is that was opened."""
+    status = vmcore.stat()
+    build_id = vmcoreinfo_of(prog).get("BUILD-ID")
+    return Identity(build_id, boot_id(prog), status.st_size, status.st_mtime_ns)
 
 
 def _name(prog: drgn.Program, events: Events) -> None:
@@ -77,51 +151,6 @@ def _name(prog: drgn.Program, events: Events) -> None:
         site = code_site(prog, address)
         if site.symbol is not None:
             events.symbols[address] = f"{site.symbol}+{site.offset or 0:#x}"
-
-
-def _later(folder: RunFolder, facts: RunFacts, plan: ProbePlan) -> Events | None:
-    """What the ring buffer held when the guest had run on; None when nobody looked then."""
-    if not folder.later.exists():
-        return None
-    try:
-        standardise(folder.later)
-        later = read_trace(open_program(folder.later, Path(facts.vmlinux)), plan)
-    except ZaptraceError:
-        return None  # a torn dump, or a guest that has wrecked itself since
-    # In the capture, for what is read out of the stop's dump alone has not seen it.
-    later.meta["after"] = facts.after
-    return later
-
-
-def load_audit(
-    folder: RunFolder, prog: drgn.Program | None, facts: RunFacts, listener: Listener
-) -> AuditResult | None:
-    """The audit; of the dump when it is not yet on disk, or is of another dump."""
-    found = folder.audit()
-    if prog is None:
-        return found if _may_be_of(folder) else None
-    dump = identity(prog, folder.vmcore)
-    if found is not None and folder.audited() == dump:
-        return found
-    title = "Audit every page table against every counter"
-    with step("audit", title, listener, facts.timing) as current:
-        found = audit(prog, cpus=cpu_registers(folder.vmcore)).result()
-        folder.save_audit(found, dump)
-        current.note = f"{found.ptes} PTEs, {len(found.findings)} findings"
-    return found
-
-
-def identity(prog: drgn.Program, vmcore: Path) -> Identity:
-    """Which dump it is that was opened."""
-    status = vmcore.stat()
-    build_id = vmcoreinfo_of(prog).get("BUILD-ID")
-    return Identity(build_id, boot_id(prog), status.st_size, status.st_mtime_ns)
-
-
-def _may_be_of(folder: RunFolder) -> bool:
-    """The audit is of a dump that is gone, or that cannot be opened and is as long."""
-    of = folder.audited()
-    return of is None or not folder.vmcore.exists() or folder.vmcore.stat().st_size == of.size
 
 
 def resolver(prog: drgn.Program | None, events: Events | None) -> Callable[[int], CodeSite | None]:

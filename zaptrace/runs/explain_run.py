@@ -25,11 +25,10 @@ from zaptrace.report.run_info import RunInfo
 from zaptrace.report.splat_excerpt import kernels_words
 from zaptrace.report.text import render
 from zaptrace.runs import consistency
-from zaptrace.runs.evidence_loader import identity, load_audit, load_events, open_dump, resolver
+from zaptrace.runs.evidence_loader import EvidenceLoader, resolver
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.keep_lives import keep_lives, suspects
 from zaptrace.runs.life_recorder import LifeRecorder
-from zaptrace.runs.run_debuginfo import debug_info
 from zaptrace.runs.source_lines import addressed, sharpened
 from zaptrace.splat import parse_console
 from zaptrace.splat.kinds import from_mm
@@ -75,20 +74,23 @@ def analyse(
     Raises:
         BadInput: a file of the run is damaged, or belongs to another kernel or boot.
     """
-    prog, unopened = open_dump(folder, facts, listener)
-    events = load_events(folder, prog, facts, listener)
-    found = load_audit(folder, prog, facts, listener)
+    loader = EvidenceLoader(folder, facts, listener)
+    events, found = loader.events(), loader.audit()
     if recorder is not None:
-        _keep_lives(folder, facts, listener, recorder, prog, events, found, keep_life)
+        names = loader.debug_info(events)
+        pfns = None if keep_life else suspects(events, found, parse_console(_console(folder)))
+        keep_lives(folder, facts, recorder, loader.prog, names, pfns, listener)
+        folder.save_facts(facts)
     with step("explain", "Explain", listener, facts.timing) as current:
-        console = folder.console.read_bytes() if folder.console.exists() else b""
+        console = _console(folder)
         splats = parse_console(console)
         _note_a_missing_stop(folder, facts, events, splats)
-        dump = identity(prog, folder.vmcore) if prog else None
-        pieces = consistency.Pieces(folder, facts, events, found, splats, console, dump)
+        pieces = consistency.Pieces(
+            folder, facts, events, found, splats, console, loader.identity()
+        )
         consistency.check(pieces)
         ended = facts.ended or "interrupted"
-        names = debug_info(prog, facts, events)
+        names = loader.debug_info(events)
         told = addressed(names, splats) if names else splats
         evidence = Evidence(
             events,
@@ -112,7 +114,12 @@ def analyse(
         command=facts.command,
         qemu=facts.qemu,
         ended=ended,
-        unseen=(*_unseen(facts, events), *unopened, *_half(facts, folder), *_unchecked(prog)),
+        unseen=(
+            *_unseen(facts, events),
+            *loader.unopened,
+            *_half(facts, folder),
+            *_unchecked(loader.prog),
+        ),
         splat=kernels_words(console, splats, verdict.kind, verdict.pfn),
         splats=len(splats),
         events=len(events.records) if events else 0,
@@ -136,21 +143,8 @@ def analyse(
     return result
 
 
-def _keep_lives(
-    folder: RunFolder,
-    facts: RunFacts,
-    listener: Listener,
-    recorder: LifeRecorder,
-    prog: drgn.Program | None,
-    events: Events | None,
-    found: AuditResult | None,
-    everything: bool,
-) -> None:
-    """Write life.zap."""
-    console = folder.console.read_bytes() if folder.console.exists() else b""
-    pfns = None if everything else suspects(events, found, parse_console(console))
-    keep_lives(folder, facts, recorder, prog, debug_info(prog, facts, events), pfns, listener)
-    folder.save_facts(facts)
+def _console(folder: RunFolder) -> bytes:
+    return folder.console.read_bytes() if folder.console.exists() else b""
 
 
 def _release(
