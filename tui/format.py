@@ -7,6 +7,7 @@ import numpy as np
 from tui.feed.symbols import Names
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE
 from zaptrace.model.events import ABSENT, ABSENT_I32, KINDS, Kind, Records
+from zaptrace.model.task_name import task_name
 from zaptrace.report.words import count as counted
 from zaptrace.report.words import cut, plain
 
@@ -42,7 +43,7 @@ def task(record: Records) -> str:
     """`mount/41`."""
     comm = bytes(record["comm"][0]).decode("utf-8", "replace")
     pid = number_of(record, "pid", -1)
-    return f"{plain(comm) or '?'}/{'?' if pid is None else pid}"
+    return task_name(plain(comm), pid)
 
 
 def page(record: Records) -> str:

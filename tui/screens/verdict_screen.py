@@ -22,7 +22,7 @@ from zaptrace.explain.verdict_table import row_of
 from zaptrace.model.findings import Finding
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 from zaptrace.report.site_roles import chain_of, marked_line, places, shared_tail, title
-from zaptrace.report.words import plain
+from zaptrace.report.words import plain, task
 
 
 class VerdictScreen(Screen[None]):
@@ -77,8 +77,7 @@ def headline(verdict: Verdict) -> str:
     if verdict.pfn is not None:
         said.append(f"pfn {verdict.pfn:#x}")
     if verdict.comm is not None or verdict.pid is not None:
-        pid = "?" if verdict.pid is None else verdict.pid
-        said.append(f"{plain(verdict.comm or '?')}/{pid}")
+        said.append(task(verdict.comm, verdict.pid))
     return " · ".join(said)
 
 

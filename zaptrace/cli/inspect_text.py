@@ -14,6 +14,7 @@ from zaptrace.report.audit_text import (
     owner_text,
     wrapped,
 )
+from zaptrace.report.words import task
 
 _MEANS = {
     EntryKind.EMPTY: "empty: nothing is mapped here",
@@ -93,7 +94,7 @@ def _step_lines(step: Step) -> Iterator[str]:
 def process_lines(view: ProcessView) -> Iterator[str]:
     """An mm: its threads, its counters beside what is mapped, its VMAs."""
     mm = view.owner.mm or 0
-    yield f"{view.owner.comm} ({view.owner.pid}), mm_struct at {mm:#x}"
+    yield f"{task(view.owner.comm, view.owner.pid)}, mm_struct at {mm:#x}"
     yield from labelled("threads", ", ".join(str(pid) for pid in view.threads))
     for name, (was, mapped) in view.rss.items():
         differs = "  <- differs" if was != mapped else ""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from zaptrace.explain.naming import counters, flags_of, page, task
 from zaptrace.explain.predicates import Case, way_of
 from zaptrace.model.splats import OwnerStack, Splat
+from zaptrace.model.task_name import task_name
 from zaptrace.splat.kinds import TITLES
 from zaptrace.triage.console import Console
 from zaptrace.triage.dump import at_allocation, below_zero, described
@@ -120,7 +121,7 @@ def _reported(case: Case, found: Splat) -> Iterator[str]:
 
 def without_page(splat: Splat) -> tuple[str, ...]:
     """What a report says that is about pages and names none, or none that can be followed."""
-    who = f" while {splat.comm or splat.process or '?'}/{_pid(splat)} ran"
+    who = f" while {task_name(splat.comm or splat.process, splat.pid)} ran"
     known = splat.comm or splat.process or splat.pid is not None
     entry = "" if splat.pte is None else f", pte {splat.pte:#x}"
     at = "" if splat.addr is None else f", address {splat.addr:#x}"
@@ -153,7 +154,7 @@ def _owners(splat: Splat) -> Iterator[str]:
 def _stack(stack: OwnerStack) -> str:
     who = ""
     if stack.pid is not None or stack.comm:
-        who = f"by {stack.comm or '?'}/{'?' if stack.pid is None else stack.pid}"
+        who = f"by {task_name(stack.comm, stack.pid)}"
     callers = read_stack(stack.trace).callers or reliable(stack.trace)
     return " ".join(part for part in (who, f"in {callers[0].symbol}()" if callers else "") if part)
 
@@ -161,10 +162,6 @@ def _stack(stack: OwnerStack) -> str:
 def _where(splat: Splat) -> str:
     callers = read_stack(splat.trace).callers
     return f", in {callers[0].symbol}()" if callers else ""
-
-
-def _pid(splat: Splat) -> str:
-    return "?" if splat.pid is None else str(splat.pid)
 
 
 def _ended(text: str) -> str:

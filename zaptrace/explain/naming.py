@@ -5,6 +5,7 @@ from __future__ import annotations
 from zaptrace.explain.story import Story
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
+from zaptrace.model.task_name import task_name
 
 NS_PER_US = US_PER_MS = 1000
 
@@ -13,7 +14,7 @@ def task(story: Story) -> str:
     """`mount/41`."""
     if story.comm is None and story.pid is None:
         return "an unknown task"
-    return f"{story.comm or '?'}/{'?' if story.pid is None else story.pid}"
+    return task_name(story.comm, story.pid)
 
 
 def page(story: Story) -> str:

@@ -13,6 +13,7 @@ from zaptrace.explain.sites import freed_alone
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Origin
 from zaptrace.model.splats import Splat
+from zaptrace.model.task_name import task_name
 from zaptrace.model.verdict import OrderStep, VerdictKind
 from zaptrace.splat.kinds import TITLES
 
@@ -73,7 +74,7 @@ def _of_others(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
         own.add(story.earlier.at)
     for one in story.removals:
         if one.at not in own:
-            yield one, f"the page's rmap is removed by {one.comm or '?'}/{one.pid}"
+            yield one, f"the page's rmap is removed by {task_name(one.comm, one.pid)}"
 
 
 def _zaps(story: Story, *, cleared: bool, own: bool) -> Iterator[tuple[Moment, str]]:

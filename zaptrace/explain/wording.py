@@ -14,6 +14,7 @@ from zaptrace.explain.references import refer, refer_all, whole
 from zaptrace.explain.sites import freed_by, line_of
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
+from zaptrace.model.task_name import task_name
 from zaptrace.model.verdict import Sentence
 from zaptrace.triage.stacks import Way
 
@@ -309,9 +310,7 @@ def _raw(splat: Splat) -> int | None:
 
 
 def _owners(finding: Finding) -> str:
-    names = [
-        f"{one.comm or '?'}/{'?' if one.pid is None else one.pid}" for one in finding.mappings[:3]
-    ]
+    names = [task_name(one.comm, one.pid) for one in finding.mappings[:3]]
     return ", ".join(dict.fromkeys(names)) or "some mm"
 
 

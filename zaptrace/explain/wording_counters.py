@@ -8,6 +8,7 @@ from zaptrace.explain.naming import page
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.references import refer, refer_all, whole
 from zaptrace.model.findings import Finding, FindingClass
+from zaptrace.model.task_name import task_name
 from zaptrace.model.verdict import Sentence
 
 Told = Iterator[Sentence]
@@ -66,4 +67,4 @@ def _who(finding: Finding) -> str:
     owner = next(iter(finding.mappings), None)
     if owner is None or owner.pid is None:
         return "an mm that no task uses"
-    return f"{owner.comm or '?'}/{owner.pid}"
+    return task_name(owner.comm, owner.pid)

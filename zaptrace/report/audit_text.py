@@ -8,6 +8,7 @@ from itertools import groupby, islice
 from typing import Any
 
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner
+from zaptrace.report.words import task
 
 WIDTH = 80
 SHOWN_PER_CLASS = 6
@@ -159,7 +160,7 @@ def _headline(finding: Finding) -> str:
 
 def owner_text(owner: Owner) -> str:
     """Who, where, in which VMA."""
-    who = "no task" if owner.pid is None else f"{owner.comm} ({owner.pid})"
+    who = "no task" if owner.pid is None else task(owner.comm, owner.pid)
     where = "" if owner.address is None else f" at {owner.address:#x}"
     area = f" in {owner.vma}" if owner.vma else ""
     return f"{who}{where}{area}"

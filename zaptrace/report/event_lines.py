@@ -21,6 +21,7 @@ from zaptrace.model.events import (
     Origin,
     Records,
 )
+from zaptrace.model.task_name import task_name
 from zaptrace.report.words import plain
 
 NS_PER_US, US_PER_S = 1000, 1_000_000
@@ -173,4 +174,4 @@ def _comm(comm: bytes) -> str:
 
 @functools.lru_cache(4096)
 def _task(comm: bytes, pid: int) -> str:
-    return f"{plain(_comm(comm)) or '?'}-{'?' if pid == -1 else pid}"
+    return task_name(plain(_comm(comm)), None if pid == -1 else pid)

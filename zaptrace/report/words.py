@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from zaptrace.model.task_name import task_name
+
 _DAMAGE = (
     ("damaged_frames", "damaged frame", "damaged frames"),
     ("damaged_records", "damaged record", "damaged records"),
@@ -27,7 +29,7 @@ def plain(text: str) -> str:
 
 def task(comm: str | None, pid: int | None) -> str:
     """`mount/41`, with `?` for what is not known."""
-    return f"{plain(comm) if comm is not None else '?'}/{'?' if pid is None else pid}"
+    return task_name(None if comm is None else plain(comm), pid)
 
 
 def number(value: int | None) -> str:

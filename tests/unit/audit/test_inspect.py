@@ -97,7 +97,7 @@ def test_text_names_page_counters_and_owner_worst_class_first(
     run(result(FREED, BUSY), *[])
     text = capsys.readouterr().out
     assert "pfn 0xa80: 0 PTEs, mapcount 1, refcount 0" in text
-    assert "init (29) at 0x3ffffffb000" in text
+    assert "init/29 at 0x3ffffffb000" in text
     assert text.index("refcount_below_mapcount") < text.index("in_flight")
 
 
@@ -109,7 +109,7 @@ def test_text_says_so_when_all_is_well(run: Run, capsys: pytest.CaptureFixture[s
 def test_pages_of_one_cause_are_shown_together() -> None:
     pages = [dataclasses.replace(FREED, pfn=2688 + number) for number in range(500)]
     text = "\n".join(audit_text.lines(result(*pages)))
-    assert text.count("init (29) at") == 1
+    assert text.count("init/29 at") == 1
     assert "refcount_below_mapcount: 500\n" in text
     assert "499 alike" in text
     assert "0xa81, 0xa82" in text
@@ -122,7 +122,7 @@ def test_causes_beyond_the_first_are_counted_and_the_most_frequent_comes_first()
     twice = dataclasses.replace(FREED, mappings=(Owner(7, "leak", 0x1000, None),))
     text = "\n".join(audit_text.lines(result(*alone, twice, twice)))
     assert "refcount_below_mapcount: 52 of 51 causes" in text
-    assert text.index("leak (7)") < text.index("init (100)")
+    assert text.index("leak/7") < text.index("init/100")
     assert text.count("pfn 0xa80:") == audit_text.SHOWN_PER_CLASS
     assert "and 45 more" in text
 

@@ -85,7 +85,7 @@ def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> No
     text = "\n".join(inspect_text.page_lines(PAGE))
     assert "0 PTEs, mapcount 1 (stored as 0), refcount 0" in text
     assert "order 4, 3 mappings, mapping 0xf00d1" in text
-    assert "init (28) at 0x3ffffffb000" in text
+    assert "init/28 at 0x3ffffffb000" in text
     assert "refcount_below_mapcount" in text
     well = dataclasses.replace(PAGE, finding=None, mapcount=0)
     assert "nothing is wrong" in "\n".join(inspect_text.page_lines(well))

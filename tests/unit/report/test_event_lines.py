@@ -52,12 +52,12 @@ def objects(*records: Records) -> list[dict[str, Any]]:
 
 def test_a_line_an_event() -> None:
     assert plain(ZAP, RMAP, BAD, PTE, LOST, STOPPED) == [
-        "   12.345678  1 zapwork-1234      zap         7f0012345000-7f0012349000 nr 4\n",
-        "   12.345678  1 zapwork-1234      rmap_remove 0xa80 map 0 ref 2\n",
-        "   12.345678  1 zapwork-1234    ! bad_page    0xa80 map 1 ref 0 nonzero mapcount\n",
-        "   12.345678  1 zapwork-1234    ! bad_pte     page 0x37200 1000 pte 0xff\n",
-        "    0.000000  0 ?-?             ? lost        nr 7\n",
-        "           -  0 init-1          ! bad_page    0xa80\n",
+        "   12.345678  1 zapwork/1234      zap         7f0012345000-7f0012349000 nr 4\n",
+        "   12.345678  1 zapwork/1234      rmap_remove 0xa80 map 0 ref 2\n",
+        "   12.345678  1 zapwork/1234    ! bad_page    0xa80 map 1 ref 0 nonzero mapcount\n",
+        "   12.345678  1 zapwork/1234    ! bad_pte     page 0x37200 1000 pte 0xff\n",
+        "    0.000000  0 ?/?             ? lost        nr 7\n",
+        "           -  0 init/1          ! bad_page    0xa80\n",
     ]
 
 
