@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zaptrace.arch import ARCHES
-from zaptrace.memory import elf
+from zaptrace.elf.core import Headers, read_headers, read_notes
+from zaptrace.elf.notes import parse_notes
 
 BLOCK = 4096
 VMCOREINFO = b"VMCOREINFO"
@@ -30,7 +31,7 @@ def compressed(core: Path, target: Path, *, without: Container[int] = ()) -> Non
         without: PFNs to leave out, as makedumpfile leaves out free or user pages.
     """
     with core.open("rb") as source, target.open("wb") as out:
-        headers = elf.read_headers(source, core)
+        headers = read_headers(source, core)
         loads = headers.loads()
         pages = sorted(
             (pfn, load.offset + (pfn * BLOCK - load.paddr))
@@ -44,18 +45,18 @@ def compressed(core: Path, target: Path, *, without: Container[int] = ()) -> Non
         kept = [(pfn, offset) for pfn, offset in pages if pfn not in without]
         for pfn, _ in kept:
             dumped[pfn >> 3] |= 1 << (pfn & 7)
-        _head(out, headers, end, elf.read_notes(source, headers))
+        _head(out, headers, end, read_notes(source, headers))
         out.write(_padded(there) + _padded(dumped))
         _pages(source, out, headers.order, [offset for _, offset in kept])
 
 
-def _head(out: BinaryIO, headers: elf.Headers, end: int, notes: bytes) -> None:
+def _head(out: BinaryIO, headers: Headers, end: int, notes: bytes) -> None:
     order = headers.order
-    info = next(note.desc for note in elf.parse_notes(notes, order) if note.name == VMCOREINFO)
+    info = next(note.desc for note in parse_notes(notes, order) if note.name == VMCOREINFO)
     bitmaps = 2 * len(_padded(bytes(-(-end // 8)))) // BLOCK
     sub_blocks = 1 + len(_padded(notes)) // BLOCK
     release = dict(line.split(b"=", 1) for line in info.splitlines() if b"=" in line)[b"OSRELEASE"]
-    names = (b"Linux", b"lab", release, b"#1", _MACHINES[headers.machine], b"")
+    names = (b"Linux", b"lab", release, b"#1", _MACHINES[headers.header.machine], b"")
     head = b"KDUMP   " + struct.pack(order + "i", 6)
     head += b"".join(name.ljust(65, b"\0") for name in names)
     head = head.ljust(408, b"\0") + bytes(16)

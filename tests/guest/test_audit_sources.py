@@ -16,7 +16,15 @@ from tests.guest.conftest import Boot
 from tests.guest.kdumpfile import compressed
 from zaptrace.audit import audit, audit_running, invariants
 from zaptrace.audit.state import KernelState, read_state
-from zaptrace.memory import elf
+from zaptrace.elf.core import (
+    PT_NOTE,
+    SEGMENT_SIZE,
+    Segment,
+    pack_segments,
+    read_headers,
+    read_notes,
+)
+from zaptrace.elf.header import HEADER_SIZE, pack_header
 from zaptrace.memory.open import cut_off, open_program
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.errors import BadInput
@@ -147,16 +155,16 @@ def test_a_dump_cut_short_tells_how_much_and_raises_no_alarm(
 def headers_first(core: Path, target: Path) -> None:
     """The dump as the kernel writes it: program headers and notes before the memory."""
     with core.open("rb") as source, target.open("wb") as out:
-        headers = elf.read_headers(source, core)
-        notes, loads = elf.read_notes(source, headers), headers.loads()
-        notes_at = elf.HEADER_SIZE + elf.SEGMENT_SIZE * (1 + len(loads))
+        headers = read_headers(source, core)
+        notes, loads = read_notes(source, headers), headers.loads()
+        notes_at = HEADER_SIZE + SEGMENT_SIZE * (1 + len(loads))
         at = notes_at + len(notes)
-        segments = [elf.Segment(elf.PT_NOTE, 0, notes_at, 0, 0, len(notes), len(notes), 4)]
+        segments = [Segment(PT_NOTE, 0, notes_at, 0, 0, len(notes), len(notes), 4)]
         for load in loads:
             segments.append(dataclasses.replace(load, offset=at))
             at += load.filesz
-        out.write(elf.pack_header(headers, elf.HEADER_SIZE, len(segments)))
-        out.write(elf.pack_segments(segments, headers.order) + notes)
+        out.write(pack_header(headers.header, HEADER_SIZE, len(segments), SEGMENT_SIZE))
+        out.write(pack_segments(segments, headers.order) + notes)
         for load in loads:
             source.seek(load.offset)
             out.write(source.read(load.filesz))

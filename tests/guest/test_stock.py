@@ -16,9 +16,9 @@ from tests.guest.lab import Lab
 from tests.guest.test_live import PAGE_SIZE, PAGES, ROUNDS, removed_in_each_zap, touch
 from vm import lab_kernel, live_guest, stock
 from zaptrace.arch import arch_named
+from zaptrace.elf.image import Image
 from zaptrace.kernel import plan_for
 from zaptrace.kernel.btf import Btf
-from zaptrace.kernel.image import Image
 from zaptrace.kernel.plan_from_btf import names_in, plan_without_debug_info
 from zaptrace.model.errors import Missing
 from zaptrace.model.progress import ignore

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from elftools.dwarf.die import DIE
 
 from zaptrace.arch import Arch
+from zaptrace.elf.image import Image
+from zaptrace.elf.symtab import Symbols
 from zaptrace.kernel.dwarf.dies import CType, origin
 from zaptrace.kernel.dwarf.info import DebugInfo
 from zaptrace.kernel.dwarf.location import VariableFinder
 from zaptrace.kernel.dwarf.place import Place, Unavailable, absent, probe_arg
 from zaptrace.kernel.dwarf.struct_layout import offsets
 from zaptrace.kernel.dwarf.unit import Unit
-from zaptrace.kernel.image import Image
-from zaptrace.kernel.symbols import Symbols
 from zaptrace.kernel.targets import MEMBER_OF, ZAP, ZAP_FILE, ZAP_NEIGHBOURS
 from zaptrace.model.plan import ProbeArg
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from zaptrace.kernel.image import Image
+from zaptrace.elf.image import Image
+from zaptrace.elf.symtab import Symbols
 from zaptrace.kernel.machinecode import decoder_of
 from zaptrace.kernel.machinecode.instruction import CALL, END, FORK, JUMP, TRAP
-from zaptrace.kernel.symbols import Symbols
 
 Span = tuple[int, int]
 """Addresses [low, high)."""

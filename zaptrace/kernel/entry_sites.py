@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from elftools.dwarf.die import DIE
 
+from zaptrace.elf.symtab import Symbol
 from zaptrace.kernel.context import DERIVED, Context
 from zaptrace.kernel.dwarf.dies import name_of, origin, parameters, type_of
 from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
-from zaptrace.kernel.symbols import Symbol
 from zaptrace.kernel.targets import FIELD_OF_PARAMETER, Target
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 

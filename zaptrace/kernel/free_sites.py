@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from elftools.dwarf.die import DIE
 
+from zaptrace.elf.symtab import Symbol
 from zaptrace.kernel.context import DERIVED, Context
 from zaptrace.kernel.dwarf.dies import name_of, origin, parameters, type_of
 from zaptrace.kernel.dwarf.inlined import Instance, InstanceFinder
@@ -17,7 +18,6 @@ from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
 from zaptrace.kernel.entry_sites import entry_of
 from zaptrace.kernel.inlined_probes import probe_addresses
 from zaptrace.kernel.machinecode.boundary import starts_instruction
-from zaptrace.kernel.symbols import Symbol
 from zaptrace.kernel.targets import FREE, FREE_FIELDS, FREE_NEIGHBOURS
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 

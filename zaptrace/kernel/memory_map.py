@@ -10,8 +10,8 @@ from pathlib import Path
 
 from zaptrace.arch import Variable as Choice
 from zaptrace.arch import arch_named
-from zaptrace.kernel.image import Image
-from zaptrace.kernel.symbols import Symbols
+from zaptrace.elf.image import Image
+from zaptrace.elf.symtab import Symbols
 from zaptrace.model.errors import BadInput
 
 _STACK_SHIFT = 14

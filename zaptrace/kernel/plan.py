@@ -9,11 +9,11 @@ from pathlib import Path
 from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct.core import ConstructError
 
+from zaptrace.elf.image import DEBUG_INFO_HINT, Image
 from zaptrace.kernel import free_sites
 from zaptrace.kernel.context import Context
 from zaptrace.kernel.dwarf.place import Unavailable
 from zaptrace.kernel.entry_sites import entry_sites
-from zaptrace.kernel.image import DEBUG_INFO_HINT, Image
 from zaptrace.kernel.targets import ENTRIES
 from zaptrace.kernel.zap_sites import zap_sites
 from zaptrace.model.errors import BadInput

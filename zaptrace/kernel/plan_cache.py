@@ -7,7 +7,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from zaptrace.kernel.image import Image
+from zaptrace import arch, elf
+from zaptrace.elf.image import Image
 from zaptrace.model import plan as model
 from zaptrace.model.paths import cache_home, write_whole
 from zaptrace.model.plan import ProbePlan
@@ -73,8 +74,15 @@ def _load(path: Path) -> ProbePlan | None:
 
 
 def _code_version() -> str:
-    """Changes with the code that makes plans, so that no older code's plan is used."""
+    """Return what changes with the code that makes plans, so that no older code's plan is used."""
     digest = hashlib.sha256()
-    for source in (*sorted(Path(__file__).parent.rglob("*.py")), Path(model.__file__)):
+    for source in plan_sources():
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def plan_sources() -> list[Path]:
+    """Return the modules that a plan depends on: this package, what reads ELF, the rows."""
+    folders = (Path(__file__).parent, Path(elf.__file__).parent, Path(arch.__file__).parent)
+    found = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return [*found, Path(model.__file__)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import platform
-import struct
+import sys
 from pathlib import Path
 
 from zaptrace.arch import ARCHES
-from zaptrace.kernel import split
+from zaptrace.elf import debuglink
+from zaptrace.elf.notes import build_id_in
 from zaptrace.kernel.plan_cache import build_id, cached_plan, plan_for
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.plan import ProbePlan
@@ -31,8 +32,6 @@ _KINDS = ("", "unsigned-")
 """A kernel's package is signed (Debian, Ubuntu) or not; dpkg keeps a list of its files."""
 _DEBIAN, _UBUNTU = "debian-kernel@lists.debian.org", "(Ubuntu "
 """What /proc/version says of a distribution's kernel, also where its package is not installed."""
-_HEADER = struct.Struct("=III")  # name size, description size, type; native byte order
-_BUILD_ID = 3  # NT_GNU_BUILD_ID
 
 
 def debug_hint(release: str, identity: str | None = None, root: Path = Path("/")) -> str:
@@ -69,15 +68,7 @@ def running_build_id(notes: Path = NOTES) -> str | None:
         raw = notes.read_bytes()
     except OSError:
         return None
-    position = 0
-    while position + _HEADER.size <= len(raw):
-        name_size, size, kind = _HEADER.unpack_from(raw, position)
-        name_at = position + _HEADER.size
-        content_at = name_at + (name_size + 3 & ~3)
-        if kind == _BUILD_ID and raw[name_at : name_at + name_size] == b"GNU\0":
-            return raw[content_at : content_at + size].hex()
-        position = content_at + (size + 3 & ~3)
-    return None
+    return build_id_in(raw, "<" if sys.byteorder == "little" else ">")
 
 
 def running_plan(vmlinux: Path | None = None) -> ProbePlan:
@@ -118,7 +109,7 @@ def running_vmlinux(identity: str) -> Path | None:
         identity: the kernel's build ID.
     """
     usual = [Path(place.format(release=platform.release())) for place in PLACES]
-    for path in (*usual, split.installed(identity)):
+    for path in (*usual, debuglink.installed(identity)):
         if path.is_file() and _is_of(path, identity):
             return path
     return None

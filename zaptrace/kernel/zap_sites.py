@@ -8,6 +8,7 @@ from functools import cached_property
 
 from elftools.dwarf.die import DIE
 
+from zaptrace.elf.symtab import Symbol
 from zaptrace.kernel.caller_variables import passed_variables, runs_over_pmds
 from zaptrace.kernel.context import POINTER, Context
 from zaptrace.kernel.dwarf.dies import name_of, parameters, type_of
@@ -16,7 +17,6 @@ from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable, absen
 from zaptrace.kernel.entry_sites import Entry
 from zaptrace.kernel.inlined_probes import probe_addresses
 from zaptrace.kernel.machinecode.boundary import starts_instruction
-from zaptrace.kernel.symbols import Symbol
 from zaptrace.kernel.targets import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 

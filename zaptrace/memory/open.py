@@ -9,8 +9,9 @@ from pathlib import Path
 
 import drgn
 
+from zaptrace.elf.core import opened, read_headers
 from zaptrace.kernel import build_id
-from zaptrace.memory import elf, vmcore
+from zaptrace.memory import vmcore
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, Missing
 
@@ -119,8 +120,8 @@ def cut_off(core: Path) -> int:
     """
     if _is_kdump(core):
         return 0
-    with elf.opened(core) as file:
-        headers = elf.read_headers(file, core)
+    with opened(core) as file:
+        headers = read_headers(file, core)
     loads = headers.loads()
     ends = [min(max(headers.size - load.offset, 0), load.filesz) for load in loads]
     return sum(load.filesz for load in loads) - sum(ends)
@@ -129,9 +130,9 @@ def cut_off(core: Path) -> int:
 def _check_core(core: Path, whole: bool) -> None:
     if _is_kdump(core):
         return  # libkdumpfile checks them
-    with elf.opened(core) as file:
+    with opened(core) as file:
         try:
-            headers = elf.read_headers(file, core)
+            headers = read_headers(file, core)
         except BadInput as error:
             raise BadInput(f"{core}: not a vmcore: {error}") from error
         vmcore.check_core(headers, whole)
@@ -139,7 +140,7 @@ def _check_core(core: Path, whole: bool) -> None:
 
 def _is_kdump(core: Path) -> bool:
     """Whether it is kdump-compressed or flattened, as makedumpfile and QEMU write it."""
-    with elf.opened(core) as file:
+    with opened(core) as file:
         return file.read(16).startswith(_KDUMP_MAGICS)
 
 

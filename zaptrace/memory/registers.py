@@ -14,7 +14,9 @@ from pathlib import Path
 import drgn
 
 from zaptrace.arch import Arch
-from zaptrace.memory import elf, vmcore
+from zaptrace.elf.core import arch_of, opened, read_headers, read_notes
+from zaptrace.elf.notes import parse_notes
+from zaptrace.memory import vmcore
 from zaptrace.model.errors import BadInput
 
 _NT_PRSTATUS = 1
@@ -47,14 +49,14 @@ def cpu_registers(core: Path) -> list[CpuRegisters]:
         BadInput: not an ELF core dump, truncated, or of an unknown architecture.
         Missing: no such file, or not readable.
     """
-    with elf.opened(core) as file:
-        headers = elf.read_headers(file, core)
+    with opened(core) as file:
+        headers = read_headers(file, core)
         vmcore.check_core(headers, whole=False)
-        notes = elf.read_notes(file, headers)
-    arch = elf.arch_of(headers)
+        notes = read_notes(file, headers)
+    arch = arch_of(headers)
     registers = struct.Struct(f"{headers.order}{len(arch.prstatus)}Q")
     found: list[CpuRegisters] = []
-    for note in elf.parse_notes(notes, headers.order):
+    for note in parse_notes(notes, headers.order):
         if note.name != b"CORE" or note.type != _NT_PRSTATUS:
             continue
         if len(note.desc) < _PR_REG + registers.size:

@@ -23,12 +23,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 from zaptrace.arch import Arch
-from zaptrace.memory import elf
+from zaptrace.elf.core import (
+    ET_CORE,
+    PN_XNUM,
+    PT_NOTE,
+    SEGMENT_SIZE,
+    Headers,
+    Segment,
+    arch_of,
+    check_complete,
+    opened,
+    pack_segments,
+    read_headers,
+    read_notes,
+)
+from zaptrace.elf.header import HEADER_SIZE, pack_header
+from zaptrace.elf.notes import HEAD_SIZE, Note, pack_note, parse_notes
 from zaptrace.model.errors import BadInput, Missing
 
 VMCOREINFO = b"VMCOREINFO"
 _PAGE = 4096
-_NOTE_HEAD = 12  # namesz, descsz, type
 _NOTE_BEGINS = VMCOREINFO + b"\0\0OSRELEASE="
 _MAX_VMCOREINFO = 1 << 20  # bytes; the kernel's own limit is a few pages
 
@@ -45,29 +59,29 @@ def standardise(dump: Path) -> None:
         BadInput: not such a dump, truncated, or the guest had no VMCOREINFO yet.
         Missing: the file cannot be read or written (no space, no permission).
     """
-    with elf.opened(dump) as file:
-        headers = elf.read_headers(file, dump)
+    with opened(dump) as file:
+        headers = read_headers(file, dump)
         check_core(headers)
-        arch = elf.arch_of(headers)
-        notes = elf.read_notes(file, headers)
+        arch = arch_of(headers)
+        notes = read_notes(file, headers)
         info = _vmcoreinfo_among(notes, headers.order)
         if info is not None and any(segment.paddr for segment in headers.loads()):
-            if headers.table_at != elf.HEADER_SIZE and _has_room(headers.segments):
+            if headers.header.segments_at != HEADER_SIZE and _has_room(headers.segments):
                 _rewrite(dump, headers, b"", headers.segments)
             return
         if info is None:
             found = _vmcoreinfo_in_memory(file, headers, arch)
-            notes += elf.pack_note(found, headers.order)
+            notes += pack_note(found, headers.order)
             info = found.desc
     loads = _usable_loads(headers.loads(), _identity_base(info, arch))
-    if len(loads) + 1 >= elf.PN_XNUM:
+    if len(loads) + 1 >= PN_XNUM:
         raise BadInput(f"{dump}: {len(loads)} memory segments are too many for an ELF header")
     at = _end(headers)
-    note = elf.Segment(elf.PT_NOTE, 0, at, 0, 0, len(notes), len(notes), 4)
+    note = Segment(PT_NOTE, 0, at, 0, 0, len(notes), len(notes), 4)
     _rewrite(dump, headers, notes, (note, *loads))
 
 
-def check_core(headers: elf.Headers, whole: bool = True) -> None:
+def check_core(headers: Headers, whole: bool = True) -> None:
     """See that an ELF file is a core dump with all its segments inside the file.
 
     Args:
@@ -76,20 +90,20 @@ def check_core(headers: elf.Headers, whole: bool = True) -> None:
     Raises:
         BadInput: it is not.
     """
-    if headers.type != elf.ET_CORE or not headers.loads():
+    if headers.type != ET_CORE or not headers.loads():
         raise BadInput(f"{headers.path}: an ELF file, but not a core dump")
-    segments = [one for one in headers.segments if whole or one.type == elf.PT_NOTE]
-    elf.check_complete(headers, segments)
+    segments = [one for one in headers.segments if whole or one.type == PT_NOTE]
+    check_complete(headers, segments)
 
 
 def _vmcoreinfo_among(notes: bytes, order: str) -> bytes | None:
-    for note in elf.parse_notes(notes, order):
+    for note in parse_notes(notes, order):
         if note.name == VMCOREINFO:
             return note.desc
     return None
 
 
-def _vmcoreinfo_in_memory(file: BinaryIO, headers: elf.Headers, arch: Arch) -> elf.Note:
+def _vmcoreinfo_in_memory(file: BinaryIO, headers: Headers, arch: Arch) -> Note:
     missing = BadInput(
         f"{headers.path}: the guest's memory holds no VMCOREINFO",
         hint="dump later in the boot; the kernel needs CONFIG_CRASH_DUMP"
@@ -104,13 +118,13 @@ def _vmcoreinfo_in_memory(file: BinaryIO, headers: elf.Headers, arch: Arch) -> e
     if namesz > _PAGE or descsz > _MAX_VMCOREINFO:
         raise missing
     raw = _read_physical(file, headers, address, 12 + namesz + 3 + descsz + 3)
-    note = next(elf.parse_notes(raw, headers.order), None)
+    note = next(parse_notes(raw, headers.order), None)
     if note is None or note.name != VMCOREINFO or b"OSRELEASE=" not in note.desc:
         raise missing
     return note
 
 
-def _note_address(file: BinaryIO, headers: elf.Headers, pointer_at: int | None) -> int:
+def _note_address(file: BinaryIO, headers: Headers, pointer_at: int | None) -> int:
     """Physical address of the kernel's VMCOREINFO note; 0 when there is none."""
     if pointer_at is not None:
         pointer = _read_physical(file, headers, pointer_at, 8)
@@ -121,14 +135,14 @@ def _note_address(file: BinaryIO, headers: elf.Headers, pointer_at: int | None) 
             found = content.find(_NOTE_BEGINS, load.offset, end)
             while found >= 0:
                 # alloc_pages_exact() in crash_save_vmcoreinfo_init(): at the start of a page.
-                inside = found - _NOTE_HEAD - load.offset
+                inside = found - HEAD_SIZE - load.offset
                 if inside >= 0 and (load.paddr + inside) % _PAGE == 0:
                     return load.paddr + inside
                 found = content.find(_NOTE_BEGINS, found + 1, end)
     return 0
 
 
-def _read_physical(file: BinaryIO, headers: elf.Headers, address: int, size: int) -> bytes:
+def _read_physical(file: BinaryIO, headers: Headers, address: int, size: int) -> bytes:
     for segment in headers.loads():
         inside = address - segment.paddr
         if 0 <= inside < segment.filesz:
@@ -144,7 +158,7 @@ def _identity_base(info: bytes, arch: Arch) -> int:
     return int(found[1], 16) if found else 0
 
 
-def _usable_loads(loads: list[elf.Segment], identity_base: int) -> list[elf.Segment]:
+def _usable_loads(loads: list[Segment], identity_base: int) -> list[Segment]:
     """The same memory, with addresses that mean something to drgn.
 
     drgn ignores p_paddr when it is 0 everywhere (libdrgn/program.c), so the
@@ -168,30 +182,28 @@ def _usable_loads(loads: list[elf.Segment], identity_base: int) -> list[elf.Segm
     return usable
 
 
-def _end(headers: elf.Headers) -> int:
+def _end(headers: Headers) -> int:
     """Where something can be appended, aligned."""
     return (headers.size + 7) & ~7
 
 
-def _has_room(segments: Sequence[elf.Segment]) -> bool:
+def _has_room(segments: Sequence[Segment]) -> bool:
     """Their program headers fit between the ELF header and what they describe."""
-    size = len(segments) * elf.SEGMENT_SIZE
-    return elf.HEADER_SIZE + size <= min(segment.offset for segment in segments)
+    size = len(segments) * SEGMENT_SIZE
+    return HEADER_SIZE + size <= min(segment.offset for segment in segments)
 
 
-def _rewrite(
-    dump: Path, headers: elf.Headers, notes: bytes, segments: Sequence[elf.Segment]
-) -> None:
+def _rewrite(dump: Path, headers: Headers, notes: bytes, segments: Sequence[Segment]) -> None:
     """Append notes, and then give the file other program headers.
 
     Raises:
         Missing: the file cannot be written.
     """
-    table = elf.pack_segments(segments, headers.order)
+    table = pack_segments(segments, headers.order)
     appended = notes + bytes(-len(notes) % 8)
     behind = b""
     if _has_room(segments):
-        table_at, behind = elf.HEADER_SIZE, table
+        table_at, behind = HEADER_SIZE, table
     else:
         table_at = _end(headers) + len(appended)
         appended += table
@@ -200,7 +212,9 @@ def _rewrite(
         dump.chmod(mode | 0o200)  # QEMU leaves its dumps read-only
         try:
             _write(dump, _end(headers), appended)
-            _write(dump, 0, elf.pack_header(headers, table_at, len(segments)) + behind)
+            _write(
+                dump, 0, pack_header(headers.header, table_at, len(segments), SEGMENT_SIZE) + behind
+            )
         finally:
             dump.chmod(mode)
     except OSError as error:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import drgn
 
+from zaptrace.elf.core import opened, read_headers
 from zaptrace.kernel import build_id
-from zaptrace.memory import elf
 from zaptrace.model.errors import BadInput
 
 _END = 2**64 - 1
@@ -25,8 +25,8 @@ def open_vmlinux(vmlinux: Path, wanted: str | None = None, offset: int = 0) -> d
         BadInput: it is another build's, no kernel, or has no debug info.
         Missing: it does not exist or cannot be read.
     """
-    with elf.opened(vmlinux) as file:
-        loads = elf.read_headers(file, vmlinux).loads()
+    with opened(vmlinux) as file:
+        loads = read_headers(file, vmlinux).loads()
     if not loads:
         raise BadInput(f"{vmlinux}: nothing in it is loaded: not a vmlinux")
     has = build_id(vmlinux) if wanted else None

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kernel.conftest import compiler, run
+from zaptrace.elf.image import Image
+from zaptrace.elf.symtab import Symbols
 from zaptrace.kernel.control_flow import ControlFlow, static_branches
-from zaptrace.kernel.image import Image
-from zaptrace.kernel.symbols import Symbols
 
 HEAD = """
 .text

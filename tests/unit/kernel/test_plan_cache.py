@@ -14,6 +14,8 @@ from tests.unit.kernel.conftest import Mimic
 from zaptrace.kernel import build_id, plan_cache, plan_for
 from zaptrace.kernel.plan import make_plan
 
+ROOT = Path(__file__).parents[3]
+
 
 def only(folder: Path) -> Path:
     (kept,) = folder.iterdir()
@@ -93,3 +95,15 @@ def test_a_home_that_cannot_be_written_costs_time_only(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     assert plan_for(bare.path) == make_plan(bare.path)
+
+
+def test_a_plan_is_made_anew_when_any_code_that_makes_it_changes() -> None:
+    sources = {path.relative_to(ROOT).as_posix() for path in plan_cache.plan_sources()}
+    assert {
+        "zaptrace/kernel/plan.py",
+        "zaptrace/kernel/dwarf/location.py",
+        "zaptrace/kernel/machinecode/x86_64.py",
+        "zaptrace/elf/symtab.py",
+        "zaptrace/arch/s390x.py",
+        "zaptrace/model/plan.py",
+    } <= sources

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kernel.conftest import VARIANTS, Mimic, compile_mimic, compiler
+from zaptrace.elf.image import Image
+from zaptrace.elf.symtab import Symbols
 from zaptrace.kernel.caller_variables import passed_variables, runs_over_pmds
 from zaptrace.kernel.context import Context
 from zaptrace.kernel.dwarf.die_scan import Skimmer
 from zaptrace.kernel.dwarf.dies import children, end_of, name_of
 from zaptrace.kernel.dwarf.info import DebugInfo
 from zaptrace.kernel.dwarf.inlined import InstanceFinder
-from zaptrace.kernel.image import Image
 from zaptrace.kernel.machinecode import decoder_of
 from zaptrace.kernel.machinecode.boundary import starts_instruction
 from zaptrace.kernel.plan import make_plan
-from zaptrace.kernel.symbols import Symbols
 from zaptrace.model.plan import ProbeSite
 
 Frame = tuple[str, str]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from zaptrace.arch.s390x import S390X
-from zaptrace.memory import elf
-from zaptrace.memory.elf import Note, Segment
+from zaptrace.elf.core import ET_CORE, PT_LOAD, PT_NOTE, SEGMENT_SIZE, Segment, pack_segments
+from zaptrace.elf.header import HEADER_SIZE
+from zaptrace.elf.notes import Note, pack_note
 from zaptrace.memory.open import open_program
 from zaptrace.model.errors import BadInput, Missing, ZaptraceError
 
@@ -24,24 +25,24 @@ INFO = (
 
 def image(path: Path, kind: int, note: Note | None, size: int = 8192) -> Path:
     """A 64-bit big-endian ELF file of one page-aligned segment and perhaps a note."""
-    raw = elf.pack_note(note, ">") if note else b""
-    at = elf.HEADER_SIZE + 3 * elf.SEGMENT_SIZE
+    raw = pack_note(note, ">") if note else b""
+    at = HEADER_SIZE + 3 * SEGMENT_SIZE
     load = at + len(raw)
     segments = [
-        Segment(elf.PT_NOTE, 0, at, 0, 0, len(raw), len(raw), 4),
-        Segment(elf.PT_LOAD, 7, load, 0, 0, 4096, 4096, 0),
-        Segment(elf.PT_LOAD, 7, load + 4096, 4096, 4096, size - 4096, size - 4096, 0),
+        Segment(PT_NOTE, 0, at, 0, 0, len(raw), len(raw), 4),
+        Segment(PT_LOAD, 7, load, 0, 0, 4096, 4096, 0),
+        Segment(PT_LOAD, 7, load + 4096, 4096, 4096, size - 4096, size - 4096, 0),
     ]
     ident = b"\x7fELF" + bytes([2, 2, 1]) + bytes(9)
-    fields = (kind, S390X.elf_machine, 1, 0, elf.HEADER_SIZE, 0, 0, 64, 56, len(segments), 0, 0, 0)
+    fields = (kind, S390X.elf_machine, 1, 0, HEADER_SIZE, 0, 0, 64, 56, len(segments), 0, 0, 0)
     header = struct.pack(">16sHHIQQQIHHHHHH", ident, *fields)
-    path.write_bytes(header + elf.pack_segments(segments, ">") + raw + bytes(size))
+    path.write_bytes(header + pack_segments(segments, ">") + raw + bytes(size))
     return path
 
 
 def vmcore(path: Path, build_id: bytes | None = OURS) -> Path:
     note = Note(b"VMCOREINFO", 0, INFO.format(build_id.hex()).encode()) if build_id else None
-    return image(path, elf.ET_CORE, note)
+    return image(path, ET_CORE, note)
 
 
 def vmlinux(path: Path, build_id: bytes | None = OURS) -> Path:

@@ -9,24 +9,25 @@ import pytest
 
 from zaptrace.arch.s390x import S390X
 from zaptrace.arch.x86_64 import X86_64
-from zaptrace.memory import elf
-from zaptrace.memory.elf import Note, Segment
+from zaptrace.elf.core import ET_CORE, PT_LOAD, PT_NOTE, SEGMENT_SIZE, Segment, pack_segments
+from zaptrace.elf.header import HEADER_SIZE
+from zaptrace.elf.notes import Note, pack_note
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.model.errors import BadInput
 
 
 def core(path: Path, *notes: Note, machine: int = S390X.elf_machine) -> Path:
     order = ">" if machine == S390X.elf_machine else "<"
-    raw = b"".join(elf.pack_note(note, order) for note in notes)
-    at = elf.HEADER_SIZE + 2 * elf.SEGMENT_SIZE
+    raw = b"".join(pack_note(note, order) for note in notes)
+    at = HEADER_SIZE + 2 * SEGMENT_SIZE
     segments = [
-        Segment(elf.PT_NOTE, 0, at, 0, 0, len(raw), len(raw), 4),
-        Segment(elf.PT_LOAD, 0, at + len(raw), 0, 0, 8, 8, 0),
+        Segment(PT_NOTE, 0, at, 0, 0, len(raw), len(raw), 4),
+        Segment(PT_LOAD, 0, at + len(raw), 0, 0, 8, 8, 0),
     ]
     ident = b"\x7fELF" + bytes([2, 2 if order == ">" else 1, 1]) + bytes(9)
-    fields = (elf.ET_CORE, machine, 1, 0, elf.HEADER_SIZE, 0, 0, 64, 56, 2, 0, 0, 0)
+    fields = (ET_CORE, machine, 1, 0, HEADER_SIZE, 0, 0, 64, 56, 2, 0, 0, 0)
     header = struct.pack(order + "16sHHIQQQIHHHHHH", ident, *fields)
-    path.write_bytes(header + elf.pack_segments(segments, order) + raw + bytes(8))
+    path.write_bytes(header + pack_segments(segments, order) + raw + bytes(8))
     return path
 
 

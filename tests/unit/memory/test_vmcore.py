@@ -14,8 +14,21 @@ from hypothesis import strategies as st
 
 from zaptrace.arch.s390x import S390X
 from zaptrace.arch.x86_64 import X86_64
-from zaptrace.memory import elf, vmcore
-from zaptrace.memory.elf import Note, Segment
+from zaptrace.elf.core import (
+    ET_CORE,
+    PN_XNUM,
+    PT_LOAD,
+    PT_NOTE,
+    SEGMENT_SIZE,
+    Headers,
+    Segment,
+    pack_segments,
+    read_headers,
+    read_notes,
+)
+from zaptrace.elf.header import HEADER_SIZE
+from zaptrace.elf.notes import Note, pack_note, parse_notes
+from zaptrace.memory import vmcore
 from zaptrace.model.errors import BadInput, Missing
 
 PAGE = 4096
@@ -32,7 +45,7 @@ def memory(info: Note | None = INFO_NOTE, pages: int = 16) -> bytes:
     raw[LOWCORE_VMCORE_INFO : LOWCORE_VMCORE_INFO + 8] = bytes(8)
     if info is not None:
         struct.pack_into(">Q", raw, LOWCORE_VMCORE_INFO, NOTE_AT)
-        note = elf.pack_note(info, ">")
+        note = pack_note(info, ">")
         raw[NOTE_AT : NOTE_AT + len(note)] = note
     return bytes(raw)
 
@@ -42,18 +55,18 @@ def qemu_dump(
 ) -> bytes:
     """A dump as QEMU 7.2 writes it: e_ehsize and section headers are nonsense there."""
     order = ">" if machine == S390X.elf_machine else "<"
-    notes = b"".join(elf.pack_note(note, order) for note in (PRSTATUS, *extra))
+    notes = b"".join(pack_note(note, order) for note in (PRSTATUS, *extra))
     phoff = 192
-    at = phoff + 2 * elf.SEGMENT_SIZE
-    table = elf.pack_segments(
+    at = phoff + 2 * SEGMENT_SIZE
+    table = pack_segments(
         [
-            Segment(elf.PT_NOTE, 0, at, 0, 0, len(notes), len(notes), 0),
-            Segment(elf.PT_LOAD, 0, at + len(notes), 0, 0, len(content), len(content), 0),
+            Segment(PT_NOTE, 0, at, 0, 0, len(notes), len(notes), 0),
+            Segment(PT_LOAD, 0, at + len(notes), 0, 0, len(content), len(content), 0),
         ],
         order,
     )
     ident = b"\x7fELF" + bytes([2, 2 if order == ">" else 1, 1]) + bytes(9)
-    fields = (elf.ET_CORE, machine, 1, 0, phoff, 64, 0, 8, 56, 2, 64, 2, 1)
+    fields = (ET_CORE, machine, 1, 0, phoff, 64, 0, 8, 56, 2, 64, 2, 1)
     header = struct.pack(order + "16sHHIQQQIHHHHHH", ident, *fields)
     return header.ljust(phoff, b"\xee") + table + notes + content
 
@@ -65,11 +78,11 @@ def dump(tmp_path: Path) -> Path:
     return path
 
 
-def opened(path: Path) -> tuple[elf.Headers, list[Note]]:
+def opened(path: Path) -> tuple[Headers, list[Note]]:
     with path.open("rb") as file:
-        headers = elf.read_headers(file, path)
+        headers = read_headers(file, path)
         vmcore.check_core(headers)
-        return headers, list(elf.parse_notes(elf.read_notes(file, headers), headers.order))
+        return headers, list(parse_notes(read_notes(file, headers), headers.order))
 
 
 def physical_memory(path: Path) -> dict[int, bytes]:
@@ -130,7 +143,7 @@ def test_program_headers_lie_where_makedumpfile_looks(tmp_path: Path, machine: i
     dump.write_bytes(qemu_dump(memory(), machine=machine, extra=(INFO_NOTE,)))
     vmcore.standardise(dump)
     headers, notes = opened(dump)
-    assert headers.table_at == elf.HEADER_SIZE
+    assert headers.header.segments_at == HEADER_SIZE
     assert notes == [PRSTATUS, INFO_NOTE]
     assert b"".join(physical_memory(dump).values()) == memory()
 
@@ -151,7 +164,7 @@ def test_a_guest_that_lies_about_its_addresses_breaks_nothing(tmp_path: Path) ->
     dump = tmp_path / "vmcore"
     info = INFO + b"IDENTITYBASE=ffffffffffffffff\n"
     raw = bytearray(qemu_dump(memory(Note(vmcore.VMCOREINFO, 0, info))))
-    struct.pack_into(">Q", raw, 192 + elf.SEGMENT_SIZE + 40, 0)  # p_memsz below p_filesz
+    struct.pack_into(">Q", raw, 192 + SEGMENT_SIZE + 40, 0)  # p_memsz below p_filesz
     dump.write_bytes(raw)
     vmcore.standardise(dump)
     assert [load.vaddr for load in opened(dump)[0].loads()] == [2**64 - 1, PAGE - 1]
@@ -170,7 +183,7 @@ def test_x86_64_brings_its_note_along(tmp_path: Path) -> None:
 def test_x86_64_without_the_note_among_its_notes_has_it_in_memory(tmp_path: Path) -> None:
     """Stock kernels have qemu_fw_cfg as a module: until it is loaded QEMU knows of no note."""
     content = bytearray(memory(None))
-    note = elf.pack_note(INFO_NOTE, "<")
+    note = pack_note(INFO_NOTE, "<")
     content[0x3040 : 0x3040 + len(note)] = note  # a copy, not at the start of a page
     content[0x7000 : 0x7000 + len(note)] = note
     dump = tmp_path / "vmcore"
@@ -220,7 +233,7 @@ def test_a_lying_note_size_is_not_believed(tmp_path: Path) -> None:
 @given(st.data())
 def test_broken_headers_give_badinput_and_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
     raw = bytearray(qemu_dump(memory(pages=8)))
-    headers = 192 + 2 * elf.SEGMENT_SIZE
+    headers = 192 + 2 * SEGMENT_SIZE
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, headers - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "dump"
@@ -236,7 +249,7 @@ def test_broken_headers_give_badinput_and_nothing_else(tmp_path: Path, data: st.
 def test_more_program_headers_than_a_header_can_count_are_read(tmp_path: Path) -> None:
     path = tmp_path / "dump"
     raw = bytearray(qemu_dump(memory()))
-    struct.pack_into(">H", raw, 56, elf.PN_XNUM)  # e_phnum
+    struct.pack_into(">H", raw, 56, PN_XNUM)  # e_phnum
     struct.pack_into(">I", raw, 64 + 44, 2)  # section header 0, sh_info
     path.write_bytes(raw)
     assert len(opened(path)[0].segments) == 2

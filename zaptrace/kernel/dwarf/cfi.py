@@ -9,8 +9,8 @@ from io import BytesIO
 from elftools.dwarf.callframe import FDE, CallFrameInfo, CFIEntry
 from elftools.dwarf.structs import DWARFStructs
 
+from zaptrace.elf.image import Image
 from zaptrace.kernel.dwarf.place import Place, Unavailable
-from zaptrace.kernel.image import Image
 
 _CIE = 0xFFFFFFFF
 _LENGTH = 4

@@ -11,10 +11,10 @@ from elftools.dwarf.die import DIE
 from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 from elftools.dwarf.ranges import BaseAddressEntry
 
+from zaptrace.elf.image import DEBUG_INFO_HINT, Image
 from zaptrace.kernel.dwarf.aranges import AddressRanges
 from zaptrace.kernel.dwarf.dies import base_address, compile_unit, name_of, origin
 from zaptrace.kernel.dwarf.unit import Unit
-from zaptrace.kernel.image import DEBUG_INFO_HINT, Image
 from zaptrace.model.errors import BadInput
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.kernel.image import Image
+from zaptrace.elf.image import Image
 from zaptrace.kernel.machinecode import decoder_of
 
 _LONGEST_FUNCTION = 1 << 20

@@ -1,19 +1,19 @@
 """ELF core dumps by their headers alone: 64-bit, either byte order, nothing trusted.
 
-Format: the generic ABI's "Object Files" and "Program Loading" chapters, and
-the note layout of Linux core dumps (name and descriptor padded to 4 bytes).
+Format: the generic ABI's chapters "Object Files" and "Program Loading".
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from zaptrace.arch import Arch, Byteorder, arch_of_elf
+from zaptrace.arch import Arch, arch_of_elf
+from zaptrace.elf.header import HEADER_SIZE, Header, parse_header
 from zaptrace.model.errors import BadInput, Missing
 
 ET_CORE = 4
@@ -22,11 +22,8 @@ PT_NOTE = 4
 PN_XNUM = 0xFFFF
 """e_phnum that says: the real number is sh_info of section header 0."""
 
-_HEADER = "16sHHIQQQIHHHHHH"
 _SEGMENT = "IIQQQQQQ"
-_NOTE = "III"
 _SECTION_INFO = 44  # offset of sh_info in a section header
-HEADER_SIZE = struct.calcsize("<" + _HEADER)
 SEGMENT_SIZE = struct.calcsize("<" + _SEGMENT)
 _MAX_NOTES = 64 << 20  # bytes; 8,192 CPUs of s390x fill some 10 MB
 
@@ -46,36 +43,29 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """An ELF note: `name` without its NUL."""
-
-    name: bytes
-    type: int
-    desc: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Headers:
     """What the headers of an ELF file say.
 
     Attributes:
-        order: byte order as `struct` spells it, `<` or `>`.
-        type: e_type.
-        machine: e_machine.
-        raw: the ELF header's own bytes.
+        header: the ELF header.
         segments: every program header, in the file's order.
         size: bytes of the whole file.
-        table_at: offset of the program headers (e_phoff).
     """
 
     path: Path
-    order: str
-    type: int
-    machine: int
-    raw: bytes
+    header: Header
     segments: tuple[Segment, ...]
     size: int
-    table_at: int
+
+    @property
+    def order(self) -> str:
+        """Byte order as `struct` spells it, `<` or `>`."""
+        return self.header.order
+
+    @property
+    def type(self) -> int:
+        """Return e_type."""
+        return self.header.type
 
     def loads(self) -> list[Segment]:
         """The segments that hold memory."""
@@ -105,32 +95,30 @@ def read_headers(file: BinaryIO, path: Path) -> Headers:
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
-    raw = file.read(HEADER_SIZE)
-    if len(raw) < HEADER_SIZE or raw[:4] != b"\x7fELF":
-        raise BadInput(f"{path}: not an ELF file")
-    order = {1: "<", 2: ">"}.get(raw[5])
-    if raw[4] != 2 or order is None:
+    header = parse_header(path, file.read(HEADER_SIZE))
+    if header.bits != 64:
         raise BadInput(f"{path}: not a 64-bit ELF file")
-    fields = struct.unpack(order + _HEADER, raw)
-    e_type, machine, phoff, shoff = fields[1], fields[2], fields[5], fields[6]
-    phentsize, phnum = fields[9], fields[10]
-    if phnum == PN_XNUM:
-        phnum = _extended_phnum(file, path, order, shoff, size)
-    if phnum and phentsize != SEGMENT_SIZE:
-        raise BadInput(f"{path}: program headers of {phentsize} bytes, expected {SEGMENT_SIZE}")
-    if phoff + phnum * SEGMENT_SIZE > size:
+    count, at = header.segments, header.segments_at
+    if count == PN_XNUM:
+        count = _extended_phnum(file, path, header, size)
+    if count and header.segment_size != SEGMENT_SIZE:
+        raise BadInput(
+            f"{path}: program headers of {header.segment_size} bytes, expected {SEGMENT_SIZE}"
+        )
+    if at + count * SEGMENT_SIZE > size:
         raise BadInput(f"{path}: truncated: its program headers lie beyond the end of the file")
-    file.seek(phoff)
-    table = file.read(phnum * SEGMENT_SIZE)
-    segments = tuple(Segment(*one) for one in struct.iter_unpack(order + _SEGMENT, table))
-    return Headers(path, order, e_type, machine, raw, segments, size, phoff)
+    file.seek(at)
+    table = file.read(count * SEGMENT_SIZE)
+    segments = tuple(Segment(*one) for one in struct.iter_unpack(header.order + _SEGMENT, table))
+    return Headers(path, header, segments, size)
 
 
-def _extended_phnum(file: BinaryIO, path: Path, order: str, shoff: int, size: int) -> int:
-    if shoff + _SECTION_INFO + 4 > size:
+def _extended_phnum(file: BinaryIO, path: Path, header: Header, size: int) -> int:
+    at = header.sections_at
+    if at + _SECTION_INFO + 4 > size:
         raise BadInput(f"{path}: truncated: section header 0 lies beyond the end of the file")
-    file.seek(shoff + _SECTION_INFO)
-    number: int = struct.unpack(order + "I", file.read(4))[0]
+    file.seek(at + _SECTION_INFO)
+    number: int = struct.unpack(header.order + "I", file.read(4))[0]
     return number
 
 
@@ -140,8 +128,8 @@ def arch_of(headers: Headers) -> Arch:
     Raises:
         BadInput: zaptrace does not know it.
     """
-    byteorder: Byteorder = "little" if headers.order == "<" else "big"
-    return arch_of_elf(headers.path, headers.machine, byteorder)
+    header = headers.header
+    return arch_of_elf(headers.path, header.machine, header.byteorder, header.bits)
 
 
 def check_complete(headers: Headers, segments: Iterable[Segment]) -> None:
@@ -178,32 +166,6 @@ def read_notes(file: BinaryIO, headers: Headers) -> bytes:
     return bytes(raw)
 
 
-def parse_notes(raw: bytes, order: str) -> Iterator[Note]:
-    """The notes in `raw`; stops at the first one that does not fit."""
-    head = struct.Struct(order + _NOTE)
-    position = 0
-    while position + head.size <= len(raw):
-        namesz, descsz, kind = head.unpack_from(raw, position)
-        name_at = position + head.size
-        desc_at = name_at + _padded(namesz)
-        if desc_at + descsz > len(raw):
-            return
-        name = raw[name_at : name_at + namesz].rstrip(b"\0")
-        yield Note(name, kind, raw[desc_at : desc_at + descsz])
-        position = desc_at + _padded(descsz)
-
-
-def pack_note(note: Note, order: str) -> bytes:
-    """The note as it stands in a file, padded."""
-    name = note.name + b"\0"
-    head = struct.pack(order + _NOTE, len(name), len(note.desc), note.type)
-    return (
-        head
-        + name.ljust(_padded(len(name)), b"\0")
-        + note.desc.ljust(_padded(len(note.desc)), b"\0")
-    )
-
-
 def pack_segments(segments: Iterable[Segment], order: str) -> bytes:
     """A program-header table."""
     return b"".join(
@@ -220,15 +182,3 @@ def pack_segments(segments: Iterable[Segment], order: str) -> bytes:
         )
         for one in segments
     )
-
-
-def pack_header(headers: Headers, phoff: int, phnum: int) -> bytes:
-    """The ELF header with another program-header table and no sections."""
-    fields = list(struct.unpack(headers.order + _HEADER, headers.raw))
-    fields[5], fields[6] = phoff, 0  # e_phoff, e_shoff
-    fields[8:] = [HEADER_SIZE, SEGMENT_SIZE, phnum, 0, 0, 0]
-    return struct.pack(headers.order + _HEADER, *fields)
-
-
-def _padded(size: int) -> int:
-    return (size + 3) & ~3

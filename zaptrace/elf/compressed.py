@@ -15,11 +15,11 @@ _HEAD = "I4xQ8x"  # kind, size
 
 
 class Damaged(Exception):
-    """A section that cannot be had; the message says why, for a person."""
+    """A section that cannot be decompressed; the message says why, for a person."""
 
 
-def plain(raw: bytes, order: str) -> bytes:
-    """What is compressed in a section.
+def decompress(raw: bytes, order: str) -> bytes:
+    """Return a section's decompressed contents.
 
     Args:
         raw: the section, with its header.

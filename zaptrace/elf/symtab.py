@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from zaptrace.kernel.image import DEBUG_INFO_HINT, Image
+from zaptrace.elf.image import DEBUG_INFO_HINT, Image
 from zaptrace.model.errors import BadInput
 
 _SYMBOL = "IBBHQQ"  # Elf64_Sym: name, info, other, section, value, size

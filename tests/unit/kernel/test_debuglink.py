@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.kernel.conftest import Mimic
+from zaptrace.elf import debuglink as split_files
 from zaptrace.kernel import build_id
-from zaptrace.kernel import split as split_files
 from zaptrace.kernel.plan import make_plan
 from zaptrace.kernel.running import running_vmlinux
 from zaptrace.kernel.zap_sites import NO_CODE

@@ -11,24 +11,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from zaptrace.arch import Arch, Byteorder, arch_of_elf
-from zaptrace.kernel import compressed, split
+from zaptrace.arch import Arch, arch_of_elf
+from zaptrace.elf.compressed import Damaged, decompress
+from zaptrace.elf.debuglink import candidates
+from zaptrace.elf.header import HEADER_SIZE, parse_header
+from zaptrace.elf.notes import build_id_in
 from zaptrace.model.errors import BadInput
 
 DEBUG_INFO_HINT = (
     "give the uncompressed vmlinux with debug info: Debian's linux-image-VERSION-ARCH-dbg package, "
     "or the vmlinux of your own build with CONFIG_DEBUG_INFO_DWARF5=y"
 )
-_CLASS_64 = 2
-_BIG_ENDIAN = 2
 _ET_REL = 1
 _SHT_NOTE = 7
 _SHT_NOBITS = 8
 _SHF_ALLOC = 0x2
 _SHF_COMPRESSED = 0x800
-_NT_GNU_BUILD_ID = 3
-_LONGEST_BUILD_ID = 64
-_HEADER = "16sHHIQQQIHHHHHH"
 _SECTION = "IIQQQQIIQQ"
 
 
@@ -108,7 +106,7 @@ class Image:
         if self._is_whole():
             return
         identity = self.build_id()
-        for path in split.candidates(self.path, self.data(".gnu_debuglink"), identity):
+        for path in candidates(self.path, self.data(".gnu_debuglink"), identity):
             if identity is None or not path.is_file() or path.samefile(self.path):
                 continue
             other = Image(path)
@@ -122,20 +120,18 @@ class Image:
         return ".debug_info" in self.sections and text is not None and text.type != _SHT_NOBITS
 
     def _read_header(self) -> None:
-        raw = self._read(0, min(64, self.size))
-        if len(raw) < 64 or raw[:4] != b"\x7fELF":
-            raise BadInput(f"{self.path} is not an ELF file", hint=DEBUG_INFO_HINT)
-        byteorder: Byteorder = "big" if raw[5] == _BIG_ENDIAN else "little"
-        self.order = ">" if byteorder == "big" else "<"
-        fields = struct.unpack(self.order + _HEADER, raw)
-        kind, machine, table, entry_size, count, names = (fields[i] for i in (1, 2, 6, 11, 12, 13))
-        bits = 64 if raw[4] == _CLASS_64 else 32
-        self.arch: Arch = arch_of_elf(self.path, machine, byteorder, bits, DEBUG_INFO_HINT)
-        if kind == _ET_REL:
+        raw = self._read(0, min(HEADER_SIZE, self.size))
+        header = parse_header(self.path, raw, DEBUG_INFO_HINT)
+        self.order = header.order
+        self.arch: Arch = arch_of_elf(
+            self.path, header.machine, header.byteorder, header.bits, DEBUG_INFO_HINT
+        )
+        if header.type == _ET_REL:
             raise BadInput(f"{self.path} is an object file that is not linked yet")
-        if entry_size != struct.calcsize("<" + _SECTION) or names >= count:
+        size = struct.calcsize("<" + _SECTION)
+        if header.section_size != size or header.names >= header.sections:
             raise BadInput(f"{self.path} has no section headers", hint=DEBUG_INFO_HINT)
-        self._read_sections(self._read(table, count * entry_size), names)
+        self._read_sections(self._read(header.sections_at, header.sections * size), header.names)
 
     def _read_sections(self, table: bytes, names: int) -> None:
         rows = list(struct.iter_unpack(self.order + _SECTION, table))
@@ -176,8 +172,8 @@ class Image:
     def _decompress(self, name: str, raw: bytes) -> bytes:
         """The bytes behind an Elf64_Chdr."""
         try:
-            return compressed.plain(raw, self.order)
-        except compressed.Damaged as why:
+            return decompress(raw, self.order)
+        except Damaged as why:
             hint = f"objcopy --decompress-debug-sections {self.path} vmlinux.plain"
             raise BadInput(f"{self.path}: {name} {why}", hint=hint) from None
 
@@ -193,18 +189,7 @@ class Image:
         """The GNU build ID in hex digits; None when there is none."""
         for section in self.sections.values():
             if section.type == _SHT_NOTE:
-                found = self._build_id_in(self._read(section.offset, section.size))
+                found = build_id_in(self._read(section.offset, section.size), self.order)
                 if found is not None:
                     return found
-        return None
-
-    def _build_id_in(self, notes: bytes) -> str | None:
-        at = 0
-        while at + 12 <= len(notes):
-            name_size, size, kind = struct.unpack_from(self.order + "III", notes, at)
-            name = notes[at + 12 : at + 12 + name_size]
-            start = at + 12 + -(-name_size // 4) * 4
-            if (name, kind) == (b"GNU\0", _NT_GNU_BUILD_ID) and 0 < size <= _LONGEST_BUILD_ID:
-                return notes[start : start + size].hex()
-            at = start + -(-size // 4) * 4
         return None
