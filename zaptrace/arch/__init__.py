@@ -7,7 +7,7 @@ in the audit, which read through drgn what no table can hold.
 
 from __future__ import annotations
 
-from zaptrace.arch.row import Arch, Byteorder, Variable, VectorTable
+from zaptrace.arch.arch import Arch, Byteorder, Variable, VectorTable
 from zaptrace.arch.s390x import S390X
 from zaptrace.arch.x86_64 import X86_64
 from zaptrace.model.errors import BadInput

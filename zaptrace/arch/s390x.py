@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zaptrace.arch.arch import Arch, VectorTable
 from zaptrace.arch.page_tables import (
     ALL_BITS,
     EntryFlags,
@@ -12,7 +13,6 @@ from zaptrace.arch.page_tables import (
     Span,
     SwapEncoding,
 )
-from zaptrace.arch.row import Arch, VectorTable
 
 _GPRS = tuple(f"r{number}" for number in range(16))
 

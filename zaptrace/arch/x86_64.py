@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zaptrace.arch.arch import Arch, VectorTable
 from zaptrace.arch.page_tables import (
     ALL_BITS,
     EntryFlags,
@@ -11,7 +12,6 @@ from zaptrace.arch.page_tables import (
     PageTables,
     SwapEncoding,
 )
-from zaptrace.arch.row import Arch, VectorTable
 
 _PT_REGS = (
     *("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx"),

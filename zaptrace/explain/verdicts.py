@@ -13,7 +13,8 @@ from zaptrace.explain.order import order
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.references import refer_all, whole
 from zaptrace.explain.sites import code_sites, freed_by
-from zaptrace.explain.story import COUNTERS, Story, pages_at_fault, stories
+from zaptrace.explain.stories import COUNTERS, pages_at_fault, stories
+from zaptrace.explain.story import Story
 from zaptrace.explain.verdict_table import RANK, UNEXPLAINED, Rule, rule_of
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference, Sentence, Verdict, VerdictKind

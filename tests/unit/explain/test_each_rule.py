@@ -42,7 +42,7 @@ from tests.unit.explain.test_simulated import audit, resolve
 from zaptrace.explain import Evidence, rules, verdict_table
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.sites import code_sites
-from zaptrace.explain.story import stories
+from zaptrace.explain.stories import stories
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, VerdictKind
