@@ -6,8 +6,10 @@ Faults are planted in what drgn reads of the dump: a value is replaced by anothe
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import struct
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,17 @@ from typing import NamedTuple
 import drgn
 import numpy as np
 import pytest
-from drgn.helpers.linux.mm import pfn_to_page
+from drgn.helpers.linux.mm import page_to_pfn, pfn_to_page, virt_to_page
 
 from tests.guest import lab, mappings
 from vm import lab_kernel
 from vm.qemu import GuestConfig
 from zaptrace.arch import arch_named
 from zaptrace.audit.audited import Audited, audit
+from zaptrace.audit.page_use import PageUse
 from zaptrace.audit.references import References
+from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
+from zaptrace.cli.inspect_text import page_lines
 from zaptrace.memory.open import open_program
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.findings import Finding, FindingClass
@@ -145,6 +150,67 @@ def test_every_reference_is_accounted_for_as_the_guest_says(held: Held, found: A
 
 
 PAGE_CACHE = ("memfd", "hugetlb-shared", "hugetlb-file")
+
+
+def test_a_page_s_full_account_says_what_it_is_in_use_for(held: Held, found: Audited) -> None:
+    inspector = found.inspect()
+
+    def use(name: str) -> PageUse:
+        return inspector.page(held.pages[name, 0].pfn).use
+
+    assert use("spliced").file is None
+    shared = use("memfd").file
+    assert shared is not None
+    assert (shared["filesystem"], shared["index"]) == ("tmpfs", 0)
+    swapped = use("swapped").swap
+    assert swapped is not None
+    assert str(swapped["file"]).startswith("/dev/vd")
+    for page in held.pages.values():
+        view = inspector.page(page.pfn)
+        assert view.use.content
+        assert view.use.lost == ()
+        assert view.use.free_list is None
+        assert json.loads(json.dumps(view.to_json()))["references"]["unexplained"] == 0
+        assert all(len(line) <= 80 for line in page_lines(view))
+
+
+def test_free_pages_and_slabs_are_told_where_they_are(found: Audited) -> None:
+    """Each kind of page, against the lists and caches themselves."""
+    state, inspector = found.state, found.inspect()
+    listed, _ = on_cpu_lists(state.prog, state.pages)
+    buddy = np.setdiff1d(np.flatnonzero(state.recorded.free), listed)
+    for index in listed[:20].tolist():
+        assert "'s list of zone" in str(inspector.page(pfn_of(found, index)).use.free_list)
+    for index in buddy[::2000].tolist():
+        view = inspector.page(pfn_of(found, index))
+        assert "the buddy allocator, in a block of order" in str(view.use.free_list)
+    cache = state.prog["mm_cachep"]
+    for mm in state.mms:
+        page = virt_to_page(state.prog, mm.address)
+        slab = inspector.page(page_to_pfn(page).value_()).use.slab
+        assert slab is not None
+        assert slab["cache"].encode() == cache.name.string_()
+        assert 0 < slab["in_use"] <= slab["objects"]
+
+
+def test_a_filtered_dump_accounts_for_pages_whose_content_it_left_out(
+    held: Held, tmp_path: Path
+) -> None:
+    if "s390x" in str(held.vmlinux):
+        pytest.skip("makedumpfile reads dumps of the machine it was built for")
+    made = tmp_path / "filtered"
+    command = ["makedumpfile", "-c", "-d", "31", str(held.vmcore), str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+    inspector = audit(open_program(made, held.vmlinux)).inspect()
+    for key, page in held.pages.items():
+        view = inspector.page(page.pfn)
+        assert not view.use.content, key
+        assert view.references.unexplained == 0, key
+        assert "not in the dump (filtered out, or cut off)" in "\n".join(page_lines(view))
+
+
+def pfn_of(found: Audited, index: int) -> int:
+    return int(found.state.pages.pfns(np.array([index]))[0])
 
 
 def test_locked_vm_is_what_the_guest_reads_of_itself(held: Held, found: Audited) -> None:

@@ -17,9 +17,11 @@ from zaptrace.audit.arrays import NOWHERE, Index
 from zaptrace.audit.invariants import Suspect
 from zaptrace.audit.mms import RSS_COUNTERS, vmas
 from zaptrace.audit.optional import as_bad_input
+from zaptrace.audit.page_use import PageUse, use_of
 from zaptrace.audit.pagetables.nonpresent import SwapKind
 from zaptrace.audit.pagetables.ram import DumpRam
 from zaptrace.audit.pagetables.translate import Step, follow, mapped_pfn
+from zaptrace.audit.references import SWAP_CACHE, Account, References
 from zaptrace.audit.rmap import Owners, Place, describe_vma
 from zaptrace.audit.state import KernelState
 from zaptrace.model.errors import BadInput
@@ -40,6 +42,8 @@ class PageView:
         mappings: where it is mapped.
         neighbours: the pages beside it.
         finding: what is wrong with it, None when nothing is.
+        references: who holds the references of its folio.
+        use: what it is in use for.
     """
 
     pfn: int
@@ -54,6 +58,8 @@ class PageView:
     mappings: tuple[Owner, ...]
     neighbours: tuple[dict[str, Any], ...]
     finding: Finding | None
+    references: Account
+    use: PageUse
 
     def to_json(self) -> dict[str, Any]:
         """As `inspect --pfn --json` prints it."""
@@ -63,6 +69,8 @@ class PageView:
             "mappings": [dataclasses.asdict(owner) for owner in self.mappings],
             "neighbours": list(self.neighbours),
             "finding": None if self.finding is None else self.finding.to_json(),
+            "references": dataclasses.asdict(self.references),
+            "use": dataclasses.asdict(self.use),
         }
 
 
@@ -142,6 +150,7 @@ class Inspector:
         self._of_page = {one.pfn: one for one in findings}
         self._rest = {suspect.index: suspect for suspect in rest}
         self._ram = DumpRam(self.state.prog, self.state.pages.layout)
+        self._references = References(state, owners)
 
     def page(self, pfn: int) -> PageView:
         """The page of a PFN.
@@ -196,6 +205,7 @@ class Inspector:
         where = np.array([index])
         pfn, head = int(state.pages.pfns(where)[0]), int(recorded.head[index])
         places = owners.mapped_at(index)[: findings.MAX_MAPPINGS]
+        references = self._references.account(head)
         return PageView(
             pfn=pfn,
             page=state.pages.layout.address(pfn),
@@ -209,6 +219,8 @@ class Inspector:
             mappings=tuple(owners.owner(place) for place in places),
             neighbours=tuple(findings.neighbours(state, owners, index)),
             finding=self._finding(index, pfn),
+            references=references,
+            use=use_of(state, index, any(one.what == SWAP_CACHE for one in references.holders)),
         )
 
     def _finding(self, index: int, pfn: int) -> Finding | None:

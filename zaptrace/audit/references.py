@@ -39,6 +39,7 @@ from zaptrace.audit.symbols import has_function
 PIN = 1 << 10  # GUP_PIN_COUNTING_BIAS, include/linux/mm.h
 BATCHES_UNREAD = "per-CPU batches of folios"
 PIPES_UNREAD = "pipes"
+SWAP_CACHE = "swap cache"
 
 _MOST_SLOTS = 1 << 16  # of one pipe; pipe_max_size is 256 pages unless root raised it
 _MOST_IN_BATCH = 64  # PAGEVEC_SIZE is 15, since 6.12 31
@@ -205,6 +206,7 @@ class References:
         """References that the page cache holds.  Shape of `heads`."""
         mapping = self._state.pages.column("mapping", heads)
         cached = (mapping > MAPPING_FLAGS) & ((mapping & np.uint64(MAPPING_FLAGS)) == 0)
+        cached &= self._state.recorded.mappable[heads]  # elsewhere something lies over it
         pages = self._pages(heads)
         if self._one_for_hugetlb:
             pages[self._state.recorded.hugetlb[heads]] = 1
@@ -237,7 +239,7 @@ class References:
         where = np.array([head])
         for what, counts in (
             ("page cache", self._in_page_cache(where)),
-            ("swap cache", self._in_swap_cache(where)),
+            (SWAP_CACHE, self._in_swap_cache(where)),
         ):
             if counts[0]:
                 yield Holder(what, int(counts[0]))

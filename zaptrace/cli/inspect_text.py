@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from zaptrace.audit.inspect import AddressView, PageView, ProcessView
+from zaptrace.audit.page_use import PageUse
 from zaptrace.audit.pagetables.translate import EntryKind, Step
+from zaptrace.audit.references import Account
 from zaptrace.report.audit_text import (
     MEANING,
     finding_lines,
@@ -44,6 +47,10 @@ def page_lines(view: PageView) -> Iterator[str]:
     )
     for owner in view.mappings:
         yield from labelled("mapped by", owner_text(owner))
+    for label, text in _use(view.use):
+        yield from labelled(label, text)
+    yield ""
+    yield from _references(view.references)
     yield ""
     yield "  beside it   pfn              kind             PTEs  mapcount  refcount"
     for page in view.neighbours:
@@ -53,8 +60,13 @@ def page_lines(view: PageView) -> Iterator[str]:
         )
     if view.finding is None:
         yield ""
-        if view.mapcount in (None, view.ptes):
+        left = view.references.unexplained
+        if view.mapcount in (None, view.ptes) and not left:
             yield "nothing is wrong with this page"
+        elif view.mapcount in (None, view.ptes):
+            are = "1 reference is" if left == 1 else f"{left:,} references are"
+            text = f"PTEs and mapcount agree; {are} not explained, which proves nothing by itself"
+            yield from wrapped(text, "", "")
         else:
             yield "PTEs and mapcount differ, but that does not prove anything wrong here: it may be"
             yield "mapped where nobody could look, or have changed meanwhile"
@@ -63,6 +75,65 @@ def page_lines(view: PageView) -> Iterator[str]:
     yield f"{view.finding.cls.value}:"
     yield from wrapped(MEANING[view.finding.cls], "  ", "  ")
     yield from finding_lines(view.finding, beside=False)
+
+
+def _references(account: Account) -> Iterator[str]:
+    """Who holds the folio's references, and how many nothing is found to hold."""
+    yield f"  references  {account.refcount:,} of the folio"
+    for one in account.holders:
+        who = f"  {one.who}" if one.who else ""
+        yield from wrapped(f"{one.what}{who}", f"{one.references:14,}  ", " " * 16)
+    if account.unexplained < 0:
+        yield from wrapped(
+            "missing: more are held than counted", f"{account.unexplained:14,}  ", " " * 16
+        )
+    else:
+        why = ""
+        if account.unexplained:
+            why = (
+                ": leaked, or held by what looks at the page now (get_user_pages(), I/O, a driver)"
+            )
+        yield from wrapped(f"unexplained{why}", f"{account.unexplained:14,}  ", " " * 16)
+    for what in account.unread:
+        yield from wrapped(f"not looked at: {what}, which cannot be read", " " * 16, " " * 16)
+
+
+def _use(use: PageUse) -> Iterator[tuple[str, str]]:
+    """What the page is in use for: label and text."""
+    if use.free_list:
+        yield "free", use.free_list
+    if use.slab:
+        used = ""
+        if "objects" in use.slab:
+            used = f", {use.slab['in_use']} of {use.slab['objects']} objects in use"
+        yield "slab", f"{use.slab['cache']}{used}"
+    if use.file:
+        where = use.file["path"] or f"inode {use.file['inode']}"
+        yield "file", f"{where} ({use.file['filesystem']}), page {use.file['index']:#x} of it"
+    if use.swap:
+        file = use.swap["file"] or f"swap file {use.swap['type']}"
+        yield "swap entry", f"{file}, offset {use.swap['offset']:#x}"
+    if use.cgroup is not None:
+        yield "cgroup", use.cgroup
+    if use.owner:
+        yield from _owner(use.owner)
+    if not use.content:
+        yield "content", "not in the dump (filtered out, or cut off)"
+    if use.lost:
+        yield "lost", f"{', '.join(use.lost)}: what tells it is not in the dump"
+
+
+def _owner(owner: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What page_owner recorded."""
+    state = "allocated" if owner["allocated"] else "was allocated"
+    stack = " < ".join(owner["stack"]) or "no stack kept"
+    text = f"{state} by {owner['comm']} ({owner['pid']}), order {owner['order']}, at "
+    yield "page_owner", f"{text}{owner['ts_ns'] / 1e9:.6f} s: {stack}"
+    if owner["free_stack"]:
+        yield (
+            "",
+            f"last freed at {owner['free_ts_ns'] / 1e9:.6f} s: {' < '.join(owner['free_stack'])}",
+        )
 
 
 def address_lines(view: AddressView) -> Iterator[str]:

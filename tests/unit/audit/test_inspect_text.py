@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from tests.unit.audit.test_inspect import FREED, parse
 from zaptrace.audit.inspect import AddressView, PageView, ProcessView
+from zaptrace.audit.page_use import PageUse
 from zaptrace.audit.pagetables.translate import EntryKind, Step
+from zaptrace.audit.references import Account, Holder
 from zaptrace.cli import inspect, inspect_text
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import Owner
@@ -29,6 +31,17 @@ FOLIO = {
     "mappings": 3,
 }
 BESIDE = {"pfn": 2689, "kind": "not in the dump", "ptes": 0, "mapcount": None, "refcount": 0}
+OWNED = {
+    "allocated": True,
+    "order": 0,
+    "pid": 28,
+    "comm": "init",
+    "ts_ns": 1_234_567_890,
+    "stack": ["__alloc_pages+0x120", "vma_alloc_folio+0x3c"],
+    "free_pid": None,
+    "free_ts_ns": 1_000_000_000,
+    "free_stack": ["free_unref_page+0x40"],
+}
 PAGE = PageView(
     pfn=2688,
     page=0x37200017680,
@@ -42,9 +55,43 @@ PAGE = PageView(
     mappings=(OWNER,),
     neighbours=(BESIDE,),
     finding=FREED,
+    references=Account(3, (Holder("PTEs", 1, "init (28)"), Holder("page cache", 1)), 1, ("pipes",)),
+    use=PageUse(
+        free_list=None,
+        slab=None,
+        file={"path": "/lib/libc.so.6", "filesystem": "tmpfs", "inode": 12, "index": 16},
+        swap=None,
+        cgroup="/user.slice",
+        owner=OWNED,
+        content=False,
+        lost=("slab",),
+    ),
 )
 big = st.integers(0, 2**64 - 1)
 words = st.text("abc-/|", min_size=1, max_size=90)
+counts = st.integers(-(2**31), 2**31)
+holders = st.builds(Holder, st.sampled_from(["PTEs", "pipe", "pins"]), counts, st.none() | words)
+accounts = st.builds(
+    Account,
+    st.integers(-(2**31), 2**31),
+    st.lists(holders, max_size=4).map(tuple),
+    st.integers(-(2**31), 2**31),
+    st.lists(words, max_size=2).map(tuple),
+)
+uses = st.builds(
+    PageUse,
+    st.none() | words,
+    st.none() | st.fixed_dictionaries({"cache": words, "in_use": big, "objects": big}),
+    st.none()
+    | st.fixed_dictionaries(
+        {"path": st.none() | words, "filesystem": words, "inode": big, "index": big}
+    ),
+    st.none() | st.fixed_dictionaries({"type": big, "offset": big, "file": st.none() | words}),
+    st.none() | words,
+    st.none() | st.just(OWNED),
+    st.booleans(),
+    st.lists(words, max_size=3).map(tuple),
+)
 pages = st.builds(
     PageView,
     pfn=st.integers(0, 2**52),
@@ -59,6 +106,8 @@ pages = st.builds(
     mappings=st.lists(st.builds(Owner, st.none(), words, big, words), max_size=3).map(tuple),
     neighbours=st.just((BESIDE,)),
     finding=st.none() | st.just(FREED),
+    references=accounts,
+    use=uses,
 )
 steps = st.builds(
     Step,
@@ -87,8 +136,27 @@ def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> No
     assert "order 4, 3 mappings, mapping 0xf00d1" in text
     assert "init/28 at 0x3ffffffb000" in text
     assert "refcount_below_mapcount" in text
-    well = dataclasses.replace(PAGE, finding=None, mapcount=0)
+    held = Account(1, (Holder("PTEs", 1, "init (28)"),), 0, ())
+    well = dataclasses.replace(PAGE, finding=None, mapcount=0, references=held)
     assert "nothing is wrong" in "\n".join(inspect_text.page_lines(well))
+
+
+def test_a_page_shows_who_holds_its_references_and_what_it_is_in_use_for() -> None:
+    text = "\n".join(inspect_text.page_lines(PAGE))
+    assert "references  3 of the folio" in text
+    assert "1  PTEs  init (28)" in text
+    assert "1  unexplained: leaked, or held by" in text
+    assert "not looked at: pipes" in text
+    assert "/lib/libc.so.6 (tmpfs), page 0x10 of it" in text
+    assert "/user.slice" in text
+    assert "allocated by init (28), order 0, at 1.234568 s" in text
+    assert "content     not in the dump" in text
+    assert "lost        slab" in text
+
+
+def test_a_page_with_references_that_nothing_explains_is_not_called_well() -> None:
+    leaky = dataclasses.replace(PAGE, finding=None, mapcount=0)
+    assert "1 reference is not explained" in "\n".join(inspect_text.page_lines(leaky))
 
 
 def test_a_page_that_was_not_judged_is_not_called_well() -> None:

@@ -34,7 +34,7 @@ def on_cpu_lists(prog: drgn.Program, pages: StructPages) -> tuple[Index, int]:
     def index_of(entry: int) -> int:
         return pages.index_at(entry - member)
 
-    for lists in _all_lists(prog):
+    for _, lists in _all_lists(prog):
         if lists is None:
             broken += 1
             continue
@@ -71,19 +71,46 @@ def members(
     return list(mine)
 
 
-def _all_lists(prog: drgn.Program) -> Iterator[drgn.Object | None]:
-    """`per_cpu_pages.lists` of each zone and CPU; None for one that cannot be read."""
+def listed_at(prog: drgn.Program, pages: StructPages, index: int) -> str | None:
+    """Return whose per-CPU list a page lies on, as "CPU 1's list of zone Normal".
+
+    Of an entry of a higher order only the first page is found.
+    """
+    nexts = pages.links()
+    member = drgn.offsetof(prog.type("struct page"), "lru")
+    for whose, lists in _all_lists(prog):
+        for head in lists if lists is not None else ():
+            first = head.next.value_()
+            mine = members(
+                head.address_, first, lambda entry: pages.index_at(entry - member), nexts
+            )
+            if mine is not None and index in mine:
+                return whose
+    return None
+
+
+def _all_lists(prog: drgn.Program) -> Iterator[tuple[str, drgn.Object | None]]:
+    """Whose they are, and `per_cpu_pages.lists`, of each zone and CPU; None for unreadable ones."""
     cpus = list(for_each_possible_cpu(prog))
     for pgdat in for_each_online_pgdat(prog):
         for zone in pgdat.node_zones[: pgdat.nr_zones.value_()]:
             if not zone.present_pages:
                 continue
             for cpu in cpus:
+                whose = f"CPU {cpu}'s list of zone {_name(zone)}"
                 try:
                     # Read at once: the lists' heads are then looked at for nothing.
-                    yield _per_cpu_pages(zone, cpu).lists
+                    yield whose, _per_cpu_pages(zone, cpu).lists
                 except (drgn.FaultError, AttributeError):
-                    yield None
+                    yield whose, None
+
+
+def _name(zone: drgn.Object) -> str:
+    try:
+        name: bytes = zone.name.string_()
+        return name.decode(errors="replace")
+    except drgn.FaultError:
+        return "?"
 
 
 def _per_cpu_pages(zone: drgn.Object, cpu: int) -> drgn.Object:
