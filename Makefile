@@ -1,7 +1,7 @@
 # make repro   the main job: build, boot and explain the founding bug (s390x)
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix matrix-worker \
+.PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix worker \
 	scoreboard founding-report clean
 BIN := .venv/bin
 # Where Python may not keep what it compiles, each of the tests' many processes compiles all anew.
@@ -57,8 +57,8 @@ bench: setup-tests
 matrix: setup-tests
 	@$(BIN)/python -m tests.matrix $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
-matrix-worker: setup-tests
-	@$(BIN)/python -m tests.matrix.worker $(SCHEDULER)
+worker: setup-tests
+	@$(BIN)/python -m zaptrace.runs.cluster.worker $(SCHEDULER)
 
 scoreboard: setup-tests
 	@$(BIN)/python -m tests.scoreboard

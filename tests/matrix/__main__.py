@@ -10,23 +10,30 @@ Exit status is 1 when a cell failed, 2 when there is no such cluster.
 from __future__ import annotations
 
 import argparse
+import collections
 import concurrent.futures
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.matrix.process import Outcome, run, told
 from tests.matrix.rows import FAILED, ROWS, STEPS, Cell, Row, cells
 from tests.matrix.table import page, show
 from zaptrace.cli.output import complain
 from zaptrace.model.errors import Missing, ZaptraceError
 from zaptrace.model.paths import write_whole
+from zaptrace.runs.cluster.process import FOLDER, LOG, Outcome, Task, run
 
 KEPT = Path("build/matrix")
 OUTPUT = Path("build/matrix.json")
 PAGE = Path("docs/matrix.md")
+DONE = "done.json"
+"""In a row's folder: what its steps came to so far."""
+LEFT = (".log", ".json", ".txt", ".zap")
+"""What is kept of the files that steps leave: no vmcores, no programs."""
 ROW_SECONDS = 1500
 """What a row may take; most of it is emulation."""
 MOST_JOBS = 2
@@ -61,38 +68,48 @@ def _here(rows: Sequence[Row], jobs: int) -> Iterator[None]:
 
 def _elsewhere(scheduler: str, rows: Sequence[Row]) -> Iterator[None]:
     try:
-        from tests.matrix import cluster
+        from zaptrace.runs.cluster import pool
     except ImportError as error:
         mend = ".venv/bin/pip install -e '.[cluster]'"
         raise Missing(f"a cluster needs Dask's distributed: {error}", mend) from error
-    for row, outcome in cluster.outcomes(scheduler, rows, words, ROW_SECONDS):
-        _keep(row, outcome)
-        yield
+    waiting = collections.deque(rows)
+    with pool.connected(scheduler, tell) as workers:
+        while waiting or workers.running:
+            for row in [waiting.popleft() for _ in range(min(workers.free(), len(waiting)))]:
+                workers.give(row, task_of(row))
+            for row, outcome in workers.ended():
+                _keep(row, outcome)
+                yield
+            time.sleep(pool.LOOK_SECONDS)
 
 
-def words(row: Row) -> Sequence[str]:
-    """What Python is given to do a row."""
-    return ("-m", "tests.matrix.row", row.name)
+def tell(line: str) -> None:
+    """Show a line of a row, or of a worker."""
+    print(line, file=sys.stderr if "is not used" in line else sys.stdout, flush=True)
+
+
+def task_of(row: Row) -> Task:
+    """A row as a worker does it."""
+    words = ("-m", "tests.matrix.row", row.name, f"{FOLDER}/{DONE}", FOLDER)
+    return Task(words, ROW_SECONDS, (*(f"*{end}" for end in LEFT), DONE))
 
 
 def do(row: Row) -> None:
     """One row, in a process that is ended when it takes too long."""
     _kept(row).unlink(missing_ok=True)
-    _keep(
-        row,
-        run(words(row), _kept(row).absolute(), ROW_SECONDS, lambda line: print(line, flush=True)),
-    )
+    _keep(row, run(task_of(row), tell))
 
 
 def _keep(row: Row, outcome: Outcome) -> None:
     """Write what became of a row, every cell of it, and what it left."""
-    done = dict(outcome.done)
-    for cell in cells(row, outcome.done, outcome.why):
+    left = dict(outcome.left)
+    done: dict[str, dict[str, Any]] = json.loads(left.pop(DONE, b"{}"))
+    for cell in list(cells(row, done, f"the row {outcome.why}")):
         done[cell.step] = {"result": cell.result, "reason": cell.reason, "seconds": cell.seconds}
     folder = KEPT / row.name
     shutil.rmtree(folder, ignore_errors=True)
-    for name, data in outcome.left.items():
-        write_whole(folder / name, data)
+    for name, data in left.items():
+        write_whole(folder / ("row.log" if name == LOG else name), data)
     _kept(row).write_text(json.dumps(done))
 
 
@@ -109,6 +126,15 @@ def _write() -> list[Cell]:
         PAGE.parent.mkdir(exist_ok=True)
         PAGE.write_text(page(found))
     return found
+
+
+def told(out: Path) -> dict[str, dict[str, Any]]:
+    """What a row's file says; nothing when there is none."""
+    try:
+        done: dict[str, dict[str, Any]] = json.loads(out.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return done
 
 
 def _kept(row: Row) -> Path:

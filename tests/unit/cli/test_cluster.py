@@ -8,18 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.matrix import __main__ as matrix
-from tests.matrix import cluster
-from tests.matrix.process import CHECKOUT
-from tests.matrix.process import told as told_in
 from tests.matrix.rows import PASSED, ROWS, STEPS, Row
-from tests.matrix.worker import checkout
 from zaptrace.model.errors import CannotTell, Missing
+from zaptrace.runs.cluster import pool
+from zaptrace.runs.cluster.process import CHECKOUT, FOLDER, Outcome, Task
+from zaptrace.runs.cluster.worker import checkout
 
 FIRST, SECOND, THIRD = ROWS[:3]
 ROW = """\
@@ -40,6 +39,7 @@ passed = {"result": "passed", "reason": None, "seconds": 0.0}
 out.write_text(json.dumps({step: passed for step in %r}))
 """ % [*STEPS]
 START_SECONDS = 60
+WORKER = "zaptrace.runs.cluster.worker"
 
 
 class Cluster:
@@ -56,8 +56,8 @@ class Cluster:
             time.sleep(0.05)
         self.address = said.split(b"Scheduler at:")[1].split()[0].decode()
         for name, program in (
-            ("one", ("tests.matrix.worker",)),
-            ("two", ("tests.matrix.worker",)),
+            ("one", (WORKER,)),
+            ("two", (WORKER,)),
             ("foreign", ("dask", "worker")),
         ):
             scratch = ("--local-directory", str(folder / f"{name}.scratch"))
@@ -66,7 +66,7 @@ class Cluster:
     def _start(self, name: str, *words: str) -> None:
         here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
         tied = ("setpriv", "--pdeathsig", "KILL", sys.executable, "-m")
-        where = CHECKOUT if "tests.matrix.worker" in words else self._folder
+        where = CHECKOUT if WORKER in words else self._folder
         with (self._folder / name).open("wb") as log:
             self.processes[name] = subprocess.Popen(
                 [*tied, *words, *here], cwd=where, stdout=log, stderr=subprocess.STDOUT
@@ -87,8 +87,8 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(pool, "CONNECT_SECONDS", 1)
 
 
 def test_a_lost_workers_row_is_done_on_another(
@@ -99,7 +99,7 @@ def test_a_lost_workers_row_is_done_on_another(
 ) -> None:
     rows = (FIRST, SECOND, THIRD)
     monkeypatch.setattr(matrix, "KEPT", tmp_path / "kept")
-    monkeypatch.setattr(matrix, "words", that(tmp_path, {FIRST: "kill"}))
+    monkeypatch.setattr(matrix, "task_of", that(tmp_path, {FIRST: "kill"}))
     for _ in matrix._elsewhere(dask.address, rows):
         pass
     said, refused = capfd.readouterr()
@@ -107,44 +107,47 @@ def test_a_lost_workers_row_is_done_on_another(
     assert len(workers[FIRST]) == len({*workers[FIRST]}) == 2
     assert len(workers[SECOND]) == len(workers[THIRD]) == 1
     assert gone(begun(tmp_path, FIRST)[0][1])
-    assert said.count("takes rows") == 2
+    assert said.count("takes tasks") == 2
     assert said.count("is lost") == 1
-    assert refused.count("is not used: it was not started with make matrix-worker") == 1
+    assert refused.count("is not used: it was not started with make worker") == 1
     for row in rows:
         assert f"{row.name} runs\n" in said
-        assert {cell["result"] for cell in told_in(matrix._kept(row)).values()} == {PASSED}
+        assert {cell["result"] for cell in matrix.told(matrix._kept(row)).values()} == {PASSED}
         left = {path.name: path.read_text() for path in (matrix.KEPT / row.name).iterdir()}
         assert left == {"console.log": f"console of {row.name}", "row.log": f"{row.name} runs\n"}
 
 
 def test_a_row_that_hangs_is_ended(dask: Cluster, tmp_path: Path) -> None:
-    sleeping = that(tmp_path, {SECOND: "sleep"})
-    found = dict(cluster.outcomes(dask.address, [SECOND], sleeping, 2))
-    assert found[SECOND].why == "hung: the row's 2 s were over"
+    sleeping = that(tmp_path, {SECOND: "sleep"}, 2)
+    found = dict(outcomes(dask.address, [SECOND], sleeping))
+    assert found[SECOND].why == "hung: its 2 s were over"
     assert gone(begun(tmp_path, SECOND)[0][1])
 
 
 def test_a_row_that_nobody_waits_for_is_ended(dask: Cluster, tmp_path: Path) -> None:
     sleeping = that(tmp_path, {SECOND: "sleep"})
-    given = cluster.outcomes(dask.address, [SECOND], sleeping, 60)
+    given = outcomes(dask.address, [SECOND], sleeping)
     with interrupted_when(lambda: begun(tmp_path, SECOND)), pytest.raises(KeyboardInterrupt):
         next(given)
     assert gone(begun(tmp_path, SECOND)[0][1])
 
 
 def test_a_worker_with_another_checkout_is_not_used(
-    dask: Cluster, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    dask: Cluster,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     theirs = checkout()
-    monkeypatch.setattr(cluster, "checkout", lambda: "0123")
+    monkeypatch.setattr(pool, "checkout", lambda: "0123")
     with pytest.raises(Missing, match=r"no worker with this checkout \(zaptrace-0123\)") as caught:
-        next(cluster.outcomes(dask.address, ROWS, lambda row: (), 60, patience=0.5))
-    assert f"make matrix-worker SCHEDULER={dask.address}" in str(caught.value.hint)
+        next(outcomes(dask.address, ROWS, that(tmp_path, {}), patience=0.5))
+    assert f"make worker SCHEDULER={dask.address}" in str(caught.value.hint)
     assert f"(zaptrace-{theirs}, not zaptrace-0123)" in capfd.readouterr().err
 
 
 def test_a_scheduler_that_goes_away_is_told(dask: Cluster, tmp_path: Path) -> None:
-    given = cluster.outcomes(dask.address, [SECOND, THIRD], that(tmp_path, {}), 60)
+    given = outcomes(dask.address, [SECOND, THIRD], that(tmp_path, {}))
     next(given)
     dask.processes["scheduler"].kill()
     with pytest.raises(CannotTell, match="went away"):
@@ -162,10 +165,28 @@ def test_no_scheduler_is_one_line(
     assert "dask scheduler" in said.splitlines()[-1]
 
 
-def that(folder: Path, what: dict[Row, str]) -> Callable[[Row], tuple[str, ...]]:
+def outcomes(
+    scheduler: str, rows: Sequence[Row], task: Callable[[Row], Task], patience: float = 60
+) -> Iterator[tuple[Row, Outcome]]:
+    with pool.connected(scheduler, matrix.tell, patience=patience) as workers:
+        waiting = list(rows)
+        while waiting or workers.running:
+            for row in [waiting.pop(0) for _ in range(min(workers.free(), len(waiting)))]:
+                workers.give(row, task(row))
+            yield from workers.ended()
+            time.sleep(pool.LOOK_SECONDS)
+
+
+def that(folder: Path, what: dict[Row, str], seconds: float = 60) -> Callable[[Row], Task]:
     """Rows that say in a file of this folder who does them, and then do what is asked of
     them: "kill" their worker the first time, "sleep", or pass at once."""
-    return lambda row: ("-c", ROW, row.name, what.get(row, ""), str(folder / row.name))
+
+    def task(row: Row) -> Task:
+        done = f"{FOLDER}/{matrix.DONE}"
+        words = ("-c", ROW, row.name, what.get(row, ""), str(folder / row.name), done, FOLDER)
+        return Task(words, seconds, ("*.log", matrix.DONE))
+
+    return task
 
 
 def begun(folder: Path, row: Row) -> list[list[int]]:
