@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zaptrace.arch import NAMES
 from zaptrace.cli.arguments import add_tree_arguments, seconds, size, wanted_tree, whole
 from zaptrace.cli.show_events import at_terminal
-from zaptrace.model.errors import CannotTell, Exit
+from zaptrace.model.errors import BadInput, CannotTell, Exit
 from zaptrace.model.lab_faults import FAULTS
 from zaptrace.model.verdict import VerdictKind
 
@@ -131,6 +131,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     often.add_argument(
         "--jobs", type=whole, default=1, metavar="J", help="guests at once; default: %(default)s"
     )
+    often.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="share the boots out to the workers of a Dask cluster (tcp://host:8786)",
+    )
     result = parser.add_argument_group("the result")
     result.add_argument(
         "--run", dest="folder", type=Path, metavar="DIR", help="where to leave the run folder"
@@ -179,6 +184,8 @@ def run(args: argparse.Namespace) -> Exit:
         folder=args.folder,
     )
     request = _built(request, args)
+    if args.scheduler is not None and args.repeat is None:
+        raise BadInput("--scheduler shares many boots out", "--repeat N")
     if args.repeat is not None:
         from zaptrace.cli.repro_repeat import many
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
 
-from zaptrace.model.errors import Exit
+from zaptrace.model.errors import Exit, Missing
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
@@ -20,13 +22,35 @@ def many(request: Request, args: argparse.Namespace) -> Exit:
     from zaptrace.runs.repeat import case_of, repeat, told
 
     with progress() as listener:
-        repeats = repeat(request, args.repeat, args.jobs, listener)
+        if args.scheduler is None:
+            repeats = repeat(request, args.repeat, args.jobs, listener)
+        else:
+            boots = on_cluster("boots")
+            repeats = boots.repeat(request, args.repeat, args.scheduler, listener, note)
     write_cases(args, [case_of(boot, args.expect) for boot in repeats.in_order])
     if args.json:
         print_json(repeats.to_json())
     else:
         print(told(repeats))
     return repeats_code(repeats, args.expect)
+
+
+def on_cluster(name: str) -> Any:
+    """Import a module of `zaptrace.runs.cluster`.
+
+    Raises:
+        Missing: Dask is not installed.
+    """
+    try:
+        return importlib.import_module(f"zaptrace.runs.cluster.{name}")
+    except ImportError as error:
+        mend = "pip install 'zaptrace[cluster]'"
+        raise Missing(f"a cluster needs Dask's distributed: {error}", mend) from error
+
+
+def note(line: str) -> None:
+    """Print what is no part of the result."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def repeats_code(repeats: Repeats, expected: str | None) -> Exit:

@@ -138,16 +138,31 @@ def repeat(request: Request, count: int, jobs: int, listener: Listener) -> Repea
         BadInput: a boot could not even be tried, and why.
         KeyboardInterrupt: every guest is gone; what is in the run folders stays.
     """
-    repeats = Repeats(request.arch, count)
-    parent = request.folder
-    if parent is not None and parent.exists() and any(parent.iterdir()):
-        raise BadInput(f"{parent} is not empty: the runs keep to a folder of their own")
+    repeats = begun(request, count)
     if request.kernel is None:
         lab_kernel.build(arch_named(request.arch), listener)  # once, and seen
     with step("boots", f"Boot {count} times, {jobs} at once", listener) as current:
         run_to_end(_all(request, repeats, jobs, current))
         current.note = f"{repeats.hits} of {repeats.told} showed a bug"
     return repeats
+
+
+def begun(request: Request, count: int) -> Repeats:
+    """Nothing done yet.
+
+    Raises:
+        BadInput: the folder for their run folders is not empty.
+    """
+    parent = request.folder
+    if parent is not None and parent.exists() and any(parent.iterdir()):
+        raise BadInput(f"{parent} is not empty: the runs keep to a folder of their own")
+    return Repeats(request.arch, count)
+
+
+def folder_of(request: Request, number: int) -> RunFolder:
+    """Make a boot's own run folder."""
+    at = request.folder / f"boot-{number:03}" if request.folder else None
+    return RunFolder.create(request.arch, at)
 
 
 async def _all(request: Request, repeats: Repeats, jobs: int, current: Step) -> None:
@@ -171,9 +186,7 @@ async def _some(request: Request, numbers: Iterator[int], repeats: Repeats, curr
     for number in numbers:
         if repeats.sure:
             return
-        at = request.folder / f"boot-{number:03}" if request.folder else None
-        folder = RunFolder.create(request.arch, at)
-        repeats.boots.append(await _boot(request, number, folder))
+        repeats.boots.append(await _boot(request, number, folder_of(request, number)))
         note = f"{repeats.hits} of {repeats.told} showed a bug"
         current.advance(len(repeats.boots), repeats.asked, note)
 
@@ -184,7 +197,19 @@ async def _boot(request: Request, number: int, folder: RunFolder) -> Boot:
     argv = (*self_exec.ARGV, *words, "--json", "--run", str(folder.path))
     started = time.monotonic()
     status, said = await _ran(argv)
-    seconds = time.monotonic() - started
+    return judged(number, folder, time.monotonic() - started, status, said)
+
+
+def judged(number: int, folder: RunFolder, seconds: float, status: int, said: str) -> Boot:
+    """Return what a boot came to.
+
+    Args:
+        folder: what it left.
+        status, said: the exit status of its `zaptrace repro`, and its complaint.
+
+    Raises:
+        BadInput: it could not even be tried, and so no other can.
+    """
     document = folder.verdict()
     if document is None:
         if status == Exit.USAGE:  # it would be so for every boot
@@ -214,9 +239,14 @@ async def _ran(argv: Sequence[str]) -> tuple[int, str]:
         _out, words = await process.communicate()
     finally:
         await _ended(process)
+    return process.returncode or 0, complaint(words)
+
+
+def complaint(words: bytes) -> str:
+    """The error among a zaptrace's words; its last line where there is none."""
     lines = words.decode(errors="replace").splitlines()
     said = [line.partition("zaptrace: ")[2] for line in lines if line.startswith("zaptrace: ")]
-    return process.returncode or 0, (said or lines[-1:] or ["it said nothing"])[-1]
+    return (said or lines[-1:] or ["it said nothing"])[-1]
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

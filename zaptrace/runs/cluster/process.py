@@ -1,4 +1,4 @@
-"""A task's process: its lines reported as they come, ended when it takes too long; and what it left."""
+"""A task's process: its lines as they come, ended when it takes too long; and what it left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ FOLDER = "@FOLDER@"
 LOG = "log"
 LOOK_SECONDS = 0.2
 MOST_LEFT = 4 << 20
-"""Bytes of one file.  Of a log the end is kept, of others all or nothing."""
 MOST_FILES = 256
 
 
@@ -33,7 +32,8 @@ class Task:
         seconds: what it may take.
         kept: patterns (fnmatch) of the paths in that folder that come back.
         given: path in the folder -> contents, there before it begins.
-        lent: path in the folder -> SHA-256 of a file of `Pool.lend`, linked there.
+        lent: path in the folder -> SHA-256 of a file that was lent to the pool, linked there.
+        most_bytes: of one file that comes back: of a log the end does, of others all or nothing.
     """
 
     words: Sequence[str]
@@ -41,6 +41,7 @@ class Task:
     kept: tuple[str, ...]
     given: Mapping[str, bytes] = field(default_factory=dict)
     lent: Mapping[str, str] = field(default_factory=dict)
+    most_bytes: int = MOST_LEFT
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,8 @@ def run(
         argv = [sys.executable, *(word.replace(FOLDER, str(folder)) for word in task.words)]
         with log.open("wb") as written, log.open("rb") as read, _tied(argv, written) as process:
             status, why = _watched(process, read, task.seconds, tell, wanted)
-        left = dict(_left(folder, task.kept))
-        return Outcome(status, why, left | {LOG: _end(log)})
+        left = dict(_left(folder, task))
+        return Outcome(status, why, left | {LOG: _end(log, task.most_bytes)})
 
 
 @contextlib.contextmanager
@@ -130,20 +131,20 @@ def _watched(
         time.sleep(LOOK_SECONDS)
 
 
-def _left(folder: Path, kept: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+def _left(folder: Path, task: Task) -> Iterator[tuple[str, bytes]]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
     chosen = [
         path
         for path in files
-        if any(fnmatch.fnmatch(str(path.relative_to(folder)), pattern) for pattern in kept)
+        if any(fnmatch.fnmatch(str(path.relative_to(folder)), one) for one in task.kept)
     ]
     for path in chosen[:MOST_FILES]:
-        data = _end(path)
+        data = _end(path, task.most_bytes)
         if path.suffix == ".log" or len(data) == path.stat().st_size:
             yield str(path.relative_to(folder)), data
 
 
-def _end(path: Path) -> bytes:
+def _end(path: Path, most: int) -> bytes:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - MOST_LEFT))
-        return file.read(MOST_LEFT)
+        file.seek(max(0, path.stat().st_size - most))
+        return file.read(most)
