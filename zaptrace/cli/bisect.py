@@ -13,6 +13,7 @@ from zaptrace.cli.arguments import seconds, size, whole
 from zaptrace.model.errors import CannotTell, Exit, ZaptraceError
 
 if TYPE_CHECKING:
+    from zaptrace.runs.bisect.drive import Trials
     from zaptrace.runs.bisect.trial import Guest, Outcome
 
 HELP = "find the commit that brought the bug, by booting one after another"
@@ -92,6 +93,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--good", required=True, metavar="REV", help="a revision without the bug")
     start.add_argument("--bad", required=True, metavar="REV", help="a revision with it")
     _add_boot_arguments(start)
+    start.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="try as many commits at once as a Dask cluster has workers (tcp://host:8786)",
+    )
     start.add_argument("--json", action="store_true", help="print the result as JSON")
     start.set_defaults(action=_start)
 
@@ -164,8 +170,9 @@ def _start(args: argparse.Namespace) -> Exit:
 
     request = Request(args.tree, args.good, args.bad, args.arch, args.config, _guest(args))
     try:
+        trials = _elsewhere(args.scheduler) if args.scheduler else None
         with progress() as listener:
-            found = bisect(request, listener)
+            found = bisect(request, listener, trials)
     except KeyboardInterrupt:
         complain("interrupted; the same command goes on where this one was")
         return Exit.CANNOT_TELL
@@ -174,6 +181,14 @@ def _start(args: argparse.Namespace) -> Exit:
     else:
         print(told(found))
     return Exit.BUG_FOUND if found["guilty"] else Exit.CANNOT_TELL
+
+
+def _elsewhere(scheduler: str) -> Trials:
+    """What tries commits on a cluster."""
+    from zaptrace.cli.clusters import note, on_cluster
+
+    trials: Trials = on_cluster("zaptrace.runs.bisect.elsewhere").Elsewhere(scheduler, note)
+    return trials
 
 
 def _step(args: argparse.Namespace) -> Exit:

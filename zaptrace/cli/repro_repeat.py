@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zaptrace.model.errors import Exit, Missing
+from zaptrace.model.errors import Exit
 from zaptrace.model.verdict import VerdictKind
 
 if TYPE_CHECKING:
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
 def many(request: Request, args: argparse.Namespace) -> Exit:
     """The same boot many times."""
+    from zaptrace.cli.clusters import note, on_cluster
     from zaptrace.cli.output import print_json, progress
     from zaptrace.runs.repeat import case_of, repeat, told
 
@@ -25,7 +24,7 @@ def many(request: Request, args: argparse.Namespace) -> Exit:
         if args.scheduler is None:
             repeats = repeat(request, args.repeat, args.jobs, listener)
         else:
-            boots = on_cluster("boots")
+            boots = on_cluster("zaptrace.runs.cluster.boots")
             repeats = boots.repeat(request, args.repeat, args.scheduler, listener, note)
     write_cases(args, [case_of(boot, args.expect) for boot in repeats.in_order])
     if args.json:
@@ -33,24 +32,6 @@ def many(request: Request, args: argparse.Namespace) -> Exit:
     else:
         print(told(repeats))
     return repeats_code(repeats, args.expect)
-
-
-def on_cluster(name: str) -> Any:
-    """Import a module of `zaptrace.runs.cluster`.
-
-    Raises:
-        Missing: Dask is not installed.
-    """
-    try:
-        return importlib.import_module(f"zaptrace.runs.cluster.{name}")
-    except ImportError as error:
-        mend = "pip install 'zaptrace[cluster]'"
-        raise Missing(f"a cluster needs Dask's distributed: {error}", mend) from error
-
-
-def note(line: str) -> None:
-    """Print what is no part of the result."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def repeats_code(repeats: Repeats, expected: str | None) -> Exit:

@@ -116,6 +116,6 @@ def test_a_bug_that_no_rule_explains_cannot_be_bisected(
     outcome = _most_often([Seen(UNKNOWN, RUN)], 3)
     monkeypatch.setattr(drive, "_tried", lambda *_: outcome)
     with pytest.raises(CannotTell, match="no rule explains") as error:
-        drive._learn(None, session, ignore)  # type: ignore[arg-type]  # no tree is asked
+        drive._learn(None, session, drive.Here(), ignore)  # type: ignore[arg-type]  # no tree
     assert error.value.hint == "zaptrace explain /run"
     assert session.bug is None

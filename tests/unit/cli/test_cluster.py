@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import Cluster, gone
 from tests.matrix import __main__ as matrix
 from tests.matrix.rows import PASSED, ROWS, STEPS, Row
 from zaptrace.model.errors import CannotTell, Missing
 from zaptrace.runs.cluster import pool
-from zaptrace.runs.cluster.process import CHECKOUT, FOLDER, Outcome, Task
+from zaptrace.runs.cluster.process import FOLDER, Outcome, Task
 from zaptrace.runs.cluster.worker import checkout
 
 FIRST, SECOND, THIRD = ROWS[:3]
@@ -38,44 +37,6 @@ print(f"{name} runs", flush=True)
 passed = {"result": "passed", "reason": None, "seconds": 0.0}
 out.write_text(json.dumps({step: passed for step in %r}))
 """ % [*STEPS]
-START_SECONDS = 60
-WORKER = "zaptrace.runs.cluster.worker"
-
-
-class Cluster:
-    """A scheduler that anybody could have started, two workers with this checkout, and one
-    that anybody could have started."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._start("scheduler", "dask", "scheduler", "--port", "0")
-        deadline = time.monotonic() + START_SECONDS
-        while b"Scheduler at:" not in (said := (folder / "scheduler").read_bytes()):
-            assert time.monotonic() < deadline, said.decode()
-            time.sleep(0.05)
-        self.address = said.split(b"Scheduler at:")[1].split()[0].decode()
-        for name, program in (
-            ("one", (WORKER,)),
-            ("two", (WORKER,)),
-            ("foreign", ("dask", "worker")),
-        ):
-            scratch = ("--local-directory", str(folder / f"{name}.scratch"))
-            self._start(name, *program, self.address, "--no-nanny", *scratch)
-
-    def _start(self, name: str, *words: str) -> None:
-        here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
-        tied = ("setpriv", "--pdeathsig", "KILL", sys.executable, "-m")
-        where = CHECKOUT if WORKER in words else self._folder
-        with (self._folder / name).open("wb") as log:
-            self.processes[name] = subprocess.Popen(
-                [*tied, *words, *here], cwd=where, stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def close(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -212,14 +173,3 @@ def interrupted_when(true: Callable[[], object]) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def gone(pid: int) -> bool:
-    """Whether a process ends within a few seconds."""
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists():
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-            return False
-        time.sleep(0.05)
-    return True

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Listener, step
 from zaptrace.runs.bisect.repo import Repo
 from zaptrace.runs.bisect.session import Session
-from zaptrace.runs.bisect.trial import Mark, Outcome, try_tree
+from zaptrace.runs.bisect.trial import Mark, Outcome
 from zaptrace.runs.hit_rate import passes_unseen, wilson
+
+Changed = Callable[[Repo, Session, Path, Listener], Outcome]
+"""What tries the changed work tree of a session; the runs that matter go to the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,14 @@ class Heals:
     why: str
 
 
-def heals(work: Repo, session: Session, suspects: tuple[str, ...], listener: Listener) -> Heals:
-    """Revert the commit on the bad revision, build and boot that."""
+def heals(
+    work: Repo, session: Session, suspects: tuple[str, ...], tried: Changed, listener: Listener
+) -> Heals:
+    """Revert the commit on the bad revision, build and boot that.
+
+    Args:
+        tried: tries what is checked out in the work tree.
+    """
     if len(suspects) != 1:
         return Heals("not tried", "more than one commit may be the first bad one")
     (guilty,) = suspects
@@ -83,7 +94,7 @@ def heals(work: Repo, session: Session, suspects: tuple[str, ...], listener: Lis
         work.run("checkout", "--quiet", "--detach", "--force", session.bad)
         done = _reverted(work, guilty)
         if done is None:
-            done = _without(session, listener)
+            done = _without(work, session, tried, listener)
         current.note = f"{done.verdict}: {done.why}"
         work.run("reset", "--hard", "--quiet")
     return done
@@ -99,9 +110,8 @@ def _reverted(work: Repo, commit: str) -> Heals | None:
     return None
 
 
-def _without(session: Session, listener: Listener) -> Heals:
-    folder = session.runs(f"{session.bad[:12]}-reverted")
-    outcome = try_tree(session.source, session.guest, session.wanted, folder, listener)
+def _without(work: Repo, session: Session, tried: Changed, listener: Listener) -> Heals:
+    outcome = tried(work, session, session.folder / "runs" / "reverted", listener)
     words = {Mark.GOOD: "heals", Mark.BAD: "does not heal", Mark.SKIP: "does not build or boot"}
     return Heals(words[outcome.mark], outcome.why)
 

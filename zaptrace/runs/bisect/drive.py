@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from vm import kernel_tree
 from zaptrace.arch import arch_named
@@ -36,7 +36,20 @@ class Request:
     guest: Guest
 
 
-def bisect(request: Request, listener: Listener) -> dict[str, Any]:
+class Trials(Protocol):
+    """Where commits are tried: on this machine, or elsewhere (`zaptrace.runs.bisect.elsewhere`)."""
+
+    def commit(self, work: Repo, session: Session, commit: str, listener: Listener) -> Outcome:
+        """Try one commit."""
+
+    def changed(self, work: Repo, session: Session, folder: Path, listener: Listener) -> Outcome:
+        """Try what is checked out in the work tree, with its changes."""
+
+    def search(self, work: Repo, session: Session, listener: Listener) -> tuple[str, ...]:
+        """Try commits until nothing more can be learnt; the suspects, newest first."""
+
+
+def bisect(request: Request, listener: Listener, trials: Trials | None = None) -> dict[str, Any]:
     """Find the commit; what `--json` prints.
 
     Begun before with the same request, it goes on where it was, and a finished
@@ -47,6 +60,7 @@ def bisect(request: Request, listener: Listener) -> dict[str, Any]:
         CannotTell: the ends do not show what they should, or git was stopped.
         KeyboardInterrupt: it can be gone on with.
     """
+    trials = trials or Here()
     with step("check", "Check the tree and the range", listener) as current:
         repo, session, commits = _checked(request)
         current.note = f"{commits} commits"
@@ -58,11 +72,11 @@ def bisect(request: Request, listener: Listener) -> dict[str, Any]:
             return found
         work = _worktree(repo, session, listener)
         _keep_config_changes(session, listener)
-        _learn(work, session, listener)
-        suspects = _search(work, session, listener)
+        _learn(work, session, trials, listener)
+        suspects = trials.search(work, session, listener)
         log = work.run("bisect", "log")
         work.run("bisect", "reset", "HEAD")
-        healed = heals(work, session, suspects, listener)
+        healed = heals(work, session, suspects, trials.changed, listener)
         result = document(repo, session, suspects, log, healed)
         write_whole(session.folder / "bisect.log", f"{log}\n".encode())
         write_whole(session.result, (json.dumps(result, indent=1) + "\n").encode())
@@ -118,13 +132,13 @@ def _keep_config_changes(session: Session, listener: Listener) -> None:
         current.note = f"{len(lines)} lines changed, see {path}"
 
 
-def _learn(work: Repo, session: Session, listener: Listener) -> None:
+def _learn(work: Repo, session: Session, trials: Trials, listener: Listener) -> None:
     """Which bug it is, from the bad revision; and that the good one does not have it.
 
     Raises:
         CannotTell: they do not show that.
     """
-    bad = _tried(work, session, session.bad, "bad", listener)
+    bad = _tried(work, session, trials, "bad", listener)
     if bad.mark is Mark.GOOD:
         raise CannotTell(f"the bad revision shows no bug: {bad.why}", "a larger --repeat")
     if bad.mark is Mark.SKIP or bad.signature is None:
@@ -138,7 +152,7 @@ def _learn(work: Repo, session: Session, listener: Listener) -> None:
     session.bug = bad.signature
     session.save()
     _doubt(bad, session.guest.boots, listener)
-    good = _tried(work, session, session.good, "good", listener)
+    good = _tried(work, session, trials, "good", listener)
     if good.mark is Mark.BAD:
         raise CannotTell(f"the good revision has the bug too: {good.why}", "an older --good")
     if good.mark is Mark.SKIP:
@@ -157,31 +171,41 @@ def _doubt(bad: Outcome, boots: int, listener: Listener) -> None:
             )
 
 
-def _tried(work: Repo, session: Session, commit: str, name: str, listener: Listener) -> Outcome:
+def _tried(work: Repo, session: Session, trials: Trials, name: str, listener: Listener) -> Outcome:
     """One end's outcome: known, or tried now (again, when it could not be judged)."""
+    commit = session.bad if name == "bad" else session.good
     known = session.outcomes.get(commit)
     if known is None or known.mark is Mark.SKIP:
         with step(name, f"The {name} revision {work.subject(commit)}", listener) as current:
-            work.run("checkout", "--quiet", "--detach", "--force", commit)
-            outcome = try_tree(
-                session.source, session.guest, session.wanted, session.runs(commit), listener
-            )
+            outcome = trials.commit(work, session, commit, listener)
             session.remember(commit, outcome)
             current.note = outcome.why
     return session.outcomes[commit]
 
 
-def _search(work: Repo, session: Session, listener: Listener) -> tuple[str, ...]:
-    """`git bisect run`, with what is known already answered at once."""
-    argv = (*self_exec.ARGV, "bisect", "step", "--session", str(session.folder))
-    with step("bisect", "git bisect run", listener) as current:
-        git_run.start(work, session.good, session.bad)
-        with (session.folder / "git.log").open("a") as log:
-            relay = _Relay(listener, log)
-            suspects = git_run.run(work, argv, relay, self_exec.environment())
-        session.outcomes = Session.load(session.folder).outcomes
-        current.note = f"{len(session.outcomes)} commits tried"
-    return suspects
+class Here:
+    """Tries commits on this machine."""
+
+    def commit(self, work: Repo, session: Session, commit: str, listener: Listener) -> Outcome:
+        """Try one commit."""
+        work.run("checkout", "--quiet", "--detach", "--force", commit)
+        return self.changed(work, session, session.runs(commit), listener)
+
+    def changed(self, _work: Repo, session: Session, folder: Path, listener: Listener) -> Outcome:
+        """Try what is checked out."""
+        return try_tree(session.source, session.guest, session.wanted, folder, listener)
+
+    def search(self, work: Repo, session: Session, listener: Listener) -> tuple[str, ...]:
+        """`git bisect run`, with what is known already answered at once."""
+        argv = (*self_exec.ARGV, "bisect", "step", "--session", str(session.folder))
+        with step("bisect", "git bisect run", listener) as current:
+            git_run.start(work, session.good, session.bad)
+            with (session.folder / "git.log").open("a") as log:
+                relay = _Relay(listener, log)
+                suspects = git_run.run(work, argv, relay, self_exec.environment())
+            session.outcomes = Session.load(session.folder).outcomes
+            current.note = f"{len(session.outcomes)} commits tried"
+        return suspects
 
 
 class _Relay:

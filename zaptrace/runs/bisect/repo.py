@@ -57,6 +57,10 @@ class Repo:
             raise CannotTell(f"git {args[0]}: {reason}")
         return done.stdout.decode(errors="replace").strip()
 
+    def read(self, *args: str) -> bytes:
+        """Return exactly what git prints."""
+        return host.run(*self._argv(*args), seconds=LONG).stdout
+
     def commit(self, revision: str) -> str:
         """A revision's commit.
 

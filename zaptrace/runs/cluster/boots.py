@@ -46,7 +46,7 @@ def repeat(
     title = f"Boot {count} times, on {scheduler}"
     with (
         step("boots", title, listener) as current,
-        pool.connected(scheduler, _only_workers(tell), files) as workers,
+        pool.connected(scheduler, pool.only_workers(tell), files) as workers,
     ):
         _all(workers, request, task, repeats, current)
         current.note = f"{repeats.hits} of {repeats.told} showed a bug"
@@ -130,13 +130,3 @@ def _unpack(folder: RunFolder, outcome: Outcome, request: Request) -> None:
         report = folder.report.read_text() if folder.report.exists() else ""
         was, document["run"] = str(document["run"]), str(folder.path)
         folder.save_verdict(document, report.replace(was, str(folder.path)))
-
-
-def _only_workers(tell: Callable[[str], object]) -> Callable[[str], None]:
-    """Of the lines that come, those on workers; what boots print is in their folders."""
-
-    def some(line: str) -> None:
-        if line.startswith("worker "):
-            tell(line)
-
-    return some

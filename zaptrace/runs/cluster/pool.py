@@ -179,6 +179,16 @@ def connected(
         client.close()  # what nobody waits for any more is ended: see worker.do()
 
 
+def only_workers(tell: Callable[[str], object]) -> Callable[[str], None]:
+    """Of the lines that come, report those on workers: what tasks print comes back with them."""
+
+    def some(line: str) -> None:
+        if line.startswith("worker "):
+            tell(line)
+
+    return some
+
+
 def digest_of(path: Path) -> str:
     """The SHA-256 by which a file is lent."""
     with path.open("rb") as file:

@@ -1,0 +1,68 @@
+"""A real Dask cluster of this machine: a scheduler, and workers that can be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from zaptrace.runs.cluster.process import CHECKOUT
+
+START_SECONDS = 60
+WORKER = "zaptrace.runs.cluster.worker"
+
+
+class Cluster:
+    """A scheduler that anybody could have started, two workers with this checkout, and one
+    that anybody could have started."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self._folder = folder
+        self._env = {**os.environ, **(env or {})}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._start("scheduler", "dask", "scheduler", "--port", "0")
+        deadline = time.monotonic() + START_SECONDS
+        while b"Scheduler at:" not in (said := (folder / "scheduler").read_bytes()):
+            assert time.monotonic() < deadline, said.decode()
+            time.sleep(0.05)
+        self.address = said.split(b"Scheduler at:")[1].split()[0].decode()
+        for name, program in (
+            ("one", (WORKER,)),
+            ("two", (WORKER,)),
+            ("foreign", ("dask", "worker")),
+        ):
+            scratch = ("--local-directory", str(folder / f"{name}.scratch"))
+            self._start(name, *program, self.address, "--no-nanny", *scratch)
+
+    def _start(self, name: str, *words: str) -> None:
+        here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")
+        tied = ("setpriv", "--pdeathsig", "KILL", sys.executable, "-m")
+        where = CHECKOUT if WORKER in words else self._folder
+        with (self._folder / name).open("wb") as log:
+            self.processes[name] = subprocess.Popen(
+                [*tied, *words, *here],
+                cwd=where,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+            )
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within a few seconds."""
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists():
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            return False
+        time.sleep(0.05)
+    return True
