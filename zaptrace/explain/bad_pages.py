@@ -73,9 +73,24 @@ def faults(events: Events, resolve: Resolve) -> list[Fault]:
     bad PTE, or a removal below zero, is a fault only when nothing else was wrong with its page.
     """
     found = _Found(events, resolve)
-    for at in fault_places(events)[:MOST_FAULTS]:
-        found.add(moment(events, int(at)))
+    for at in _looked_at(events):
+        found.add(moment(events, at))
     return found.in_order()
+
+
+def _looked_at(events: Events) -> list[int]:
+    """The places that are looked at: of many those of bad_page() and of the frees it is called for.
+
+    A page that is never refused may be reported once for each PTE that is zapped.
+    """
+    places = fault_places(events)
+    if len(places) > MOST_FAULTS:
+        kinds = events.records["kind"][places]
+        order = np.argsort(
+            np.select([kinds == Kind.BAD_PAGE, kinds == Kind.PAGE_FREE], [0, 1], 2), kind="stable"
+        )
+        places = np.sort(places[order[:MOST_FAULTS]])
+    return [int(at) for at in places]
 
 
 class _Found:

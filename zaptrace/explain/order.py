@@ -123,7 +123,8 @@ def _told_otherwise(
         )
     if kind is VerdictKind.MAPPING_LEAKED and story.fault and cleared:
         never = whole(evidence, "recording")
-        yield OrderStep("the page's rmap is never removed", None, evidence="event", rests_on=never)
+        what = "the page's rmap is never removed" + (" by that zap" if story.removals else "")
+        yield OrderStep(what, None, evidence="event", rests_on=never)
 
 
 def _step(moment: Moment, what: str) -> OrderStep:

@@ -235,8 +235,8 @@ _ABOVE = (
     ),
     Reading(
         lambda case: _above(case) and _counted(case) and ptes_at_the_stop(case) is None,
-        "a PTE still maps it, and its reference was dropped by something that did not hold it "
-        "(refcount_overput)",
+        "a PTE still maps it, and its reference was dropped by something that did not hold it, or "
+        "never taken (refcount_overput)",
     ),
     Reading(
         lambda case: (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
+from dataclasses import replace
 
 from zaptrace.explain.console_only import unexplained_kinds, without_page
 from zaptrace.explain.doubts import doubts, gaps
@@ -104,7 +105,9 @@ def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sen
     pfn = case.story.pfn
     told = {one.story.pfn: _tale(one, row) for one, row in others if one.story.told_by}
     told.pop(pfn, None)
-    same = sum(tale == _tale(case, rule) for tale in told.values())
+    # Of the others less is known: no dump is of the moment at which they went wrong.
+    alike = {_tale(case, rule), _tale(*_judged(_without_audit(case.story), case.evidence))}
+    same = sum(tale in alike for tale in told.values())
     said = [f"{same} by the same story"] if same else []
     said += [f"{len(told) - same} by another"] if len(told) > same else []
     rest = pages - 1 - len(told)
@@ -113,6 +116,10 @@ def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sen
     pieces = [piece for one, _ in others for piece in one.story.told_by[:1]]
     rests_on = refer_all(pieces) or whole(case.evidence, "recording", "console")
     return (Sentence(f"{text}: {', '.join(said)}." if said else f"{text}.", rests_on),)
+
+
+def _without_audit(story: Story) -> Story:
+    return replace(story, finding=None, stopped=False)
 
 
 def _untold(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[str, ...]:

@@ -54,11 +54,16 @@ def zapped_without_removal(case: Case) -> Told:
     story = case.story
     zaps = len(story.gather)
     among = f" (one of {zaps} zaps whose pages were freed together)" if zaps else ""
+    removals = "no removal of it is in the recording"
+    if story.removals:
+        by = dict.fromkeys(f"{one.comm or '?'}/{one.pid}" for one in story.removals[:3])
+        more = ", ..." if len(story.removals) > len(by) else ""
+        removals = f"the removals of it in the recording are others' ({', '.join(by)}{more})"
     yield Sentence(
         f"{task(story)} zapped{among} and freed {page(story)} without removing its rmap at all: it "
-        f"reached the allocator with {counters(story.raw_mapcount, story.refcount)}, and no "
-        "removal of it is in the recording.",
-        (*refer(story.zap, *story.told_by), *whole(case.evidence, "recording")),
+        f"reached the allocator with {counters(story.raw_mapcount, story.refcount)}, and "
+        f"{removals}.",
+        (*refer(story.zap, *story.told_by, *story.removals), *whole(case.evidence, "recording")),
     )
 
 

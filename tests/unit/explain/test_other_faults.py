@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.explain.checked import explain
-from tests.unit.explain.kernel import events_of
+from tests.unit.explain.kernel import ZAP_SITE, events_of
 from tests.unit.explain.rows import busy
 from tests.unit.explain.scenario import Machine, resolve
 from zaptrace.explain import Evidence
-from zaptrace.model.events import Events
+from zaptrace.explain.bad_pages import MOST_FAULTS
+from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import Verdict, VerdictKind
@@ -357,3 +358,60 @@ def test_less_evidence_never_says_more(
     assert not any(
         words in verdict.facts for words in NEVER[fault] if words not in ("zap", "zapped")
     )
+
+
+def test_a_leak_behind_another_s_removal_does_not_deny_that() -> None:
+    machine = Machine(gathers=False)
+    parent = machine.new(40, "sh", PARENT)
+    machine.map(parent, 0x2000, STRUCK)
+    child = machine.fork(parent, 41, CHILD)
+    machine.copy_on_write(parent, 0x2000, OTHER_PAGE)
+    machine.zap(child, (0x1000, 0x4000), remove=False)
+    machine.zap(child, (0x10000, 0x20000))
+    verdict = explain(evidence(machine, audited=True))
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.MAPPING_LEAKED, STRUCK)
+    assert "the removals of it in the recording are others' (sh/40)" in verdict.summary
+    assert verdict.order[-1].what == "the page's rmap is never removed by that zap"
+
+
+def test_pages_that_no_dump_is_of_may_tell_the_story_of_the_one_that_has_a_dump() -> None:
+    """A fork takes no reference; the PTEs of the first page alone were counted at its free."""
+    machine = Machine(gathers=False)
+    parent = machine.new(40, "sh", PARENT)
+    for number in range(3):
+        machine.map(parent, 0x2000 + number * 0x100, STRUCK + number)
+    child = machine.fork(parent, 41, CHILD)
+    for number in range(3):
+        machine.refcount[STRUCK + number] -= 1
+    machine.exit(child)
+    verdict = explain(evidence(machine, audited=True))
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.REFCOUNT_OVERPUT, STRUCK)
+    assert "2 more pages went wrong in this run: 2 by the same story." in verdict.summary
+    assert verdict.others == ("2 more pages: no verdict of their own",)
+
+
+def test_a_refused_page_is_told_of_however_many_bad_ptes_were_reported_before() -> None:
+    machine = Machine(gathers=False)
+    who = machine.new(40, "sh", PARENT)
+    machine.mapcount[OTHER_PAGE], machine.refcount[OTHER_PAGE] = -1, 9
+    for at in range(MOST_FAULTS + 1):
+        about = {**machine.about(OTHER_PAGE), "pfn": OTHER_PAGE + at}
+        machine.emit(who, Kind.BAD_PTE, **about, mm=PARENT)
+    machine.mapcount[STRUCK], machine.refcount[STRUCK] = -1, 0
+    machine.bad_page(who, STRUCK, "free_unref_page", "unmap_page_range")
+    assert explain(evidence(machine, audited=False)).pfn == STRUCK
+
+
+def test_a_zap_of_other_pages_is_no_zap_of_the_page_that_it_frees() -> None:
+    """The dump knows that the page was mapped elsewhere in the same mm."""
+    machine = Machine(gathers=False)
+    who = machine.new(40, "sh", PARENT)
+    machine.map(who, 0x2000, STRUCK)
+    machine.emit(who, Kind.ZAP, addr=0x10000, end=0x20000, mm=PARENT, site=ZAP_SITE)
+    machine.put(who, STRUCK, "free_unref_page", "unmap_page_range")
+    whole = evidence(machine, audited=True)
+    verdict = explain(whole)
+    assert verdict.kind is VerdictKind.REFCOUNT_OVERPUT
+    (zap,) = (step.what for step in verdict.order if "zap_pte_range" in step.what)
+    assert zap.startswith("zap_pte_range() begins on 0x10000-0x20000")
+    assert zap.endswith(": the last zap before the free, of other pages")
