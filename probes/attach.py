@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from probes.dynevents import DynamicEvents, Refused
 from probes.instance import Instance
-from probes.kallsyms import Kallsyms
 from probes.kprobe_text import condition, definition
 from zaptrace.ftrace.formats import TraceFormat, parse_format
+from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import WITH_STACK
 from zaptrace.model.kprobe_names import site_names

@@ -30,13 +30,13 @@ from probes.bpfobject import Compiled
 from probes.bpfprogram import FREED, RING_BYTES, render
 from probes.dynevents import Refused, clean_leftovers
 from probes.filters import Filters
-from probes.kallsyms import Kallsyms
 from probes.merging import Merger
 from probes.preflight import TRACING, check, check_filters
 from probes.ringbuf import RingBuffer
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import return_addresses
 from zaptrace.ftrace.record_array import joined
+from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, Events, Records
 from zaptrace.model.plan import ProbePlan, ProbeSite

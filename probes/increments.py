@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from probes.kallsyms import Kallsyms
 from zaptrace.ftrace.decoding import Decoder
+from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.events import Events, Records
 
 T = TypeVar("T")

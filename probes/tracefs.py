@@ -22,7 +22,6 @@ from probes.dynevents import DynamicEvents, Refused, clean_leftovers, own_name, 
 from probes.filters import Filters
 from probes.increments import Increments
 from probes.instance import Instance
-from probes.kallsyms import Kallsyms
 from probes.losses import Misses, lost
 from probes.merging import Merger
 from probes.preflight import TRACING, check, check_filters, check_tracefs_filters
@@ -32,6 +31,7 @@ from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.decoding import Decoder
 from zaptrace.ftrace.formats import fields_of, parse_format, parse_header_page
 from zaptrace.ftrace.record_array import joined, taken
+from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import Events, Records
 from zaptrace.model.plan import ProbePlan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,17 +13,17 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from probes.kallsyms import Kallsyms
 from zaptrace.arch import arch_named
-from zaptrace.model.events import ABSENT
+from zaptrace.elf.core import read_headers
+from zaptrace.kernel.kallsyms import Kallsyms
+from zaptrace.model.errors import BadInput
+from zaptrace.model.page_array import pfns_of
 
 KCORE = Path("/proc/kcore")
 IOMEM = Path("/proc/iomem")
 
 _WITNESS = "jiffies"  # variables are among the kernel's symbols (KALLSYMS_ALL) when this one is
 _FLATMEM = "mem_map"  # without SPARSEMEM it is set, and there is no vmemmap; with it, NULL
-_PT_LOAD = 1
-_MAX_HEADERS = 4096
 _RAM = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM$", re.MULTILINE)
 
 _Span = tuple[int, int]
@@ -46,10 +45,8 @@ class Vmemmap:
     end: int
 
     def pfns(self, pages: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        """The PFN of each struct page address, ABSENT for what is none.  Same shape."""
-        offsets = pages - np.uint64(self.base)  # below base: wraps to a huge PFN
-        pfns, rest = np.divmod(offsets, np.uint64(self.struct_size))
-        return np.where((rest == 0) & (pfns < np.uint64(self.end)), pfns, np.uint64(ABSENT))
+        """Return the PFN of each struct page address, ABSENT for others (`pfns_of`)."""
+        return pfns_of(pages, self.base, self.struct_size, (range(self.end),))
 
 
 def find_vmemmap(
@@ -117,16 +114,10 @@ def read_word(kcore: Path, address: int) -> int | None:
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
-    """What /proc/kcore lists: virtual address, size, offset in it; nothing when it is none."""
-    order = "<" if sys.byteorder == "little" else ">"
-    head = file.read(64)
-    if len(head) < 64 or head[:5] != b"\x7fELF\x02":
+    """Yield what /proc/kcore lists: virtual address, size, offset in it; nothing when it cannot."""
+    try:
+        loads = read_headers(file, KCORE).loads()
+    except BadInput:
         return
-    (at,) = struct.unpack_from(f"{order}Q", head, 32)
-    size, count = struct.unpack_from(f"{order}HH", head, 54)
-    file.seek(at)
-    table = file.read(size * min(count, _MAX_HEADERS))
-    for place in range(0, len(table) - 55, max(size, 56)):
-        kind, _, offset, start, _, length = struct.unpack_from(f"{order}IIQQQQ", table, place)
-        if kind == _PT_LOAD:
-            yield start, length, offset
+    for load in loads:
+        yield load.vaddr, load.memsz, load.offset

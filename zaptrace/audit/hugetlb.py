@@ -28,6 +28,7 @@ from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.pcp_lists import members
 from zaptrace.audit.symbols import has_function
 from zaptrace.audit.vmatable import VmaTable
+from zaptrace.memory.members import first_member
 from zaptrace.model.findings import Finding, FindingClass
 
 UNREADABLE = "pools of huge pages"
@@ -164,8 +165,7 @@ def _resv_map_of(inode: drgn.Object) -> drgn.Object:
     if kind.has_member("resv_map"):  # 7.x
         return drgn.container_of(inode, kind, "vfs_inode").resv_map
     # "mm: rename address_space's private_* members" (6.8)
-    data = inode.i_data
-    found = data.i_private_data if hasattr(data, "i_private_data") else data.private_data
+    found = first_member(inode.i_data, "i_private_data", "private_data")
     return drgn.cast("struct resv_map *", found)
 
 

@@ -21,6 +21,7 @@ from zaptrace.audit.pagetables.format import Root, TableFormat
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.structpages.page_flags import Flags
 from zaptrace.audit.structpages.table import StructPages
+from zaptrace.memory.members import first_member
 from zaptrace.model.errors import BadInput
 
 RSS_COUNTERS = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SHMEMPAGES", "MM_SWAPENTS")
@@ -173,8 +174,7 @@ def state_of(task: drgn.Object) -> int:
         drgn.FaultError: it is not in the dump.
     """
     # "sched: Change task_struct::state" (5.14)
-    state = task.member_("__state") if hasattr(task, "__state") else task.state
-    return int(state.value_())
+    return int(first_member(task, "__state", "state").value_())
 
 
 def printable(text: bytes) -> str:

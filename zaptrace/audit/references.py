@@ -35,6 +35,7 @@ from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import has_bit
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.audit.symbols import has_function
+from zaptrace.memory.members import first_member
 
 PIN = 1 << 10  # GUP_PIN_COUNTING_BIAS, include/linux/mm.h
 BATCHES_UNREAD = "per-CPU batches of folios"
@@ -299,7 +300,7 @@ class References:
     def _in_batch(self, batch: drgn.Object) -> Iterator[int]:
         """The first pages of the folios in a batch; low bits of an entry are mlock's flags."""
         with optional_step(lambda: self.unread.update([BATCHES_UNREAD])):
-            entries = batch.folios if hasattr(batch, "folios") else batch.pages
+            entries = first_member(batch, "folios", "pages")
             count = min(batch.nr.value_(), _MOST_IN_BATCH, entries.type_.length)
             for entry in entries[:count]:
                 index = self._state.pages.index_at(entry.value_() & ~3)

@@ -7,12 +7,12 @@ convention puts them.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from zaptrace.arch import Arch
 from zaptrace.kernel.btf import Btf, Parameter
+from zaptrace.kernel.kallsyms import functions_named
 from zaptrace.kernel.targets import (
     ENTRIES,
     FIELD_OF_PARAMETER,
@@ -68,7 +68,7 @@ def names_in(raw: bytes, *, linked: bool = False) -> Names:
     plain: dict[str, int | None] = {}
     twice: set[str] = set()
     clones: list[str] = []
-    for name, address in _lines(raw, wanted):
+    for name, address in functions_named(raw, wanted):
         if "." in name:
             clones.append(name)
         elif name in plain:
@@ -76,23 +76,6 @@ def names_in(raw: bytes, *, linked: bool = False) -> Names:
         else:
             plain[name] = address if linked else None
     return Names({name: at for name, at in plain.items() if name not in twice}, tuple(clones))
-
-
-def _lines(raw: bytes, wanted: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Functions of these names, or made of them, and their addresses.
-
-    One search a name: an expression over all lines takes several times as long.
-    """
-    for name in sorted(wanted):
-        needle = f" {name}".encode()
-        at = raw.find(needle)
-        while at >= 0:
-            line = raw[raw.rfind(b"\n", 0, at) + 1 : raw.find(b"\n", at) + 1]
-            # A module's symbol has the module's name behind it.
-            found = re.fullmatch(rb"([0-9a-f]+) [tTwW] (%s(?:\.[\w.]+)?)\n" % needle[1:], line)
-            if found is not None and not found[2].endswith(b".cold"):
-                yield found[2].decode(), int(found[1], 16)
-            at = raw.find(needle, at + 1)
 
 
 def plan_without_debug_info(

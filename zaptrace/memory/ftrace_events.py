@@ -16,6 +16,7 @@ from zaptrace.ftrace.derived_arguments import join_entry_args
 from zaptrace.ftrace.formats import TraceFormat
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.memory.event_formats import kprobe_formats
+from zaptrace.memory.members import first_member
 from zaptrace.memory.open import boot_id, kernel_offset
 from zaptrace.memory.pages import byte_order, page_layout
 from zaptrace.memory.ringbuffer import read_rings
@@ -79,8 +80,7 @@ def _meta(prog: drgn.Program, plan: ProbePlan) -> dict[str, Any]:
 def _trace_buffer(prog: drgn.Program) -> drgn.Object:
     trace = prog["global_trace"]
     # "tracing: Make struct ring_buffer less ambiguous" (5.6) renamed it.
-    member = "array_buffer" if trace.type_.has_member("array_buffer") else "trace_buffer"
-    return trace.member_(member).buffer.read_()
+    return first_member(trace, "array_buffer", "trace_buffer").buffer.read_()
 
 
 def _clock(prog: drgn.Program) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from drgn.helpers.linux.mm import for_each_valid_page_range
 
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import ABSENT
+from zaptrace.model.page_array import pfns_of
 
 U64 = npt.NDArray[np.uint64]
 
@@ -36,18 +36,8 @@ class PageLayout:
     valid: tuple[range, ...]
 
     def pfns(self, addresses: U64) -> U64:
-        """The PFN of each struct page address, ABSENT for what is no valid one.
-
-        Same shape as `addresses`.  One integer division for all; a folio's
-        address is its head page's.
-        """
-        offsets = addresses - np.uint64(self.base)  # below base: wraps to a huge PFN
-        pfns = offsets // np.uint64(self.struct_size)
-        good = np.zeros(addresses.shape, bool)
-        for span in self.valid:
-            good |= (pfns >= span.start) & (pfns < span.stop)
-        good &= offsets % np.uint64(self.struct_size) == 0
-        return np.where(good, pfns, np.uint64(ABSENT))
+        """Return the PFN of each struct page address, ABSENT for others (`pfns_of`)."""
+        return pfns_of(addresses, self.base, self.struct_size, self.valid)
 
     def address(self, pfn: int) -> int:
         """Address of the struct page of `pfn`."""

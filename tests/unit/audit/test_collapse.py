@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace as Struct
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,6 +13,16 @@ TASK = 0xFFFF888003AB8000
 MM = 0xFFFF888005DDC940
 RUNNING, INTERRUPTIBLE, UNINTERRUPTIBLE = 0, 1, 2
 READER_BIAS, WRITER_BIAS = 1 << 31, 1 << 30
+
+
+class Struct(SimpleNamespace):
+    """A struct as drgn has it."""
+
+    def member_(self, name: str) -> Any:
+        try:
+            return getattr(self, name)
+        except AttributeError:
+            raise LookupError(name) from None
 
 
 class Number:
@@ -59,7 +69,7 @@ def test_who_ends_an_mm_makes_no_huge_page() -> None:
     assert writer(mm(rwsem(0x1, TASK), users=0)) is None
 
 
-class Slot:
+class Slot(Struct):
     """A pointer, perhaps NULL, to a struct with one member."""
 
     def __init__(self, there: bool = True, **members: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from probes.kallsyms import Kallsyms
 from probes.vmemmap import Vmemmap, find_vmemmap, read_word
+from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import ABSENT
 
@@ -18,12 +19,18 @@ SYMBOLS = Kallsyms(
     b"ffffffff82000000 D jiffies\nffffffff82000010 D vmemmap_base\nffffffff82000018 D vmemmap\n"
 )
 BASE = 0xFFFFEA0012000000
+ORDER = 1 if sys.byteorder == "little" else 2  # EI_DATA
 
 
 @pytest.fixture
 def kcore(tmp_path: Path) -> Path:
     header = struct.pack(
-        "=4sB11xHHIQQQIHHHHHH", b"\x7fELF", 2, *(4, 62, 1, 0, 64, 0), *(0, 64, 56, 2, 0, 0, 0)
+        "=4s2B10xHHIQQQIHHHHHH",
+        b"\x7fELF",
+        2,
+        ORDER,
+        *(4, 62, 1, 0, 64, 0),
+        *(0, 64, 56, 2, 0, 0, 0),
     )
     note = struct.pack("=IIQQQQQQ", 4, 0, 0, 0, 0, 0, 0, 0)
     load = struct.pack("=IIQQQQQQ", 1, 7, 256, VARIABLES, 0, 32, 32, 4096)
@@ -68,7 +75,7 @@ def test_without_the_variables_name_kcore_lists_the_array(tmp_path: Path, iomem:
 
 def listing(spans: list[tuple[int, int]]) -> bytes:
     header = struct.pack(
-        *("=4sB11xHHIQQQIHHHHHH", b"\x7fELF", 2),
+        *("=4s2B10xHHIQQQIHHHHHH", b"\x7fELF", 2, ORDER),
         *(4, 22, 1, 0, 64, 0, 0, 64, 56, len(spans), 0, 0, 0),
     )
     return header + b"".join(

@@ -1,8 +1,9 @@
-"""Names for kernel addresses, from /proc/kallsyms: run-time addresses, so KASLR does not matter."""
+"""The running kernel's symbols: /proc/kallsyms, whose addresses are those of this boot (KASLR)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,26 @@ class Kallsyms:
     def _name(self, row: int) -> str:
         line = self._raw[int(self._starts[row]) + _HEAD : int(self._ends[row])]
         return line.split(b"\t")[0].decode(errors="replace")
+
+
+def functions_named(raw: bytes, wanted: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield the functions of these names and the compiler's clones of them, with their addresses.
+
+    One search a name: an expression over all lines takes several times as long.
+
+    Args:
+        raw: the content of /proc/kallsyms or System.map.
+    """
+    for name in sorted(wanted):
+        needle = f" {name}".encode()
+        at = raw.find(needle)
+        while at >= 0:
+            line = raw[raw.rfind(b"\n", 0, at) + 1 : raw.find(b"\n", at) + 1]
+            # A module's symbol has the module's name behind it.
+            found = re.fullmatch(rb"([0-9a-f]+) [tTwW] (%s(?:\.[\w.]+)?)\n" % needle[1:], line)
+            if found is not None and not found[2].endswith(b".cold"):
+                yield found[2].decode(), int(found[1], 16)
+            at = raw.find(needle, at + 1)
 
 
 def _hex(

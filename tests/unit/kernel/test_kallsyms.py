@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.kallsyms import KALLSYMS, Kallsyms
+from zaptrace.kernel.kallsyms import KALLSYMS, Kallsyms
 
 RAW = b"""\
 0000000000000000 A fixed_percpu_data
