@@ -1,4 +1,4 @@
-"""pytest hooks: a test whose guest was lost has failed, but not of what it tests (DESIGN 7)."""
+"""pytest hooks: a test whose guest was lost has failed, but not of what it tests."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_every_page_is_of_the_kind_that_kpageflags_says(guest: Guest) -> None:
     state = guest.state
     recorded, mappings = state.recorded, state.pages.column("mapping")
     # From 6.10 on kpageflags tested for one of two bits, and called all anonymous pages KSM, until
-    # that was mended in 6.17.
+    # that was fixed in 6.17.
     anon = guest.told.maps["anon"].values()
     wrong = {"ksm"} if any("ksm" in page.kinds() for page in anon) else set()
     for name, pages in guest.told.maps.items():

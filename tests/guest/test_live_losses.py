@@ -111,7 +111,7 @@ PROGRAMS = "/root/.cache/zaptrace/programs"
 
 
 def test_the_program_is_compiled_once(live_lab: Lab) -> None:
-    """Then it is loaded without bcc; a damaged one costs a compile, and is mended by it.
+    """Then it is loaded without bcc; a damaged one costs a compile, which replaces it.
 
     In a Python of its own: the guest's agent, which `zaptrace` is forked from, has bcc in memory.
     """

@@ -263,7 +263,7 @@ def test_interrupted_at_any_moment_nothing_stays_behind(
         time.sleep(0.05)
 
 
-def test_qemu_missing_is_said_with_what_mends_it(founding: Boot, tmp_path: Path) -> None:
+def test_qemu_missing_names_the_fix(founding: Boot, tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("setpriv", "s390x-linux-gnu-gcc", "dpkg", "apt-get"):

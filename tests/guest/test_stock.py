@@ -126,7 +126,7 @@ def test_the_doctor_attaches_every_probe(stock_lab: Lab) -> None:
                 assert f"{site['event']} at {site['symbol']}" in checks[source]["says"]
     assert not [name for name in checks if name.startswith(("bcc ", "tracefs "))]  # none refused
     assert checks["BTF"]["works"]
-    assert checks["debug symbols"]["mend"].startswith("apt-get install linux-image-")
+    assert checks["debug symbols"]["fix"].startswith("apt-get install linux-image-")
     left = "ls /sys/kernel/tracing/instances; cat /sys/kernel/tracing/kprobe_events"
     assert stock_lab.output(left) == ""
 

@@ -81,7 +81,7 @@ def test_other_verdicts_have_other_marks(kind: VerdictKind, mark: str) -> None:
     drive(job_app(Work(verdict=Verdict(kind, sentences("No page was refused.")))), driver)
 
 
-def test_a_failure_says_why_and_what_mends_it() -> None:
+def test_a_failure_says_why_and_how_to_fix_it() -> None:
     async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
         await sees(app, "✖ Boot the s390x guest", "FAILED", "✖ QEMU is missing", "apt install qemu")
         assert isinstance(app.failure, CannotTell)

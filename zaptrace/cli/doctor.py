@@ -1,4 +1,4 @@
-"""`zaptrace doctor`: what works here, and what mends what does not."""
+"""`zaptrace doctor`: what works here, and how to fix what does not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zaptrace.model.errors import Exit
 if TYPE_CHECKING:
     from zaptrace.runs.doctor import Check
 
-HELP = "tell what works on this machine, and what mends the rest"
+HELP = "show what works on this machine, and how to fix the rest"
 DESCRIPTION = """\
 Look at this kernel (kprobes, BTF, BPF, tracefs, boot-time tracing, lockdown,
 taint, kptr_restrict, debug symbols), at its probes (each is attached for a
@@ -71,4 +71,4 @@ def _lines(check: Check) -> list[str]:
     else:
         lines = [head, *wrapped]
     # In one piece: it is to be copied.
-    return lines + ([f"{blank}mend: {check.mend}"] if check.mend else [])
+    return lines + ([f"{blank}fix: {check.fix}"] if check.fix else [])

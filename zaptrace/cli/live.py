@@ -180,7 +180,7 @@ def local_source(args: argparse.Namespace) -> Source:
 
     check_root()
     if page_checks.running().on is False:
-        complain(f"{page_checks.OFF} To have them reported, {page_checks.MEND}.")
+        complain(f"{page_checks.OFF} To have them reported, {page_checks.FIX}.")
     return open_source(running_plan(args.vmlinux), _filters(args), args.source)
 
 

@@ -20,7 +20,7 @@ EPILOG = """\
 exit status:
   0    done, and nothing wrong was found
   1    a bug was found: a bad page, a divergence
-  2    usage or environment; the message says what is missing and what mends it
+  2    usage or environment; the message says what is missing and how to fix it
   125  cannot tell: the build or the boot failed (git bisect run's "skip")
 
 Every command but vm shell has --json: one document on stdout (live and replay:

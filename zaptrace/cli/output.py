@@ -35,7 +35,7 @@ def console() -> Console:
 
 
 def complain(message: str, hint: str | None = None) -> None:
-    """Print one error to stderr, and what mends it."""
+    """Print one error to stderr, and how to fix it."""
     from rich.console import Console
     from rich.markup import escape
 

@@ -20,7 +20,7 @@ OFF = (
     "This kernel looks at no page when it is freed or allocated (check_pages_enabled is off): it "
     "reports no bad page."
 )
-MEND = "boot it with page_poison=1 or init_on_free=1 (both cost time), or CONFIG_DEBUG_VM=y"
+FIX = "boot it with page_poison=1 or init_on_free=1 (both cost time), or CONFIG_DEBUG_VM=y"
 
 _BUILT_IN = re.compile(
     r"^CONFIG_(?:DEBUG_VM|INIT_ON_ALLOC_DEFAULT_ON|INIT_ON_FREE_DEFAULT_ON"

@@ -4,7 +4,7 @@
 s390x, nobody can open without help: it has no VMCOREINFO note (the guest
 firmware interface that x86 uses for it does not exist there), and its only
 PT_LOAD starts at physical address 0, so that drgn takes the file for one
-without physical addresses.  Both are mended by appending to the file and then
+without physical addresses.  Both are fixed by appending to the file and then
 replacing its headers.  They are put where the kernel's own vmcores have them:
 makedumpfile looks for program headers right behind the ELF header only, and
 QEMU has section headers there.

@@ -1,7 +1,7 @@
-"""Errors that zaptrace tells its user, and the exit codes of DESIGN section 5.
+"""Errors that a user can cause, and the exit codes that scripts and `git bisect run` rely on.
 
 Every layer raises one of these with a message made for a person: what is
-wrong, where, and (in `hint`) the command that mends it.  Only
+wrong, where, and (in `hint`) the command that fixes it.  Only
 `zaptrace.cli.main` prints them.
 """
 
@@ -24,7 +24,7 @@ class ZaptraceError(Exception):
 
     Args:
         message: what is wrong and where, one line, no trailing full stop.
-        hint: the command or the change that mends it, or None.
+        hint: the command or the change that fixes it, or None.
     """
 
     exit_code: Exit = Exit.USAGE

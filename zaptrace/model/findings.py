@@ -9,7 +9,7 @@ from typing import Any
 
 
 class FindingClass(enum.Enum):
-    """In which way they disagree; DESIGN section 5."""
+    """In which way they disagree; the values are `class` in JSON, which scripts match on."""
 
     MAPPED_BUT_FREE = "mapped_but_free"
     MORE_PTES_THAN_MAPCOUNT = "more_ptes_than_mapcount"

@@ -11,7 +11,7 @@ from zaptrace.model.findings import Finding
 
 
 class VerdictKind(enum.Enum):
-    """What went wrong; DESIGN section 5."""
+    """What went wrong; the values are `verdict.kind` in JSON, which scripts match on."""
 
     FREED_BEFORE_RMAP_REMOVED = "freed_before_rmap_removed"
     MAPPING_LEAKED = "mapping_leaked"

@@ -9,7 +9,7 @@ from zaptrace.report.run_info import RunInfo
 
 
 def summary(verdict: Verdict, info: RunInfo) -> dict[str, Any]:
-    """One run as JSON types: DESIGN section 5, the shared run schema."""
+    """Return one run as JSON types, with the keys that tests/schemas/run.schema.json promises."""
     return {
         "run": info.run,
         "arch": info.arch,

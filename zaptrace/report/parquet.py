@@ -17,7 +17,7 @@ def write(run: Run, into: Path) -> list[Path]:
         Missing: pandas or pyarrow is not installed.
     """
     try:
-        import pyarrow  # noqa: F401 - pandas' own complaint says nothing of how to mend it
+        import pyarrow  # noqa: F401 - pandas' own message does not say how to install it
     except ImportError:
         raise Missing(
             "Parquet needs pyarrow, which is not installed", "pip install 'zaptrace[frames]'"

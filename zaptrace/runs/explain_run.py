@@ -193,7 +193,7 @@ def _unchecked(prog: drgn.Program | None) -> tuple[str, ...]:
     """A kernel that reports no bad page says so, for the silence of its console means nothing."""
     if prog is None or pages_are_checked(prog):
         return ()
-    return (f"{page_checks.OFF} To have them reported, {page_checks.MEND}.",)
+    return (f"{page_checks.OFF} To have them reported, {page_checks.FIX}.",)
 
 
 def _half(facts: RunFacts, folder: RunFolder) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def test_two_do_not_work_on_it_at_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"tree": 1}', "null"])
-def test_a_damaged_session_is_said_with_what_mends_it(text: str) -> None:
+def test_a_damaged_session_names_the_fix(text: str) -> None:
     session = opened()
     (session.folder / "session.json").write_text(text)
     with pytest.raises(BadInput, match="is damaged") as error:

@@ -36,7 +36,7 @@ def test_no_command_is_a_usage_error() -> None:
     assert "usage: zaptrace" in done.stderr
 
 
-def test_an_error_is_one_clear_line_with_what_mends_it() -> None:
+def test_an_error_is_one_clear_line_with_its_fix() -> None:
     done = run("repro", "vax")
     assert done.returncode == 2
     assert done.stdout == ""

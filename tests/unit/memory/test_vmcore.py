@@ -116,7 +116,7 @@ def test_twice_is_as_good_as_once(dump: Path) -> None:
     assert dump.read_bytes() == once
 
 
-def test_a_read_only_dump_is_mended_and_stays_read_only(dump: Path) -> None:
+def test_a_read_only_dump_is_standardised_and_stays_read_only(dump: Path) -> None:
     dump.chmod(0o400)  # QEMU creates its dumps so
     vmcore.standardise(dump)
     assert dump.stat().st_mode & 0o777 == 0o400
@@ -131,7 +131,7 @@ def test_torn_at_any_moment_it_reads_as_before_or_as_a_vmcore(dump: Path, tmp_pa
     for length in range(len(before), len(after), 37):  # appended in part, header not yet written
         torn.write_bytes(before + after[len(before) : length])
         assert physical_memory(torn) == {0: memory()}
-        vmcore.standardise(torn)  # and it can be mended again
+        vmcore.standardise(torn)  # and it can be standardised again
         assert opened(torn)[1] == opened(dump)[1]
     kept = min(load.offset for load in opened(tmp_path / "vmcore")[0].loads())
     assert after[kept : len(before)] == before[kept:], "only headers may change in place"
@@ -205,7 +205,7 @@ def test_x86_64_without_the_note_among_its_notes_has_it_in_memory(tmp_path: Path
         (qemu_dump(memory(), machine=183), "machine 183"),
     ],
 )
-def test_what_cannot_be_mended_is_refused_and_left_alone(
+def test_what_cannot_be_standardised_is_refused_and_left_alone(
     tmp_path: Path, content: bytes, complaint: str
 ) -> None:
     path = tmp_path / "dump"

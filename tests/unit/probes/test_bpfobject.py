@@ -115,7 +115,7 @@ def test_it_is_compiled_once(kept: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["torn", "changed", "renamed", "writable", "link", "folder"])
-def test_a_bad_cache_costs_a_compile_and_is_mended(kept: Path, how: str) -> None:
+def test_a_bad_cache_costs_a_compile_and_is_replaced(kept: Path, how: str) -> None:
     compiler = Compiler()
     compiled_once(KEY, compiler)
     file, whole = kept / KEY, (kept / KEY).read_bytes()

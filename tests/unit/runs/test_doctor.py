@@ -42,7 +42,7 @@ def looked_at(root: Path, **changes: str | None) -> dict[str, Check]:
 def test_an_able_kernel(tmp_path: Path) -> None:
     checks = looked_at(tmp_path)
     assert {one.name for one in checks.values() if one.works is False} == {"debug symbols"}
-    assert all(one.mend is None for one in checks.values() if one.works)
+    assert all(one.fix is None for one in checks.values() if one.works)
     assert doctor.is_healthy(checks.values())
 
 
@@ -54,7 +54,7 @@ def test_what_a_kernel_lacks_is_said_with_its_option(
     symbols = ABLE.replace(f" {ability.function}\n", f" {ability.function}_more\n")
     check = looked_at(tmp_path, kallsyms=symbols)[ability.name]
     assert check.works is False
-    assert ability.option in str(check.mend)
+    assert ability.option in str(check.fix)
     assert doctor.is_healthy([check]) is not ability.needed
 
 
@@ -77,7 +77,7 @@ def test_each_trouble_has_its_cure(
 ) -> None:
     check = looked_at(tmp_path, **{file: text})[name]
     assert check.works is works
-    assert word in str(check.mend)
+    assert word in str(check.fix)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_whether_this_kernel_can_report_a_bad_page_is_said(
     changes = {"kallsyms": symbols, "cmdline": cmdline, "config-6.12.0": config}
     check = looked_at(tmp_path, **changes)["page checks"]
     assert check.works is on
-    assert (check.mend is None) is (on is True)
+    assert (check.fix is None) is (on is True)
     assert on is not False or "reports no bad page" in check.says
 
 
@@ -119,15 +119,15 @@ def test_disk_and_memory(tmp_path: Path) -> None:
     low = machine.memory(meminfo)
     assert low.works is False
     assert low.says.startswith("1.0 GiB")
-    assert low.mend
+    assert low.fix
     meminfo.write_text("MemAvailable:    4194304 kB\n")
     assert machine.memory(meminfo).works
 
 
 CHECKS = [
     Check("kernel", "kprobes", works=True, says="for every live event"),
-    Check("kernel", "a name that is long", works=None, says="words " * 30, mend="x", needed=False),
-    Check("lab", "QEMU s390x", works=False, says="not there", mend="apt-get install qemu"),
+    Check("kernel", "a name that is long", works=None, says="words " * 30, fix="x", needed=False),
+    Check("lab", "QEMU s390x", works=False, says="not there", fix="apt-get install qemu"),
 ]
 
 
@@ -135,7 +135,7 @@ def test_the_page_says_it_in_words_and_in_80_columns() -> None:
     lines = command.page(CHECKS)
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
-    for words in ("✓ yes", "✗ no", "? not known", "mend: apt-get install qemu", "this kernel"):
+    for words in ("✓ yes", "✗ no", "? not known", "fix: apt-get install qemu", "this kernel"):
         assert words in text
     assert "its probes" not in text  # no empty headings
 

@@ -18,17 +18,17 @@ def test_the_hosts_mirror_is_the_one_with_the_releases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("listed", "says", "mends"),
+    ("listed", "says", "fix"),
     [
         ("", "no index", "apt-get update"),
         ("\t\thttp://mirror.example/debian/\n", "no index", "apt-get update"),
         (UBUNTU, "only Ubuntu's", f"export {debian.VARIABLE}=http"),
     ],
 )
-def test_without_one_it_is_said_what_mends_that(listed: str, says: str, mends: str) -> None:
+def test_without_one_the_error_names_the_fix(listed: str, says: str, fix: str) -> None:
     with pytest.raises(Missing, match=says) as error:
         debian.mirror_in(listed)
-    assert (error.value.hint or "").startswith(mends)
+    assert (error.value.hint or "").startswith(fix)
 
 
 def test_a_mirror_that_was_named_is_taken_unasked(monkeypatch: pytest.MonkeyPatch) -> None:

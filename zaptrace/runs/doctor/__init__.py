@@ -1,4 +1,4 @@
-"""What this kernel and this machine can do for zaptrace, and what mends what they cannot.
+"""What this kernel and this machine can do for zaptrace, and how to fix what they cannot.
 
 `examine` is the door; each subject has a module, whose functions take the files that they
 read, so that tests can give them others.
@@ -43,11 +43,11 @@ def _subject(area: str, look: Callable[[], list[Check]]) -> list[Check]:
     try:
         return look()
     except ZaptraceError as error:
-        return [Check(area, area, works=False, says=str(error), mend=error.hint)]
+        return [Check(area, area, works=False, says=str(error), fix=error.hint)]
     except ImportError as error:
         # In a guest: what only the lab's host needs is not there.
         says = f"not looked at: the Python package {error.name} is not installed"
-        return [Check(area, area, works=None, says=says, mend="make setup", needed=False)]
+        return [Check(area, area, works=None, says=says, fix="make setup", needed=False)]
 
 
 def _kernel() -> list[Check]:

@@ -34,7 +34,7 @@ def _planned(plan: ProbePlan) -> Check:
     says = f"{len(plan.sites)} sites: {', '.join(events)}"
     if plan.notes:
         says += f"; {'; '.join(plan.notes)}"
-    return Check(AREA, "plan", works=bool(plan.sites), says=says, mend=None)
+    return Check(AREA, "plan", works=bool(plan.sites), says=says, fix=None)
 
 
 def _tried(plan: ProbePlan, name: str) -> list[Check]:

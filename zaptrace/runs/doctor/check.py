@@ -15,7 +15,7 @@ class Check:
         name: what was looked at, in a word or two.
         works: None when it cannot be told.
         says: what was found, for a person.
-        mend: the command that mends it, or None when there is nothing to mend.
+        fix: the command that fixes it, or None when there is nothing to fix.
         needed: nothing works without it; else only some things do not.
     """
 
@@ -23,7 +23,7 @@ class Check:
     name: str
     works: bool | None
     says: str
-    mend: str | None = None
+    fix: str | None = None
     needed: bool = True
 
     def to_json(self) -> dict[str, Any]:

@@ -88,28 +88,28 @@ def _privilege() -> Check:
 
 def _ability(ability: Ability, symbols: str) -> Check:
     if not symbols:
-        mend = "boot a kernel with CONFIG_KALLSYMS=y"
-        return Check(AREA, ability.name, None, "not known: no /proc/kallsyms", mend, ability.needed)
+        fix = "boot a kernel with CONFIG_KALLSYMS=y"
+        return Check(AREA, ability.name, None, "not known: no /proc/kallsyms", fix, ability.needed)
     if f" {ability.function}\n" in symbols:
         return Check(AREA, ability.name, works=True, says=f"for {ability.wanted_for}")
     says = f"this kernel has none ({ability.option} is not set); for {ability.wanted_for}"
-    mend = f"boot a kernel with {ability.option}=y"
-    return Check(AREA, ability.name, works=False, says=says, mend=mend, needed=ability.needed)
+    fix = f"boot a kernel with {ability.option}=y"
+    return Check(AREA, ability.name, works=False, says=says, fix=fix, needed=ability.needed)
 
 
 def _page_checks(root: Path) -> Check:
     found = page_checks.running(root)
     says = f"pages are looked at: {found.says}" if found.on else found.says
-    mend = None if found.on else page_checks.MEND
-    return Check(AREA, "page checks", found.on, says, mend, needed=False)
+    fix = None if found.on else page_checks.FIX
+    return Check(AREA, "page checks", found.on, says, fix, needed=False)
 
 
 def _tracefs(mounts: str) -> Check:
     places = [line.split()[1] for line in mounts.splitlines() if line.split()[2:3] == ["tracefs"]]
     if places:
         return Check(AREA, "tracefs", works=True, says=f"mounted at {places[0]}")
-    mend = "mount -t tracefs tracefs /sys/kernel/tracing"
-    return Check(AREA, "tracefs", works=False, says="not mounted", mend=mend, needed=False)
+    fix = "mount -t tracefs tracefs /sys/kernel/tracing"
+    return Check(AREA, "tracefs", works=False, says="not mounted", fix=fix, needed=False)
 
 
 def _btf(path: Path) -> Check:
@@ -117,8 +117,8 @@ def _btf(path: Path) -> Check:
         says = f"{path.stat().st_size / 2**20:.1f} MiB: probes need no debug symbols"
         return Check(AREA, "BTF", works=True, says=says)
     says = "this kernel has none: without debug symbols, events come without arguments"
-    mend = "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
-    return Check(AREA, "BTF", works=False, says=says, mend=mend, needed=False)
+    fix = "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
+    return Check(AREA, "BTF", works=False, says=says, fix=fix, needed=False)
 
 
 def _debug_symbols(notes: Path) -> Check:
@@ -129,8 +129,8 @@ def _debug_symbols(notes: Path) -> Check:
     if found is not None:
         return Check(AREA, "debug symbols", works=True, says=str(found))
     says = "not installed: inlined functions and source lines are not seen"
-    mend = debug_hint(platform.release(), identity)
-    return Check(AREA, "debug symbols", works=False, says=says, mend=mend, needed=False)
+    fix = debug_hint(platform.release(), identity)
+    return Check(AREA, "debug symbols", works=False, says=says, fix=fix, needed=False)
 
 
 def _lockdown(text: str | None) -> Check:
@@ -150,8 +150,8 @@ def _kptr_restrict(text: str | None) -> Check:
         says = f"{value or 'not known'}: root sees kernel addresses"
         return Check(AREA, "kptr_restrict", works=True, says=says)
     says = "2: kernel addresses are hidden from root too, and callers have no names"
-    mend = "sysctl kernel.kptr_restrict=1"
-    return Check(AREA, "kptr_restrict", works=False, says=says, mend=mend, needed=False)
+    fix = "sysctl kernel.kptr_restrict=1"
+    return Check(AREA, "kptr_restrict", works=False, says=says, fix=fix, needed=False)
 
 
 def _taint(text: str | None) -> Check:

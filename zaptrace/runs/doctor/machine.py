@@ -58,19 +58,19 @@ def _package(arch: Arch, start: str) -> str:
 
 def _qemu(arch: Arch) -> Check:
     name = f"QEMU {arch.name}"
-    mend = f"apt-get install {_package(arch, 'qemu-system')}"
+    fix = f"apt-get install {_package(arch, 'qemu-system')}"
     if shutil.which(arch.qemu) is None:
         says = f"{arch.qemu} is not installed"
-        return Check(AREA, name, works=False, says=says, mend=mend, needed=False)
+        return Check(AREA, name, works=False, says=says, fix=fix, needed=False)
     return Check(AREA, name, works=True, says=host.output(arch.qemu, "--version").splitlines()[0])
 
 
 def _compiler(arch: Arch) -> Check:
     name, program = f"compiler {arch.name}", f"{arch.cross}gcc"
     if shutil.which(program) is None:
-        mend = f"apt-get install {_package(arch, 'gcc')}"
+        fix = f"apt-get install {_package(arch, 'gcc')}"
         says = f"{program} is not installed: no lab kernel can be built"
-        return Check(AREA, name, works=False, says=says, mend=mend, needed=False)
+        return Check(AREA, name, works=False, says=says, fix=fix, needed=False)
     return Check(AREA, name, works=True, says=host.output(program, "--version").splitlines()[0])
 
 
@@ -95,8 +95,8 @@ def _kvm() -> Check:
     arch = ARCHES.get(platform.machine())
     if arch is None or not accel.KVM.exists():
         says = f"no {accel.KVM}: guests run under TCG, ten times as slow"
-        mend = "switch virtualisation on in the firmware, or nested virtualisation in the host"
-        return Check(AREA, "KVM", works=False, says=says, mend=mend, needed=False)
+        fix = "switch virtualisation on in the firmware, or nested virtualisation in the host"
+        return Check(AREA, "KVM", works=False, says=says, fix=fix, needed=False)
     if not os.access(accel.KVM, os.R_OK | os.W_OK):
         says = f"{accel.KVM} is not open to this user: guests run under TCG, ten times as slow"
         return Check(
@@ -105,8 +105,8 @@ def _kvm() -> Check:
     images = sorted((cache_home() / "kernels").glob(f"{arch.name}-repro-*/image"))
     if not images or shutil.which(arch.qemu) is None:
         says = "not proven: that takes a lab kernel of this machine's architecture"
-        mend = f"zaptrace vm kernel build {arch.name}"
-        return Check(AREA, "KVM", works=None, says=says, mend=mend, needed=False)
+        fix = f"zaptrace vm kernel build {arch.name}"
+        return Check(AREA, "KVM", works=None, says=says, fix=fix, needed=False)
     kernel = images[-1]
     chosen = _proven(arch, kernel)
     if chosen.name != "kvm":
@@ -129,20 +129,20 @@ def _programs() -> Iterable[Check]:
     for program, (package, purpose) in PROGRAMS.items():
         found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:{host.SBIN}")
         says = f"for {purpose}" if found else f"not installed; for {purpose}"
-        mend = None if found else f"apt-get install {package}"
-        yield Check(AREA, program, works=found is not None, says=says, mend=mend, needed=False)
+        fix = None if found else f"apt-get install {package}"
+        yield Check(AREA, program, works=found is not None, says=says, fix=fix, needed=False)
 
 
 def _apt() -> Check:
-    mend = "apt-get update"
+    fix = "apt-get update"
     try:
         mirror = debian.mirror()
     except ZaptraceError as error:
-        return Check(AREA, "apt", False, str(error), error.hint or mend, needed=False)
+        return Check(AREA, "apt", False, str(error), error.hint or fix, needed=False)
     if not debian.KEYRING.exists():
         says = f"{debian.KEYRING} is not there: no package can be verified"
-        mend = "apt-get install debian-archive-keyring"
-        return Check(AREA, "apt", works=False, says=says, mend=mend, needed=False)
+        fix = "apt-get install debian-archive-keyring"
+        return Check(AREA, "apt", works=False, says=says, fix=fix, needed=False)
     return Check(AREA, "apt", works=True, says=f"packages come from {mirror}")
 
 
@@ -150,8 +150,8 @@ def disk(folder: Path) -> Check:
     """The disk that the caches are on."""
     free = shutil.disk_usage(folder).free
     says = f"{free / 2**30:.1f} GiB free at {folder}; {DISK >> 30} are wanted"
-    mend = None if free >= DISK else "zaptrace vm clean, or set XDG_CACHE_HOME to a larger disk"
-    return Check(AREA, "disk", works=free >= DISK, says=says, mend=mend, needed=False)
+    fix = None if free >= DISK else "zaptrace vm clean, or set XDG_CACHE_HOME to a larger disk"
+    return Check(AREA, "disk", works=free >= DISK, says=says, fix=fix, needed=False)
 
 
 def memory(meminfo: Path) -> Check:
@@ -159,5 +159,5 @@ def memory(meminfo: Path) -> Check:
     lines = (line.split() for line in meminfo.read_text().splitlines())
     free = next((int(line[1]) << 10 for line in lines if line[:1] == ["MemAvailable:"]), 0)
     says = f"{free / 2**30:.1f} GiB available; {MEMORY >> 30} are wanted"
-    mend = None if free >= MEMORY else "end what takes memory: ps -eo rss,pid,comm --sort=-rss"
-    return Check(AREA, "memory", works=free >= MEMORY, says=says, mend=mend, needed=False)
+    fix = None if free >= MEMORY else "end what takes memory: ps -eo rss,pid,comm --sort=-rss"
+    return Check(AREA, "memory", works=free >= MEMORY, says=says, fix=fix, needed=False)
