@@ -13,9 +13,9 @@ from zaptrace.explain.predicates import Case
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One verdict.
+    """One verdict; a row that lacks a field cannot be imported.
 
     Attributes:
         name: of the row; several rows may have one kind.
@@ -32,7 +32,7 @@ class Rule:
     summary: Callable[[Case], Iterator[Sentence]]
     subject: str
     headline: str
-    cleared_in_zap: bool = False
+    cleared_in_zap: bool
 
 
 RULES = (
@@ -43,6 +43,7 @@ RULES = (
         summary=wording.overput,
         subject="page freed while PTEs still map it",
         headline="reference dropped once too often",
+        cleared_in_zap=False,
     ),
     Rule(
         name="freed_early",
@@ -60,6 +61,7 @@ RULES = (
         summary=wording.left_behind,
         subject="a PTE maps the page that nothing counts",
         headline="PTE left behind",
+        cleared_in_zap=False,
     ),
     Rule(
         name="leaked",
@@ -77,6 +79,7 @@ RULES = (
         summary=wording.more_mapcount_than_ptes,
         subject="mapcount one above the PTEs that map the page",
         headline="mapping counted that no PTE is left of",
+        cleared_in_zap=False,
     ),
     Rule(
         name="removed_twice",
@@ -85,6 +88,7 @@ RULES = (
         summary=wording.removed_twice,
         subject="rmap removed more often than added",
         headline="rmap removed more often than added",
+        cleared_in_zap=False,
     ),
     Rule(
         name="rmap_elsewhere",
@@ -93,6 +97,7 @@ RULES = (
         summary=wording_counters.wrong_rmap,
         subject="anonymous page's rmap misses its PTE",
         headline="rmap leads elsewhere than its PTE is",
+        cleared_in_zap=False,
     ),
     Rule(
         name="references",
@@ -101,6 +106,7 @@ RULES = (
         summary=wording_counters.refcount_leaked,
         subject="page with references that nothing holds",
         headline="reference leaked",
+        cleared_in_zap=False,
     ),
     Rule(
         name="rss",
@@ -109,6 +115,7 @@ RULES = (
         summary=wording.rss,
         subject="rss counters disagree with what is mapped",
         headline="rss counter does not match",
+        cleared_in_zap=False,
     ),
     Rule(
         name="locked_vm",
@@ -117,6 +124,7 @@ RULES = (
         summary=wording_counters.locked_vm,
         subject="locked_vm disagrees with what is locked",
         headline="locked_vm does not match",
+        cleared_in_zap=False,
     ),
     Rule(
         name="hugetlb_pool",
@@ -125,6 +133,7 @@ RULES = (
         summary=wording_counters.hugetlb_pool,
         subject="a pool of huge pages counts wrongly",
         headline="huge page pool does not match",
+        cleared_in_zap=False,
     ),
 )
 """Of several stories without a stop the first kind is the worst."""
@@ -136,6 +145,7 @@ UNEXPLAINED = Rule(
     summary=wording.unexplained,
     subject="something went wrong that is not explained",
     headline="unexplained",
+    cleared_in_zap=False,
 )
 CLEAN = Rule(
     name="clean",
@@ -144,6 +154,7 @@ CLEAN = Rule(
     summary=lambda _case: iter(()),
     subject="no bad page found",
     headline="clean",
+    cleared_in_zap=False,
 )
 
 RANK = {rule: rank for rank, rule in enumerate((*RULES, UNEXPLAINED))}
