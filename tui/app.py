@@ -16,8 +16,8 @@ from textual.widgets import Footer, Static
 
 from tui.background_job import Job, Outcome, Work
 from tui.console_poller import ConsoleWatch
+from tui.feed.feed_thread import Feed
 from tui.feed.playback import Clocked
-from tui.feed.reader import Feed
 from tui.feed.snapshot import Snapshot
 from tui.findings_text import Audited
 from tui.layout import CSS, LOW, TOO_SMALL, size_class

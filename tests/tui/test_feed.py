@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.tui.driving import PATIENCE
 from tests.tui.scripted import Script, Tape, founding_bug, lost
-from tui.feed.reader import PERIOD, Feed
+from tui.feed.feed_thread import PERIOD, Feed
 from tui.feed.snapshot import Snapshot
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events, Kind

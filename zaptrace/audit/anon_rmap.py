@@ -24,6 +24,7 @@ from drgn.helpers.linux.mm import vma_find
 
 from zaptrace.audit import findings, invariants
 from zaptrace.audit.arrays import Index, Mask, Words
+from zaptrace.audit.functions import has_function
 from zaptrace.audit.locked import is_write_locked
 from zaptrace.audit.objects import read_members
 from zaptrace.audit.optional import is_broken
@@ -33,7 +34,6 @@ from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import Flags, has_bit
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
-from zaptrace.audit.symbols import has_function
 from zaptrace.audit.vmatable import VmaTable, anon_pgoff_of
 from zaptrace.model.findings import Finding, FindingClass
 

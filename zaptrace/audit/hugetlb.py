@@ -20,13 +20,13 @@ import drgn
 from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.nodemask import nr_node_ids
 
+from zaptrace.audit.functions import has_function
 from zaptrace.audit.mms import printable
 from zaptrace.audit.openfiles import OpenFiles
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.quiet import holders_at_large
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.pcp_lists import members
-from zaptrace.audit.symbols import has_function
 from zaptrace.audit.vmatable import VmaTable
 from zaptrace.memory.members import first_member
 from zaptrace.model.findings import Finding, FindingClass

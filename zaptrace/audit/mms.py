@@ -17,7 +17,7 @@ from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.pid import for_each_task
 
 from zaptrace.audit.optional import is_broken, optional_step
-from zaptrace.audit.pagetables.format import Root, TableFormat
+from zaptrace.audit.pagetables.table_format import Root, TableFormat
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.structpages.page_flags import Flags
 from zaptrace.audit.structpages.table import StructPages

@@ -28,13 +28,13 @@ from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.percpu import per_cpu_ptr
 
 from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
+from zaptrace.audit.functions import has_function
 from zaptrace.audit.openfiles import OpenFiles
 from zaptrace.audit.optional import is_broken, optional_step
 from zaptrace.audit.rmap import Owners
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import has_bit
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
-from zaptrace.audit.symbols import has_function
 from zaptrace.memory.members import first_member
 
 PIN = 1 << 10  # GUP_PIN_COUNTING_BIAS, include/linux/mm.h

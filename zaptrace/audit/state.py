@@ -18,9 +18,9 @@ from zaptrace.audit.mms import UNREADABLE as MMS_UNREADABLE
 from zaptrace.audit.optional import optional_step
 from zaptrace.audit.pagetables import normal_pages
 from zaptrace.audit.pagetables.arches import format_of
-from zaptrace.audit.pagetables.format import TableFormat
 from zaptrace.audit.pagetables.nonpresent import NO_TYPES, Absent, SwapKind, classify, types_of
 from zaptrace.audit.pagetables.ram import DumpRam
+from zaptrace.audit.pagetables.table_format import TableFormat
 from zaptrace.audit.pagetables.walk import Walked, walk
 from zaptrace.audit.structpages.mapcount import derive
 from zaptrace.audit.structpages.page_flags import Flags, flags_of

@@ -8,7 +8,7 @@ from zaptrace.explain.event_view import Moment
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.naming import counters, duration, lateness
 from zaptrace.explain.predicates import Case
-from zaptrace.explain.references import refer, whole
+from zaptrace.explain.rests_on import refer, whole
 from zaptrace.explain.sites import freed_alone
 from zaptrace.explain.story import Story
 from zaptrace.model.events import Origin

@@ -22,7 +22,7 @@ from zaptrace.explain.predicates import (
     seen_at_its_free,
     zap_is_over,
 )
-from zaptrace.explain.references import Piece, refer, refer_all
+from zaptrace.explain.rests_on import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
 from zaptrace.model.verdict import Reference, Sentence
 

@@ -12,7 +12,7 @@ from zaptrace.explain.doubts import doubts, gaps
 from zaptrace.explain.evidence import ENDS, LOG, Evidence
 from zaptrace.explain.order import order
 from zaptrace.explain.predicates import Case
-from zaptrace.explain.references import refer_all, whole
+from zaptrace.explain.rests_on import refer_all, whole
 from zaptrace.explain.sites import code_sites, freed_by
 from zaptrace.explain.stories import COUNTERS, pages_at_fault, stories
 from zaptrace.explain.story import Story

@@ -10,7 +10,7 @@ from zaptrace.explain.mapcount_gaps import jump_of
 from zaptrace.explain.naming import counters, duration, flags_of, lateness, page, rss_value, task
 from zaptrace.explain.predicates import Case, freed_while_counted, seen_at_its_free, way_of
 from zaptrace.explain.readings import raw_below_zero, readings
-from zaptrace.explain.references import refer, refer_all, whole
+from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.explain.sites import freed_by, line_of
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from zaptrace.explain.naming import page
 from zaptrace.explain.predicates import Case
-from zaptrace.explain.references import refer, refer_all, whole
+from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.task_name import task_name
 from zaptrace.model.verdict import Sentence

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from zaptrace.splat.headlines import headline
+from zaptrace.splat.log_text import pieces
 from zaptrace.splat.prefixes import Prefix, learn, strip_known
-from zaptrace.splat.text import pieces
 from zaptrace.splat.windows import whole_lines
 
 

@@ -16,9 +16,9 @@ from zaptrace.model.splats import Splat
 from zaptrace.splat.attributes import attribute
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
+from zaptrace.splat.log_text import is_journal_field, pieces
 from zaptrace.splat.prefixes import Prefix, learn, says_kernel, seconds
 from zaptrace.splat.streams import Stream
-from zaptrace.splat.text import is_journal_field, pieces
 from zaptrace.splat.windows import BLOCK, windows
 from zaptrace.splat.wraps import is_full
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from zaptrace.splat.text import utf8
+from zaptrace.splat.log_text import utf8
 
 BLOCK = 1 << 20
 """Bytes that are searched at once."""

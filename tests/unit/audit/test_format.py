@@ -10,7 +10,7 @@ import pytest
 
 from zaptrace.arch.page_tables import Level
 from zaptrace.audit.pagetables.arches import FORMATS, s390x_root
-from zaptrace.audit.pagetables.format import any_of
+from zaptrace.audit.pagetables.table_format import any_of
 
 LEVELS = {level.name: level for level in FORMATS["s390x"].levels}
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.unit.audit.test_walk import Bytes
 from zaptrace.audit.invariants import count_ptes
 from zaptrace.audit.pagetables.arches import FORMATS
-from zaptrace.audit.pagetables.format import Root, TableFormat
 from zaptrace.audit.pagetables.nonpresent import WITH_PFN, SwapKind, SwapTypes, classify
+from zaptrace.audit.pagetables.table_format import Root, TableFormat
 from zaptrace.audit.pagetables.translate import EntryKind, follow, mapped_pfn
 from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, TWICE, UNREADABLE, Walked, walk
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.unit.audit import pretend
 from zaptrace.audit.pagetables.arches import FORMATS
-from zaptrace.audit.pagetables.format import TableFormat
 from zaptrace.audit.pagetables.nonpresent import NO_TYPES, SwapKind, SwapTypes, classify, types_of
+from zaptrace.audit.pagetables.table_format import TableFormat
 from zaptrace.audit.pagetables.walk import Locks, Nonpresent, Runs, Walked
 
 KINDS = [

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.unit.audit import pretend
 from zaptrace.audit.pagetables.arches import FORMATS
-from zaptrace.audit.pagetables.format import TableFormat
 from zaptrace.audit.pagetables.normal_pages import Areas, Uncounted, normal, uncounted_in
+from zaptrace.audit.pagetables.table_format import TableFormat
 from zaptrace.audit.pagetables.walk import Locks, Nonpresent, Runs, Walked
 
 S390X, X86_64 = FORMATS["s390x"], FORMATS["x86_64"]

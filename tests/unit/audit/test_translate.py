@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.audit.test_walk import S390X, Builder, Bytes, roots_of
 from tests.unit.audit.test_x86_64 import PRESENT, USER, X86_64, Tables, inverted, random_leaves
 from zaptrace.audit.pagetables.arches import FORMATS
-from zaptrace.audit.pagetables.format import Root
+from zaptrace.audit.pagetables.table_format import Root
 from zaptrace.audit.pagetables.translate import EntryKind, follow, mapped_pfn
 
 

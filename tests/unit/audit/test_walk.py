@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zaptrace.audit.pagetables.arches import FORMATS, s390x_root
-from zaptrace.audit.pagetables.format import Root
+from zaptrace.audit.pagetables.table_format import Root
 from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, TWICE, UNREADABLE, Unreadable, walk
 
 S390X = FORMATS["s390x"]

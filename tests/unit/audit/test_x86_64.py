@@ -17,7 +17,7 @@ from drgn import Architecture, Platform
 from zaptrace.arch.page_tables import Level
 from zaptrace.audit.pagetables import arches
 from zaptrace.audit.pagetables.arches import FORMATS, format_of, without_bits
-from zaptrace.audit.pagetables.format import Root, any_of
+from zaptrace.audit.pagetables.table_format import Root, any_of
 from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, Unreadable, walk
 from zaptrace.model.errors import BadInput
 

@@ -15,7 +15,7 @@ from tests.unit.explain.test_alone import STATE
 from tests.unit.explain.test_rules import AGAIN, in_zap
 from zaptrace.explain import Evidence, verdict_table
 from zaptrace.explain.predicates import Case
-from zaptrace.explain.references import refer, whole
+from zaptrace.explain.rests_on import refer, whole
 from zaptrace.explain.verdict_check import objections
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import Reference, Sentence

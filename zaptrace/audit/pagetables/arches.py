@@ -10,7 +10,7 @@ from drgn.helpers.linux.mm import virt_to_phys
 
 from zaptrace.arch import ARCHES, arch_named
 from zaptrace.arch.page_tables import ALL_BITS
-from zaptrace.audit.pagetables.format import Root, TableFormat
+from zaptrace.audit.pagetables.table_format import Root, TableFormat
 from zaptrace.memory.open import vmcoreinfo_of
 from zaptrace.model.errors import BadInput
 

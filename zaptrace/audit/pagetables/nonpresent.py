@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from zaptrace.arch.page_tables import SwapEncoding
 from zaptrace.audit.arrays import Counts, Index, Words
-from zaptrace.audit.pagetables.format import TableFormat
+from zaptrace.audit.functions import has_function
+from zaptrace.audit.pagetables.table_format import TableFormat
 from zaptrace.audit.pagetables.walk import Nonpresent, Walked
-from zaptrace.audit.symbols import has_function
 
 _TYPES = 32  # 1 << MAX_SWAPFILES_SHIFT
 _TYPE_SHIFT = 58  # SWP_TYPE_SHIFT: BITS_PER_XA_VALUE - MAX_SWAPFILES_SHIFT

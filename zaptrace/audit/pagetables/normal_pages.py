@@ -20,9 +20,9 @@ import numpy as np
 
 from zaptrace.arch.page_tables import ALL_BITS
 from zaptrace.audit.arrays import Mask, Words
-from zaptrace.audit.pagetables.format import TableFormat
+from zaptrace.audit.functions import has_function
+from zaptrace.audit.pagetables.table_format import TableFormat
 from zaptrace.audit.pagetables.walk import Walked
-from zaptrace.audit.symbols import has_function
 
 # include/linux/mm.h
 _VM_SHARED = 0x00000008

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from zaptrace.arch.page_tables import FlagNames, Level
-from zaptrace.audit.pagetables.format import Root, TableFormat, any_of, end_entry, first_entry
+from zaptrace.audit.pagetables.table_format import Root, TableFormat, any_of, end_entry, first_entry
 from zaptrace.audit.pagetables.walk import Ram, Unreadable
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from zaptrace.arch.page_tables import Level
 from zaptrace.audit.arrays import Index, Mask, Words, side_by_side
-from zaptrace.audit.pagetables.format import Root, TableFormat, any_of, end_entry, first_entry
+from zaptrace.audit.pagetables.table_format import Root, TableFormat, any_of, end_entry, first_entry
 
 Numbers = npt.NDArray[np.int32]
 
