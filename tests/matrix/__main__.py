@@ -70,8 +70,8 @@ def _elsewhere(scheduler: str, rows: Sequence[Row]) -> Iterator[None]:
     try:
         from zaptrace.runs.cluster import pool
     except ImportError as error:
-        mend = ".venv/bin/pip install -e '.[cluster]'"
-        raise Missing(f"a cluster needs Dask's distributed: {error}", mend) from error
+        fix = ".venv/bin/pip install -e '.[cluster]'"
+        raise Missing(f"a cluster needs Dask's distributed: {error}", fix) from error
     waiting = collections.deque(rows)
     with pool.connected(scheduler, tell) as workers:
         while waiting or workers.running:
