@@ -61,7 +61,7 @@ worker: setup-tests
 	@$(BIN)/python -m zaptrace.runs.cluster.worker $(SCHEDULER)
 
 scoreboard: setup-tests
-	@$(BIN)/python -m tests.scoreboard
+	@$(BIN)/python -m tests.scoreboard $(if $(RESUME),--resume)
 
 founding-report: setup-tests
 	@$(BIN)/python -m tests.founding

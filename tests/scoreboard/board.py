@@ -8,9 +8,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.scoreboard import elsewhere
 from tests.scoreboard.expected import FAULTS, OWN, PARTS, SUBSETS, expected, weaker
@@ -44,16 +46,19 @@ def board(
     arches: Iterable[str] = ARCHES,
     clean: int = 0,
     kernels: Iterable[str] = (DEFAULT,),
+    made: Mapping[tuple[str, str, str], int] = MappingProxyType({}),
 ) -> Iterator[Row]:
-    """Rows of the scoreboard as they come.
+    """Rows of the scoreboard as they come, those of one boot in a row.
 
     Args:
         clean: how many boots without a fault, and with load, to make on each kernel and
             architecture.
         kernels: series of lab kernels.
+        made: (series, architecture, fault) -> how many boots of it there are already.
     """
     wanted = [*faults, *("none" for _ in range(clean))]
-    jobs = [(series, arch, fault) for series in kernels for fault in wanted for arch in arches]
+    all_jobs = [(series, arch, fault) for series in kernels for fault in wanted for arch in arches]
+    jobs = list((Counter(all_jobs) - Counter(made)).elements())
     with ThreadPoolExecutor(JOBS) as pool:
         for done in as_completed([pool.submit(rows, *job) for job in jobs]):
             yield from done.result()
