@@ -13,9 +13,10 @@ from zaptrace.elf.symtab import Symbols
 from zaptrace.kernel.dwarf.dies import CType, origin
 from zaptrace.kernel.dwarf.info import DebugInfo
 from zaptrace.kernel.dwarf.location import VariableFinder
-from zaptrace.kernel.dwarf.place import Place, Unavailable, absent, probe_arg
+from zaptrace.kernel.dwarf.place import Place, Unavailable
 from zaptrace.kernel.dwarf.struct_layout import offsets
 from zaptrace.kernel.dwarf.unit import Unit
+from zaptrace.kernel.fetch_args import absent, probe_arg
 from zaptrace.kernel.targets import MEMBER_OF, ZAP, ZAP_FILE, ZAP_NEIGHBOURS
 from zaptrace.model.plan import ProbeArg
 

@@ -13,8 +13,9 @@ from zaptrace.kernel.caller_variables import passed_variables, runs_over_pmds
 from zaptrace.kernel.context import POINTER, Context
 from zaptrace.kernel.dwarf.dies import name_of, parameters, type_of
 from zaptrace.kernel.dwarf.inlined import Instance, InstanceFinder
-from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable, absent, probe_arg
+from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
 from zaptrace.kernel.entry_sites import Entry
+from zaptrace.kernel.fetch_args import absent, probe_arg
 from zaptrace.kernel.inlined_probes import probe_addresses
 from zaptrace.kernel.machinecode.boundary import starts_instruction
 from zaptrace.kernel.targets import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from zaptrace.arch import ARCHES
 from zaptrace.kernel.dwarf.dies import CType
 from zaptrace.kernel.dwarf.expression import Evaluator
-from zaptrace.kernel.dwarf.place import Place, Unavailable, probe_arg
+from zaptrace.kernel.dwarf.place import Place, Unavailable
+from zaptrace.kernel.fetch_args import probe_arg
 
 CFA = Place(7, addend=160)
 CALL_FRAME_CFA, STACK_VALUE, DEREF = 0x9C, 0x9F, 0x06
