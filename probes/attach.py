@@ -89,7 +89,7 @@ def _add_stacks(
 
 def _note(attached: Attached, name: str, site: ProbeSite, form: TraceFormat) -> None:
     if site.address is not None:
-        # The site's own address, also where the kernel moved the probe behind
+        # The site's own address, also where the kernel moved the probe after
         # an instruction that begins every function (x86_64's ENDBR).
         fields = {key: one for key, one in form.fields.items() if key != "__probe_ip"}
         form = replace(form, fields=fields)
@@ -98,6 +98,6 @@ def _note(attached: Attached, name: str, site: ProbeSite, form: TraceFormat) -> 
 
 
 def _at_run_time(site: ProbeSite, symbols: Kallsyms) -> ProbeSite:
-    """The site at its run-time address, None when that cannot be told."""
+    """Return the site at its run-time address, None when that is not known."""
     start = symbols.address(site.symbol)
     return replace(site, address=None if start is None else start + site.offset)

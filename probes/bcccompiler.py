@@ -32,12 +32,12 @@ _MOST_WORDS = 300
 
 
 def available() -> bool:
-    """Whether bcc is installed where this Python finds it."""
+    """Return whether bcc is installed where this Python finds it."""
     return importlib.util.find_spec("bcc") is not None
 
 
 def compiled(program: Program) -> Compiled:
-    """The program's instructions and maps, from the cache or compiled now.
+    """Return the program's instructions and maps, from the cache or compiled now.
 
     Raises:
         Missing: bcc is not installed, or clang or the kernel refuses the program.
@@ -47,7 +47,7 @@ def compiled(program: Program) -> Compiled:
 
 
 def _version() -> str:
-    """bcc's, without importing it.
+    """Return bcc's version, without importing it.
 
     Raises:
         Missing: it is not installed.
@@ -83,12 +83,12 @@ class _Closing:
         self._bpf = bpf
 
     def close(self) -> None:
-        """Its maps and its memory."""
+        """Close its maps and free its memory."""
         self._bpf.cleanup()
 
 
 def _taken_out(made: Any, lib: Any, count: int) -> Compiled:
-    """What bcc has made, as plain data; its maps tell themselves how they were made."""
+    """Return what bcc has made, as plain data; its maps tell themselves how they were made."""
     descriptors = {name: lib.bpf_table_fd(made.module, name.encode()) for name in MAPS}
     used = {name: fd for name, fd in descriptors.items() if fd >= 0}
     names = {fd: name for name, fd in used.items()}
@@ -105,7 +105,7 @@ def _taken_out(made: Any, lib: Any, count: int) -> Compiled:
 
 
 def definition(name: str, fdinfo: str) -> MapDefinition:
-    """A map by what its descriptor's fdinfo says.
+    """Return a map by what its descriptor's fdinfo says.
 
     Raises:
         Damaged: it does not say how it was made.

@@ -45,7 +45,7 @@ def decode(
     reasons: Callable[[npt.NDArray[np.uint64]], Ids],
     stacks: Callable[[npt.NDArray[np.int32], Records], Ids],
 ) -> Records:
-    """Event records, in the order of the raw ones.
+    """Return event records, in the order of the raw ones.
 
     Args:
         raw: shape (n, 120), as `RingBuffer.read` gives them.

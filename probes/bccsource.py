@@ -99,7 +99,7 @@ class BccSource:
         self._found: list[str] = []
 
     def read(self, seconds: float) -> Events | None:
-        """What has come; see `Source.read`.  Ends when it is closed."""
+        """Return what has come; see `Source.read`.  Ends when it is closed."""
         with self._used:
             return None if self._closed else self._read(seconds)
 
@@ -142,7 +142,7 @@ class BccSource:
             self._fresh.meta["notes"] = [*self._notes, *found]
 
     def _name(self, events: Events) -> None:
-        """Names for addresses that have not been named yet."""
+        """Return names for addresses that have not been named yet."""
         columns = [np.unique(events.records[name]) for name in ("site", "caller")]
         met = {address for column in columns for address in column.tolist()}
         met.update(address for stack in events.stacks.values() for address in stack)
@@ -154,7 +154,7 @@ class BccSource:
         return np.array([self._reason(address) for address in addresses.tolist()], np.uint32)
 
     def _reason(self, address: int) -> int:
-        """The id of the text at a kernel address, which the program has kept."""
+        """Return the id of the text at a kernel address, which the program has kept."""
         if address not in self._reason_ids:
             try:
                 text = self._bpf.reason(address)
@@ -183,7 +183,7 @@ class BccSource:
         return self._stack_ids[key]
 
     def _behind_tracepoint(self, stack: list[int]) -> tuple[int, ...]:
-        """A tracepoint's stack without what the tracepoint itself and BPF put on it."""
+        """Return a tracepoint's stack without what the tracepoint itself and BPF put on it."""
         names = self._symbols.names(stack)
         ours = (names.get(one, "").startswith(_TRACING) or one not in names for one in stack)
         return tuple(stack[len(list(itertools.takewhile(bool, ours))) :])
@@ -216,12 +216,12 @@ class BccSource:
             self._kprobes.attach(name, place, self._program(number))
 
     def _program(self, number: int) -> int:
-        """The descriptor of a site's program, which is loaded once."""
+        """Return the descriptor of a site's program, which is loaded once."""
         kind = bpfcalls.RAW_TRACEPOINT if self._sites[number] is FREED else bpfcalls.KPROBE
         return self._bpf.program(f"site_{number}", kind)
 
     def _counts(self) -> Counts:
-        """What the programs counted."""
+        """Return what the programs counted."""
         return self._bpf.counts(len(self._sites))
 
     def _losses_of(self, attached: dict[str, int]) -> BpfLosses:
@@ -233,7 +233,7 @@ class BccSource:
         return BpfLosses(counters, here, attached)
 
     def _recursions(self, attached: dict[str, int]) -> dict[str, int]:
-        """Frees by the name of their site, where the kernel counts them."""
+        """Count frees by the name of their site, where the kernel counts them."""
         freed = {name: at for name, at in attached.items() if self._sites[at] is FREED}
         counts = {name: recursion_misses(self._program(at)) for name, at in freed.items()}
         return {name: count for name, count in counts.items() if count is not None}
@@ -268,7 +268,7 @@ class BccSource:
 
 
 def _loaded(program: Compiled) -> Loaded:
-    """Its maps in the kernel.
+    """Return its maps in the kernel.
 
     Raises:
         Missing: the kernel does not take it.

@@ -1,7 +1,7 @@
 """The probe plan as boot-time kprobes: recorded before user space exists.
 
 Boot-time tracing (kernel/trace/trace_boot.c, Documentation/trace/boottime-trace.rst)
-takes kprobe events from bootconfig text behind the initrd; where the kernel
+takes kprobe events from bootconfig text after the initrd; where the kernel
 has no bootconfig, `kprobe_event=` on the command line does without filters.
 """
 
@@ -86,7 +86,7 @@ def render(plan: ProbePlan, *, buffer_kib: int = 4096) -> BootTrace:
 
 
 def append_bootconfig(initrd: bytes, text: str) -> bytes:
-    """The initrd with bootconfig text behind it, as tools/bootconfig would write it.
+    """Return the initrd with bootconfig text after it, as tools/bootconfig would write it.
 
     Text that is there already stays, in front of ours.
 
@@ -115,7 +115,7 @@ def _block(name: str, definition: str, event: str, expression: str) -> str:
 
 
 def _split_bootconfig(initrd: bytes) -> tuple[bytes, bytes]:
-    """The initrd proper, and the bootconfig text that is behind it already."""
+    """Return the initrd proper, and the bootconfig text that is after it already."""
     end = initrd.rfind(_MAGIC, len(initrd) - len(_MAGIC) - (_ALIGN - 1))
     head = end - _TRAILER.size
     if end < 0 or head < 0:

@@ -55,7 +55,7 @@ class Map:
         self.fd = _bpf(_MAP_CREATE, sizes + _name(name))
 
     def lookup(self, key: bytes) -> bytes:
-        """The value of a key; of a per-CPU array, one behind the other.
+        """Return the value of a key; of a per-CPU array, one after the other.
 
         Raises:
             KeyError: there is none.
@@ -168,7 +168,7 @@ def attach_event(program: int, number: int) -> int:
 
 
 def possible_cpus(path: Path = _POSSIBLE) -> int:
-    """How many values a per-CPU map keeps for each key."""
+    """Return how many values a per-CPU map keeps for each key."""
     return max(int(part) for part in path.read_text().replace("-", ",").split(",")) + 1
 
 

@@ -64,7 +64,7 @@ _FILES = {
 
 
 def files() -> dict[str, str]:
-    """Path -> text of the tree for the running kernel."""
+    """Return path -> text of the tree for the running kernel."""
     major, minor = (int("".join(filter(str.isdigit, part))) for part in _release())
     version = (
         "#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))\n"

@@ -1,8 +1,8 @@
 """kprobe events of our own for BPF programs, and what the kernel counts of both.
 
 A kprobe that bcc makes itself (perf_event_open's kprobe PMU) is in none of tracefs's lists: what
-it misses is told nowhere.  Neither is a hit that BPF skips, because the CPU runs another program
-or a bpf() call on a map just then (`bpf_prog_active` in trace_call_bpf(); counted since
+it misses is reported nowhere.  Neither is a hit that BPF skips, because the CPU runs another
+program or a bpf() call on a map just then (`bpf_prog_active` in trace_call_bpf(); counted since
 dd8657894c11 "bpf: Count missed stats in trace_call_bpf").  An event of tracefs counts its hits
 and its misses, and the program counts what reaches it.
 """
@@ -63,7 +63,7 @@ class BpfKprobes:
 
 
 def recursion_misses(program: int, fdinfo: Path = Path("/proc/self/fdinfo")) -> int | None:
-    """How often a program did not run because it was running on that CPU.
+    """Return how often a program did not run because it was running on that CPU.
 
     None where the kernel does not count that (9ed9e9ba2337 "bpf: Count the number of times
     recursion was prevented").

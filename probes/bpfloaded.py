@@ -18,7 +18,7 @@ _ZERO = struct.pack("=i", 0)
 
 
 class Loaded:
-    """The maps of zap.bpf.c and its programs; nobody else's.
+    """The maps of zap.bpf.c and its programs; no one else's.
 
     Raises:
         OSError: the kernel does not make the maps.
@@ -45,7 +45,7 @@ class Loaded:
         return self._maps["events"].fd
 
     def program(self, name: str, kind: int) -> int:
-        """The descriptor of a function, which is loaded once.
+        """Return the descriptor of a function, which is loaded once.
 
         Args:
             kind: KPROBE or RAW_TRACEPOINT of `bpfcalls`.
@@ -88,12 +88,12 @@ class Loaded:
             os.close(descriptor)
 
     def counts(self, sites: int) -> Counts:
-        """What the programs counted; see `bpflosses.Counts`."""
+        """Return what the programs counted; see `bpflosses.Counts`."""
         values = (self._maps["counts"].lookup(struct.pack("=i", at)) for at in range(sites))
         return np.stack([np.frombuffer(value, COUNTS) for value in values])
 
     def reason(self, address: int) -> bytes:
-        """The text at a kernel address, which a program has kept.
+        """Return the text at a kernel address, which a program has kept.
 
         Raises:
             KeyError: there were more different ones than it keeps.
@@ -101,7 +101,7 @@ class Loaded:
         return self._maps["reasons"].lookup(struct.pack("=Q", address)).split(b"\0")[0]
 
     def stack(self, number: int) -> list[int]:
-        """The addresses of a stack, the innermost first; none when it is not kept."""
+        """Return the addresses of a stack, the innermost first; none when it is not kept."""
         try:
             value = self._maps["stacks"].lookup(struct.pack("=i", number))
         except KeyError:
@@ -111,5 +111,5 @@ class Loaded:
         return [int(one) for one in addresses[: ends[0] if len(ends) else None]]
 
     def close(self) -> None:
-        """Detach, and let go of everything."""
+        """Detach, and close everything."""
         self._clean_up.close()

@@ -32,7 +32,7 @@ class Counters:
 
     Attributes:
         kprobes: event name -> hits that its kprobe took, and those that it missed
-            (`DynamicEvents.profile`); an event that cannot be told of now is not in it.
+            (`DynamicEvents.profile`); an event that is not known of now is not in it.
         programs: what the programs counted.
         recursions: name of a site that is no kprobe -> hits that its program did not
             take because it was running already.
@@ -69,7 +69,7 @@ class BpfLosses:
         self._misses.hurry()
 
     def since(self, now: int) -> Records:
-        """What was lost since the last look, which is not long ago: LOST records.
+        """Return what was lost since the last look, which is not long ago: LOST records.
 
         Args:
             now: ns of the boot clock.
@@ -79,7 +79,7 @@ class BpfLosses:
         return joined([self._full(now), self._misses.since(now)])
 
     def _full(self, now: int) -> Records:
-        """Events that found the ring full, or locked: by site and CPU."""
+        """Return events that found the ring full, or locked: by site and CPU."""
         counts = self._counters.programs()
         self.notes = _notes(counts)
         failed = counts["failed"]
@@ -90,7 +90,7 @@ class BpfLosses:
         return lost_at(sites, cpus.tolist(), more[numbers, cpus].tolist(), now)
 
     def _look(self) -> dict[str, int]:
-        """Hits by name that were missed, skipped, or came while their program was running."""
+        """Return hits by name: missed, skipped, or come while their program was running."""
         skipped, missed = self._bounds()
         if any(count > self._skipped[name] for name, count in skipped.items()):
             # A hit whose program has yet to begin is not skipped.
@@ -102,11 +102,11 @@ class BpfLosses:
         return told | dict(self._counters.recursions())
 
     def _bounds(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Hits of each kprobe that BPF skipped, at least; and that the kprobe missed.
+        """Return the hits of each kprobe that BPF skipped, at least; and that the kprobe missed.
 
         Hits and entries cannot be read at once.  Those that were never to be entered, because
         the program was not there yet, are at most what the entries before the hits leave over,
-        in the quietest of all looks; what the entries behind them leave over is skipped.
+        in the quietest of all looks; what the entries after them leave over is skipped.
         """
         before = self._counters.programs()["entered"].sum(axis=1, dtype=np.uint64).tolist()
         profile = self._counters.kprobes()

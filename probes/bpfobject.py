@@ -53,7 +53,7 @@ class Function:
     maps: Mapping[int, str]
 
     def relocated(self, descriptors: Mapping[str, int]) -> bytes:
-        """The instructions with the maps' descriptors in them."""
+        """Return the instructions with the maps' descriptors in them."""
         text = bytearray(self.instructions)
         for number, name in self.maps.items():
             struct.pack_into("=i", text, number * _SIZE + 4, descriptors[name])
@@ -71,7 +71,7 @@ class Compiled:
 
 
 def without_descriptors(instructions: bytes, names: Mapping[int, str]) -> Function:
-    """A program as bcc has it, with its maps by name instead.
+    """Return a program as bcc has it, with its maps by name instead.
 
     Args:
         names: descriptor -> name.
@@ -95,13 +95,13 @@ def without_descriptors(instructions: bytes, names: Mapping[int, str]) -> Functi
 
 
 def _source_register(registers: int) -> int:
-    """src_reg of the bit fields dst_reg:4, src_reg:4: the other way round on big-endian."""
+    """Return src_reg of the bit fields dst_reg:4, src_reg:4: reversed on big-endian."""
     little = struct.pack("=H", 1)[0] == 1
     return registers >> 4 if little else registers & 15
 
 
 def to_bytes(compiled: Compiled, key: str) -> bytes:
-    """What is kept: a line that says what it is, a checksum, and the rest as JSON.
+    """Return what is kept: a line that says what it is, a checksum, and the rest as JSON.
 
     Args:
         key: of what it was made of.
@@ -125,7 +125,7 @@ def to_bytes(compiled: Compiled, key: str) -> bytes:
 
 
 def from_bytes(data: bytes, key: str) -> Compiled:
-    """The inverse.
+    """Return a program out of what `pack` returned.
 
     Raises:
         Damaged: it is cut short, changed, or was made of something else.

@@ -24,7 +24,7 @@ from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 RING_BYTES = 16 << 20
 
 PT_REGS_WORDS = 21
-"""No more than the smallest struct pt_regs: the kernel refuses programs that read behind it."""
+"""No more than the smallest struct pt_regs: the kernel refuses programs that read after it."""
 
 _FETCH = re.compile(r"(?:[+-]\d+\()*%(\w+)\)*")
 _OFFSET = re.compile(r"([+-]\d+)\(")
@@ -64,14 +64,14 @@ class Program:
 
 
 def render(plan: ProbePlan, filters: Filters) -> Program:
-    """The program for one kernel.
+    """Return the program for one kernel.
 
     Raises:
         Missing: the plan is empty, or lacks the offsets that a filter needs.
         BadInput: zaptrace does not know its architecture.
     """
     arch = arch_named(plan.arch)
-    # Without BTF and debug info nobody knows where a page counts its mappings.
+    # Without BTF and debug info it is unknown where a page counts its mappings.
     freed = (FREED,) if plan.offsets.keys() >= _COUNTERS else ()
     sites = (*(site for site in plan.sites if site.event != "page_free"), *freed)
     if not sites:
@@ -104,14 +104,14 @@ def _front(plan: ProbePlan, filters: Filters) -> str:
 
 
 def _process(filters: Filters) -> str:
-    """C for "this process is wanted".  We are not, unless named: reading events makes events."""
+    """Return C for "this process is wanted": not ours, unless named, since reading makes events."""
     if filters.pids:
         return " || ".join(f"tgid == {pid}" for pid in filters.pids)
     return "tgid != self"
 
 
 def _name(comms: tuple[str, ...]) -> str:
-    """C for "the task has one of these names"."""
+    """Return C for "the task has one of these names"."""
     words = [struct.unpack("=QQ", comm.encode()[:COMM_SIZE].ljust(16, b"\0")) for comm in comms]
     return " || ".join(f"(low == {low:#x}ULL && high == {high:#x}ULL)" for low, high in words)
 
@@ -136,8 +136,8 @@ def _function(number: int, site: ProbeSite, plan: ProbePlan, arch: Arch) -> str:
 
 
 def _counters(site: ProbeSite, registers: dict[str, int], values: dict[str, str]) -> list[str]:
-    """Both counters in one read, where they lie side by side as in struct event; taken out of
-    `values`."""
+    """Return both counters in one read, where they lie side by side as in struct event; taken out
+    of `values`."""
     if not {"raw_mapcount", "refcount"} <= values.keys():
         return []
     first = _FETCH.fullmatch(site.args["raw_mapcount"].location or "")
@@ -192,7 +192,7 @@ def _frame(
 
 
 def _value(name: str, arg: ProbeArg, registers: dict[str, int]) -> str:
-    """C for what an ftrace fetch argument fetches: `+16(%si)` -> `at(ctx->word[13] + (16))`.
+    """Return C for a fetch argument: `+16(%si)` becomes `at(ctx->word[13] + (16))`.
 
     A string's value is its address.
     """

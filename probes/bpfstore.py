@@ -25,7 +25,7 @@ KEPT = 64
 
 
 def key_of(*parts: str) -> str:
-    """Of a program for the running kernel.
+    """Return the key of a program for the running kernel.
 
     Args:
         parts: all that goes into it besides the kernel.
@@ -37,7 +37,7 @@ def key_of(*parts: str) -> str:
 
 
 def compiled_once(key: str, compile_: Callable[[], Compiled]) -> Compiled:
-    """A program out of the cache, or compiled now and kept.
+    """Return a program out of the cache, or compiled now and kept.
 
     That it cannot be kept (a full disk) costs the next one a compile, and is no error.
     """
@@ -54,7 +54,7 @@ def compiled_once(key: str, compile_: Callable[[], Compiled]) -> Compiled:
 
 
 def _read(path: Path) -> bytes:
-    """A file that nobody but us can have written."""
+    """Return a file that no one but us can have written."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _OWN = re.compile(r"zaptrace_(\d{1,10})_(\d{1,20})")
-_STARTTIME = 19  # field 22 of /proc/PID/stat, counted behind the comm's bracket
+_STARTTIME = 19  # field 22 of /proc/PID/stat, counted after the comm's bracket
 
 
 class Refused(Exception):
@@ -38,7 +38,7 @@ class DynamicEvents:
         write(self.root / self.control, f"p:{self.group}/{name} {definition}", self.root)
 
     def names(self) -> list[str]:
-        """The group's events that exist."""
+        """Return the group's events that exist."""
         return [name for group, name in self._all() if group == self.group]
 
     def remove(self) -> None:
@@ -50,11 +50,11 @@ class DynamicEvents:
                 continue
 
     def missed(self) -> dict[str, int]:
-        """Event name -> hits that its kprobe could not take; empty when that cannot be read."""
+        """Map event names to hits that the kprobe missed; empty when that cannot be read."""
         return {name: missed for name, (_, missed) in self.profile().items()}
 
     def profile(self) -> dict[str, tuple[int, int]]:
-        """Event name -> hits that its kprobe took, and that it could not take (kprobe_profile).
+        """Map event names to hits that the kprobe took, and missed (kprobe_profile).
 
         Of every group; empty when that cannot be read.
         """
@@ -70,11 +70,11 @@ class DynamicEvents:
         }
 
     def groups(self) -> set[str]:
-        """The groups that have events."""
+        """Return the groups that have events."""
         return {group for group, _ in self._all()}
 
     def _all(self) -> list[tuple[str, str]]:
-        """Group and name of every event; a line is `p:GROUP/NAME PLACE …`."""
+        """Yield group and name of every event; a line is `p:GROUP/NAME PLACE …`."""
         try:
             lines = (self.root / self.control).read_text().splitlines()
         except OSError:
@@ -85,7 +85,7 @@ class DynamicEvents:
 
 
 def write(path: Path, text: str, log: Path) -> None:
-    """Write a line to a control file, behind what is there.
+    """Write a line to a control file, after what is there.
 
     Args:
         log: the folder whose error_log tells why the kernel refuses.
@@ -105,7 +105,7 @@ def write(path: Path, text: str, log: Path) -> None:
 
 
 def _kernels_words(log: Path, command: str) -> str | None:
-    """What the kernel last said of a command of ours (error_log, see ftrace.rst)."""
+    """Return what the kernel last said of a command of ours (error_log, see ftrace.rst)."""
     try:
         text = (log / "error_log").read_text(errors="replace")
     except OSError:
@@ -116,7 +116,7 @@ def _kernels_words(log: Path, command: str) -> str | None:
 
 
 def own_name() -> str:
-    """A name that only this process, of all that ever ran since boot, has."""
+    """Return a name that only this process, of all that ever ran since boot, has."""
     pid = os.getpid()
     return f"zaptrace_{pid}_{_starttime(pid)}"
 
@@ -151,7 +151,7 @@ def _is_dead(name: str) -> bool:
 
 
 def _starttime(pid: int) -> int | None:
-    """When a process started, clock ticks since boot; None when there is none."""
+    """Return when a process started, clock ticks since boot; None without such a process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
         return int(text.rpartition(")")[2].split()[_STARTTIME])

@@ -47,7 +47,7 @@ class Increments:
             self._meta = self._meta | {"notes": list(self._notes)}
 
     def of(self, records: Records) -> Events:
-        """The next increment, with these records."""
+        """Return the next increment, with these records."""
         if self._decoder.short and not self._short:
             self.note(["records too short for their event were left out"])
         self._short = self._decoder.short
@@ -68,5 +68,5 @@ class Increments:
 
 
 def _behind(table: dict[int, T], told: int) -> dict[int, T]:
-    """Ids count from 1 on."""
+    """Return what has an id above some number: ids count from 1 on."""
     return {number: table[number] for number in range(told + 1, len(table) + 1)}

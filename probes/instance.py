@@ -54,7 +54,7 @@ class Instance:
         self.set(f"events/{group}/{event}/enable", "1")
 
     def add_stacks(self, group: str, event: str, condition: str) -> None:
-        """Record a kernel stack behind each such event.
+        """Record a kernel stack after each such event.
 
         Raises:
             Refused: the kernel does not take it.
@@ -63,7 +63,7 @@ class Instance:
         self.set(f"events/{group}/{event}/trigger", action)
 
     def format(self, group: str, event: str) -> str:
-        """An event's format file.
+        """Return an event's format file.
 
         Raises:
             OSError: there is none.
@@ -71,7 +71,7 @@ class Instance:
         return self.read(f"events/{group}/{event}/format")
 
     def read(self, name: str) -> str:
-        """One of its files.
+        """Read one of its files.
 
         Raises:
             OSError: there is none.
@@ -79,7 +79,7 @@ class Instance:
         return (self.folder / name).read_text()
 
     def cpus(self) -> list[Path]:
-        """The folder of each CPU."""
+        """Return the folder of each CPU."""
         return sorted(self.folder.glob("per_cpu/cpu[0-9]*"))
 
     def follow(self, threads: list[int]) -> None:

@@ -13,7 +13,7 @@ FILTERS = {
 
 
 def definition(site: ProbeSite, most: int | None = None) -> tuple[str, list[str]]:
-    """The site and what is fetched there, without the event's name in front.
+    """Return the site and what is fetched there, without the event's name in front.
 
     Args:
         most: characters that it may have; what does not fit is left out.
@@ -37,7 +37,7 @@ def definition(site: ProbeSite, most: int | None = None) -> tuple[str, list[str]
 
 
 def condition(site: ProbeSite) -> tuple[str, str | None]:
-    """What the kernel filters this event by ("" for none), and why it cannot, or None."""
+    """Return what the kernel filters this event by ("" for none), and why it cannot, or None."""
     wanted, expression = FILTERS.get(site.event, ("", ""))
     if wanted and wanted not in recorded_args(site):
         return expression, f"it needs a filter on {wanted}, which is not to be had"

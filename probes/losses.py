@@ -28,7 +28,7 @@ class Misses:
         self._looked = time.monotonic()
 
     def hurry(self) -> None:
-        """Do not put off the next look: nobody may ask again."""
+        """Do not put off the next look: there may be no other."""
         self._looked = -_EVERY
 
     @property
@@ -37,7 +37,7 @@ class Misses:
         return time.monotonic() - self._looked >= _EVERY
 
     def since(self, now: int) -> Records:
-        """Those since it was last looked at: a LOST record for each site that has some.
+        """Return those since it was last looked at: a LOST record for each site that has some.
 
         Args:
             now: ns of the trace clock.
@@ -54,7 +54,7 @@ class Misses:
 
 
 def lost_at(sites: list[ProbeSite], cpus: list[int], counts: list[int], now: int) -> Records:
-    """LOST records of events that should have been taken at sites.
+    """Return LOST records of events that should have been taken at sites.
 
     Args:
         cpus: where, each; NO_CPU when that is not known.
@@ -71,7 +71,7 @@ def lost_at(sites: list[ProbeSite], cpus: list[int], counts: list[int], now: int
 
 
 def lost(ring: CpuRing, now: int) -> Records:
-    """What a CPU's ring lost, in front of what it kept: a LOST record or none.
+    """Return what a CPU's ring lost, in front of what it kept: a LOST record or none.
 
     Args:
         now: ns of the trace clock, where it kept nothing.

@@ -42,7 +42,7 @@ class Merger:
         return ready
 
     def rest(self) -> Records:
-        """What is still held back."""
+        """Return what is still held back."""
         return self.add(blank(0), 2**64 - 1)
 
     def _join(self, ready: Records) -> None:

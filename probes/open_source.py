@@ -27,13 +27,13 @@ def check_root() -> None:
 
 
 def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) -> Source:
-    """A source of this machine's events, recording already.
+    """Return a source of this machine's events, recording already.
 
     Args:
         wanted: one of SOURCES, or None for the best that works.
 
     Raises:
-        Missing: it cannot be had, or none can.
+        Missing: it cannot be obtained, or none can.
     """
     if wanted == "bcc":
         return BccSource(plan, filters)
@@ -47,7 +47,7 @@ def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) ->
 
 
 class _Noted:
-    """A source with one note more, behind those that it begins with."""
+    """A source with one note more, after those that it begins with."""
 
     def __init__(self, source: Source, note: str) -> None:
         self._source = source

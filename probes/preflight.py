@@ -71,7 +71,7 @@ def check_filters(filters: Filters) -> None:
 
 
 def _is_without(kallsyms: Path) -> bool:
-    """The kernel tells its symbols, and register_kprobe() is not among them."""
+    """Return whether the kernel lists its symbols, and register_kprobe() is not among them."""
     try:
         text = kallsyms.read_text(errors="replace")
     except OSError:
@@ -80,7 +80,7 @@ def _is_without(kallsyms: Path) -> bool:
 
 
 def _locked_down(path: Path) -> bool:
-    """Kprobes and tracefs are closed to root as well (LOCKDOWN_KPROBES, LOCKDOWN_TRACEFS)."""
+    """Return whether kprobes and tracefs are closed to root too (LOCKDOWN_KPROBES, _TRACEFS)."""
     try:
         return "[confidentiality]" in path.read_text()
     except OSError:

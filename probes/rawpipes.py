@@ -50,7 +50,7 @@ class RawPipe:
         os.close(self._stats)
 
     def read(self) -> tuple[CpuRing, int | None]:
-        """What was recorded since the last call, with what was lost.
+        """Return what was recorded since the last call, with what was lost.
 
         Returns:
             The records, and the time up to which they are complete; None when
@@ -72,7 +72,7 @@ class RawPipe:
         if not drained:
             return ring, int(ring.stamps[-1]) if len(ring.stamps) else 0
         if more and self._awaits_stack(ring):
-            # Its stack is written behind it, and may not have been there yet.
+            # Its stack is written after it, and may not have been there yet.
             ring, self._tail = _split(ring)
             return ring, int(self._tail.stamps[0])
         return ring, None
@@ -84,7 +84,7 @@ class RawPipe:
         )
 
     def _pages(self) -> tuple[list[SubBuffer], list[str], bool]:
-        """Sub-buffers, what was wrong with others, and whether these are all for now."""
+        """Return sub-buffers, what was wrong with others, and whether these are all for now."""
         pages: list[SubBuffer] = []
         damage: list[str] = []
         for _ in range(_MOST):
@@ -104,7 +104,7 @@ class RawPipe:
         return pages, damage, False
 
     def _lost(self) -> int:
-        """Records lost since the last call.
+        """Return how many records were lost since the last call.
 
         The buffer's own counters know of all; what stands in the pages is of
         the same records, and the more only if those cannot be read.
@@ -126,7 +126,7 @@ class RawPipe:
 
 
 def _split(ring: CpuRing) -> tuple[CpuRing, CpuRing]:
-    """Without its last record, and that one alone."""
+    """Split off the last record: all others, and that one alone."""
     start, size = int(ring.starts[-1]), int(ring.sizes[-1])
     rest = replace(ring, starts=ring.starts[:-1], sizes=ring.sizes[:-1], stamps=ring.stamps[:-1])
     last = CpuRing(

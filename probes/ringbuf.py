@@ -20,7 +20,7 @@ from zaptrace.model.errors import CannotTell
 
 HEADER = 8
 BUSY = np.uint32(1 << 31)
-"""The producer is still writing it: nothing behind it may be read."""
+"""The producer is still writing it: nothing after it may be read."""
 DISCARD = np.uint32(1 << 30)
 """The producer thought better of it."""
 _LENGTH = np.uint32(~(int(BUSY) | int(DISCARD)) & 0xFFFFFFFF)
@@ -73,17 +73,17 @@ class RingBuffer:
 
 
 def ready_records(data: Bytes, start: int, available: int, length: int) -> tuple[Bytes, int]:
-    """The finished records of a stretch of the buffer, copied.
+    """Return the finished records of a stretch of the buffer, copied.
 
     Args:
         data: the buffer, twice in a row.
         start: where the stretch begins.
-        available: bytes that the producer has reserved behind `start`.
+        available: bytes that the producer has reserved after `start`.
         length: bytes of each record, without its header; a multiple of 8.
 
     Returns:
         The records, shape (n, length), without those that were discarded; and
-        how many bytes are done with.  What stands behind a busy record is left.
+        how many bytes are done with.  What stands after a busy record is left.
 
     Raises:
         CannotTell: a record of another length.

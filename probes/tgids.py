@@ -33,7 +33,7 @@ class Tgids:
         self._not_before = 0.0
 
     def tgids(self, pids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-        """The process id of each thread id, -1 when it cannot be told.  Same shape."""
+        """Return the process id of each thread id, -1 when it is not known.  Same shape."""
         distinct, which = np.unique(pids, return_inverse=True)
         wanted = [pid for pid in distinct.tolist() if pid > 0]
         if len(self._known) > _KNOWN:
@@ -58,7 +58,7 @@ class Tgids:
             time.sleep(_AGAIN)
 
     def _look_up(self, pids: set[int]) -> bool:
-        """Threads that are gone: the kernel notes them at each switch (record-tgid).
+        """Look up threads that are gone: the kernel notes them at each switch (record-tgid).
 
         Returns:
             Whether the kernel has such notes.
@@ -77,7 +77,7 @@ class Tgids:
 
 
 def threads(pid: int) -> list[int]:
-    """The threads of a process; none when it is gone."""
+    """Return the threads of a process; none when it is gone."""
     try:
         return sorted(int(path.name) for path in Path(f"/proc/{pid}/task").iterdir())
     except OSError:

@@ -1,7 +1,7 @@
 """The tracefs source: the plan's events as kprobe events, with no compiler and no bcc.
 
 Everything happens in a group of kprobe events and a tracing instance of our
-own, so that nobody else's tracing is touched; both bear our pid and the time
+own, so that no one else's tracing is touched; both bear our pid and the time
 at which we started, so that the next start removes what a killed one left.
 """
 
@@ -49,7 +49,7 @@ class TracefsSource:
     """The events of the running kernel, through kprobe events; a model.source.Source.
 
     Once made, it records; `close()` (also after an exception in making it)
-    leaves nothing behind.
+    leaves nothing after.
 
     Args:
         plan: of the running kernel.
@@ -148,7 +148,8 @@ class TracefsSource:
             self._clean_up.close()
 
     def _look(self, deadline: float) -> Records:
-        """A round, not too soon after the last: many records at once cost far less than each."""
+        """Read a round, not too soon after the last: many records at once cost far less than
+        each."""
         time.sleep(max(0.0, min(self._next, deadline) - time.monotonic()))
         began = time.monotonic()
         records, is_all = self._round()
@@ -158,7 +159,7 @@ class TracefsSource:
         return records
 
     def _round(self) -> tuple[Records, bool]:
-        """What every CPU recorded since the last round, and whether nothing more waits."""
+        """Return what every CPU recorded since the last round, and whether nothing more waits."""
         self._hide()
         horizon = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         parts = [self._misses.since(horizon)]
@@ -178,7 +179,7 @@ class TracefsSource:
         return self._finished(self._merger.add(joined(parts), horizon)), is_all
 
     def _finished(self, records: Records) -> Records:
-        """With what the records do not say themselves, and without those of other processes."""
+        """Add what the records do not say themselves; leave out those of other processes."""
         if not len(records):
             return records
         if self._pages is not None:
@@ -213,7 +214,7 @@ class TracefsSource:
         return Decoder(ORDER, self._attached.sites, pid_at, stack_type, depth_at, stack_at)
 
     def _describe(self, plan: ProbePlan, leftovers: list[str]) -> dict[str, Any]:
-        """`meta` of the first increment."""
+        """Return `meta` of the first increment."""
         attached = replace(
             plan,
             sites=tuple(self._attached.names.values()),

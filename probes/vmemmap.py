@@ -37,7 +37,7 @@ class Vmemmap:
     Attributes:
         base: address of PFN 0's struct page.
         struct_size: bytes of a struct page.
-        end: first PFN behind the last RAM.
+        end: first PFN after the last RAM.
     """
 
     base: int
@@ -52,7 +52,7 @@ class Vmemmap:
 def find_vmemmap(
     symbols: Kallsyms, arch: str, struct_size: int, kcore: Path = KCORE, iomem: Path = IOMEM
 ) -> Vmemmap | None:
-    """The running kernel's, or None when it cannot be found.
+    """Return the running kernel's, or None when it cannot be found.
 
     Args:
         struct_size: bytes of its struct page.
@@ -85,8 +85,8 @@ def _base(symbols: Kallsyms, arch: str, kcore: Path) -> int | None:
 
 
 def _listed(kcore: Path, ram: list[_Span], struct_size: int, page_size: int) -> int | None:
-    """The base from what /proc/kcore lists: with each RAM, the part of the array that is for it
-    (get_sparsemem_vmemmap_info(), fs/proc/kcore.c), rounded to whole pages."""
+    """Return the base from what /proc/kcore lists: with each RAM, the part of the array that is for
+    it (get_sparsemem_vmemmap_info(), fs/proc/kcore.c), rounded to whole pages."""
     try:
         with kcore.open("rb", buffering=0) as file:
             listed = {(start, size) for start, size, _ in _segments(file)}
@@ -101,7 +101,8 @@ def _listed(kcore: Path, ram: list[_Span], struct_size: int, page_size: int) -> 
 
 
 def read_word(kcore: Path, address: int) -> int | None:
-    """The 64-bit word at a kernel address, through /proc/kcore; None when it is not to be had."""
+    """Return the 64-bit word at a kernel address, through /proc/kcore; None when it is not
+    available."""
     try:
         with kcore.open("rb", buffering=0) as file:
             for start, size, offset in _segments(file):

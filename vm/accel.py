@@ -46,14 +46,14 @@ class Accelerator:
 
 
 async def choose(config: GuestConfig, stops: Stops = NOWHERE) -> Accelerator:
-    """The accelerator for a guest; its kernel proves KVM, if none has yet.
+    """Return the accelerator for a guest; its kernel proves KVM, if none has yet.
 
     Args:
         stops: where every boot comes by, when the guest is to be stopped at breakpoints: those
             are proven then.
 
     Raises:
-        Missing, CannotTell: our init cannot be had.
+        Missing, CannotTell: our init cannot be obtained.
     """
     machine = platform.machine()
     if machine != config.arch.name:
@@ -78,7 +78,7 @@ async def choose(config: GuestConfig, stops: Stops = NOWHERE) -> Accelerator:
 
 
 async def _proof(config: GuestConfig, stops: Stops) -> bool | None:
-    """Does KVM boot this guest's kernel, and stop it?  None when that kernel can prove nothing."""
+    """Return whether KVM boots this guest's kernel and stops it; None when it can prove nothing."""
     arch, initrd = config.arch, initramfs.build(config.arch)
     append = f"{arch.append} nokaslr"  # as `zaptrace repro` boots it
     proof = GuestConfig(arch, config.kernel, initrd, append, config.console)
@@ -88,7 +88,7 @@ async def _proof(config: GuestConfig, stops: Stops) -> bool | None:
 
 
 async def boots(config: GuestConfig, stops: Stops = NOWHERE, seconds: float | None = None) -> bool:
-    """Does this guest come to one of these stops, or else reach the lab's init, in time?"""
+    """Return whether a guest comes to one of these stops, or reaches the lab's init, in time."""
     with scratch_folder() as folder:
         console = folder / "console.log"
         proof = dataclasses.replace(config, console=console)

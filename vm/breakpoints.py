@@ -26,7 +26,7 @@ class Stops:
     anchors: Anchors | None = None
 
     def at(self, offset: int) -> tuple[int, ...]:
-        """The addresses in a kernel that runs so far above its link-time addresses."""
+        """Return the addresses in a kernel that runs so far above its link-time addresses."""
         return tuple((address + offset) % 2**64 for address in self.addresses)
 
 
@@ -124,7 +124,7 @@ class _Seeker:
             elsewhere = ended == "timeout" and moved.done() and not (also and also.done())
         finally:
             either.cancel()
-            enough.set()  # and not cancelled: a monitor's answer would come to nobody
+            enough.set()  # and not cancelled: a monitor's answer would come to no one
             await asyncio.gather(either, moved, return_exceptions=True)
         if ended == "breakpoint":
             await self.look()

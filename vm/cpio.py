@@ -40,7 +40,7 @@ class Archive:
         self._entry(path, stat.S_IFCHR | mode, b"", major, minor)
 
     def finish(self) -> bytes:
-        """The archive's bytes, trailer and all."""
+        """Return the archive's bytes, trailer and all."""
         return b"".join(self._parts) + _record("TRAILER!!!", 0, 0, b"")
 
     def _entry(self, path: str, mode: int, data: bytes, major: int = 0, minor: int = 0) -> None:

@@ -22,7 +22,7 @@ VARIABLE = "ZAPTRACE_DEBIAN_MIRROR"
 
 
 def fetch(package: str, suite: str, arch: str) -> Path:
-    """A package's .deb, from the cache or from the mirror.
+    """Return a package's .deb, from the cache or from the mirror.
 
     Args:
         package: its name ("linux-source-6.1").
@@ -84,16 +84,16 @@ class Apt:
         host.output("apt-get", *self._options, "update")
 
     def codename(self) -> str:
-        """The name of the release that the suite was, by its index."""
+        """Return the name of the release that the suite was, by its index."""
         form = ("--format", "$(CODENAME)")
         return host.output("apt-get", *self._options, "indextargets", *form).split("\n")[0]
 
     def names(self, prefix: str) -> list[str]:
-        """The packages whose names begin so."""
+        """Return the packages whose names begin so."""
         return host.output("apt-cache", *self._options, "pkgnames", prefix).split()
 
     def depends(self, package: str) -> list[str]:
-        """What a package depends on; what the suite does not have stands in <>."""
+        """Return what a package depends on; what the suite does not have stands in <>."""
         quiet = ("--no-recommends", "--no-suggests", "--no-breaks", "--no-conflicts")
         lines = host.output("apt-cache", *self._options, "depends", *quiet, package).splitlines()
         return [line.split()[-1] for line in lines[1:] if "epends:" in line]
@@ -111,12 +111,12 @@ class Apt:
 
 
 def host_arch() -> str:
-    """Debian's name of the host's own architecture."""
+    """Return Debian's name of the host's own architecture."""
     return host.output("dpkg", "--print-architecture").strip()
 
 
 def mirror() -> str:
-    """The address of the Debian mirror that was named, or that the host's apt uses.
+    """Return the address of the Debian mirror that was named, or that the host's apt uses.
 
     Raises:
         Missing: none was, and apt knows none.
@@ -129,7 +129,7 @@ def mirror() -> str:
 
 
 def mirror_in(listed: str) -> str:
-    """The Debian mirror among apt's indexes: origin, label and address, with tabs between.
+    """Return the Debian mirror among apt's indexes: origin, label and address, with tabs between.
 
     Raises:
         Missing: there is none, and why.
@@ -147,7 +147,7 @@ def mirror_in(listed: str) -> str:
 
 
 def member(deb: Path, path: str) -> bytes:
-    """One regular file's content out of a .deb.
+    """Return one regular file's content out of a .deb.
 
     Raises:
         Missing: the package has no such file.

@@ -31,7 +31,7 @@ class GdbStub:
         """Connect.
 
         Raises:
-            OSError: nobody listens there (yet).
+            OSError: no one listens there (yet).
         """
         reader, writer = await asyncio.open_unix_connection(str(path), limit=LONGEST_PACKET)
         return cls(reader, writer)

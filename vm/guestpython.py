@@ -27,7 +27,7 @@ def compile_all(tree: Path, *folders: str, mounted: str = "/") -> None:
     They hold no times and no path of the host, and are never checked again.
 
     Raises:
-        Missing, CannotTell: the interpreter cannot be had.
+        Missing, CannotTell: the interpreter cannot be obtained.
     """
     root = _interpreter()
     loader = next(root.glob("usr/lib/*/ld-linux*.so*"))
@@ -45,7 +45,7 @@ def compile_all(tree: Path, *folders: str, mounted: str = "/") -> None:
 
 
 def _interpreter() -> Path:
-    """The folder that holds Debian 13's Python for the host's architecture; made once."""
+    """Return the folder that holds Debian 13's Python for the host's architecture; made once."""
     folder = cache_home() / "guestpython" / CODENAME
     with locked(folder.parent / ".lock"):
         if not folder.exists():

@@ -44,7 +44,7 @@ def run(
 
 
 def output(*argv: str, cwd: Path | None = None, stdin: bytes = b"") -> str:
-    """What a program prints.
+    """Return what a program prints.
 
     Raises:
         Missing: it is not installed.
@@ -59,7 +59,7 @@ def output(*argv: str, cwd: Path | None = None, stdin: bytes = b"") -> str:
 
 @contextlib.contextmanager
 def lines_of(argv: Sequence[str], grace: float = 0.0) -> Iterator[subprocess.Popen[bytes]]:
-    """A program whose output (and errors) the caller reads line by line.
+    """Run a program whose output (and errors) the caller reads line by line.
 
     It and all its children are gone when the block is left, however it is left.
 
@@ -80,13 +80,13 @@ def lines_of(argv: Sequence[str], grace: float = 0.0) -> Iterator[subprocess.Pop
             if grace:
                 _signal(child, signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.communicate(timeout=grace)  # reads on: a full pipe holds nobody up
+                    child.communicate(timeout=grace)  # reads on: a full pipe holds no one up
             _signal(child, signal.SIGKILL)
         child.wait()
 
 
 def lines(child: subprocess.Popen[bytes]) -> Iterator[str]:
-    """A program's output line by line, without line ends, as it comes.
+    """Yield a program's output line by line, without line ends, as it comes.
 
     A signal that arrives just before a read would be heard with the next line only, and a guest
     may say nothing for a minute: so this never blocks for long.
@@ -105,6 +105,6 @@ def lines(child: subprocess.Popen[bytes]) -> Iterator[str]:
 
 
 def _signal(child: subprocess.Popen[bytes], number: int) -> None:
-    """To it and all its children."""
+    """Signal it and all its children."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, number)

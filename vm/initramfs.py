@@ -31,12 +31,12 @@ FOLDERS = ("/bin", "/dev", "/proc", "/root", "/sys", "/tmp")
 
 
 def build(arch: Arch) -> Path:
-    """The archive that a repro guest lives in, with our programs (uncompressed cpio).
+    """Return the archive that a repro guest lives in, with our programs (uncompressed cpio).
 
     From the cache, or made now.
 
     Raises:
-        Missing: no cross compiler, or no package to be had.
+        Missing: no cross compiler, or no package available.
         CannotTell: a program does not compile.
     """
     files = [file for name in REPRO for file in PROGRAMS[name]]
@@ -50,13 +50,13 @@ def build(arch: Arch) -> Path:
 
 
 def build_live(arch: Arch, modules: Sequence[Path] = ()) -> Path:
-    """The archive that takes a live guest to its disks (uncompressed cpio).
+    """Return the archive that takes a live guest to its disks (uncompressed cpio).
 
     Args:
         modules: what must be loaded for that, in this order; named so that they sort.
 
     Raises:
-        Missing: no package to be had.
+        Missing: no package available.
     """
     files = {path.name: path.read_bytes() for path in modules}
     agent, client = _script("agent.py"), _script("client.c")
@@ -72,12 +72,13 @@ def build_live(arch: Arch, modules: Sequence[Path] = ()) -> Path:
 
 
 def build_early(arch: Arch) -> Path:
-    """The archive whose user space begins with modprobe, the kernel's own calls of it included.
+    """Return the archive whose user space begins with modprobe, the kernel's own calls of it
+    included.
 
     From the cache, or made now (uncompressed cpio).
 
     Raises:
-        Missing: no package to be had.
+        Missing: no package available.
     """
 
     def add_modprobe(archive: Archive) -> None:

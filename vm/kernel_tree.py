@@ -88,7 +88,7 @@ def check(tree: Path, arch: Arch) -> None:
 
 
 def config_of(tree: Path, config: Path | None) -> Path | None:
-    """The user's configuration: the file that was named, or the tree's own .config.
+    """Return the user's configuration: the file that was named, or the tree's own .config.
 
     Raises:
         BadInput: the file that was named is not there.
@@ -102,7 +102,7 @@ def config_of(tree: Path, config: Path | None) -> Path | None:
 def checkout(
     tree: Path, arch: Arch, config: Path | None, listener: Listener, flavour: str = "repro"
 ) -> Tree:
-    """A checkout that somebody works in, to be built through a mirror."""
+    """Return a checkout that somebody works in, to be built through a mirror."""
     folder = objects_folder(tree, arch, flavour)
     with step("mirror", "Look what is new in the tree", listener) as current:
         current.note = f"{mirror(tree, folder / 'source')} files"
@@ -110,7 +110,7 @@ def checkout(
 
 
 def objects_folder(tree: Path, arch: Arch, flavour: str = "repro") -> Path:
-    """The folder of the cache for one tree, architecture and flavour."""
+    """Return the folder of the cache for one tree, architecture and flavour."""
     key = hashlib.sha256(os.fsencode(tree.resolve())).hexdigest()[:12]
     kind = arch.name if flavour == "repro" else f"{arch.name}-{flavour}"
     return cache_home() / "trees" / f"{tree.resolve().name}-{kind}-{key}"
@@ -135,7 +135,7 @@ def build(tree: Tree, listener: Listener, timing: dict[str, float] | None = None
 def _remove_half_written(objects: Path) -> None:
     """Remove objects that a build was killed over.
 
-    Kbuild writes .NAME.cmd behind each object.  One that is newer than its
+    Kbuild writes .NAME.cmd after each object.  One that is newer than its
     .cmd may be cut short, and make would take it for finished: the command in
     there is the same.
     """
@@ -150,7 +150,7 @@ def _remove_half_written(objects: Path) -> None:
 
 
 def config_changes(tree: Tree) -> list[str]:
-    """What zaptrace changes in the user's configuration, as lines of a diff.
+    """Return what zaptrace changes in the user's configuration, as lines of a diff.
 
     Raises:
         CannotTell: it does not configure.
@@ -191,7 +191,7 @@ def _merged(tree: Tree, theirs: str) -> str:
 
 
 def _settled(tree: Tree, text: str, name: str) -> str:
-    """A configuration as Kconfig completes it for this source."""
+    """Return a configuration as Kconfig completes it for this source."""
     path = _file(tree, name)
     path.write_text(text)
     host.output(*_make(tree, "olddefconfig"), f"KCONFIG_CONFIG={path}")
@@ -199,7 +199,7 @@ def _settled(tree: Tree, text: str, name: str) -> str:
 
 
 def _small(tree: Tree) -> str:
-    """The lab kernels' small configuration, as far as this source has it."""
+    """Return the lab kernels' small configuration, as far as this source has it."""
     wanted, path = _file(tree, "wanted.config"), _file(tree, "ours.config")
     wanted.write_text(small_config(tree.arch, tree.flavour))
     path.unlink(missing_ok=True)
@@ -246,7 +246,7 @@ def _compile(tree: Tree, current: Step) -> None:
 
 
 def _failure(tree: Tree, log: str) -> ZaptraceError:
-    """Why make failed: the source's fault, or this machine's."""
+    """Return why make failed: the source's fault, or this machine's."""
     if FULL in log:
         return Missing(f"the disk with {tree.objects} is full", "zaptrace vm clean --cache")
     words = _first_error(log.replace(f"{tree.source}/", ""))
@@ -254,7 +254,7 @@ def _failure(tree: Tree, log: str) -> ZaptraceError:
 
 
 def _first_error(log: str) -> str:
-    """The first line of a build's output that says what is wrong."""
+    """Return the first line of a build's output that says what is wrong."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     wrong = [line for line in lines if ERROR_LINE.search(line)]
     return (wrong or lines[-1:] or ["make said nothing"])[0][:200]

@@ -68,7 +68,7 @@ def build(
     flavour: str = "repro",
     series: str = DEFAULT,
 ) -> Kernel:
-    """A lab kernel of one architecture, from the cache or built now (minutes).
+    """Return a lab kernel of one architecture, from the cache or built now (minutes).
 
     Raises:
         BadInput: there is no such flavour or series.
@@ -84,7 +84,7 @@ def build(
     recipe = _Recipe(arch, flavour, row, deb)
     name = f"{arch.name}-{flavour}-{deb.name.split('_')[1]}-{recipe.key()}"
     kernel = Kernel(cache_home() / "kernels" / name)
-    if kernel.vmlinux.exists():  # whole, or not there: nobody's build is waited for
+    if kernel.vmlinux.exists():  # whole, or not there: no one's build is waited for
         return kernel
     with locked(cache_home() / "kernels" / ".lock"):
         if not kernel.vmlinux.exists():
@@ -102,19 +102,19 @@ class _Recipe:
     deb: Path
 
     def key(self) -> str:
-        """A hash of it."""
+        """Return a hash of it."""
         parts = [self.deb.name.encode(), _compiler(self.arch).encode()]
         parts += [" ".join(_settings(self.arch, Path("linux"))).encode()]
         parts += [path.read_bytes() for path in (*self.series.patches(), *self.fragments())]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
     def fragments(self) -> list[Path]:
-        """The kconfig fragments, in order."""
+        """Return the kconfig fragments, in order."""
         own = _resource("kconfig") / f"{self.series.name}.config"
         return [*_fragments(self.arch, self.flavour), *([own] if own.exists() else [])]
 
     def facts(self) -> dict[str, str]:
-        """What a person may want to know of it later."""
+        """Return what a person may want to know of it later."""
         return {
             "source": self.deb.name,
             "compiler": _compiler(self.arch),
@@ -158,17 +158,17 @@ def _build_into(
 
 
 def unpack_source(tree: Path) -> None:
-    """The lab kernels' source, without our patches and what no lab kernel compiles.
+    """Unpack the lab kernels' source, without our patches and what no lab kernel compiles.
 
     Raises:
-        Missing: no source package is to be had.
+        Missing: no source package is available.
     """
     row = series_named(DEFAULT)
     _unpack(debian.fetch(row.package, row.suite, debian.host_arch()), tree)
 
 
 def _unpack(deb: Path, tree: Path) -> None:
-    """The source is a tar archive inside the package."""
+    """Unpack the source: a tar archive inside the package."""
     package = tree.parent / f"{tree.name}.package"
     host.output("dpkg-deb", "--extract", str(deb), str(package))
     (source,) = package.glob("usr/src/linux-source-*.tar.xz")
@@ -200,12 +200,12 @@ def _settings(arch: Arch, tree: Path) -> list[str]:
 
 
 def small_config(arch: Arch, flavour: str = "repro") -> str:
-    """What a flavour asks of allnoconfig."""
+    """Return what a flavour asks of allnoconfig."""
     return "\n".join(_settings_in(_fragments(arch, flavour))) + "\n"
 
 
 def _fragments(arch: Arch, flavour: str) -> list[Path]:
-    """A flavour's, in order; an architecture need not have one of its own."""
+    """Return a flavour's, in order; an architecture need not have one of its own."""
     names = (*FLAVOURS[flavour], arch.name, f"{arch.name}-{flavour}")
     paths = [_resource("kconfig") / f"{name}.config" for name in names]
     return [path for path in paths if path.exists()]

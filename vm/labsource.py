@@ -21,7 +21,7 @@ FOLDERS = ("arch/s390", "arch/x86", "fs", "include", "init", "kernel", "lib", "m
 
 
 def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
-    """The source tree of a lab kernel, unpacked now if need be (half a minute).
+    """Return the source tree of a lab kernel, unpacked now if need be (half a minute).
 
     None when `vmlinux` is no lab kernel's, or its source package is not in the cache.
 
@@ -34,10 +34,10 @@ def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
 
 
 def whole_source(listener: Listener) -> Path:
-    """The source tree that lab kernels are built of, drivers and all.
+    """Return the source tree that lab kernels are built of, drivers and all.
 
     Raises:
-        Missing: no source package is to be had, or no dpkg-deb, tar or patch.
+        Missing: no source package is available, or no dpkg-deb, tar or patch.
         CannotTell: it cannot be fetched or unpacked, or a patch does not apply.
     """
     row = series_named(DEFAULT)
@@ -45,7 +45,8 @@ def whole_source(listener: Listener) -> Path:
 
 
 def _kept(deb: Path, folders: tuple[str, ...], listener: Listener) -> Path:
-    """A package's source tree, patched: these folders of it, or all; unpacked when it is new."""
+    """Return a package's source tree, patched: these folders of it, or all; unpacked when it is
+    new."""
     series = series_of(deb.name)
     patches = series.patches() if series else []
     parts = [deb.name.encode(), " ".join(folders).encode(), *(one.read_bytes() for one in patches)]
@@ -62,7 +63,7 @@ def _kept(deb: Path, folders: tuple[str, ...], listener: Listener) -> Path:
 
 
 def _package(vmlinux: Path) -> Path | None:
-    """The source package of a lab kernel in the cache."""
+    """Return the source package of a lab kernel in the cache."""
     if not vmlinux.resolve().is_relative_to((cache_home() / "kernels").resolve()):
         return None
     try:

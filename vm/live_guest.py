@@ -161,7 +161,7 @@ class LiveGuest:
         self.ended = asyncio.create_task(self.guest.run_until((), float("inf")))
 
     async def open(self, channel: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The other end of a port, of "hvc0" or of the serial "console".
+        """Return the other end of a port, of "hvc0" or of the serial "console".
 
         Raises:
             GuestLost: QEMU has ended.
@@ -176,7 +176,7 @@ async def booted(
     listener: Listener = ignore,
     timing: dict[str, float] | None = None,
 ) -> AsyncIterator[LiveGuest]:
-    """A live guest that has reached user space; gone when the block is left.
+    """Boot a live guest until it has reached user space; end it when the block is left.
 
     It is restored from the cache (`vm.waiting`), after the first one of its kind.
 

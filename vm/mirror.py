@@ -35,7 +35,7 @@ def mirror(tree: Path, into: Path) -> int:
 
 
 def _files(tree: Path) -> list[str]:
-    """The names of all files that are git's, or new and not ignored, and there."""
+    """Return the names of all files that are git's, or new and not ignored, and there."""
     argv = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
     done = host.run("git", "-C", str(tree), *argv)
     if b"dubious ownership" in done.stderr:

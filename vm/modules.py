@@ -24,17 +24,17 @@ _DEPENDS = re.compile(rb"\0depends=([^\0]*)\0")
 
 
 def name_of(path: str) -> str:
-    """A module's name as the kernel knows it, from its file's name."""
+    """Return a module's name as the kernel knows it, from its file's name."""
     return PurePosixPath(path).name.partition(".")[0].replace("-", "_")
 
 
 def unpacked(path: str, data: bytes) -> bytes:
-    """A module's file as insmod takes it, whatever busybox can decompress."""
+    """Return a module's file as insmod takes it, whatever busybox can decompress."""
     return lzma.decompress(data) if path.endswith(".xz") else data
 
 
 def in_order(modules: Mapping[str, bytes], builtin: Iterable[str]) -> list[str]:
-    """The names of those that a guest needs for its disks and ports, dependencies first.
+    """Return the names of those that a guest needs for its disks and ports, dependencies first.
 
     Args:
         modules: name -> its file, decompressed.

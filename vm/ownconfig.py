@@ -14,7 +14,7 @@ CERTIFICATES = ("CONFIG_SYSTEM_TRUSTED_KEYS", "CONFIG_SYSTEM_REVOCATION_KEYS")
 
 
 def parse(text: str) -> dict[str, str]:
-    """Symbol -> value ("n" when it says that it is not set), in the file's order."""
+    """Map symbols to values ("n" when it says that it is not set), in the file's order."""
     found = {}
     for line in text.splitlines():
         if match := SET.match(line):
@@ -25,7 +25,7 @@ def parse(text: str) -> dict[str, str]:
 
 
 def merged(theirs: str, needs: str, has: Callable[[str], bool] = lambda name: True) -> str:
-    """Their configuration with ours over it; make olddefconfig settles the rest.
+    """Merge ours into their configuration; make olddefconfig settles the rest.
 
     Nothing that serves already is changed.
 
@@ -45,7 +45,7 @@ def merged(theirs: str, needs: str, has: Callable[[str], bool] = lambda name: Tr
 
 
 def difference(before: str, after: str) -> list[str]:
-    """What changes, as lines of a diff: `-# CONFIG_KPROBES is not set`, `+CONFIG_KPROBES=y`."""
+    """Return what changes, as lines of a diff: `-# CONFIG_X is not set`, `+CONFIG_X=y`."""
     old, new = parse(before), parse(after)
     lines = []
     for name in [*new, *(name for name in old if name not in new)]:
@@ -58,7 +58,8 @@ def difference(before: str, after: str) -> list[str]:
 
 
 def refused(needs: str, got: str) -> list[str]:
-    """Symbols that we need and Kconfig did not give: this kernel has none, or one in its way."""
+    """Return symbols that we need and Kconfig did not give: this kernel has none, or one in its
+    way."""
     config = parse(got)
     has_dwarf = any(DWARF.match(name) and value == "y" for name, value in config.items())
     return [

@@ -15,7 +15,7 @@ SECONDS = 900.0
 
 
 def unpack(arch: str, packages: Sequence[str], work: Path) -> Path:
-    """The files of Debian 13 packages and what they depend on; the folder that holds them.
+    """Return the files of Debian 13 packages and what they depend on; the folder that holds them.
 
     Nothing Essential is added: name it.  No maintainer script runs.
 
@@ -48,7 +48,7 @@ def unpack(arch: str, packages: Sequence[str], work: Path) -> Path:
 
 
 def _codename(tree: Path) -> str:
-    """What a tree's base-files says of its release."""
+    """Return what a tree's base-files says of its release."""
     for line in (tree / "etc" / "os-release").read_text().splitlines():
         if line.startswith("VERSION_CODENAME="):
             return line.partition("=")[2]

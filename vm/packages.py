@@ -28,7 +28,7 @@ TESTS = (
 
 
 def needed(*, tests: bool) -> list[str]:
-    """What zaptrace needs, and what its tests need besides, in the form that is printed."""
+    """Return what zaptrace needs, and what its tests need besides, in the form that is printed."""
     lines = [*KERNEL_BUILD, *TREES, *DEBIAN, *LIVE, *GUEST, *PYTHON, *BCC]
     lines += TESTS if tests else ()
     for arch in ARCHES.values():

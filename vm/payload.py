@@ -50,13 +50,13 @@ def kept(plans: Path, files: Mapping[str, Path], link: Path) -> None:
                 old.unlink()
         os.utime(image)
         try:
-            link.hardlink_to(image)  # whoever thins them out next takes it from nobody
+            link.hardlink_to(image)  # the caller thins them out next takes it from no one
         except OSError:
             shutil.copyfile(image, link)
 
 
 def _key(plans: Path, files: Mapping[str, Path]) -> str:
-    """Of all that comes on the disk."""
+    """Return a key of all that comes on the disk."""
     whole = hashlib.sha256(str(_site()).encode())
     trees = [(ROOT / package, package) for package in PACKAGES] + [(plans, "plans")]
     for tree, name in trees:
@@ -108,7 +108,7 @@ def _kib(tree: Path) -> int:
 
 
 def _site() -> Path:
-    """A folder of the distributions of SITE and all that they need, compiled; made once."""
+    """Return a folder of the distributions of SITE and all that they need, compiled; made once."""
     wanted = sorted(_closure(SITE), key=lambda one: str(one.metadata["Name"]))
     key = hashlib.sha256(
         " ".join(f"{one.metadata['Name']} {one.version}" for one in wanted).encode()
@@ -126,7 +126,7 @@ def _site() -> Path:
 
 
 def _closure(names: tuple[str, ...]) -> Iterator[importlib.metadata.Distribution]:
-    """Distributions and what they require here."""
+    """Yield distributions and what they require here."""
     seen: set[str] = set()
     ahead = [(name, False) for name in names]
     while ahead:
@@ -149,7 +149,7 @@ def _closure(names: tuple[str, ...]) -> Iterator[importlib.metadata.Distribution
 
 
 def _copy(distribution: importlib.metadata.Distribution, site: Path) -> None:
-    """Its files but for programs, compiled code and whatever lies outside."""
+    """Copy its files but for programs, compiled code and whatever lies outside."""
     for file in distribution.files or ():
         if ".." not in file.parts and file.suffix not in (".pyc", ".so"):
             target = site / file

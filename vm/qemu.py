@@ -33,7 +33,7 @@ from zaptrace.model.paths import scratch_folder
 CONNECT_SECONDS = 20.0
 DUMP_SECONDS = 300.0
 SEES_PATCHED_CODE = (8, 1)
-"""The first QEMU whose emulated CPUs never go on with code that another one has just changed
+"""The first QEMU whose emulated CPUs never continue with code that another one has just changed
 ("accel/tcg: Always lock pages before translation").  With those before, a CPU can be left at the
 int3 of a kprobe that is gone, for ever: 1 of 2 guests that switched kprobes on and off hung
 within 4 minutes."""
@@ -45,7 +45,7 @@ class GuestConfig:
 
     Attributes:
         kernel: a bootable image.
-        initrd: a cpio archive (with bootconfig behind it), or None.
+        initrd: a cpio archive (with bootconfig after it), or None.
         append: the kernel's command line.
         memory: as QEMU's `-m` takes it ("512M").
         smp: how many CPUs.
@@ -74,10 +74,10 @@ class GuestConfig:
 def command_line(
     config: GuestConfig, sockets: Path | None = None, state: int | None = None
 ) -> list[str]:
-    """QEMU's argv; without `sockets`, what a person would type to boot the same guest.
+    """Return QEMU's argv; without `sockets`, what a person would type to boot the same guest.
 
     Args:
-        state: a descriptor of what `Guest.save` wrote, to go on from there.
+        state: a descriptor of what `Guest.save` wrote, to continue from there.
     """
     argv = [config.arch.qemu, *config.arch.machine, "-accel", _accelerator(config), "-nodefaults"]
     argv += ["-display", "none", "-m", config.memory, "-smp", str(config.smp)]
@@ -102,7 +102,7 @@ def command_line(
 
 
 def _accelerator(config: GuestConfig) -> str:
-    """QEMU's `-accel`: its emulated CPUs take turns where they could miss what others patch."""
+    """Return QEMU's `-accel`: emulated CPUs take turns where they could miss what others patch."""
     if config.accel != "tcg" or not config.arch.patches_running_code:
         return config.accel
     return "tcg" if version_of(config.arch.qemu) >= SEES_PATCHED_CODE else "tcg,thread=single"
@@ -110,17 +110,17 @@ def _accelerator(config: GuestConfig) -> str:
 
 @functools.cache
 def version_of(qemu: str) -> tuple[int, ...]:
-    """Of an emulator, (8, 1); the newest's, where it is not installed or does not say."""
+    """Return an emulator's version, (8, 1); the newest where it is not installed or silent."""
     said = host.run(qemu, "--version").stdout if shutil.which(qemu) else b""
     found = re.search(rb"version (\d+)\.(\d+)", said)
     return tuple(map(int, found.groups())) if found else SEES_PATCHED_CODE
 
 
 def _channels(config: GuestConfig, sockets: Path, append: str) -> list[str]:
-    """The serial console, and what else a guest talks to us through.
+    """Return the serial console, and what else a guest talks to us through.
 
     Args:
-        append: what has the console's log go on behind what is there.
+        append: what has the console's log continue after what is there.
     """
     log = _escaped(config.console)
     if not config.ports:
@@ -214,7 +214,7 @@ class Guest:
             stopped.result()
             return "breakpoint"
         await self._stop()
-        # The stub tells of this stop too; nobody must take that for the answer to a command.
+        # The stub tells of this stop too; no one must take that for the answer to a command.
         await asyncio.wait({stopped}, timeout=1.0)
         return "timeout"
 
@@ -244,7 +244,7 @@ class Guest:
         return await self._gdb.read(address, size)
 
     async def kernel_offset(self, anchors: relocation.Anchors) -> int | None:
-        """How far above its link-time addresses the kernel runs; None when that is not to be
+        """Return how far above its link-time addresses the kernel runs; None when that is not to be
         seen now.  The guest may be running.
 
         Raises:
@@ -257,7 +257,7 @@ class Guest:
         return str(await execute(self._qmp, "human-monitor-command", arguments))
 
     async def pause(self) -> None:
-        """Stop the guest; whoever waits in `run_until` is told "breakpoint".
+        """Stop the guest; the caller waits in `run_until` is reported "breakpoint".
 
         Raises:
             GuestLost: the monitor does not answer.
@@ -273,7 +273,8 @@ class Guest:
         await self._gdb.write_physical(address, data)
 
     def socket(self, name: str) -> Path:
-        """Where the other end of a port, of "hvc0" or of the serial "console" is (unix socket)."""
+        """Return where the other end of a port, of "hvc0" or of the serial "console" is (unix
+        socket)."""
         return self._sockets / name
 
     async def dump(self, path: Path) -> None:
@@ -286,7 +287,7 @@ class Guest:
         await _dump(self._qmp, path)
 
     async def save(self, file: BinaryIO) -> str:
-        """Write the stopped guest's whole state; it does not go on from here.
+        """Write the stopped guest's whole state; it does not continue from here.
 
         Returns:
             The SHA-256 of what was written.
@@ -309,7 +310,7 @@ async def dump_through(socket: Path, path: Path) -> None:
         path: the file to write.
 
     Raises:
-        GuestLost: nobody answers there, or QEMU could not dump.
+        GuestLost: no one answers there, or QEMU could not dump.
     """
     qmp = QMPClient("zaptrace")
     try:
@@ -348,13 +349,13 @@ async def _dump(qmp: QMPClient, path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def running(config: GuestConfig, log: Path, state: int | None = None) -> AsyncIterator[Guest]:
-    """A guest, started but not yet running; killed on the way out.
+    """Start a guest, stopped; kill it on the way out.
 
     Must be entered from the thread that lives as long as the guest shall.
 
     Args:
         log: the file that receives QEMU's own words.
-        state: a descriptor of what `Guest.save` wrote of such a guest, to go on from there.
+        state: a descriptor of what `Guest.save` wrote of such a guest, to continue from there.
 
     Raises:
         Missing: the emulator is not installed.
@@ -404,9 +405,9 @@ async def _hang_up(qmp: QMPClient) -> None:
 
 
 async def _whole(ending: Coroutine[Any, Any, None]) -> None:
-    """Await all of it, also when cancelled in between; that is told afterwards.
+    """Await all of it, also when cancelled in between; that is reported afterwards.
 
-    A disconnect() that is cancelled leaves its tasks' exceptions to nobody:
+    A disconnect() that is cancelled leaves its tasks' exceptions to no one:
     asyncio then prints them, with their tracebacks.
     """
     task = asyncio.create_task(ending)
@@ -456,7 +457,7 @@ async def _arrived(process: asyncio.subprocess.Process, qmp: QMPClient, log: Pat
 
 
 def _refusal(process: asyncio.subprocess.Process, log: Path) -> BadInput | GuestLost:
-    """Why QEMU did not start."""
+    """Return why QEMU did not start."""
     words = log.read_text(errors="replace").strip().splitlines()
     why = words[0] if words else "no word from it"
     if (process.returncode or 0) > 0:  # its own exit, of its arguments: as in every other boot

@@ -42,14 +42,14 @@ class Anchors:
 
 
 def anchors_of(told: Mapping[str, int], release: str | None) -> Anchors | None:
-    """The anchors of a probe plan; None when its vmlinux lacked one of them."""
+    """Return the anchors of a probe plan; None when its vmlinux lacked one of them."""
     if release is None or not {"vector", "banner"} <= told.keys():
         return None
     return Anchors(told["vector"], told["banner"], f"Linux version {release} ".encode())
 
 
 async def offset(monitor: Monitor, arch: Arch, anchors: Anchors) -> int | None:
-    """How far above its link-time addresses the kernel runs, modulo 2**64.
+    """Return how far above its link-time addresses the kernel runs, modulo 2**64.
 
     None when the guest does not show it now: too early, or its CPU is in a process
     that does not map the kernel.
@@ -66,7 +66,7 @@ async def offset(monitor: Monitor, arch: Arch, anchors: Anchors) -> int | None:
 
 
 async def _handler(monitor: Monitor, vector: VectorTable) -> int | None:
-    """The address of the handler, out of the CPUs' own table."""
+    """Return the address of the handler, out of the CPUs' own table."""
     if vector.lowcore is not None:  # a new PSW: mask and address
         words = await _words(monitor, f"xp /2gx {vector.lowcore:#x}")
         return words[1] if words else None

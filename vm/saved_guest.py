@@ -47,14 +47,14 @@ class Snapshot:
 
 
 def folder() -> Path:
-    """Where they are (0700)."""
+    """Return where they are (0700)."""
     path = cache_home() / "snapshots"
     path.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
 def key_of(config: GuestConfig, later: str) -> str:
-    """Of a guest like this one.
+    """Return the key of a guest like this one.
 
     Args:
         config: as it is booted, without a boot id.
@@ -93,7 +93,7 @@ def _digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def kept(key: str) -> Iterator[Snapshot | None]:
-    """The saved guest of this key, or None when there is none that is whole."""
+    """Yield the saved guest of this key, or None when none is whole."""
     with contextlib.ExitStack() as stack:
         yield _opened(key, stack)
 
@@ -120,7 +120,7 @@ def _opened(key: str, stack: contextlib.ExitStack) -> Snapshot | None:
 
 @contextlib.contextmanager
 def writing(key: str) -> Iterator[Path]:
-    """A private file for a guest's state, gone when the block is left unless it was kept.
+    """Yield a private file for a guest's state, removed with the block unless it was kept.
 
     A lock on the key must be held: what a killed zaptrace has left of it is removed.
     """
@@ -163,7 +163,7 @@ def refuse(key: str, why: str) -> None:
 
 
 def is_refused(key: str) -> bool:
-    """Whether that was noted."""
+    """Return whether that was noted."""
     return _place(key, "refused").exists()
 
 
@@ -174,7 +174,7 @@ def remove(key: str) -> None:
 
 
 def listed() -> list[dict[str, Any]]:
-    """Those that are kept, by path: `path`, `bytes` and `arch`."""
+    """Return those that are kept, by path: `path`, `bytes` and `arch`."""
     found = []
     for path in sorted(folder().glob("*.json")):
         with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -8,7 +8,7 @@ _TAIL = 4096
 
 
 def last_line(console: Path) -> str:
-    """The last whole line that stands on a console, printable and at most 60 characters."""
+    """Return the last whole line that stands on a console, printable and at most 60 characters."""
     try:
         with console.open("rb") as file:
             file.seek(max(0, console.stat().st_size - _TAIL))

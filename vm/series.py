@@ -33,7 +33,7 @@ class Series:
         return f"linux-source-{self.name}"
 
     def patches(self) -> list[Path]:
-        """Our patches for it, in the order to apply them."""
+        """Return our patches for it, in the order to apply them."""
         return sorted((Path(str(resources.files("vm"))) / "patches" / self.name).glob("*.patch"))
 
 
@@ -51,7 +51,7 @@ def series_named(name: str) -> Series:
     """Return the row of a series.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: there is not one of that name.
     """
     try:
         return SERIES[name]

@@ -40,7 +40,7 @@ def receive(source: int, path: Path, given_up: threading.Event) -> None:
 
 
 def _whole_chunk(source: int, given_up: threading.Event) -> bytes:
-    """CHUNK bytes, or what is left; pipes give what they have."""
+    """Read CHUNK bytes, or what is left; pipes give what they have."""
     chunk = _piece(source, CHUNK, given_up)
     while chunk and len(chunk) < CHUNK:
         more = _piece(source, CHUNK - len(chunk), given_up)
@@ -51,7 +51,7 @@ def _whole_chunk(source: int, given_up: threading.Event) -> bytes:
 
 
 def _piece(source: int, size: int, given_up: threading.Event) -> bytes:
-    """What there is, as soon as there is something; nothing at the end."""
+    """Return what there is, as soon as there is something; nothing at the end."""
     waiting = select.poll()  # not select(): a descriptor may be above its 1,024
     waiting.register(source, select.POLLIN)
     while not given_up.is_set():

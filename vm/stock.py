@@ -71,7 +71,7 @@ class StockKernel(Kernel):
 def fetch(
     suite: str, arch: Arch, listener: Listener, version: str = "", *, debug: bool = False
 ) -> StockKernel:
-    """The newest kernel of a Debian release, from the mirror and then from the cache.
+    """Return the newest kernel of a Debian release, from the mirror and then from the cache.
 
     A mirror's index may be ahead of its packages: then it is the newest that can be had.
 
@@ -98,7 +98,7 @@ def fetch(
 
 
 def find(arch: Arch, name: str) -> StockKernel:
-    """A kernel that was fetched.
+    """Return a kernel that was fetched.
 
     Args:
         name: its folder, or what its release begins with.
@@ -136,7 +136,7 @@ def _place(arch: Arch, release: str) -> Path:
 
 
 def _index(suite: Suite, arch: Arch) -> debian.Apt:
-    """apt with the suite's index, under the first of its names that the mirror has whole."""
+    """Return apt with the suite's index, by the first of its names that the mirror has whole."""
     reasons = []
     for name in suite.names:
         apt = debian.Apt(name, arch.debian, cache_home() / "stock-debs" / f"{name}-{arch.debian}")
@@ -155,7 +155,7 @@ def _index(suite: Suite, arch: Arch) -> debian.Apt:
 
 
 def _newest_first(apt: debian.Apt, flavour: str, version: str, suite: str) -> list[str]:
-    """The releases of the kernels that are whole in the index; there is one at least."""
+    """Return the releases of the kernels that are whole in the index; there is one at least."""
     form = re.compile(rf"linux-image-(\d.*-{re.escape(flavour)})")
     found = (form.fullmatch(name) for name in apt.names("linux-image-"))
     releases = sorted((one[1] for one in found if one and _begins(one[1], version)), key=_natural)
@@ -173,7 +173,7 @@ def _newest_first(apt: debian.Apt, flavour: str, version: str, suite: str) -> li
 def _first_that_is_had(
     apt: debian.Apt, arch: Arch, releases: list[str], listener: Listener
 ) -> StockKernel:
-    """The first of some kernels that is kept or that the mirror hands out."""
+    """Return the first of some kernels that is kept or that the mirror hands out."""
     refusals = []
     for release in releases:
         kernel = StockKernel(_place(arch, release))
@@ -193,7 +193,7 @@ def _first_that_is_had(
 
 
 def _begins(release: str, version: str) -> bool:
-    """Whether a release is one of a version: 6.12.107 is none of 6.1."""
+    """Return whether a release is one of a version: 6.12.107 is not one of 6.1."""
     return release.startswith(version) and not (
         version and version[-1].isdigit() and release[len(version) :][:1].isdigit()
     )
@@ -233,7 +233,7 @@ def _make(kernel: StockKernel, apt: debian.Apt, arch: Arch, release: str) -> Non
 
 
 def _add_symbols(kernel: StockKernel, apt: debian.Apt, release: str) -> None:
-    """vmlinux with debug symbols and System.map, beside the rest."""
+    """Add vmlinux with debug symbols and System.map, beside the rest."""
     with tempfile.TemporaryDirectory(prefix=".stock-", dir=kernel.folder.parent) as scratch:
         whole = Path(scratch)
         wanted = {"vmlinux": "vmlinux", "System.map": "System.map"}
@@ -248,7 +248,7 @@ def _add_symbols(kernel: StockKernel, apt: debian.Apt, release: str) -> None:
 
 
 def _kept(path: str, release: str, wanted: dict[str, str]) -> str | None:
-    """Under which name a package's file is kept, None when it is not wanted.
+    """Return the name under which a package's file is kept, None when it is not wanted.
 
     Args:
         wanted: what the file is ("vmlinuz") -> the name.
@@ -261,7 +261,7 @@ def _kept(path: str, release: str, wanted: dict[str, str]) -> str | None:
 
 
 def _files(apt: debian.Apt, packages: list[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Path and content of each regular file of packages, which are fetched and then removed."""
+    """Yield path and content of each regular file of packages; fetch and remove them."""
     for package in packages:
         deb = apt.download(package)
         try:

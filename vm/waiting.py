@@ -42,7 +42,7 @@ class Waiting:
 
 
 async def waiting(config: GuestConfig, log: Path, later: str, stack: AsyncExitStack) -> Waiting:
-    """Such a guest; where none is kept that is like it, one is booted and saved before.
+    """Yield such a guest; boot and save one before where none like it is kept.
 
     Args:
         config: what to boot, without a boot id.
@@ -69,7 +69,7 @@ async def waiting(config: GuestConfig, log: Path, later: str, stack: AsyncExitSt
 async def _tried(
     config: GuestConfig, log: Path, key: str, stack: AsyncExitStack, *, new: bool = False
 ) -> Waiting | None:
-    """The guest that is kept, restored; None when there is none, or it cannot be loaded.
+    """Return the guest that is kept, restored; None when there is none, or it cannot be loaded.
 
     Args:
         new: it has just been saved: where QEMU does not even take that, it is not tried again.

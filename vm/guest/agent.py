@@ -62,7 +62,7 @@ SHELL = (
 )
 """A shell with a terminal of its own, so that Ctrl-C goes to what runs in it."""
 _HANG_UP_MS = 50
-"""How often a port is looked at that nobody is at the other end of."""
+"""How often a port is looked at that no one is at the other end of."""
 _HEADER = struct.Struct("=IIIIQ")
 """struct header of client.c."""
 _MOST_WORDS = 4 << 20
@@ -107,7 +107,7 @@ class Job:
         self.pid, self.user, _ = struct.unpack("=iII", who)
 
     def is_one_of_us(self) -> bool:
-        """Whether it would see what we see: else Python is started where the client is."""
+        """Return whether it would see what we see: else Python is started where the client is."""
         ours, theirs = Path("/proc/self"), Path(f"/proc/{self.pid}")
         places = ("ns/mnt", "ns/net", "ns/uts", "root")
         same = all(link(ours / place) == link(theirs / place) for place in places)
@@ -146,7 +146,7 @@ class Job:
             setattr(sys, f"__{name}__", stream)
 
     def run(self) -> None:
-        """`python3 -m zaptrace`, in this process."""
+        """Run `python3 -m zaptrace` in this process."""
         self.become()
         sys.argv = ["zaptrace", *self.arguments]
         sys.path.insert(0, self.folder)
@@ -194,7 +194,7 @@ class Agent:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> NoReturn:
-        """For ever; a fork of it leaves with Forked."""
+        """Serve for ever; a fork of it leaves with Forked."""
         while True:
             ready = self._ready()
             if self._woken in ready:
@@ -210,7 +210,7 @@ class Agent:
                     self._clients.pop(number).connection.close()
 
     def _ready(self) -> set[int]:
-        """Descriptors that there is something on."""
+        """Return descriptors that have something to read."""
         poll = select.poll()
         for number in (self._woken, self._listener.fileno(), *self._clients):
             poll.register(number, select.POLLIN)
@@ -271,10 +271,10 @@ class Agent:
             except BlockingIOError:
                 for _, events in poll.poll(1000):
                     if events & select.POLLHUP:
-                        return  # nobody is there any more
+                        return  # no one is there any more
 
     def _reap(self) -> None:
-        """Hear of processes that have ended; orphans are ours, too."""
+        """Reap processes that have ended; orphans are ours, too."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -321,7 +321,7 @@ class Agent:
 
 
 def begin(given: dict[str, Any]) -> None:
-    """What a guest must not have of the one that it was restored from.
+    """Set what a guest must not have of the one that it was restored from.
 
     Args:
         given: clock (ns since 1970), seed (hex), note (for the kernel's log, or ""), and
@@ -347,7 +347,7 @@ def begin(given: dict[str, Any]) -> None:
 
 
 def install(*, read_only: bool) -> None:
-    """`zaptrace` as on an installed machine; the disk's Python packages come last."""
+    """Install `zaptrace` as on a real machine; the disk's Python packages come last."""
     if read_only:
         os.environ["PYTHONPATH"] = f"{CHECKOUT}:{SITE}"
         os.environ["PATH"] = f"/run/bin:{os.environ['PATH']}"
@@ -366,13 +366,13 @@ def install(*, read_only: bool) -> None:
 
 
 def programs() -> dict[str, str]:
-    """The BPF programs that were compiled here: name -> base64."""
+    """Return the BPF programs that were compiled here: name -> base64."""
     found = sorted((CACHE / "programs").glob("[0-9a-f]*"))
     return {path.name: base64.b64encode(path.read_bytes()).decode() for path in found}
 
 
 def link(path: Path) -> str:
-    """Where a link leads; "" where there is none: a kernel may have no namespaces."""
+    """Return where a link leads; "" where there is none: a kernel may have no namespaces."""
     try:
         return str(path.readlink())
     except FileNotFoundError:
@@ -387,7 +387,7 @@ def keep(path: Path, data: bytes) -> None:
 
 
 def mount(device: str, place: str, kind: str, flags: int) -> None:
-    """mount(2)."""
+    """Call mount(2)."""
     words = (device.encode() or None, place.encode(), kind.encode() or None)
     if libc.mount(*words, ctypes.c_ulong(flags), None):
         number = ctypes.get_errno()
@@ -395,7 +395,7 @@ def mount(device: str, place: str, kind: str, flags: int) -> None:
 
 
 def spawned(command: str, out: str = "/dev/null", errors: str = "/dev/null") -> int:
-    """A line of shell, begun; its process."""
+    """Return a line of shell, begun; its process."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     return os.posix_spawn(
         "/bin/sh",
@@ -411,12 +411,12 @@ def spawned(command: str, out: str = "/dev/null", errors: str = "/dev/null") -> 
 
 
 def code_of(status: int) -> int:
-    """As a shell has it in `$?`."""
+    """Return the status that a shell has in `$?`."""
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
 def name_ports() -> None:
-    """/dev/virtio-ports/NAME for each port to the host, as udev would make them."""
+    """Make /dev/virtio-ports/NAME for each port to the host, as udev would."""
     PORT.parent.mkdir(exist_ok=True)
     for port in Path("/sys/class/virtio-ports").iterdir():
         with contextlib.suppress(OSError):
@@ -425,7 +425,7 @@ def name_ports() -> None:
 
 
 def say(words: str) -> None:
-    """On the console."""
+    """Print on the console."""
     sys.stdout.write(f"zaptrace: {words}\n")
     sys.stdout.flush()
 
@@ -438,7 +438,7 @@ def power_off() -> None:
 
 
 def main() -> None:
-    """The guest's life."""
+    """Live the guest's life: begin, then serve."""
     os.environ.update(HOME="/root", PATH="/usr/sbin:/usr/bin:/sbin:/bin", LANG="C.UTF-8")
     os.chdir("/root")
     Path("/proc/self/comm").write_text(NAME)

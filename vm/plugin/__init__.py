@@ -42,7 +42,7 @@ class Plugin:
     stack_shift: int = 14
 
     def argument(self, memory: str) -> str:
-        """QEMU's `-plugin`, for a guest of this `-m`."""
+        """Return QEMU's `-plugin`, for a guest of this `-m`."""
         texts = (f"text={start:x}-{end:x}" for start, end in self.texts)
         path = str(self.library).replace(",", ",,")
         out = f"out=/proc/self/fd/{self.shared}"
@@ -51,18 +51,18 @@ class Plugin:
 
 
 def _bytes(memory: str) -> int:
-    """Of QEMU's `-m`: MiB without a unit."""
+    """Return the bytes of QEMU's `-m`: MiB without a unit."""
     unit = memory[-1:].upper()
     return int(memory[:-1]) << _UNITS[unit] if unit in _UNITS else int(memory) << 20
 
 
 def sources() -> list[Path]:
-    """The plugin's C files."""
+    """Return the plugin's C files."""
     return sorted(Path(__file__).parent.glob("*.c"))
 
 
 def build() -> Path:
-    """The plugin as a shared object, compiled unless the cache has it.
+    """Return the plugin as a shared object, compiled unless the cache has it.
 
     Raises:
         Missing: there is no compiler.
@@ -79,7 +79,7 @@ def build() -> Path:
 
 
 def tried(qemu: str, library: Path) -> str | None:
-    """What QEMU says against the plugin; None when it takes it.
+    """Return what QEMU says against the plugin; None when it takes it.
 
     Args:
         qemu: the emulator.
@@ -99,7 +99,7 @@ def tried(qemu: str, library: Path) -> str | None:
 
 
 def _key() -> str:
-    """Changes with the sources, the compiler and what it is asked for."""
+    """Return what changes with the sources, the compiler and what it is asked for."""
     digest = hashlib.sha256(" ".join((*FLAGS, *LIBRARIES)).encode())
     for source in (*sources(), Path(__file__).parent / "plugin.h"):
         digest.update(source.read_bytes())
@@ -108,7 +108,7 @@ def _key() -> str:
 
 
 def _compiler() -> str:
-    """Which one it is.
+    """Return which one it is.
 
     Raises:
         Missing: none is installed.

@@ -32,7 +32,7 @@ class Level:
     """One level of tables.
 
     Leaf, table and swap exclude each other, and what is empty is neither of them; an entry that
-    is none of the four is malformed.
+    is not one of the four is malformed.
 
     Attributes:
         name: for people.

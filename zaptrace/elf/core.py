@@ -68,12 +68,12 @@ class Headers:
         return self.header.type
 
     def loads(self) -> list[Segment]:
-        """The segments that hold memory."""
+        """Return the segments that hold memory."""
         return [segment for segment in self.segments if segment.type == PT_LOAD]
 
 
 def opened(path: Path) -> BinaryIO:
-    """The file, open for reading.
+    """Return the file, open for reading.
 
     Raises:
         Missing: no such file, or not readable.
@@ -149,7 +149,7 @@ def check_complete(headers: Headers, segments: Iterable[Segment]) -> None:
 
 
 def read_notes(file: BinaryIO, headers: Headers) -> bytes:
-    """All note segments' bytes, one behind the other.
+    """Return all note segments' bytes, one after the other.
 
     Raises:
         BadInput: the notes lie beyond the end of the file or are absurdly large.
@@ -167,7 +167,7 @@ def read_notes(file: BinaryIO, headers: Headers) -> bytes:
 
 
 def pack_segments(segments: Iterable[Segment], order: str) -> bytes:
-    """A program-header table."""
+    """Return a program-header table."""
     return b"".join(
         struct.pack(
             order + _SEGMENT,

@@ -15,7 +15,7 @@ SYSTEM = Path("/usr/lib/debug")
 
 
 def candidates(path: Path, link: bytes | None, build_id: str | None) -> Iterator[Path]:
-    """Where the other half of a file may be.
+    """Yield where the other half of a file may be.
 
     Args:
         link: its .gnu_debuglink section.
@@ -34,5 +34,5 @@ def candidates(path: Path, link: bytes | None, build_id: str | None) -> Iterator
 
 
 def installed(build_id: str) -> Path:
-    """Where a system has the debug info of a build."""
+    """Return where a system has the debug info of a build."""
     return SYSTEM / ".build-id" / build_id[:2] / f"{build_id[2:]}{SUFFIX}"

@@ -42,7 +42,7 @@ class Section:
     size: int
 
     def holds(self, address: int) -> bool:
-        """Whether the file has the byte of this address in this section."""
+        """Return whether the file has the byte of this address in this section."""
         in_file = self.flags & _SHF_ALLOC and self.type != _SHT_NOBITS
         return bool(in_file) and self.address <= address < self.address + self.size
 
@@ -158,7 +158,7 @@ class Image:
         return self._file.read(size)
 
     def data(self, name: str) -> bytes | None:
-        """A section's bytes, decompressed; None when there is no such section.
+        """Return a section's bytes, decompressed; None when there is no such section.
 
         Raises:
             BadInput: its compression is damaged or of a kind we do not know.
@@ -170,7 +170,7 @@ class Image:
         return self._decompress(name, raw) if section.flags & _SHF_COMPRESSED else raw
 
     def _decompress(self, name: str, raw: bytes) -> bytes:
-        """The bytes behind an Elf64_Chdr."""
+        """Return the bytes after an Elf64_Chdr."""
         try:
             return decompress(raw, self.order)
         except Damaged as why:
@@ -178,7 +178,8 @@ class Image:
             raise BadInput(f"{self.path}: {name} {why}", hint=hint) from None
 
     def at(self, address: int, size: int) -> bytes:
-        """Up to `size` bytes from a link-time address; empty when the file does not have them."""
+        """Return up to `size` bytes from a link-time address; empty when the file does not have
+        them."""
         for section in self.sections.values():
             if section.holds(address):
                 skipped = address - section.address
@@ -186,7 +187,7 @@ class Image:
         return b"" if self.other is None else self.other.at(address, size)
 
     def build_id(self) -> str | None:
-        """The GNU build ID in hex digits; None when there is none."""
+        """Return the GNU build ID in hex digits; None when there is none."""
         for section in self.sections.values():
             if section.type == _SHT_NOTE:
                 found = build_id_in(self._read(section.offset, section.size), self.order)

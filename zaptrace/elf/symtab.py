@@ -67,7 +67,7 @@ class Symbols:
                 rows.append((name, address, size))
 
     def functions(self, name: str) -> list[Symbol]:
-        """The function of this name and the compiler's clones of it.
+        """Return the function of this name and the compiler's clones of it.
 
         What the compiler split off as unlikely (`.cold`) is not among them: a
         call does not enter there.
@@ -75,11 +75,11 @@ class Symbols:
         return [one for one in self._named(self._functions, name) if ".cold" not in one.name]
 
     def object(self, name: str) -> Symbol | None:
-        """The object of exactly this name."""
+        """Return the object of exactly this name."""
         return next((one for one in self._named(self._objects, name) if one.name == name), None)
 
     def label(self, name: str) -> int | None:
-        """The address of what the linker's script names exactly so."""
+        """Return the address of what the linker's script names exactly so."""
         found = self._named(self._labels, name)
         return next((one.address for one in found if one.name == name), None)
 
@@ -89,7 +89,7 @@ class Symbols:
         return next(functions, self.label(name))
 
     def covering(self, address: int) -> Symbol | None:
-        """The function that holds an address."""
+        """Return the function that holds an address."""
         for row in self._functions:
             _, start, size = row
             if start <= address < start + size:
@@ -97,7 +97,7 @@ class Symbols:
         return None
 
     def _named(self, rows: list[_Row], name: str) -> Iterator[Symbol]:
-        """Symbols named `name` or `name.SUFFIX`.  The linker lets a name be the
+        """Yield symbols named `name` or `name.SUFFIX`.  The linker lets a name be the
         tail of another, so every place where its bytes are must be tried."""
         bytes_ = re.escape(name.encode())
         places = {match.start() for match in re.finditer(bytes_ + rb"[.\0]", self._names)}

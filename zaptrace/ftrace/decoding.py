@@ -51,7 +51,7 @@ class Decoder:
     _ids: dict[str | tuple[int, ...], int] = field(default_factory=dict)
 
     def decode(self, ring: CpuRing) -> Records:
-        """The records of the plan's events on one CPU, in their order.  Shape (n,)."""
+        """Return the records of the plan's events on one CPU, in their order.  Shape (n,)."""
         if not len(ring.starts):
             return blank(0)
         headed = np.flatnonzero(ring.sizes >= self.pid_at + 4)
@@ -98,7 +98,7 @@ class Decoder:
     def _gather(
         self, ring: CpuRing, rows: Rows, offset: int, size: int
     ) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """The unsigned integer at one offset of many records.  Shape (len(rows),)."""
+        """Return the unsigned integer at one offset of many records.  Shape (len(rows),)."""
         if not len(rows):
             return np.zeros(0, f"u{size}")
         raw = _windows(ring.data, size)[ring.starts[rows] + offset]
@@ -108,13 +108,13 @@ class Decoder:
         return values
 
     def _text(self, ring: CpuRing, row: int, location: int) -> int:
-        """The id of a dynamic string."""
+        """Return the id of a dynamic string."""
         start, length = _located(ring, row, location, _MAX_TEXT)
         raw = ring.data[start : start + length].tobytes()
         return self._id(self.strings, raw.split(b"\0")[0].decode(errors="replace"))
 
     def _attach_stacks(self, ring: CpuRing, records: Records, types: Rows, row_of: Rows) -> None:
-        """A stack stands right behind the record that it was asked for by."""
+        """Attach stacks: each stands right after the record that asked for it."""
         for row in (np.flatnonzero(types[1:] == self.stack_type) + 1).tolist():
             owner = row_of[row - 1]
             if owner < 0 or ring.sizes[row] < self.stack_at:
@@ -127,7 +127,7 @@ class Decoder:
                 records["stack"][owner] = self._id(self.stacks, addresses)
 
     def _stack(self, ring: CpuRing, one: Rows) -> list[int]:
-        """The addresses in one kernel stack record."""
+        """Return the addresses in one kernel stack record."""
         depth = int(self._gather(ring, one, self.depth_at, 4)[0])
         room = (int(ring.sizes[one[0]]) - self.stack_at) // 8
         start = int(ring.starts[one[0]]) + self.stack_at
@@ -142,7 +142,7 @@ class Decoder:
 
 
 def return_addresses(stack: list[int], site: int, caller: int) -> tuple[int, ...]:
-    """The stack of a probe hit as return addresses alone, innermost first.
+    """Return the stack of a probe hit as return addresses alone, innermost first.
 
     The kernel's begins with the probed instruction, or even with the handling
     of the probe, and lacks the caller when the probe is at a function's first
@@ -156,7 +156,7 @@ def return_addresses(stack: list[int], site: int, caller: int) -> tuple[int, ...
 
 
 def _located(ring: CpuRing, row: int, location: int, most: int) -> tuple[int, int]:
-    """Where a __data_loc points, cut to its own record: offset in the data, bytes."""
+    """Return where a __data_loc points, cut to its own record: offset in the data, bytes."""
     offset, length = location & 0xFFFF, location >> 16
     room = max(0, int(ring.sizes[row]) - offset)
     return int(ring.starts[row]) + offset, min(length, room, most)
@@ -165,10 +165,10 @@ def _located(ring: CpuRing, row: int, location: int, most: int) -> tuple[int, in
 def _comms(
     ring: CpuRing, rows: Rows, locations: npt.NDArray[np.unsignedinteger[Any]]
 ) -> npt.NDArray[np.bytes_]:
-    """The task names of many records.  Shape (len(rows),), dtype S16."""
+    """Return the task names of many records.  Shape (len(rows),), dtype S16."""
     offsets = (locations & 0xFFFF).astype(np.int64)
     lengths = np.minimum((locations >> 16).astype(np.int64), ring.sizes[rows] - offsets)
-    # A window of 16 bytes at each place of the data; what lies behind its end is empty.
+    # A window of 16 bytes at each place of the data; what lies after its end is empty.
     padded = np.concatenate([ring.data, np.zeros(_COMM, np.uint8)])
     at = np.where(lengths > 0, ring.starts[rows] + offsets, 0)
     chars = _windows(padded, _COMM)[at].view(np.uint8).reshape(-1, _COMM)
@@ -179,5 +179,5 @@ def _comms(
 
 
 def _windows(data: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.void]:
-    """What stands at each place, so many bytes; no copy.  Shape (len(data) - size + 1,)."""
+    """Return what stands at each place, so many bytes; no copy.  Shape (len(data) - size + 1,)."""
     return np.ndarray((len(data) - size + 1,), f"V{size}", np.ascontiguousarray(data), strides=(1,))

@@ -40,7 +40,7 @@ def join_entry_args(records: Records, plan: ProbePlan) -> None:
 def _values(
     arg: ProbeArg, fetched: npt.NDArray[Any], ends: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
-    """ProbeArg.value of each; ABSENT where the range's end is needed and not known.  Same shape."""
+    """Return ProbeArg.value of each; ABSENT where the range's end is needed and unknown."""
     values = fetched.astype(np.uint64) + np.uint64(arg.addend % 2**64)
     if not arg.block:
         return values
@@ -50,7 +50,7 @@ def _values(
 
 
 def _pairs(records: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row of each zap whose zap_enter is known, and row of that zap_enter."""
+    """Return row of each zap whose zap_enter is known, and row of that zap_enter."""
     by_thread = np.lexsort((np.arange(len(records)), records["pid"]))
     kinds = records["kind"][by_thread]
     places = np.arange(len(records))
@@ -67,7 +67,8 @@ def _pairs(records: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
 def _inside(
     end: npt.NDArray[np.uint64], low: npt.NDArray[np.uint64], high: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.bool_]:
-    """Whether a zap that ends at `end` can be of the range [low, high), where those are known."""
+    """Return whether a zap that ends at `end` can be of the range [low, high), where those are
+    known."""
     absent = np.uint64(ABSENT)
     inside: npt.NDArray[np.bool_] = (end == absent) | (
         ((low == absent) | (end > low)) & ((high == absent) | (end <= high))
@@ -76,7 +77,7 @@ def _inside(
 
 
 def _sources(plan: ProbePlan) -> dict[str, tuple[str, ProbeArg]]:
-    """Argument of zap -> the field of zap_enter that was fetched from the same location."""
+    """Return argument of zap -> the field of zap_enter that was fetched from the same location."""
     fields = {
         (site.symbol, arg.location): name
         for site in plan.sites

@@ -70,7 +70,7 @@ class PageHeader:
 
 
 def fields_of(text: str) -> dict[str, TraceField]:
-    """The fields that a tracefs `format` file describes; an array is one field."""
+    """Return the fields that a tracefs `format` file describes; an array is one field."""
     return {
         one["name"]: TraceField(
             offset=int(one["offset"]),
@@ -83,7 +83,7 @@ def fields_of(text: str) -> dict[str, TraceField]:
 
 
 def parse_format(text: str) -> TraceFormat:
-    """A tracefs `format` file of a kprobe event; fields that are no integers are left out.
+    """Return a tracefs `format` file of a kprobe event; fields that are no integers are left out.
 
     Raises:
         BadInput: it is none.
@@ -96,7 +96,7 @@ def parse_format(text: str) -> TraceFormat:
 
 
 def parse_header_page(text: str) -> PageHeader:
-    """The file events/header_page.
+    """Return the file events/header_page.
 
     Raises:
         BadInput: it is none.

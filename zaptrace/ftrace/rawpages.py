@@ -11,7 +11,7 @@ _COUNT_SIZE = 8  # unsigned long of a 64-bit kernel
 
 
 def read_page(raw: bytes, header: PageHeader, order: str) -> tuple[SubBuffer, int]:
-    """The sub-buffer, and how many records were lost in front of it.
+    """Return the sub-buffer, and how many records were lost in front of it.
 
     Where records were lost and the kernel had no room for their number, it is
     at least 1 (ring_buffer_read_page, kernel/trace/ring_buffer.c).

@@ -19,14 +19,14 @@ _OPAQUE = np.dtype((np.void, EVENT.itemsize))
 
 
 def joined(parts: Sequence[Records]) -> Records:
-    """All of them, one behind the other.  Shape (sum of lengths,), a copy."""
+    """Return all of them, one after the other.  Shape (sum of lengths,), a copy."""
     opaque = [np.ascontiguousarray(part).view(_OPAQUE) for part in parts if len(part)]
     whole: Records = np.concatenate([np.zeros(0, _OPAQUE), *opaque]).view(EVENT)
     return whole
 
 
 def taken(records: Records, rows: npt.NDArray[Any]) -> Records:
-    """Those at some rows, by number or by a mask; a copy."""
+    """Return those at some rows, by number or by a mask; a copy."""
     numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
     chosen: Records = np.ascontiguousarray(records).view(_OPAQUE).take(numbers).view(EVENT)
     return chosen

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 MISSED_EVENTS, MISSED_STORED = 1 << 31, 1 << 30
-"""Flags of a page's commit: records were lost before it; their number is behind its records."""
+"""Flags of a page's commit: records were lost before it; their number is after its records."""
 MISSED = MISSED_EVENTS | MISSED_STORED
 _PADDING, _TIME_EXTEND, _TIME_STAMP = 29, 30, 31  # enum ring_buffer_type
 _KIND_BITS, _DELTA_BITS = 5, 27
@@ -34,7 +34,7 @@ class CpuRing:
     """What one CPU's ring buffer holds.
 
     Attributes:
-        data: payloads of all pages, one page behind the other, and padding.
+        data: payloads of all pages, one page after the other, and padding.
         starts: offset of each record's payload in `data`.  Shape (n,), int64.
         sizes: bytes of each record's payload.  Shape (n,), int64.
         stamps: the trace clock of each record, ns for the boot clock.  (n,), uint64.
@@ -71,7 +71,7 @@ class Broken(Exception):
 
 
 def parse(cpu: int, pages: Sequence[SubBuffer], order: str) -> CpuRing:
-    """The records of one CPU's sub-buffers, which stand in their order.
+    """Return the records of one CPU's sub-buffers, which stand in their order.
 
     A record that cannot be one ends the reading; `damage` says so.
     """
@@ -108,7 +108,7 @@ class _Batch:
     def __init__(self, pages: Sequence[SubBuffer], order: str) -> None:
         self.data = b"".join(page.data + bytes(-len(page.data) % 4) for page in pages)
         self.broken: str | None = None
-        # One word more: a record's second word may be looked for behind the last one.
+        # One word more: a record's second word may be looked for after the last one.
         self._words = np.append(np.frombuffer(self.data, f"{order}u4").astype(np.uint32), 0)
         self._kind_at, self._delta_at = (_DELTA_BITS, 0) if order == ">" else (0, _KIND_BITS)
         whole = np.array([-(-len(page.data) // 4) for page in pages], np.int64)
@@ -118,7 +118,7 @@ class _Batch:
         self._consumed = np.array([page.consumed for page in pages], np.int64)
 
     def records(self) -> Found:
-        """Each data record's payload offset, payload size and time stamp.  Shape (n,) each."""
+        """Return payload offset, payload size and time stamp of each data record.  Shapes (n,)."""
         at, page = self._walk()
         kind = self._kinds(at)
         short = (kind > 0) & (kind < _PADDING)
@@ -135,11 +135,11 @@ class _Batch:
         return (self._words[at] >> self._delta_at & (1 << _DELTA_BITS) - 1).astype(np.int64)
 
     def _second(self, at: Rows, page: Rows) -> Rows:
-        """The word behind the head: a length, or a stamp's high bits; 0 behind the page's end."""
+        """Return the word after the head: a length, or a stamp's high bits; 0 beyond the page."""
         return np.where(at + 1 < self._ends[page], self._words[at + 1], 0).astype(np.int64)
 
     def _walk(self) -> tuple[Rows, Rows]:
-        """The heads of all records in their order: index of the word, number of the page."""
+        """Return the heads of all records in their order: index of the word, number of the page."""
         heads, pages = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         first_bad = (len(self._begins), 0)
         page = np.flatnonzero(self._begins < self._ends)
@@ -167,7 +167,7 @@ class _Batch:
         return self._in_order(np.concatenate(heads), np.concatenate(pages), *first_bad)
 
     def _measure(self, at: Rows, page: Rows, length: Rows) -> None:
-        """The lengths that stand in the record itself, in place: words, _END or _BAD."""
+        """Fill in the lengths that stand in the record itself: words, _END or _BAD."""
         asked = np.flatnonzero(length < 0)
         at = at[asked]
         second = self._second(at, page[asked])
@@ -176,7 +176,7 @@ class _Batch:
         length[asked] = np.where(last, _END, words)
 
     def _in_order(self, at: Rows, page: Rows, bad_page: int, bad: int) -> tuple[Rows, Rows]:
-        """By place, and without what stands behind the first page with a bad record."""
+        """Return them by place, and without what stands after the first page with a bad record."""
         if bad_page < len(self._begins):
             where = np.array([bad])
             kind = int(self._kinds(where)[0])
@@ -190,7 +190,7 @@ class _Batch:
         return at[order], page[order]
 
     def _times(self, at: Rows, page: Rows, kind: Rows) -> npt.NDArray[np.uint64]:
-        """The time after each record.  Shape (len(at),)."""
+        """Return the time after each record.  Shape (len(at),)."""
         delta = self._deltas(at)
         extended = (delta + (self._second(at, page) << _DELTA_BITS)).astype(np.uint64)
         steps = delta.astype(np.uint64)
@@ -208,7 +208,7 @@ class _Batch:
 
 
 def _absolute(stamp: int, before: int) -> int:
-    """An absolute stamp with its highest bits restored (rb_fix_abs_ts)."""
+    """Return an absolute stamp with its highest bits restored (rb_fix_abs_ts)."""
     high = before >> _ABSOLUTE_BITS << _ABSOLUTE_BITS
     stamp |= high
     return stamp + (1 << _ABSOLUTE_BITS) if high and stamp < before else stamp

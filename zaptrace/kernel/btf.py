@@ -1,7 +1,7 @@
 """BTF: a kernel's own description of its types and functions (Documentation/bpf/btf.rst).
 
 /sys/kernel/btf/vmlinux has it where no debug info is installed.  Types are
-records of many lengths, one behind the other; that of every word, if a record
+records of many lengths, one after the other; that of every word, if a record
 began there, is computed at once, and what is left to walk is one chain.
 """
 
@@ -23,7 +23,7 @@ _INT, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG, _ENUM64 = 1, 9, 10, 11, 18, 19
 _SAME_SIZE = frozenset({_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG})
 _SIGNED = 1  # BTF_INT_SIGNED, in the byte above an INT's bits
 _FIXED = np.array([0, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0], np.int64)
-"""Words behind the three that each record has, by kind; 0 is void, which has no record."""
+"""Words after the three that each record has, by kind; 0 is void, which has no record."""
 _EACH = np.array([0, 0, 0, 0, 3, 3, 2, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 3], np.int64)
 """More words for each of its members."""
 _DEEPEST = 16
@@ -35,7 +35,7 @@ class Parameter:
     """A function's parameter.
 
     Attributes:
-        size: bytes of its value; 0 when it cannot be told.
+        size: bytes of its value; 0 when it is not known.
         signed: whether it is a signed number.
     """
 
@@ -74,17 +74,17 @@ class Btf:
         self._kinds = _kind(self._words[self._at + 1])
 
     def parameters(self, function: str) -> tuple[Parameter, ...] | None:
-        """A function's parameters in order; None when it is not described, or not as one."""
+        """Return a function's parameters in order; None when it is not described, or not as one."""
         found = {self._prototype(at) for at in self._named(function, _FUNC)}
         return found.pop() if len(found) == 1 else None
 
     def struct_size(self, name: str) -> int | None:
-        """Bytes of a struct."""
+        """Return the size of a struct, bytes."""
         at = self._struct(name)
         return None if at is None else int(self._words[at + 2])
 
     def offset(self, name: str, member: str) -> int | None:
-        """Where a struct's member lies in it, in bytes, also inside anonymous ones; None: none."""
+        """Return the offset of a struct's member, also inside anonymous ones; None without."""
         at = self._struct(name)
         return None if at is None else self._member(at, member, _DEEPEST)
 
@@ -93,7 +93,7 @@ class Btf:
         return found[0] if found else None
 
     def _named(self, name: str, kind: int) -> list[int]:
-        """Where records of a kind and name begin."""
+        """Return where records of a kind and name begin."""
         start = self._names.find(b"\0" + name.encode() + b"\0")
         if start < 0:
             return []
@@ -150,7 +150,7 @@ class Btf:
         return rows
 
     def _type(self, number: int) -> int | None:
-        """Where a type's record begins; None for void, and for what there is not."""
+        """Return where a type's record begins; None for void, and for what there is not."""
         return int(self._at[number - 1]) if 0 < number <= len(self._at) else None
 
     def _kind(self, at: int) -> int:
@@ -165,7 +165,7 @@ def _kind(info: Any) -> Any:
 
 
 def _records(words: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Where each record begins.
+    """Return where each record begins.
 
     Raises:
         BadInput: one is of a kind that we do not know, or the last is cut off.
@@ -175,7 +175,7 @@ def _records(words: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     known = kinds < len(_FIXED)
     kinds = np.where(known, kinds, 0)
     lengths = 3 + _FIXED[kinds] + _EACH[kinds] * (infos & 0xFFFF)
-    # 0: nothing goes on from here.
+    # 0: nothing continues from here.
     steps = np.where(known & (kinds > 0), lengths, 0).tolist()
     starts, at, end = [], 0, len(words)
     while at < end - 2 and (step := steps[at]):

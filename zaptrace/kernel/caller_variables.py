@@ -20,7 +20,7 @@ _FUNCTIONS = ("DW_TAG_inlined_subroutine", "DW_TAG_subprogram")
 
 
 def passed_variables(instance: Instance, name: str) -> Iterator[tuple[str, DIE]]:
-    """Variables that hold what was passed for a parameter, nearest first.
+    """Yield variables that hold what was passed for a parameter, nearest first.
 
     Yields:
         The function whose variable it is, and the variable.
@@ -39,9 +39,9 @@ def passed_variables(instance: Instance, name: str) -> Iterator[tuple[str, DIE]]
 
 
 def runs_over_pmds(instance: Instance) -> bool:
-    """Whether each call gets what lies in one PMD of the outermost function's [addr, end).
+    """Return whether each call gets what lies in one PMD of the outermost function's [addr, end).
 
-    zap_pmd_range(): `next = pmd_addr_end(addr, end)`, and `addr = next` behind
+    zap_pmd_range(): `next = pmd_addr_end(addr, end)`, and `addr = next` after
     each call; the loops around it cut at multiples of that.
     """
     outer = name_of(instance.path[0])
@@ -51,7 +51,7 @@ def runs_over_pmds(instance: Instance) -> bool:
 
 
 def _callers(instance: Instance) -> Iterator[tuple[str, list[DIE]]]:
-    """Functions around an inlined call, innermost first, each with its scopes
+    """Yield functions around an inlined call, innermost first, each with its scopes
     around the call, as long as they are those of which we know what they pass."""
     scopes: list[DIE] = []
     for scope in reversed(instance.path[:-1]):

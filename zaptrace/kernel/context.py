@@ -68,14 +68,14 @@ class Context:
         return self.image.arch
 
     def arg(self, find: Find, kind: CType) -> ProbeArg:
-        """The argument at a place; when it cannot be had, one that says why."""
+        """Return the argument at a place; when it cannot be obtained, one that says why."""
         try:
             return probe_arg(find(), kind, self.arch)
         except Unavailable as why:
             return absent(str(why))
 
     def derived(self, field: str, find: Callable[[str], Place]) -> ProbeArg:
-        """A field that is a member of a struct which a parameter points at.
+        """Return a field that is a member of a struct which a parameter points at.
 
         Args:
             field: one of DERIVED.
@@ -89,7 +89,7 @@ class Context:
 
 
 def _find_zap(symbols: Symbols, info: DebugInfo) -> tuple[Unit | None, DIE | None]:
-    """The unit of mm/memory.c, and zap_pte_range in it: of all its DIEs the one
+    """Return the unit of mm/memory.c, and zap_pte_range in it: of all its DIEs the one
     that the others are instances of."""
     unit = None
     for unit in _likely_units(symbols, info):

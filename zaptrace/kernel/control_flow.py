@@ -2,7 +2,7 @@
 
 DWARF names one address at which an inlined call is entered.  A compiler that
 threads jumps may lead past it: it has copied the call's first tests into what
-stands before them, and some ways come in behind them.
+stands before them, and some ways come in after them.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class ControlFlow:
             at += instruction.size
 
     def probe_candidates(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
-        """Instructions that are executed once each time an inlined call is made.
+        """Yield instructions that are executed once each time an inlined call is made.
 
         What counts as the call are the calls that it makes in turn: single
         instructions of it are found anywhere, also where it is not made at all.
-        What comes behind a BUG() or WARN() is no way that must be watched.
+        What comes after a BUG() or WARN() is no way that must be watched.
 
         Args:
             pc: where it is entered as far as DWARF tells; alone if it is true.
@@ -87,7 +87,8 @@ class ControlFlow:
         yield from dict.fromkeys(found)
 
     def _after_relative(self, at: int, inside: Callable[[int], bool]) -> int:
-        """The next instruction that is not relative, if there is no other way to it; else `at`."""
+        """Return the next instruction that is not relative, if there is no other way to it; else
+        `at`."""
         to = at
         while to in self._relative:
             (to,) = self._next(to)
@@ -133,7 +134,7 @@ class ControlFlow:
         return self._after.get(at, ())
 
     def _dominates(self, at: int, calls: set[int]) -> bool:
-        """Whether none of the calls is reached but by way of an instruction."""
+        """Return whether none of the calls is reached but by way of an instruction."""
         if at == self._entry:
             return True
         return not any(
@@ -144,7 +145,8 @@ class ControlFlow:
         )
 
     def _leads_to(self, at: int, calls: set[int], inside: Callable[[int], bool]) -> bool:
-        """Whether one of the calls is made, whichever way things go on from an instruction."""
+        """Return whether one of the calls is made, whichever way things continue from an
+        instruction."""
         ends = calls | self._traps
         for one in self._walk(at, lambda one: () if one in ends else self._next(one)):
             if one not in ends and not (inside(one) and self._next(one)):
@@ -152,13 +154,13 @@ class ControlFlow:
         return True
 
     def _comes_again(self, at: int, inside: Callable[[int], bool]) -> bool:
-        """Whether an instruction is in a loop of the inlined call."""
+        """Return whether an instruction is in a loop of the inlined call."""
         ahead = [to for to in self._next(at) if inside(to)]
         further = (self._walk(one, lambda it: filter(inside, self._next(it))) for one in ahead)
         return any(at == one for ones in further for one in ones)
 
     def _walk(self, start: int, ways: Callable[[int], Iterable[int]]) -> Iterator[int]:
-        """Instructions that are reached, nearest first."""
+        """Yield instructions that are reached, nearest first."""
         seen, ahead = {start}, [start]
         for at in ahead:
             if at not in self._after:
@@ -170,7 +172,7 @@ class ControlFlow:
 
 
 def static_branches(image: Image, symbols: Symbols) -> list[Span]:
-    """Where jump labels (include/linux/jump_label.h) may be made to go: (code, target).
+    """Return where jump labels (include/linux/jump_label.h) may be made to go: (code, target).
 
     The entries of CONFIG_HAVE_ARCH_JUMP_LABEL_RELATIVE, which both
     architectures have.

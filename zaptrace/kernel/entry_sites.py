@@ -42,12 +42,12 @@ class Entry:
         return self._context.info.source(self._die, "decl")
 
     def gives(self, field: str) -> bool:
-        """Whether a function with these parameters is expected to give an event field."""
+        """Return whether a function with these parameters is expected to give an event field."""
         needed = DERIVED[field][0] if field in DERIVED else field
         return field == "caller" or needed in self._parameter_of
 
     def place(self, name: str) -> Place:
-        """Where a parameter lies at the function's first instruction.
+        """Return where a parameter lies at the function's first instruction.
 
         A function that bears its own name follows the calling convention, also
         where debug info has nothing to say of a parameter.  What the compiler
@@ -70,7 +70,7 @@ class Entry:
         return Place(arch.dwarf_registers.index(arch.argument_registers[number]))
 
     def arg(self, field: str) -> ProbeArg:
-        """The argument for an event field that this entry gives."""
+        """Return the argument for an event field that this entry gives."""
         if field == "caller":
             return ProbeArg(self._context.arch.return_address, "x64")
         if field in DERIVED:
@@ -85,7 +85,7 @@ class Entry:
 
 
 def entry_of(context: Context, symbol: Symbol) -> Entry | None:
-    """The entry of a function; None when debug info does not know it."""
+    """Return the entry of a function; None when debug info does not know it."""
     unit = context.info.unit_at(symbol.address)
     if unit is None:
         return None
@@ -95,7 +95,7 @@ def entry_of(context: Context, symbol: Symbol) -> Entry | None:
 
 
 def entry_sites(context: Context, target: Target) -> tuple[list[ProbeSite], list[MissingEvent]]:
-    """All sites of one event, and what it cannot give."""
+    """Return all sites of one event, and what it cannot give."""
     sites = [
         site
         for group in target.functions
@@ -115,7 +115,7 @@ def entry_sites(context: Context, target: Target) -> tuple[list[ProbeSite], list
 
 def _first_known(context: Context, group: tuple[str, ...]) -> list[Symbol]:
     for name in group:
-        # A .part clone is entered behind the head of the function, which is inlined elsewhere.
+        # A .part clone is entered after the head of the function, which is inlined elsewhere.
         found = [one for one in context.symbols.functions(name) if ".part." not in one.name]
         if found:
             return found
@@ -123,7 +123,7 @@ def _first_known(context: Context, group: tuple[str, ...]) -> list[Symbol]:
 
 
 def _site(context: Context, target: Target, symbol: Symbol) -> ProbeSite | None:
-    """The site at one function's entry; None when debug info does not know it."""
+    """Return the site at one function's entry; None when debug info does not know it."""
     entry = entry_of(context, symbol)
     if entry is None:
         return None

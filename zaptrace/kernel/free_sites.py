@@ -55,7 +55,7 @@ def free_sites(context: Context) -> FreeSites:
 
 
 def _function(context: Context) -> DIE | None:
-    """The DIE that all others of the function are instances of."""
+    """Return the DIE that all others of the function are instances of."""
     for neighbour in FREE_NEIGHBOURS:
         for symbol in context.symbols.functions(neighbour):
             unit = context.info.unit_at(symbol.address)
@@ -66,7 +66,7 @@ def _function(context: Context) -> DIE | None:
 
 
 def _site(context: Context, function: DIE, instance: Instance, symbol: Symbol) -> ProbeSite | None:
-    """The site of one instance; None where it cannot be watched."""
+    """Return the site of one instance; None where it cannot be watched."""
     if not instance.inlined:
         return _entry(context, symbol)
     if not starts_instruction(context.image, symbol.address, instance.pc):
@@ -129,7 +129,7 @@ def _inlined(context: Context, function: DIE, instance: Instance, symbol: Symbol
 
 
 def _known(site: ProbeSite) -> tuple[bool, int]:
-    """How much is to be had there: first of all what it is filtered by."""
+    """Return how much is available there: first of all what the event is filtered by."""
     counter: ProbeArg | None = site.args.get("raw_mapcount")
     filtered = counter is not None and counter.location is not None
     return filtered, sum(arg.location is not None for arg in site.args.values())

@@ -43,7 +43,7 @@ class Kallsyms:
 
     @classmethod
     def of_this_kernel(cls, path: Path = KALLSYMS) -> Kallsyms:
-        """Those of the running kernel; none when they cannot be read."""
+        """Return the symbols of the running kernel; none when they cannot be read."""
         try:
             return cls(path.read_bytes())
         except OSError:
@@ -53,7 +53,7 @@ class Kallsyms:
         return len(self._starts)
 
     def names(self, addresses: Iterable[int]) -> dict[int, str]:
-        """Address -> "function+0x1c", for those that lie in kernel code."""
+        """Map addresses in kernel code to "function+0x1c"; others are left out."""
         wanted = np.array(sorted(set(addresses)), np.uint64)
         rows = np.searchsorted(self._code, wanted, "right") - 1
         found = {}
@@ -64,7 +64,7 @@ class Kallsyms:
         return found
 
     def address(self, name: str) -> int | None:
-        """Where a symbol of the kernel proper lies; None when there is none, or several."""
+        """Return where a symbol of the kernel proper lies; None when there is none, or several."""
         found = set()
         needle = f" {name}\n".encode()
         at = self._raw.find(needle)
@@ -93,7 +93,7 @@ def functions_named(raw: bytes, wanted: Iterable[str]) -> Iterator[tuple[str, in
         at = raw.find(needle)
         while at >= 0:
             line = raw[raw.rfind(b"\n", 0, at) + 1 : raw.find(b"\n", at) + 1]
-            # A module's symbol has the module's name behind it.
+            # A module's symbol has the module's name after it.
             found = re.fullmatch(rb"([0-9a-f]+) [tTwW] (%s(?:\.[\w.]+)?)\n" % needle[1:], line)
             if found is not None and not found[2].endswith(b".cold"):
                 yield found[2].decode(), int(found[1], 16)
@@ -103,7 +103,7 @@ def functions_named(raw: bytes, wanted: Iterable[str]) -> Iterator[tuple[str, in
 def _hex(
     digits: npt.NDArray[np.uint8],
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
-    """Lines of 16 hex digits -> numbers, and which of them were such.  Shape (n, 16) -> (n,)."""
+    """Convert lines of 16 hex digits to numbers, and say which were such: (n, 16) -> (n,)."""
     lower = digits | 0x20
     decimal = (digits >= ord("0")) & (digits <= ord("9"))
     letter = (lower >= ord("a")) & (lower <= ord("f"))

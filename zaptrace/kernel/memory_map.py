@@ -79,7 +79,7 @@ def memory_map(vmlinux: Path, arch: str) -> MemoryMap:
 
 
 def _texts(symbols: Symbols) -> tuple[tuple[int, int], ...]:
-    """The image's code; what runs once is in a section of its own."""
+    """Return the image's code; what runs once is in a section of its own."""
     labels = [("_stext", "_etext"), ("_sinittext", "_einittext")]
     spans = [(symbols.label(start), symbols.label(end)) for start, end in labels]
     return tuple((start, end) for start, end in spans if start and end and start < end)
@@ -97,7 +97,7 @@ def _variable(symbols: Symbols, choices: tuple[Choice, ...]) -> Variable | None:
 
 
 def _stack_shift(symbols: Symbols) -> int:
-    """Of THREAD_SIZE, the size of init's stack (INIT_TASK_DATA of vmlinux.lds.h)."""
+    """Return log2 of THREAD_SIZE, by init's stack (INIT_TASK_DATA of vmlinux.lds.h)."""
     start, end = symbols.label("__start_init_stack"), symbols.label("__end_init_stack")
     if start is None or end is None:  # before 6.10: the task_struct was in front
         start, end = symbols.label("__start_init_task"), symbols.label("__end_init_task")

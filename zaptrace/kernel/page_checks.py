@@ -43,7 +43,7 @@ class PageChecks:
     """What a running kernel says.
 
     Attributes:
-        on: None when it cannot be told.
+        on: None when it is not known.
         says: why, for a person.
     """
 
@@ -75,7 +75,7 @@ def running(root: Path = Path("/")) -> PageChecks:
 
 
 def _config(root: Path) -> str:
-    """The kernel's configuration, as it or its package tells it; empty when neither does."""
+    """Return the kernel's configuration, as it or its package tells it; empty when neither does."""
     try:
         return gzip.decompress((root / "proc/config.gz").read_bytes()).decode(errors="replace")
     except (OSError, EOFError):

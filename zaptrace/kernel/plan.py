@@ -42,7 +42,7 @@ _BANNER = re.compile(rb"Linux version (\S{1,64}) ")
 
 
 def make_plan(vmlinux: Path) -> ProbePlan:
-    """The probe plan of a kernel, from scratch.
+    """Return the probe plan of a kernel, from scratch.
 
     Raises:
         BadInput: not a vmlinux of an architecture that we know, no debug info,
@@ -89,7 +89,7 @@ def _plan(image: Image) -> ProbePlan:
 
 
 def _anchors(context: Context) -> dict[str, int]:
-    """What tells where the kernel lies once it runs (see ProbePlan)."""
+    """Return what tells where the kernel lies once it runs (see ProbePlan)."""
     found = {}
     for name in context.arch.vector_handlers:
         address = context.symbols.code(name)
@@ -103,7 +103,7 @@ def _anchors(context: Context) -> dict[str, int]:
 
 
 def _release(context: Context) -> str | None:
-    """`uname -r`, from linux_banner[] (init/version.c)."""
+    """Return `uname -r`, from linux_banner[] (init/version.c)."""
     banner = context.symbols.object("linux_banner")
     if banner is None:
         return None

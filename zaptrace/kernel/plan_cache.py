@@ -15,7 +15,7 @@ from zaptrace.model.plan import ProbePlan
 
 
 def build_id(elf: Path) -> str | None:
-    """The GNU build ID of an ELF file in hex digits, None when it has none.
+    """Return the GNU build ID of an ELF file in hex digits, None when it has none.
 
     Raises:
         BadInput: not an ELF file that we know, or truncated.
@@ -25,7 +25,7 @@ def build_id(elf: Path) -> str | None:
 
 
 def plan_for(vmlinux: Path, cache: Path | None = None) -> ProbePlan:
-    """The probe plan of a kernel.
+    """Return the probe plan of a kernel.
 
     Args:
         vmlinux: the kernel's ELF file with symbols and debug info.
@@ -53,7 +53,7 @@ def plan_for(vmlinux: Path, cache: Path | None = None) -> ProbePlan:
 
 
 def cached_plan(identity: str, cache: Path | None = None) -> ProbePlan | None:
-    """The plan that is kept of a build ID, None when there is none of this program's making."""
+    """Return the plan that is kept of a build ID, None when this code made none."""
     try:
         plan = _load(_place(identity, cache))
     except OSError:  # no cache folder, and none can be made: a read-only home
@@ -66,7 +66,7 @@ def _place(identity: str, cache: Path | None) -> Path:
 
 
 def _load(path: Path) -> ProbePlan | None:
-    """A plan from the cache; None when it is not there or cannot be used."""
+    """Return a plan from the cache; None when it is not there or cannot be used."""
     try:
         return ProbePlan.from_json(json.loads(path.read_bytes()))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

@@ -56,7 +56,7 @@ class Names:
 
 
 def names_in(raw: bytes, *, linked: bool = False) -> Names:
-    """Of /proc/kallsyms or System.map, the functions that may be probed.
+    """Return the functions of /proc/kallsyms or System.map that may be probed.
 
     One that is there twice is left out: a probe by name would be at either.
 
@@ -81,7 +81,7 @@ def names_in(raw: bytes, *, linked: bool = False) -> Names:
 def plan_without_debug_info(
     names: Names, btf: Btf | None, arch: Arch, release: str | None, build_id: str | None
 ) -> ProbePlan:
-    """The plan of a kernel whose debug info is not at hand.
+    """Return the plan of a kernel whose debug info is not available.
 
     Args:
         btf: None when the kernel has none: events then come with no arguments.
@@ -120,7 +120,7 @@ class _Maker:
         self.notes: list[str] = []
 
     def add(self, target: Target) -> None:
-        """All sites of an event, or why there is none."""
+        """Add all sites of an event, or why it has none."""
         found = [name for group in target.functions if (name := self._first(group))]
         found = found or self._clones_of(target)
         self.sites += [self._site(target, name) for name in found]
@@ -139,9 +139,9 @@ class _Maker:
         return next((name for name in group if name in self._names.plain), None)
 
     def _clones_of(self, target: Target) -> list[str]:
-        """What the compiler made of an event's functions: better than nothing."""
+        """Return what the compiler made of an event's functions: better than nothing."""
         every = {name for group in target.functions for name in group}
-        # A .part clone is entered behind the head of the function, which is inlined elsewhere.
+        # A .part clone is entered after the head of the function, which is inlined elsewhere.
         whole = [name for name in self._names.clones if ".part." not in name]
         return [name for name in whole if name.partition(".")[0] in every]
 
@@ -176,7 +176,7 @@ class _Arguments:
         }
 
     def arg(self, field: str) -> ProbeArg | None:
-        """The argument for an event field; None when no function like this would give it."""
+        """Return the argument for an event field; None when no function like this would give it."""
         if field == "caller":
             return ProbeArg(self._arch.return_address, "x64")
         if field == "mm" and _TLB_MM[0] in self._parameters:
@@ -212,7 +212,7 @@ class _Arguments:
 
 
 def offsets_in(btf: Btf) -> dict[str, int]:
-    """`struct.member` -> bytes, and `sizeof STRUCT` -> bytes; what there is not is absent."""
+    """Map `struct.member` and `sizeof STRUCT` to bytes; what this kernel lacks is absent."""
     found = {}
     for struct, names in MEMBERS:
         size = btf.struct_size(struct)

@@ -63,7 +63,7 @@ def _text(path: Path) -> str:
 
 
 def running_build_id(notes: Path = NOTES) -> str | None:
-    """The GNU build ID of the running kernel in hex digits, None when it does not tell."""
+    """Return the GNU build ID of the running kernel in hex digits, None when it does not tell."""
     try:
         raw = notes.read_bytes()
     except OSError:
@@ -72,7 +72,7 @@ def running_build_id(notes: Path = NOTES) -> str | None:
 
 
 def running_plan(vmlinux: Path | None = None) -> ProbePlan:
-    """The probe plan of the kernel that runs here.
+    """Return the probe plan of the kernel that runs here.
 
     Args:
         vmlinux: its ELF file with debug info; looked for in the usual places when
@@ -80,7 +80,7 @@ def running_plan(vmlinux: Path | None = None) -> ProbePlan:
             the plan is made without debug info, and says so in its notes.
 
     Raises:
-        BadInput: `vmlinux` is of another build.
+        BadInput: `vmlinux` belongs to another build.
         Missing: the kernel tells nothing of itself, or is of an architecture
             that we do not know.
     """
@@ -103,7 +103,7 @@ def running_plan(vmlinux: Path | None = None) -> ProbePlan:
 
 
 def running_vmlinux(identity: str) -> Path | None:
-    """The running kernel's vmlinux in one of the usual places, None when it is in none.
+    """Return the running kernel's vmlinux in one of the usual places, None when it is in none.
 
     Args:
         identity: the kernel's build ID.
@@ -116,7 +116,7 @@ def running_vmlinux(identity: str) -> Path | None:
 
 
 def _is_of(path: Path, identity: str) -> bool:
-    """Whether a file is of a build; one that is no ELF file is not."""
+    """Return whether a file belongs to a build; one that is no ELF file is not."""
     try:
         return build_id(path) == identity
     except BadInput:
@@ -124,7 +124,7 @@ def _is_of(path: Path, identity: str) -> bool:
 
 
 def _plan_from_btf(identity: str | None) -> ProbePlan:
-    """The plan that can be made of what the running kernel tells of itself."""
+    """Return the plan that can be made of what the running kernel tells of itself."""
     from zaptrace.kernel.btf import Btf
     from zaptrace.kernel.plan_from_btf import names_in, plan_without_debug_info
 

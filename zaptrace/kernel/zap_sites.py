@@ -43,7 +43,7 @@ class ZapSites:
 
 
 def zap_sites(context: Context) -> ZapSites:
-    """Where zaps are taken."""
+    """Return where zaps are taken."""
     found = ZapSites()
     if context.zap is None:
         found.missing.append(MissingEvent("zap", f"no {ZAP} in this kernel's debug info"))
@@ -65,7 +65,7 @@ def zap_sites(context: Context) -> ZapSites:
 def _add_inlined(
     found: ZapSites, context: Context, function: DIE, instance: Instance, symbol: Symbol
 ) -> None:
-    """The site of one inlined call, where each way into it passes."""
+    """Add the site of one inlined call, where each way into it passes."""
     if not context.image.at(symbol.address, 1) and NO_CODE not in found.notes:
         found.notes.append(NO_CODE)
     pcs = probe_addresses(context, instance)
@@ -90,7 +90,7 @@ def _add_inlined(
 
 
 def _known(site: ProbeSite) -> int:
-    """How many arguments are to be had there."""
+    """Return how many arguments are available there."""
     return sum(arg.location is not None for arg in site.args.values())
 
 
@@ -111,7 +111,7 @@ class ZapSite:
         self._parameters = {name_of(one): one for one in parameters(instance.die)}
 
     def sites(self) -> list[ProbeSite]:
-        """The `zap` site; behind it `zap_enter` when some argument is to be had only there."""
+        """Return the `zap` site, then `zap_enter` when some argument is available only there."""
         instance, arch = self._instance, self._context.arch
         args = {"mm": self._mm()}
         args |= {name: self._arg(name) for name in ZAP_PARAMETERS if name in self._kinds}
@@ -132,7 +132,7 @@ class ZapSite:
         return [zap, self._enter(self._outer, only_there)] if only_there and self._outer else [zap]
 
     def around(self) -> ProbeSite | None:
-        """The entry of the enclosing function as a `zap`; None without a symbol."""
+        """Return the entry of the enclosing function as a `zap`; None without a symbol."""
         entry = self._outer
         if entry is None:
             return None
@@ -149,7 +149,7 @@ class ZapSite:
         )
 
     def _enter(self, entry: Entry, args: dict[str, ProbeArg]) -> ProbeSite:
-        """The entry of the enclosing function: arguments that are had nowhere else, and
+        """Return the entry of the enclosing function: arguments available nowhere else, and
         its own range, by which a reader sees whether a zap belongs to it."""
         own = {name: entry.arg(name) for name in ZAP_ENTER_FIELDS if entry.gives(name)}
         taken = {
@@ -178,7 +178,7 @@ class ZapSite:
         return Entry(self._context, symbol, die)
 
     def _mm(self) -> ProbeArg:
-        """tlb->mm, else vma->vm_mm: neither changes while the zap goes on."""
+        """Return tlb->mm, else vma->vm_mm: neither changes during the zap."""
         for parameter, member in (("tlb", "mmu_gather.mm"), ("vma", "vm_area_struct.vm_mm")):
             offset = self._context.offsets.get(member)
             if offset is None or parameter not in self._kinds:
@@ -200,8 +200,8 @@ class ZapSite:
         return absent(reason)
 
     def _whole_range(self, args: dict[str, ProbeArg]) -> dict[str, ProbeArg]:
-        """Where the part's end is lost, that of the range that it is of; its beginning too where
-        that hangs on the end."""
+        """Return where the part's end is lost, that of the range that it is of; its beginning too
+        where that hangs on the end."""
         if "end" not in args or args["end"].location is not None:
             return {}
         if not runs_over_pmds(self._instance) or self._outer is None:
@@ -215,7 +215,7 @@ class ZapSite:
         }
 
     def _place(self, name: str) -> tuple[Place, str | None]:
-        """Where a parameter lies, and what a person should know of it.
+        """Return where a parameter lies, and what a person should know of it.
 
         Raises:
             Unavailable: nothing of it is left.
@@ -237,7 +237,7 @@ class ZapSite:
         return self._variable_place(self._parameters[name])
 
     def _variable_place(self, variable: DIE) -> Place:
-        """Where a variable lies at the site.
+        """Return where a variable lies at the site.
 
         Raises:
             Unavailable: nowhere, or in what the enclosing function was given
@@ -249,7 +249,7 @@ class ZapSite:
         return place
 
     def _cut_address(self, reason: str) -> ProbeArg:
-        """Where the range begins, from where the whole range began and where this part ends."""
+        """Return where the range begins, from the whole range's beginning and this part's end."""
         if self._outer is None or not self._outer.gives("addr"):
             return absent(reason)
         arg = replace(self._outer.arg("addr"), at_entry=True)

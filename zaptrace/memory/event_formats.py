@@ -16,7 +16,7 @@ _MAX_FIELDS = 128  # MAX_TRACE_ARGS (kernel/trace/trace_probe.h)
 
 
 def kprobe_formats(prog: drgn.Program, names: Collection[str]) -> dict[str, TraceFormat]:
-    """Event name -> format, for those of the named kprobe events that exist.
+    """Map event names to formats, for those of the named kprobe events that exist.
 
     From the ftrace_events list (kernel/trace/trace_events.c); each event's
     fields are those that it registered, nothing is assumed.
@@ -55,7 +55,7 @@ def _fields(kind: drgn.Object) -> dict[str, TraceField]:
 
 
 def _missed(call: drgn.Object) -> int:
-    """kprobe.nmissed over the probes of one event (kernel/trace/trace_kprobe.c)."""
+    """Return kprobe.nmissed over the probes of one event (kernel/trace/trace_kprobe.c)."""
     event = drgn.container_of(call, "struct trace_probe_event", "call")
     probes = _bounded("struct trace_probe", event.probes.address_of_(), "list", _MAX_EVENTS)
     return sum(
@@ -70,5 +70,5 @@ def _text(string: drgn.Object) -> str:
 
 
 def _bounded(kind: str, head: drgn.Object, member: str, most: int) -> Iterator[drgn.Object]:
-    """A list's entries; a list that runs in a circle ends after `most`."""
+    """Yield a list's entries; a list that runs in a circle ends after `most`."""
     return itertools.islice(list_for_each_entry(kind, head, member), most)

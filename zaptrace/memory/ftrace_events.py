@@ -104,7 +104,7 @@ def _decoder(
 
 
 def _lost(ring: CpuRing) -> Records:
-    """What this CPU's ring could not keep: one LOST record, in front of what it kept."""
+    """Return what this CPU's ring could not keep: one LOST record, in front of what it kept."""
     records = blank(1 if ring.lost else 0)
     records["kind"] = Kind.LOST
     records["cpu"] = ring.cpu
@@ -114,7 +114,7 @@ def _lost(ring: CpuRing) -> Records:
 
 
 def _missed(decoder: Decoder) -> Records:
-    """Hits that a kprobe could not take: LOST records without CPU, in front of all."""
+    """Return hits that a kprobe could not take: LOST records without CPU, in front of all."""
     missed = [(site, form.missed) for site, form in decoder.sites.values() if form.missed > 0]
     records = blank(len(missed))
     records["kind"] = Kind.LOST
@@ -126,7 +126,7 @@ def _missed(decoder: Decoder) -> Records:
 
 
 def _finished(prog: drgn.Program, plan: ProbePlan, records: Records) -> Records:
-    """Ordered by clock, and with what the records do not say themselves."""
+    """Order events by clock, and add what the records do not say themselves."""
     records = records[np.argsort(records["clock"], kind="stable")]
     records["pfn"] = page_layout(prog).pfns(records["page"])
     records["tgid"] = _tgids(prog, records["pid"])
@@ -135,7 +135,7 @@ def _finished(prog: drgn.Program, plan: ProbePlan, records: Records) -> Records:
 
 
 def _symbols(prog: drgn.Program, events: Events) -> dict[int, str]:
-    """Names of the kernel addresses that the events bring: "function+0x1c"."""
+    """Return the names of the kernel addresses that the events bring: "function+0x1c"."""
     columns = [np.unique(events.records[name]).tolist() for name in ("site", "caller")]
     named = {}
     for address in {*itertools.chain(*columns, *events.stacks.values())} - {ABSENT}:
@@ -146,7 +146,7 @@ def _symbols(prog: drgn.Program, events: Events) -> dict[int, str]:
 
 
 def _tgids(prog: drgn.Program, pids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Process ids of threads that still exist in the dump, else -1.  Same shape."""
+    """Return the process ids of threads that still exist in the dump, else -1.  Same shape."""
     distinct, which = np.unique(pids, return_inverse=True)
     tgids = np.full(len(distinct), -1, np.int32)
     for row, pid in enumerate(distinct.tolist()):

@@ -15,7 +15,7 @@ from zaptrace.memory import vmcore
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, Missing
 
-# drgn's remarks go to whoever listens to its logger; what matters becomes our error.
+# drgn's remarks go to its logger's listeners; what matters becomes our error.
 logging.getLogger("drgn").addHandler(logging.NullHandler())
 
 KCORE = Path("/proc/kcore")
@@ -77,13 +77,13 @@ def open_live(vmlinux: Path) -> drgn.Program:
 
 
 def vmcoreinfo_of(prog: drgn.Program) -> dict[str, str]:
-    """VMCOREINFO's `KEY=value` lines."""
+    """Return VMCOREINFO's `KEY=value` lines."""
     text = prog["VMCOREINFO"].string_().decode("ascii", "replace")
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
 def kernel_offset(prog: drgn.Program) -> int:
-    """How far above its link-time addresses the kernel runs (KASLR), modulo 2**64."""
+    """Return how far above its link-time addresses the kernel runs (KASLR), modulo 2**64."""
     try:
         return int(vmcoreinfo_of(prog).get("KERNELOFFSET", "0"), 16)
     except ValueError:
@@ -91,7 +91,8 @@ def kernel_offset(prog: drgn.Program) -> int:
 
 
 def boot_id(prog: drgn.Program) -> str | None:
-    """The id on the kernel's command line (`zaptrace.model.boot_ids`); None when it was not ours.
+    """Return the id on the kernel's command line (`zaptrace.model.boot_ids`); None when it was not
+    ours.
 
     Of a guest that was restored, with the second one, which is in the kernel's log.
     """
@@ -104,7 +105,7 @@ def boot_id(prog: drgn.Program) -> str | None:
 
 
 def _log(prog: drgn.Program) -> bytes:
-    """The kernel's log buffer as it lies in memory; empty when it cannot be read."""
+    """Return the kernel's log buffer as it lies in memory; empty when it cannot be read."""
     try:
         size = min(int(prog["log_buf_len"]), _MOST_LOG)
         return bytes(prog.read(prog["log_buf"].value_(), size))
@@ -113,7 +114,7 @@ def _log(prog: drgn.Program) -> bytes:
 
 
 def cut_off(core: Path) -> int:
-    """How many bytes of memory an ELF dump promises and does not have; 0 for other formats.
+    """Return how many bytes of memory an ELF dump promises and does not have; 0 for other formats.
 
     Raises:
         BadInput, Missing: not even its headers can be read.
@@ -139,7 +140,7 @@ def _check_core(core: Path, whole: bool) -> None:
 
 
 def _is_kdump(core: Path) -> bool:
-    """Whether it is kdump-compressed or flattened, as makedumpfile and QEMU write it."""
+    """Return whether it is kdump-compressed or flattened, as makedumpfile and QEMU write it."""
     with opened(core) as file:
         return file.read(16).startswith(_KDUMP_MAGICS)
 
@@ -180,7 +181,7 @@ def _has_debug_info(prog: drgn.Program) -> bool:
 
 
 def _check_banner(prog: drgn.Program, core: Path, vmlinux: Path, release: str) -> None:
-    """Before BUILD-ID was in VMCOREINFO (5.9), linux_banner must do: it has the build's date."""
+    """Compare linux_banner, which has the build's date: VMCOREINFO has BUILD-ID since 5.9."""
     banner = _banner_in(vmlinux)
     try:
         running = prog["linux_banner"].string_()

@@ -40,7 +40,7 @@ class PageLayout:
         return pfns_of(addresses, self.base, self.struct_size, self.valid)
 
     def address(self, pfn: int) -> int:
-        """Address of the struct page of `pfn`."""
+        """Return the address of the struct page of `pfn`."""
         return self.base + pfn * self.struct_size
 
 
@@ -63,7 +63,7 @@ def page_layout(prog: drgn.Program) -> PageLayout:
 
 
 def ram_ranges(prog: drgn.Program) -> list[range]:
-    """Physical addresses that are system RAM, bytes, as /proc/iomem lists them.
+    """Return physical addresses that are system RAM, bytes, as /proc/iomem lists them.
 
     Walks iomem_resource's children (kernel/resource.c); an empty list when
     the kernel's list is broken, or another.
@@ -86,7 +86,7 @@ def ram_ranges(prog: drgn.Program) -> list[range]:
 
 
 def byte_order(prog: drgn.Program) -> str:
-    """The kernel's byte order as numpy and struct spell it: `<` or `>`."""
+    """Return the kernel's byte order as numpy and struct spell it: `<` or `>`."""
     platform = prog.platform
     little = platform is None or platform.flags & drgn.PlatformFlags.IS_LITTLE_ENDIAN
     return "<" if little else ">"
@@ -100,7 +100,7 @@ def read_array(
     *,
     physical: bool = False,
 ) -> npt.NDArray[Any]:
-    """`count` items of `dtype` read in one go.  Shape (count,), read-only.
+    """Return `count` items of `dtype` read in one go.  Shape (count,), read-only.
 
     `dtype` carries the byte order (see `byte_order`).
 
@@ -114,7 +114,7 @@ def read_array(
 def page_dtype(
     prog: drgn.Program, layout: PageLayout, members: dict[str, str], of: str = "struct page"
 ) -> np.dtype[Any]:
-    """A dtype that picks members out of struct page.
+    """Return a dtype that picks members out of struct page.
 
     Args:
         of: struct folio, for members of its first page or beyond.

@@ -43,7 +43,7 @@ class CpuRegisters:
 
 
 def cpu_registers(core: Path) -> list[CpuRegisters]:
-    """The registers of every CPU, in CPU order; empty when the dump has no such notes.
+    """Return the registers of every CPU, in CPU order; empty when the dump has no such notes.
 
     Raises:
         BadInput: not an ELF core dump, truncated, or of an unknown architecture.
@@ -75,7 +75,7 @@ def cpu_registers(core: Path) -> list[CpuRegisters]:
 
 
 def as_pt_regs(prog: drgn.Program, registers: CpuRegisters) -> drgn.Object:
-    """The registers as a `struct pt_regs` value, which drgn can unwind from."""
+    """Return the registers as a `struct pt_regs` value, which drgn can unwind from."""
     kind = prog.type("struct pt_regs")
     raw = bytearray(drgn.sizeof(kind))
     for name, member in registers.arch.pt_regs_members.items():
@@ -86,7 +86,7 @@ def as_pt_regs(prog: drgn.Program, registers: CpuRegisters) -> drgn.Object:
 
 
 def known_registers(core: Path) -> list[CpuRegisters] | None:
-    """The same, None where the dump does not say: makedumpfile's formats.
+    """Return the same, None where the dump does not say: makedumpfile's formats.
 
     Raises:
         Missing: no such file, or not readable.

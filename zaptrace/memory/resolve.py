@@ -27,7 +27,7 @@ def code_site(
         innermost frame with the path relative to the kernel's tree, and every
         frame at that address as `function at file:line`, innermost first, the
         last one being the function that really holds the address.  What
-        cannot be told is None or empty.
+        is not known is None or empty.
     """
     inside = address - 1 if is_return else address
     name: str | None = None
@@ -54,14 +54,14 @@ def code_site(
 
 
 def compiled_in(prog: drgn.Program) -> Path | None:
-    """The source tree that the kernel was compiled in, when it is on this machine."""
+    """Return the source tree that the kernel was compiled in, when it is on this machine."""
     prefix = _tree_prefix(prog)
     tree = Path(prefix)
     return tree if tree.is_absolute() and (tree / _LANDMARK).is_file() else None
 
 
 def locations(prog: drgn.Program, address: int) -> list[drgn.SourceLocation]:
-    """The frames at an address, innermost first; none when there is no debug info for it."""
+    """Return the frames at an address, innermost first; none when there is no debug info for it."""
     try:
         return list(prog.source_location(address))
     except LookupError:
@@ -76,7 +76,8 @@ def _file_line(prog: drgn.Program, location: drgn.SourceLocation) -> str | None:
 
 
 def _tree_prefix(prog: drgn.Program) -> str:
-    """What DWARF puts before a path of the kernel's tree: the build's folder, `../`, or nothing."""
+    """Return what DWARF puts before a path of the kernel's tree: the build's folder, `../`, or
+    nothing."""
     prefix = prog.cache.get("zaptrace_tree_prefix")
     if prefix is None:
         prefix = ""

@@ -46,7 +46,7 @@ class _Layout:
 
 
 def read_rings(prog: drgn.Program, buffer: drgn.Object) -> Iterator[CpuRing]:
-    """The rings of every CPU that has one.
+    """Yield the rings of every CPU that has one.
 
     Args:
         buffer: `struct trace_buffer *`.
@@ -63,7 +63,7 @@ def read_rings(prog: drgn.Program, buffer: drgn.Object) -> Iterator[CpuRing]:
 
 
 def _cpus(prog: drgn.Program, buffer: drgn.Object) -> int:
-    """How many CPUs a buffer's array is for: its `cpus`, of which late kernels make nothing."""
+    """Return how many CPUs a buffer's array is for: its `cpus`, which late kernels lack."""
     if buffer.type_.type.has_member("cpus"):
         return int(buffer.cpus.value_())
     return int(prog["nr_cpu_ids"].value_())
@@ -107,7 +107,7 @@ def _read_ring(prog: drgn.Program, layout: _Layout, cpu: int, ring: drgn.Object)
 
 
 def _pages(prog: drgn.Program, layout: _Layout, ring: drgn.Object) -> Iterator[SubBuffer]:
-    """The sub-buffers with records, oldest first."""
+    """Yield the sub-buffers with records, oldest first."""
     reader = ring.reader_page.value_()
     commit = ring.commit_page.value_()
     yield _page(prog, layout, reader, consumed=True)
@@ -126,7 +126,8 @@ def _pages(prog: drgn.Program, layout: _Layout, ring: drgn.Object) -> Iterator[S
 
 
 def _head(prog: drgn.Program, layout: _Layout, ring: drgn.Object) -> int:
-    """The head page: the one whose predecessor's pointer to it is flagged (rb_set_head_page)."""
+    """Return the head page: the one whose predecessor's pointer to it is flagged
+    (rb_set_head_page)."""
     address: int = ring.head_page.value_()
     seen: set[int] = set()
     while address not in seen and len(seen) < _MAX_PAGES:

@@ -29,7 +29,7 @@ _SIZES |= {"s8": 1, "s16": 2, "s32": 4, "s64": 8}
 
 
 def stop_events(prog: drgn.Program, core: Path, plan: ProbePlan) -> Events:
-    """One Origin.REGISTERS record for each CPU that stands at a probe site; mostly one or none.
+    """Return one Origin.REGISTERS record for each CPU that stands at a probe site.
 
     Args:
         prog: the opened dump.
@@ -58,7 +58,7 @@ def stop_events(prog: drgn.Program, core: Path, plan: ProbePlan) -> Events:
 def _record(
     prog: drgn.Program, registers: CpuRegisters, site: ProbeSite, events: Events
 ) -> dict[str, int | bytes]:
-    """The fields of one record; strings and stacks go into `events`."""
+    """Return the fields of one record; strings and stacks go into `events`."""
     kind = Kind[site.event.upper()]
     fields: dict[str, int | bytes] = {"kind": kind, "site": registers.pc, "cpu": registers.cpu}
     fields["origin"] = Origin.REGISTERS
@@ -80,13 +80,13 @@ def _record(
 
 
 def _wrapped(value: int, kind: np.dtype[Any]) -> np.generic:
-    """What fits of a register, as C would assign it: the guest says what it likes."""
+    """Return what fits of a register, as C would assign it: the guest says what it likes."""
     wrapped: np.generic = np.uint64(value % 2**64).astype(kind)
     return wrapped
 
 
 def _task(prog: drgn.Program, cpu: int) -> dict[str, int | bytes]:
-    """Who runs on the CPU."""
+    """Return the task that runs on the CPU."""
     try:
         task = cpu_curr(prog, cpu).read_()
         fields: dict[str, int | bytes] = {
@@ -100,7 +100,7 @@ def _task(prog: drgn.Program, cpu: int) -> dict[str, int | bytes]:
 
 
 def _fetch(prog: drgn.Program, arg: ProbeArg, registers: CpuRegisters) -> int | bytes | None:
-    """Evaluate an ftrace fetch argument; None when it cannot be had here."""
+    """Evaluate an ftrace fetch argument; None when it cannot be obtained here."""
     if arg.location is None or arg.at_entry:
         return None
     try:
@@ -128,7 +128,7 @@ def _value(prog: drgn.Program, location: str, registers: CpuRegisters, size: int
 
 
 def _address(prog: drgn.Program, location: str, registers: CpuRegisters) -> int:
-    """What `+off(INNER)` points at."""
+    """Return what `+off(INNER)` points at."""
     found = _DEREFERENCE.fullmatch(location)
     if found is None:
         raise ValueError(f"not a fetch argument that reads memory: {location}")

@@ -25,7 +25,7 @@ def stack_of(prog: drgn.Program, registers: CpuRegisters) -> tuple[int, ...]:
         if frame.pc == 0 or (frame.interrupted and not _is_kernel_text(prog, frame.pc)):
             break
         addresses.append(frame.pc)
-    # Behind x86_64's entry code there is nothing to unwind by, and drgn guesses once more.
+    # After x86_64's entry code there is nothing to unwind by, and drgn guesses once more.
     while len(addresses) > 1 and not _is_kernel_text(prog, addresses[-1]):
         addresses.pop()
     return tuple(addresses[1:])

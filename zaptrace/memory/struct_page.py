@@ -65,7 +65,7 @@ def _unaliased(kind: drgn.Type) -> drgn.Type:
 
 
 def _flags(prog: drgn.Program) -> dict[int, str]:
-    """Of enum pageflags (include/linux/page-flags.h): of several names of a bit the first."""
+    """Return enum pageflags (include/linux/page-flags.h); of several names of a bit the first."""
     names: dict[int, str] = {}
     try:
         for name, bit in prog.type("enum pageflags").enumerators:

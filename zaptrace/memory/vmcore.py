@@ -1,12 +1,12 @@
 """A QEMU dump made a proper vmcore, in place.
 
 `dump-guest-memory` writes an ELF file whose memory is complete but which, on
-s390x, nobody can open without help: it has no VMCOREINFO note (the guest
+s390x, nothing opens without help: it has no VMCOREINFO note (the guest
 firmware interface that x86 uses for it does not exist there), and its only
 PT_LOAD starts at physical address 0, so that drgn takes the file for one
 without physical addresses.  Both are fixed by appending to the file and then
 replacing its headers.  They are put where the kernel's own vmcores have them:
-makedumpfile looks for program headers right behind the ELF header only, and
+makedumpfile looks for program headers right after the ELF header only, and
 QEMU has section headers there.
 """
 
@@ -125,7 +125,7 @@ def _vmcoreinfo_in_memory(file: BinaryIO, headers: Headers, arch: Arch) -> Note:
 
 
 def _note_address(file: BinaryIO, headers: Headers, pointer_at: int | None) -> int:
-    """Physical address of the kernel's VMCOREINFO note; 0 when there is none."""
+    """Return the physical address of the kernel's VMCOREINFO note; 0 when there is none."""
     if pointer_at is not None:
         pointer = _read_physical(file, headers, pointer_at, 8)
         return struct.unpack(headers.order + "Q", pointer)[0] if len(pointer) == 8 else 0
@@ -159,7 +159,7 @@ def _identity_base(info: bytes, arch: Arch) -> int:
 
 
 def _usable_loads(loads: list[Segment], identity_base: int) -> list[Segment]:
-    """The same memory, with addresses that mean something to drgn.
+    """Return the same memory, with addresses that mean something to drgn.
 
     drgn ignores p_paddr when it is 0 everywhere (libdrgn/program.c), so the
     first page gets a segment of its own.
@@ -183,12 +183,12 @@ def _usable_loads(loads: list[Segment], identity_base: int) -> list[Segment]:
 
 
 def _end(headers: Headers) -> int:
-    """Where something can be appended, aligned."""
+    """Return where something can be appended, aligned."""
     return (headers.size + 7) & ~7
 
 
 def _has_room(segments: Sequence[Segment]) -> bool:
-    """Their program headers fit between the ELF header and what they describe."""
+    """Return whether the program headers fit between the ELF header and what they describe."""
     size = len(segments) * SEGMENT_SIZE
     return HEADER_SIZE + size <= min(segment.offset for segment in segments)
 
@@ -222,7 +222,7 @@ def _rewrite(dump: Path, headers: Headers, notes: bytes, segments: Sequence[Segm
 
 
 def _write(dump: Path, at: int, what: bytes) -> None:
-    """In one piece, and on the disk before anything else is written."""
+    """Write in one piece, and sync before anything else is written."""
     with dump.open("r+b", buffering=0) as file:
         if os.pwrite(file.fileno(), what, at) != len(what):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

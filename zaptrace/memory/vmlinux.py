@@ -14,7 +14,7 @@ _END = 2**64 - 1
 
 
 def open_vmlinux(vmlinux: Path, wanted: str | None = None, offset: int = 0) -> drgn.Program:
-    """Symbols and debug info at the addresses where the kernel ran; no memory.
+    """Return symbols and debug info at the addresses where the kernel ran; no memory.
 
     Args:
         vmlinux: with DWARF.

@@ -3,7 +3,7 @@
 The kernel prints its command line on the console and keeps it in memory, so that the console,
 the dump and what is read out of it say of which boot they are.
 
-A guest that was saved goes on as often as it is restored, with one command line: each time it
+A guest that was saved continues as often as it is restored, with one command line: each time it
 gets a second id, which it says in the kernel's log.  Then its id is `FIRST/SECOND`.
 """
 
@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Sequence
 
 _WORD = "zaptrace.boot"
-# A word with a dot is a module's parameter: nobody takes it, and init does not get it
+# A word with a dot is a module's parameter: no one takes it, and init does not get it
 # (unknown_bootoption(), init/main.c).
 _ID = re.compile(rf"(?:^|\s){re.escape(_WORD)}=([0-9a-f-]{{8,64}})(?=\s|$)")
 _NOTE = re.compile(rb"zaptrace: boot ([0-9a-f-]{8,64}) goes on as ([0-9a-f-]{8,64})(?=[\s]|$)")
@@ -23,27 +23,27 @@ _PRINTED = re.compile(rb"Kernel command line:([^\r\n]*)")
 
 
 def new() -> str:
-    """An id that no other boot has."""
+    """Return an id that no other boot has."""
     return str(uuid.uuid4())
 
 
 def argument(boot_id: str) -> str:
-    """The kernel argument."""
+    """Return the kernel argument."""
     return f"{_WORD}={boot_id}"
 
 
 def note(boot_id: str, restored: str) -> str:
-    """What a guest that was restored says on its console, and in the kernel's log."""
+    """Return what a guest that was restored says on its console, and in the kernel's log."""
     return f"boot {boot_id} goes on as {restored}"
 
 
 def joined(boot_id: str, restored: str | None) -> str:
-    """The id of a guest of a boot, as run.json and a capture have it."""
+    """Return the id of a guest of a boot, as run.json and a capture have it."""
     return f"{boot_id}/{restored}" if restored else boot_id
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two ids may be of one guest.
+    """Return whether two ids may be of one guest.
 
     Who does not know the second one, because the log was overwritten, says the first alone.
     """
@@ -52,20 +52,20 @@ def same(one: str, other: str) -> bool:
 
 
 def of_command_line(text: str) -> str | None:
-    """The boot's id; None when it was not ours."""
+    """Return the boot's id; None when it was not ours."""
     found = _ID.search(text)
     return found[1] if found else None
 
 
 def on_console(log: bytes) -> tuple[str, ...]:
-    """The ids of the guests that a console is of, each once; none when they were not ours."""
+    """Return the ids of a console's guests, each once; none when they were not ours."""
     lines = (found[1].decode("ascii", "replace") for found in _PRINTED.finditer(log))
     booted = [one for line in lines if (one := of_command_line(line))]
     return of_log(booted, log)
 
 
 def of_log(booted: Sequence[str], log: bytes) -> tuple[str, ...]:
-    """The ids of some boots, with the second ids that a kernel's log tells of them."""
+    """Return the ids of some boots, with the second ids that a kernel's log tells of them."""
     pairs = [(found[1].decode(), found[2].decode()) for found in _NOTE.finditer(log)]
     going_on = {first: [second for one, second in pairs if one == first] for first, _ in pairs}
     ids = []

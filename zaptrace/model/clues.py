@@ -48,7 +48,7 @@ class Clue:
     pfns: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it under `triage`."""
+        """Return it as `--json` prints it under `triage`."""
         data = dataclasses.asdict(self)
         for name in ("measure", "lines", "logs", "pfns"):
             data[name] = list(data[name])
@@ -64,7 +64,7 @@ class Clue:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Clue:
-        """The inverse of `to_json`.
+        """Return the inverse of `to_json`.
 
         Raises:
             KeyError, TypeError: `data` is not what `to_json` made.

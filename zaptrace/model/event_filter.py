@@ -58,7 +58,7 @@ FIELDS = ("kind", "comm", "mapcount", *_NUMBERS)
 
 
 def compile(text: str) -> Predicate:
-    """The question that a filter asks of records: shape (n,) -> mask of shape (n,).
+    """Return the question that a filter asks of records: shape (n,) -> mask of shape (n,).
 
     An empty text means every record.
 
@@ -112,14 +112,14 @@ class _Parser:
         raise BadInput(f"filter: {what} (column {token.column if token else self._end + 1})")
 
     def whole(self) -> Predicate:
-        """All the tokens."""
+        """Return all the tokens."""
         meaning = self.either(0)
         if self._at < len(self._tokens):
             self.fail("a ) without its (")
         return meaning
 
     def either(self, depth: int) -> Predicate:
-        """Alternatives, joined by `or`."""
+        """Parse alternatives, joined by `or`."""
         meaning = self._both(depth)
         while self._next_is("word", "or"):
             self._at += 1
@@ -196,7 +196,7 @@ def _bare(token: _Token) -> Predicate:
 
 
 def _comparison(name: str, sign: str, value: str) -> Predicate:
-    """A field against a value.
+    """Return a field against a value.
 
     Raises:
         ValueError: the value is none for this field; says why.

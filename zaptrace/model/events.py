@@ -43,7 +43,7 @@ class Kind(enum.IntEnum):
     """`nr` events could not be delivered by this CPU's source."""
     ZAP_ENTER = 7
     """Entry of the function that zap_pte_range is inlined into: carries the
-    arguments that are only to be had there (`vma`); joined by thread."""
+    arguments that are only available there (`vma`); joined by thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ EVENT = np.dtype(
         ("mm", "<u8"),  # struct mm_struct *; ABSENT when none
         ("vma", "<u8"),  # struct vm_area_struct *; ABSENT when none
         ("addr", "<u8"),  # user address, bytes; ABSENT when none
-        ("end", "<u8"),  # first user address behind the range; ABSENT when none
+        ("end", "<u8"),  # first user address after the range; ABSENT when none
         ("pte", "<u8"),  # raw PTE value (bad_pte); ABSENT when none
         ("caller", "<u8"),  # return address of the probed function; ABSENT
         ("nr", "<u4"),  # pages in the range, or events lost; 0 when it has none
@@ -281,12 +281,12 @@ class Events:
         return int(lost["nr"].sum(dtype=np.uint64))
 
     def of_kind(self, *kinds: Kind) -> Records:
-        """The records of some kinds, in order."""
+        """Return the records of some kinds, in order."""
         return self.records[np.isin(self.records["kind"], kinds)]
 
 
 def followed_by(first: Events, second: Events) -> Events:
-    """Both as one set, with `first`'s meta; the ids of `second` move behind those of `first`."""
+    """Return both as one set, with `first`'s meta; `second`'s ids come after `first`'s."""
     records = second.records.copy()
     for name, taken in (("reason", first.strings), ("stack", first.stacks)):
         base = max(taken, default=0)

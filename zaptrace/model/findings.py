@@ -74,7 +74,7 @@ class Finding:
     note: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As `inspect --json` prints it."""
+        """Return it as `inspect --json` prints it."""
         data = dataclasses.asdict(self)
         data["class"] = data.pop("cls").value
         data["flags"] = list(self.flags)
@@ -83,7 +83,7 @@ class Finding:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Finding:
-        """The inverse of `to_json`.
+        """Return the inverse of `to_json`.
 
         Raises:
             KeyError, TypeError, ValueError: `data` is not what `to_json` made.
@@ -125,7 +125,7 @@ class AuditResult:
     """Counts worth a line in the report (special PTEs, swap entries, ...)."""
 
     def to_json(self) -> dict[str, Any]:
-        """As `inspect --json` prints it."""
+        """Return it as `inspect --json` prints it."""
         return {
             "kernel_release": self.kernel_release,
             "pages": self.pages,
@@ -139,7 +139,7 @@ class AuditResult:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> AuditResult:
-        """The inverse of `to_json`.
+        """Return the inverse of `to_json`.
 
         Raises:
             KeyError, TypeError, ValueError: `data` is not what `to_json` made.

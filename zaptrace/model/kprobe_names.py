@@ -14,18 +14,18 @@ _FROM_ARGS = frozenset(EVENT.names or ()) - {
 
 
 def site_names(plan: ProbePlan) -> dict[str, ProbeSite]:
-    """Event name -> site, for every site of the plan, in its order."""
+    """Map event names to sites, for every site of the plan, in its order."""
     return {f"zt{number}_{site.event}": site for number, site in enumerate(plan.sites)}
 
 
 def recorded_args(site: ProbeSite, *, at_entry: bool = False) -> dict[str, ProbeArg]:
-    """The arguments that a kprobe event at this site records: field name -> argument.
+    """Return the arguments that a kprobe event at this site records: field name -> argument.
 
-    Those that an event has a field for and that are to be had at this very
+    Those that an event has a field for and that are available at this very
     address; the field bears the argument's name.
 
     Args:
-        at_entry: instead, those that are to be had where the enclosing
+        at_entry: instead, those that are available where the enclosing
             function begins.
     """
     return {

@@ -17,12 +17,12 @@ _SETTLED_SECONDS = 60.0
 
 
 def cache_home() -> Path:
-    """The folder for what can be made again: kernels, packages, probe plans (0700)."""
+    """Return the folder for what can be made again: kernels, packages, probe plans (0700)."""
     return _home("XDG_CACHE_HOME", ".cache")
 
 
 def state_home() -> Path:
-    """The folder for what cannot be made again: runs (0700)."""
+    """Return the folder for what cannot be made again: runs (0700)."""
     return _home("XDG_STATE_HOME", ".local/state")
 
 

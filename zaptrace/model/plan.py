@@ -33,7 +33,7 @@ class ProbeArg:
     block: int = 0
 
     def value(self, fetched: int, end: int) -> int:
-        """The argument, unsigned 64 bits, from what was fetched.
+        """Return the argument, unsigned 64 bits, from what was fetched.
 
         Args:
             end: the `end` argument of the same event; only `block` needs it.
@@ -91,7 +91,7 @@ class ProbePlan:
         anchors: what tells where this kernel lies once it runs: link-time addresses of
             `vector`, the handler that a CPU's own table names (Arch.vector_handlers),
             and of `banner`, the text that begins "Linux version RELEASE".
-        boot_tracing: the kernel takes probes from bootconfig behind its initrd.
+        boot_tracing: the kernel takes probes from bootconfig after its initrd.
         notes: what else a person should know of it, one sentence each.
     """
 
@@ -106,7 +106,7 @@ class ProbePlan:
     anchors: dict[str, int] = field(default_factory=dict)
 
     def moved(self, by: int) -> ProbePlan:
-        """The same plan for a kernel that runs `by` bytes above where it was linked."""
+        """Return the same plan for a kernel that runs `by` bytes above where it was linked."""
         sites = tuple(
             site if site.address is None else replace(site, address=(site.address + by) % 2**64)
             for site in self.sites
@@ -114,7 +114,7 @@ class ProbePlan:
         return replace(self, sites=sites) if by else self
 
     def to_json(self) -> dict[str, Any]:
-        """As `probes --json` prints it (shared schema), also what the cache holds."""
+        """Return it as `probes --json` prints it, which is also what the cache holds."""
         return {
             "build_id": self.build_id,
             "arch": self.arch,
@@ -129,7 +129,7 @@ class ProbePlan:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ProbePlan:
-        """The inverse of `to_json`.
+        """Return the inverse of `to_json`.
 
         Raises:
             KeyError, TypeError: `data` is not what `to_json` made.

@@ -1,4 +1,4 @@
-"""How long work tells of itself: plain data, drawn by whoever listens."""
+"""How long work tells of itself: plain data, drawn by the caller listens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Listener = Callable[[Update], None]
 
 
 def ignore(update: Update) -> None:
-    """A listener that does not listen."""
+    """Ignore progress: a listener that does nothing."""
 
 
 class Step:

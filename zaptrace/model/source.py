@@ -22,7 +22,7 @@ class Source(Protocol):
     """
 
     def read(self, seconds: float) -> Events | None:
-        """What came since the last call; waits up to `seconds` while there is nothing.
+        """Return what came since the last call; waits up to `seconds` while there is nothing.
 
         With 0 it does not wait, and looks at all that it counts: the last read is such a one.
 
@@ -39,5 +39,5 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Detach and leave nothing behind; may be called twice."""
+        """Detach and leave nothing after; may be called twice."""
         ...

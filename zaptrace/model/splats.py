@@ -17,7 +17,7 @@ class Frame:
         size: bytes of the function.
         address: the return address as printed, None when it was not.
         source: `file:line` once resolved, else None.
-        module: the module that the function lies in, as printed behind it (`[nvidia]`); None
+        module: the module that the function lies in, as printed after it (`[nvidia]`); None
             for the kernel's own.
         reliable: False when the kernel printed it as a mere clue found on the
             stack (x86 `? symbol`, s390x `([<address>] symbol)`).
@@ -129,13 +129,13 @@ class Splat:
     folio: FolioCounters | None = None
     page_owner: PageOwner | None = None
     vm_fault: str | None = None
-    """bad_page_map: the VMA's fault handler, as printed behind `fault:`."""
+    """bad_page_map: the VMA's fault handler, as printed after `fault:`."""
     file_mmap: str | None = None
-    """bad_page_map: the file's mmap function, as printed behind `mmap:`."""
+    """bad_page_map: the file's mmap function, as printed after `mmap:`."""
     memcg: int | None = None
-    """page->memcg_data, as printed behind `memcg:`."""
+    """page->memcg_data, as printed after `memcg:`."""
     flags_word: int | None = None
-    """page->flags as printed behind `flags:`: node, zone and so on too.  Not in JSON."""
+    """page->flags as printed after `flags:`: node, zone and so on too.  Not in JSON."""
     raw: tuple[int, ...] = ()
     """The words of struct page as printed after `raw:`, in the order of the lines."""
     fingerprint: str | None = None
@@ -148,7 +148,7 @@ class Splat:
     """How many such lines there are: `unread` holds the first of them only.  Not in JSON."""
 
     def to_json(self) -> dict[str, Any]:
-        """As `splat --json` prints it."""
+        """Return it as `splat --json` prints it."""
         data = dataclasses.asdict(self)
         del data["unread"], data["unread_count"], data["flags_word"]
         data["flags"] = list(self.flags)
@@ -161,7 +161,7 @@ class Splat:
 
 
 def _frame_json(frame: Frame) -> dict[str, Any]:
-    """A frame; a module only where there is one."""
+    """Return a frame; a module only where there is one."""
     data = dataclasses.asdict(frame)
     if frame.module is None:
         del data["module"]

@@ -52,7 +52,7 @@ class Reference:
     mm: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """What is known of it."""
+        """Return what is known of it."""
         return {key: said for key, said in dataclasses.asdict(self).items() if said is not None}
 
 
@@ -70,13 +70,13 @@ class Sentence:
     reading: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """As `explain --json` prints it under `sentences`."""
+        """Return it as `explain --json` prints it under `sentences`."""
         rests_on = [one.to_json() for one in self.rests_on]
         return {"text": self.text, "rests_on": rests_on, "reading": self.reading}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Sentence:
-        """The inverse of `to_json`.
+        """Return the inverse of `to_json`.
 
         Raises:
             KeyError, TypeError: `data` is not what `to_json` made.
@@ -107,12 +107,12 @@ class OrderStep:
     rests_on: tuple[Reference, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As `explain --json` prints it under `order`."""
+        """Return it as `explain --json` prints it under `order`."""
         return {**dataclasses.asdict(self), "rests_on": [one.to_json() for one in self.rests_on]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> OrderStep:
-        """The inverse of `to_json`.
+        """Return the inverse of `to_json`.
 
         Raises:
             TypeError: `data` is not what `to_json` made.
@@ -182,7 +182,7 @@ class Verdict:
         return tuple(one.text for one in self.sentences if one.reading)
 
     def to_json(self) -> dict[str, Any]:
-        """As `explain --json` prints it under `verdict`."""
+        """Return it as `explain --json` prints it under `verdict`."""
         data = dataclasses.asdict(self)
         data["kind"] = self.kind.value
         data["summary"] = self.summary

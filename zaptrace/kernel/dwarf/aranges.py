@@ -31,7 +31,7 @@ class AddressRanges:
             at = end
 
     def unit_at(self, address: int) -> int | None:
-        """Offset in .debug_info of the unit that holds a link-time address, or None."""
+        """Return offset in .debug_info of the unit that holds a link-time address, or None."""
         for unit, pairs in self._sets:
             if any(start <= address < start + size for start, size in pairs):
                 return unit

@@ -26,7 +26,7 @@ class Frames:
         )
 
     def cfa(self, pc: int) -> Place:
-        """The canonical frame address at an instruction, from that instruction's registers.
+        """Return the canonical frame address at an instruction, from that instruction's registers.
 
         Raises:
             Unavailable: the frame is not described, or not by a register and an offset.
@@ -64,7 +64,7 @@ class Frames:
         return None
 
     def _parse(self, section: bytes, at: int, cie: int) -> CFIEntry | None:
-        """One description, with the common part that it refers to put in front of it."""
+        """Parse one description, the common part that it refers to in front of it."""
         word = struct.Struct(f"{self._image.order}I")
         common = _entry(section, cie, word)
         own = _entry(section, at, word)
@@ -89,6 +89,6 @@ class Frames:
 
 
 def _entry(section: bytes, at: int, word: struct.Struct) -> bytes:
-    """A whole entry of .debug_frame, its length in front."""
+    """Return a whole entry of .debug_frame, its length in front."""
     (length,) = word.unpack_from(section, at)
     return section[at : at + _LENGTH + length]

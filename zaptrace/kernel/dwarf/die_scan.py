@@ -15,7 +15,7 @@ from elftools.dwarf.compileunit import CompileUnit
 from zaptrace.arch import Byteorder
 
 Skip = Callable[[bytes, int], int]
-"""From the offset where an attribute begins to the one behind it."""
+"""From the offset where an attribute begins to the one after it."""
 
 _FIXED = {
     # Bytes that an attribute of a form takes (DWARF 5, section 7.5.6) with
@@ -32,7 +32,7 @@ _FIXED = {
 
 
 def _leb(data: bytes, at: int) -> tuple[int, int]:
-    """An unsigned LEB128 number of at most 64 bits, and the offset behind it."""
+    """Return an unsigned LEB128 number of at most 64 bits, and the offset after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]
@@ -83,7 +83,7 @@ class Skimmer:
 
     Args:
         data: the bytes of .debug_info.
-        end_of: the offset behind the DIE at an offset and all its descendants,
+        end_of: the offset after the DIE at an offset and all its descendants,
             for those that cannot be skimmed.
     """
 
@@ -103,7 +103,7 @@ class Skimmer:
         self._shapes: dict[int, _Shape] = {}
 
     def outermost(self) -> Iterator[tuple[int, int, str]]:
-        """Offset, the offset behind its last descendant, and tag of each.
+        """Yield of each its offset, the offset after its last descendant, and its tag.
 
         Raises:
             DWARFError, LookupError, ValueError: the unit is damaged.

@@ -35,7 +35,7 @@ class CType:
 
 
 def children(die: DIE) -> Iterator[tuple[DIE, int]]:
-    """A DIE's children, each with the offset behind its last descendant.
+    """Yield a DIE's children, each with the offset after its last descendant.
 
     Raises:
         DWARFError: the tree does not hang together.
@@ -55,7 +55,7 @@ def children(die: DIE) -> Iterator[tuple[DIE, int]]:
 
 
 def end_of(die: DIE) -> int:
-    """The offset behind a DIE's last descendant."""
+    """Return the offset after a DIE's last descendant."""
     end = die.offset + die.size
     if not die.has_children:
         return end
@@ -69,7 +69,7 @@ def end_of(die: DIE) -> int:
 
 
 def origin(die: DIE) -> DIE:
-    """The abstract instance or declaration that a DIE is an instance of, itself when none."""
+    """Return the abstract instance or declaration that a DIE is an instance of, or itself."""
     for _ in range(_LONGEST_CHAIN):
         for link in ("DW_AT_abstract_origin", "DW_AT_specification"):
             if link in die.attributes:
@@ -81,24 +81,24 @@ def origin(die: DIE) -> DIE:
 
 
 def attribute(die: DIE, name: str) -> AttributeValue | None:
-    """An attribute of a DIE or of what it is an instance of."""
+    """Return an attribute of a DIE or of what it is an instance of."""
     found: AttributeValue | None = die.attributes.get(name) or origin(die).attributes.get(name)
     return found
 
 
 def name_of(die: DIE) -> str:
-    """A DIE's name; "" when it has none."""
+    """Return a DIE's name; "" when it has none."""
     found = attribute(die, "DW_AT_name")
     return found.value.decode(errors="replace") if found and found.value is not None else ""
 
 
 def parameters(die: DIE) -> list[DIE]:
-    """The parameters of a function or an inlined call, in the order in which DWARF has them."""
+    """Return the parameters of a function or an inlined call, in DWARF's order."""
     return [child for child, _ in children(die) if child.tag == "DW_TAG_formal_parameter"]
 
 
 def type_die(die: DIE) -> DIE | None:
-    """The type of a variable, parameter or member without qualifiers and typedefs; None: void."""
+    """Return the type of a variable, parameter or member without qualifiers; None for void."""
     die = origin(die)
     for _ in range(_LONGEST_CHAIN):
         if "DW_AT_type" not in die.attributes:
@@ -110,7 +110,7 @@ def type_die(die: DIE) -> DIE | None:
 
 
 def type_of(die: DIE) -> CType:
-    """What we need to know of the type of a variable or parameter."""
+    """Return what we need to know of the type of a variable or parameter."""
     kind = type_die(die)
     if kind is None:
         return CType(0)
@@ -124,7 +124,7 @@ def type_of(die: DIE) -> CType:
 
 
 def compile_unit(die: DIE) -> CompileUnit:
-    """The compile unit that holds a DIE.
+    """Return the compile unit that holds a DIE.
 
     Raises:
         DWARFError: it is in a type unit, which has no code.
@@ -135,6 +135,6 @@ def compile_unit(die: DIE) -> CompileUnit:
 
 
 def base_address(die: DIE) -> int:
-    """What offsets in the range and location lists of a DIE's unit are counted from."""
+    """Return what offsets in the range and location lists of a DIE's unit are counted from."""
     low = compile_unit(die).get_top_DIE().attributes.get("DW_AT_low_pc")
     return int(low.value) if low is not None else 0

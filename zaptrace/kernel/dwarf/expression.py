@@ -38,7 +38,7 @@ class Evaluator:
         self._byteorder: Byteorder = byteorder
 
     def value(self, ops: Sequence[DWARFExprOp], size: int) -> Place:
-        """The place of a variable's value.
+        """Return the place of a variable's value.
 
         Args:
             size: of the variable, bytes.
@@ -66,7 +66,7 @@ class Evaluator:
         return _load(self._address(ops), computed=False)
 
     def _address(self, ops: Sequence[DWARFExprOp]) -> Place:
-        """What a DWARF stack machine has on top in the end."""
+        """Return what a DWARF stack machine has on top in the end."""
         stack: list[Place] = []
         for op in ops:
             pushed = self._push(op)
@@ -88,7 +88,7 @@ class Evaluator:
         return stack[0]
 
     def _push(self, op: DWARFExprOp) -> Place | None:
-        """What an operation puts on the stack out of nothing; None when it does not."""
+        """Return what an operation puts on the stack out of nothing; None when it does not."""
         name = op.op_name
         if name in _ENTRY_VALUE:
             return self._at_entry(op.args[0])
@@ -124,7 +124,7 @@ class Evaluator:
 
 
 def _register(op: DWARFExprOp) -> int | None:
-    """The number in DW_OP_regN or DW_OP_regx; None when it is neither."""
+    """Return the number in DW_OP_regN or DW_OP_regx; None when it is neither."""
     if op.op_name == "DW_OP_regx":
         return int(op.args[0])
     number = op.op_name.removeprefix(_REGISTER)
@@ -132,7 +132,7 @@ def _register(op: DWARFExprOp) -> int | None:
 
 
 def _load(place: Place, *, computed: bool) -> Place:
-    """What lies where a place points.  DWARF means the memory as it is now, so a
+    """Return what lies where a place points.  DWARF means the memory as it is now, so a
     register's value at the entry does not help: it would be read too early."""
     if place.at_entry:
         raise Unavailable("in memory that a register pointed at when the function was entered")

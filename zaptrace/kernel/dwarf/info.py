@@ -72,7 +72,7 @@ class DebugInfo:
         return AddressRanges(section, self.image.order) if section else None
 
     def unit_at(self, address: int) -> Unit | None:
-        """The unit that holds an address.
+        """Return the unit that holds an address.
 
         Without .debug_aranges every unit is asked, which takes seconds on a
         whole kernel.
@@ -86,13 +86,13 @@ class DebugInfo:
         return None
 
     def units_of_file(self, suffix: str) -> Iterator[Unit]:
-        """Units compiled from a source file whose path ends so (`mm/memory.c`)."""
+        """Yield units compiled from a source file whose path ends so (`mm/memory.c`)."""
         for cu in self.dwarf.iter_CUs():
             if name_of(cu.get_top_DIE()).endswith(suffix):
                 yield self._unit(cu)
 
     def unit_containing(self, offset: int) -> Unit:
-        """The unit that holds an offset in .debug_info."""
+        """Return the unit that holds an offset in .debug_info."""
         return self._unit(self.dwarf.get_CU_containing(offset))
 
     def _unit(self, cu: CompileUnit) -> Unit:
@@ -103,7 +103,7 @@ class DebugInfo:
         return unit
 
     def ranges(self, die: DIE) -> list[tuple[int, int]]:
-        """The address ranges [low, high) of a function, an inlined call or a unit."""
+        """Return the address ranges [low, high) of a function, an inlined call or a unit."""
         low, high = die.attributes.get("DW_AT_low_pc"), die.attributes.get("DW_AT_high_pc")
         if low is not None and high is not None:
             end = high.value if high.form.startswith("DW_FORM_addr") else low.value + high.value
@@ -123,7 +123,7 @@ class DebugInfo:
         return found
 
     def entry_pc(self, die: DIE) -> int | None:
-        """Where a function or an inlined call is entered, None when it has no code.
+        """Return where a function or an inlined call is entered, None when it has no code.
 
         DW_AT_entry_pc (an address, or bytes from the base address: DWARF 5,
         section 2.18), as long as it lies in the ranges; else where they begin.
@@ -140,7 +140,7 @@ class DebugInfo:
         return pc if any(start <= pc < end for start, end in ranges) else low
 
     def source(self, die: DIE, kind: str) -> str | None:
-        """`file:line` of an inlined call (`kind` "call") or a declaration ("decl")."""
+        """Return `file:line` of an inlined call (`kind` "call") or a declaration ("decl")."""
         if f"DW_AT_{kind}_file" not in die.attributes:
             die = origin(die)  # perhaps of another unit, which numbers its files by itself
         number, line = (die.attributes.get(f"DW_AT_{kind}_{what}") for what in ("file", "line"))
@@ -168,6 +168,6 @@ def _stream(name: str, data: bytes) -> DebugSectionDescriptor:
 
 
 def _in_tree(path: str) -> str:
-    """A path as kernel people write it: from the top of the source tree."""
+    """Return a path as kernel people write it: from the top of the source tree."""
     head, found, tail = path.rpartition("/mm/")
     return f"mm/{tail}" if found and head else path

@@ -53,7 +53,7 @@ class InstanceFinder:
         self._function = function
 
     def instances(self) -> list[Instance]:
-        """All instances, by address.
+        """Return all instances, by address.
 
         Other units are searched when the function's own has none: that is how
         link-time optimisation lays debug info out.
@@ -73,7 +73,7 @@ class InstanceFinder:
         return offset.to_bytes(4, self._info.image.arch.byteorder)
 
     def _other_units(self, needle: bytes) -> list[int]:
-        """Offsets of the units, but the function's own, in which the bytes occur."""
+        """Return offsets of the units, but the function's own, in which the bytes occur."""
         data, found = self._info.data, []
         at = data.find(needle)
         while at >= 0:

@@ -25,7 +25,7 @@ class VariableFinder:
         self._frames = Frames(info.image)
 
     def place(self, variable: DIE, function: DIE, pc: int) -> Place:
-        """Where a variable's value lies.
+        """Return where a variable's value lies.
 
         Args:
             variable: a parameter or variable, of a function or an inlined call.
@@ -47,7 +47,7 @@ class VariableFinder:
         return evaluator.value(ops, type_of(variable).size)
 
     def _expression(self, die: DIE, name: str, pc: int) -> Sequence[DWARFExprOp]:
-        """The expression that holds at an address; empty when there is none."""
+        """Return the expression that holds at an address; empty when there is none."""
         attribute = die.attributes.get(name)
         if attribute is None:
             return ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 class Unavailable(Exception):
-    """A value that cannot be had; the message says why, for a person."""
+    """A value that cannot be obtained; the message says why, for a person."""
 
 
 OPTIMISED_OUT = "optimised out"
@@ -32,11 +32,11 @@ class Place:
     computed: bool = False
 
     def plus(self, count: int) -> Place:
-        """`count` bytes further."""
+        """Return `count` bytes further."""
         return replace(self, addend=self.addend + count)
 
     def load(self, *, computed: bool = False) -> Place:
-        """What lies in memory where this points.
+        """Return what lies in memory where this points.
 
         Raises:
             Unavailable: this is a constant: an address that moves with KASLR.
@@ -47,5 +47,5 @@ class Place:
         return replace(self, steps=steps, addend=0, computed=computed)
 
     def member(self, offset: int) -> Place:
-        """A member of the struct that this points at, by its offset in bytes."""
+        """Return a member of the struct that this points at, by its offset in bytes."""
         return self.plus(offset).load()

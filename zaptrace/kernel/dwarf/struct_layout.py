@@ -30,7 +30,7 @@ def offsets(unit: Unit) -> dict[str, int]:
 
 
 def member_offset(struct: DIE, name: str, depth: int = _DEEPEST) -> int | None:
-    """Offset of a member, also inside anonymous structs and unions; None: no such member."""
+    """Return the offset of a member, also inside anonymous structs; None: no such member."""
     for member, _ in children(struct):
         if member.tag != "DW_TAG_member":
             continue

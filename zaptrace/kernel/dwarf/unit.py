@@ -15,7 +15,7 @@ from zaptrace.kernel.dwarf.dies import end_of, name_of
 _FUNCTION, _STRUCT = "DW_TAG_subprogram", "DW_TAG_structure_type"
 
 Span = tuple[int, int]
-"""Offsets in .debug_info: of a DIE, and behind its last descendant."""
+"""Offsets in .debug_info: of a DIE, and after its last descendant."""
 
 Entry = Callable[[DIE], int | None]
 """The address at which a function is entered; None when it has no code."""
@@ -49,12 +49,12 @@ class Unit:
         return found
 
     def die(self, offset: int) -> DIE:
-        """The DIE at an offset of this unit."""
+        """Return the DIE at an offset of this unit."""
         return self.cu.get_DIE_from_refaddr(offset)
 
     def functions_with(self, needle: bytes) -> Iterator[tuple[DIE, int]]:
-        """Functions in whose DIE or descendants some bytes occur, each with the
-        offset behind its last descendant."""
+        """Yield functions in whose DIE or descendants some bytes occur, each with the
+        offset after its last descendant."""
         for offset, end in self._spans[_FUNCTION]:
             if self._data.find(needle, offset, end) >= 0:
                 yield self.die(offset), end
@@ -62,7 +62,7 @@ class Unit:
     def function_at(
         self, address: int, name: str, entry: Callable[[DIE], int | None]
     ) -> DIE | None:
-        """The function that is entered at an address.
+        """Return the function that is entered at an address.
 
         Args:
             name: as in the source.

@@ -10,9 +10,9 @@ _LONGEST = 15  # bytes of an instruction
 
 
 def starts_instruction(image: Image, function: int, address: int) -> bool:
-    """Whether an instruction begins at an address of a function.
+    """Return whether an instruction begins at an address of a function.
 
-    True also behind an instruction that we do not know, and where the file has no
+    True also after an instruction that we do not know, and where the file has no
     code: register_kprobe() decodes the function itself, and refuses with EILSEQ.
     """
     at, end = 0, address - function

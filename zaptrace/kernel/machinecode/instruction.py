@@ -7,9 +7,9 @@ from typing import Literal
 
 Kind = Literal["plain", "call", "fork", "jump", "end", "trap"]
 PLAIN: Kind = "plain"
-CALL: Kind = "call"  # goes on behind it
-FORK: Kind = "fork"  # goes on behind it, or at its target
-JUMP: Kind = "jump"  # goes on at its target only
+CALL: Kind = "call"  # continues after it
+FORK: Kind = "fork"  # continues after it, or at its target
+JUMP: Kind = "jump"  # continues at its target only
 TRAP: Kind = "trap"  # BUG() or WARN()
 END: Kind = "end"  # returns, or jumps to where a register points
 

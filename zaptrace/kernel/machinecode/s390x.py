@@ -1,4 +1,4 @@
-"""s390x machine code: how long each instruction is, and where it goes on.
+"""s390x machine code: how long each instruction is, and where it continues.
 
 z/Architecture Principles of Operation, chapters 5 and 7 (branches).
 """
@@ -21,7 +21,7 @@ _ALWAYS = 15
 """The mask of a branch that is always taken; 0: never."""
 _RELATIVE = {
     # First byte, low half of the second -> what it does, and how many halfwords
-    # behind it stands how far away its target is, in bytes.
+    # after it stands how far away its target is, in bytes.
     (0xA7, 0x4): 2,  # BRC
     (0xA7, 0x6): 2,  # BRCT
     (0xA7, 0x7): 2,  # BRCTG
@@ -39,7 +39,7 @@ _COMPARING = frozenset({0x44, 0x45, 0x64, 0x65, 0x76, 0x77, 0x7C, 0x7D, 0x7E, 0x
 
 
 def instruction_at(code: bytes, at: int) -> Instruction | None:
-    """The instruction at an index of some code; None when it is cut off."""
+    """Return the instruction at an index of some code; None when it is cut off."""
     if at >= len(code):
         return None
     size = _SIZES[code[at] >> 6]
@@ -68,7 +68,7 @@ def _masked(mask: int, always: Kind) -> Kind:
 
 
 def _through_register(raw: bytes) -> Kind:
-    """Of MC, BASR, BCR and BC: what of them is never taken, or taken at times, goes on behind."""
+    """Classify MC, BASR, BCR and BC: what may not be taken continues after itself."""
     if raw[0] == 0xAF:  # MC
         return TRAP
     if raw[0] in (0x05, 0x0D) and raw[1] & 0xF:

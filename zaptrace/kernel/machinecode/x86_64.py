@@ -1,4 +1,4 @@
-"""x86_64 machine code: how long each instruction is, and where it goes on.
+"""x86_64 machine code: how long each instruction is, and where it continues.
 
 Intel SDM, volume 2, chapter 2 and appendix A: only what decides an
 instruction's length, and the branches.
@@ -59,7 +59,7 @@ _MAPS = {1: _TWO_BYTE, 2: "m" * 256, 3: "n" * 256}
 
 
 def instruction_at(code: bytes, at: int) -> Instruction | None:
-    """The instruction at an index of some code; None when it is cut off or not known."""
+    """Return the instruction at an index of some code; None when it is cut off or not known."""
     try:
         found = _decode(code, at)
     except IndexError:
@@ -87,7 +87,7 @@ def _decode(code: bytes, at: int) -> Instruction | None:
 
 
 def _opcode_map(code: bytes, at: int) -> tuple[int, int]:
-    """The number of the opcode map, and where the opcode itself is."""
+    """Return the number of the opcode map, and where the opcode itself is."""
     match code[at]:
         case 0x0F:
             further = {0x38: 2, 0x3A: 3}.get(code[at + 1])
@@ -102,7 +102,7 @@ def _opcode_map(code: bytes, at: int) -> tuple[int, int]:
 
 
 def _end(code: bytes, at: int, follows: str, *, short: bool, wide: bool) -> int | None:
-    """Where an instruction ends whose opcode ends at `at`."""
+    """Return where an instruction ends whose opcode ends at `at`."""
     operand = 2 if short else 4
     sizes = {".": 0, "b": 1, "w": 2, "e": 3, "d": 4, "z": operand, "o": 8}
     sizes["v"] = 8 if wide else operand
@@ -116,7 +116,7 @@ def _end(code: bytes, at: int, follows: str, *, short: bool, wide: bool) -> int 
 
 
 def _behind_modrm(code: bytes, at: int) -> int:
-    """Where a ModRM byte, its SIB byte and its displacement end."""
+    """Return where a ModRM byte, its SIB byte and its displacement end."""
     mode, low = code[at] >> 6, code[at] & 7
     at += 1
     if mode == 3:  # a register
@@ -131,10 +131,10 @@ def _behind_modrm(code: bytes, at: int) -> int:
 
 
 def _branch(code: bytes, at: int, size: int, opcode: int) -> Instruction:
-    """What an instruction does to the flow."""
+    """Return what an instruction does to the flow."""
 
     def away(count: int) -> int:
-        """A branch's way, from the instruction's first byte."""
+        """Return a branch's way, from the instruction's first byte."""
         start = at + 1
         return size + int.from_bytes(code[start : start + count], "little", signed=True)
 
