@@ -218,7 +218,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 		return -1;
 	setup_ram(bytes);
 	shared->api = info->version.cur;
-	if (setup_stacks(shift) || setup_stores(info->version.cur > 1))
+	if (setup_stacks(shift) || setup_stores(info->version.cur > 1, machine == &s390x))
 		return refuse("out of memory", "");
 	if (machine == &s390x)
 		setup_storage(info->version.cur);

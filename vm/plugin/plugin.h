@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A TCG plugin for QEMU that records every store to a range of kernel memory: the struct pages.
+ * A TCG plugin for QEMU that records every store to a range of kernel memory, the struct pages,
+ * and to the pages that these say are page tables.
  *
  * Built without QEMU's and GLib's headers: the part of the plugin API that is used is declared
  * here.  Versions 1 (QEMU 6.0 to 8.2) and 4 (10.0) of that API are supported by one object.
@@ -69,6 +70,9 @@ struct shared {
 	uint64_t len;     /* its bytes; 0: nothing is recorded yet */
 	uint64_t direct;  /* virtual address of physical 0 in the kernel's direct map */
 	uint64_t moved;   /* how far above text= the kernel's code runs, modulo 2^64 */
+	uint64_t page_size; /* bytes of a struct page; 0: page tables are not told */
+	uint64_t type_at;   /* offset of its page_type */
+	uint64_t type_mask, type_value; /* page_type & type_mask == type_value: a page table */
 	/* by the plugin */
 	uint64_t api;     /* version of QEMU's plugin API */
 	uint64_t storage; /* enum storage */
@@ -77,6 +81,7 @@ struct shared {
 	_Atomic uint64_t nodes;       /* nodes used */
 	_Atomic uint64_t lost_stacks; /* stacks, frames or nodes for which there was no room */
 	_Atomic uint64_t healed;      /* returns past a frame whose return was not seen */
+	_Atomic uint64_t tables;      /* times that a page became a page table */
 };
 
 /* How storage-to-storage instructions (s390x) are seen. */
@@ -103,7 +108,8 @@ enum {
 	VALUE = 2,   /* value is known */
 	ALIAS = 4,   /* the store came through the direct map */
 	MORE = 8,    /* not the first word of its store */
-	STORAGE = 16 /* of a storage-to-storage instruction */
+	STORAGE = 16, /* of a storage-to-storage instruction */
+	TABLE = 32   /* va is in the direct map, and a page table lies there */
 };
 
 struct node {
@@ -123,7 +129,7 @@ void find_ram(const void *code);
 uint64_t ram_offset(uint64_t physical);
 
 /* ---- stores.c ---- */
-int setup_stores(bool physical_addresses);
+int setup_stores(bool physical_addresses, bool big_endian);
 void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *pc);
 void record_bytes(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc);
 

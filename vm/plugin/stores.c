@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Stores to the range become records. */
+/* Stores to the range, and to page tables, become records. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,13 +10,16 @@
 enum { PAGE_SHIFT = 12 };
 static const uint64_t unknown = ~0ull;
 
-/* Pages of guest memory that hold struct pages, by their place in it: learnt from stores. */
-static _Atomic uint64_t *backing;
+/*
+ * Pages of guest memory that hold struct pages or are page tables, by their place in it: learnt
+ * from stores.  And which of them are page tables.
+ */
+static _Atomic uint64_t *backing, *tables;
 /* Page of the range -> page of guest memory, for stores whose physical address nobody tells. */
 static _Atomic uint64_t *page_at;
 static uint64_t pages;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool physical;
+static bool physical, big_endian;
 /* The direct map, once the range is known. */
 static uint64_t alias_at, alias_len;
 static bool hole;
@@ -34,23 +37,65 @@ static void prepare(void)
 	if (!ram_size)
 		return;
 	backing = calloc((ram_size >> PAGE_SHIFT) / 64 + 1, sizeof *backing);
+	if (shared->page_size && shared->type_at + 4 <= shared->page_size)
+		tables = calloc((ram_size >> PAGE_SHIFT) / 64 + 1, sizeof *tables);
 	hole = ram_offset(ram_size) != ram_size;
 	alias_at = shared->direct;
 	alias_len = backing ? ram_size + (hole ? 1ull << 32 : 0) : 0;
 }
 
-int setup_stores(bool physical_addresses)
+int setup_stores(bool physical_addresses, bool is_big_endian)
 {
 	physical = physical_addresses;
+	big_endian = is_big_endian;
 	return 0;
 }
 
-static inline bool holds_struct_pages(uint64_t at)
+static inline bool marked(const _Atomic uint64_t *pages_of, uint64_t at)
 {
 	uint64_t page = at >> PAGE_SHIFT;
 
 	return at < ram_size &&
-	       atomic_load_explicit(&backing[page / 64], memory_order_relaxed) >> (page % 64) & 1;
+	       atomic_load_explicit(&pages_of[page / 64], memory_order_relaxed) >> (page % 64) & 1;
+}
+
+static inline bool watched(uint64_t at)
+{
+	return marked(backing, at);
+}
+
+static bool is_table(uint64_t at)
+{
+	return tables && marked(tables, at);
+}
+
+/*
+ * A struct page's type has been stored, or what else shares its place: the page has become a page
+ * table, or is none any more.  `at`: of the store.
+ */
+static void retype(uint64_t va, uint64_t at)
+{
+	uint64_t inside = va - shared->lo, page = inside / shared->page_size;
+	uint64_t word = (at & ~7ull) + (shared->type_at & 7), bit = 1ull << (page % 64);
+	uint32_t type;
+
+	if ((inside % shared->page_size) / 8 != shared->type_at / 8 || at >= ram_size - 8)
+		return;
+	page = ram_offset(page << PAGE_SHIFT) >> PAGE_SHIFT;
+	if (page >= ram_size >> PAGE_SHIFT)
+		return;
+	memcpy(&type, ram + word, 4);
+	if (big_endian)
+		type = __builtin_bswap32(type);
+	if ((type & shared->type_mask) == shared->type_value) {
+		if (atomic_fetch_or(&tables[page / 64], bit) & bit)
+			return;
+		atomic_fetch_or(&backing[page / 64], bit);
+		atomic_fetch_add_explicit(&shared->tables, 1, memory_order_relaxed);
+	} else if (is_table(page << PAGE_SHIFT)) {
+		atomic_fetch_and(&tables[page / 64], ~bit);
+		atomic_fetch_and(&backing[page / 64], ~bit);
+	}
 }
 
 static void learn(uint64_t va, uint64_t at)
@@ -59,7 +104,7 @@ static void learn(uint64_t va, uint64_t at)
 
 	if (!backing || at >= ram_size)
 		return;
-	if (!holds_struct_pages(at))
+	if (!watched(at))
 		atomic_fetch_or(&backing[page / 64], 1ull << (page % 64));
 	if (inside < pages)
 		atomic_store_explicit(&page_at[inside], page + 1, memory_order_relaxed);
@@ -119,12 +164,16 @@ store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, ui
 			at = ram_offset(at);
 	}
 	if (flags & ALIAS) {
-		if (!backing || !holds_struct_pages(at))
+		if (!backing || !watched(at))
 			return; /* another address space's */
+		if (is_table(at))
+			flags = TABLE;
 	} else {
 		learn(va, at);
 	}
 	write_records(cpu, va, 1ull << qemu_plugin_mem_size_shift(info), pc, at, flags);
+	if (!flags && tables)
+		retype(va, at);
 }
 
 /* Every store of the kernel comes here: be quick. */
@@ -137,7 +186,7 @@ void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *p
 	} else if (inside < alias_len) {
 		if (__builtin_expect(hole, 0))
 			inside = ram_offset(inside);
-		if (__builtin_expect(holds_struct_pages(inside), 0))
+		if (__builtin_expect(watched(inside), 0))
 			store(cpu, info, va, (uint64_t)pc, ALIAS);
 	}
 }
@@ -156,9 +205,11 @@ void record_bytes(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc)
 		if (page)
 			at = (page - 1) << PAGE_SHIFT | (va & ((1 << PAGE_SHIFT) - 1));
 		write_records(cpu, va, bytes, pc, at, STORAGE);
+		if (page && tables)
+			retype(va + bytes - 1, at + bytes - 1);
 	} else if (va - alias_at < alias_len) {
 		at = ram_offset(va - alias_at);
-		if (holds_struct_pages(at))
-			write_records(cpu, va, bytes, pc, at, STORAGE | ALIAS);
+		if (watched(at))
+			write_records(cpu, va, bytes, pc, at, STORAGE | (is_table(at) ? TABLE : ALIAS));
 	}
 }

@@ -12,6 +12,7 @@ from zaptrace.arch import Variable as Choice
 from zaptrace.arch import arch_named
 from zaptrace.elf.image import Image
 from zaptrace.elf.symtab import Symbols
+from zaptrace.kernel.plan_cache import plan_for
 from zaptrace.model.errors import BadInput
 
 _STACK_SHIFT = 14
@@ -32,6 +33,21 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
+class TableType:
+    """A page is a page table when `page_type & mask == value` in its struct page.
+
+    Attributes:
+        page_size: bytes of a struct page.
+        offset: of page_type in it.
+    """
+
+    page_size: int
+    offset: int
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryMap:
     """Addresses of one kernel.
 
@@ -43,6 +59,7 @@ class MemoryMap:
         size: bytes of the range that only struct pages lie in.
         direct: where physical 0 is in the direct map.
         order: its byte order, as numpy spells it.
+        tables: how a struct page says that its page is a page table; None when that is not known.
         anywhere: `texts` hold also where the kernel runs elsewhere than it was linked.
     """
 
@@ -54,6 +71,7 @@ class MemoryMap:
     direct: Variable
     order: str
     anywhere: bool = False
+    tables: TableType | None = None
 
 
 def memory_map(vmlinux: Path, arch: str) -> MemoryMap:
@@ -75,7 +93,28 @@ def memory_map(vmlinux: Path, arch: str) -> MemoryMap:
         raise BadInput(f"{vmlinux}: no start_kernel(), no _stext or no vmemmap in it")
     direct = _variable(symbols, row.direct_map) or Variable(None, 0)
     shift, anywhere = _stack_shift(symbols), row.kernel_code is not None
-    return MemoryMap(start[0].address, texts, shift, base, size, direct, order, anywhere)
+    tables = _table_type(vmlinux, symbols)
+    return MemoryMap(start[0].address, texts, shift, base, size, direct, order, anywhere, tables)
+
+
+_PGTY_TABLE = (0xFF000000, 0xF2000000)
+"""Since "mm: support only one page_type per page" (6.12): PGTY_table in the top byte."""
+_PG_TABLE = (0xF0000200, 0xF0000000)
+"""Before that (5.11 to 6.10) PG_table is a bit of page_type that is 0 in page tables, as all of
+PAGE_TYPE_BASE is set.  6.11 has other bits, which no page fits that is no page table."""
+
+
+def _table_type(vmlinux: Path, symbols: Symbols) -> TableType | None:
+    """page_type lies where _mapcount does; mm/debug.c's `page_type_names` came with PGTY_table."""
+    try:
+        offsets = plan_for(vmlinux).offsets
+    except BadInput:  # no debug info
+        return None
+    size, offset = offsets.get("sizeof page"), offsets.get("page._mapcount")
+    if size is None or offset is None:
+        return None
+    named = symbols.object("page_type_names")
+    return TableType(size, offset, *(_PGTY_TABLE if named else _PG_TABLE))
 
 
 def _texts(symbols: Symbols) -> tuple[tuple[int, int], ...]:

@@ -1,8 +1,8 @@
-"""A page's ledger: each get with its put, each rmap with its removal, and what is left over.
+"""A page's ledger: each get with its put, each rmap with its PTE, and what is left over.
 
-What was recorded is paired; nothing is inferred of a page table, which the recording does not
-have.  So the ledger says which stores have no partner, and where two of several may be the one
-too many, it names all of them.
+What was recorded is paired.  Where stores to page tables were not recorded, each rmap is paired
+with its removal, by count.  The ledger says which stores have no partner, and where two of several
+may be the one too many, it names all of them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from zaptrace.life.named_life import Frame, NamedLife, NamedWrite
+from zaptrace.life.calls import Unit, place, same_call, shared_frames, units_of
+from zaptrace.life.mappings import pair_mappings
+from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
 from zaptrace.life.page_members import PageFields
-
-MOST_UNITS = 1024
-"""References that one store may take or drop, and be paired one by one; a folio has fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefKind:
-    """References that are taken in one place and dropped in another, by the functions there."""
+    """References that are taken in one place and dropped in another, by the functions there.
+
+    Attributes:
+        lasting: it is held until it is dropped there: no other put can be its own.
+    """
 
     name: str
     gets: frozenset[str]
     puts: frozenset[str]
+    lasting: bool = False
 
 
 KINDS = (
@@ -49,29 +53,34 @@ KINDS = (
         | {"mlock_new_page", "munlock_page"},
         frozenset({"mlock_folio_batch", "mlock_pagevec"}),
     ),
+    # mm/filemap.c, mm/shmem.c: while a page is in the page cache, that holds it.
+    RefKind(
+        "page cache",
+        frozenset({"__filemap_add_folio", "__add_to_page_cache_locked", "shmem_add_to_page_cache"}),
+        frozenset({"filemap_free_folio", "page_cache_free_page", "shmem_delete_from_page_cache"}),
+        lasting=True,
+    ),
+    # mm/swap_state.c
+    RefKind(
+        "swap cache",
+        frozenset({"add_to_swap_cache"}),
+        frozenset({"delete_from_swap_cache", "__delete_from_swap_cache"}),
+        lasting=True,
+    ),
 )
-ENTRIES = frozenset(
-    {
-        # arch/s390/kernel/entry.S, syscall.c, traps.c, arch/s390/mm/fault.c
-        *("system_call", "__do_syscall", "do_syscall", "pgm_check_handler", "__do_pgm_check"),
-        *("do_dat_exception", "do_protection_exception", "do_exception"),
-        # arch/x86/entry/entry_64.S, common.c, arch/x86/mm/fault.c
-        *("entry_SYSCALL_64", "do_syscall_64", "do_syscall_x64", "asm_exc_page_fault"),
-        *("exc_page_fault", "handle_page_fault", "do_user_addr_fault", "x64_sys_call"),
-        *(
-            "entry_SYSCALL_64_after_hwframe",
-            "ret_from_fork",
-            "ret_from_fork_asm",
-            "__ret_from_fork",
-        ),
-    }
-)
-"""How the kernel is entered: functions that stores of different calls have in common as well."""
 
 
 class What(enum.StrEnum):
     """What is left over."""
 
+    STRAY = "stray_store"
+    FREED_TWICE = "put_of_free_page"
+    PTE_WITHOUT_RMAP = "pte_set_without_rmap"
+    PTE_CLEARED = "pte_cleared_rmap_not_removed"
+    PTE_STAYS = "rmap_removed_pte_stays"
+    NO_PTE = "rmap_removed_without_pte"
+    RMAP_WITHOUT_PTE = "rmap_added_without_pte"
+    MAPPED_WITHOUT_GET = "mapped_without_get"
     FREED_WHILE_MAPPED = "freed_while_mapped"
     PUT_WITHOUT_GET = "put_without_get"
     PUT_OR_RMAP = "put_without_get_or_rmap_removal_missing"
@@ -112,6 +121,14 @@ class LeftOver:
 
 
 _SAID = {
+    What.STRAY: "stray store",
+    What.FREED_TWICE: "put when its last reference had gone",
+    What.PTE_WITHOUT_RMAP: "PTE set and no rmap added",
+    What.PTE_CLEARED: "PTE cleared and its rmap not removed",
+    What.PTE_STAYS: "rmap removed and its PTE not cleared",
+    What.NO_PTE: "rmap removed without a PTE",
+    What.RMAP_WITHOUT_PTE: "rmap added and no PTE set",
+    What.MAPPED_WITHOUT_GET: "PTE set and no reference taken for it",
     What.FREED_WHILE_MAPPED: "freed while its mapcount was not 0",
     What.PUT_WITHOUT_GET: "put without a get",
     What.PUT_OR_RMAP: "put without a get, or without the rmap removal that belongs to it",
@@ -140,56 +157,6 @@ class Ledger:
     unpaired: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Unit:
-    """One reference or one mapping, taken or dropped."""
-
-    at: int
-    write: NamedWrite
-    partner: _Unit | None = None
-
-    def entry(self) -> int:
-        """How many of `calls` are the kernel's entry."""
-        count = 1
-        for frames in reversed(self.write.callers):
-            if not all(frame.function in ENTRIES for frame in frames):
-                break
-            count += 1
-        return count
-
-    def calls(self) -> tuple[int, ...]:
-        """The stack, outermost first: the kernel stack, then the return addresses."""
-        return (self.write.write.root, *reversed(self.write.write.stack))
-
-
-def place(one: NamedWrite) -> str:
-    """Where a store is, in the function that did it: not the counter's own helper."""
-    frame = _author(one)
-    return f"{frame} {frame.source or '?'}"
-
-
-_COUNTERS = frozenset(
-    {
-        *("page_remove_rmap", "page_add_anon_rmap", "page_add_file_rmap", "page_add_new_anon_rmap"),
-        *("page_remove_file_rmap", "folio_remove_rmap_range", "release_pages", "__folio_put"),
-        *("put_page", "folio_put", "get_page", "folio_get", "put_page_testzero", "try_get_folio"),
-        *("folio_add_new_anon_rmap", "folio_remove_rmap_ptes", "folio_add_anon_rmap_ptes"),
-        *("folio_add_file_rmap_ptes", "__folio_remove_rmap", "__folio_add_rmap", "folios_put_refs"),
-        *("try_grab_page", "try_grab_folio", "folio_add_lru", "free_pages_and_swap_cache"),
-    }
-)
-"""Functions whose business is the counter: who called them is asked for."""
-
-
-def _author(one: NamedWrite) -> Frame:
-    """The innermost frame in a .c file that is not a counter's function."""
-    frames = [*one.frames, *(frame for caller in one.callers for frame in caller)]
-    own = [one for one in frames if (one.source or "").partition(":")[0].endswith(".c")]
-    return next(
-        (one for one in own if one.function not in _COUNTERS), own[0] if own else one.author
-    )
-
-
 def ledger(
     named: NamedLife,
     fields: PageFields,
@@ -208,25 +175,41 @@ def ledger(
         return Ledger(unpaired="its allocation was not recorded")
     if any(not one.write.valued for one in writes):
         return Ledger(unpaired="the value of a store is not known")
-    adds, removals = _units(writes, ("mapped",), MAPCOUNT), _units(writes, ("unmapped",), MAPCOUNT)
-    gets = _units(writes, ("allocated", "got"), REFCOUNT)
-    puts = _units(writes, ("put", "freed"), REFCOUNT)
-    left = list(_freed(writes))
+    adds = units_of(writes, ("mapped",), MAPCOUNT)
+    removals = units_of(writes, ("unmapped",), MAPCOUNT)
+    gets = units_of(writes, ("allocated", "got"), REFCOUNT)
+    puts = units_of(writes, ("put", "freed"), REFCOUNT)
+    left = [*_strays(writes), *_freed(writes)]
     dropped: tuple[NamedWrite, ...] = ()
-    mapped = _is_mapped(adds, removals, ptes)
     why = _no_references(writes, fields)
+    mappings = (
+        pair_mappings(writes) if named.life.entries and not is_large(writes, fields) else None
+    )
+    if mappings is not None and ptes is None:
+        ptes = mappings.ptes_at_the_stop
+    mapped = _is_mapped(adds, removals, ptes)
     if why is None:
+        again = [one for one in puts if _is_of_free_page(one.write)]
+        left += [LeftOver(What.FREED_TWICE, 1, (one.write,)) for one in again]
+        puts = [one for one in puts if one not in again]
         _pair_by_kind(gets, puts)
-        mine = _pair_mappings(adds, removals, gets, puts)
-        rest = [one for one in gets if one not in mine]
+        taken = (adds, removals) if mappings is None else (mappings.sets, mappings.clears)
+        mine = _pair_mappings(*taken, gets, puts)
+        rest = [one for one in gets if one not in mine and not _lasts(one)]
         _pair_same_call(rest, puts)
-        if mapped is False:
+        if mappings is not None:
+            unheld = (one.write for one in mappings.sets if one.partner is None)
+            left += [LeftOver(What.MAPPED_WITHOUT_GET, 1, (one,)) for one in unheld]
+        if mapped is False and mappings is None:
             dropped = _lost_mappings(mine, puts)
         _pair_any(rest, puts)
         left += _references(gets, puts, mine, mapped)
-    missing = _mappings(adds, removals, dropped)
-    # A mapping that is still there owes nothing.
-    left += [one for one in missing if not (mapped and one.what is What.RMAP_NOT_REMOVED)]
+    if mappings is None:
+        missing = _mappings(adds, removals, dropped)
+        # A mapping that is still there owes nothing.
+        left += [one for one in missing if not (mapped and one.what is What.RMAP_NOT_REMOVED)]
+    else:
+        left += [LeftOver(What(one.odd.value), 1, (one.write,)) for one in mappings.alone]
     if often is not None:
         left = [_by_rarity(one, often) for one in left]
     left.sort(key=_order)
@@ -246,7 +229,7 @@ def _by_rarity(one: LeftOver, often: Mapping[int, int]) -> LeftOver:
     return dataclasses.replace(one, among=tuple(among), often=counts)
 
 
-def _is_mapped(adds: list[_Unit], removals: list[_Unit], ptes: int | None) -> bool | None:
+def _is_mapped(adds: list[Unit], removals: list[Unit], ptes: int | None) -> bool | None:
     """Whether at the stop each rmap had its PTE; None when that is not known."""
     if ptes is None:
         return None
@@ -265,14 +248,16 @@ def _freed(writes: Sequence[NamedWrite]) -> Iterator[LeftOver]:
             yield LeftOver(What.FREED_WHILE_MAPPED, 1, (one,))
 
 
-def _units(writes: Sequence[NamedWrite], roles: Sequence[str], counter: str) -> list[_Unit]:
-    found: list[_Unit] = []
-    for at, one in enumerate(writes):
-        change = one.write.change(counter)
-        if one.role in roles and change is not None and change.before is not None:
-            count = min(abs(change.after - change.before), MOST_UNITS)
-            found += [_Unit(at, one) for _ in range(count)]
-    return found
+def _strays(writes: Iterable[NamedWrite]) -> Iterator[LeftOver]:
+    for one in writes:
+        if one.role == STRAY and not one.write.after_stop:
+            yield LeftOver(What.STRAY, 1, (one,))
+
+
+def _is_of_free_page(one: NamedWrite) -> bool:
+    """Whether it dropped a reference of a page that had none any more."""
+    change = one.write.change(REFCOUNT)
+    return change is not None and change.before is not None and change.before <= 0
 
 
 def _no_references(writes: Iterable[NamedWrite], fields: PageFields) -> str | None:
@@ -280,15 +265,25 @@ def _no_references(writes: Iterable[NamedWrite], fields: PageFields) -> str | No
     for one in writes:
         if one.role in ("frozen", "thawed"):
             return "its references were frozen for a while"
-        flags, link = one.write.change("flags"), one.write.change("lru.next")
-        # A tail's compound_head shares the place of lru.next, and has bit 0 set.
-        if (flags and "head" in fields.flag_names(flags.after)) or (link and link.after & 1):
-            return "it is a page of a large folio, whose references are not this page's alone"
+        if one.role == STRAY and one.write.change(REFCOUNT):
+            return "something stored over its reference count"
+    if is_large(writes, fields):
+        return "it is a page of a large folio, whose references are not this page's alone"
     return None
 
 
+def is_large(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
+    """Return whether the page is known to be a part of a large folio."""
+    for one in writes:
+        flags, link = one.write.change("flags"), one.write.change("lru.next")
+        # A tail's compound_head shares the place of lru.next, and has bit 0 set.
+        if (flags and "head" in fields.flag_names(flags.after)) or (link and link.after & 1):
+            return True
+    return False
+
+
 def _mappings(
-    adds: list[_Unit], removals: list[_Unit], dropped: tuple[NamedWrite, ...]
+    adds: list[Unit], removals: list[Unit], dropped: tuple[NamedWrite, ...]
 ) -> Iterator[LeftOver]:
     """More of the one than of the other; which it is of several is not known."""
     count = len(adds) - len(removals)
@@ -298,7 +293,7 @@ def _mappings(
         yield LeftOver(What.REMOVED_TOO_OFTEN, -count, _writes(removals))
 
 
-def _pair_by_kind(gets: list[_Unit], puts: list[_Unit]) -> None:
+def _pair_by_kind(gets: list[Unit], puts: list[Unit]) -> None:
     """References of the batches, first come first served."""
     for kind in KINDS:
         taken = [one for one in gets if kind.gets & set(one.write.functions())]
@@ -310,17 +305,18 @@ def _pair_by_kind(gets: list[_Unit], puts: list[_Unit]) -> None:
 
 
 def _pair_mappings(
-    adds: list[_Unit], removals: list[_Unit], gets: list[_Unit], puts: list[_Unit]
-) -> list[_Unit]:
+    adds: list[Unit], removals: list[Unit], gets: list[Unit], puts: list[Unit]
+) -> list[Unit]:
     """The reference of a mapping: taken where its rmap is added, dropped where that is removed.
 
     Returns:
         The gets that belong to mappings.
     """
-    taken: list[_Unit] = []
+    taken: list[Unit] = []
     for add in adds:
         get = _nearest(add, [one for one in gets if one not in taken and not _of_kind(one)])
         taken += [get] if get is not None else []
+        add.partner = get
     free = list(taken)
     for removal in removals:
         put = _nearest(removal, puts)
@@ -331,33 +327,39 @@ def _pair_mappings(
     return taken
 
 
-def _of_kind(get: _Unit) -> bool:
+def _lasts(get: Unit) -> bool:
+    """Whether it is held until its own kind drops it."""
+    functions = set(get.write.functions())
+    return any(kind.lasting and kind.gets & functions for kind in KINDS)
+
+
+def _of_kind(get: Unit) -> bool:
     functions = set(get.write.functions())
     return any(kind.gets & functions for kind in KINDS)
 
 
-def _nearest(of: _Unit, units: list[_Unit]) -> _Unit | None:
+def _nearest(of: Unit, units: list[Unit]) -> Unit | None:
     """The one that is alone, of the same call, and nearest in the call and in time."""
-    alone = [one for one in units if one.partner is None and _same_call(of, one)]
+    alone = [one for one in units if one.partner is None and same_call(of, one)]
     # Of two that are as near, the later one: the rmap goes first, the reference after it.
     return max(
         alone,
-        key=lambda one: (_shared(of, one), -abs(one.at - of.at), one.at),
+        key=lambda one: (shared_frames(of, one), -abs(one.at - of.at), one.at),
         default=None,
     )
 
 
-def _pair_same_call(gets: list[_Unit], puts: list[_Unit]) -> None:
+def _pair_same_call(gets: list[Unit], puts: list[Unit]) -> None:
     """Puts that are alone with gets of the same call before them."""
     for put in puts:
         free = [
-            one for one in gets if one.partner is None and one.at < put.at and _same_call(one, put)
+            one for one in gets if one.partner is None and one.at < put.at and same_call(one, put)
         ]
         if put.partner is None and free:
             _pair(free[-1], put)
 
 
-def _lost_mappings(mine: list[_Unit], puts: list[_Unit]) -> tuple[NamedWrite, ...]:
+def _lost_mappings(mine: list[Unit], puts: list[Unit]) -> tuple[NamedWrite, ...]:
     """Puts that are alone dropped the references of mappings that have no PTE any more."""
     lost = [one for one in mine if one.partner is None]
     alone = [one for one in puts if one.partner is None]
@@ -367,7 +369,7 @@ def _lost_mappings(mine: list[_Unit], puts: list[_Unit]) -> tuple[NamedWrite, ..
     return _writes(one for one in alone if one.partner is not None)
 
 
-def _pair_any(gets: list[_Unit], puts: list[_Unit]) -> None:
+def _pair_any(gets: list[Unit], puts: list[Unit]) -> None:
     """Puts that are alone with the last get before them."""
     for put in puts:
         free = [one for one in gets if one.partner is None and one.at < put.at]
@@ -375,27 +377,12 @@ def _pair_any(gets: list[_Unit], puts: list[_Unit]) -> None:
             _pair(free[-1], put)
 
 
-def _pair(get: _Unit, put: _Unit) -> None:
+def _pair(get: Unit, put: Unit) -> None:
     get.partner, put.partner = put, get
 
 
-def _same_call(one: _Unit, other: _Unit) -> bool:
-    """Whether both stores are of one system call, fault or exit, as far as their stacks tell."""
-    return _shared(one, other) > one.entry()
-
-
-def _shared(one: _Unit, other: _Unit) -> int:
-    """Outermost frames that both stacks have, the kernel stack among them."""
-    count = 0
-    for mine, its in zip(one.calls(), other.calls(), strict=False):
-        if mine != its:
-            break
-        count += 1
-    return count
-
-
 def _references(
-    gets: list[_Unit], puts: list[_Unit], mine: list[_Unit], mapped: bool | None
+    gets: list[Unit], puts: list[Unit], mine: list[Unit], mapped: bool | None
 ) -> Iterator[LeftOver]:
     """Puts and gets that are alone.
 
@@ -411,21 +398,21 @@ def _references(
         (What.PUT_WITHOUT_GET, [one for one in alone if one not in unclear]),
     ):
         if units:
-            yield LeftOver(what, len(units), _writes(_rivals(units, puts, mine)))
-    held = [one for one in gets if one.partner is None and one not in mine]
+            yield LeftOver(what, len(units), _writes(_rivals(units, puts)))
+    held = [one for one in gets if one.partner is None and one not in mine and not _lasts(one)]
     if held:
         yield LeftOver(What.GET_WITHOUT_PUT, len(held), _writes(held))
 
 
-def _rivals(alone: list[_Unit], puts: list[_Unit], mine: list[_Unit]) -> list[_Unit]:
-    """With them the mappings' puts of the same call: which of them is the one is not known."""
-    others = [one for one in puts if one.partner in mine]
+def _rivals(alone: list[Unit], puts: list[Unit]) -> list[Unit]:
+    """With them the puts of the same call that are not a batch's: which is the one is not known."""
+    others = [one for one in puts if one.partner is not None and not _of_kind(one.partner)]
     return [
         one
         for one in puts
-        if one in alone or (one in others and any(_same_call(one, other) for other in alone))
+        if one in alone or (one in others and any(same_call(one, other) for other in alone))
     ]
 
 
-def _writes(units: Iterable[_Unit]) -> tuple[NamedWrite, ...]:
+def _writes(units: Iterable[Unit]) -> tuple[NamedWrite, ...]:
     return tuple({id(one.write): one.write for one in units}.values())

@@ -6,6 +6,7 @@ and the arrays that it lists, each deflated.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 import zlib
@@ -16,6 +17,7 @@ import numpy as np
 
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.page_members import PageFields
+from zaptrace.life.pte_records import PTE, PteFormat, no_ptes
 from zaptrace.life.record_layout import NODE, RECORD, Array
 from zaptrace.life.records import WRITER, Facts, Life, checked
 from zaptrace.model.errors import BadInput, Missing
@@ -26,6 +28,7 @@ _MOST_DOCUMENT = 1 << 22
 _MOST_BYTES = 1 << 30
 """Of one array; a full recording has 200 MB."""
 _KINDS = {"records": RECORD, "numbers": np.dtype("<u8"), "nodes": NODE, "writers": WRITER}
+_KINDS["ptes"] = PTE  # a recording of before page tables were followed has none
 _LEVEL = 1  # a quarter of the time of 6 for a tenth more
 
 
@@ -40,6 +43,7 @@ def write(path: Path, life: Life, complete: Completeness | None) -> int:
     document = {
         "facts": life.facts.to_json(),
         "fields": life.fields.to_json(),
+        "pte_format": None if life.pte_format is None else life.pte_format.to_json(),
         "pfns": None if life.pfns is None else list(life.pfns),
         "complete": None if complete is None else complete.to_json(),
         "arrays": [
@@ -102,7 +106,17 @@ def _parsed(data: bytes) -> tuple[Life, Completeness | None]:
     pfns = document["pfns"]
     if pfns is not None:
         pfns = tuple(_pfn(one) for one in pfns)
-    life = Life(life.facts, fields, life.records, life.numbers, life.nodes, pfns, arrays["writers"])
+    ptes = arrays.get("ptes", no_ptes())
+    if len(ptes) and int(ptes["stack"].max()) >= len(life.nodes):
+        raise ValueError("a stack is not there")
+    form = document.get("pte_format")
+    life = dataclasses.replace(
+        life,
+        pfns=pfns,
+        writers=arrays["writers"],
+        ptes=ptes,
+        pte_format=None if form is None else PteFormat.from_json(form),
+    )
     complete = document["complete"]
     return life, None if complete is None else Completeness.from_json(complete)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from zaptrace.life.page_life import PageLife, Role, Write, page_life
 from zaptrace.life.records import Life
+from zaptrace.life.strays import RESETTERS, is_stray
 from zaptrace.model.verdict import CodeSite
 
-RESETTERS = frozenset({"bad_page", "page_mapcount_reset"})
-"""Functions that give a page that is free a `_mapcount` of -1, whatever it was."""
+STRAY = "stray store"
+"""The role of a store by code that has no business in a struct page."""
 _MAPPINGS = (Role.MAPPED, Role.UNMAPPED)
 
 Resolver = Callable[[int, bool], CodeSite]
@@ -19,6 +21,8 @@ Resolver = Callable[[int, bool], CodeSite]
 ALLOCATORS = frozenset({"set_page_refcounted", "post_alloc_hook", "prep_new_page"})
 """Functions in which `_refcount` goes from 0 to 1 for a new owner (mm/page_alloc.c); elsewhere a
 frozen reference count thaws (folio_ref_unfreeze())."""
+_PTE_HELPERS = re.compile(r"arch/\w+/mm/pgtable\.c:|mm/pgtable-generic\.c:")
+"""Where ptep_get_and_clear() and the like are that are not inlined."""
 FREEZERS = frozenset(
     {"page_ref_freeze", "page_ref_unfreeze", "folio_ref_freeze", "folio_ref_unfreeze"}
 )
@@ -33,6 +37,16 @@ class Frame:
 
     def __str__(self) -> str:
         return self.function or "?"
+
+    @property
+    def is_code(self) -> bool:
+        """Whether its line is in a .c file."""
+        return self.file.endswith(".c")
+
+    @property
+    def file(self) -> str:
+        """The file of its line; empty when that is not known."""
+        return (self.source or "").partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +67,32 @@ class NamedWrite:
 
     @property
     def author(self) -> Frame:
-        """The innermost frame that is no helper of a header: whose line did it."""
-        own = (one for one in self.frames if (one.source or "").partition(":")[0].endswith(".c"))
+        """The innermost frame that is no helper of a header: whose line did it.
+
+        Of a store to a page table it is none of the architecture's functions for that, either.
+        """
+        frames = self.frames if self.write.slot is None else self.chain
+        own = (one for one in frames if one.is_code and not _PTE_HELPERS.match(one.source or ""))
         return next(own, self.frames[-1] if self.frames else Frame(None, None))
 
     @property
+    def chain(self) -> tuple[Frame, ...]:
+        """Every frame from the store outwards, inlined ones as well."""
+        return (*self.frames, *(one for caller in self.callers for one in caller))
+
+    def around(self) -> tuple[Frame, ...]:
+        """The frames outside the author's, innermost first."""
+        chain, author = self.chain, self.author
+        return chain[chain.index(author) + 1 :] if author in chain else chain
+
+    @property
     def role(self) -> str:
-        """What it was to the page; a count that is frozen, thawed or reset is neither."""
+        """What it was to the page; a count that is frozen, thawed or reset is neither.
+
+        A stray store (`strays.is_stray`) is nothing else.
+        """
+        if is_stray(self):
+            return STRAY
         if any(one.function in RESETTERS for one in self.frames) and self.write.role in _MAPPINGS:
             return "reset"
         if any(one.function in FREEZERS for one in self.frames):
@@ -68,8 +101,7 @@ class NamedWrite:
 
     def functions(self) -> tuple[str, ...]:
         """Every function from the store outwards, inlined ones as well."""
-        outer = (one for caller in self.callers for one in caller)
-        return tuple(one.function for one in (*self.frames, *outer) if one.function)
+        return tuple(one.function for one in self.chain if one.function)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +12,8 @@ from zaptrace.life.page_members import TYPED_BELOW, Field, PageFields
 from zaptrace.life.record_layout import ALIAS, STORAGE, VALUE, Array
 from zaptrace.life.records import Life
 
-REFCOUNT, MAPCOUNT = "_refcount", "_mapcount"
+REFCOUNT, MAPCOUNT, ENTRY = "_refcount", "_mapcount", "PTE"
+"""Names of changes: of two counters, and of a page-table entry that maps the page."""
 
 
 class Role(enum.StrEnum):
@@ -25,6 +26,9 @@ class Role(enum.StrEnum):
     MAPPED = "mapped"
     UNMAPPED = "unmapped"
     TYPED = "typed"
+    PTE_SET = "PTE set"
+    PTE_CLEARED = "PTE cleared"
+    PTE_CHANGED = "PTE changed"
     OTHER = ""
 
 
@@ -56,6 +60,8 @@ class Write:
         storage: of a storage-to-storage instruction.
         after_stop: after the guest was stopped and dumped.
         valued: what it stored is known.
+        slot: where in the guest's memory the entry lies, of a store to a page table; else None.
+        pte: what such a store was to the page.
     """
 
     number: int
@@ -69,6 +75,8 @@ class Write:
     storage: bool = False
     after_stop: bool = False
     valued: bool = True
+    slot: int | None = None
+    pte: Role | None = None
 
     def change(self, name: str) -> Change | None:
         """What it did to a member."""
@@ -77,6 +85,8 @@ class Write:
     @property
     def role(self) -> Role:
         """What it was to the page, by its counters alone."""
+        if self.pte is not None:
+            return self.pte
         count = self.change(REFCOUNT)
         if count is not None and count.before is not None:
             if count.after > count.before:
@@ -98,12 +108,14 @@ class PageLife:
         writes: in their order.
         all: how many there were since the boot.
         since_allocation: whether `writes` begin with the last allocation.
+        entries: whether stores to page-table entries that map the page are among them.
     """
 
     pfn: int
     writes: tuple[Write, ...]
     all: int
     since_allocation: bool
+    entries: bool = False
 
 
 def page_life(
@@ -121,9 +133,15 @@ def page_life(
             change of `_refcount` from 0 to 1 is one.
     """
     mine = np.flatnonzero(life.pages() == np.uint64(pfn))
-    writes = _Words(life, pfn).writes(mine)
+    stacks: dict[int, tuple[int, ...]] = {}
+    writes = _Words(life, pfn, stacks).writes(mine)
+    entries = list(_entries(life, pfn, stacks))
+    if entries:
+        writes = sorted([*writes, *entries], key=lambda one: one.number)
     start = 0 if since_boot else _allocation(writes, allocates)
-    return PageLife(pfn, tuple(writes[start or 0 :]), len(writes), bool(start is not None))
+    mine_alone = tuple(writes[start or 0 :])
+    followed = life.pte_format is not None
+    return PageLife(pfn, mine_alone, len(writes), start is not None, followed)
 
 
 def _allocation(writes: list[Write], allocates: Callable[[int], bool] | None) -> int | None:
@@ -136,11 +154,53 @@ def _allocation(writes: list[Write], allocates: Callable[[int], bool] | None) ->
     return None
 
 
+def _entries(life: Life, pfn: int, stacks: dict[int, tuple[int, ...]]) -> Iterator[Write]:
+    """The stores to page-table entries that map the page, or mapped it."""
+    if life.pte_format is None:
+        return
+    wanted = np.uint64(pfn)
+    before, after = (
+        life.pte_format.pfns(life.ptes[name]) == wanted for name in ("before", "after")
+    )
+    for at in np.flatnonzero(before | after).tolist():
+        record = life.ptes[at]
+        role = Role.PTE_SET if not before[at] else Role.PTE_CLEARED
+        if before[at] and after[at]:
+            role = Role.PTE_CHANGED
+        was = int(record["before"]) if record["known"] else None
+        number = int(record["number"])
+        stack = _stack(life, int(record["stack"]), stacks)
+        yield Write(
+            number=number,
+            ns=max(int(record["ns"]) - life.facts.start_ns, 0),
+            cpu=int(record["cpu"]),
+            pc=int(record["pc"]),
+            stack=stack[:-1],
+            root=stack[-1] if stack else 0,
+            changes=[Change(ENTRY, was, int(record["after"]))],
+            after_stop=_is_after_stop(life, number),
+            slot=int(record["slot"]),
+            pte=role,
+        )
+
+
+def _stack(life: Life, node: int, stacks: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
+    """A stack, walked once."""
+    if node not in stacks:
+        stacks[node] = life.stack(node)
+    return stacks[node]
+
+
+def _is_after_stop(life: Life, number: int) -> bool:
+    return life.facts.stop is not None and number >= life.facts.stop
+
+
 class _Words:
     """The words of a struct page as the records go by."""
 
-    def __init__(self, life: Life, pfn: int) -> None:
+    def __init__(self, life: Life, pfn: int, stacks: dict[int, tuple[int, ...]]) -> None:
         self._life = life
+        self._stacks = stacks
         self._at = life.facts.base + pfn * life.fields.size
         self._now: dict[int, bytes] = {}
         self._fields: dict[int, list[Field]] = {}
@@ -150,14 +210,12 @@ class _Words:
 
     def writes(self, mine: Array) -> list[Write]:
         """Of the records with these places."""
-        life, stacks = self._life, {}
+        life = self._life
         found: list[Write] = []
         for at in mine.tolist():
             record = life.records[at]
             node, number = int(record["stack"]), int(life.numbers[at])
-            if node not in stacks:
-                stacks[node] = life.stack(node)
-            stack = stacks[node]
+            stack = _stack(life, node, self._stacks)
             flags = int(record["flags"])
             write = Write(
                 number=number,
@@ -168,7 +226,7 @@ class _Words:
                 root=stack[-1] if stack else 0,
                 alias=bool(flags & ALIAS),
                 storage=bool(flags & STORAGE),
-                after_stop=life.facts.stop is not None and number >= life.facts.stop,
+                after_stop=_is_after_stop(life, number),
                 valued=bool(flags & VALUE),
             )
             place = int(record["va"]) - self._at

@@ -57,6 +57,12 @@ class PageFields:
         """Names of the flags that are set; the zone, node and section bits have none."""
         return tuple(name for bit, name in sorted(self.flags.items()) if value >> bit & 1)
 
+    def flag_changes(self, before: int, after: int) -> list[str]:
+        """Names of the flags that differ: `-lru`, then `+reserved`."""
+        was, now = self.flag_names(before), self.flag_names(after)
+        gone = [f"-{name}" for name in was if name not in now]
+        return gone + [f"+{name}" for name in now if name not in was]
+
     def to_json(self) -> dict[str, Any]:
         """As life.zap has it."""
         return dataclasses.asdict(self)

@@ -21,6 +21,10 @@ SHARED = np.dtype(
         ("len", "<u8"),  # bytes; 0: nothing is recorded yet
         ("direct", "<u8"),  # virtual address of physical 0 in the kernel's direct map
         ("moved", "<u8"),  # how far above its link-time addresses the kernel's code runs
+        ("page_size", "<u8"),  # bytes of a struct page; 0: page tables are not told
+        ("type_at", "<u8"),  # offset of its page_type
+        ("type_mask", "<u8"),
+        ("type_value", "<u8"),  # page_type & type_mask == type_value: a page table
         ("api", "<u8"),  # version of QEMU's plugin API
         ("storage", "<u8"),  # see NOT_SEEN
         ("ram", "<u8"),  # bytes of guest memory that the plugin can read
@@ -28,6 +32,7 @@ SHARED = np.dtype(
         ("nodes", "<u8"),
         ("lost_stacks", "<u8"),
         ("healed", "<u8"),
+        ("tables", "<u8"),  # times that a page became a page table
     ]
 )
 RECORD = np.dtype(
@@ -52,9 +57,9 @@ NODE = np.dtype(
     ]
 )
 UNKNOWN: Final = 2**64 - 1
-VALID, VALUE, ALIAS, MORE, STORAGE = 1, 2, 4, 8, 16
+VALID, VALUE, ALIAS, MORE, STORAGE, TABLE = 1, 2, 4, 8, 16, 32
 """Flags of a record: it is whole; its value is known; through the direct map; not the store's first
-word; of a storage-to-storage instruction."""
+word; of a storage-to-storage instruction; to a page table, and no struct page."""
 NOT_SEEN: Final = 2
 """`storage`: this QEMU does not report storage-to-storage instructions, and they were not followed
 either (0: it does, 1: they were)."""

@@ -62,6 +62,21 @@ class Recording:
     ) -> None:
         os.close(self.fd)
 
+    def follow_tables(self, page_size: int, at: int, mask: int, value: int) -> None:
+        """Record stores to page tables as well; before `arm`.
+
+        Args:
+            page_size: bytes of a struct page.
+            at: offset of page_type in it.
+            mask, value: a page is a page table when `page_type & mask == value`.
+        """
+        for name, number in zip(
+            ("page_size", "type_at", "type_mask", "type_value"),
+            (page_size, at, mask, value),
+            strict=True,
+        ):
+            self._shared[name] = number
+
     def arm(self, base: int, size: int, direct: int, moved: int = 0) -> None:
         """Record from now on; while the guest is stopped.
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from zaptrace.life.page_members import PageFields
+from zaptrace.life.pte_records import PteFormat, no_ptes, of_struct_pages, pte_stores
 from zaptrace.life.record_layout import (
     ALIAS,
     NODE,
@@ -42,6 +44,7 @@ class Facts:
         stop: number of the first record after the guest was stopped and dumped; None when it
             was not.
         start_ns: the first record's time.
+        tables: how often a page became a page table whose stores are recorded; 0: none are.
     """
 
     base: int
@@ -53,6 +56,7 @@ class Facts:
     lost_stacks: int
     stop: int | None
     start_ns: int
+    tables: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As life.zap has it."""
@@ -84,6 +88,8 @@ class Life:
         nodes: NODE; a parent stands before its children.
         pfns: the pages whose every record is here; None: all of them.
         writers: WRITER, of the whole recording: instructions and how often each stored.
+        ptes: PTE, stores to page tables; of some pages alone those that map or mapped them.
+        pte_format: what a PTE maps; None: stores to page tables were not recorded.
     """
 
     facts: Facts
@@ -93,6 +99,8 @@ class Life:
     nodes: Array
     pfns: tuple[int, ...] | None = None
     writers: Array = field(default_factory=lambda: np.zeros(0, WRITER))
+    ptes: Array = field(default_factory=no_ptes)
+    pte_format: PteFormat | None = None
 
     def pages(self) -> U64:
         """Each record's PFN."""
@@ -128,12 +136,18 @@ class Life:
 
 
 def checked(
-    records: Array, nodes: Array, fields: PageFields, facts: Facts, numbers: Array | None = None
+    records: Array,
+    nodes: Array,
+    fields: PageFields,
+    facts: Facts,
+    numbers: Array | None = None,
+    pte_format: PteFormat | None = None,
 ) -> Life:
     """Take records as a plugin or a file has them, without what cannot be.
 
     Args:
         facts: `wanted` and `missed` of what came before; what is dropped here is added.
+        pte_format: how the guest's page tables are read, where they were recorded.
     """
     nodes = _believable(nodes)
     numbers = np.arange(len(records), dtype=np.uint64) if numbers is None else numbers
@@ -142,14 +156,20 @@ def checked(
     good &= (records["va"] & np.uint64(7)) + records["bytes"] <= 8
     if not good.all():
         records, numbers = records[good], numbers[good]
-    records = _in_the_range(records, facts.base)
     if (records["stack"] >= len(nodes)).any():
         records = records.copy()
         records["stack"][records["stack"] >= len(nodes)] = 0
+    own = of_struct_pages(records)
+    ptes = no_ptes()
+    if not own.all():
+        ptes = pte_stores(records[~own], numbers[~own], fields.order)
+        records, numbers = records[own], numbers[own]
+    records, numbers = _in_the_range(records, numbers, facts.base)
     missed = facts.missed + int(np.count_nonzero(~good))
     values = int(np.count_nonzero((records["flags"] & VALUE) == 0))
     facts = dataclasses.replace(facts, missed=missed, values=values)
-    return Life(facts, fields, records, numbers, nodes)
+    format_ = pte_format if facts.tables else None
+    return Life(facts, fields, records, numbers, nodes, ptes=ptes, pte_format=format_)
 
 
 def _believable(nodes: Array) -> Array:
@@ -164,11 +184,11 @@ def _believable(nodes: Array) -> Array:
     return nodes
 
 
-def _in_the_range(records: Array, base: int) -> Array:
+def _in_the_range(records: Array, numbers: Array, base: int) -> tuple[Array, Array]:
     """Aliases get the address that their struct page has in the range."""
     alias = (records["flags"] & ALIAS) != 0
     if not alias.any():
-        return records
+        return records, numbers
     own = records[~alias & (records["pa"] != np.uint64(UNKNOWN))]
     physical, first = np.unique(own["pa"] >> _PAGE, return_index=True)
     virtual = own["va"][first] >> _PAGE
@@ -180,12 +200,13 @@ def _in_the_range(records: Array, base: int) -> Array:
         inside = records["pa"][alias] & np.uint64(4095)
         records["va"][alias] = (virtual[at] << _PAGE) | inside
         known[alias] = physical[at] == wanted
-    return cast(Array, records[known])
+    return cast(Array, records[known]), cast(Array, numbers[known])
 
 
 def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
     """The records of these pages alone, with the stacks that they need, and all writers."""
-    pcs, counts = np.unique(life.records["pc"], return_counts=True)
+    stored = np.concatenate((life.records["pc"], life.ptes["pc"]))
+    pcs, counts = np.unique(stored, return_counts=True)
     writers = np.zeros(len(pcs), WRITER)
     writers["pc"], writers["count"] = pcs, counts
     if pfns is None:
@@ -193,8 +214,11 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
     pages = np.unique(np.array(pfns, np.uint64))
     kept = np.isin(life.pages(), pages)
     records = life.records[kept].copy()
-    nodes, renumbered = _needed(life.nodes, records["stack"])
+    ptes = life.ptes[_maps(life, pages)].copy()
+    used = np.concatenate((records["stack"], ptes["stack"]))
+    nodes, renumbered = _needed(life.nodes, used)
     records["stack"] = renumbered[records["stack"]]
+    ptes["stack"] = renumbered[ptes["stack"]]
     return Life(
         life.facts,
         life.fields,
@@ -203,7 +227,17 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
         nodes,
         tuple(int(pfn) for pfn in pages),
         writers,
+        ptes,
+        life.pte_format,
     )
+
+
+def _maps(life: Life, pages: U64) -> npt.NDArray[np.bool_]:
+    """Which stores to page tables are to entries that map, or mapped, some pages."""
+    if life.pte_format is None:
+        return np.zeros(len(life.ptes), bool)
+    before, after = (life.pte_format.pfns(life.ptes[name]) for name in ("before", "after"))
+    return np.isin(before, pages) | np.isin(after, pages)
 
 
 def _needed(nodes: Array, used: Array) -> tuple[Array, Array]:

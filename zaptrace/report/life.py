@@ -121,7 +121,7 @@ def _block(
     lines += [f"{_INDENT}! {way}" for way in ways]
     lines.append(f"{_INDENT}{_place(one, stacks)}")
     if stacks:
-        lines += [f"{_INDENT}< {_frame(frame)}" for frame in _callers(one)]
+        lines += [f"{_INDENT}< {_frame(frame)}" for frame in one.around()]
     return lines
 
 
@@ -136,21 +136,12 @@ def _place(one: NamedWrite, stacks: bool) -> str:
     text = f"{author.source or '?'} {author}"
     if stacks:
         return text
-    for frame in _callers(one):
+    for frame in one.around():
         more = f"{text} < {frame}"
         if len(_INDENT) + len(more) > WIDTH:
             break
         text = more
     return text
-
-
-def _callers(one: NamedWrite) -> Iterator[Frame]:
-    """The frames outside the author's, innermost first."""
-    author = one.author
-    inner = one.frames.index(author) if author in one.frames else len(one.frames) - 1
-    yield from one.frames[inner + 1 :]
-    for frames in one.callers:
-        yield from frames
 
 
 def _frame(frame: Frame) -> str:
@@ -170,13 +161,12 @@ def change_text(change: Change, fields: PageFields) -> str:
 
 
 def _flags(change: Change, fields: PageFields) -> str:
-    after = fields.flag_names(change.after)
     if change.before is None:
-        return f"= {'|'.join(after) or 'none'}"
-    before = fields.flag_names(change.before)
-    gone = [f"-{name}" for name in before if name not in after]
-    new = [f"+{name}" for name in after if name not in before]
-    return " ".join((*gone, *new)) or f"{change.before:#x} → {change.after:#x}"
+        return f"= {'|'.join(fields.flag_names(change.after)) or 'none'}"
+    return (
+        " ".join(fields.flag_changes(change.before, change.after))
+        or f"{change.before:#x} → {change.after:#x}"
+    )
 
 
 def _number(value: int, name: str) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 import drgn
 import numpy as np
 
+from zaptrace.arch import arch_named
 from zaptrace.life.completeness import Completeness, Span, compare
 from zaptrace.life.life_file import write
+from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
 from zaptrace.life.records import Facts, Life, checked, of_pages
 from zaptrace.memory.pages import page_layout, read_array
@@ -50,7 +52,7 @@ def keep_lives(
             current.note = "not recorded"
             return
         try:
-            life = _life(recorder.recording, recorder.base, names)
+            life = _life(recorder.recording, recorder.base, names, pte_format(facts.arch))
             complete = _complete(life, prog)
             size = write(folder.life, of_pages(life, pfns), complete)
         except (BadInput, OSError) as error:
@@ -60,6 +62,7 @@ def keep_lives(
         facts.life = {
             "stores": life.facts.wanted,
             "missed": life.facts.missed,
+            "ptes": len(life.ptes),
             "pages": None if pfns is None else len(pfns),
             "bytes": size,
             "words": complete.words if complete else None,
@@ -89,7 +92,16 @@ def _of_findings(found: AuditResult | None) -> Iterator[int]:
             yield finding.pfn
 
 
-def _life(recording: Recording, base: int, names: drgn.Program) -> Life:
+def pte_format(arch: str) -> PteFormat:
+    """Return how an architecture's PTE says which page it maps, and counts (vm_normal_page())."""
+    tables = arch_named(arch).page_tables
+    last = tables.levels[-1]
+    leaf = tuple((one.mask | tables.special, one.value) for one in last.leaf)
+    inverted = tuple((one.mask, one.value) for one in last.inverted)
+    return PteFormat(leaf, inverted, last.leaf_origin, last.shift)
+
+
+def _life(recording: Recording, base: int, names: drgn.Program, form: PteFormat) -> Life:
     """The recording, checked."""
     records = recording.records()
     wanted = recording.fact("count")
@@ -103,8 +115,10 @@ def _life(recording: Recording, base: int, names: drgn.Program) -> Life:
         lost_stacks=recording.fact("lost_stacks"),
         stop=recording.stop,
         start_ns=int(records["ns"][0]) if len(records) else 0,
+        tables=recording.fact("tables"),
     )
-    return checked(records, recording.nodes(), page_fields(names), facts)
+    nodes = recording.nodes()
+    return checked(records, nodes, page_fields(names), facts, pte_format=form)
 
 
 def _complete(life: Life, prog: drgn.Program | None) -> Completeness | None:

@@ -64,6 +64,9 @@ class LifeRecorder:
             )
         if base and 0 < size <= LARGEST_RANGE and base % 8 == 0 and base + size <= 2**64:
             self.base = base
+            if tables := self._where.tables:
+                place = (tables.page_size, tables.offset)
+                self.recording.follow_tables(*place, tables.mask, tables.value)
             moved = 0 if self._where.anywhere else by
             self.recording.arm(base, size, direct, moved)
         return None

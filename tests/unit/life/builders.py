@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from zaptrace.life.page_members import Field, PageFields
-from zaptrace.life.record_layout import NODE, RECORD, VALID, VALUE, Array
+from zaptrace.life.pte_records import PteFormat
+from zaptrace.life.record_layout import NODE, RECORD, TABLE, VALID, VALUE, Array
 from zaptrace.life.records import Facts, Life, checked
 
 BASE = 0x37200000000
 PFN = 0x5DA
 FLAGS, MAPPING, MAPCOUNT, REFCOUNT = 0, 24, 48, 52
+PTE_FORMAT = PteFormat(leaf=((0x41, 0x01),), inverted=(), origin=2**64 - 4096)
+"""s390x's: present, and not special."""
 
 
 def page_fields(order: str = ">") -> PageFields:
@@ -67,6 +70,15 @@ class Recorder:
         ns = 1_000_000 + 1000 * len(self.rows)
         self.rows.append((ns, pc, at, word, physical, stack, cpu, size, flags, 0))
 
+    def entry(
+        self, value: int, *, slot: int = 0x4000, pc: int = 0x100100, stack: int = 0, cpu: int = 0
+    ) -> None:
+        """One store to a page-table entry, which lies at `slot` in the guest's memory."""
+        ns = 1_000_000 + 1000 * len(self.rows)
+        word = value.to_bytes(8, "big" if self.order == ">" else "little")
+        flags = VALID | VALUE | TABLE
+        self.rows.append((ns, pc, 0x80000000 + slot, word, slot, stack, cpu, 8, flags, 0))
+
     def counters(self, mapcount: int, refcount: int) -> bytes:
         """The word of both counters."""
         return struct.pack(f"{self.order}ii", mapcount, refcount)
@@ -76,7 +88,8 @@ class Recorder:
         known: dict[str, int | None] = {"base": BASE, "api": 1, "storage": 1, "missed": 0}
         known |= {"wanted": len(records), "values": 0, "lost_stacks": 0, "stop": None}
         known |= {"start_ns": 1_000_000, **facts}
-        return checked(records, nodes, page_fields(self.order), Facts.from_json(known))
+        of = Facts.from_json(known)
+        return checked(records, nodes, page_fields(self.order), of, pte_format=PTE_FORMAT)
 
     def arrays(self) -> tuple[Array, Array]:
         return np.array(self.rows, RECORD), np.array(self.nodes, NODE)

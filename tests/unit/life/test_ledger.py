@@ -49,6 +49,15 @@ class Page(Recorder):
         self.mapcount += by
         self.store(MAPCOUNT, self.mapcount, pc=pc, stack=self.stack(0x20, *stack))
 
+    def sets(self, pc: int, *stack: int, slot: int = 0x4000, at: int = PFN) -> None:
+        """A PTE that maps a page; with `at` 0 it maps none any more."""
+        value = at << 12 | 1 if at else 0x400
+        self.entry(value, slot=slot, pc=pc, stack=self.stack(0x20, *stack))
+
+    def clears(self, pc: int, *stack: int, slot: int = 0x4000) -> None:
+        """The PTE is cleared."""
+        self.sets(pc, *stack, slot=slot, at=0)
+
     def fault(self) -> None:
         """A page fault: allocated, mapped, put on the LRU's batch, which is moved."""
         self.refs(1, 1, 0x21)

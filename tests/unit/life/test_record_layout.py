@@ -14,7 +14,7 @@ from zaptrace.life import record_layout
 from zaptrace.life.record_layout import NODE, RECORD, SHARED
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
-_CONSTANTS = ("VALID", "VALUE", "ALIAS", "MORE", "STORAGE", "NOT_SEEN")
+_CONSTANTS = ("VALID", "VALUE", "ALIAS", "MORE", "STORAGE", "TABLE", "NOT_SEEN")
 
 
 def _in_c(tmp_path: Path) -> dict[str, int]:

@@ -1,0 +1,148 @@
+"""PTEs with their rmaps, in lives made by hand: what one call did without the other."""
+
+from __future__ import annotations
+
+from tests.unit.life.builders import PFN, page_fields
+from tests.unit.life.test_ledger import NAMES, Page, resolve
+from zaptrace.life.ledger import Ledger, What, ledger
+from zaptrace.life.mappings import Mappings, Odd, pair_mappings
+from zaptrace.life.named_life import named_life
+from zaptrace.life.page_life import Role
+
+NAMES |= {
+    0x30: "set_pte_at at arch/s390/include/asm/pgtable.h:1|do_anonymous_page at mm/memory.c:200",
+    0x31: "ptep_get_and_clear at arch/s390/include/asm/pgtable.h:2|zap_pte_range at mm/memory.c:21",
+    0x32: "ptep_xchg_commit at arch/s390/mm/pgtable.c:3|ptep_xchg_lazy at arch/s390/mm/pgtable.c:4",
+    0x33: "set_pte_at at arch/s390/include/asm/pgtable.h:1|copy_present_pte at mm/memory.c:220",
+    0x34: "move_ptes at mm/mremap.c:230",
+    0x40: "change_pte_range at mm/mprotect.c:240",
+    0x41: "wp_page_copy at mm/memory.c:250",
+}
+OTHER = 0x8000
+
+
+class Mapped(Page):
+    """A page that a fault has mapped, PTE and all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault()
+        self.sets(0x30, 0x21)
+
+    def zap(self, slot: int = 0x4000) -> None:
+        self.clears(0x31, 0x22, slot=slot)
+        self.unmap()
+
+    def mappings(self) -> Mappings:
+        named = named_life(self.life(tables=1), PFN, resolve)
+        return pair_mappings(named.writes)
+
+    def odds(self) -> list[tuple[Odd, str | None]]:
+        return [(one.odd, one.write.author.source) for one in self.mappings().alone]
+
+    def account(self, **facts: int | None) -> Ledger:
+        return ledger(named_life(self.life(tables=1, **facts), PFN, resolve), page_fields())
+
+    def left(self) -> list[What]:
+        return [one.what for one in self.account().left_over]
+
+
+def test_a_page_that_is_mapped_and_zapped_leaves_nothing() -> None:
+    page = Mapped()
+    assert page.mappings().ptes == 1 and page.left() == []
+    page.zap()
+    assert page.mappings().ptes == 0 and page.odds() == [] and page.left() == []
+
+
+def test_each_store_says_what_it_was_to_the_page() -> None:
+    page = Mapped()
+    page.sets(0x40, 0x23, at=PFN)
+    page.clears(0x32, 0x22)
+    page.sets(0x30, 0x21, at=PFN + 1)
+    writes = named_life(page.life(tables=1), PFN, resolve).writes
+    entries = [one for one in writes if one.write.slot is not None]
+    assert [one.role for one in entries] == [Role.PTE_SET, Role.PTE_CHANGED, Role.PTE_CLEARED]
+    assert entries[2].write.changes[0].before == PFN << 12 | 1
+    # The architecture's own function is not who did it.
+    assert entries[2].author.source == "mm/memory.c:105"
+
+
+def test_without_page_tables_in_the_recording_there_are_none() -> None:
+    writes = named_life(Mapped().life(tables=0), PFN, resolve).writes
+    assert all(one.write.slot is None for one in writes)
+
+
+def test_a_pte_that_is_moved_or_modified_stays_the_same_mapping() -> None:
+    page = Mapped()
+    page.clears(0x40, 0x23)
+    page.sets(0x40, 0x23)
+    page.clears(0x34, 0x23)
+    page.sets(0x34, 0x23, slot=OTHER)
+    assert page.left() == [] and page.mappings().ptes == 1
+    page.zap(OTHER)
+    assert page.left() == []
+
+
+def test_a_fork_that_adds_no_rmap_is_named() -> None:
+    page = Mapped()
+    page.refs(1, 7, 0x25)
+    page.sets(0x33, 0x25, slot=OTHER)
+    page.zap(OTHER)
+    page.zap()
+    assert page.odds()[0] == (Odd.PTE_WITHOUT_RMAP, "mm/memory.c:220")
+    assert page.left()[0] is What.PTE_WITHOUT_RMAP
+    assert What.PUT_WITHOUT_GET not in page.left() and What.GET_WITHOUT_PUT not in page.left()
+
+
+def test_a_cow_that_does_not_remove_the_rmap_is_named() -> None:
+    page = Mapped()
+    page.clears(0x41, 0x21)
+    page.refs(-1, 6, 0x21)
+    assert page.odds() == [(Odd.PTE_CLEARED, "mm/memory.c:250")]
+    assert What.PUT_WITHOUT_GET not in page.left()
+
+
+def test_a_pte_that_mprotect_loses_is_named() -> None:
+    page = Mapped()
+    page.clears(0x40, 0x23)
+    assert page.odds() == [(Odd.PTE_CLEARED, "mm/mprotect.c:240")]
+    assert page.left() == [What.PTE_CLEARED]
+
+
+def test_a_removal_that_leaves_the_pte_is_told_from_one_too_many() -> None:
+    page = Mapped()
+    page.unmap()
+    page.zap()
+    assert page.odds() == [(Odd.PTE_STAYS, "mm/rmap.c:50")]
+    page = Mapped()
+    page.clears(0x31, 0x22)
+    page.maps(-1, 5, 0x22)
+    page.unmap()
+    assert page.odds() == [(Odd.NO_PTE, "mm/rmap.c:50")]
+
+
+def test_a_mapping_without_a_reference_of_its_own_is_named() -> None:
+    page = Mapped()
+    page.maps(1, 2, 0x25)
+    page.sets(0x33, 0x25, slot=OTHER)
+    assert page.left() == [What.MAPPED_WITHOUT_GET]
+
+
+def test_a_reference_of_the_page_cache_is_nobody_elses() -> None:
+    NAMES[0x50] = "folio_get at include/linux/mm.h:1|shmem_add_to_page_cache at mm/shmem.c:300"
+    NAMES[0x51] = "folio_put at include/linux/mm.h:1|shmem_file_read_iter at mm/shmem.c:310"
+    page = Mapped()
+    page.refs(1, 0x50, 0x21)
+    page.refs(1, 7, 0x23)
+    page.refs(-1, 0x51, 0x23)
+    page.refs(-1, 0x51, 0x23)
+    account = page.account()
+    assert [one.what for one in account.left_over] == [What.PUT_WITHOUT_GET]
+    assert "shmem_file_read_iter mm/shmem.c:310" in account.left_over[0].sentence()
+
+
+def test_a_put_of_a_page_that_is_free_is_named() -> None:
+    page = Mapped()
+    page.zap()
+    page.refs(-1, 8, 0x23)
+    assert page.left() == [What.FREED_TWICE]

@@ -1,0 +1,105 @@
+"""Stores as units that are paired, by the call of the kernel that they were made in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zaptrace.life.named_life import Frame, NamedWrite
+
+MOST_UNITS = 1024
+"""References that one store may take or drop, and be paired one by one; a folio has fewer."""
+ENTRIES = frozenset(
+    {
+        # arch/s390/kernel/entry.S, syscall.c, traps.c, arch/s390/mm/fault.c
+        *("system_call", "__do_syscall", "do_syscall", "pgm_check_handler", "__do_pgm_check"),
+        *("do_dat_exception", "do_protection_exception", "do_exception"),
+        # arch/x86/entry/entry_64.S, common.c, arch/x86/mm/fault.c
+        *("entry_SYSCALL_64", "do_syscall_64", "do_syscall_x64", "asm_exc_page_fault"),
+        *("exc_page_fault", "handle_page_fault", "do_user_addr_fault", "x64_sys_call"),
+        *(
+            "entry_SYSCALL_64_after_hwframe",
+            "ret_from_fork",
+            "ret_from_fork_asm",
+            "__ret_from_fork",
+        ),
+    }
+)
+"""How the kernel is entered: functions that stores of different calls have in common as well."""
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """One reference or one mapping, taken or dropped."""
+
+    at: int
+    write: NamedWrite
+    partner: Unit | None = None
+
+    def entry(self) -> int:
+        """How many of `calls` are the kernel's entry."""
+        count = 1
+        for frames in reversed(self.write.callers):
+            if not all(frame.function in ENTRIES for frame in frames):
+                break
+            count += 1
+        return count
+
+    def calls(self) -> tuple[int, ...]:
+        """The stack, outermost first: the kernel stack, then the return addresses."""
+        return (self.write.write.root, *reversed(self.write.write.stack))
+
+
+def units_of(writes: Sequence[NamedWrite], roles: Sequence[str], counter: str) -> list[Unit]:
+    """Return one unit for each step of a counter, of the stores that have one of some roles."""
+    found: list[Unit] = []
+    for at, one in enumerate(writes):
+        change = one.write.change(counter)
+        if one.role in roles and change is not None and change.before is not None:
+            count = min(abs(change.after - change.before), MOST_UNITS)
+            found += [Unit(at, one) for _ in range(count)]
+    return found
+
+
+def same_call(one: Unit, other: Unit) -> bool:
+    """Whether both stores are of one system call, fault or exit, as far as their stacks tell."""
+    return shared_frames(one, other) > one.entry()
+
+
+def shared_frames(one: Unit, other: Unit) -> int:
+    """Outermost frames that both stacks have, the kernel stack among them."""
+    count = 0
+    for mine, its in zip(one.calls(), other.calls(), strict=False):
+        if mine != its:
+            break
+        count += 1
+    return count
+
+
+def place(one: NamedWrite) -> str:
+    """Where a store is, in the function that did it: not the counter's own helper."""
+    frame = author(one)
+    return f"{frame} {frame.source or '?'}"
+
+
+_COUNTERS = frozenset(
+    {
+        *("page_remove_rmap", "page_add_anon_rmap", "page_add_file_rmap", "page_add_new_anon_rmap"),
+        *("page_remove_file_rmap", "folio_remove_rmap_range", "release_pages", "__folio_put"),
+        *("put_page", "folio_put", "get_page", "folio_get", "put_page_testzero", "try_get_folio"),
+        *("folio_add_new_anon_rmap", "folio_remove_rmap_ptes", "folio_add_anon_rmap_ptes"),
+        *("folio_add_file_rmap_ptes", "__folio_remove_rmap", "__folio_add_rmap", "folios_put_refs"),
+        *("try_grab_page", "try_grab_folio", "folio_add_lru", "free_pages_and_swap_cache"),
+    }
+)
+"""Functions whose business is the counter: who called them is asked for."""
+
+
+def author(one: NamedWrite) -> Frame:
+    """Return the innermost frame in a .c file that is not a counter's function."""
+    if one.write.slot is not None:
+        return one.author
+    own = [frame for frame in one.chain if frame.is_code]
+    return next(
+        (one for one in own if one.function not in _COUNTERS), own[0] if own else one.author
+    )
