@@ -53,8 +53,7 @@ class GuestConfig:
         console: the file that receives the serial console.
         disks: serial -> image; what the guest writes there is forgotten.
         ports: names of virtio ports (/dev/virtio-ports/NAME in the guest).  With
-            any, the guest also has a terminal, hvc0, and its serial console takes input
-            where the architecture's can (`Arch.console_input`).
+            any, the guest also has a terminal, hvc0, and its serial console takes input.
         plugin: what records its stores; for "tcg" only.
     """
 
@@ -95,7 +94,7 @@ def command_line(
         return [*argv, "-chardev", "stdio,id=console", *config.arch.console]
     if config.plugin is not None:
         argv += ["-plugin", config.plugin.argument(config.memory)]
-    argv += _channels(config, sockets, append=state is not None)
+    argv += _channels(config, sockets, "" if state is None else ",logappend=on")
     argv += ["-action", "panic=pause,shutdown=pause,reboot=shutdown"]
     argv += ["-qmp", f"unix:{_escaped(sockets / 'qmp')},server=on,wait=off"]
     argv += ["-incoming", f"fd:{state}"] if state is not None else []
@@ -117,7 +116,7 @@ def version_of(qemu: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else SEES_PATCHED_CODE
 
 
-def _channels(config: GuestConfig, sockets: Path, *, append: bool) -> list[str]:
+def _channels(config: GuestConfig, sockets: Path, append: str) -> list[str]:
     """Return the serial console, and what else a guest talks to us through.
 
     Args:
@@ -131,11 +130,7 @@ def _channels(config: GuestConfig, sockets: Path, *, append: bool) -> list[str]:
         place = _escaped(sockets / name)
         return ["-chardev", f"socket,id={name},path={place},server=on,wait=off{more}"]
 
-    if config.arch.console_input:
-        argv = chardev("console", f",logfile={log}{',logappend=on' if append else ''}")
-    else:
-        argv = ["-chardev", f"file,id=console,path={log}{',append=on' if append else ''}"]
-    argv += config.arch.console
+    argv = [*chardev("console", f",logfile={log}{append}"), *config.arch.console]
     argv += ["-device", f"virtio-serial-{config.arch.virtio}"]
     argv += [*chardev("hvc0"), "-device", "virtconsole,chardev=hvc0"]
     for name in config.ports:

@@ -19,6 +19,7 @@ from vm import initramfs, lab_kernel, plugin, qemu
 from vm.qemu import Guest, GuestConfig
 from zaptrace.arch import arch_named
 from zaptrace.cli.main import main
+from zaptrace.explain.verdict_check import objections
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import What
 from zaptrace.life.named_life import NamedWrite
@@ -102,41 +103,81 @@ def test_its_command_prints_it(founding: Boot, capsys: pytest.CaptureFixture[str
     assert "--keep-life" in capsys.readouterr().err
 
 
-BLAMES = {
+OF_THE_ZAP = {
     # Fault, evidence -> what is left over of the page, and the function that is named for it.
-    ("leak", "quiet"): (What.RMAP_NOT_REMOVED, "do_anonymous_page"),
-    ("leak", "loud"): (What.RMAP_NOT_REMOVED, "do_anonymous_page"),
-    ("underflow", "quiet"): (What.REMOVED_TOO_OFTEN, "zapfault_zap_pte"),
-    ("underflow", "loud"): (What.REMOVED_TOO_OFTEN, "zapfault_zap_pte"),
-    ("stale", "loud"): (What.REMOVED_TOO_OFTEN, "zap_pte_range"),
+    ("leak", "quiet"): (What.PTE_CLEARED, "zapfault_zap_pte"),
+    ("leak", "loud"): (What.PTE_CLEARED, "zapfault_zap_pte"),
+    ("underflow", "quiet"): (What.NO_PTE, "zapfault_zap_pte"),
+    ("underflow", "loud"): (What.NO_PTE, "zapfault_zap_pte"),
+    ("stale", "loud"): (What.PTE_STAYS, "zapfault_zap_pte"),
     ("overput", "quiet"): (What.PUT_WITHOUT_GET, "zapfault_zap_pte"),
     ("overput", "loud"): (What.PUT_WITHOUT_GET, "zapfault_zap_pte"),
 }
+ELSEWHERE = {
+    ("cow", "quiet"): (What.PTE_CLEARED, "wp_page_copy"),
+    ("cow", "loud"): (What.PTE_CLEARED, "wp_page_copy"),
+    ("fork", "loud"): (What.PTE_WITHOUT_RMAP, "copy_present_pte"),
+    ("mprotect", "quiet"): (What.PTE_CLEARED, "change_pte_range"),
+    ("mremap", "quiet"): (What.PTE_CLEARED, "move_ptes"),
+    ("pipe", "loud"): (What.PUT_WITHOUT_GET, "page_cache_pipe_buf_release"),
+    ("read", "loud"): (What.PUT_WITHOUT_GET, "shmem_file_read_iter"),
+    ("scribble", "quiet"): (What.STRAY, "zapfault_stray_store"),
+    ("scribble", "loud"): (What.STRAY, "zapfault_stray_store"),
+    ("flag", "loud"): (What.STRAY, "zapfault_stray_store"),
+}
+_FOLLOWS = {What.FREED_WHILE_MAPPED, What.GET_WITHOUT_PUT}
 
 
-def test_each_fault_leaves_what_it_did_in_the_ledger(arch: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blames", [OF_THE_ZAP, ELSEWHERE], ids=["zap", "elsewhere"])
+def test_each_fault_leaves_what_it_did_in_the_ledger(
+    arch: str, blames: dict[tuple[str, str], tuple[What, str]], tmp_path: Path
+) -> None:
     """From the life and the audit alone, no kprobe: what has no partner, by whom."""
-    faults = "leak,underflow,stale,overput"
+    faults = ",".join(dict.fromkeys(fault for fault, _ in blames))
     request = Request(arch, fault=faults, stop_at="exit", no_probes=True, folder=tmp_path / "run")
     found = boot(request)
     lives = opened(found)
     assert lives.complete == Completeness(PAGES * 8, 0)
+    audit = lives.folder.audit()
     seen = set()
     for victim in victims(found.console.read_text(errors="replace")):
-        blamed = BLAMES.get((victim.fault, victim.evidence))
+        blamed = blames.get((victim.fault, victim.evidence))
         if blamed is None or victim.pfn not in (lives.life.pfns or ()):
             continue
-        account = lives.ledger(lives.page(victim.pfn))
-        assert account.unpaired is None
-        left = {one.what: one for one in account.left_over}
-        assert blamed[0] in left, (victim, account)
-        assert blamed[1] in left[blamed[0]].sentence(), (victim, account)
-        assert not {*left} - {blamed[0], What.FREED_WHILE_MAPPED, What.GET_WITHOUT_PUT}, account
-        if blamed[0] is What.RMAP_NOT_REMOVED:
-            put = "zapfault_zap_pte" if arch == "s390x" else "tlb_batch_pages_flush"
-            assert f"its reference was put by {put} mm/" in left[blamed[0]].sentence()
+        account = lives.account(victim.pfn, audit)
+        assert account is not None and account.whole and account.over
+        assert account.ledger.unpaired is None
+        left = {one.what: one for one in account.facts}
+        assert blamed[0] in left, (victim, account.ledger)
+        assert f"{blamed[1]} " in left[blamed[0]].sentence(), (victim, account.ledger)
+        assert not {*left} - {blamed[0]} - _FOLLOWS, (victim, account.ledger)
         seen.add((victim.fault, victim.evidence))
-    assert seen == set(BLAMES)
+    assert seen == set(blames)
+    assert objections(found.result.verdict, found.result.evidence) == []
+
+
+VERDICTS = {
+    "cow": ("mapping_leaked", "wp_page_copy"),
+    "fork": ("mapped_without_rmap", "copy_present_pte"),
+    "mremap": ("mapping_leaked", "move_ptes"),
+    "read": ("refcount_overput", "shmem_file_read_iter"),
+    "scribble": ("scribbled", "zapfault_stray_store"),
+}
+"""Fault -> kind and function, where nothing but the life tells both."""
+
+
+@pytest.mark.parametrize("fault", VERDICTS)
+def test_the_verdict_names_the_function_whatever_it_is(
+    arch: str, fault: str, tmp_path: Path
+) -> None:
+    """With kprobes beside: the life says what they do not see."""
+    found = boot(Request(arch, fault=fault, folder=tmp_path / "run"))
+    kind, function = VERDICTS[fault]
+    verdict = found.result.verdict
+    assert verdict.kind.value == kind
+    assert f"{function}() at " in verdict.facts and not verdict.readings
+    assert "life" in found.result.document["verdict"]["evidence"] or fault in ("cow", "mremap")
+    assert objections(verdict, found.result.evidence) == []
 
 
 @pytest.fixture(scope="module")

@@ -51,9 +51,6 @@ class Arch:
         machine: its arguments for the machine itself.
         virtio: how QEMU names its virtio devices here: virtio-blk-VIRTIO.
         console: arguments for a serial console on chardev "console".
-        console_input: that console can be the other end of a socket, for input.  QEMU's
-            sclpconsole tells the kernel that a write failed when nobody is there, and the kernel
-            writes again: a log of the socket has each line twice.
         append: kernel arguments that the console and the probes need.
         gdb_instruction: bytes of a breakpoint's instruction, as the gdb protocol's `Z1`
             packet wants it.
@@ -113,7 +110,6 @@ class Arch:
     machine: tuple[str, ...]
     virtio: str
     console: tuple[str, ...]
-    console_input: bool
     append: str
     gdb_instruction: int
     patches_running_code: bool

@@ -108,7 +108,6 @@ S390X = Arch(
     machine=("-M", "s390-ccw-virtio"),
     virtio="ccw",
     console=("-device", "sclpconsole,chardev=console"),
-    console_input=False,
     # The console has 6 pages of buffers and drops the oldest of them when an emulator that is
     # short of CPU lets them fill: whole reports of bugs were missing.  Let it wait.
     append="console=ttyS0 sclp_con_drop=0",

@@ -106,7 +106,6 @@ X86_64 = Arch(
     machine=("-M", "q35", "-device", "vmcoreinfo", "-device", "pvpanic"),
     virtio="pci",
     console=("-device", "isa-serial,chardev=console"),
-    console_input=True,
     # Optimised kprobes run with interrupts on, and miss what interrupts hit.  The timer's check
     # gives a starved emulator up: "IO-APIC + timer does not work!"
     append="console=ttyS0 no_timer_check sysctl.debug.kprobes-optimization=0",

@@ -6,17 +6,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from zaptrace.explain.page_account import PageAccount
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite
 from zaptrace.triage.console import BootFacts
 
-PARTS = ("capture", "splat", "vmcore")
+PARTS = ("capture", "splat", "vmcore", "life")
 """What evidence is made of, as the scoreboard names it."""
 
 ENDS = ("bad_page", "panic", "oops", "hang", "exit", "timeout")
@@ -45,6 +46,17 @@ def no_source(_address: int) -> CodeSite | None:
     return None
 
 
+class Lives(Protocol):
+    """Pages' lives, as a run kept them."""
+
+    def account(self, pfn: int, audit: AuditResult | None) -> PageAccount | None:
+        """Return a page's life with its ledger; None when it was not kept.
+
+        Args:
+            audit: of the dump at the stop, where that is part of the evidence.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that is known of one run; each part may be missing.
@@ -60,6 +72,7 @@ class Evidence:
             `panic`, `exit`, `timeout`, or anything else.
         console: the guest's console was kept, whether anything was reported on it or not.
         boot: what a log's boot says of the kernel; None for a run, which knows better.
+        lives: every store to the struct pages of suspects, or None.
     """
 
     events: Events | None = None
@@ -70,6 +83,7 @@ class Evidence:
     unrecorded: tuple[str, ...] = ()
     console: bool = False
     boot: BootFacts | None = None
+    lives: Lives | None = None
 
     @property
     def lost(self) -> int:
@@ -128,7 +142,7 @@ class Evidence:
     def parts(self) -> tuple[str, ...]:
         """Which of `PARTS` there are."""
         printed = self.console or bool(self.splats)
-        there = (self.events is not None, printed, self.audit is not None)
+        there = (self.events is not None, printed, self.audit is not None, self.lives is not None)
         return tuple(part for part, known in zip(PARTS, there, strict=True) if known)
 
     def only(self, parts: Sequence[str]) -> Evidence:
@@ -139,6 +153,7 @@ class Evidence:
             splats=self.splats if "splat" in parts else (),
             console=self.console and "splat" in parts,
             audit=self.audit if "vmcore" in parts else None,
+            lives=self.lives if "life" in parts else None,
         )
 
 

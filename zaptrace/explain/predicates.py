@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from zaptrace.explain.event_view import Moment
 from zaptrace.explain.evidence import Evidence
+from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.sites import refused_on
 from zaptrace.explain.story import Story
 from zaptrace.model.findings import Finding, FindingClass, Owner
@@ -15,11 +16,16 @@ from zaptrace.triage.stacks import Way
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A story before the rules, with the code sites that were found for it."""
+    """A story before the rules, with the code sites that were found for it.
+
+    Attributes:
+        account: the recorded life of its page, where that was kept.
+    """
 
     story: Story
     sites: tuple[CodeSite, ...]
     evidence: Evidence
+    account: PageAccount | None = None
 
 
 def removals_are_seen(case: Case) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from zaptrace.explain.event_view import Moment, moment, of_pfn
 from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.lifetimes import is_owner, same_process
+from zaptrace.life.named_life import NamedWrite
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
@@ -23,6 +24,7 @@ _MAPCOUNT = re.compile(r"\bmapcount (-?\d+)")
 _REFCOUNT = re.compile(r"\brefcount (-?\d+)")
 _CHANGE = re.compile(r"\bmapcount (?:of pfn \S+ )?went from (-?\d+) to (-?\d+)")
 _SECONDS = re.compile(r"\b(\d+\.\d{6}) s\b")
+_PLACE = re.compile(r"(\w[\w.]*)\(\) at ([\w/.+-]+:\d+)")
 _WHOLE = ("recording", "console", "audit", "nothing", "end")
 
 
@@ -33,6 +35,7 @@ class _Rest:
     events: list[Moment] = field(default_factory=list)
     splats: list[Splat] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    stores: list[NamedWrite] = field(default_factory=list)
     whole: bool = False
 
     @property
@@ -64,7 +67,7 @@ def _objections(text: str, rests_on: tuple[Reference, ...], evidence: Evidence) 
             yield f"{wrong}: {text}"
     for wrong in (*_pages(text, rest, evidence), *_people(text, rest), *_numbers(text, rest)):
         yield f"{wrong}: {text}"
-    for wrong in _lifetimes(rest, evidence):
+    for wrong in (*_lifetimes(rest, evidence), *_places(text, rest)):
         yield f"{wrong}: {text}"
 
 
@@ -85,6 +88,8 @@ def _looked_up(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
         same = [item for item in findings if (item.cls.value, item.pfn) == (one.kind, one.pfn)]
         rest.findings += same[:1]
         return None if same else f"no finding {one.kind} of pfn {one.pfn}"
+    if one.what == "life":
+        return _store(one, evidence, rest)
     rest.whole = True
     there = {
         "recording": evidence.events is not None,
@@ -92,6 +97,35 @@ def _looked_up(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
         "audit": evidence.audit is not None,
     }
     return None if there.get(one.what, one.what in _WHOLE) else f"there is no {one.what}"
+
+
+def _store(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
+    """A store in a page's life: there, and what the reference says it was."""
+    account = None
+    if evidence.lives is not None and one.pfn is not None:
+        account = evidence.lives.account(one.pfn, evidence.audit)
+    found = account.write(one.index) if account is not None and one.index is not None else None
+    if found is None:
+        return f"there is no store {one.index} in the life of page {one.pfn}"
+    rest.stores.append(found)
+    for name, is_ in (
+        ("kind", found.role or None),
+        ("time_ns", found.write.ns),
+        ("cpu", found.write.cpu),
+    ):
+        if getattr(one, name) != is_:
+            return f"store {one.index} has {name} {is_}, not {getattr(one, name)}"
+    return None
+
+
+def _places(text: str, rest: _Rest) -> Iterator[str]:
+    """A function and its line that are said to have stored are in the stack of such a store."""
+    if not rest.stores:
+        return
+    known = {(str(frame), frame.source) for one in rest.stores for frame in one.chain}
+    for function, source in _PLACE.findall(text):
+        if (function, source) not in known:
+            yield f"no store that it rests on was made by {function}() at {source}"
 
 
 def _event(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from zaptrace.explain import rules, wording, wording_counters
+from zaptrace.explain import life_rules, rules, wording, wording_counters
 from zaptrace.explain.predicates import Case
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
 
@@ -36,6 +36,33 @@ class Rule:
 
 
 RULES = (
+    Rule(
+        name="scribbled",
+        kind=VerdictKind.SCRIBBLED,
+        applies=life_rules.scribbled,
+        summary=wording.found_wrong,
+        subject="stray store into a struct page",
+        headline="struct page written over",
+        cleared_in_zap=False,
+    ),
+    Rule(
+        name="freed_twice",
+        kind=VerdictKind.FREED_TWICE,
+        applies=life_rules.freed_twice,
+        summary=wording.found_wrong,
+        subject="page freed twice",
+        headline="freed twice",
+        cleared_in_zap=False,
+    ),
+    Rule(
+        name="mapped_without_rmap",
+        kind=VerdictKind.MAPPED_WITHOUT_RMAP,
+        applies=life_rules.mapped_without_rmap,
+        summary=wording.found_wrong,
+        subject="PTE set without an rmap",
+        headline="mapped, and no rmap added",
+        cleared_in_zap=False,
+    ),
     Rule(
         name="overput",
         kind=VerdictKind.REFCOUNT_OVERPUT,
@@ -71,6 +98,51 @@ RULES = (
         subject="mapping gone, but its rmap never removed",
         headline="mapping leaked: rmap never removed",
         cleared_in_zap=True,
+    ),
+    Rule(
+        name="leaked_by_life",
+        kind=VerdictKind.MAPPING_LEAKED,
+        applies=life_rules.mapping_leaked,
+        summary=wording.found_wrong,
+        subject="PTE cleared, but its rmap not removed",
+        headline="mapping leaked: rmap not removed",
+        cleared_in_zap=False,
+    ),
+    Rule(
+        name="left_behind_by_life",
+        kind=VerdictKind.PTE_LEFT_BEHIND,
+        applies=life_rules.pte_left_behind,
+        summary=wording.found_wrong,
+        subject="rmap removed, but its PTE not cleared",
+        headline="PTE left behind",
+        cleared_in_zap=False,
+    ),
+    Rule(
+        name="underflow_by_life",
+        kind=VerdictKind.RMAP_UNDERFLOW,
+        applies=life_rules.rmap_underflow,
+        summary=wording.found_wrong,
+        subject="rmap removed more often than added",
+        headline="rmap removed more often than added",
+        cleared_in_zap=False,
+    ),
+    Rule(
+        name="overput_by_life",
+        kind=VerdictKind.REFCOUNT_OVERPUT,
+        applies=life_rules.refcount_overput,
+        summary=wording.found_wrong,
+        subject="reference dropped that was not taken",
+        headline="reference dropped once too often",
+        cleared_in_zap=False,
+    ),
+    Rule(
+        name="freed_early_by_life",
+        kind=VerdictKind.FREED_BEFORE_RMAP_REMOVED,
+        applies=life_rules.freed_before_rmap_removed,
+        summary=wording.found_wrong,
+        subject="page freed before its rmap was removed",
+        headline="freed before its rmap was removed",
+        cleared_in_zap=False,
     ),
     Rule(
         name="counted_above",

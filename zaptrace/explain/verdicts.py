@@ -10,6 +10,7 @@ from dataclasses import replace
 from zaptrace.explain.console_only import unexplained_kinds, without_page
 from zaptrace.explain.doubts import doubts, gaps
 from zaptrace.explain.evidence import ENDS, LOG, Evidence
+from zaptrace.explain.life_wording import culprit, life_sentences
 from zaptrace.explain.order import order
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer_all, whole
@@ -60,14 +61,18 @@ def _chosen(tiers: list[list[Judged]]) -> Judged:
 
 
 def _judged(story: Story, evidence: Evidence) -> Judged:
-    case = Case(story, code_sites(story, evidence), evidence)
+    account = None
+    if evidence.lives is not None and story.pfn is not None:
+        account = evidence.lives.account(story.pfn, evidence.audit)
+    case = Case(story, code_sites(story, evidence), evidence, account)
     return case, rule_of(case)
 
 
 def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
     story = case.story
     pages = pages_at_fault(case.evidence, [story, *(one.story for one, _ in others)])
-    sentences = (*rule.summary(case), *_more(case, rule, others, pages))
+    sentences = (*rule.summary(case), *life_sentences(case), *_more(case, rule, others, pages))
+    by_life = culprit(case)
     return Verdict(
         kind=rule.kind,
         sentences=sentences,
@@ -75,7 +80,7 @@ def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
         comm=story.comm,
         pid=story.pid,
         order=order(case, rule.kind, cleared=rule.cleared_in_zap),
-        sites=case.sites,
+        sites=(*case.sites, by_life) if by_life else case.sites,
         proof=(story.finding,) if story.finding else (story.rss + story.counters)[:MOST_PROOF],
         doubts=doubts(case, rule.kind),
         evidence=carried_by(case, rule),

@@ -18,6 +18,9 @@ class VerdictKind(enum.Enum):
     RMAP_UNDERFLOW = "rmap_underflow"
     PTE_LEFT_BEHIND = "pte_left_behind"
     REFCOUNT_OVERPUT = "refcount_overput"
+    SCRIBBLED = "scribbled"
+    FREED_TWICE = "freed_twice"
+    MAPPED_WITHOUT_RMAP = "mapped_without_rmap"
     WRONG_RMAP = "wrong_rmap"
     REFCOUNT_LEAKED = "refcount_leaked"
     RSS_MISMATCH = "rss_mismatch"
@@ -32,11 +35,11 @@ class Reference:
     """A piece of the evidence that a sentence rests on; what it does not have is None.
 
     Attributes:
-        what: `event`, `splat` or `finding`: one of them; `recording`, `console` or `audit`:
-            the whole of it, for what did not happen and for counts.
-        kind: an event's or a splat's kind, a finding's class.
-        index: an event's place in the capture, from 0.
-        time_ns: an event's boot clock.
+        what: `event`, `splat`, `finding` or `life`: one of them; `recording`, `console` or
+            `audit`: the whole of it, for what did not happen and for counts.
+        kind: an event's or a splat's kind, a finding's class, the role of a store in a page's life.
+        index: an event's place in the capture, a store's in the recording of lives, from 0.
+        time_ns: an event's boot clock; of a store since the recording of lives began.
         line: a splat's line on the console, from 1.
         pfn: the page that it is about.
         mm: the mm_struct that it is about, of the lifetime that it falls into.
@@ -126,7 +129,8 @@ class CodeSite:
     """A place in the kernel's source that played a part.
 
     Attributes:
-        role: `freed`, `rmap_removed`, `pte_cleared`, `reported`.
+        role: `freed`, `rmap_removed`, `pte_cleared`, `reported`; `culprit`: of a store in the
+            page's life that has no partner.
         source: `file:line` of the innermost frame, or None.
         inline_chain: `function at file:line`, innermost first.
     """
@@ -148,7 +152,7 @@ class Verdict:
         order: what happened to the page, one step after the other.
         proof: what the audit says of the page or mm that the verdict is about.
         doubts: what the evidence cannot settle, and what would.
-        evidence: the least evidence that carries it: of `capture`, `splat`, `vmcore`.
+        evidence: the least evidence that carries it: of `capture`, `splat`, `vmcore`, `life`.
         others: what else went wrong in the run, a phrase each, the worst first.
         rule: which of `zaptrace.explain.verdict_table.RULES` applied; None when none did.
     """

@@ -15,6 +15,7 @@ import drgn
 from zaptrace.explain import Evidence, explain
 from zaptrace.kernel import page_checks
 from zaptrace.memory.page_checks import pages_are_checked
+from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.progress import Listener, step
@@ -29,6 +30,7 @@ from zaptrace.runs.evidence_loader import EvidenceLoader, resolver
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.keep_lives import keep_lives, suspects
 from zaptrace.runs.life_recorder import LifeRecorder
+from zaptrace.runs.run_life import RunLife, kept_lives
 from zaptrace.runs.source_lines import addressed, sharpened
 from zaptrace.splat import parse_console
 from zaptrace.splat.kinds import from_mm
@@ -92,6 +94,7 @@ def analyse(
         ended = facts.ended or "interrupted"
         names = loader.debug_info(events)
         told = addressed(names, splats) if names else splats
+        lives, unread = _lives(folder, names)
         evidence = Evidence(
             events,
             told,
@@ -101,6 +104,7 @@ def analyse(
             # Runs of before `life_unrecorded` say of lives there, too.
             unrecorded=tuple(one for one in facts.unrecorded if not one.startswith("Pages' lives")),
             console=bool(console.strip()),
+            lives=lives,
         )
         verdict = explain(evidence)
         verdict = sharpened(names, verdict) if names else verdict
@@ -116,6 +120,7 @@ def analyse(
         ended=ended,
         unseen=(
             *_unseen(facts, events),
+            *unread,
             *loader.unopened,
             *_half(facts, folder),
             *_unchecked(loader.prog),
@@ -155,6 +160,14 @@ def _release(
     named += [events.meta.get("release") if events else None]
     named += [splat.kernel_release for splat in splats]
     return next((release for release in named if release), None)
+
+
+def _lives(folder: RunFolder, names: drgn.Program | None) -> tuple[RunLife | None, tuple[str, ...]]:
+    """The lives that the run kept; of a file that is damaged, what is wrong with it."""
+    try:
+        return kept_lives(folder, names), ()
+    except ZaptraceError as error:
+        return None, (f"Pages' lives were not read: {error}.",)
 
 
 def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import drgn
 
+from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.life_file import read
 from zaptrace.life.named_life import NamedLife, named_life
+from zaptrace.life.record_layout import NOT_SEEN
 from zaptrace.life.records import Life
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError
+from zaptrace.model.findings import AuditResult
 from zaptrace.model.verdict import CodeSite
 from zaptrace.runs.folder import RunFolder
 
@@ -32,6 +35,8 @@ class RunLife:
     complete: Completeness | None
     names: drgn.Program | None
     unnamed: str | None = None
+    _named: dict[int, NamedLife] = field(default_factory=dict)
+    _sites: dict[tuple[int, bool], CodeSite] = field(default_factory=dict)
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -57,28 +62,40 @@ class RunLife:
 
     def ledger(self, named: NamedLife) -> Ledger:
         """Its ledger, by what the audit found of the page's PTEs at the stop."""
-        often = dict(self.life.writers.tolist())
-        return ledger(named, self.life.fields, self._ptes(named), often)
+        return self._ledger(named, self.folder.audit())
 
-    def _ptes(self, named: NamedLife) -> int | None:
-        """How many PTEs mapped the page at the stop; None when that is not known."""
-        audit = self.folder.audit()
-        if audit is None or audit.unseen:
+    def account(self, pfn: int, audit: AuditResult | None) -> PageAccount | None:
+        """What an explanation is made from; see `zaptrace.explain.evidence.Lives`."""
+        if self.names is None or (self.life.pfns is not None and pfn not in self.life.pfns):
             return None
-        for finding in audit.findings:
-            if finding.pfn == named.life.pfn:
-                return finding.ptes
-        # The audit has nothing to say of it: its counters are its PTEs, and a free page has none.
-        counts = {"_refcount": 0, "_mapcount": -1}
-        for one in named.writes:
-            if not one.write.after_stop:
-                counts |= {c.name: c.after for c in one.write.changes if c.name in counts}
-        return max(counts["_mapcount"] + 1, 0) if counts["_refcount"] else 0
+        if pfn not in self._named:
+            self._named[pfn] = self.page(pfn)
+        named = self._named[pfn]
+        account = self._ledger(named, audit)
+        return PageAccount(named, self.life.fields, account, self._whole(pfn), self._over())
+
+    def _ledger(self, named: NamedLife, audit: AuditResult | None) -> Ledger:
+        often = dict(self.life.writers.tolist())
+        return ledger(named, self.life.fields, _ptes(named, audit), often)
+
+    def _whole(self, pfn: int) -> bool:
+        """No store to a page's struct page is missing, as measured at the stop."""
+        found, facts = self.complete, self.life.facts
+        if found is None or facts.missed or facts.values or facts.storage == NOT_SEEN:
+            return False
+        return found.differ == len(found.named) and not found.of_page(pfn)
+
+    def _over(self) -> bool:
+        """The guest ran on to its end."""
+        facts = self.folder.facts()
+        return "exit" in (facts.ended, facts.after)
 
     def _resolve(self, address: int, back: bool) -> CodeSite:
         if self.names is None:
             return CodeSite(f"{address:#x}", None, None, address=address)
-        return code_site(self.names, address, is_return=back)
+        if (address, back) not in self._sites:
+            self._sites[address, back] = code_site(self.names, address, is_return=back)
+        return self._sites[address, back]
 
     def suspect(self) -> int | None:
         """The page that one looks at first: the verdict's, else the first that was kept."""
@@ -88,6 +105,33 @@ class RunLife:
         if type(pfn) is int and (kept is None or pfn in kept):
             return pfn
         return kept[0] if kept else None
+
+
+def _ptes(named: NamedLife, audit: AuditResult | None) -> int | None:
+    """How many PTEs mapped the page at the stop, by an audit; None when that is not known."""
+    if audit is None or audit.unseen:
+        return None
+    for finding in audit.findings:
+        if finding.pfn == named.life.pfn:
+            return finding.ptes
+    # The audit has nothing to say of it: its counters are its PTEs, and a free page has none.
+    counts = {"_refcount": 0, "_mapcount": -1}
+    for one in named.writes:
+        if not one.write.after_stop:
+            counts |= {c.name: c.after for c in one.write.changes if c.name in counts}
+    return max(counts["_mapcount"] + 1, 0) if counts["_refcount"] else 0
+
+
+def kept_lives(folder: RunFolder, names: drgn.Program | None) -> RunLife | None:
+    """A run's lives, named by a program that is open already; None when it kept none.
+
+    Raises:
+        BadInput: life.zap is damaged.
+    """
+    if not folder.life.exists():
+        return None
+    life, complete = read(folder.life)
+    return RunLife(folder, life, complete, names)
 
 
 def open_life(folder: RunFolder) -> RunLife:

@@ -39,7 +39,7 @@ from tests.unit.explain.test_rules import (
     second_look,
 )
 from tests.unit.explain.test_simulated import audit, resolve
-from zaptrace.explain import Evidence, rules, verdict_table
+from zaptrace.explain import Evidence, life_rules, rules, verdict_table
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.sites import code_sites
 from zaptrace.explain.stories import stories
@@ -307,7 +307,8 @@ def test_every_rule_has_a_table_with_both_answers() -> None:
     functions = {one for _, one in inspect.getmembers(rules, inspect.isfunction)}
     own = {one for one in functions if one.__module__ == rules.__name__}
     assert own == RULES.keys()
-    assert {row.applies for row in verdict_table.RULES} <= own
+    by_life = {one for _, one in inspect.getmembers(life_rules, inspect.isfunction)}
+    assert {row.applies for row in verdict_table.RULES} <= own | by_life  # test_life_rules
     for rule, answers in RULES.items():
         assert len({wanted for _, wanted in answers}) > 1, rule.__name__
 

@@ -68,6 +68,9 @@ _PROOF = {
     VerdictKind.LOCKED_VM_MISMATCH: FindingClass.LOCKED_VM_MISMATCH,
     VerdictKind.HUGETLB_POOL_MISMATCH: FindingClass.HUGETLB_POOL_MISMATCH,
     VerdictKind.REFCOUNT_OVERPUT: FindingClass.MAPPED_BUT_FREE,
+    VerdictKind.SCRIBBLED: FindingClass.MORE_MAPCOUNT_THAN_PTES,
+    VerdictKind.FREED_TWICE: FindingClass.DIRTY_FREE_PAGE,
+    VerdictKind.MAPPED_WITHOUT_RMAP: FindingClass.MORE_PTES_THAN_MAPCOUNT,
     VerdictKind.UNEXPLAINED: FindingClass.DIRTY_FREE_PAGE,
 }
 

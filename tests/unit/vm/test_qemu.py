@@ -44,21 +44,6 @@ def test_commas_in_paths_do_not_split_options(tmp_path: Path) -> None:
     assert f"file,id=console,path={tmp_path}/a,,b.log" in argv
 
 
-@pytest.mark.parametrize("restored", [None, 5])
-def test_no_console_is_written_to_a_socket_that_nobody_reads(
-    restored: int | None, tmp_path: Path
-) -> None:
-    """On s390x each line was in the log twice; a restored guest's goes on behind the first part."""
-    live = dataclasses.replace(config(tmp_path), ports=("agent",))
-    for arch in ARCHES.values():
-        argv = command_line(dataclasses.replace(live, arch=arch), tmp_path, restored)
-        (console,) = (word for word in argv if ",id=console," in word)
-        assert console.startswith("socket," if arch.console_input else "file,")
-        assert console.endswith("append=on") == (restored is not None)
-        assert f"={tmp_path}/a,,b.log" in console
-    assert not ARCHES["s390x"].console_input
-
-
 def test_the_command_for_a_person_has_no_sockets(tmp_path: Path) -> None:
     argv = command_line(config(tmp_path))
     assert "-S" not in argv

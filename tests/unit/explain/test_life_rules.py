@@ -1,0 +1,231 @@
+"""The rules that ask a page's life: each says yes to its own life, and to no other."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from tests.unit.explain.checked import explain
+from tests.unit.explain.rows import busy, finding
+from tests.unit.life.builders import FLAGS, PFN, page_fields
+from tests.unit.life.test_ledger import NAMES, resolve
+from tests.unit.life.test_mappings import OTHER, Mapped
+from zaptrace.explain import Evidence, life_rules, verdict_table
+from zaptrace.explain.page_account import PageAccount
+from zaptrace.explain.predicates import Case
+from zaptrace.explain.story import Story
+from zaptrace.explain.verdict_check import objections
+from zaptrace.life.ledger import ledger
+from zaptrace.life.named_life import named_life
+from zaptrace.model.findings import AuditResult, FindingClass
+from zaptrace.model.splats import Splat
+from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
+
+NAMES |= {
+    0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
+}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The life of one page, as a run keeps it."""
+
+    page: Mapped
+    whole: bool = True
+    over: bool = True
+
+    def account(self, pfn: int, _audit: AuditResult | None) -> PageAccount | None:
+        if pfn != PFN:
+            return None
+        named = named_life(self.page.life(tables=1), PFN, resolve)
+        book = ledger(named, page_fields())
+        return PageAccount(named, page_fields(), book, self.whole, self.over)
+
+
+def scribbled() -> Mapped:
+    page = Mapped()
+    page.maps(7, 0x60, 0x23)
+    page.zap()
+    return page
+
+
+def freed_twice() -> Mapped:
+    page = Mapped()
+    page.zap()
+    page.refs(-1, 8, 0x23)
+    return page
+
+
+def forked() -> Mapped:
+    page = Mapped()
+    page.refs(1, 7, 0x25)
+    page.sets(0x33, 0x25, slot=OTHER)
+    page.zap(OTHER)
+    page.zap()
+    return page
+
+
+def copied() -> Mapped:
+    page = Mapped()
+    page.clears(0x41, 0x21)
+    page.refs(-1, 6, 0x21)
+    return page
+
+
+def stale() -> Mapped:
+    page = Mapped()
+    page.unmap()
+    return page
+
+
+def twice() -> Mapped:
+    page = Mapped()
+    page.clears(0x31, 0x22)
+    page.maps(-1, 5, 0x22)
+    page.unmap()
+    return page
+
+
+def overput() -> Mapped:
+    page = Mapped()
+    page.refs(1, 7, 0x23)
+    page.refs(-1, 8, 0x23)
+    page.refs(-1, 8, 0x23)
+    return page
+
+
+def batched() -> Mapped:
+    page = Mapped()
+    page.clears(0x31, 0x22)
+    page.refs(-1, 6, 0x22)
+    page.maps(-1, 5, 0x22)
+    return page
+
+
+def healthy() -> Mapped:
+    page = Mapped()
+    page.zap()
+    return page
+
+
+LIVES: dict[Callable[[Case], bool], Callable[[], Mapped]] = {
+    life_rules.scribbled: scribbled,
+    life_rules.freed_twice: freed_twice,
+    life_rules.mapped_without_rmap: forked,
+    life_rules.mapping_leaked: copied,
+    life_rules.pte_left_behind: stale,
+    life_rules.rmap_underflow: twice,
+    life_rules.refcount_overput: overput,
+    life_rules.freed_before_rmap_removed: batched,
+}
+
+
+def case(kept: Kept) -> Case:
+    evidence = Evidence(None, lives=kept)
+    return Case(Story(PFN), (), evidence, kept.account(PFN, None))
+
+
+@pytest.mark.parametrize("rule", LIVES, ids=lambda rule: rule.__name__)
+def test_a_rule_says_yes_to_its_own_life_alone(rule: Callable[[Case], bool]) -> None:
+    for other, made in LIVES.items():
+        assert rule(case(Kept(made()))) == (rule is other), made.__name__
+    assert not rule(case(Kept(healthy())))
+
+
+def test_every_rule_has_a_life_and_a_row() -> None:
+    functions = {one for _, one in inspect.getmembers(life_rules, inspect.isfunction)}
+    own = {one for one in functions if not one.__name__.startswith("_")}
+    own = {one for one in own if one.__module__ == life_rules.__name__}
+    assert own == LIVES.keys()
+    assert own <= {row.applies for row in verdict_table.RULES}
+
+
+ABSENT = [one for one in LIVES if one not in (life_rules.scribbled, life_rules.freed_twice)]
+
+
+@pytest.mark.parametrize("rule", ABSENT, ids=lambda rule: rule.__name__)
+def test_in_a_recording_that_is_not_whole_what_is_missing_proves_nothing(
+    rule: Callable[[Case], bool],
+) -> None:
+    assert not rule(case(Kept(LIVES[rule](), whole=False)))
+
+
+@pytest.mark.parametrize("rule", [life_rules.mapping_leaked, life_rules.pte_left_behind])
+def test_a_call_that_may_be_at_work_may_still_make_it_good(rule: Callable[[Case], bool]) -> None:
+    assert not rule(case(Kept(LIVES[rule](), over=False)))
+
+
+STATE = Splat("bad_page_state", pfn=PFN, mapcount=1, refcount=0, reason="nonzero mapcount", line=3)
+SAID = {
+    scribbled: ("scribbled", "sys_uname() at kernel/sys.c:400 stored into its struct page: _map"),
+    freed_twice: ("freed_twice", "drv_put() at drivers/drv.c:81 dropped a reference to it when"),
+    forked: ("mapped_without_rmap", "copy_present_pte() at mm/memory.c:220 set a PTE that maps it"),
+    copied: ("mapping_leaked", "wp_page_copy() at mm/memory.c:250 cleared a PTE of it, and did"),
+    stale: ("pte_left_behind", "zap_pte_range() at mm/memory.c:105 removed its rmap, and did not"),
+    twice: ("rmap_underflow", "zap_pte_range() at mm/memory.c:105 removed its rmap when no PTE"),
+    overput: ("refcount_overput", "drv_put() at drivers/drv.c:81 dropped a reference that had"),
+    batched: ("freed_before_rmap_removed", "zap_pte_range() at mm/memory.c:105 removed the rmap"),
+}
+
+
+@pytest.mark.parametrize(("made", "kind", "words"), [(one, *said) for one, said in SAID.items()])
+def test_the_verdict_names_who_did_it_and_rests_on_the_stores(
+    made: Callable[[], Mapped], kind: str, words: str
+) -> None:
+    evidence = Evidence(None, [STATE], console=True, lives=Kept(made()))
+    verdict = explain(evidence)
+    assert verdict.kind is VerdictKind(kind)
+    assert words in verdict.summary and verdict.readings == ()
+    by_life = [one for said in verdict.sentences for one in said.rests_on if one.what == "life"]
+    assert by_life and {one.pfn for one in by_life} == {PFN}
+    assert [one.role for one in verdict.sites][-1] == "culprit"
+    assert "life" in verdict.evidence
+
+
+def test_by_the_audit_alone_the_life_says_the_rest() -> None:
+    lost = Mapped()
+    lost.clears(0x40, 0x23)
+    one = replace(finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 1), pfn=PFN)
+    evidence = Evidence(None, audit=busy(one), lives=Kept(lost))
+    verdict = explain(evidence)
+    assert verdict.kind is VerdictKind.MAPPING_LEAKED and verdict.readings == ()
+    assert "change_pte_range() at mm/mprotect.c:240 cleared a PTE of it" in verdict.summary
+    assert "the evidence does not say" not in verdict.summary
+
+
+def test_who_set_the_flag_that_a_page_was_refused_for_is_named() -> None:
+    page = Mapped()
+    page.store(FLAGS, 0, 8, pc=1, stack=page.stack(0x20, 0x21))
+    page.store(FLAGS, 1, 8, pc=8, stack=page.stack(0x20, 0x23))
+    page.zap()
+    state = replace(STATE, reason="PAGE_FLAGS_CHECK_AT_FREE flag(s) set", flags=("locked",))
+    state = replace(state, mapcount=0)
+    verdict = explain(Evidence(None, [state], console=True, lives=Kept(page)))
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert "drv_put() at drivers/drv.c:81 set flag locked" in verdict.summary
+
+
+def objected(verdict: Verdict, evidence: Evidence) -> str:
+    return "; ".join(objections(verdict, evidence))
+
+
+def test_a_sentence_on_a_store_that_is_not_there_or_of_another_is_objected_to() -> None:
+    evidence = Evidence(None, [STATE], console=True, lives=Kept(copied()))
+    verdict = explain(evidence)
+    last = verdict.sentences[-1]
+    (rest,) = last.rests_on
+
+    def instead(text: str = last.text, **other: Any) -> Verdict:
+        changed = Sentence(text, (replace(rest, **other),))
+        return replace(verdict, sentences=(changed,))
+
+    assert objected(instead(), evidence) == ""
+    assert "no store 9999" in objected(instead(index=9999), evidence)
+    assert "has cpu 0, not 7" in objected(instead(cpu=7), evidence)
+    assert "has kind PTE cleared" in objected(instead(kind="mapped"), evidence)
+    wrong = last.text.replace("wp_page_copy", "do_fork")
+    assert "made by do_fork() at mm/memory.c:250" in objected(instead(wrong), evidence)

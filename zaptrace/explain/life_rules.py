@@ -1,0 +1,73 @@
+"""The rules that ask a page's recorded life: whatever function it was, by its own stores."""
+
+from __future__ import annotations
+
+from zaptrace.explain.predicates import Case
+from zaptrace.life.ledger import What
+
+_MAPPING = (What.PTE_WITHOUT_RMAP, What.PTE_CLEARED, What.PTE_STAYS, What.NO_PTE)
+
+
+def _has(case: Case, *kinds: What) -> bool:
+    return case.account is not None and case.account.first(*kinds) is not None
+
+
+def _begins_with(case: Case, *kinds: What) -> bool:
+    """The first of what went wrong with the page's mappings is one of some kinds.
+
+    What came later may follow from it: a PTE that was not counted is removed once too often.
+    """
+    if case.account is None or _has(case, What.STRAY):
+        return False
+    first = case.account.first(*_MAPPING)
+    return first is not None and first.what in kinds
+
+
+def scribbled(case: Case) -> bool:
+    """Something stored into the struct page that has no business there."""
+    return _has(case, What.STRAY)
+
+
+def freed_twice(case: Case) -> bool:
+    """A reference was dropped when the page had none left."""
+    return _has(case, What.FREED_TWICE)
+
+
+def mapped_without_rmap(case: Case) -> bool:
+    """A PTE was set, and no rmap was added in that call."""
+    return _begins_with(case, What.PTE_WITHOUT_RMAP)
+
+
+def mapping_leaked(case: Case) -> bool:
+    """A PTE was cleared, and no rmap was removed in that call."""
+    return _begins_with(case, What.PTE_CLEARED)
+
+
+def pte_left_behind(case: Case) -> bool:
+    """The rmap was removed, and the PTE of that mapping was not cleared in that call.
+
+    With a PTE that was cleared later and without an rmap the two only came in the wrong order.
+    """
+    return _begins_with(case, What.PTE_STAYS) and not _has(case, What.PTE_CLEARED)
+
+
+def rmap_underflow(case: Case) -> bool:
+    """The rmap was removed when no PTE of the page was left."""
+    if _has(case, What.FREED_WHILE_MAPPED):
+        return False
+    return _begins_with(case, What.NO_PTE)
+
+
+def refcount_overput(case: Case) -> bool:
+    """A reference was put that had not been taken, or a mapping took none of its own."""
+    if _has(case, What.STRAY, *_MAPPING):
+        return False
+    return _has(case, What.PUT_WITHOUT_GET, What.MAPPED_WITHOUT_GET)
+
+
+def freed_before_rmap_removed(case: Case) -> bool:
+    """The page was freed while mapped, and its rmap removed only then, each PTE with its own."""
+    if case.account is None or _has(case, What.STRAY, What.PUT_WITHOUT_GET, *_MAPPING):
+        return False
+    removal = case.account.late_removal()
+    return case.account.whole and removal is not None

@@ -1,0 +1,160 @@
+"""What a page's recorded life says, in sentences: each store by its function and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from zaptrace.explain.naming import flags_of, page
+from zaptrace.explain.page_account import PageAccount
+from zaptrace.explain.predicates import Case
+from zaptrace.explain.rests_on import refer_all
+from zaptrace.life.calls import author
+from zaptrace.life.ledger import LeftOver, What
+from zaptrace.life.named_life import NamedWrite
+from zaptrace.life.page_life import Change
+from zaptrace.life.page_members import PageFields
+from zaptrace.model.verdict import CodeSite, Reference, Sentence
+
+_MOST_NAMED = 4
+"""Stores that one sentence names."""
+
+_SAID = {
+    What.FREED_TWICE: "{by} dropped a reference to it when it had none left",
+    What.PTE_WITHOUT_RMAP: "{by} set a PTE that maps it, and added no rmap for that",
+    What.PTE_CLEARED: "{by} cleared a PTE of it, and did not remove its rmap",
+    What.PTE_STAYS: "{by} removed its rmap, and did not clear its PTE",
+    What.NO_PTE: "{by} removed its rmap when no PTE of it was left",
+    What.RMAP_WITHOUT_PTE: "{by} added an rmap, and set no PTE for that",
+    What.MAPPED_WITHOUT_GET: "{by} set a PTE that maps it, and took no reference for that",
+    What.FREED_WHILE_MAPPED: "{by} dropped its last reference while its rmap was counted",
+    What.RMAP_NOT_REMOVED: "the rmap that {by} added was never removed",
+    What.REMOVED_TOO_OFTEN: "{by} removed its rmap, which is more often than it was added",
+    What.GET_WITHOUT_PUT: "the reference that {by} took was never dropped",
+}
+_ONE_OF = {
+    What.PUT_WITHOUT_GET: "dropped a reference that had not been taken",
+    What.PUT_OR_RMAP: "dropped a reference that had not been taken, or without removing an rmap",
+}
+
+
+def told(case: Case) -> tuple[LeftOver, ...]:
+    """The facts of a page's life that are told: what was merely not dropped yet is none.
+
+    A free while mapped is told where nothing else is.
+    """
+    if case.account is None:
+        return ()
+    facts = [one for one in case.account.facts if one.what is not What.GET_WITHOUT_PUT]
+    others = [one for one in facts if one.what is not What.FREED_WHILE_MAPPED]
+    return tuple(others or facts)
+
+
+def life_sentences(case: Case) -> Iterator[Sentence]:
+    """Who did what to the page that has no partner, as recorded."""
+    pfn = case.story.pfn
+    if case.account is None:
+        return
+    for number, one in enumerate(told(case)):
+        text = _sentence(one, case.account.fields)
+        start = f"By the recorded life of {page(case.story)}, " if number == 0 else "And "
+        yield Sentence(f"{start}{text}.", _refer(one.among, pfn))
+    yield from _late(case)
+    yield from _flag(case)
+
+
+def _sentence(one: LeftOver, fields: PageFields) -> str:
+    places = list(dict.fromkeys(_by(write) for write in one.among))[:_MOST_NAMED]
+    first = one.among[0]
+    if one.what is What.STRAY:
+        return f"{_by(first)} stored into its struct page: {_changes(first, fields)}"
+    if one.what in _ONE_OF:
+        if len(places) == 1:
+            return f"{places[0]} {_ONE_OF[one.what]}"
+        return f"one of these {_ONE_OF[one.what]}: {', '.join(places)}"
+    return _SAID[one.what].format(by=" or ".join(places))
+
+
+def _late(case: Case) -> Iterator[Sentence]:
+    """A removal after the free, of a page that nothing else is wrong with."""
+    account = case.account
+    if account is None or [one.what for one in told(case)] != [What.FREED_WHILE_MAPPED]:
+        return
+    removal = account.late_removal()
+    if removal is not None and account.whole:
+        text = f"{_by(removal)} removed the rmap after that: too late."
+        yield Sentence(text, _refer((removal,), case.story.pfn))
+
+
+def _flag(case: Case) -> Iterator[Sentence]:
+    """Who set the flags for which bad_page() refused the page."""
+    story, account = case.story, case.account
+    flags = flags_of(story.reason, story.state, story.finding)
+    if account is None or flags is None or told(case):
+        return
+    for name in flags.removesuffix(" set").partition(" ")[2].split(", "):
+        setter = _setter(account, name)
+        if setter is not None:
+            text = f"{_by(setter)} set flag {name}, which was not cleared before the free."
+            yield Sentence(text, _refer((setter,), story.pfn))
+
+
+def _setter(account: PageAccount, name: str) -> NamedWrite | None:
+    """The last store that set a flag."""
+    found = None
+    for one in account.named.writes:
+        change = one.write.change("flags")
+        if change is not None and f"+{name}" in _flags(change, account.fields):
+            found = one
+    return found
+
+
+def _flags(change: Change, fields: PageFields) -> list[str]:
+    return [] if change.before is None else fields.flag_changes(change.before, change.after)
+
+
+def _by(one: NamedWrite) -> str:
+    """`wp_page_copy() at mm/memory.c:3424`."""
+    frame = author(one)
+    return f"{frame}()" + (f" at {frame.source}" if frame.source else "")
+
+
+def _changes(one: NamedWrite, fields: PageFields) -> str:
+    changes = [change for change in one.write.changes if change.stored]
+    return ", ".join(_change(change, fields) for change in changes)
+
+
+def _change(change: Change, fields: PageFields) -> str:
+    if change.name == "flags" and (flags := _flags(change, fields)):
+        return f"flags {' '.join(flags)}"
+    was = "?" if change.before is None else _number(change.before, change.name)
+    return f"{change.name} went from {was} to {_number(change.after, change.name)}"
+
+
+def _number(value: int, name: str) -> str:
+    return str(value) if name.endswith("count") else f"{value % 2**64:#x}"
+
+
+def _refer(writes: Iterable[NamedWrite], pfn: int | None) -> tuple[Reference, ...]:
+    return refer_all(
+        Reference(
+            "life",
+            one.role or None,
+            index=one.write.number,
+            time_ns=one.write.ns,
+            cpu=one.write.cpu,
+            pfn=pfn,
+        )
+        for one in writes
+    )
+
+
+def culprit(case: Case) -> CodeSite | None:
+    """Where the first of those stores is, as a code site."""
+    facts = told(case)
+    if not facts:
+        return None
+    one = facts[0].among[0]
+    chain = tuple(f"{frame} at {frame.source or '?'}" for frame in one.frames)
+    symbol = one.frames[-1].function if one.frames else None
+    source = author(one).source
+    return CodeSite(symbol, one.offset, source, chain, "culprit", one.write.pc)

@@ -1,0 +1,58 @@
+"""A page's account: its recorded life with its ledger, and what may be concluded from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zaptrace.life.ledger import Ledger, LeftOver, What
+from zaptrace.life.named_life import NamedLife, NamedWrite
+from zaptrace.life.page_members import PageFields
+
+_POSITIVE = (What.STRAY, What.FREED_TWICE, What.FREED_WHILE_MAPPED)
+"""What is seen in a store itself; all else is that another store is missing."""
+_WITHIN_A_CALL = (What.PTE_CLEARED, What.PTE_STAYS, What.RMAP_WITHOUT_PTE)
+"""What the same call may still make good."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageAccount:
+    """One page's.
+
+    Attributes:
+        whole: no store to its struct page is missing: each word's last record was its memory at
+            the stop, and nothing of the recording was lost.
+        over: the guest ran on to its end: no call is still at work.
+    """
+
+    named: NamedLife
+    fields: PageFields
+    ledger: Ledger
+    whole: bool
+    over: bool
+
+    @property
+    def facts(self) -> tuple[LeftOver, ...]:
+        """What has no partner, as far as that may be said."""
+        return tuple(one for one in self.ledger.left_over if self._may_be_said(one))
+
+    def _may_be_said(self, one: LeftOver) -> bool:
+        if one.what in _POSITIVE:
+            return True
+        return self.whole and (self.over or one.what not in _WITHIN_A_CALL)
+
+    def first(self, *kinds: What) -> LeftOver | None:
+        """The first fact of some kinds."""
+        return next((one for one in self.facts if one.what in kinds), None)
+
+    def write(self, number: int) -> NamedWrite | None:
+        """The store of a number."""
+        return next((one for one in self.named.writes if one.write.number == number), None)
+
+    def late_removal(self) -> NamedWrite | None:
+        """The rmap removal that came after the page was freed while mapped; None without."""
+        freed = self.first(What.FREED_WHILE_MAPPED)
+        if freed is None:
+            return None
+        at = freed.among[0].write.number
+        later = (one for one in self.named.writes if one.write.number > at)
+        return next((one for one in later if one.role == "unmapped"), None)
