@@ -177,12 +177,12 @@ class BccSource:
             number = self._stack_ids[key] = len(self._stack_ids) + 1
             addresses = self._bpf.stack(kernel_id)
             if site == ABSENT:
-                self._fresh.stacks[number] = self._behind_tracepoint(addresses)
+                self._fresh.stacks[number] = self._after_tracepoint(addresses)
             else:
                 self._fresh.stacks[number] = return_addresses(addresses, site, caller)
         return self._stack_ids[key]
 
-    def _behind_tracepoint(self, stack: list[int]) -> tuple[int, ...]:
+    def _after_tracepoint(self, stack: list[int]) -> tuple[int, ...]:
         """Return a tracepoint's stack without what the tracepoint itself and BPF put on it."""
         names = self._symbols.names(stack)
         ours = (names.get(one, "").startswith(_TRACING) or one not in names for one in stack)
@@ -250,7 +250,7 @@ class BccSource:
         sites = [self._sites[number] for number in attached.values()]
         here = [replace(site, address=self._address(site)) for site in sites]
         removed = [f"removed what {name}, which is gone, left in tracefs" for name in leftovers]
-        unknown = [] if self._vmemmap else ["page frame numbers cannot be had on this kernel"]
+        unknown = [] if self._vmemmap else ["page frame numbers are not available on this kernel"]
         if FREED in sites and not self._recursions(attached):
             unknown.append("this kernel does not count frees that come while one is judged")
         return {

@@ -141,7 +141,7 @@ def from_bytes(data: bytes, key: str) -> Compiled:
             raise Damaged("it was made of something else")
         return _compiled(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Damaged(f"it is of no known form: {error}") from None
+        raise Damaged(f"its form is not known: {error}") from None
 
 
 def _compiled(document: Any) -> Compiled:

@@ -198,7 +198,7 @@ def _value(name: str, arg: ProbeArg, registers: dict[str, int]) -> str:
     """
     found = _FETCH.fullmatch(arg.location or "")
     if found is None or found[1] not in registers:
-        raise Missing(f"the plan's argument {arg.location!r} is of no known form")
+        raise Missing(f"the plan's argument {arg.location!r} has a form that is not known")
     value = f"ctx->word[{registers[found[1]]}]"
     offsets = [int(one) for one in reversed(_OFFSET.findall(arg.location or ""))]
     for depth, offset in enumerate(offsets, 1):

@@ -51,8 +51,8 @@ class Increments:
         if self._decoder.short and not self._short:
             self.note(["records too short for their event were left out"])
         self._short = self._decoder.short
-        strings = _behind(self._decoder.strings, self._strings)
-        stacks = _behind(self._decoder.stacks, self._stacks)
+        strings = _newer(self._decoder.strings, self._strings)
+        stacks = _newer(self._decoder.stacks, self._stacks)
         self._strings += len(strings)
         self._stacks += len(stacks)
         symbols = self._new_names(records, stacks)
@@ -67,6 +67,6 @@ class Increments:
         return self._symbols.names(new)
 
 
-def _behind(table: dict[int, T], told: int) -> dict[int, T]:
-    """Return what has an id above some number: ids count from 1 on."""
-    return {number: table[number] for number in range(told + 1, len(table) + 1)}
+def _newer(table: dict[int, T], known: int) -> dict[int, T]:
+    """Return what has an id above the last one that is known; ids count from 1."""
+    return {number: table[number] for number in range(known + 1, len(table) + 1)}

@@ -40,5 +40,5 @@ def condition(site: ProbeSite) -> tuple[str, str | None]:
     """Return what the kernel filters this event by ("" for none), and why it cannot, or None."""
     wanted, expression = FILTERS.get(site.event, ("", ""))
     if wanted and wanted not in recorded_args(site):
-        return expression, f"it needs a filter on {wanted}, which is not to be had"
+        return expression, f"it needs a filter on {wanted}, which is not available"
     return expression, None

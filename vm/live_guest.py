@@ -123,6 +123,7 @@ class LiveGuest:
         """Run one line of shell as root, one at a time.
 
         Raises:
+            ValueError: it has several lines.
             GuestLost: no answer in time, or nonsense: it cannot be talked to any more.
         """
         if "\n" in command:

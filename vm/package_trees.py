@@ -42,7 +42,7 @@ def unpack(arch: str, packages: Sequence[str], work: Path) -> Path:
         words = done.stderr.decode(errors="replace").strip().splitlines()
         reasons.append(f"{suite}: {next(iter(words), f'it is not {CODENAME}')}")
     raise CannotTell(
-        f"Debian's {CODENAME} for {arch} cannot be had: {'; '.join(reasons)}",
+        f"Debian's {CODENAME} for {arch} is not available: {'; '.join(reasons)}",
         "try again later: the mirror may be in the middle of a sync",
     )
 

@@ -41,11 +41,11 @@ class Anchors:
     text: bytes
 
 
-def anchors_of(told: Mapping[str, int], release: str | None) -> Anchors | None:
+def anchors_of(plan: Mapping[str, int], release: str | None) -> Anchors | None:
     """Return the anchors of a probe plan; None when its vmlinux lacked one of them."""
-    if release is None or not {"vector", "banner"} <= told.keys():
+    if release is None or not {"vector", "banner"} <= plan.keys():
         return None
-    return Anchors(told["vector"], told["banner"], f"Linux version {release} ".encode())
+    return Anchors(plan["vector"], plan["banner"], f"Linux version {release} ".encode())
 
 
 async def offset(monitor: Monitor, arch: Arch, anchors: Anchors) -> int | None:

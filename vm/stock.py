@@ -149,7 +149,7 @@ def _index(suite: Suite, arch: Arch) -> debian.Apt:
             return apt
         reasons.append(f"{name}: it is {codename or 'nothing'}")
     raise CannotTell(
-        f"Debian's {suite.codename} for {arch.name} cannot be had: {'; '.join(reasons)}",
+        f"Debian's {suite.codename} for {arch.name} is not available: {'; '.join(reasons)}",
         "try again later: the mirror may be in the middle of a sync",
     )
 

@@ -27,6 +27,17 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def one_line(text: str) -> str:
+    """Return a command for a guest's shell.
+
+    Raises:
+        ArgumentTypeError: it has several lines, which the guest would take for several commands.
+    """
+    if "\n" in text:
+        raise argparse.ArgumentTypeError("a command for a guest is one line: join its lines with ;")
+    return text
+
+
 def seconds(text: str) -> float:
     """A time in seconds, above 0.
 

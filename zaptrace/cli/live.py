@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.arch import NAMES
-from zaptrace.cli.arguments import seconds
+from zaptrace.cli.arguments import one_line, seconds
 from zaptrace.cli.show_events import add_printing_arguments, at_terminal, printed
 from zaptrace.model.errors import BadInput, Exit
 
@@ -81,7 +81,11 @@ def _add_guest_arguments(parser: argparse.ArgumentParser) -> None:
     guest.add_argument("--guest", metavar="ARCH", help=f"boot one and watch it: {NAMES}")
     add_guest_arguments(guest)
     guest.add_argument(
-        "--run", dest="inside", metavar="COMMAND", help="a shell command to run in it"
+        "--run",
+        dest="inside",
+        type=one_line,
+        metavar="COMMAND",
+        help="a shell command to run in it",
     )
 
 

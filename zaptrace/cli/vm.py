@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zaptrace.arch import NAMES
+from zaptrace.cli.arguments import one_line
 from zaptrace.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ examples:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Takes what stands behind `--` for `boot`'s command.
+    """Takes what stands after `--` for `boot`'s command.
 
     argparse gives up on a list of words that comes after an option, when the
     word before that option could have been the list's beginning.
@@ -40,7 +41,10 @@ class _Parser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         cut = words.index("--")
         known, rest = super().parse_known_args(words[:cut], namespace)
-        known.command = [*known.command, *words[cut + 1 :]]
+        try:
+            known.command += [one_line(word) for word in words[cut + 1 :]]
+        except argparse.ArgumentTypeError as error:
+            self.error(f"argument COMMAND: {error}")
         return known, rest
 
 
@@ -165,7 +169,9 @@ def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
         formatter_class=above.formatter_class,
     )
     boot.add_argument("arch", help=f"guest architecture: {NAMES}")
-    boot.add_argument("command", nargs="*", metavar="COMMAND", help="default: uname -a")
+    boot.add_argument(
+        "command", nargs="*", type=one_line, metavar="COMMAND", help="default: uname -a"
+    )
     boot.set_defaults(action=vm_guests.boot)
     shell = actions.add_parser(
         "shell",

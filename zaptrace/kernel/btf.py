@@ -63,7 +63,7 @@ class Btf:
             raw
         )
         if (magic, version) != (_MAGIC, 1):
-            raise BadInput(f"the kernel's BTF is of no kind that we know ({magic:#x} {version})")
+            raise BadInput(f"the kernel's BTF has an unknown format ({magic:#x} {version})")
         if size + max(types_at + types_size, names_at + names_size) > len(raw):
             raise BadInput("the kernel's BTF is truncated")
         count = types_size // 4

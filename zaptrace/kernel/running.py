@@ -88,9 +88,7 @@ def running_plan(vmlinux: Path | None = None) -> ProbePlan:
     if vmlinux is not None:
         other = build_id(vmlinux)
         if None not in (identity, other) and identity != other:
-            raise BadInput(
-                f"{vmlinux} is of build {other}; the running kernel is of build {identity}"
-            )
+            raise BadInput(f"{vmlinux} has build ID {other}, the running kernel has {identity}")
         return plan_for(vmlinux)
     if identity is not None:
         plan = cached_plan(identity)

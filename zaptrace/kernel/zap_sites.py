@@ -22,7 +22,7 @@ from zaptrace.kernel.targets import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
 
 NO_CODE = (
-    "made from split debug info alone: without the kernel's code nobody can tell whether all ways "
+    "made from split debug info alone: without the kernel's code it is unknown whether all ways "
     f"into an inlined {ZAP}() pass its probe"
 )
 
@@ -187,7 +187,7 @@ class ZapSite:
                 return probe_arg(
                     self._place(parameter)[0].member(offset), POINTER, self._context.arch
                 )
-        return absent("neither tlb nor vma is to be had")
+        return absent("neither tlb nor vma is available")
 
     def _arg(self, name: str) -> ProbeArg:
         try:

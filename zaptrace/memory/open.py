@@ -150,7 +150,7 @@ def _without_vmcoreinfo(core: Path) -> BadInput:
     if _is_kdump(core):
         hint = "dump it again, uncompressed, with: zaptrace vm dump"
     return BadInput(
-        f"{core}: has no VMCOREINFO note, so nobody can tell which kernel it is of", hint=hint
+        f"{core}: has no VMCOREINFO note, so it is unknown which kernel it belongs to", hint=hint
     )
 
 

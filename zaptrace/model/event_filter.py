@@ -162,7 +162,7 @@ class _Parser:
         self._at += 1
         value = self.token
         if value is None or value.kind not in ("word", "quoted"):
-            self.fail(f"a value is missing behind {token.text}{sign.text}")
+            self.fail(f"a value is missing after {token.text}{sign.text}")
         self._at += 1
         try:
             return _comparison(token.text, sign.text, value.text)

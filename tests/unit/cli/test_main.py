@@ -44,6 +44,16 @@ def test_an_error_is_one_clear_line_with_its_fix() -> None:
     assert "use s390x or x86_64" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "args",
+    [("vm", "boot", "s390x", "--", "id\nls"), ("live", "--guest", "s390x", "--run", "id\nls")],
+)
+def test_a_command_for_a_guest_is_one_line(args: tuple[str, ...]) -> None:
+    done = run(*args)
+    assert done.returncode == 2
+    assert "a command for a guest is one line" in done.stderr
+
+
 def test_a_kernel_of_your_own_needs_its_vmlinux() -> None:
     done = run("repro", "s390x", "--kernel", "bzImage")
     assert done.returncode == 2

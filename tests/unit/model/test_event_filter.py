@@ -87,7 +87,7 @@ def test_a_filter_means(text: str, expected: list[int]) -> None:
         ("pid=x", r"pid is a number .* not x \(column 5\)"),
         ("pid=41 kind=bag", r"no kind bag; there are zap, .* \(column 13\)"),
         ("comm>a", "comm is text"),
-        ("pid=", r"value is missing behind pid= \(column 5\)"),
+        ("pid=", r"value is missing after pid= \(column 5\)"),
         ("pid=(", "value is missing"),
         ("(pid=1", r"\) is missing \(column 7\)"),
         ("pid=1)", r"\) without its \( \(column 6\)"),

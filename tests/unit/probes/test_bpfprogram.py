@@ -80,7 +80,7 @@ def test_registers_lie_within_what_the_kernel_lets_read() -> None:
 
 @pytest.mark.parametrize("location", ["$arg1", "%nothing", "@symbol", "%di; evil()", ""])
 def test_a_location_of_no_known_form_is_refused(location: str) -> None:
-    with pytest.raises(Missing, match="no known form"):
+    with pytest.raises(Missing, match="has a form that is not known"):
         render(plan("x86_64", site("zap", addr=(location, "x64"))), Filters())
 
 

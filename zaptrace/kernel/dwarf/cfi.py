@@ -38,7 +38,7 @@ class Frames:
         begun = [row for row in entry.get_decoded().table if row["pc"] <= pc]
         rule = begun[-1]["cfa"] if begun else None
         if rule is None or rule.reg is None:
-            raise Unavailable("on the stack, behind a frame that is computed")
+            raise Unavailable("on the stack, after a frame whose size is computed")
         return Place(rule.reg, addend=rule.offset)
 
     def _described(self, pc: int) -> CFIEntry | None:

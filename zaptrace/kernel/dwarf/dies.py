@@ -77,7 +77,7 @@ def origin(die: DIE) -> DIE:
                 break
         else:
             return die
-    raise DWARFError(f"abstract origins of the DIE at {die.offset:#x} go on and on")
+    raise DWARFError(f"abstract origins of the DIE at {die.offset:#x} never end")
 
 
 def attribute(die: DIE, name: str) -> AttributeValue | None:
@@ -106,7 +106,7 @@ def type_die(die: DIE) -> DIE | None:
         die = die.get_DIE_from_attribute("DW_AT_type")
         if die.tag not in _QUALIFIERS:
             return die
-    raise DWARFError(f"the types of the DIE at {die.offset:#x} go on and on")
+    raise DWARFError(f"the types of the DIE at {die.offset:#x} never end")
 
 
 def type_of(die: DIE) -> CType:

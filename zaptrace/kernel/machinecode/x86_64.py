@@ -112,10 +112,10 @@ def _end(code: bytes, at: int, follows: str, *, short: bool, wide: bool) -> int 
         return None
     tests = code[at] >> 3 & 7 < 2  # F6 /0 and /1
     behind = {"m": 0, "n": 1, "l": operand, "t": int(tests), "u": operand * int(tests)}
-    return _behind_modrm(code, at) + behind[follows]
+    return _after_modrm(code, at) + behind[follows]
 
 
-def _behind_modrm(code: bytes, at: int) -> int:
+def _after_modrm(code: bytes, at: int) -> int:
     """Return where a ModRM byte, its SIB byte and its displacement end."""
     mode, low = code[at] >> 6, code[at] & 7
     at += 1
