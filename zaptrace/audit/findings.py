@@ -34,7 +34,9 @@ def page_finding(state: KernelState, owners: Owners, suspect: invariants.Suspect
     short = int(recorded.mapcount[index]) - suspect.ptes if mappable else 0
     lost, busy, excused = list[Place](), set[int](), 0
     # A count below zero says how many removals were too many, not who still maps the page.
-    if short > 0 or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
+    if owners.is_zero(head):
+        pass  # whoever maps it was not counted
+    elif short > 0 or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
         lost, busy, excused = _lost(state, owners, index, set(mapped), max(short, 1))
     elif short < 0:
         left = _left(state, owners, head, mapped)

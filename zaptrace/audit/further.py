@@ -15,6 +15,7 @@ from zaptrace.audit.rmap import Owners
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import flags_of
 from zaptrace.audit.vmatable import read_table
+from zaptrace.audit.zero_pages import freed_zero_pages
 from zaptrace.memory.open import vmcoreinfo_of
 from zaptrace.model.findings import Finding
 
@@ -33,7 +34,7 @@ def further_findings(
     """
     known = frozenset(suspect.index for suspect in suspects)
     references = References(state, owners)
-    found: list[Finding] = []
+    found = [*freed_zero_pages(state, owners, known)]
     with optional_step(lambda: state.gaps.update([NO_VMAS])):
         flags = flags_of(state.prog, vmcoreinfo_of(state.prog))
         mms = [mm.address for mm in state.mms]

@@ -15,6 +15,7 @@ from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 from zaptrace.audit.arrays import Index, Words
 from zaptrace.audit.mms import BROKEN_TREE, Mm, Task, printable, vmas
 from zaptrace.audit.optional import optional_step
+from zaptrace.audit.pagetables.normal_pages import zero_kinds
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
 from zaptrace.model.findings import Owner
@@ -73,6 +74,10 @@ class Owners:
             for leaf in found
         ]
 
+    def is_zero(self, head: int) -> bool:
+        """Return whether it is a zero page: mapped by many, counted and remembered by nobody."""
+        return head in self._zeros
+
     def candidates(self, index: int, head: int) -> tuple[list[Place], bool]:
         """Where the rmap says that a page may be mapped, whether it is or not; and whether these
         are all the places: not of a folio without mapping, a KSM page, or a broken rmap.
@@ -106,7 +111,9 @@ class Owners:
         return True
 
     def kind(self, head: int) -> str:
-        """What its mapping says a folio is: "anon", "file" or "other"."""
+        """Return what a folio is: "anon", "file" or "other" by its mapping, or a zero page."""
+        if head in self._zeros:
+            return self._zeros[head]
         mapping = self._mapping(head)
         if mapping & MAPPING_ANON:
             return "anon"
@@ -205,6 +212,13 @@ class Owners:
             or not mm.tasks
             or any(task.runs for task in mm.tasks)
         ]
+
+    @cached_property
+    def _zeros(self) -> dict[int, str]:
+        """The zero pages' struct pages and what they are called."""
+        kinds = zero_kinds(self._state.prog)
+        found = self._state.pages.indices(np.array(list(kinds), np.uint64)).tolist()
+        return dict(zip(found, kinds.values(), strict=True))
 
     @cached_property
     def _tables(self) -> set[tuple[int, int]]:

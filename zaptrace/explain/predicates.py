@@ -98,6 +98,16 @@ def is_small(finding: Finding) -> bool:
     return not (finding.folio or {}).get("order")
 
 
+def zero_kind(finding: Finding | None) -> str | None:
+    """Return what a shared zero page is called, None for any other page.
+
+    Many page tables map one, and none of those mappings adds an rmap or a reference
+    (`zaptrace.audit.zero_pages`).
+    """
+    kind = (finding.folio or {}).get("kind") if finding else None
+    return kind if kind in ("zero page", "huge zero page") else None
+
+
 def is_free(finding: Finding) -> bool:
     """The page was on a free list."""
     return bool((finding.folio or {}).get("free"))

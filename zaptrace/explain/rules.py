@@ -25,6 +25,7 @@ from zaptrace.explain.predicates import (
     removals_are_seen,
     within,
     zap_is_over,
+    zero_kind,
 )
 from zaptrace.explain.sites import (
     freed_alone,
@@ -319,6 +320,21 @@ def refcount_overput(case: Case) -> bool:
         return freed_while_counted(case) and ptes_at_the_stop(case) is not None
     short = is_a(finding, FindingClass.REFCOUNT_BELOW_MAPCOUNT, FindingClass.MAPPED_BUT_FREE)
     return short and folio_is_mapped_as_counted(case)
+
+
+def zero_page_freed(case: Case) -> bool:
+    """A shared zero page has no reference left, and page tables map it."""
+    finding = case.story.finding
+    return is_a(finding, FindingClass.MAPPED_BUT_FREE) and zero_kind(finding) is not None
+
+
+def zero_page_unmapped(case: Case) -> bool:
+    """A zero page's mapcount is below 0, and an rmap of it was removed: none is ever added."""
+    story = case.story
+    if not story.removals and story.below_zero is None:
+        return False  # or something wrote over the counter
+    underflow = is_a(story.finding, FindingClass.MAPCOUNT_UNDERFLOW)
+    return underflow and zero_kind(story.finding) is not None
 
 
 def folio_is_mapped_as_counted(case: Case) -> bool:

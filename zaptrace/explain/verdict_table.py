@@ -37,6 +37,24 @@ class Rule:
 
 RULES = (
     Rule(
+        name="zero_page_freed",
+        kind=VerdictKind.REFCOUNT_OVERPUT,
+        applies=rules.zero_page_freed,
+        summary=wording_counters.zero_page_freed,
+        subject="the shared zero page was freed",
+        headline="zero page freed while it is mapped",
+        cleared_in_zap=False,
+    ),
+    Rule(
+        name="zero_page_unmapped",
+        kind=VerdictKind.RMAP_UNDERFLOW,
+        applies=rules.zero_page_unmapped,
+        summary=wording_counters.zero_page_unmapped,
+        subject="an rmap of the zero page was removed that was never added",
+        headline="rmap removed that was never added",
+        cleared_in_zap=False,
+    ),
+    Rule(
         name="scribbled",
         kind=VerdictKind.SCRIBBLED,
         applies=life_rules.scribbled,

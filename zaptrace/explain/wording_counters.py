@@ -1,11 +1,11 @@
-"""The sentences about what counters alone say: references, locked memory, pools, a wrong rmap."""
+"""The sentences about what counters say: references, locked memory, pools, rmaps, zero pages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.naming import page
-from zaptrace.explain.predicates import Case
+from zaptrace.explain.naming import page, rss_value
+from zaptrace.explain.predicates import Case, zero_kind
 from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.task_name import task_name
@@ -61,6 +61,49 @@ def hugetlb_pool(case: Case) -> Told:
     some = [one for one in case.story.counters if one.cls is FindingClass.HUGETLB_POOL_MISMATCH]
     for one in some[:MOST_NAMED]:
         yield Sentence(f"The counters of a pool of huge pages are wrong: {one.note}.", refer(one))
+
+
+def zero_page_unmapped(case: Case) -> Told:
+    """The removal, and what went with it."""
+    story, finding = case.story, case.story.finding
+    assert finding is not None and finding.mapcount is not None
+    removed = story.below_zero or story.removals[-1]
+    yield Sentence(
+        f"{task_name(removed.comm, removed.tgid)} removed an rmap of {page(story)}, the shared "
+        f"{zero_kind(finding)}, that never was added: no mapping of that page is counted, and its "
+        f"mapcount is {finding.mapcount}.",
+        refer(removed, finding),
+    )
+    if not finding.refcount:
+        yield Sentence(
+            "A reference was dropped, too, that no mapping holds (refcount_overput): its refcount "
+            f"is {finding.refcount}.",
+            refer(*story.told_by, finding),
+        )
+    wrong = [one for one in case.evidence.splats if (one.rss_value or 0) < 0][:4]
+    if wrong:
+        yield Sentence(
+            f"{', '.join(rss_value(one) for one in wrong)} was still counted when an mm was freed "
+            "(rss_mismatch): a mapping was taken off that never was counted.",
+            refer(*wrong),
+        )
+
+
+def zero_page_freed(case: Case) -> Told:
+    """The page that is free."""
+    story, finding = case.story, case.story.finding
+    assert finding is not None
+    many = "1 entry" if finding.ptes == 1 else f"{finding.ptes} entries"
+    yield Sentence(
+        f"{page(story)} is the shared {zero_kind(finding)}, which {many} of the page tables "
+        f"map{'s' if finding.ptes == 1 else ''}, and it is free (refcount {finding.refcount}).",
+        refer(finding),
+    )
+    yield Sentence(
+        "No mapping of it holds a reference: one was dropped that was the kernel's own, by "
+        "something that did not hold it; which, the audit does not say.",
+        refer(finding),
+    )
 
 
 def _who(finding: Finding) -> str:

@@ -20,6 +20,7 @@ from tests.unit.explain.rows import (
     MINE,
     MM,
     OTHER,
+    STOPPED,
     busy,
     finding,
     freed,
@@ -62,6 +63,12 @@ POOL = Finding(
     FindingClass.HUGETLB_POOL_MISMATCH,
     *(None, None, None, None),
     note="hugepages-2048kB: resv_huge_pages, reserved: 3 recorded, 2 found",
+)
+ZERO = {"pfn": 0xA80, "order": 0, "kind": "zero page", "free": False}
+BELOW_ZERO = [removed(1000, raw=-1), freed(2000, raw=-2), {**refused(0, raw=-2), **STOPPED}]
+ZERO_BELOW = replace(finding(FindingClass.MAPCOUNT_UNDERFLOW, 0, -1, 0), folio=ZERO)
+ZERO_FREED = replace(
+    finding(FREED, 1, 0, 0, OTHER), mapcount=None, folio={**ZERO, "kind": "huge zero page"}
 )
 RSS = finding(FindingClass.RSS_MISMATCH, 0, 0, 0)
 
@@ -271,6 +278,18 @@ RULES: dict[Callable[..., Any], Table] = {
         ((found(busy(finding(NEVER, 1, 2, 2))),), False),
         ((BY_EVENTS,), False),
     ),
+    rules.zero_page_freed: (
+        ((found(audit(ZERO_FREED)),), True),
+        ((found(audit(replace(ZERO_FREED, folio=FOLIO))),), False),
+        ((found(audit(ZERO_BELOW)),), False),
+        ((BY_EVENTS,), False),
+    ),
+    rules.zero_page_unmapped: (
+        ((case(BELOW_ZERO, "bad_page", audit=audit(ZERO_BELOW)),), True),
+        ((case(BELOW_ZERO, "bad_page", audit=audit(replace(ZERO_BELOW, folio=FOLIO))),), False),
+        ((found(audit(ZERO_BELOW)),), False),  # or something wrote over the counter
+        ((found(audit(ZERO_FREED)),), False),
+    ),
     rules.locked_vm_mismatch: (
         ((found(audit(LOCKED)),), True),
         ((found(audit(POOL)),), False),
@@ -323,6 +342,12 @@ def test_every_rule_has_a_table_with_both_answers() -> None:
         (case(AGAIN, resolve=in_zap), "left_behind", VerdictKind.PTE_LEFT_BEHIND),
         (stopped(LEAKED, 1, OTHER), "overput", VerdictKind.REFCOUNT_OVERPUT),
         (found(audit(RSS)), "rss", VerdictKind.RSS_MISMATCH),
+        (found(audit(ZERO_FREED)), "zero_page_freed", VerdictKind.REFCOUNT_OVERPUT),
+        (
+            case(BELOW_ZERO, "bad_page", audit=audit(ZERO_BELOW)),
+            "zero_page_unmapped",
+            VerdictKind.RMAP_UNDERFLOW,
+        ),
         (found(audit(LOCKED)), "locked_vm", VerdictKind.LOCKED_VM_MISMATCH),
         (found(audit(POOL)), "hugetlb_pool", VerdictKind.HUGETLB_POOL_MISMATCH),
         (

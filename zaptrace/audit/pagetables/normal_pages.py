@@ -24,6 +24,8 @@ from zaptrace.audit.functions import has_function
 from zaptrace.audit.pagetables.table_format import TableFormat
 from zaptrace.audit.pagetables.walk import Walked
 
+ZERO, HUGE_ZERO = "zero page", "huge zero page"
+"""Kinds of a folio."""
 # include/linux/mm.h
 _VM_SHARED = 0x00000008
 _VM_MAYWRITE = 0x00000020
@@ -101,9 +103,13 @@ def _normal_large(address: Words, pfn: Words, page_shift: int, areas: Areas) -> 
 def uncounted_in(prog: drgn.Program, fmt: TableFormat) -> Uncounted:
     """What tells large leaves without counters in this kernel."""
     bits = fmt.tables.large_special | _devmap(prog, fmt)
-    # What is_huge_zero_pmd() compares with; all ones while there is no such page.
+    return Uncounted(bits, huge_zero_page(prog), fmt.page_shift)
+
+
+def huge_zero_page(prog: drgn.Program) -> int | None:
+    """Return the PFN that is_huge_zero_pmd() compares with; None while there is no such page."""
     zero = _variable(prog, "huge_zero_pfn")
-    return Uncounted(bits, None if zero == ALL_BITS else zero, fmt.page_shift)
+    return None if zero == ALL_BITS else zero
 
 
 def _devmap(prog: drgn.Program, fmt: TableFormat) -> int:
@@ -125,6 +131,12 @@ def zero_pages(prog: drgn.Program) -> range:
         return range(0)
     mask = _variable(prog, "zero_page_mask") or 0  # s390x: one for each cache colour
     return range(start, start + (mask >> prog["PAGE_SHIFT"].value_()) + 1)
+
+
+def zero_kinds(prog: drgn.Program) -> dict[int, str]:
+    """Return what the pages are called that many map and nobody counts, by their PFN."""
+    huge = huge_zero_page(prog)
+    return dict.fromkeys(zero_pages(prog), ZERO) | ({} if huge is None else {huge: HUGE_ZERO})
 
 
 def _variable(prog: drgn.Program, name: str) -> int | None:
