@@ -27,7 +27,7 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.touched: set[str] = set()
-        for package in ("zaptrace", "probes", "tui"):
+        for package in ("zaptrace", "probes", "tui", "vm"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / package, folder / package, ignore=ignored)
 
@@ -37,6 +37,19 @@ class Tree:
         source = path.read_text()
         assert source.count(before) == 1, f"{before!r} is in {file} {source.count(before)} times"
         path.write_text(source.replace(before, text + before))
+        self.touched.add(file)
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        """Change the one place that reads `old`."""
+        path = self._folder / file
+        source = path.read_text()
+        assert source.count(old) == 1, f"{old!r} is in {file} {source.count(old)} times"
+        path.write_text(source.replace(old, new))
+        self.touched.add(file)
+
+    def add(self, file: str, text: str) -> None:
+        """Add a file."""
+        (self._folder / file).write_text(text)
         self.touched.add(file)
 
     def run(self, script: str, *args: object) -> Any:
@@ -209,3 +222,113 @@ def test_a_renamed_member_is_one_row(tree: Tree, tmp_path: Path) -> None:
     assert seen["offset"] == 52
     assert "rmap_remove" in seen["fetched"]
     assert tree.touched == {"zaptrace/kernel/targets.py"}
+
+
+ARCHITECTURE = """
+import json
+import numpy as np
+from zaptrace.arch import ARCHES, NAMES, arch_of_elf
+from zaptrace.audit.pagetables.arches import FORMATS
+from zaptrace.audit.pagetables.table_format import any_of
+from zaptrace.kernel.machinecode import decoder_of
+from zaptrace.cli.main import build_parser
+from vm import packages
+from vm.qemu import GuestConfig, command_line
+from pathlib import Path
+
+arm64 = ARCHES["arm64"]
+fmt = FORMATS["arm64"]
+guest = GuestConfig(arm64, Path("Image"), None, "quiet", Path("console"))
+print(json.dumps({
+    "elf": arch_of_elf("vmlinux", 183, "little").name,
+    "help": NAMES,
+    "packages": "qemu-system-arm" in packages.needed(tests=False),
+    "qemu": command_line(guest)[0],
+    "page": 1 << fmt.page_shift,
+    "huge": fmt.leaf_pages,
+    "leaf": any_of(fmt.levels[-1].leaf, np.array([0x3, 0x0], np.uint64)).tolist(),
+    "branch": decoder_of(arm64)(bytes.fromhex("00000014"), 0).kind,
+}))
+"""
+ARM64 = '''
+"""arm64 (AArch64): invented as far as this test needs it."""
+from zaptrace.arch.arch import Arch, VectorTable
+from zaptrace.arch.page_tables import EntryFlags, Level, Match, PageTables, SwapEncoding
+
+_X = tuple(f"x{number}" for number in range(31))
+_ORIGIN = 0x0000FFFFFFFFF000
+
+
+def _level(name, shift):
+    return Level(name, shift, 512, leaf=(Match(3, 1),), leaf_origin=_ORIGIN, table=(Match(3, 3),),
+                 table_origin=_ORIGIN, empty=(Match(2**64 - 1, 0),))
+
+
+ROW = Arch(
+    name="arm64", debian="arm64", stock_flavour="arm64", kernel_arch="arm64",
+    kernel_folder="arch/arm64", cross="aarch64-linux-gnu-",
+    packages=(("gcc-aarch64-linux-gnu",), ("qemu-system-arm",)), make_target="Image",
+    image="arch/arm64/boot/Image", build_steps={"repro": 1000, "live": 1000},
+    qemu="qemu-system-aarch64", machine=("-M", "virt"), virtio="pci",
+    console=("-serial", "chardev:console"), append="console=ttyAMA0", gdb_instruction=4,
+    patches_running_code=True, elf_machine=183, byteorder="little", dwarf_registers=_X,
+    argument_registers=_X[:8], return_address="%x30",
+    pt_regs_words={name: number for number, name in enumerate(_X)},
+    pt_regs_members={name: f"regs[{number}]" for number, name in enumerate(_X)},
+    prstatus=(*_X, "sp", "pc", "pstate"), program_counter="pc", stack_pointer="sp",
+    bpf_syscall=280, perf_event_open_syscall=241, command_line_size=2048,
+    vector_table=VectorTable(lowcore=None, gate=0), vector_handlers=("vectors",), pmd_size=1 << 21,
+    vmemmap=(("vmemmap", 0),), vmemmap_size=(1 << 38,), direct_map=(0xFFFF000000000000,),
+    kernel_code=None, vmcoreinfo_pointer=None, identity_base=None, lock_holder_mask=0,
+    page_tables=PageTables(
+        levels=(_level("pgd", 39), _level("pud", 30), _level("pmd", 21),
+                Level("pte", 12, 512, leaf=(Match(3, 3),), leaf_origin=_ORIGIN,
+                      empty=(Match(2**64 - 1, 0),), swap=(Match(3, 0),))),
+        special=1 << 56, large_special=0, large_devmaps=(), user_end=1 << 48,
+        flags=EntryFlags((), (), ()),
+        swap=SwapEncoding(pte_type=(3, 31), large_type=(3, 31), inverted=False, left=0, right=8),
+    ),
+)
+'''
+DECODER = '''
+"""arm64 machine code: B alone."""
+from zaptrace.kernel.machinecode.instruction import JUMP, Instruction
+
+
+def instruction_at(code, at):
+    """Return the instruction at an index of some code."""
+    word = int.from_bytes(code[at : at + 4], "little")
+    return Instruction(4, JUMP, (word & 0x3FFFFFF) * 4) if word >> 26 == 5 else Instruction(4)
+'''
+
+
+def test_an_architecture_is_its_row_a_decoder_and_two_functions(tree: Tree) -> None:
+    tree.add("zaptrace/arch/arm64.py", ARM64)
+    rows = "zaptrace/arch/__init__.py"
+    tree.insert(rows, "from zaptrace.arch.s390x import", "from zaptrace.arch import arm64\n")
+    tree.replace(rows, "(S390X, X86_64)", "(S390X, X86_64, arm64.ROW)")
+    tree.add("zaptrace/kernel/machinecode/arm64.py", DECODER)
+    decoders = "zaptrace/kernel/machinecode/__init__.py"
+    tree.insert(decoders, '    "s390x": s390x.', '    "arm64": arm64.instruction_at,\n')
+    tree.replace(decoders, "import s390x, x86_64", "import arm64, s390x, x86_64")
+    arches = "zaptrace/audit/pagetables/arches.py"
+    tree.replace(arches, '"s390x": _s390x,', '"arm64": _x86_64, "s390x": _s390x,')
+    found = tree.run(ARCHITECTURE)
+    assert found == {
+        "elf": "arm64",
+        "help": "s390x or x86_64 or arm64",
+        "packages": True,
+        "qemu": "qemu-system-aarch64",
+        "page": 4096,
+        "huge": [1 << 27, 1 << 18, 512, 1],
+        "leaf": [True, False],
+        "branch": "jump",
+    }
+    # And vm/kconfig/arm64.config, for a lab kernel of it.
+    assert tree.touched == {
+        "zaptrace/arch/arm64.py",
+        rows,
+        "zaptrace/kernel/machinecode/arm64.py",
+        decoders,
+        arches,
+    }
