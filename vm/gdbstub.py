@@ -102,6 +102,45 @@ class GdbStub:
         finally:
             await self._command("Qqemu.PhyMemMode:0")
 
+    async def write(self, address: int, data: bytes) -> None:
+        """Overwrite memory of the stopped guest, by a virtual address of the chosen CPU.
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._command(f"M{address:x},{len(data):x}:{data.hex()}")
+
+    async def choose(self, cpu: int) -> None:
+        """Mean this CPU (0, 1, ...) by registers and virtual addresses from now on.
+
+        Raises:
+            GuestLost: there is none, or the stub is gone.
+        """
+        await self._command(f"Hg{cpu + 1:x}")
+
+    async def registers(self) -> bytearray:
+        """Read the chosen CPU's registers: 8 bytes each in the guest's byte order, by number, up
+        to the program counter and the general ones at least.
+
+        Single ones (`p`) QEMU gives to those only who have read its description of them.
+
+        Raises:
+            GuestLost: the stub is gone.
+        """
+        answer = await self._answer("g")
+        try:
+            return bytearray.fromhex(answer)
+        except ValueError:
+            raise GuestLost(f"QEMU's gdbstub gives no registers: {answer!r}") from None
+
+    async def set_registers(self, registers: bytes | bytearray) -> None:
+        """Write all registers of the chosen CPU.
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._command(f"G{registers.hex()}")
+
     async def close(self) -> None:
         """Hang up.  A stopped guest stays stopped only until then: dump first."""
         self._writer.close()

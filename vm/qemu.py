@@ -124,7 +124,8 @@ def _channels(config: GuestConfig, sockets: Path, append: str) -> list[str]:
     """
     log = _escaped(config.console)
     if not config.ports:
-        return ["-chardev", f"file,id=console,path={log}", *config.arch.console]
+        on = ",append=on" if append else ""
+        return ["-chardev", f"file,id=console,path={log}{on}", *config.arch.console]
 
     def chardev(name: str, more: str = "") -> list[str]:
         place = _escaped(sockets / name)
@@ -154,10 +155,10 @@ class Guest:
         sockets: Path,
     ) -> None:
         self.config = config
+        self.gdb = gdb
         self._sockets = sockets
         self._process = process
         self._qmp = qmp
-        self._gdb = gdb
 
     async def run_until(
         self,
@@ -180,14 +181,14 @@ class Guest:
             GuestLost: QEMU died, or its monitor no longer answers.
         """
         for address in stop_at:
-            await self._gdb.set_breakpoint(address, self.config.arch.gdb_instruction)
-        stopped = asyncio.create_task(self._gdb.wait_stopped())
+            await self.gdb.set_breakpoint(address, self.config.arch.gdb_instruction)
+        stopped = asyncio.create_task(self.gdb.wait_stopped())
         ended = asyncio.create_task(self._event())
         died = asyncio.create_task(self._process.wait())
         tasks: set[asyncio.Task[str] | asyncio.Task[int]] = {stopped, ended, died}
         watched: set[asyncio.Task[Any]] = {*tasks, *([also] if also else [])}
         try:
-            await self._gdb.resume()
+            await self.gdb.resume()
             await asyncio.wait(watched, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             return await self._why(stopped, ended, died)
         finally:
@@ -233,7 +234,7 @@ class Guest:
         Raises:
             GuestLost: the stub refuses or is gone.
         """
-        await self._gdb.clear_breakpoint(address, self.config.arch.gdb_instruction)
+        await self.gdb.clear_breakpoint(address, self.config.arch.gdb_instruction)
 
     async def read(self, address: int, size: int) -> bytes:
         """Read the stopped guest's memory, by a kernel address.
@@ -241,7 +242,15 @@ class Guest:
         Raises:
             GuestLost: nothing is mapped there, or the stub is gone.
         """
-        return await self._gdb.read(address, size)
+        return await self.gdb.read(address, size)
+
+    async def write(self, address: int, data: bytes) -> None:
+        """Overwrite the stopped guest's memory, by a kernel address.
+
+        Raises:
+            GuestLost: nothing is mapped there, or the stub is gone.
+        """
+        await self.gdb.write(address, data)
 
     async def kernel_offset(self, anchors: relocation.Anchors) -> int | None:
         """Return how far above its link-time addresses the kernel runs; None when that is not to be
@@ -270,7 +279,7 @@ class Guest:
         Raises:
             GuestLost: the stub refuses or is gone.
         """
-        await self._gdb.write_physical(address, data)
+        await self.gdb.write_physical(address, data)
 
     def socket(self, name: str) -> Path:
         """Return where the other end of a port, of "hvc0" or of the serial "console" is (unix

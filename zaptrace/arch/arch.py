@@ -26,6 +26,25 @@ class VectorTable:
     gate: int
 
 
+@dataclass(frozen=True, slots=True)
+class GdbCall:
+    """How a stopped CPU is made to call a function: numbers of registers in gdb's protocol.
+
+    Attributes:
+        pc: the next instruction's address.
+        arguments: the first two arguments.
+        link: where the return address goes, None when that is on the stack.
+        stack: the stack pointer.
+        loop: the instruction that branches to itself.
+    """
+
+    pc: int
+    arguments: tuple[int, int]
+    link: int | None
+    stack: int
+    loop: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arch:
     """One architecture: all that differs between architectures and is plain data.
@@ -54,6 +73,7 @@ class Arch:
         append: kernel arguments that the console and the probes need.
         gdb_instruction: bytes of a breakpoint's instruction, as the gdb protocol's `Z1`
             packet wants it.
+        gdb_call: how the stopped guest is made to call a function of its kernel.
         patches_running_code: whether its kernel changes code (kprobes, static keys) that
             other CPUs may be running; else it stops them for that.
 
@@ -112,6 +132,7 @@ class Arch:
     console: tuple[str, ...]
     append: str
     gdb_instruction: int
+    gdb_call: GdbCall
     patches_running_code: bool
 
     elf_machine: int

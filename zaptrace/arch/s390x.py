@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.arch.arch import Arch, VectorTable
+from zaptrace.arch.arch import Arch, GdbCall, VectorTable
 from zaptrace.arch.page_tables import (
     ALL_BITS,
     EntryFlags,
@@ -112,6 +112,8 @@ S390X = Arch(
     # short of CPU lets them fill: whole reports of bugs were missing.  Let it wait.
     append="console=ttyS0 sclp_con_drop=0",
     gdb_instruction=2,
+    # PSW address; r2, r3; r14; r15; j .
+    gdb_call=GdbCall(pc=1, arguments=(4, 5), link=16, stack=17, loop=b"\xa7\xf4\0\0"),
     patches_running_code=False,
     elf_machine=22,  # EM_S390
     byteorder="big",

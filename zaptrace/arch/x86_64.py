@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.arch.arch import Arch, VectorTable
+from zaptrace.arch.arch import Arch, GdbCall, VectorTable
 from zaptrace.arch.page_tables import (
     ALL_BITS,
     EntryFlags,
@@ -110,6 +110,8 @@ X86_64 = Arch(
     # gives a starved emulator up: "IO-APIC + timer does not work!"
     append="console=ttyS0 no_timer_check sysctl.debug.kprobes-optimization=0",
     gdb_instruction=1,
+    # rip; rdi, rsi; rsp; jmp .
+    gdb_call=GdbCall(pc=16, arguments=(5, 4), link=None, stack=7, loop=b"\xeb\xfe"),
     patches_running_code=True,
     elf_machine=62,  # EM_X86_64
     byteorder="little",

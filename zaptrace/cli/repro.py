@@ -34,6 +34,8 @@ examples:
                                        build that tree as it is, and boot it
   zaptrace repro s390x --repeat 50 --jobs 4 --junit boots.xml
                                        how often does it strike?
+  zaptrace repro s390x --repeat 50 --jobs 4 --from user-space
+                                       the same, the kernel booted once
 
 The lab kernel is Debian's linux-source-6.1 with zaptrace's patches; it is built
 at the first use (minutes) and kept.  Your own kernel needs CONFIG_KPROBE_EVENTS
@@ -132,6 +134,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--jobs", type=whole, default=1, metavar="J", help="guests at once; default: %(default)s"
     )
     often.add_argument(
+        "--from",
+        dest="origin",
+        choices=("power-on", "user-space"),
+        default="power-on",
+        help="where each try begins: at power-on (the default), or from a guest that was saved "
+        "before its first program, with a seed and a delay of its own",
+    )
+    often.add_argument(
         "--scheduler",
         metavar="ADDRESS",
         help="share the boots out to the workers of a Dask cluster (tcp://host:8786)",
@@ -184,8 +194,10 @@ def run(args: argparse.Namespace) -> Exit:
         folder=args.folder,
     )
     request = _built(request, args)
-    if args.scheduler is not None and args.repeat is None:
-        raise BadInput("--scheduler shares many boots out", "--repeat N")
+    if args.repeat is None and (args.scheduler is not None or args.origin != "power-on"):
+        raise BadInput("--scheduler and --from are for many boots", "--repeat N")
+    if args.scheduler is not None and args.origin != "power-on":
+        raise BadInput("boots that are shared out begin at power-on", "--jobs J instead")
     if args.repeat is not None:
         from zaptrace.cli.repro_repeat import many
 

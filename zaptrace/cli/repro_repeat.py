@@ -18,10 +18,13 @@ def many(request: Request, args: argparse.Namespace) -> Exit:
     """The same boot many times."""
     from zaptrace.cli.clusters import note, on_cluster
     from zaptrace.cli.output import print_json, progress
+    from zaptrace.runs import from_user_space
     from zaptrace.runs.repeat import case_of, repeat, told
 
     with progress() as listener:
-        if args.scheduler is None:
+        if args.origin == "user-space":
+            repeats = from_user_space.repeat(request, args.repeat, args.jobs, listener)
+        elif args.scheduler is None:
             repeats = repeat(request, args.repeat, args.jobs, listener)
         else:
             boots = on_cluster("zaptrace.runs.cluster.boots")

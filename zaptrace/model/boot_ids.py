@@ -4,7 +4,9 @@ The kernel prints its command line on the console and keeps it in memory, so tha
 the dump and what is read out of it say of which boot they are.
 
 A guest that was saved continues as often as it is restored, with one command line: each time it
-gets a second id, which it says in the kernel's log.  Then its id is `FIRST/SECOND`.
+gets a second id, which it says in the kernel's log.  Then its id is `FIRST/SECOND`.  Where no
+program of ours runs in it that could say it, the command line has room for the second one
+(`room`), which is filled in memory.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ _ID = re.compile(rf"(?:^|\s){re.escape(_WORD)}=([0-9a-f-]{{8,64}})(?=\s|$)")
 _NOTE = re.compile(rb"zaptrace: boot ([0-9a-f-]{8,64}) goes on as ([0-9a-f-]{8,64})(?=[\s]|$)")
 # Long command lines are printed on several lines since 6.19, each with the same beginning.
 _PRINTED = re.compile(rb"Kernel command line:([^\r\n]*)")
+_ROOM = "zaptrace.goes_on_as"
+_EMPTY = str(uuid.UUID(int=0))
+_SECOND = re.compile(rf"(?:^|\s){re.escape(_ROOM)}=([0-9a-f-]{{36}})(?=\s|$)")
 
 
 def new() -> str:
@@ -30,6 +35,11 @@ def new() -> str:
 def argument(boot_id: str) -> str:
     """Return the kernel argument."""
     return f"{_WORD}={boot_id}"
+
+
+def room(restored: str = _EMPTY) -> str:
+    """Return a kernel argument for a second id, which is all zeros until there is one."""
+    return f"{_ROOM}={restored}"
 
 
 def note(boot_id: str, restored: str) -> str:
@@ -52,9 +62,11 @@ def same(one: str, other: str) -> bool:
 
 
 def of_command_line(text: str) -> str | None:
-    """Return the boot's id; None when it was not ours."""
-    found = _ID.search(text)
-    return found[1] if found else None
+    """Return the boot's id, with the second one if it has that; None when it was not ours."""
+    found, second = _ID.search(text), _SECOND.search(text)
+    if found is None:
+        return None
+    return joined(found[1], second[1] if second and second[1] != _EMPTY else None)
 
 
 def on_console(log: bytes) -> tuple[str, ...]:

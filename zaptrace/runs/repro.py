@@ -12,6 +12,7 @@ from pathlib import Path
 
 from probes.boot_kprobes import BootTrace, append_bootconfig, render
 from vm import accel
+from vm.breakpoints import Stops
 from vm.qemu import GuestConfig, command_line
 from vm.serial_console import last_line
 from zaptrace.arch import Arch, arch_named
@@ -65,12 +66,32 @@ class Request:
     spent: Mapping[str, float] = field(default_factory=dict)
 
 
-def repro(request: Request, listener: Listener) -> Result:
-    """Boot, stop, dump, read the events, audit, explain.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A guest that is ready to be booted in its run folder.
+
+    Attributes:
+        ours: its root file system is the lab's, whose init says when it is done.
+        where: where it is to be stopped.
+    """
+
+    request: Request
+    folder: RunFolder
+    plan: ProbePlan
+    config: GuestConfig
+    facts: RunFacts
+    ours: bool
+    where: Stops
+
+
+def prepared(request: Request, listener: Listener, room: bool = False) -> Prepared:
+    """Build or find what is to be booted, and how; make the run folder.
+
+    Args:
+        room: leave room for a second boot id on the command line.
 
     Raises:
-        ZaptraceError: whatever kept a step from being done; the run folder
-            keeps what the steps before it left.
+        ZaptraceError: what is missing or wrong.
     """
     timing = dict(request.spent)
     arch = arch_named(request.arch)
@@ -93,7 +114,7 @@ def repro(request: Request, listener: Listener) -> Result:
     trace = render(plan)
     arguments, unrecorded = _tracing(plan, trace, request.no_probes)
     boot_id = boot_ids.new()
-    words = (boot_ids.argument(boot_id), *arguments)
+    words = (boot_ids.argument(boot_id), *((boot_ids.room(),) if room else ()), *arguments)
     bootconfig = "" if request.no_probes else trace.bootconfig
     config = _guest_config(request, arch, boot, folder, words, bootconfig)
     facts = RunFacts(
@@ -110,29 +131,53 @@ def repro(request: Request, listener: Listener) -> Result:
         stop_at=request.stop_at,
     )
     folder.save_facts(facts)
-    life = contextlib.nullcontext() if request.no_life else _recorder(arch, boot, facts)
+    stopping = request.stop_at == "bad_page"
+    where = stops.of_the_bug(plan) if stopping else stops.nowhere(plan)
+    proof = stops.on_every_way(plan) if stopping else accel.NOWHERE
+    accelerator = run_to_end(accel.choose(config, proof))
+    config = dataclasses.replace(config, accel=accelerator.name)
+    facts.machine = (
+        f"QEMU {config.arch.machine_type}, {config.memory}, {config.smp} CPUs, {accelerator}"
+    )
+    facts.qemu = _by_hand(config, facts.boot_id)
+    folder.save_facts(facts)
+    return Prepared(request, folder, plan, config, facts, boot.ours, where)
+
+
+def repro(request: Request, listener: Listener) -> Result:
+    """Boot, stop, dump, read the events, audit, explain.
+
+    Raises:
+        ZaptraceError: whatever kept a step from being done; the run folder
+            keeps what the steps before it left.
+    """
+    one = prepared(request, listener)
+    folder, facts = one.folder, one.facts
+    life = contextlib.nullcontext() if request.no_life else _recorder(facts)
     with life as recorder:
         lost: GuestLost | None = None
         try:
-            booted = _boot(request, config, plan, folder, facts, listener, recorder)
-            end, recorder = run_to_end(booted)
+            end, recorder = run_to_end(_boot(one, listener, recorder))
         except GuestLost as error:
             lost, end, recorder = error, repro_guest.End("lost"), None
-        facts.ended, facts.after = end.ended, end.after
-        if end.ended == "timeout":
-            facts.hung = _hung(boot, folder, request.timeout)
-            facts.ended = "hang" if facts.hung else end.ended
-        folder.save_facts(facts)
+        end_of(end, one, folder, facts)
         result = analyse(folder, facts, listener, recorder, request.keep_life)
         if lost is not None and not result.suspicious:
             raise lost
         return result
 
 
-def _recorder(
-    arch: Arch, boot: boot_files.Boot, facts: RunFacts
-) -> contextlib.AbstractContextManager[LifeRecorder | None]:
-    return life_recorder(arch.name, boot.vmlinux, facts.life_unrecorded)
+def end_of(end: repro_guest.End, one: Prepared, folder: RunFolder, facts: RunFacts) -> None:
+    """Have a run's facts say how its guest ended."""
+    facts.ended, facts.after = end.ended, end.after
+    if end.ended == "timeout":
+        facts.hung = _hung(one.ours, folder, one.request.timeout)
+        facts.ended = "hang" if facts.hung else end.ended
+    folder.save_facts(facts)
+
+
+def _recorder(facts: RunFacts) -> contextlib.AbstractContextManager[LifeRecorder | None]:
+    return life_recorder(facts.arch, Path(facts.vmlinux), facts.life_unrecorded)
 
 
 def command(request: Request) -> str:
@@ -192,39 +237,24 @@ def _guest_config(
 
 
 async def _boot(
-    request: Request,
-    config: GuestConfig,
-    plan: ProbePlan,
-    folder: RunFolder,
-    facts: RunFacts,
-    listener: Listener,
-    recorder: LifeRecorder | None,
+    one: Prepared, listener: Listener, recorder: LifeRecorder | None
 ) -> tuple[repro_guest.End, LifeRecorder | None]:
     """Boot and dump; says in `facts` what it did.  How the guest ended, and what recorded it."""
-    if request.stop_at == "bad_page":
-        where, proof = stops.of_the_bug(plan), stops.on_every_way(plan)
-    else:
-        where, proof = stops.nowhere(plan), accel.NOWHERE
-    accelerator = await accel.choose(config, proof)
-    config = dataclasses.replace(config, accel=accelerator.name)
-    facts.machine = (
-        f"QEMU {config.arch.machine_type}, {config.memory}, {config.smp} CPUs, {accelerator}"
-    )
-    facts.qemu = _by_hand(config, facts.boot_id)
-    if recorder is not None and accelerator.name != "tcg":
+    config, folder, facts = one.config, one.folder, one.facts
+    if recorder is not None and config.accel != "tcg":
         facts.life_unrecorded.append(
-            f"Pages' lives were not recorded: {accelerator.name} has no plugins."
+            f"Pages' lives were not recorded: {config.accel} has no plugins."
         )
         recorder = None
-    folder.save_facts(facts)
+        folder.save_facts(facts)
     boot = functools.partial(
         repro_guest.run_guest,
         folder=folder,
         facts=facts,
         listener=listener,
-        where=where,
-        seconds=request.timeout,
-        dump=request.stop_at != "never",
+        where=one.where,
+        seconds=one.request.timeout,
+        dump=one.request.stop_at != "never",
     )
     try:
         plugin = recorder.plugin if recorder else None
@@ -236,15 +266,21 @@ async def _boot(
         facts.life_unrecorded.append(f"Pages' lives were not recorded: {error}.")
         recorder = None
         end = await boot(config)
-    if folder.vmcore.exists():
-        with step("vmcore", "Make the dump a proper vmcore", listener, facts.timing) as current:
-            try:
-                standardise(folder.vmcore)
-            except BadInput as error:  # most likely the kernel died before it had set that up
-                folder.vmcore.unlink()
-                facts.unrecorded.append(f"The dump is of no use: {error}.")
-                current.note = "of no use"
+    proper_vmcore(folder, facts, listener)
     return end, recorder
+
+
+def proper_vmcore(folder: RunFolder, facts: RunFacts, listener: Listener) -> None:
+    """Make a run's dump one that others can read, too, where there is one."""
+    if not folder.vmcore.exists():
+        return
+    with step("vmcore", "Make the dump a proper vmcore", listener, facts.timing) as current:
+        try:
+            standardise(folder.vmcore)
+        except BadInput as error:  # most likely the kernel died before it had set that up
+            folder.vmcore.unlink()
+            facts.unrecorded.append(f"The dump is of no use: {error}.")
+            current.note = "of no use"
 
 
 def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
@@ -258,9 +294,9 @@ def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
     return shlex.join(command_line(here))
 
 
-def _hung(boot: boot_files.Boot, folder: RunFolder, seconds: float) -> str | None:
+def _hung(ours: bool, folder: RunFolder, seconds: float) -> str | None:
     """What a guest did not do within the time limit; None where that is its natural end."""
-    if boot.ours:
+    if ours:
         wanted = "its workload did not end"
     elif USER_SPACE_BEGINS in folder.console.read_bytes():
         return None

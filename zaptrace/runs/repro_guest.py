@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,19 @@ class End:
     after: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A guest that goes on from a saved state.
+
+    Attributes:
+        state: a descriptor of the file, at its beginning.
+        begin: what is done with it before it runs.
+    """
+
+    state: int
+    begin: Callable[[Guest], Awaitable[None]]
+
+
 async def run_guest(
     config: GuestConfig,
     folder: RunFolder,
@@ -52,6 +65,7 @@ async def run_guest(
     seconds: float,
     dump: bool,
     recorder: LifeRecorder | None = None,
+    restored: Restored | None = None,
 ) -> End:
     """Boot, wait for the end, dump; after a stop let it run on, and dump what came after.
 
@@ -60,6 +74,7 @@ async def run_guest(
         seconds: the time limit of the boot.
         dump: write `folder.vmcore`, as QEMU writes it, and after a stop `folder.later`.
         recorder: begins early in the boot; its plugin is in `config`.
+        restored: it goes on from there, and is not booted.
         facts: get each step's time, where the kernel lay, and when there is no room for a dump,
             how the run ended.
 
@@ -68,7 +83,10 @@ async def run_guest(
         OSError: there is no room for the dump.
     """
     timing = facts.timing
-    async with running(config, folder.qemu_log) as guest:
+    state = restored.state if restored else None
+    async with running(config, folder.qemu_log, state) as guest:
+        if restored:
+            await restored.begin(guest)
         with step("boot", f"Boot under {config.accel}", listener, timing) as current:
             async with _following(config.console, current):
                 ended = await recorder.arm(guest, seconds, where.anchors) if recorder else None

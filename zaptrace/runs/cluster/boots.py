@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from zaptrace.model.errors import BadInput
+from zaptrace.model.errors import BadInput, CannotTell
 from zaptrace.model.paths import write_whole
 from zaptrace.model.progress import Listener, Step, step
 from zaptrace.runs.cluster import pool
-from zaptrace.runs.cluster.process import FOLDER, LOG, Outcome, Task
+from zaptrace.runs.cluster.process import FOLDER, LOG, REFUSED, Outcome, Task
 from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.repeat import Boot, Repeats, begun, complaint, folder_of, judged
 from zaptrace.runs.repro import Request, command
@@ -76,6 +76,8 @@ def _all(
 
 
 def _boot(number: int, folder: RunFolder, seconds: float, outcome: Outcome) -> Boot:
+    if outcome.why.startswith(REFUSED):  # so will be all that follow
+        raise CannotTell(f"the boot {outcome.why}")
     if outcome.status is None:
         return Boot(number, folder.path, seconds, None, "", f"the boot {outcome.why}")
     said = complaint(outcome.left[LOG])

@@ -18,6 +18,8 @@ from typing import IO
 CHECKOUT = Path(__file__).parents[3]
 FOLDER = "@FOLDER@"
 LOG = "log"
+REFUSED = "was refused"
+"""What `Outcome.why` begins with when no other task of ours will be done there, either."""
 LOOK_SECONDS = 0.2
 MOST_LEFT = 4 << 20
 MOST_FILES = 256

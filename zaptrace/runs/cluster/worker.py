@@ -19,7 +19,7 @@ from distributed import get_worker
 
 from vm.payload import PACKAGES
 from zaptrace.model.paths import cache_home
-from zaptrace.runs.cluster.process import CHECKOUT, Task, run
+from zaptrace.runs.cluster.process import CHECKOUT, REFUSED, Task, run
 
 RESOURCE = "zaptrace-"
 """What the resource's name begins with; after it stands the checkout's hash."""
@@ -48,7 +48,7 @@ def do(fields: dict[str, Any], resource: str, topic: str) -> tuple[Any, ...]:
     """
     worker, task = get_worker(), Task(**fields)
     if resource != RESOURCE + checkout():
-        return None, f"was refused: the checkout of worker {worker.address} was changed", {}
+        return None, f"{REFUSED}: the checkout of worker {worker.address} was changed", {}
     if lacking(list(task.lent.values())):
         return None, LACKING, {}
     state = worker.state.tasks[worker.get_current_task()]
