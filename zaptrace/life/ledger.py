@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zaptrace.life.calls import Unit, place, same_call, shared_frames, units_of
-from zaptrace.life.mappings import pair_mappings
+from zaptrace.life.mappings import is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
 from zaptrace.life.page_members import PageFields
@@ -165,14 +165,18 @@ def ledger(
 ) -> Ledger:
     """Pair what was recorded since the page was allocated.
 
+    Of a page whose allocation was not recorded (one of the boot's own, like the zero page) the
+    mappings alone are paired.
+
     Args:
         ptes: how many PTEs mapped the page when the guest was stopped, where that is known: it
             tells a mapping that is still there from one whose rmap was forgotten.
         often: instruction -> how often it stored in the whole boot.
     """
     writes = named.writes
-    if not named.life.since_allocation:
-        return Ledger(unpaired="its allocation was not recorded")
+    unknown = None if named.life.since_allocation else "its allocation was not recorded"
+    if unknown and not named.life.entries:
+        return Ledger(unpaired=unknown)
     if any(not one.write.valued for one in writes):
         return Ledger(unpaired="the value of a store is not known")
     adds = units_of(writes, ("mapped",), MAPCOUNT)
@@ -181,10 +185,10 @@ def ledger(
     puts = units_of(writes, ("put", "freed"), REFCOUNT)
     left = [*_strays(writes), *_freed(writes)]
     dropped: tuple[NamedWrite, ...] = ()
-    why = _no_references(writes, fields)
-    mappings = (
-        pair_mappings(writes) if named.life.entries and not is_large(writes, fields) else None
-    )
+    why = unknown or _no_references(writes, fields)
+    mappings = None
+    if named.life.entries and not (is_large(writes, fields) or is_typed(writes)):
+        mappings = pair_mappings(writes)
     if mappings is not None and ptes is None:
         ptes = mappings.ptes_at_the_stop
     mapped = _is_mapped(adds, removals, ptes)

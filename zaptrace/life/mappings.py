@@ -91,11 +91,29 @@ def pair_mappings(writes: Sequence[NamedWrite]) -> Mappings:
     return found
 
 
+_UNCOUNTED = frozenset({"__text_poke", "pmd_install", "free_pte_range", "__pte_alloc_kernel"})
+"""Functions whose entries are no mapping: of kernel text for a moment, in an mm of its own
+(arch/x86/kernel/alternative.c); of a page table in the table above it (mm/memory.c)."""
+
+
+def is_typed(writes: Sequence[NamedWrite]) -> bool:
+    """Return whether the page had a type while it was in use: then nothing maps it.
+
+    What points to it are entries of a table above it: it is a page table.
+    """
+    for one in writes:
+        if one.role == Role.FREED:
+            return False
+        if one.role == Role.TYPED:
+            return True
+    return False
+
+
 def _steps(writes: Sequence[NamedWrite]) -> list[Unit]:
     entries = [
         Unit(at, one)
         for at, one in enumerate(writes)
-        if one.role in (Role.PTE_SET, Role.PTE_CLEARED)
+        if one.role in (Role.PTE_SET, Role.PTE_CLEARED) and not _UNCOUNTED & set(one.functions())
     ]
     counts = units_of(writes, (Role.MAPPED, Role.UNMAPPED), MAPCOUNT)
     return sorted([*entries, *counts], key=lambda one: one.at)

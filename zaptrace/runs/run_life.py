@@ -35,6 +35,7 @@ class RunLife:
     complete: Completeness | None
     names: drgn.Program | None
     unnamed: str | None = None
+    _often: dict[int, int] = field(default_factory=dict)
     _named: dict[int, NamedLife] = field(default_factory=dict)
     _sites: dict[tuple[int, bool], CodeSite] = field(default_factory=dict)
 
@@ -75,8 +76,9 @@ class RunLife:
         return PageAccount(named, self.life.fields, account, self._whole(pfn), self._over())
 
     def _ledger(self, named: NamedLife, audit: AuditResult | None) -> Ledger:
-        often = dict(self.life.writers.tolist())
-        return ledger(named, self.life.fields, _ptes(named, audit), often)
+        if not self._often:
+            self._often.update(self.life.writers.tolist())
+        return ledger(named, self.life.fields, _ptes(named, audit), self._often)
 
     def _whole(self, pfn: int) -> bool:
         """No store to a page's struct page is missing, as measured at the stop."""

@@ -146,3 +146,19 @@ def test_a_put_of_a_page_that_is_free_is_named() -> None:
     page.zap()
     page.refs(-1, 8, 0x23)
     assert page.left() == [What.FREED_TWICE]
+
+
+def test_a_page_table_is_mapped_by_nothing() -> None:
+    page = Mapped.__new__(Mapped)
+    Page.__init__(page)
+    page.refs(1, 1, 0x21)
+    page.store(48, 0xFFFFFDFF, pc=1, stack=page.stack(0x20, 0x21))
+    page.sets(0x30, 0x21)
+    assert page.left() == [What.GET_WITHOUT_PUT]
+
+
+def test_kernel_text_that_is_patched_is_not_mapped() -> None:
+    NAMES[0x70] = "__text_poke at arch/x86/kernel/alternative.c:500"
+    page = Mapped()
+    page.sets(0x70, 0x23, slot=OTHER)
+    assert page.left() == []
