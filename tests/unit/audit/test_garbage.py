@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.audit.test_walk import Bytes
+from tests.unit.audit.s390x_tables import Bytes
 from zaptrace.audit.invariants import count_ptes
 from zaptrace.audit.pagetables.arches import FORMATS
 from zaptrace.audit.pagetables.nonpresent import WITH_PFN, SwapKind, SwapTypes, classify

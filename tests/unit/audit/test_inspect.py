@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 import zaptrace.audit
 import zaptrace.memory.open
+from tests.unit.audit.inspect_words import FREED, parse
 from zaptrace.cli import inspect
 from zaptrace.model.errors import BadInput, Exit, Missing
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner, Unseen
@@ -23,18 +23,6 @@ from zaptrace.report import audit_text
 
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "schemas" / "inspect.schema.json").read_text(encoding="utf-8")
-)
-FREED = Finding(
-    cls=FindingClass.REFCOUNT_BELOW_MAPCOUNT,
-    pfn=2688,
-    ptes=0,
-    mapcount=1,
-    refcount=0,
-    flags=("uptodate", "swapbacked"),
-    mappings=(Owner(29, "init", 0x3FFFFFFB000, "3ffffffb000-3ffffffc000 rw-p", 0xF9C000),),
-    folio={"pfn": 2688, "order": 0, "kind": "other", "free": False},
-    raw_mapcount=0,
-    note="CPU 1 (init, pid 29) is inside this mm's page tables, in unmap_page_range",
 )
 BUSY = Finding(
     FindingClass.IN_FLIGHT, None, 0, None, None, mappings=(Owner(29, "init", None, None),)
@@ -60,12 +48,6 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         return inspect.run(parse(str(core), *options))
 
     return go
-
-
-def parse(core: str, *options: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    inspect.configure(parser)
-    return parser.parse_args([core, "--vmlinux", "vmlinux", *options])
 
 
 @pytest.mark.parametrize(

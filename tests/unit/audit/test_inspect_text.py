@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.audit.test_inspect import FREED, parse
+from tests.unit.audit.inspect_words import FREED, parse
 from zaptrace.audit.inspect import AddressView, PageView, ProcessView
 from zaptrace.audit.page_use import PageUse
 from zaptrace.audit.pagetables.translate import EntryKind, Step

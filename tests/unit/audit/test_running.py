@@ -13,9 +13,9 @@ import pytest
 
 import zaptrace.audit.inspect
 import zaptrace.memory.open
-from tests.unit.audit.test_inspect import FREED
-from tests.unit.audit.test_mapcount import Memory, struct_pages
-from tests.unit.audit.test_mapcount import judged as counters_of
+from tests.unit.audit.inspect_words import FREED
+from tests.unit.audit.struct_pages import Memory, struct_pages
+from tests.unit.audit.struct_pages import judged as counters_of
 from zaptrace.audit import running
 from zaptrace.audit.audited import Audited
 from zaptrace.audit.invariants import Suspect

@@ -13,8 +13,8 @@ import pytest
 from drgn import Architecture, Platform, Program, Type, TypeMember
 
 from tests.guest.perpage import no_call_per_page
-from tests.unit.audit.test_layouts import LAYOUTS, Layout
-from tests.unit.audit.test_mapcount import BASE
+from tests.unit.audit.page_layouts import LAYOUTS, Layout
+from tests.unit.audit.struct_pages import BASE
 from zaptrace.audit import slub
 from zaptrace.audit.structpages.page_flags import Flags, of_type
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.audit.test_walk import S390X, Builder, Bytes, roots_of
-from tests.unit.audit.test_x86_64 import PRESENT, USER, X86_64, Tables, inverted, random_leaves
+from tests.unit.audit.s390x_tables import S390X, Builder, Bytes, roots_of
+from tests.unit.audit.x86_64_tables import PRESENT, USER, X86_64, Tables, inverted, random_leaves
 from zaptrace.audit.pagetables.arches import FORMATS
 from zaptrace.audit.pagetables.table_format import Root
 from zaptrace.audit.pagetables.translate import EntryKind, follow, mapped_pfn

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import random
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,25 +11,29 @@ import numpy as np
 import pytest
 from drgn import Architecture, Platform
 
+from tests.unit.audit.x86_64_tables import (
+    ACCESSED,
+    DIRTY,
+    GLOBAL,
+    HUGE,
+    LEVELS,
+    NX,
+    PRESENT,
+    TABLE,
+    USER,
+    X86_64,
+    Tables,
+    inverted,
+    random_leaves,
+)
 from zaptrace.arch.page_tables import Level
 from zaptrace.audit.pagetables import arches
-from zaptrace.audit.pagetables.arches import FORMATS, format_of, without_bits
+from zaptrace.audit.pagetables.arches import format_of, without_bits
 from zaptrace.audit.pagetables.table_format import Root, any_of
-from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, Unreadable, walk
+from zaptrace.audit.pagetables.walk import MALFORMED, OUTSIDE, walk
 from zaptrace.model.errors import BadInput
 
-X86_64 = FORMATS["x86_64"]
-LEVELS = {level.name: level for level in X86_64.levels}
-PRESENT, WRITE, USER, ACCESSED, DIRTY, HUGE, GLOBAL = 0x1, 0x2, 0x4, 0x20, 0x40, 0x80, 0x100
-PAT_LARGE, SPECIAL, NX = 0x1000, 0x200, 1 << 63
-TABLE = PRESENT | WRITE | USER | ACCESSED | DIRTY  # _PAGE_TABLE
 PFN = 0x12345
-ADDRESS_BITS = 0x000FFFFFFFFFF000
-
-
-def inverted(pfn: int) -> int:
-    """The address bits of a leaf without PRESENT (protnone_mask(), pgtable-invert.h)."""
-    return ~(pfn << 12) & ADDRESS_BITS
 
 
 def kind_of(level: Level, entry: int) -> str:
@@ -68,57 +69,6 @@ def kind_of(level: Level, entry: int) -> str:
 )
 def test_entries_are_what_the_kernel_takes_them_for(level: str, entry: int, kind: str) -> None:
     assert kind_of(LEVELS[level], entry) == kind
-
-
-@dataclass
-class Tables:
-    """Page tables in a bytearray."""
-
-    memory: bytearray = field(default_factory=lambda: bytearray(1 << 20))
-    free: int = 0x1000
-    encrypted: int = 0
-    """The C bit, set in every entry that points to a table."""
-
-    @property
-    def ranges(self) -> list[range]:
-        return [range(len(self.memory))]
-
-    def read(self, address: int, size: int) -> bytes:
-        if address + size > len(self.memory):
-            raise Unreadable
-        return bytes(self.memory[address : address + size])
-
-    def table(self) -> int:
-        self.free += 0x1000
-        return self.free - 0x1000
-
-    def map(self, root: int, top: int, address: int, entry: int, level: str) -> None:
-        table = root
-        for here in X86_64.levels[top:]:
-            slot = table + 8 * (address >> here.shift & 511)
-            if here.name == level:
-                struct.pack_into("<Q", self.memory, slot, entry)
-                return
-            (found,) = struct.unpack_from("<Q", self.memory, slot)
-            if not found:
-                found = self.table() | TABLE | self.encrypted
-                struct.pack_into("<Q", self.memory, slot, found)
-            table = found & ADDRESS_BITS & ~self.encrypted
-
-
-def random_leaves(rng: random.Random, top_shift: int) -> Iterator[tuple[int, str, int, int]]:
-    """(address, level, entry, pfn), no two in one 1 GB."""
-    for gigabyte in rng.sample(range(1 << (top_shift + 8 - 30)), 12):
-        level = rng.choice(("pte", "pmd", "pud"))
-        shift = LEVELS[level].shift
-        address = gigabyte << 30 | rng.randrange(1 << (30 - shift)) << shift
-        pfn = rng.randrange(1, 1 << 20) << (shift - 12)
-        huge = 0 if level == "pte" else HUGE
-        if rng.random() < 0.4:
-            yield address, level, inverted(pfn) | GLOBAL | huge, pfn
-        else:
-            pat = PAT_LARGE if huge and rng.random() < 0.5 else 0
-            yield address, level, pfn << 12 | PRESENT | USER | huge | pat, pfn
 
 
 @pytest.mark.parametrize(("top", "top_shift"), [(1, 39), (0, 48)])

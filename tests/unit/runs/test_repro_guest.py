@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.vm.test_qemu import config, needs_qemu
+from tests.unit.vm.builders import config, needs_qemu
 from vm.qemu import running
 from zaptrace.runs import repro_guest
 from zaptrace.runs.repro_guest import _let_go

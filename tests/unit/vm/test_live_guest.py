@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.vm.test_qemu import config, needs_qemu
+from tests.unit.vm.builders import config, needs_qemu
 from vm.live_guest import AGENT, _opened
 from vm.qemu import running
 from zaptrace.model.errors import GuestLost

@@ -6,23 +6,9 @@ import lzma
 
 import pytest
 
+from tests.unit.vm.module_files import DISKS, module
 from vm import modules
 from zaptrace.model.errors import CannotTell
-
-
-def module(*depends: str) -> bytes:
-    return b"\x7fELF..license=GPL\0depends=" + ",".join(depends).encode() + b"\0name=x\0"
-
-
-DISKS = {
-    "virtio_blk": module(),
-    "virtio_console": module(),
-    "ext4": module("mbcache", "jbd2"),
-    "jbd2": module("crc16"),
-    "mbcache": module(),
-    "crc16": module(),
-    "unrelated": module("ext4"),
-}
 
 
 def test_dependencies_go_first_and_nothing_else_goes() -> None:

@@ -7,7 +7,6 @@ import dataclasses
 import gc
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import cast
@@ -15,20 +14,11 @@ from typing import cast
 import pytest
 from qemu.qmp import QMPClient
 
+from tests.unit.vm.builders import config, needs_qemu
 from vm import qemu
 from vm.qemu import GuestConfig, command_line, dump_through, running
 from zaptrace.arch import ARCHES, arch_named
 from zaptrace.model.errors import BadInput, GuestLost, Missing
-
-needs_qemu = pytest.mark.skipif(
-    shutil.which("qemu-system-s390x") is None, reason="QEMU is not installed: make setup"
-)
-
-
-def config(tmp_path: Path, memory: str = "64M") -> GuestConfig:
-    kernel = tmp_path / "image,odd"
-    kernel.write_bytes(b"\x07\xfe" * 4096)  # bcr 15,%r14: runs, and does nothing
-    return GuestConfig(ARCHES["s390x"], kernel, None, "quiet", tmp_path / "a,b.log", memory, smp=1)
 
 
 def enter(some: GuestConfig, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.vm.test_modules import DISKS
+from tests.unit.vm.module_files import DISKS
 from vm import debian, stock
 from zaptrace.arch import arch_named
 from zaptrace.model.errors import BadInput, CannotTell, Missing
