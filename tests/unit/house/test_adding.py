@@ -252,8 +252,11 @@ print(json.dumps({
 """
 ARM64 = '''
 """arm64 (AArch64): invented as far as this test needs it."""
-from zaptrace.arch.arch import Arch, VectorTable
+import dataclasses
+
+from zaptrace.arch.arch import VectorTable
 from zaptrace.arch.page_tables import EntryFlags, Level, Match, PageTables, SwapEncoding
+from zaptrace.arch.x86_64 import X86_64
 
 _X = tuple(f"x{number}" for number in range(31))
 _ORIGIN = 0x0000FFFFFFFFF000
@@ -264,8 +267,8 @@ def _level(name, shift):
                  table_origin=_ORIGIN, empty=(Match(2**64 - 1, 0),))
 
 
-ROW = Arch(
-    name="arm64", debian="arm64", stock_flavour="arm64", kernel_arch="arm64",
+ROW = dataclasses.replace(
+    X86_64, name="arm64", debian="arm64", stock_flavour="arm64", kernel_arch="arm64",
     kernel_folder="arch/arm64", cross="aarch64-linux-gnu-",
     packages=(("gcc-aarch64-linux-gnu",), ("qemu-system-arm",)), make_target="Image",
     image="arch/arm64/boot/Image", build_steps={"repro": 1000, "live": 1000},
