@@ -36,6 +36,8 @@ UNUSED = ("drivers/gpu/drm/*/*.[ch]", "sound/*/*.[ch]", "Documentation/*/*")
 """Parts of the source that no lab kernel compiles, not worth unpacking."""
 CONFIG_LINE = re.compile(r"^(?:CONFIG_\w+=.*|# CONFIG_\w+ is not set)$")
 SYMBOL = re.compile(r"CONFIG_\w+")
+_DEPENDENCY = re.compile(r"^(?:source_\S+ := |  )([\w./+-]{1,200}\.[chS])(?: \\)?$", re.MULTILINE)
+"""A line of kbuild's .FILE.o.cmd that names a file of the source."""
 BUILD_LINE = re.compile(r"^  [A-Z0-9]+ +\S")
 
 
@@ -59,6 +61,11 @@ class Kernel:
     def config(self) -> Path:
         """The configuration it was built with."""
         return self.folder / "config"
+
+    @property
+    def source(self) -> Path:
+        """The source files that were compiled; kernels of older zaptraces have none."""
+        return self.folder / "source"
 
 
 def build(
@@ -258,3 +265,20 @@ def _keep(recipe: _Recipe, tree: Path, kept: Path) -> None:
     shutil.move(tree / "vmlinux", kept / "vmlinux")
     shutil.copy(tree / ".config", kept / "config")
     (kept / "kernel.json").write_text(json.dumps(recipe.facts(), indent=1) + "\n")
+    keep_source(tree, kept / "source")
+
+
+def keep_source(tree: Path, kept: Path) -> None:
+    """Copy the files that were compiled, and what they include, out of a built tree.
+
+    A report then shows the lines of its verdict without unpacking the source again.
+    """
+    names: set[str] = set()
+    for made in tree.rglob(".*.o.cmd"):
+        names.update(_DEPENDENCY.findall(made.read_text("utf-8", "replace")))
+    top = tree.resolve()
+    for name in names:
+        file = (top / name).resolve()
+        if file.is_relative_to(top) and file.is_file():
+            (kept / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, kept / name)

@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from vm import debian, host
+from vm.lab_kernel import Kernel
 from vm.series import DEFAULT, series_named, series_of
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, step
@@ -21,7 +22,7 @@ FOLDERS = ("arch/s390", "arch/x86", "fs", "include", "init", "kernel", "lib", "m
 
 
 def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
-    """Return the source tree of a lab kernel, unpacked now if need be (half a minute).
+    """Return the source of a lab kernel: what lies beside it, or unpacked if need be (half a minute).
 
     None when `vmlinux` is no lab kernel's, or its source package is not in the cache.
 
@@ -29,8 +30,24 @@ def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
         Missing: dpkg-deb, tar or patch is not installed.
         CannotTell: the package cannot be unpacked, or a patch does not apply.
     """
+    if kept := kept_source(vmlinux):
+        return kept
     deb = _package(vmlinux)
-    return _kept(deb, FOLDERS, listener) if deb else None
+    return _unpacked(deb, FOLDERS, listener) if deb else None
+
+
+def kept_source(vmlinux: Path) -> Path | None:
+    """Return what a lab kernel's lines can be read from at no cost; None when there is nothing.
+
+    The files that were compiled lie beside the kernel; those of one that an older zaptrace
+    built may have been unpacked for a report.
+    """
+    beside = Kernel(vmlinux.parent).source
+    if _is_lab_kernel(vmlinux) and beside.is_dir():
+        return beside
+    deb = _package(vmlinux)
+    tree = _tree_of(deb, FOLDERS)[0] if deb else None
+    return tree if tree and tree.is_dir() else None
 
 
 def whole_source(listener: Listener) -> Path:
@@ -41,30 +58,37 @@ def whole_source(listener: Listener) -> Path:
         CannotTell: it cannot be fetched or unpacked, or a patch does not apply.
     """
     row = series_named(DEFAULT)
-    return _kept(debian.fetch(row.package, row.suite, debian.host_arch()), (), listener)
+    return _unpacked(debian.fetch(row.package, row.suite, debian.host_arch()), (), listener)
 
 
-def _kept(deb: Path, folders: tuple[str, ...], listener: Listener) -> Path:
-    """Return a package's source tree, patched: these folders of it, or all; unpacked when it is
-    new."""
+def _tree_of(deb: Path, folders: tuple[str, ...]) -> tuple[Path, list[Path]]:
+    """Return where a package's source tree is, or would be unpacked to, and its patches."""
     series = series_of(deb.name)
     patches = series.patches() if series else []
     parts = [deb.name.encode(), " ".join(folders).encode(), *(one.read_bytes() for one in patches)]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    trees = cache_home() / "source"
-    tree = trees / f"{deb.name.removesuffix('_all.deb')}-{key}"
+    return cache_home() / "source" / f"{deb.name.removesuffix('_all.deb')}-{key}", patches
+
+
+def _unpacked(deb: Path, folders: tuple[str, ...], listener: Listener) -> Path:
+    """Return a package's source tree, patched: these folders or all; unpack it when it is new."""
+    tree, patches = _tree_of(deb, folders)
     if tree.exists():
         return tree
-    with locked(trees / ".lock"):
+    with locked(tree.parent / ".lock"):
         if not tree.exists():
             with step("unpack", "Unpack the lab kernel's source, once", listener):
                 _unpack(deb, folders, patches, tree)
     return tree
 
 
+def _is_lab_kernel(vmlinux: Path) -> bool:
+    return vmlinux.resolve().is_relative_to((cache_home() / "kernels").resolve())
+
+
 def _package(vmlinux: Path) -> Path | None:
     """Return the source package of a lab kernel in the cache."""
-    if not vmlinux.resolve().is_relative_to((cache_home() / "kernels").resolve()):
+    if not _is_lab_kernel(vmlinux):
         return None
     try:
         facts = json.loads((vmlinux.parent / "kernel.json").read_text())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import drgn
 
+from vm.labsource import kept_source
 from zaptrace.explain import Evidence, explain
 from zaptrace.kernel import page_checks
 from zaptrace.memory.page_checks import pages_are_checked
@@ -23,6 +25,7 @@ from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict
 from zaptrace.report.document import summary
 from zaptrace.report.run_info import RunInfo
+from zaptrace.report.source_excerpt import Sources, read_sources
 from zaptrace.report.splat_excerpt import kernels_words
 from zaptrace.report.text import render
 from zaptrace.runs import consistency
@@ -138,7 +141,7 @@ def analyse(
     result = Result(
         verdict,
         {**summary(verdict, info), "suspicious": suspicious},
-        render(verdict, info),
+        render(verdict, info, _sources(facts, verdict)),
         suspicious,
         evidence.watched,
         evidence.complete,
@@ -146,6 +149,13 @@ def analyse(
     )
     folder.save_verdict(result.document, result.report)
     return result
+
+
+def _sources(facts: RunFacts, verdict: Verdict) -> Sources | None:
+    """The lines of the verdict's sites, where a tree is at hand that costs nothing to read."""
+    own = Path(facts.kernel_tree) if facts.kernel_tree else None
+    tree = own if own and own.is_dir() else kept_source(Path(facts.vmlinux))
+    return read_sources(tree, verdict.sites) if tree and verdict.sites else None
 
 
 def _console(folder: RunFolder) -> bytes:
