@@ -142,13 +142,13 @@ class BccSource:
             self._fresh.meta["notes"] = [*self._notes, *found]
 
     def _name(self, events: Events) -> None:
-        """Return names for addresses that have not been named yet."""
-        columns = [np.unique(events.records[name]) for name in ("site", "caller")]
-        met = {address for column in columns for address in column.tolist()}
-        met.update(address for stack in events.stacks.values() for address in stack)
-        new = met - self._named - {ABSENT}
-        events.symbols = self._symbols.names(new)
-        self._named |= new
+        """Name the addresses that have not been named yet."""
+        sites = set(np.unique(events.records["site"]).tolist()) - self._named - {ABSENT}
+        returns = set(np.unique(events.records["caller"]).tolist())
+        returns.update(address for stack in events.stacks.values() for address in stack)
+        returns -= self._named | sites | {ABSENT}
+        events.symbols = self._symbols.names(sites, returns)
+        self._named |= sites | returns
 
     def _reasons(self, addresses: npt.NDArray[np.uint64]) -> Ids:
         return np.array([self._reason(address) for address in addresses.tolist()], np.uint32)

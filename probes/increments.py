@@ -60,11 +60,12 @@ class Increments:
         return Events(records, strings, stacks, symbols, meta)
 
     def _new_names(self, records: Records, stacks: dict[int, tuple[int, ...]]) -> dict[int, str]:
-        met = set(np.unique(records["site"]).tolist()) | set(np.unique(records["caller"]).tolist())
-        met.update(address for stack in stacks.values() for address in stack)
-        new = met - self._named
-        self._named |= new
-        return self._symbols.names(new)
+        sites = set(np.unique(records["site"]).tolist()) - self._named
+        returns = set(np.unique(records["caller"]).tolist())
+        returns.update(address for stack in stacks.values() for address in stack)
+        returns -= self._named | sites
+        self._named |= sites | returns
+        return self._symbols.names(sites, returns)
 
 
 def _newer(table: dict[int, T], known: int) -> dict[int, T]:

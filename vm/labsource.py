@@ -22,7 +22,7 @@ FOLDERS = ("arch/s390", "arch/x86", "fs", "include", "init", "kernel", "lib", "m
 
 
 def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
-    """Return the source of a lab kernel: what lies beside it, or unpacked if need be (half a minute).
+    """Return a lab kernel's source: what lies beside it, or unpacked if need be (half a minute).
 
     None when `vmlinux` is no lab kernel's, or its source package is not in the cache.
 

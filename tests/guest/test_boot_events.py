@@ -174,6 +174,13 @@ def test_the_founding_bug_s_last_moments(founding: Boot) -> None:
     assert removed["raw_mapcount"] == -1  # bad_page() has reset it
 
 
+def test_every_address_of_a_stack_has_a_name(founding_exit: Boot) -> None:
+    """Also the return address of a call that does not return, which may lie behind its function."""
+    events = read(founding_exit.capture)
+    met = {address for stack in events.stacks.values() for address in stack}
+    assert met and met <= events.symbols.keys()
+
+
 def test_bad_pages_are_the_console_s(founding_exit: Boot) -> None:
     """The kernel reports the first 60 of a minute: the same pages.
 

@@ -52,10 +52,20 @@ class Kallsyms:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def names(self, addresses: Iterable[int]) -> dict[int, str]:
-        """Map addresses in kernel code to "function+0x1c"; others are left out."""
-        wanted = np.array(sorted(set(addresses)), np.uint64)
-        rows = np.searchsorted(self._code, wanted, "right") - 1
+    def names(self, addresses: Iterable[int], returns: Iterable[int] = ()) -> dict[int, str]:
+        """Return address -> "function+0x1c", for those that lie in kernel code.
+
+        Args:
+            addresses: of instructions.
+            returns: return addresses: the call in front is meant.  A call that does not return
+                may be its function's last instruction, and the address the next function's.
+        """
+        return self._named(returns, 1) | self._named(addresses, 0)
+
+    def _named(self, addresses: Iterable[int], back: int) -> dict[int, str]:
+        """Name addresses by the functions that lie `back` bytes before them."""
+        wanted = np.array(sorted({one for one in addresses if one >= back}), np.uint64)
+        rows = np.searchsorted(self._code, wanted - np.uint64(back), "right") - 1
         found = {}
         for address, row in zip(wanted.tolist(), rows.tolist(), strict=True):
             offset = address - int(self._code[row]) if row >= 0 else _FARTHEST

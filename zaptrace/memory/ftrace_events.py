@@ -136,11 +136,13 @@ def _finished(prog: drgn.Program, plan: ProbePlan, records: Records) -> Records:
 
 def _symbols(prog: drgn.Program, events: Events) -> dict[int, str]:
     """Return the names of the kernel addresses that the events bring: "function+0x1c"."""
-    columns = [np.unique(events.records[name]).tolist() for name in ("site", "caller")]
+    sites, callers = (set(np.unique(events.records[name]).tolist()) for name in ("site", "caller"))
     named = {}
-    for address in {*itertools.chain(*columns, *events.stacks.values())} - {ABSENT}:
+    for address in {*sites, *callers, *itertools.chain(*events.stacks.values())} - {ABSENT}:
+        # A return address may lie behind its function, where the call does not return.
+        inside = address if address in sites else address - 1
         with contextlib.suppress(LookupError):
-            symbol = prog.symbol(address)
+            symbol = prog.symbol(max(inside, 0))
             named[address] = f"{symbol.name}+{address - symbol.address:#x}"
     return named
 

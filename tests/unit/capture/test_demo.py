@@ -29,3 +29,10 @@ def test_its_first_suspect_is_the_page_of_the_first_splat() -> None:
     rows = {row.pfn: row for row in suspects.ranking(1000)}
     assert rows[int(first)].score == max(row.score for row in rows.values())
     assert len(np.unique(events.of_kind(Kind.BAD_PAGE)["pfn"])) == len(rows)
+
+
+def test_every_address_of_its_stacks_has_a_name() -> None:
+    """Also the return address of exit_group()'s call, which lies behind the function."""
+    events = read(demo.path())
+    met = {address for stack in events.stacks.values() for address in stack}
+    assert met <= events.symbols.keys()

@@ -33,6 +33,14 @@ def test_names_are_those_of_functions_only() -> None:
     }
 
 
+def test_the_return_address_of_a_call_that_does_not_return_is_its_callers() -> None:
+    """do_group_exit() does not return: its call can be a function's last instruction."""
+    symbols, start = Kallsyms(RAW), 0xFFFFFFFF81000180
+    assert symbols.names([], [start]) == {start: "helper+0x80"}
+    assert symbols.names([start], [start]) == {start: "twice+0x0"}
+    assert symbols.names([], [start + 4, 0]) == {start + 4: "twice+0x4"}
+
+
 def test_a_modules_function() -> None:
     assert Kallsyms(RAW).names([0xFFFFFFFFC0000004]) == {0xFFFFFFFFC0000004: "of_a_module+0x4"}
 
