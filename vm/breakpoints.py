@@ -20,10 +20,12 @@ class Stops:
         addresses: link-time addresses; none to let it run.
         anchors: what its kernel's place is found by; None when that cannot be found: it is
             then taken to run where it was linked.
+        names: what each of the addresses is called; none where that does not matter.
     """
 
     addresses: tuple[int, ...] = ()
     anchors: Anchors | None = None
+    names: tuple[str, ...] = ()
 
     def at(self, offset: int) -> tuple[int, ...]:
         """Return the addresses in a kernel that runs so far above its link-time addresses."""

@@ -38,6 +38,9 @@ SEES_PATCHED_CODE = (8, 1)
 int3 of a kprobe that is gone, for ever: 1 of 2 guests that switched kprobes on and off hung
 within 4 minutes."""
 
+_PROGRAM_COUNTER = re.compile(r"(?:\bRIP=|\baddr )([0-9a-f]{16})\b")
+"""As QEMU's monitor prints it: x86_64's `RIP=`, s390x's `PSW=mask ... addr ...`."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuestConfig:
@@ -260,6 +263,16 @@ class Guest:
             GuestLost: the monitor does not answer.
         """
         return await relocation.offset(self._monitor, self.config.arch, anchors)
+
+    async def standing_at(self, addresses: Sequence[int]) -> int | None:
+        """Return the first of some addresses that a CPU of the stopped guest is to execute next.
+
+        Raises:
+            GuestLost: the monitor does not answer.
+        """
+        said = await self._monitor("info registers -a")
+        counters = {int(one, 16) for one in _PROGRAM_COUNTER.findall(said)}
+        return next((address for address in addresses if address in counters), None)
 
     async def _monitor(self, command: str) -> str:
         arguments: dict[str, object] = {"command-line": command}

@@ -60,7 +60,9 @@ def _cost(arch: Arch) -> dict[str, Any]:
                     if recorder is None:
                         raise SystemExit(f"no life to measure: {unrecorded}")
                     some = recorder if wanted else None
-                    seconds[wanted].append(_boot(config, stops.of_the_bug(plan).addresses, some))
+                    seconds[wanted].append(
+                        _boot(config, stops.of_the_bug(plan, "bad_page").addresses, some)
+                    )
     without, there = statistics.median(seconds[False]), statistics.median(seconds[True])
     version = ".".join(map(str, qemu.version_of(arch.qemu)))
     row = {

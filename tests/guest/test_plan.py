@@ -111,7 +111,7 @@ def test_what_others_build_on_is_there(plan: ProbePlan) -> None:
         "mmu_gather.mm",
         "mm_struct.pgd",
     }
-    kinds = {"zap", "zap_enter", "rmap_remove", "page_free", "bad_page", "bad_pte"}
+    kinds = {"zap", "zap_enter", "rmap_remove", "page_free", "bad_page", "bad_pte", "bad_table"}
     assert {site.event for site in plan.sites} == kinds
 
 

@@ -56,7 +56,7 @@ def test_a_plan_is_made_of_what_the_kernel_tells(stock_lab: Lab) -> None:
     schema = Path(__file__).parents[1] / "schemas" / "probes.schema.json"
     jsonschema.validate(plan, json.loads(schema.read_text()))
     events = {site["event"] for site in plan["sites"]}
-    assert events == {"zap", "rmap_remove", "page_free", "bad_page", "bad_pte"}
+    assert events == {"zap", "rmap_remove", "page_free", "bad_page", "bad_pte", "bad_table"}
     assert all(not site["inlined"] and site["source"] is None for site in plan["sites"])
     assert any("without debug info" in note for note in plan["notes"])
     symbols = {line.split()[2] for line in stock_lab.output("cat /proc/kallsyms").splitlines()}

@@ -91,7 +91,7 @@ def test_a_breakpoint_stops_at_its_first_instruction(founding: Boot, tmp_path: P
 def test_a_kernel_is_stopped_wherever_it_lies(founding: Boot, tmp_path: Path, by: int) -> None:
     """A vmlinux as if it had been linked elsewhere: its offset is found, and the stop is right."""
     plan = founding.plan
-    linked = stops.of_the_bug(plan.moved(-by % 2**64))
+    linked = stops.of_the_bug(plan.moved(-by % 2**64), "bad_page")
     assert linked.anchors is not None
     vector, banner = plan.anchors["vector"] - by, plan.anchors["banner"] - by
     anchors = Anchors(vector, banner, linked.anchors.text)
@@ -103,7 +103,7 @@ def test_a_kernel_is_stopped_wherever_it_lies(founding: Boot, tmp_path: Path, by
 
     stop = asyncio.run(go())
     assert (stop.ended, stop.offset) == ("breakpoint", by % 2**64)
-    assert stop.at == stops.of_the_bug(plan).addresses
+    assert stop.at == stops.of_the_bug(plan, "bad_page").addresses
     assert "Bad page state" not in some.console.read_text()
 
 
@@ -121,7 +121,7 @@ def test_an_accelerator_is_proven_to_stop_by_a_stop(
     monkeypatch.setattr(accel, "PROOF_SECONDS", 120.0)
     healthy = config(founding, tmp_path)
     assert asyncio.run(accel.boots(healthy, stops.on_every_way(founding.plan)))
-    assert not asyncio.run(accel.boots(healthy, stops.of_the_bug(founding.plan)))
+    assert not asyncio.run(accel.boots(healthy, stops.of_the_bug(founding.plan, "bad_page")))
 
 
 @pytest.mark.parametrize("fault", ["rdinit=/nothing init=/nothing"])

@@ -66,9 +66,10 @@ _BETWEEN_WORK = frozenset(
 )
 _SCHEDULING = frozenset(
     (
-        *("context_switch", "__schedule", "schedule", "schedule_timeout", "schedule_idle"),
-        *("schedule_timeout_interruptible", "schedule_timeout_uninterruptible"),
-        *("schedule_timeout_idle", "schedule_hrtimeout_range", "schedule_hrtimeout_range_clock"),
+        *("context_switch", "__schedule", "__schedule_loop", "schedule", "schedule_idle"),
+        *("schedule_timeout", "schedule_timeout_interruptible"),
+        *("schedule_timeout_uninterruptible", "schedule_timeout_idle"),
+        *("schedule_hrtimeout_range", "schedule_hrtimeout_range_clock"),
     )
 )
 _OFF = frozenset(
@@ -82,13 +83,14 @@ _OFF = frozenset(
 _PLAIN_FILES = (
     # Beginnings of the names of file_operations whose files hold no page of a process beyond the
     # page cache, or (pipes) ones that are looked for.
-    *("pipefifo", "proc_", "pid_", "pidfd", "kernfs", "sysfs", "shmem", "tmpfs", "hugetlbfs"),
-    *("simple_", "ramfs", "rootfs", "dcache_dir", "seq_", "debugfs", "tracefs", "event_", "ns_"),
+    *("pipefifo", "pipeanon", "proc_", "pid_", "pidfd", "kernfs", "sysfs", "shmem", "tmpfs"),
+    *("hugetlbfs", "simple_", "ramfs", "rootfs", "dcache_dir", "seq_", "debugfs", "tracefs"),
+    *("event_", "ns_", "tracing", "bpf_", "perf", "cgroup", "mqueue", "secretmem", "empty_dir"),
     *("console", "tty", "hung_up_tty", "null", "zero", "full", "random", "urandom", "kmsg", "mem_"),
     *("eventpoll", "eventfd", "signalfd", "timerfd", "inotify", "fanotify", "userfaultfd"),
     *("ext2_", "ext4_", "xfs_", "btrfs_", "f2fs_", "squashfs", "isofs", "fat_", "overlay", "ovl_"),
-    *("def_blk", "portdev", "port_fops", "perf", "bpf_", "evdev", "rtc", "watchdog", "hpet", "tap"),
-    *("cgroup", "mqueue", "memory_fops", "vga_", "secretmem", "generic_ro", "empty_dir", "tracing"),
+    *("def_blk", "portdev", "port_fops", "evdev", "rtc", "watchdog", "hpet", "generic_ro"),
+    *("memory_fops", "vga_"),
 )
 
 

@@ -117,7 +117,7 @@ class References:
         """
         found: dict[int, list[str]] = {}
         seen: set[int] = set()
-        for file in self.files.of_kinds("pipefifo_fops"):
+        for file in self.files.of_kinds("pipefifo_fops", "pipeanon_fops"):
             with optional_step(lambda: self.unread.update([PIPES_UNREAD])):
                 pipe = drgn.cast("struct pipe_inode_info *", file.obj.private_data)
                 if pipe.value_() in seen:

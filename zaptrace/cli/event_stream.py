@@ -18,7 +18,7 @@ from zaptrace.model.source import Source
 from zaptrace.report.words import count, damage, plain
 
 PATIENCE = 0.1  # s: how late a stop may be noticed
-_BUGS = (Kind.BAD_PAGE, Kind.BAD_PTE)
+_BUGS = (Kind.BAD_PAGE, Kind.BAD_PTE, Kind.BAD_TABLE)
 
 Sink = Callable[[Events], None]
 
@@ -29,7 +29,7 @@ class Tally:
 
     Attributes:
         events: records, those that only count lost ones left out.
-        bugs: bad_page and bad_pte records among them.
+        bugs: bad_page, bad_pte and bad_table records among them.
         lost: events that the source could not deliver.
         meta: what the source said of itself.
     """

@@ -103,10 +103,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     guest.add_argument(
         "--stop-at",
-        choices=("bad_page", "panic", "exit", "never"),
+        choices=("bad_page", "bad_table", "panic", "exit", "never"),
         default="bad_page",
-        help="where to stop and dump it: the first instruction of bad_page (the default), a "
-        "panic, the guest's own end; never: let it run, take no dump",
+        help="where to stop and dump it: the first instruction of bad_page (the default); "
+        "bad_table: also of pmd_clear_bad and the like, before a bad entry of a page table is "
+        "cleared; a panic; the guest's own end; never: let it run, take no dump",
     )
     guest.add_argument(
         "--kaslr",

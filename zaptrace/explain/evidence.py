@@ -20,7 +20,7 @@ from zaptrace.triage.console import BootFacts
 PARTS = ("capture", "splat", "vmcore", "life")
 """What evidence is made of, as the scoreboard names it."""
 
-ENDS = ("bad_page", "panic", "oops", "hang", "exit", "timeout")
+ENDS = ("bad_page", "bad_table", "panic", "oops", "hang", "exit", "timeout")
 """How a run ends that nobody cut short."""
 LOG = "log"
 """What is known is a console's log: whose kernel may still run."""
@@ -129,7 +129,7 @@ class Evidence:
     @property
     def stopped_inside(self) -> bool:
         """The dump is of the moment at which the bug struck: what came next is not in it."""
-        return self.ended in ("bad_page", "panic", "oops")
+        return self.ended in ("bad_page", "bad_table", "panic", "oops")
 
     @property
     def ran_to_its_end(self) -> bool:

@@ -7,8 +7,11 @@ import re
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
+
 from zaptrace.explain.console_only import unexplained_kinds, without_page
 from zaptrace.explain.doubts import doubts, gaps
+from zaptrace.explain.event_view import moment
 from zaptrace.explain.evidence import ENDS, LOG, Evidence
 from zaptrace.explain.life_wording import culprit, life_sentences
 from zaptrace.explain.order import order
@@ -18,6 +21,7 @@ from zaptrace.explain.sites import code_sites, freed_by
 from zaptrace.explain.stories import COUNTERS, pages_at_fault, stories
 from zaptrace.explain.story import Story
 from zaptrace.explain.verdict_table import RANK, UNEXPLAINED, Rule, rule_of
+from zaptrace.model.events import Kind
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference, Sentence, Verdict, VerdictKind
 from zaptrace.splat.kinds import about_pages, from_mm
@@ -169,6 +173,8 @@ def _without_page(evidence: Evidence) -> Verdict:
     about = [splat for splat in evidence.splats if from_mm(splat)]
     if about:
         return _nameless(evidence, about)
+    if evidence.events and len(tables := evidence.events.of_kind(Kind.BAD_TABLE)):
+        return _bad_tables(evidence, len(tables))
     reports = [splat for splat in evidence.splats if _is_bug(splat)]
     if reports or (evidence.stopped_inside and not _is_user_space_s_end(evidence)):
         return _unknown(evidence, reports)
@@ -224,7 +230,7 @@ def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
 
 
 def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
-    ends = {"bad_page": "bad_page()", "oops": "an oops"}
+    ends = {"bad_page": "bad_page()", "oops": "an oops", "bad_table": "pmd_clear_bad() or its like"}
     what = f"The run ended in {ends.get(evidence.ended, 'a panic')}"
     if splats:
         what = f"The kernel complained ({splats[0].reason or splats[0].kind.replace('_', ' ')})"
@@ -234,6 +240,29 @@ def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
         (Sentence(f"{what}, but no page is known to be wrong.", rests_on),),
         comm=splats[0].comm if splats else None,
         pid=splats[0].pid if splats else None,
+        doubts=gaps(evidence),
+        evidence=evidence.parts,
+        rule=UNEXPLAINED.name,
+    )
+
+
+def _bad_tables(evidence: Evidence, many: int) -> Verdict:
+    """Entries of page tables were cleared as bad: what they mapped, if anything, is lost."""
+    assert evidence.events is not None
+    first = int(np.flatnonzero(evidence.events.records["kind"] == Kind.BAD_TABLE)[0])
+    task = moment(evidence.events, first)
+    entries = "an entry" if many == 1 else f"{many} entries"
+    who = f"{task.comm or '?'}/{'?' if task.pid is None else task.pid}"
+    text = (
+        f"The kernel cleared {entries} of page tables above the PTEs as bad (pmd_clear_bad() and "
+        f"its like), first in {who}: it was written over, or was a live huge leaf; no page is "
+        "known to be wrong."
+    )
+    return Verdict(
+        VerdictKind.UNEXPLAINED,
+        (Sentence(text, refer_all((task,))),),
+        comm=task.comm,
+        pid=task.pid,
         doubts=gaps(evidence),
         evidence=evidence.parts,
         rule=UNEXPLAINED.name,

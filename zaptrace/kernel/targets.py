@@ -151,4 +151,11 @@ ENTRIES = (
         functions=(("print_bad_pte", "print_bad_page_map"),),
         wanted=("page", "addr", "pte", "mm", "vma", "raw_mapcount", "refcount", "caller"),
     ),
+    Target(
+        event="bad_table",
+        # mm/pgtable-generic.c: they print "bad pmd" (pmd_ERROR()) and clear the entry, whatever
+        # it maps.  Of folded levels there is none.  The lowest comes first: see runs.stops.
+        functions=(("pmd_clear_bad",), ("pud_clear_bad",), ("p4d_clear_bad",), ("pgd_clear_bad",)),
+        wanted=("caller",),
+    ),
 )

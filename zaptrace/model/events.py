@@ -44,6 +44,8 @@ class Kind(enum.IntEnum):
     ZAP_ENTER = 7
     """Entry of the function that zap_pte_range is inlined into: carries the
     arguments that are only available there (`vma`); joined by thread."""
+    BAD_TABLE = 8
+    """Entry of pmd_clear_bad, pud_clear_bad and the like: an entry of a page table is bad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,16 @@ KINDS: dict[Kind, EventKind] = {
         spans_pages=False,
         about_page=True,
         charted=True,
+    ),
+    Kind.BAD_TABLE: EventKind(
+        help="pmd_clear_bad() and the like: a bad entry of a page table is cleared",
+        mark="◈",
+        style="bad",
+        frequent=False,
+        with_stack=True,
+        spans_pages=False,
+        about_page=False,
+        charted=False,
     ),
     Kind.LOST: EventKind(
         help="events that could not be delivered",

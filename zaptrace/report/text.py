@@ -22,6 +22,7 @@ NS_PER_US = 1000
 
 _WHEN = {
     "bad_page": "when it was stopped in bad_page()",
+    "bad_table": "when it was stopped in pmd_clear_bad() or its like",
     "panic": "at the panic",
     "oops": "at the oops",
     "hang": "when it hung",

@@ -35,6 +35,7 @@ from zaptrace.runs.keep_lives import keep_lives, suspects
 from zaptrace.runs.life_recorder import LifeRecorder
 from zaptrace.runs.run_life import RunLife, kept_lives
 from zaptrace.runs.source_lines import addressed, sharpened
+from zaptrace.runs.stops import EVENTS
 from zaptrace.splat import parse_console
 from zaptrace.splat.kinds import from_mm
 from zaptrace.triage import Console, triage
@@ -137,7 +138,7 @@ def analyse(
         triage=triage(Console(tuple(splats))),
     )
     reported = any(from_mm(splat) for splat in splats)
-    suspicious = reported or info.findings > 0 or ended == "bad_page"
+    suspicious = reported or info.findings > 0 or ended in EVENTS
     result = Result(
         verdict,
         {**summary(verdict, info), "suspicious": suspicious},
@@ -195,7 +196,7 @@ def _note_a_missing_stop(
     folder: RunFolder, facts: RunFacts, events: Events | None, splats: Sequence[Splat]
 ) -> None:
     """Say in run.json that bad_page() ran and the guest was not stopped at it."""
-    if facts.stop_at != "bad_page" or facts.ended in (None, "bad_page"):
+    if facts.stop_at not in EVENTS or facts.ended in (None, *EVENTS):
         return
     ran = len(events.of_kind(Kind.BAD_PAGE)) if events else 0
     ran = ran or sum(splat.kind == "bad_page_state" for splat in splats)

@@ -131,8 +131,8 @@ def prepared(request: Request, listener: Listener, room: bool = False) -> Prepar
         stop_at=request.stop_at,
     )
     folder.save_facts(facts)
-    stopping = request.stop_at == "bad_page"
-    where = stops.of_the_bug(plan) if stopping else stops.nowhere(plan)
+    stopping = stops.EVENTS.get(request.stop_at)
+    where = stops.of_the_bug(plan, *stopping) if stopping else stops.nowhere(plan)
     proof = stops.on_every_way(plan) if stopping else accel.NOWHERE
     accelerator = run_to_end(accel.choose(config, proof))
     config = dataclasses.replace(config, accel=accelerator.name)

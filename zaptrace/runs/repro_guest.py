@@ -32,8 +32,9 @@ class End:
     """How a guest's run ended.
 
     Attributes:
-        ended: "bad_page" (a breakpoint was hit), "panic", "oops", "exit" or "timeout".
-        after: the same of what came after the stop at "bad_page": "exit", "panic",
+        ended: "bad_page" or "bad_table" (a breakpoint was hit), "panic", "oops", "exit" or
+            "timeout".
+        after: the same of what came after such a stop: "exit", "panic",
             "timeout" (its report was whole, or the time was up), "lost"; None
             when it was not stopped there.
     """
@@ -92,7 +93,8 @@ async def run_guest(
                 ended = await recorder.arm(guest, seconds, where.anchors) if recorder else None
                 stop = Stop(ended) if ended else await _run(guest, where, seconds)
                 ended, facts.kernel_offset = stop.ended, stop.offset
-            current.note = {"breakpoint": "stopped at bad_page"}.get(ended, ended)
+                stopped_at = await _stopped_at(guest, stop, where)
+            current.note = f"stopped at {stopped_at}" if ended == "breakpoint" else ended
         if dump:
             if recorder is not None:
                 recorder.mark_stop()
@@ -102,22 +104,25 @@ async def run_guest(
                 except (OSError, GuestLost):
                     # Half of it would leave no room for what explains the rest.
                     folder.vmcore.unlink(missing_ok=True)
-                    facts.ended = _name(ended)
+                    facts.ended = stopped_at if ended == "breakpoint" else ended
                     folder.save_facts(facts)
                     raise
         if ended != "breakpoint":
-            return End(_name(ended))
+            return End(ended)
         with step("let_go", "Let the kernel print its own report", listener, timing):
             after = await _let_go(guest, stop.at, config.console)
         if dump and after != "lost":
             with step("look_again", "Dump what came after", listener, timing):
                 after = await _look_again(guest, folder.later, after)
-    return End(_name(ended), after)
+    return End(stopped_at, after)
 
 
-def _name(ended: str) -> str:
-    """`End.ended` of what `Guest.run_until` says."""
-    return "bad_page" if ended == "breakpoint" else ended
+async def _stopped_at(guest: Guest, stop: Stop, where: Stops) -> str:
+    """Return which of the stops a guest stands at: the first, where that is not seen."""
+    if stop.ended != "breakpoint" or len(where.names) != len(stop.at):
+        return "bad_page"
+    at = await guest.standing_at(stop.at)
+    return where.names[0 if at is None else stop.at.index(at)]
 
 
 async def _run(guest: Guest, where: Stops, seconds: float) -> Stop:
