@@ -17,7 +17,7 @@ from zaptrace.model.plan import ProbeSite
 COUNTS = np.dtype([(name, "u8") for name in ("entered", "failed", "stackless", "reasonless")])
 """struct counts of zap.bpf.c, in the machine's own byte order."""
 Counts = npt.NDArray[np.void]
-"""Of every site on every CPU: shape (sites, CPUs), dtype COUNTS."""
+"""Counts of every site on every CPU: shape (sites, CPUs), dtype COUNTS."""
 _KEPT = (
     ("stackless", "stacks that the kernel's map had no place for"),
     ("reasonless", "reasons that the kernel's map had no place for"),

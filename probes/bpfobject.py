@@ -16,7 +16,7 @@ from typing import Any
 
 MAGIC = b"zaptrace-bpf-1\n"
 MOST_BYTES = 4 << 20
-"""Of a whole file; ours have about 100 KB."""
+"""Bytes of a whole file; ours have about 100 KB."""
 _MOST_MAPS, _MOST_PROGRAMS = 64, 1024
 _DIGEST = 64
 _LOAD_64 = 0x18  # BPF_LD | BPF_DW | BPF_IMM: two instructions long
@@ -25,7 +25,7 @@ _SIZE = 8
 
 
 class Damaged(ValueError):
-    """It is not what was kept."""
+    """The bytes are not what was kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ COMMAND = "programs"
 """Has the agent (vm/guest/agent.py) print those that a guest has."""
 MOST = 16
 MOST_BYTES = 256 << 10
-"""Of one; ours have some 20 KB."""
+"""Bytes of one; ours have some 20 KB."""
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 

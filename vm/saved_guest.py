@@ -25,7 +25,7 @@ from zaptrace.model.errors import BadInput
 from zaptrace.model.paths import cache_home, write_whole
 
 FORM = 1
-"""Of what is kept; another one is not read."""
+"""Version of what is kept; another one is not read."""
 KEPT = 8
 """Saved guests, of 100 to 250 MiB each."""
 _CONSOLE_BYTES = 256 << 10

@@ -26,7 +26,7 @@ _BATCH = 256  # sub-buffers: 1 MiB whose words are looked at together
 
 Rows = npt.NDArray[np.int64]
 Found = tuple[Rows, Rows, npt.NDArray[np.uint64]]
-"""Of some records: offset and size of the payload, time stamp."""
+"""Offset and size of the payload, time stamp."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from zaptrace.kernel.plan_cache import plan_for
 from zaptrace.model.errors import BadInput
 
 _STACK_SHIFT = 14
-"""Of THREAD_SIZE where the linker's script does not say: 16 KiB on both architectures."""
+"""log2 of THREAD_SIZE where the linker's script does not say: 16 KiB on both architectures."""
 
 
 @dataclass(frozen=True, slots=True)
