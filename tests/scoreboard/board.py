@@ -37,6 +37,7 @@ FILES = {
     "c": ("capture.zap", "plan.json"),
     "s": ("console.log",),
     "v": ("vmcore", "audit.json"),
+    "l": ("life.zap",),
 }
 """What each part of the evidence is in a run folder; run.json says how it was booted."""
 
@@ -65,7 +66,7 @@ def board(
 
 
 def rows(series: str, arch: str, fault: str) -> list[Row]:
-    """Boot once, explain seven times."""
+    """Boot once, explain from each subset."""
     with tempfile.TemporaryDirectory(prefix="zaptrace-scoreboard-") as folder:
         run = Path(folder) / "run"
         lost = boot(series, arch, fault, run)
@@ -152,7 +153,7 @@ def _row(
     """A row of the shared schema, with what it needs to be understood."""
     wanted, less = expected(fault, arch, subset), weaker(fault, arch, subset)
     if fault in elsewhere.FAULTS or (series != DEFAULT and fault != "none"):
-        wanted, less = elsewhere.expected(fault), None
+        wanted, less = elsewhere.expected(fault, subset), None
         wrong = list(elsewhere.disagreements(fault, subset, verdict, real.pages))
     else:
         wrong = [f"got {verdict['kind']}"]

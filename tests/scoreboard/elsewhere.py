@@ -1,6 +1,7 @@
 """Faults of other functions than the zap: what each really does, and what may be said of it.
 
-No evidence but the life of a page shows a COW or a fork at work.  So what is expected of them is
+No evidence but the life of a page shows a COW or a fork at work: it must name kind and function.
+Without it what is expected of them is
 `unexplained`, or a weaker kind that is true all the same, with the cause among the readings that
 the verdict leaves open.  Facts and readings that cannot be true of the fault are false
 sentences.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ALL = "csv"
+LIFE = "l"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Cause:
         silent: subsets of the evidence in which nothing shows: `clean` is right, too.
         symptom: subsets in which something shows, and not what could be a cause of it.
         shows: all of the evidence leaves no reading but one: `unexplained` is wrong then.
+        by_life: what the life of the page shows: the verdict, and the function that it must name.
     """
 
     kinds: frozenset[str]
@@ -37,6 +40,7 @@ class Cause:
     silent: tuple[str, ...] = ()
     symptom: tuple[str, ...] = ()
     shows: bool = False
+    by_life: tuple[str, str] | None = None
 
 
 _TWO_REMOVALS = r"\bremoved\b.{,40}\btwice in one zap|an earlier zap had left behind"
@@ -52,11 +56,13 @@ CAUSES = {
         frozenset({"mapping_leaked"}),
         reading=r"its rmap was (not|never) removed|mapping_leaked",
         impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}",
+        by_life=("mapping_leaked", "wp_page_copy"),
     ),
     "fork": Cause(
         frozenset({"rmap_underflow", "mapped_without_rmap"}),
         reading=r"never added to the rmap|never was added",
         impossible=rf"{_TWO_REMOVALS}|{_NO_REMOVAL}",
+        by_life=("mapped_without_rmap", "copy_present_pte"),
     ),
     "mprotect": Cause(
         frozenset({"mapping_leaked", "rss_mismatch"}),
@@ -64,6 +70,7 @@ CAUSES = {
         impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|\bzapped\b",
         silent=("c",),
         symptom=("s", "cs"),
+        by_life=("mapping_leaked", "change_pte_range"),
     ),
     "mremap": Cause(
         frozenset({"mapping_leaked", "rss_mismatch"}),
@@ -71,28 +78,33 @@ CAUSES = {
         impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|\bzapped\b",
         silent=("c",),
         symptom=("s", "cs"),
+        by_life=("mapping_leaked", "move_ptes"),
     ),
     "pipe": Cause(
         frozenset({"refcount_overput"}),
         reading=_OVERPUT,
         impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}",
+        by_life=("refcount_overput", "page_cache_pipe_buf_release"),
     ),
     "read": Cause(
         frozenset({"refcount_overput"}),
         reading=_OVERPUT,
         impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|mapping_leaked",
         symptom=("v",),
+        by_life=("refcount_overput", "shmem_file_read_iter"),
     ),
     "scribble": Cause(
         frozenset({"scribbled"}),
         reading=r"wrote (to|over) the counter|no recorded event did it",
         impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}",
+        by_life=("scribbled", "zapfault_stray_store"),
     ),
     "flag": Cause(
         frozenset({"scribbled"}),
         reading=r"\breserved\b",
         impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|mapping_leaked",
         symptom=("c", "v", "cv"),
+        by_life=("scribbled", "zapfault_stray_store"),
     ),
 }
 """Fault -> what it does."""
@@ -160,8 +172,10 @@ def causes(fault: str) -> list[Cause]:
     return [known.get(name) or known[name.removesuffix("-large")] for name in names]
 
 
-def expected(fault: str) -> str:
+def expected(fault: str, subset: str = ALL) -> str:
     """The verdicts that are right, `unexplained` first."""
+    if LIFE in subset and all(cause.by_life for cause in causes(fault)):
+        return " or ".join(cause.by_life[0] for cause in causes(fault) if cause.by_life)
     kinds = {kind for cause in causes(fault) for kind in cause.kinds}
     return " or ".join(["unexplained", *sorted(kinds)])
 
@@ -185,8 +199,11 @@ def _disagreements(
 ) -> Iterator[str]:
     if verdict["kind"] == "clean" and subset in cause.silent:
         return
-    short = set() if cause.shows and subset == ALL else {"unexplained"}
-    if verdict["kind"] not in short | cause.kinds:
+    everything_is_there = set(ALL) <= set(subset)
+    short = set() if cause.shows and everything_is_there else {"unexplained"}
+    by_life = cause.by_life if LIFE in subset else None
+    kinds = short | cause.kinds if by_life is None else {by_life[0]}
+    if verdict["kind"] not in kinds:
         yield f"got {verdict['kind']}"
     if verdict["pfn"] is not None and verdict["pfn"] not in pages:
         yield f"page {verdict['pfn']:#x} was not struck"
@@ -194,13 +211,26 @@ def _disagreements(
         yield "it names no page"
     facts, readings = list(_facts(verdict)), list(_readings(verdict))
     everything = [*facts, *readings]
+    yield from _unnamed(cause, subset, verdict, facts, everything)
+    # What a part of the evidence cannot exclude is a reading that it leaves.
+    for one in everything if everything_is_there else facts:
+        if found := re.search(cause.impossible, one):
+            yield f"it did not happen ({found[0]}): {one}"
+
+
+def _unnamed(
+    cause: Cause, subset: str, verdict: dict[str, Any], facts: list[str], everything: list[str]
+) -> Iterator[str]:
+    """The cause, where nothing names it: by the life a function, else a reading."""
+    if LIFE in subset and cause.by_life is not None:
+        if not any(f"{cause.by_life[1]}() at " in one for one in facts):
+            yield f"it does not name {cause.by_life[1]}()"
+        return
+    if LIFE in subset and verdict["kind"] in cause.kinds:
+        return  # what the life says is no reading
     named = any(re.search(cause.reading, one) for one in everything)
     if not named and subset not in (*cause.silent, *cause.symptom):
         yield f"the cause is not among its readings: {cause.reading}"
-    # What a part of the evidence cannot exclude is a reading that it leaves.
-    for one in everything if subset == ALL else facts:
-        if found := re.search(cause.impossible, one):
-            yield f"it did not happen ({found[0]}): {one}"
 
 
 def _facts(verdict: dict[str, Any]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """What each fault must be explained as, from each subset of the evidence, and why not better.
 
 The evidence is named by letters: `c` the capture, `s` the splats on the console,
-`v` the dump of the stopped guest.  Where the table says nothing, the fault's own
-verdict is expected.
+`v` the dump of the stopped guest, `l` the recorded life of the pages.  Where the table
+says nothing, the fault's own verdict is expected.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from tests.scoreboard import elsewhere
 
-PARTS = {"c": "capture", "s": "splat", "v": "vmcore"}
-SUBSETS = ("c", "s", "v", "cs", "cv", "sv", "csv")
+PARTS = {"c": "capture", "s": "splat", "v": "vmcore", "l": "life"}
+SUBSETS = ("c", "s", "v", "cs", "cv", "sv", "csv", "csvl")
 
 OWN = {
     "batch": "freed_before_rmap_removed",

@@ -17,7 +17,8 @@ HEAD = """\
 
 Every fault that the lab kernels can have, booted once on each kernel and
 architecture and explained from every subset of what the boot left: **c** the
-capture of the events, **s** the console's splats, **v** the dump. The last lines
+capture of the events, **s** the console's splats, **v** the dump, **l** the recorded
+life of the pages. The last lines
 of a kernel are healthy boots, with several workloads at a time. `make scoreboard`
 made this page ({date}); what is expected, and why not more, stands in
 `tests/scoreboard/expected.py`, and for faults of other functions than the zap in
@@ -28,9 +29,10 @@ the function at fault: the victims say beforehand which page that is. A number
 is a verdict that says less, as it must: the evidence leaves more than one
 reading, for the reason below, and the verdict names them. A cross is wrong.
 
-No evidence but the life of a page shows who is at fault when it is no zap: there a
-tick is `unexplained`, or a weaker kind that is true all the same, with the true
-cause named among the readings, and no sentence that is false.
+No evidence but the life of a page shows who is at fault when it is no zap: with it a
+tick is the kind, with the function that did it. Without it a tick is `unexplained`, or a
+weaker kind that is true all the same, with the true cause named among the readings, and
+no sentence that is false.
 """
 
 

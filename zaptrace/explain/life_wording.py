@@ -31,6 +31,7 @@ _SAID = {
     What.REMOVED_TOO_OFTEN: "{by} removed its rmap, which is more often than it was added",
     What.GET_WITHOUT_PUT: "the reference that {by} took was never dropped",
 }
+_BY_COUNT = (What.RMAP_NOT_REMOVED, What.REMOVED_TOO_OFTEN, What.PUT_OR_RMAP)
 _ONE_OF = {
     What.PUT_WITHOUT_GET: "dropped a reference that had not been taken",
     What.PUT_OR_RMAP: "dropped a reference that had not been taken, or without removing an rmap",
@@ -47,6 +48,11 @@ def told(case: Case) -> tuple[LeftOver, ...]:
     facts = [one for one in case.account.facts if one.what is not What.GET_WITHOUT_PUT]
     others = [one for one in facts if one.what is not What.FREED_WHILE_MAPPED]
     return tuple(others or facts)
+
+
+def settled(case: Case) -> bool:
+    """Return whether one of the facts says what went wrong: counts alone leave it open."""
+    return any(one.what not in _BY_COUNT for one in told(case))
 
 
 def life_sentences(case: Case) -> Iterator[Sentence]:

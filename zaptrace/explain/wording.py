@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from zaptrace.explain.console_only import only_printed
 from zaptrace.explain.console_only import sentences as printed_sentences
-from zaptrace.explain.life_wording import told
+from zaptrace.explain.life_wording import settled
 from zaptrace.explain.mapcount_gaps import jump_of
 from zaptrace.explain.naming import counters, duration, flags_of, lateness, page, rss_value, task
 from zaptrace.explain.predicates import Case, freed_while_counted, seen_at_its_free, way_of
@@ -143,7 +143,7 @@ def overput(case: Case) -> Told:
             "missing.",
             refer(*story.told_by, finding),
         )
-    if told(case):
+    if settled(case):
         return
     yield Sentence(
         "It was dropped, here or before, by something that did not hold it, or was never taken "
@@ -185,20 +185,20 @@ def wrong_type(splats: tuple[Splat, ...]) -> bool:
 def unexplained(case: Case) -> Told:
     """What is known, and the readings that are left."""
     yield from found_wrong(case)
-    if not (only_printed(case) or told(case)):
+    if not (only_printed(case) or settled(case)):
         yield from readings(case)
 
 
 def found_wrong(case: Case) -> Told:
     """What was wrong with the page, and not why."""
     story, finding = case.story, case.story.finding
-    if only_printed(case) and not told(case):
+    if only_printed(case) and not settled(case):
         rests_on = refer_all(story.told_by)
         yield from (Sentence(one, rests_on) for one in printed_sentences(case))
         if story.state or (story.report and not story.map):  # a bad PTE's are the console's own
             yield from readings(case)
         return
-    below = None if told(case) else raw_below_zero(case)
+    below = None if settled(case) else raw_below_zero(case)
     if below:
         yield Sentence(
             f"The rmap of {page(story)} was removed more often than it was added, or its counter "
@@ -218,16 +218,16 @@ def found_wrong(case: Case) -> Told:
         yield Sentence(
             f"The audit finds {page(story)} wrong ({finding.cls.value}: {_ptes(finding.ptes)}, "
             f"mapcount {finding.mapcount}, refcount {finding.refcount})"
-            f"{'' if told(case) else '; nothing recorded says how it came to be'}.",
+            f"{'' if settled(case) else '; nothing recorded says how it came to be'}.",
             refer(finding),
         )
     else:
         yield Sentence(
             f"{task(story)} met a bad PTE that maps {page(story)}"
-            f"{'' if told(case) else '; the evidence does not say why'}.",
+            f"{'' if settled(case) else '; the evidence does not say why'}.",
             refer_all(story.told_by),
         )
-    if not told(case):
+    if not settled(case):
         yield from _removed_in_time(case)
         yield from _changed(case)
 
@@ -281,7 +281,7 @@ def _cause(raw_mapcount: int | None, reason: str) -> str:
 
 def _says_more(case: Case) -> bool:
     """The next sentence says what is not known, or the page's life tells it."""
-    return bool(told(case)) or (
+    return settled(case) or (
         case.story.finding is not None
         and bool(case.story.finding.mapcount)
         and seen_at_its_free(case)

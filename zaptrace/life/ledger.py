@@ -187,7 +187,9 @@ def ledger(
     dropped: tuple[NamedWrite, ...] = ()
     why = unknown or _no_references(writes, fields)
     mappings = None
-    if named.life.entries and not (is_large(writes, fields) or is_typed(writes)):
+    # Of a large folio's pages some kernels count nothing one by one (CONFIG_NO_PAGE_MAPCOUNT).
+    counted = bool(adds or removals) or not is_large(writes, fields)
+    if named.life.entries and counted and not is_typed(writes):
         mappings = pair_mappings(writes)
     if mappings is not None and ptes is None:
         ptes = mappings.ptes_at_the_stop

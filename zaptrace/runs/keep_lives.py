@@ -96,7 +96,11 @@ def pte_format(arch: str) -> PteFormat:
     """Return how an architecture's PTE says which page it maps, and counts (vm_normal_page())."""
     tables = arch_named(arch).page_tables
     last = tables.levels[-1]
-    leaf = tuple((one.mask | tables.special, one.value) for one in last.leaf)
+    # Tables of large leaves are typed as page tables as well: theirs are no PTEs.
+    large = max((one.value for one in tables.levels[-2].leaf), default=0)
+    if any(one.value & large for one in last.empty):  # s390x: of another meaning in a PTE
+        large = 0
+    leaf = tuple((one.mask | tables.special | large, one.value) for one in last.leaf)
     inverted = tuple((one.mask, one.value) for one in last.inverted)
     return PteFormat(leaf, inverted, last.leaf_origin, last.shift)
 

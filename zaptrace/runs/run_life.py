@@ -19,7 +19,7 @@ from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.verdict import CodeSite
-from zaptrace.runs.folder import RunFolder
+from zaptrace.runs.folder import RunFacts, RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class RunLife:
 
     Attributes:
         names: what names the code; None when the run's vmlinux is gone, and why not.
+        over: the guest ran on to its end.
     """
 
     folder: RunFolder
@@ -35,6 +36,7 @@ class RunLife:
     complete: Completeness | None
     names: drgn.Program | None
     unnamed: str | None = None
+    over: bool = False
     _often: dict[int, int] = field(default_factory=dict)
     _named: dict[int, NamedLife] = field(default_factory=dict)
     _sites: dict[tuple[int, bool], CodeSite] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class RunLife:
             self._named[pfn] = self.page(pfn)
         named = self._named[pfn]
         account = self._ledger(named, audit)
-        return PageAccount(named, self.life.fields, account, self._whole(pfn), self._over())
+        return PageAccount(named, self.life.fields, account, self._whole(pfn), self.over)
 
     def _ledger(self, named: NamedLife, audit: AuditResult | None) -> Ledger:
         if not self._often:
@@ -86,11 +88,6 @@ class RunLife:
         if found is None or facts.missed or facts.values or facts.storage == NOT_SEEN:
             return False
         return found.differ == len(found.named) and not found.of_page(pfn)
-
-    def _over(self) -> bool:
-        """The guest ran on to its end."""
-        facts = self.folder.facts()
-        return "exit" in (facts.ended, facts.after)
 
     def _resolve(self, address: int, back: bool) -> CodeSite:
         if self.names is None:
@@ -133,7 +130,11 @@ def kept_lives(folder: RunFolder, names: drgn.Program | None) -> RunLife | None:
     if not folder.life.exists():
         return None
     life, complete = read(folder.life)
-    return RunLife(folder, life, complete, names)
+    return RunLife(folder, life, complete, names, over=_ran_on(folder.facts()))
+
+
+def _ran_on(facts: RunFacts) -> bool:
+    return "exit" in (facts.ended, facts.after)
 
 
 def open_life(folder: RunFolder) -> RunLife:
@@ -154,4 +155,4 @@ def open_life(folder: RunFolder) -> RunLife:
         names = open_vmlinux(Path(facts.vmlinux), wanted, facts.kernel_offset or 0)
     except ZaptraceError as error:
         return RunLife(folder, life, complete, None, str(error))
-    return RunLife(folder, life, complete, names)
+    return RunLife(folder, life, complete, names, over=_ran_on(facts))

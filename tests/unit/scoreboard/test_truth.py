@@ -86,7 +86,7 @@ def test_healthy_boots_are_lines_of_the_page_too() -> None:
         )
     assert all(row["ok"] for row in rows)
     assert "## 6.1.176-zaptrace" in page(rows)
-    assert "| none | `clean` | s390x | 1 | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |" in page(rows)
+    assert "| none | `clean` | s390x | 1 | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ | ✓ |" in page(rows)
     assert "1 of 1 healthy boots" in page(rows)
     bad = _row("s390x", "none", "csv", verdict(kind="clean"), Truth())
     assert not bad["ok"]
