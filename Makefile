@@ -33,7 +33,7 @@ repro: setup
 test: setup-tests lint test-quick test-guest
 
 test-quick: setup-tests
-	@$(BIN)/pytest -q --numprocesses auto tests/unit tests/tui
+	@$(BIN)/pytest -q --numprocesses auto --dist worksteal tests/unit tests/tui
 
 test-guest: setup-tests
 	@for flavour in repro live; do for arch in s390x x86_64; do \
