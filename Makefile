@@ -2,7 +2,7 @@
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix worker \
-	scoreboard founding-report clean
+	scoreboard soak founding-report clean
 BIN := .venv/bin
 # Where Python may not keep what it compiles, each of the tests' many processes compiles all anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -17,6 +17,7 @@ help:
 	@echo "make matrix       every step on Debian's kernels in guests; writes docs/matrix.md"
 	@echo "make matrix SCHEDULER=tcp://...   the same on a Dask cluster: docs/cluster.md"
 	@echo "make scoreboard   explain every fault from every subset of the evidence"
+	@echo "make soak         the tests with guests ten times, six beside compilers: resumable; hours"
 	@echo "make founding-report   the set-up of the founding report as it was: most of an hour"
 	@echo "make setup        only install what is missing (setup-tests: for the tests too)"
 	@echo "make clean        remove what was made in this folder (not the caches)"
@@ -62,6 +63,9 @@ worker: setup-tests
 
 scoreboard: setup-tests
 	@$(BIN)/python -m tests.scoreboard $(if $(RESUME),--resume)
+
+soak: setup-tests
+	@$(BIN)/python -m tests.soak
 
 founding-report: setup-tests
 	@$(BIN)/python -m tests.founding
