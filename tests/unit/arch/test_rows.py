@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,24 @@ def test_adding_a_row_touches_the_arch_folder_only() -> None:
         "zaptrace/audit/pagetables/arches.py",
         "zaptrace/kernel/machinecode/__init__.py",
     ]
+
+
+def test_the_schemas_name_every_architecture() -> None:
+    found = {
+        path.name: names
+        for path in sorted((ROOT / "tests" / "schemas").glob("*.json"))
+        for names in _enums(json.loads(path.read_text()))
+        if set(names) & ARCHES.keys()
+    }
+    assert found
+    assert all(set(names) == ARCHES.keys() for names in found.values()), found
+
+
+def _enums(schema: object) -> Iterator[list[str]]:
+    if isinstance(schema, dict):
+        if isinstance(schema.get("enum"), list):
+            yield schema["enum"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            yield from _enums(part)
