@@ -246,7 +246,7 @@ class ZapApp(App[Outcome | None]):
         self.action_verdict()
 
     def on_broken(self, message: Broken) -> None:
-        """A bug of ours: show it."""
+        """Show a bug of ours."""
         raise message.error
 
     # What the user does.
@@ -271,7 +271,7 @@ class ZapApp(App[Outcome | None]):
         self.push_screen(TimelineScreen(page, lambda: self.latest, findings))
 
     def action_hold(self) -> None:
-        """A replay's clock stands or goes on; anything else is held on the screen."""
+        """Stop or start a replay's clock; hold the screen of anything else."""
         clock = self._header.clock
         if self._events.held:
             self._events.follow()
@@ -377,7 +377,7 @@ class ZapApp(App[Outcome | None]):
         return True
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The command palette: ours first."""
+        """Yield the command palette: ours first."""
         yield SystemCommand("Hold or follow", "The newest events, or stand still", self.action_hold)
         yield SystemCommand("Filter", "Show only some events", self.action_filter)
         yield SystemCommand("Clear the filter", "Show all events", self.action_clear_filter)
@@ -402,7 +402,7 @@ class ZapApp(App[Outcome | None]):
         self.screen_stack[0].update_classes(classes, update=update)
 
     def _panes(self) -> dict[str, LineView]:
-        """The panes that there are."""
+        """Return the panes that there are."""
         views: tuple[tuple[str, LineView, object], ...] = (
             ("events", self._events, self._feed),
             ("suspects", self._suspects, self._feed),

@@ -46,7 +46,7 @@ class Audited:
         return self.result.findings if self.result else ()
 
     def about(self, page: PageName) -> tuple[Finding, ...]:
-        """The findings about a page."""
+        """Return the findings about a page."""
         if page.pfn is None:
             return ()
         return tuple(one for one in self.findings if one.pfn == page.pfn)
@@ -74,7 +74,7 @@ def counters(finding: Finding) -> str:
 
 
 def told(finding: Finding, most: int) -> Iterator[str]:
-    """What the audit found about a page, as lines; with the first `most` owners."""
+    """Yield what the audit found about a page, as lines; with the first `most` owners."""
     yield f"{mark(finding)} audit: {LABELS[finding.cls]} · {counters(finding)}"
     yield f"  {MEANINGS[finding.cls]}"
     for line in owner_lines(finding, most):

@@ -19,12 +19,12 @@ _PAGE_SHIFT = 12
 
 
 def kind_of(record: Records) -> Kind:
-    """The kind of an array of one record."""
+    """Return the kind of an array of one record."""
     return Kind(int(record["kind"][0]))
 
 
 def number_of(record: Records, field: str, absent: int = ABSENT) -> int | None:
-    """A field of an array of one record, None where it has none."""
+    """Return a field of an array of one record, None where it has none."""
     value = int(record[field][0])
     return None if value == absent else value
 
@@ -35,7 +35,7 @@ def clock(ns: int | None) -> str:
 
 
 def gap(ns: int) -> str:
-    """A distance in µs as a timeline shows it: `+3.5 µs`."""
+    """Return a distance in µs as a timeline shows it: `+3.5 µs`."""
     return f"{ns / 1000:+,.1f} µs"
 
 
@@ -62,12 +62,12 @@ def mapcount_of(record: Records) -> int | None:
 
 
 def count(value: int | None) -> str:
-    """A small number, `-` when absent."""
+    """Return a small number, `-` when absent."""
     return "-" if value is None else str(value)
 
 
 def detail(record: Records, names: Names) -> str:
-    """What else an event says."""
+    """Return what else an event says."""
     kind = kind_of(record)
     if kind is Kind.LOST:
         return f"{int(record['nr'][0]):,} events lost here"
@@ -99,7 +99,7 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 
 
 def sparkline(values: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> str:
-    """A bar of one row a value: ` ` for nothing, `▁` to `█`; the highest is full."""
+    """Return a bar of one row a value: ` ` for nothing, `▁` to `█`; the highest is full."""
     top = int(values.max(initial=0))
     if not top:
         return " " * len(values)

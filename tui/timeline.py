@@ -53,18 +53,18 @@ class StoryWanted(Message):
 
 
 def page_of(record: Records) -> PageName | None:
-    """The page that an array of one record is about, if it is about one."""
+    """Return the page that an array of one record is about, if it is about one."""
     pfn, address = number_of(record, "pfn"), number_of(record, "page")
     return None if pfn is None and address is None else PageName(pfn, address)
 
 
 def tell(name: PageName, records: Records, names: Names) -> list[Line]:
-    """The lines of a page's timeline."""
+    """Return the lines of a page's timeline."""
     return list(_lines(records, name, names))
 
 
 def story_of(name: PageName, snapshot: Snapshot) -> Records:
-    """The page's records and the zaps before them, out of all that is still known."""
+    """Return the page's records and the zaps before them, out of all that is still known."""
     found = Kept()
     parts = [(snapshot.kept.serials, snapshot.kept.records)]
     for chunk in snapshot.chunks:

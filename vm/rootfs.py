@@ -31,7 +31,7 @@ IMAGE_SIZE = "1G"
 
 
 def build(arch: Arch, listener: Listener, timing: dict[str, float] | None = None) -> Path:
-    """The image for one architecture, from the cache or made now (half a minute).
+    """Return the image for one architecture, from the cache or made now (half a minute).
 
     Raises:
         Missing: mmdebstrap or mke2fs is not installed, or apt knows no mirror.

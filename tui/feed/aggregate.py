@@ -60,7 +60,7 @@ class Aggregate:
         return sum(len(events.records) for events in self._waiting)
 
     def snapshot(self, ended: str | None) -> Snapshot:
-        """The picture as it is now."""
+        """Return the picture as it is now."""
         self.digest()
         return Snapshot(
             chunks=self._ring.chunks,

@@ -35,7 +35,7 @@ class Window:
         self._ends = np.cumsum([len(self._places[key]) for key in keys], dtype=np.intp)
 
     def at(self, row: int) -> tuple[int, Records]:
-        """Serial number and record (an array of one) of a row; row 0 is the newest.
+        """Return serial number and record (an array of one) of a row; row 0 is the newest.
 
         Raises:
             IndexError: there is no such row.

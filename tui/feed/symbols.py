@@ -27,7 +27,7 @@ class Names:
         _keep(self._symbols, events.symbols)
 
     def string(self, number: int) -> str | None:
-        """The text of a `reason`."""
+        """Return the text of a `reason`."""
         return self._strings.get(number)
 
     def stack(self, number: int) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ class AuditPane(LineView):
         self.changed()
 
     def chosen(self, line: int) -> Finding:
-        """The finding of a line."""
+        """Return the finding of a line."""
         return self.audited.findings[line]
 
     def page_at(self, line: int) -> PageName | None:
@@ -89,7 +89,7 @@ def _counters(finding: Finding) -> tuple[int | None, int | None, int | None]:
 
 
 def _owners(finding: Finding) -> str:
-    """The first one, and how many more."""
+    """Return the first one, and how many more."""
     if not finding.mappings:
         return "-"
     more = len(finding.mappings) - 1

@@ -53,7 +53,7 @@ def read_log(text: str) -> ConsoleLog:
 
 
 def _below(splats: list[Splat]) -> dict[int, list[str]]:
-    """What stands out, by the line (from 0) of the first report that it is seen in."""
+    """Return what stands out, by the line (from 0) of the first report that it is seen in."""
     found: dict[int, list[str]] = {}
     for clue in triage(Console(tuple(splats))):
         cause = f"; likely: {clue.causes[0].what}" if clue.causes else ""
@@ -66,7 +66,7 @@ def _below(splats: list[Splat]) -> dict[int, list[str]]:
 def _with_clues(
     lines: tuple[str, ...], begins: list[tuple[int, Splat]], below: dict[int, list[str]]
 ) -> ConsoleLog:
-    """The log with each clue below the headline of its report."""
+    """Return the log with each clue below the headline of its report."""
     told: list[str] = []
     ours: list[int] = []
     moved: dict[int, int] = {}
@@ -108,12 +108,12 @@ class ConsolePane(LineView):
             self.action_last()
 
     def resized(self) -> None:
-        """The end stays in view while it is followed."""
+        """Keep the end in view while it is followed."""
         if self.cursor >= self.count() - 1:
             self.action_last()
 
     def chosen(self, line: int) -> Splat | None:
-        """The report that a line belongs to: the last one that began at or before it."""
+        """Return the report that a line belongs to: the last one that began at or before it."""
         before = [splat for start, splat in self._log.splats if start <= line]
         return before[-1] if before else None
 

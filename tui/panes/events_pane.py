@@ -81,7 +81,7 @@ class EventTable(LineView):
         self._say()
 
     def chosen(self, line: int) -> tuple[int, Records]:
-        """Serial number and record of a line."""
+        """Return serial number and record of a line."""
         return self._window.at(line)
 
     def page_at(self, line: int) -> PageName | None:
@@ -100,7 +100,7 @@ class EventTable(LineView):
             self.changed()
 
     def _say(self) -> None:
-        """The pane's title says what of the stream is seen."""
+        """Say in the pane's title what of the stream is seen."""
         said = ["1 Events"]
         if self.filter:
             said.append(f"filter: {self.filter} ({len(self._window):,} match)")
@@ -166,5 +166,5 @@ def _underflow(kind: Kind, mapcount: int | None) -> str:
 
 
 def _end(chunks: tuple[Chunk, ...]) -> int:
-    """The serial number behind the last record."""
+    """Return the serial number behind the last record."""
     return chunks[-1].first + len(chunks[-1].records) if chunks else 0

@@ -41,7 +41,7 @@ class FilterBar(Horizontal):
         """The user is done with it."""
 
     def on_mount(self) -> None:
-        """Closed at first."""
+        """Close the box at first."""
         self.display = False
 
     def compose(self) -> ComposeResult:

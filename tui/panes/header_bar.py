@@ -115,7 +115,7 @@ class Header(Static):
 
 
 def subject(meta: Mapping[str, Any]) -> str:
-    """The kernel, how it is watched, and at how many sites."""
+    """Return the kernel, how it is watched, and at how many sites."""
     said = [plain(str(meta[name])) for name in ("release", "arch", "source") if meta.get(name)]
     sites = _rows(meta.get("sites"))
     if sites:
@@ -125,7 +125,7 @@ def subject(meta: Mapping[str, Any]) -> str:
 
 
 def gaps(meta: Mapping[str, Any]) -> list[str]:
-    """A line about the events that will not come; none when all will."""
+    """Return a line about the events that will not come; none when all will."""
     missing = [
         f"{plain(str(gap.get('event')))} ({plain(str(gap.get('why')))})"
         for gap in _rows(meta.get("missing"))
@@ -134,12 +134,12 @@ def gaps(meta: Mapping[str, Any]) -> list[str]:
 
 
 def noted(meta: Mapping[str, Any]) -> list[str]:
-    """A line with what the source notes, the newest first; none when it notes nothing."""
+    """Return a line with what the source notes, the newest first; none when it notes nothing."""
     told = meta.get("notes")
     notes = [plain(str(note)) for note in told] if isinstance(told, list) else []
     return [f"note: {'; '.join(reversed(notes))}"] if notes else []
 
 
 def _rows(value: object) -> list[dict[str, Any]]:
-    """A list of objects out of hostile JSON."""
+    """Return a list of objects out of hostile JSON."""
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []

@@ -84,34 +84,34 @@ class LineView(ScrollView, can_focus=True):
         raise NotImplementedError
 
     def line(self, index: int, width: int) -> list[Piece]:
-        """What one line says, in at most about `width` columns."""
+        """Return what one line says, in at most about `width` columns."""
         raise NotImplementedError
 
     def head(self, width: int) -> str:
-        """The column names."""
+        """Return the column names."""
         return ""
 
     def nothing(self) -> str:
-        """What stands there when there is no line."""
+        """Return what stands there when there is no line."""
         return ""
 
     def page_at(self, line: int) -> PageName | None:
-        """The page that a line is about."""
+        """Return the page that a line is about."""
         return None
 
     def why_no_page(self, line: int) -> str:
-        """What to say of a line that is about none."""
+        """Return what to say of a line that is about none."""
         return "this line is about no page"
 
     def tab(self) -> str:
-        """What the bar of panes calls it."""
+        """Return what the bar of panes calls it."""
         return str(self.border_title or "").replace(" · ", " ")
 
     def moved(self) -> None:
-        """The cursor or the scroll position is somewhere else, by the user's will."""
+        """Hear that the user moved the cursor or the scroll position."""
 
     def resized(self) -> None:
-        """The pane has another size."""
+        """Hear that the pane has another size."""
 
     # Drawing.
 
@@ -189,7 +189,7 @@ class LineView(ScrollView, can_focus=True):
             self.post_message(self.Chosen(self, self.cursor))
 
     def on_click(self, event: Click) -> None:
-        """A click puts the cursor there; a double click chooses."""
+        """Put the cursor where the click was; a double click chooses."""
         place = event.get_content_offset(self)
         if place is None or place.y < self.HEAD:
             return
@@ -200,7 +200,7 @@ class LineView(ScrollView, can_focus=True):
                 self.action_choose()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """The wheel moves the lines under a resting cursor."""
+        """Move the lines under a resting cursor."""
         super().watch_scroll_y(old_value, new_value)
         if round(old_value) != round(new_value):
             self.moved()

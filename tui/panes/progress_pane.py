@@ -38,14 +38,14 @@ class Steps(Static):
         self.update(self._drawn())
 
     def fail(self, error: ZaptraceError) -> None:
-        """The work ended with something that the user must know."""
+        """Show the error that the work ended with."""
         self._end = Text(f"✖ {error}", style="bold")
         if error.hint:
             self._end.append(f"\n  {error.hint}", "not bold")
         self.update(self._drawn())
 
     def done(self, words: str) -> None:
-        """The work came to its end."""
+        """Show that the work is done."""
         self._end = Text(words, style="bold")
         self.update(self._drawn())
 

@@ -36,7 +36,7 @@ class SuspectList(LineView):
         self.changed()
 
     def chosen(self, line: int) -> Suspect:
-        """The page of a line."""
+        """Return the page of a line."""
         return self._suspects[line]
 
     def page_at(self, line: int) -> PageName:

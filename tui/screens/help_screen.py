@@ -88,7 +88,7 @@ class HelpScreen(ModalScreen[None]):
             yield Static(_page(self._replay, self._audit))
 
     def on_mount(self) -> None:
-        """The keys scroll."""
+        """Give the keys to what scrolls."""
         self.query_one(VerticalScroll).focus()
 
 

@@ -54,16 +54,16 @@ class VerdictScreen(Screen[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """The keys scroll."""
+        """Give the keys to what scrolls."""
         self.query_one(VerticalScroll).focus()
 
     def action_story(self) -> None:
-        """The timeline of the verdict's page."""
+        """Open the timeline of the verdict's page."""
         if self.verdict.pfn is not None:
             self.post_message(StoryWanted(PageName(self.verdict.pfn)))
 
     def action_report(self) -> None:
-        """The text report, as it would be mailed; again: back to the page."""
+        """Show the text report, as it would be mailed; again: go back to the page."""
         self._shows_report = not self._shows_report
         body = Text(self._report) if self._shows_report else page(self.verdict)
         self.query_one("#verdict", Static).update(body)
@@ -71,7 +71,7 @@ class VerdictScreen(Screen[None]):
 
 
 def headline(verdict: Verdict) -> str:
-    """The verdict in one line: mark, words, page, task."""
+    """Return the verdict in one line: mark, words, page, task."""
     mark = {VerdictKind.CLEAN: "✓", VerdictKind.UNEXPLAINED: "?"}.get(verdict.kind, "✖")
     said = [f"{mark} {row_of(verdict).headline}"]
     if verdict.pfn is not None:

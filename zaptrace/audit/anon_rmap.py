@@ -76,7 +76,7 @@ class _Mapped(NamedTuple):
 def wrong_rmaps(
     state: KernelState, owners: Owners, table: VmaTable, flags: Flags, known: frozenset[int]
 ) -> list[Finding]:
-    """The anonymous pages whose rmap does not lead to where their PTE is.
+    """Return the anonymous pages whose rmap does not lead to where their PTE is.
 
     Args:
         table: the VMAs in bulk; what it says is confirmed by the mm's own tree.
@@ -99,7 +99,7 @@ def wrong_rmaps(
 
 
 def _present(state: KernelState) -> _Mapped:
-    """What the present entries map, anonymous and not KSM's or hugetlb's."""
+    """Return what the present entries map, anonymous and not KSM's or hugetlb's."""
     recorded, walked = state.recorded, state.walked
     # hugetlb's index was in huge pages until "mm/filemap: remove hugetlb special casing in
     # filemap.c" (6.7).
@@ -238,7 +238,8 @@ def _chained(state: KernelState, flags: Flags) -> frozenset[tuple[int, int]]:
 
 
 def _confirmed(state: KernelState, one: _Mapped, *, swapped: bool) -> str | None:
-    """What is wrong by the mm's own VMAs, None when nothing is or somebody is changing them."""
+    """Return what is wrong by the mm's own VMAs, None when nothing is or somebody is changing
+    them."""
     number, address = int(one.mm[0]), int(one.address[0])
     mm, busy = state.mms[number], state.in_flight.get(number)
     try:

@@ -28,7 +28,7 @@ _OWNER_FLAGS = 0x7
 
 
 def under_way(prog: drgn.Program, mms: Sequence[Mm]) -> dict[int, Task | None]:
-    """The mms that somebody may be making a huge page in, by index, and who that is.
+    """Return the mms that somebody may be making a huge page in, by index, and who that is.
 
     An mm without users is left out: exit_mmap() takes the lock when its last PTE is gone, and who
     else has it then is khugepaged.

@@ -26,7 +26,7 @@ NEIGHBOURS = 2
 
 
 def page_finding(state: KernelState, owners: Owners, suspect: invariants.Suspect) -> Finding:
-    """The finding about one page."""
+    """Return the finding about one page."""
     recorded, index = state.recorded, suspect.index
     head = int(recorded.head[index])
     mapped = owners.mapped_at(index)
@@ -129,7 +129,8 @@ def flag_names(state: KernelState, index: int) -> tuple[str, ...]:
 
 
 def folio(state: KernelState, owners: Owners, head: int) -> dict[str, Any]:
-    """A folio by the index of its first page: pfn, order, kind, free, PTEs of all its pages."""
+    """Return a folio by the index of its first page: pfn, order, kind, free, PTEs of all its
+    pages."""
     recorded = state.recorded
     pages = slice(head, head + (1 << int(recorded.order[head])))
     return {
@@ -142,7 +143,7 @@ def folio(state: KernelState, owners: Owners, head: int) -> dict[str, Any]:
 
 
 def neighbours(state: KernelState, owners: Owners, index: int) -> list[dict[str, Any]]:
-    """The pages around a page, itself left out: what lay beside it when it went wrong.
+    """Return the pages around a page, itself left out: what lay beside it when it went wrong.
 
     Of each: pfn, kind, ptes, mapcount (None when the field counts no mappings), refcount.
     """
@@ -166,7 +167,7 @@ def neighbours(state: KernelState, owners: Owners, index: int) -> list[dict[str,
 
 
 def kind(state: KernelState, owners: Owners, index: int) -> str:
-    """What a page is, in one or two words."""
+    """Return what a page is, in one or two words."""
     recorded = state.recorded
     if not recorded.known[index]:
         return "not initialised" if state.pages.readable[index] else "not in the dump"
@@ -180,7 +181,7 @@ def kind(state: KernelState, owners: Owners, index: int) -> str:
 
 
 def rss_findings(state: KernelState, owners: Owners) -> list[Finding]:
-    """The mms whose rss counters are not what their tables map.
+    """Return the mms whose rss counters are not what their tables map.
 
     The counters change under the page-table lock, except when a running task adds what it has
     cached (sync_mm_rss()): an mm that a runnable task or nobody uses is not judged, one in flight
@@ -242,13 +243,13 @@ def rss_findings(state: KernelState, owners: Owners) -> list[Finding]:
 
 
 def _anonymous_alone(excess: Counts) -> int:
-    """The one of RSS_COUNTERS that is not 0, if that is anonymous pages'; else 0."""
+    """Return the one of RSS_COUNTERS that is not 0, if that is anonymous pages'; else 0."""
     anonymous = int(excess[RSS_COUNTERS.index("MM_ANONPAGES")])
     return anonymous if np.count_nonzero(excess) == 1 else 0
 
 
 def _with_unknown_pages(state: KernelState) -> set[int]:
-    """The mms that map pages of which nobody can say which counter they are in."""
+    """Return the mms that map pages of which nobody can say which counter they are in."""
     known = state.recorded.known
     if known.all():
         return set()
@@ -257,7 +258,7 @@ def _with_unknown_pages(state: KernelState) -> set[int]:
 
 
 def mapped_rss(state: KernelState, without: Index | None = None) -> Counts:
-    """Mapped file, anonymous and shmem pages of each mm, as mm_counter() sorts them.
+    """Return each mm's mapped file, anonymous and shmem pages, as mm_counter() sorts them.
 
     A page on the move counts where it comes from.  Hugetlb pages are counted elsewhere.
     Shape (mms, 3).

@@ -26,7 +26,7 @@ NO_REFERENCES = "references that nothing holds"
 def further_findings(
     state: KernelState, owners: Owners, suspects: Sequence[Suspect], *, running: bool = False
 ) -> list[Finding]:
-    """Findings about pages that counters and PTEs agree on, about mms and about pools.
+    """Return findings about pages that counters and PTEs agree on, about mms and about pools.
 
     Args:
         suspects: pages with a finding already.

@@ -49,7 +49,7 @@ Counters = dict[str, tuple[int, int]]
 def pool_findings(
     state: KernelState, table: VmaTable, files: Callable[[], OpenFiles], *, running: bool = False
 ) -> list[Finding]:
-    """The pools whose counters are not what is there.
+    """Return the pools whose counters are not what is there.
 
     Args:
         table: the VMAs, which private mappings' reservations are found by.
@@ -84,7 +84,7 @@ def _differences(counters: Mapping[str, tuple[int, int]]) -> str:
 
 
 def _hstates(prog: drgn.Program) -> Iterator[drgn.Object]:
-    """The pools; none without CONFIG_HUGETLB_PAGE."""
+    """Yield the pools; none without CONFIG_HUGETLB_PAGE."""
     try:
         count = prog["hugetlb_max_hstate"].value_()
     except LookupError:
@@ -93,7 +93,7 @@ def _hstates(prog: drgn.Program) -> Iterator[drgn.Object]:
 
 
 def _compared(state: KernelState, table: VmaTable, hstate: drgn.Object) -> tuple[str, Counters]:
-    """A pool's name, and what it counts beside what is there."""
+    """Return a pool's name, and what it counts beside what is there."""
     nodes = min(nr_node_ids(state.prog), _MOST_NODES)
     free = sum(_on_list(state, hstate.hugepage_freelists[node]) for node in range(nodes))
     active = _on_list(state, hstate.hugepage_activelist)
@@ -191,14 +191,15 @@ def _reserved_privately(state: KernelState, table: VmaTable, hstate: drgn.Object
 
 
 def _regions(resv: drgn.Object) -> Iterator[tuple[int, int]]:
-    """What a reservation map has: first huge page and the one behind the last of each region."""
+    """Yield what a reservation map has: first huge page and the one behind the last of each
+    region."""
     regions = list_for_each_entry("struct file_region", resv.regions.address_of_(), "link")
     for region in _bounded(regions):
         yield region.member_("from").value_(), region.to.value_()
 
 
 def _bounded(objects: Iterator[drgn.Object]) -> Iterator[drgn.Object]:
-    """The objects of a list.
+    """Yield the objects of a list.
 
     Raises:
         ValueError: they do not end.

@@ -117,7 +117,7 @@ def find(
     cpus: Sequence[CpuRegisters] | None,
     gaps: Counter[str],
 ) -> dict[int, InFlight]:
-    """The mms in flight, by index.
+    """Return the mms in flight, by index.
 
     Args:
         prog, arch, mms, walked, pages, recorded: the audit's.
@@ -178,7 +178,7 @@ def _table_type(prog: drgn.Program) -> drgn.Type:
 def _held_ptls(
     locks: _Locks, walked: Walked, pages: StructPages, recorded: Recorded
 ) -> dict[int, _Held]:
-    """The tables' locks that are held, by mm."""
+    """Return the tables' locks that are held, by mm."""
     tables = walked.locks
     index = pages.indices(tables.table >> np.uint64(pages.layout.page_shift))
     # Only a page of the type "table" has been through pgtable_pte_page_ctor().
@@ -208,7 +208,7 @@ def _who(prog: drgn.Program, arch: str, word: int, cpus: Sequence[CpuRegisters])
 
 
 def _only_changer(prog: drgn.Program, cpus: Sequence[CpuRegisters]) -> int | None:
-    """The CPU that is changing page tables, by its stack; None unless it is one alone."""
+    """Return the CPU that is changing page tables, by its stack; None unless it is one alone."""
     changing = [registers.cpu for registers in cpus if _function(prog, registers)]
     return changing[0] if len(changing) == 1 else None
 

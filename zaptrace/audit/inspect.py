@@ -153,7 +153,7 @@ class Inspector:
         self._references = References(state, owners)
 
     def page(self, pfn: int) -> PageView:
-        """The page of a PFN.
+        """Return the page of a PFN.
 
         Raises:
             BadInput: it has no struct page.
@@ -165,7 +165,7 @@ class Inspector:
             return self._page(index)
 
     def address(self, address: int, pid: int | None) -> list[AddressView]:
-        """A user address in the mm of `pid`, or in every mm that maps it.
+        """Return a user address in the mm of `pid`, or in every mm that maps it.
 
         Raises:
             BadInput: no such process, or nobody maps the address.
@@ -180,13 +180,13 @@ class Inspector:
             return [self._address(number, address) for number in numbers]
 
     def page_at(self, address: int) -> PageView | None:
-        """The page whose struct page is at an address; None when there is none."""
+        """Return the page whose struct page is at an address; None when there is none."""
         index = self.state.pages.index_at(address)
         with as_bad_input():
             return None if index == NOWHERE else self._page(index)
 
     def process(self, pid: int) -> list[ProcessView]:
-        """The mm of a process (two while it execs).
+        """Return the mm of a process (two while it execs).
 
         Raises:
             BadInput: no such process, or one without user memory.

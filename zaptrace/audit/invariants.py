@@ -110,7 +110,7 @@ def count_ptes(first: Index, pages: Index | None, total: int) -> Counts:
 
 
 def judge(ptes: Counts, recorded: Recorded) -> list[Suspect]:
-    """The pages that break a rule, gravest class first, then by index."""
+    """Return the pages that break a rule, gravest class first, then by index."""
     where = _judged(ptes, recorded)
     ptes, rules = ptes[where], _rules(where, ptes[where], recorded)
     suspects: list[Suspect] = []
@@ -123,7 +123,7 @@ def judge(ptes: Counts, recorded: Recorded) -> list[Suspect]:
 
 
 def _judged(ptes: Counts, recorded: Recorded) -> Index:
-    """The pages that a rule could be about: few, where all is well."""
+    """Return the pages that a rule could be about: few, where all is well."""
     raw, refcount = recorded.raw_mapcount, recorded.refcount
     told = ptes != recorded.mapcount
     told |= refcount < recorded.mappings
@@ -157,8 +157,10 @@ def _rules(where: Index, ptes: Counts, recorded: Recorded) -> dict[FindingClass,
 
 
 def strayed(ptes: Counts, recorded: Recorded) -> Index:
-    """Mapped pages that are free, or that more entries map than they count: of what kind they
-    were when somebody mapped them is not to be known any more."""
+    """Return mapped pages that are free, or that more entries map than they count.
+
+    Of what kind they were when they were mapped cannot be known any more.
+    """
     where = _judged(ptes, recorded)
     rules = _rules(where, ptes[where], recorded)
     free, more = FindingClass.MAPPED_BUT_FREE, FindingClass.MORE_PTES_THAN_MAPCOUNT
@@ -166,7 +168,7 @@ def strayed(ptes: Counts, recorded: Recorded) -> Index:
 
 
 def settle(cls: FindingClass, differ: int, excused: int) -> FindingClass:
-    """The class of a page once it is known where who is in flight.
+    """Return the class of a page once it is known where who is in flight.
 
     Only PTEs that are not as many as the mapcount can be excused, and a page that fails on its
     refcount never gets such a class: see the rules above.

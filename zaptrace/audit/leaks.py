@@ -34,7 +34,7 @@ def leaked(
     *,
     running: bool = False,
 ) -> list[Finding]:
-    """The folios with references that nothing holds.
+    """Return the folios with references that nothing holds.
 
     Args:
         known: pages that have another finding, by index.

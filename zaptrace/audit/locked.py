@@ -36,7 +36,7 @@ _MOST_VMAS = 1 << 20
 def locked_findings(
     state: KernelState, owners: Owners, table: VmaTable, files: Callable[[], OpenFiles]
 ) -> list[Finding]:
-    """The mms whose locked_vm is not what their VM_LOCKED VMAs have.
+    """Return the mms whose locked_vm is not what their VM_LOCKED VMAs have.
 
     Args:
         table: the VMAs in bulk; what it says is confirmed by the mm's own tree.
@@ -105,5 +105,5 @@ def _locked_pages(mm: Mm, page_shift: int) -> int:
 
 
 def _may_be_accounted(files: OpenFiles) -> bool:
-    """A driver's file is open whose users pin memory, or one that nobody knows."""
+    """Return a driver's file is open whose users pin memory, or one that nobody knows."""
     return not files.complete or bool(files.kinds() & {*_ACCOUNTING, UNKNOWN})

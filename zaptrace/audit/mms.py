@@ -152,7 +152,7 @@ def vmas(mm: Mm) -> list[drgn.Object]:
 
 
 def task_of(task: drgn.Object, *, has_mm: bool = True) -> Task:
-    """What we keep of a task_struct.
+    """Return what we keep of a task_struct.
 
     Raises:
         drgn.FaultError: it is not in the dump.
@@ -168,7 +168,7 @@ def task_of(task: drgn.Object, *, has_mm: bool = True) -> Task:
 
 
 def state_of(task: drgn.Object) -> int:
-    """What a task_struct says that its thread waits in; 0 when it is runnable.
+    """Return what a task_struct says that its thread waits in; 0 when it is runnable.
 
     Raises:
         drgn.FaultError: it is not in the dump.
@@ -178,7 +178,7 @@ def state_of(task: drgn.Object) -> int:
 
 
 def printable(text: bytes) -> str:
-    """A name out of a dump, safe for a terminal."""
+    """Return a name out of a dump, safe for a terminal."""
     return "".join(
         letter if letter.isprintable() else "?" for letter in text.decode(errors="replace")
     )
@@ -207,7 +207,7 @@ class _Rss:
         self._cached = prog.type("struct task_struct").has_member("rss_stat")
 
     def of(self, mm: Mm) -> list[int]:
-        """What the mm has, and what its tasks have not handed over yet."""
+        """Return what the mm has, and what its tasks have not handed over yet."""
         parts = [self._of_mm(mm.obj), *(self._of_task(task) for task in mm.tasks)]
         return [sum(counters) for counters in zip(*parts, strict=True)]
 
@@ -219,7 +219,7 @@ class _Rss:
         return [count[number].counter.value_() for number in self._numbers]
 
     def _of_task(self, task: Task) -> list[int]:
-        """Changes that a task has cached (SPLIT_RSS_COUNTING, sync_mm_rss(); until 6.2)."""
+        """Return changes that a task has cached (SPLIT_RSS_COUNTING, sync_mm_rss(); until 6.2)."""
         if not self._cached or not task.has_mm:
             return [0] * len(RSS_COUNTERS)
         obj = drgn.Object(self._prog, "struct task_struct *", value=task.address)
@@ -255,8 +255,8 @@ def _add_tasks(prog: drgn.Program, mms: dict[int, Mm]) -> None:
 
 
 def _sum(counter: drgn.Object) -> int:
-    """A percpu_counter over every CPU: one that was stopped for a power-off is not online any
-    more (stop_this_cpu()), and what it had counted was not handed over."""
+    """Return a percpu_counter over every CPU: one that was stopped for a power-off is not online
+    any more (stop_this_cpu()), and what it had counted was not handed over."""
     cpus = for_each_possible_cpu(counter.prog_)
     parts = sum(per_cpu_ptr(counter.counters, cpu)[0].value_() for cpu in cpus)
     return int(counter.count.value_() + parts)

@@ -67,7 +67,7 @@ def _page_ext(prog: drgn.Program, pfn: int) -> drgn.Object | None:
 
 
 def _stack(handle: drgn.Object) -> list[str]:
-    """A stack's frames, innermost first; none where no stack was kept."""
+    """Return a stack's frames, innermost first; none where no stack was kept."""
     if not handle.value_():
         return []
     trace = stack_depot_fetch(handle)

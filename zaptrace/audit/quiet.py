@@ -125,7 +125,7 @@ def _busy_cpu(prog: drgn.Program) -> str | None:
 
 
 def _task_at_work(prog: drgn.Program, *, running: bool) -> str | None:
-    """A task that is in the middle of something."""
+    """Return a task that is in the middle of something."""
     try:
         for number, task in enumerate(for_each_task(prog)):
             if number >= _MOST_TASKS:
@@ -171,7 +171,7 @@ def _functions(prog: drgn.Program, task: drgn.Object) -> list[str]:
 
 
 def _holding_file(file: OpenFile) -> str | None:
-    """A file that may hold pages: of a kind that does, or a socket with data in it."""
+    """Return a file that may hold pages: of a kind that does, or a socket with data in it."""
     if file.kind == "socket_file_ops":
         return f"a socket of pid {file.pid} with data in it" if _has_data(file.obj) else None
     if file.kind.startswith(_PLAIN_FILES):

@@ -204,7 +204,7 @@ class References:
         return np.left_shift(np.int64(1), self._state.recorded.order[heads].astype(np.int64))
 
     def _in_page_cache(self, heads: Index) -> Counts:
-        """References that the page cache holds.  Shape of `heads`."""
+        """Return references that the page cache holds. Shape of `heads`."""
         mapping = self._state.pages.column("mapping", heads)
         cached = (mapping > MAPPING_FLAGS) & ((mapping & np.uint64(MAPPING_FLAGS)) == 0)
         cached &= self._state.recorded.mappable[heads]  # elsewhere something lies over it
@@ -278,7 +278,7 @@ class References:
         return "pid"
 
     def _batches_of(self, cpu: int) -> Iterator[tuple[str, drgn.Object]]:
-        """A CPU's batches by name.  5.18 to 6.0 made folio_batches of pagevecs."""
+        """Yield a CPU's batches by name. 5.18 to 6.0 made folio_batches of pagevecs."""
         for variable in ("cpu_fbatches", "lru_rotate", "mlock_fbatch", "mlock_pvec"):
             try:
                 batches = per_cpu_ptr(self._prog[variable].address_of_(), cpu)
@@ -298,7 +298,8 @@ class References:
                     yield name, batches.member_(member.name)
 
     def _in_batch(self, batch: drgn.Object) -> Iterator[int]:
-        """The first pages of the folios in a batch; low bits of an entry are mlock's flags."""
+        """Yield the first pages of the folios in a batch; low bits of an entry are mlock's
+        flags."""
         with optional_step(lambda: self.unread.update([BATCHES_UNREAD])):
             entries = first_member(batch, "folios", "pages")
             count = min(batch.nr.value_(), _MOST_IN_BATCH, entries.type_.length)

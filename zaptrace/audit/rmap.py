@@ -148,7 +148,8 @@ class Owners:
         return Owner(pid, comm, None, None, self._state.mms[number].address)
 
     def task(self, number: int) -> Task | None:
-        """A task that uses the mm; failing that, the one that is inside of it (exec, exit)."""
+        """Return a task that uses the mm; failing that, the one that is inside of it (exec,
+        exit)."""
         task = self._state.mms[number].task
         if task is None and number in self._state.in_flight:
             task = self._state.in_flight[number].task

@@ -54,7 +54,7 @@ def allocated_objects(
 
 
 def _slabs(cache: drgn.Object, pages: StructPages, flags: Flags) -> Iterator[drgn.Object]:
-    """The cache's slabs: slab pages whose slab_cache is this one."""
+    """Yield the cache's slabs: slab pages whose slab_cache is this one."""
     prog = cache.prog_
     kind = _slab_type(prog)
     owner = drgn.offsetof(kind, "slab_cache")
@@ -65,7 +65,7 @@ def _slabs(cache: drgn.Object, pages: StructPages, flags: Flags) -> Iterator[drg
 
 
 def _slab_pages(pages: StructPages, flags: Flags) -> Index:
-    """The first page of every slab of every cache."""
+    """Return the first page of every slab of every cache."""
     if flags.slab_type is not None:
         return pages.kept[of_type(pages.column("raw_mapcount", pages.kept), flags.slab_type)]
     if flags.slab is not None:
@@ -155,7 +155,8 @@ class _Slub:
         return free
 
     def _sheaves(self) -> Iterator[drgn.Object]:
-        """What CPUs and nodes have; rcu_free sheaves hold objects that readers may still use."""
+        """Yield what CPUs and nodes have; rcu_free sheaves hold objects that readers may still
+        use."""
         if not hasattr(self._cache, "cpu_sheaves"):
             return
         if self._cache.cpu_sheaves:
@@ -176,7 +177,8 @@ class _Slub:
         return [one.barn.read_() for one in self._cache.node[:nodes] if one]
 
     def _chain(self, start: int, objects: range) -> set[int]:
-        """The free objects from `start` on; a broken or circular freelist ends where it breaks."""
+        """Return the free objects from `start` on; a broken or circular freelist ends where it
+        breaks."""
         free: set[int] = set()
         address = start
         while address in objects and address not in free:
@@ -189,7 +191,7 @@ class _Slub:
         return free
 
     def _decoder(self) -> Callable[[int, int], int]:
-        """What undoes CONFIG_SLAB_FREELIST_HARDENED (freelist_ptr(), mm/slub.c)."""
+        """Return what undoes CONFIG_SLAB_FREELIST_HARDENED (freelist_ptr(), mm/slub.c)."""
         if not hasattr(self._cache, "random"):
             return lambda stored, _: stored
         secret = self._cache.random.value_()

@@ -165,7 +165,7 @@ def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counte
 
 
 def _mapped_elsewhere(fmt: TableFormat, absent: Absent, pages: StructPages) -> Counts:
-    """Mappings that devices have: entries that are not present, yet count."""
+    """Return the mappings that devices have: entries that are not present, yet count."""
     first = pages.indices(absent.pfn[absent.mapped])
     sizes = np.array(fmt.leaf_pages, np.int64)[absent.level[absent.mapped]]
     there = first != NOWHERE

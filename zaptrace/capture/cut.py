@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def around(events: Events, pfn: int, window: int = WINDOW) -> Events:
-    """What the page, and the threads that had to do with it, went through.
+    """Return what the page, and the threads that had to do with it, went through.
 
     Kept are the page's events and all those of its threads, from `window` ns
     before its trouble (the records of page_free, bad_page and bad_pte; of all its

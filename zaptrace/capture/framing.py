@@ -58,12 +58,12 @@ class Frame:
 
 
 def file_header() -> bytes:
-    """The first bytes of every capture."""
+    """Return the first bytes of every capture."""
     return FILE_HEADER.pack(MAGIC, VERSION, 0, 0)
 
 
 def pack(kind: FrameType, payload: bytes) -> bytes:
-    """A frame, ready to write.
+    """Return a frame, ready to write.
 
     Raises:
         ValueError: more than MAX_PAYLOAD bytes.
@@ -87,7 +87,7 @@ class Splitter:
         self._astray = False  # no header where one should be: looking for the next
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The frames that these bytes make whole."""
+        """Return the frames that these bytes make whole."""
         self._bytes += data
         found = []
         while (frame := self._next()) is not None:
@@ -95,7 +95,7 @@ class Splitter:
         return found
 
     def finish(self) -> list[Frame]:
-        """The bytes have ended: what is left of them is at most one damaged frame."""
+        """Return the bytes have ended: what is left of them is at most one damaged frame."""
         torn = bool(self._bytes) and not self._astray
         self._bytes.clear()
         return [Frame(self._header[0] if self._header else 0, None)] if torn else []
@@ -143,7 +143,8 @@ _Header = tuple[int, int, int]  # type, payload bytes, payload checksum
 
 
 def _header_at(data: bytearray, position: int) -> _Header | None:
-    """The frame header there, None when it is none; FRAME_HEADER_SIZE bytes must be there."""
+    """Return the frame header there, None when it is none; FRAME_HEADER_SIZE bytes must be
+    there."""
     sync, kind, length, checksum = _FIELDS.unpack_from(data, position)
     (check,) = _CHECK.unpack_from(data, position + _FIELDS.size)
     fields = data[position : position + _FIELDS.size]

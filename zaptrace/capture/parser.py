@@ -79,7 +79,7 @@ class Parser:
         return not tail
 
     def take(self) -> Events:
-        """What has come since the last call.
+        """Return what has come since the last call.
 
         Reasons and stacks whose texts and addresses have not come yet read 0.
         """
@@ -144,7 +144,7 @@ class Parser:
             table[key] = value
 
     def _sound(self, records: Records) -> Records:
-        """The records that this program understands."""
+        """Return the records that this program understands."""
         good = np.isin(records["kind"], _KINDS) & np.isin(records["origin"], _ORIGINS)
         self._totals["damaged_records"] += int(len(records) - good.sum())
         return records[good]

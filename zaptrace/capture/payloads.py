@@ -52,7 +52,7 @@ _META = {
 
 
 def meta(payload: bytearray) -> dict[str, Any]:
-    """The JSON object of a META frame.
+    """Return the JSON object of a META frame.
 
     Raises:
         Damaged: it is none, or a key that every reader knows has the wrong type.
@@ -70,7 +70,7 @@ def meta(payload: bytearray) -> dict[str, Any]:
 
 
 def records(payload: bytearray) -> Records:
-    """The records of an EVENTS frame, dtype EVENT; kinds and origins may be unknown ones.
+    """Return the records of an EVENTS frame, dtype EVENT; kinds and origins may be unknown ones.
 
     Raises:
         Damaged: not whole records of our size.

@@ -135,7 +135,8 @@ class Replay:
             self._move(position, self._due(position))
 
     def read(self, seconds: float) -> Events | None:
-        """What became due since the last call; waits up to `seconds` while there is nothing."""
+        """Return what became due since the last call; waits up to `seconds` while there is
+        nothing."""
         deadline = time.monotonic() + seconds
         with self._changed:
             if not self._pending():

@@ -19,7 +19,7 @@ class Stream(Protocol):
     """What the bytes come from: a pipe's file object or a socket."""
 
     def fileno(self) -> int:
-        """The descriptor that is read, past any buffer of the object."""
+        """Return the descriptor that is read, past any buffer of the object."""
 
     def close(self) -> None:
         """Close it."""
@@ -47,7 +47,7 @@ class StreamSource:
         self._ended = False
 
     def read(self, seconds: float) -> Events | None:
-        """What came since the last call; waits up to `seconds` while there is nothing.
+        """Return what came since the last call; waits up to `seconds` while there is nothing.
 
         Raises:
             BadInput: not a capture, or one of a version that this program cannot read.

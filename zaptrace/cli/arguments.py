@@ -17,7 +17,7 @@ _SIZE = re.compile(r"\d{1,9}[KMGT]?", re.ASCII | re.IGNORECASE)
 
 
 def whole(text: str) -> int:
-    """A whole number above 0.
+    """Return a whole number above 0.
 
     Raises:
         ArgumentTypeError: it is none.
@@ -39,7 +39,7 @@ def one_line(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """A time in seconds, above 0.
+    """Return a time in seconds, above 0.
 
     Raises:
         ArgumentTypeError: it is none.
@@ -54,7 +54,7 @@ def seconds(text: str) -> float:
 
 
 def size(text: str) -> str:
-    """An amount of memory as QEMU's `-m` takes it, in MiB without a unit ("512M").
+    """Return an amount of memory as QEMU's `-m` takes it, in MiB without a unit ("512M").
 
     Raises:
         ArgumentTypeError: it is none.
@@ -65,7 +65,7 @@ def size(text: str) -> str:
 
 
 def add_tree_arguments(parser: argparse._ActionsContainer) -> None:
-    """What tree, and its configuration."""
+    """Add the options for a kernel tree and its configuration."""
     parser.add_argument(
         "--kernel-tree", type=Path, metavar="DIR", help="a kernel's git checkout, to be built"
     )
@@ -75,7 +75,8 @@ def add_tree_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def wanted_tree(arch: str, args: argparse.Namespace, flavour: str = "repro") -> Tree | None:
-    """The tree that was asked for, ready to be built; what changes in its configuration is said.
+    """Return the tree that was asked for, ready to be built; what changes in its configuration is
+    said.
 
     Args:
         flavour: what its kernel is for, `repro` or `live`.

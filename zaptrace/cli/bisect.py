@@ -61,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
     """A step's usage error must not tell git that a commit is bad."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """What is not known is refused here, and not by the parser above."""
+        """Return what is not known is refused here, and not by the parser above."""
         known, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -184,7 +184,7 @@ def _start(args: argparse.Namespace) -> Exit:
 
 
 def _elsewhere(scheduler: str) -> Trials:
-    """What tries commits on a cluster."""
+    """Return what tries commits on a cluster."""
     from zaptrace.cli.clusters import note, on_cluster
 
     trials: Trials = on_cluster("zaptrace.runs.bisect.elsewhere").Elsewhere(scheduler, note)
@@ -216,7 +216,7 @@ def _step(args: argparse.Namespace) -> Exit:
 
 
 def _session_step(args: argparse.Namespace) -> Outcome:
-    """A step that `zaptrace bisect start` made git take."""
+    """Return a step that `zaptrace bisect start` made git take."""
     from zaptrace.runs.bisect.drive import one_step
     from zaptrace.runs.bisect.progress_pipe import writer
 
@@ -224,7 +224,7 @@ def _session_step(args: argparse.Namespace) -> Outcome:
 
 
 def _own_step(args: argparse.Namespace) -> Outcome:
-    """A step of the user's own git bisect run."""
+    """Return a step of the user's own git bisect run."""
     from vm import kernel_tree
     from zaptrace.arch import arch_named
     from zaptrace.cli.output import progress

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def page(checks: list[Check]) -> list[str]:
-    """The checks in lines of at most 80 columns where names allow it."""
+    """Return the checks in lines of at most 80 columns where names allow it."""
     lines = []
     for area, title in AREAS.items():
         mine = [check for check in checks if check.area == area]

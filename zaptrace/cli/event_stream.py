@@ -72,7 +72,7 @@ def pump(source: Source, sinks: Sequence[Sink], stop: Callable[[], bool]) -> Tal
 
 @contextlib.contextmanager
 def until(seconds: float | None = None) -> Iterator[Callable[[], bool]]:
-    """A `stop` for pump(): when a signal came or the time is up; main thread only.
+    """Give a `stop` for pump(): a signal came, or the time is up; main thread only.
 
     The first Ctrl-C (or SIGTERM) ends the pump between two increments, so that
     every sink is whole; a second one does what it did before.

@@ -133,7 +133,7 @@ def _one_thing(args: argparse.Namespace) -> bool:
 
 @contextlib.contextmanager
 def _vmcore(args: argparse.Namespace) -> Iterator[Path]:
-    """The dump; of a running guest one that lives as long as the block."""
+    """Give the dump; of a running guest one that lives as long as the block."""
     if args.vmcore is not None:
         yield args.vmcore
         return
@@ -205,7 +205,7 @@ def _look(found: Audited, args: argparse.Namespace) -> Exit:
 
 
 def _views(inspector: Inspector, args: argparse.Namespace) -> _Views:
-    """What was asked for, as JSON's key and objects, as text, and the findings about it."""
+    """Return what was asked for, as JSON's key and objects, as text, and the findings about it."""
     from zaptrace.cli import inspect_text
 
     if args.pfn is not None:

@@ -29,7 +29,7 @@ _MEANS = {
 
 
 def page_lines(view: PageView) -> Iterator[str]:
-    """A page: its counters, its folio, who maps it, what lies beside it."""
+    """Yield a page: its counters, its folio, who maps it, what lies beside it."""
     yield f"pfn {view.pfn:#x}: {view.kind}, struct page at {view.page:#x}"
     if view.flags:
         yield from labelled("flags", "|".join(view.flags))
@@ -99,7 +99,7 @@ def _references(account: Account) -> Iterator[str]:
 
 
 def _use(use: PageUse) -> Iterator[tuple[str, str]]:
-    """What the page is in use for: label and text."""
+    """Yield what the page is in use for: label and text."""
     if use.free_list:
         yield "free", use.free_list
     if use.slab:
@@ -124,7 +124,7 @@ def _use(use: PageUse) -> Iterator[tuple[str, str]]:
 
 
 def _owner(owner: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What page_owner recorded."""
+    """Yield what page_owner recorded."""
     state = "allocated" if owner["allocated"] else "was allocated"
     stack = " < ".join(owner["stack"]) or "no stack kept"
     text = f"{state} by {owner['comm']} ({owner['pid']}), order {owner['order']}, at "
@@ -137,7 +137,7 @@ def _owner(owner: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def address_lines(view: AddressView) -> Iterator[str]:
-    """The way from the top table to the page."""
+    """Yield the way from the top table to the page."""
     yield from wrapped(owner_text(view.owner), "", "  ")
     yield ""
     yield "  level         table            entry  value"
@@ -163,7 +163,7 @@ def _step_lines(step: Step) -> Iterator[str]:
 
 
 def process_lines(view: ProcessView) -> Iterator[str]:
-    """An mm: its threads, its counters beside what is mapped, its VMAs."""
+    """Yield an mm: its threads, its counters beside what is mapped, its VMAs."""
     mm = view.owner.mm or 0
     yield f"{task(view.owner.comm, view.owner.pid)}, mm_struct at {mm:#x}"
     yield from labelled("threads", ", ".join(str(pid) for pid in view.threads))

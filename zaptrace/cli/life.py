@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _wanted(args: argparse.Namespace) -> tuple[Path | None, int | None]:
-    """The folder and the page; a number alone is a page of the newest run."""
+    """Return the folder and the page; a number alone is a page of the newest run."""
     if args.folder is not None and args.pfn is None and not Path(args.folder).exists():
         number = _number(args.folder)
         if number is not None:
@@ -120,7 +120,7 @@ def _number(text: str) -> int | None:
 
 
 def _list(pfns: tuple[int, ...] | None, as_json: bool) -> Exit:
-    """The pages that were kept."""
+    """Return the pages that were kept."""
     from zaptrace.cli.output import print_json
 
     if as_json:

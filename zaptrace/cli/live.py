@@ -167,7 +167,7 @@ def _guest(args: argparse.Namespace) -> Tally:
 
 
 def _options(args: argparse.Namespace) -> list[str]:
-    """The words that make `zaptrace record` in a guest record what was asked for here."""
+    """Return the words that make `zaptrace record` in a guest record what was asked for here."""
     words = [word for pid in args.pid for word in ("--pid", str(pid))]
     words += [word for comm in args.comm for word in ("--comm", comm)]
     words += ["--cgroup", str(args.cgroup)] if args.cgroup else []
@@ -177,7 +177,7 @@ def _options(args: argparse.Namespace) -> list[str]:
 
 
 def local_source(args: argparse.Namespace) -> Source:
-    """A source of this machine's events, as the arguments want it."""
+    """Return a source of this machine's events, as the arguments want it."""
     from probes.open_source import check_root, open_source
     from zaptrace.cli.output import complain
     from zaptrace.kernel import page_checks, running_plan

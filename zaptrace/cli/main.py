@@ -103,7 +103,7 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 
 def _swallowed(unraisable: sys.UnraisableHookArgs) -> None:
-    """An exception that a C library's callback cannot pass on: an interrupt comes again later."""
+    """Swallow an exception in a C library's callback: an interrupt comes again later."""
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.setitimer(signal.ITIMER_REAL, 0.01)
     else:
@@ -111,7 +111,7 @@ def _swallowed(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def entry() -> None:
-    """The console script."""
+    """Run as the console script."""
     forgive_readers_who_leave()
     try:
         code = main()

@@ -28,7 +28,7 @@ def print_json(data: Any) -> None:
 
 
 def console() -> Console:
-    """A console on stdout for human text; 80 columns when it is not a terminal."""
+    """Return a console on stdout for human text; 80 columns when it is not a terminal."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 80)

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def table(plan: ProbePlan, seconds: float) -> list[str]:
-    """The plan for people, in lines of at most 80 columns where names allow it.
+    """Return the plan for people, in lines of at most 80 columns where names allow it.
 
     Args:
         seconds: how long it took to resolve.

@@ -80,7 +80,7 @@ def _bugs_printed(args: argparse.Namespace) -> int:
 
 
 def _printed_source(args: argparse.Namespace) -> tuple[Source, Callable[[], bool]]:
-    """The source, and what says that it has come to an end without ending."""
+    """Return the source, and what says that it has come to an end without ending."""
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
     from zaptrace.capture.stream import StreamSource
@@ -130,7 +130,7 @@ def _capture(recording: Path | None) -> Path:
 
 
 def _console(recording: Path | None) -> Callable[[], str] | None:
-    """What reads a run's console log, None where there is none."""
+    """Return what reads a run's console log, None where there is none."""
     if recording is None or not recording.is_dir():
         return None
     from zaptrace.runs.folder import RunFolder
@@ -140,7 +140,7 @@ def _console(recording: Path | None) -> Callable[[], str] | None:
 
 
 def _audit(recording: Path | None) -> Audited | None:
-    """What is known of a run's audit, None when the recording is not a run's.
+    """Return what is known of a run's audit, None when the recording is not a run's.
 
     Raises:
         BadInput: the run's audit is damaged.

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _explained(folder: RunFolder) -> dict[str, Any]:
-    """What verdict.json says; made when the run has none yet.
+    """Return what verdict.json says; made when the run has none yet.
 
     Raises:
         BadInput: it is not a verdict.
@@ -169,7 +169,7 @@ def _info(folder: RunFolder, document: dict[str, Any]) -> RunInfo:
 
 
 def _sources(folder: RunFolder, verdict: Verdict, given: Path | None) -> Sources | None:
-    """The lines of the verdict's sites, out of the tree at hand; None without one."""
+    """Return the lines of the verdict's sites, out of the tree at hand; None without one."""
     from zaptrace.report.source_excerpt import read_sources
 
     if not verdict.sites:
@@ -181,7 +181,7 @@ def _sources(folder: RunFolder, verdict: Verdict, given: Path | None) -> Sources
 
 
 def _tree(vmlinux: Path) -> Path | None:
-    """The source of a lab kernel, or the folder that a kernel was compiled in."""
+    """Return the source of a lab kernel, or the folder that a kernel was compiled in."""
     from vm.labsource import lab_source
     from zaptrace.memory.resolve import compiled_in
     from zaptrace.memory.vmlinux import open_vmlinux
@@ -203,7 +203,7 @@ def _tell(update: Update) -> None:
 
 
 def _page_tables(folder: RunFolder, verdict: Verdict) -> TableWindow | None:
-    """The page tables around the verdict's page; None when the run cannot show them."""
+    """Return the page tables around the verdict's page; None when the run cannot show them."""
     from zaptrace.model.errors import ZaptraceError
 
     owner = _owner(verdict)

@@ -164,7 +164,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _faults() -> str:
-    """What --fault takes."""
+    """Return what --fault takes."""
     return "\n".join(["faults:", *(f"  {name:<16} {what}" for name, what in FAULTS.items()), ""])
 
 
@@ -207,7 +207,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 
 def _built(request: Request, args: argparse.Namespace) -> Request:
-    """The same for the user's tree, built now, where one is given."""
+    """Return the same for the user's tree, built now, where one is given."""
     from zaptrace.cli.output import progress
     from zaptrace.runs import own_tree
 
@@ -286,7 +286,7 @@ def _shown(request: Request) -> Result | None:
 
 
 def _case(result: Result, expected: str | None) -> Case:
-    """A boot as a test case."""
+    """Return a boot as a test case."""
     from zaptrace.report.ci import Case
 
     seconds, verdict = sum(result.document["timing"].values()), result.verdict
@@ -301,7 +301,7 @@ def _case(result: Result, expected: str | None) -> Case:
 
 
 def exit_code(result: Result, expected: str | None) -> Exit:
-    """What a run's verdict means for a caller.
+    """Return what a run's verdict means for a caller.
 
     Args:
         expected: the verdict kind that shall be a success; None for `clean`.

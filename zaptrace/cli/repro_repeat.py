@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def many(request: Request, args: argparse.Namespace) -> Exit:
-    """The same boot many times."""
+    """Return the same boot many times."""
     from zaptrace.cli.clusters import note, on_cluster
     from zaptrace.cli.output import print_json, progress
     from zaptrace.runs import from_user_space
@@ -38,7 +38,7 @@ def many(request: Request, args: argparse.Namespace) -> Exit:
 
 
 def repeats_code(repeats: Repeats, expected: str | None) -> Exit:
-    """What many boots mean for a caller.
+    """Return what many boots mean for a caller.
 
     Args:
         expected: the verdict kind that every boot shall have; None for `clean`.
@@ -50,7 +50,7 @@ def repeats_code(repeats: Repeats, expected: str | None) -> Exit:
 
 
 def write_cases(args: argparse.Namespace, cases: list[Case]) -> None:
-    """What --junit and --ktap ask for."""
+    """Write what --junit and --ktap ask for."""
     from zaptrace.report.ci import junit, ktap
 
     suite = f"zaptrace.{args.arch}"

@@ -46,7 +46,7 @@ def printed(args: argparse.Namespace) -> bool:
 
 
 def line_sink(args: argparse.Namespace) -> Sink:
-    """What prints an increment on stdout, as the arguments want it.
+    """Return what prints an increment on stdout, as the arguments want it.
 
     Raises:
         BadInput: --filter makes no sense.
@@ -120,7 +120,7 @@ def show(
 
 @contextlib.contextmanager
 def recording(target: Path | None) -> Iterator[Writer | None]:
-    """A writer of a new capture at a path (- is stdout), or None when none is asked for.
+    """Give a writer of a new capture at a path (- is stdout), or None without a path.
 
     Raises:
         Missing: it cannot be written.
@@ -163,7 +163,7 @@ class Recorded:
         self._source.close()
 
     def told(self) -> Tally:
-        """What passed; what of it is missing is said on stderr.
+        """Return what passed; what of it is missing is said on stderr.
 
         Raises:
             ZaptraceError: the source broke, which the TUI has shown, but does not return.

@@ -78,7 +78,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _classes(text: str) -> str:
-    """The widest of some classes, `bug,warning`."""
+    """Return the widest of some classes, `bug,warning`."""
     named = [one.strip() for one in text.split(",")]
     if unknown := next((one for one in named if one not in FAIL_ON), None):
         raise argparse.ArgumentTypeError(f"{unknown!r} is none of {', '.join(FAIL_ON)}")

@@ -29,7 +29,7 @@ _PIECE = 1 << 14
 
 
 def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
-    """What guest: its kernel, its fault, its CPUs."""
+    """Add the options for a guest: its kernel, its fault, its CPUs."""
     from zaptrace.cli.arguments import add_tree_arguments
 
     parser.add_argument(
@@ -100,7 +100,7 @@ async def _answer(request: Request, command: str, listener: Listener) -> Answer:
 
 
 def shell(args: argparse.Namespace) -> Exit:
-    """A shell in a live guest, at this terminal.
+    """Return a shell in a live guest, at this terminal.
 
     Raises:
         ZaptraceError: no terminal, or the guest cannot be made or booted.

@@ -10,7 +10,7 @@ CAPTURE = "founding.zap"
 
 
 def path() -> Path:
-    """The shipped capture.
+    """Return the shipped capture.
 
     Raises:
         Missing: this installation lacks it.

@@ -65,7 +65,7 @@ def is_of_folio(reason: str | None) -> bool:
 
 
 def faults(events: Events, resolve: Resolve) -> list[Fault]:
-    """The faults in order, except that those which bad_page() has seen come first.
+    """Return the faults in order, except that those which bad_page() has seen come first.
 
     A free and the bad_page() that the same thread calls for it are one fault, and so are a
     free and the bad_page() of whoever empties the CPU's list that the page was put on.  One for
@@ -79,7 +79,8 @@ def faults(events: Events, resolve: Resolve) -> list[Fault]:
 
 
 def _looked_at(events: Events) -> list[int]:
-    """The places that are looked at: of many those of bad_page() and of the frees it is called for.
+    """Return the places that are looked at: of many those of bad_page() and of the frees it is
+    called for.
 
     A page that is never refused may be reported once for each PTE that is zapped.
     """
@@ -135,7 +136,7 @@ class _Found:
         return fault
 
     def _folio(self, bad: Moment) -> None:
-        """A counter of a folio: of the head that is being freed, or of none that is known yet."""
+        """Take a counter of a folio: of the head that is being freed, or of one not known yet."""
         head = None if bad.pfn is None else self._latest.get((bad.pfn - 1, None))
         if head and head.freed and not head.bad and not head.folio and _calls_folio(head, bad):
             head.folio = bad
@@ -159,7 +160,7 @@ def _page(one: Moment) -> tuple[int | None, int | None]:
 
 
 def _calls_folio(head: Fault, bad: Moment) -> bool:
-    """The thread that frees a head page was refused its folio."""
+    """Return the thread that frees a head page was refused its folio."""
     freed = head.freed
     return freed is not None and None not in (freed.pid, bad.pid) and freed.pid == bad.pid
 

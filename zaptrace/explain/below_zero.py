@@ -50,7 +50,7 @@ def removals_below_zero(events: Events, resolve: Resolve) -> Iterator[Moment]:
 
 
 def _before(events: Events, removals: Mask, at: int) -> Moment | None:
-    """The removal before, of the same page."""
+    """Return the removal before, of the same page."""
     places = np.flatnonzero(removals[:at] & of_page(events.records, at)[:at])
     if not len(places) or events.records["mm"][at] == ABSENT:
         return None
@@ -58,7 +58,7 @@ def _before(events: Events, removals: Mask, at: int) -> Moment | None:
 
 
 def _takes_a_pte(removed: Moment, resolve: Resolve) -> bool:
-    """A zap of PTEs made it, and not one of a PMD."""
+    """Return a zap of PTEs made it, and not one of a PMD."""
     site = resolve(removed.caller) if removed.caller is not None else None
     zap = next(filter(zaps, names_at(site)), None) if site else None
     return zap is not None and "huge" not in zap

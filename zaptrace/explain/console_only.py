@@ -32,7 +32,7 @@ def only_printed(case: Case) -> bool:
 
 
 def sentences(case: Case) -> tuple[str, ...]:
-    """What the reports on one page say, a sentence each."""
+    """Return what the reports on one page say, a sentence each."""
     story = case.story
     if story.state:
         return (*_refused(case, story.state), *_owners(story.state))
@@ -120,7 +120,8 @@ def _reported(case: Case, found: Splat) -> Iterator[str]:
 
 
 def without_page(splat: Splat) -> tuple[str, ...]:
-    """What a report says that is about pages and names none, or none that can be followed."""
+    """Return what a report says that is about pages and names none, or none that can be
+    followed."""
     who = f" while {task_name(splat.comm or splat.process, splat.pid)} ran"
     known = splat.comm or splat.process or splat.pid is not None
     entry = "" if splat.pte is None else f", pte {splat.pte:#x}"
@@ -139,7 +140,7 @@ def unexplained_kinds(splats: Iterable[Splat]) -> tuple[str, ...]:
 
 
 def _owners(splat: Splat) -> Iterator[str]:
-    """What page_owner remembers."""
+    """Yield what page_owner remembers."""
     owner = splat.page_owner
     if owner is None:
         return
@@ -165,7 +166,7 @@ def _where(splat: Splat) -> str:
 
 
 def _ended(text: str) -> str:
-    """The text as a sentence."""
+    """Return the text as a sentence."""
     return text if text.endswith((".", "!")) else f"{text}."
 
 

@@ -31,7 +31,7 @@ MOST_PRINTED = 60
 
 
 def doubts(case: Case, kind: VerdictKind) -> tuple[str, ...]:
-    """What the evidence cannot settle, and what would."""
+    """Return what the evidence cannot settle, and what would."""
     if case.story.counters or kind is VerdictKind.RSS_MISMATCH:
         return gaps(case.evidence)
     open_questions = _open(case) if kind is VerdictKind.UNEXPLAINED else ()
@@ -39,7 +39,7 @@ def doubts(case: Case, kind: VerdictKind) -> tuple[str, ...]:
 
 
 def _open(case: Case) -> Iterator[str]:
-    """What would leave fewer readings."""
+    """Yield what would leave fewer readings."""
     story, ptes = case.story, ptes_at_the_stop(case)
     if freed_in_an_interrupt(case.sites):
         yield "The page was freed by an interrupt in the middle of the zap, not by the zap."
@@ -120,7 +120,7 @@ def _of_events(case: Case) -> Iterator[str]:
 
 
 def log_gaps(evidence: Evidence) -> Iterator[str]:
-    """What a log does not show: the boot's beginning, and what the kernel did not check."""
+    """Yield what a log does not show: the boot's beginning, and what the kernel did not check."""
     boot = evidence.boot
     if boot is not None and not boot.lines:
         yield "No line of the log is known to be a kernel's."
@@ -131,7 +131,7 @@ def log_gaps(evidence: Evidence) -> Iterator[str]:
 
 
 def gaps(evidence: Evidence) -> tuple[str, ...]:
-    """What a verdict without a page rests on no evidence for."""
+    """Return what a verdict without a page rests on no evidence for."""
     missing = []
     if evidence.events is None:
         missing.append(

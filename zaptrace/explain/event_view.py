@@ -63,7 +63,7 @@ class Moment:
 
 
 def moment(events: Events, at: int) -> Moment:
-    """The event at one place of the order."""
+    """Return the event at one place of the order."""
     record = events.records[at]
 
     def known(name: str, absent: int = ABSENT) -> int | None:
@@ -95,7 +95,7 @@ def moment(events: Events, at: int) -> Moment:
 
 
 def same_page(one: Moment, other: Moment | None) -> bool:
-    """The counters of both events are those of one page: a range's are its first page's."""
+    """Return the counters of both events are those of one page: a range's are its first page's."""
     if other is None:
         return False
     if one.pfn is not None and other.pfn is not None:

@@ -42,7 +42,7 @@ _DAMAGE = {
 
 
 def no_source(_address: int) -> CodeSite | None:
-    """The resolver of somebody who has no vmlinux."""
+    """Return the resolver of somebody who has no vmlinux."""
     return None
 
 
@@ -146,7 +146,7 @@ class Evidence:
         return tuple(part for part, known in zip(PARTS, there, strict=True) if known)
 
     def only(self, parts: Sequence[str]) -> Evidence:
-        """The same run with less evidence."""
+        """Return the same run with less evidence."""
         return replace(
             self,
             events=self.events if "capture" in parts else None,
@@ -158,7 +158,7 @@ class Evidence:
 
 
 def planned_sites(events: Events) -> list[dict[str, Any]]:
-    """The probe plan's sites that the capture carries; none when it carries no plan."""
+    """Return the probe plan's sites that the capture carries; none when it carries no plan."""
     sites = events.meta.get("sites")
     return [one for one in sites if isinstance(one, dict)] if isinstance(sites, list) else []
 
@@ -200,7 +200,8 @@ def _losses(events: Events) -> Iterator[str]:
 
 
 def _event_of(said: str) -> str:
-    """The kind of events that a probe's name or a sentence is about; ANY if none is named."""
+    """Return the kind of events that a probe's name or a sentence is about; ANY if none is
+    named."""
     found = _EVENT.search(said)
     return found[1] if found else ANY
 

@@ -43,7 +43,7 @@ class Gather:
         return self.zaps[-1]
 
     def covering(self, mm: int | None, address: int | None) -> Moment | None:
-        """The zap of an address; None when none of them covers it."""
+        """Return the zap of an address; None when none of them covers it."""
         if mm is None or address is None:
             return None
         found = (
@@ -55,14 +55,14 @@ class Gather:
         return next(found, None)
 
     def around(self, event: Moment) -> Moment | None:
-        """The zap that an event of the same thread was made in."""
+        """Return the zap that an event of the same thread was made in."""
         return next((one for one in reversed(self.zaps) if one.at < event.at), None)
 
 
 def gather_of(
     events: Events, zaps: npt.NDArray[np.intp], stack: Sequence[int], resolve: Resolve
 ) -> Gather | None:
-    """The zaps of the gather that a page was freed with; None when the thread made none.
+    """Return the zaps of the gather that a page was freed with; None when the thread made none.
 
     Args:
         zaps: places of the thread's zaps before the free, in order.
@@ -102,7 +102,7 @@ def _functions(stack: Sequence[int], resolve: Resolve) -> list[str]:
 
 
 def _goes_on(one: Moment, following: Moment) -> bool:
-    """A zap of the same mm, wholly below the one that follows."""
+    """Return a zap of the same mm, wholly below the one that follows."""
     if one.mm is None or one.mm != following.mm:
         return False
     return one.end is not None and following.addr is not None and one.end <= following.addr

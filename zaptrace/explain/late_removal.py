@@ -22,7 +22,8 @@ NOBODY = -1
 def removal(
     events: Events, fault: Fault, zap: Moment | None, removals: npt.NDArray[np.intp]
 ) -> Moment | None:
-    """The removal of the page that the zap made after it had freed it; None when none is that.
+    """Return the removal of the page that the zap made after it had freed it; None when none is
+    that.
 
     Args:
         removals: places of those that the same thread made before its next zap.
@@ -46,7 +47,7 @@ def kept_by(bad: Moment | None, removed: Moment) -> bool:
 
 
 def _fits(one: Moment, fault: Moment, zap: Moment | None) -> bool:
-    """It took a mapping of the zap's own mm; the count was that of the fault, or reset since."""
+    """Return whether it took a mapping of the zap's own mm, from the fault's count or a reset."""
     if zap is not None and None not in (zap.mm, one.mm) and zap.mm != one.mm:
         return False
     if not same_page(one, fault) or one.raw_mapcount is None or fault.raw_mapcount is None:

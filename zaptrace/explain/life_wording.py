@@ -39,7 +39,7 @@ _ONE_OF = {
 
 
 def told(case: Case) -> tuple[LeftOver, ...]:
-    """The facts of a page's life that are told: what was merely not dropped yet is none.
+    """Return the facts of a page's life that are told: what was merely not dropped yet is none.
 
     A free while mapped is told where nothing else is.
     """
@@ -81,7 +81,7 @@ def _sentence(one: LeftOver, fields: PageFields) -> str:
 
 
 def _late(case: Case) -> Iterator[Sentence]:
-    """A removal after the free, of a page that nothing else is wrong with."""
+    """Yield a removal after the free, of a page that nothing else is wrong with."""
     account = case.account
     if account is None or [one.what for one in told(case)] != [What.FREED_WHILE_MAPPED]:
         return
@@ -105,7 +105,7 @@ def _flag(case: Case) -> Iterator[Sentence]:
 
 
 def _setter(account: PageAccount, name: str) -> NamedWrite | None:
-    """The last store that set a flag."""
+    """Return the last store that set a flag."""
     found = None
     for one in account.named.writes:
         change = one.write.change("flags")

@@ -33,12 +33,12 @@ class Jump:
 
 
 def jump_of(case: Case) -> Jump | None:
-    """The first change of the page's mapcount between its last removals and its end."""
+    """Return the first change of the page's mapcount between its last removals and its end."""
     return next(_jumps(case), None)
 
 
 def _jumps(case: Case) -> Iterator[Jump]:
-    """Changes between one removal and the next thing that read the counter.
+    """Yield changes between one removal and the next thing that read the counter.
 
     Each event reads it at the function's entry.  A removal on another CPU may be under way
     meanwhile: then one more or less is no change.  Between two removals the page may have been

@@ -21,7 +21,7 @@ LAST_ZAP = ": the last zap before the free"
 
 
 def order(case: Case, kind: VerdictKind, *, cleared: bool) -> tuple[OrderStep, ...]:
-    """What happened to the page, one step after the other.
+    """Return what happened to the page, one step after the other.
 
     Args:
         cleared: the page's PTE is known to have gone in the zap of its story.
@@ -37,7 +37,7 @@ def order(case: Case, kind: VerdictKind, *, cleared: bool) -> tuple[OrderStep, .
 def _events(
     story: Story, kind: VerdictKind, *, cleared: bool, own: bool
 ) -> Iterator[tuple[Moment, str]]:
-    """What was recorded, in any order.
+    """Yield what was recorded, in any order.
 
     Args:
         own: the zap is known to be one of this page, not of another part of its folio.
@@ -68,7 +68,7 @@ def _events(
 
 
 def _of_others(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
-    """The removals of the same life that the story does not turn on."""
+    """Yield the removals of the same life that the story does not turn on."""
     own = {one.at for one in (story.removed, story.removed_again, story.removed_late) if one}
     if story.earlier and (kind is VerdictKind.PTE_LEFT_BEHIND or story.fault is None):
         own.add(story.earlier.at)
@@ -78,7 +78,7 @@ def _of_others(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
 
 
 def _zaps(story: Story, *, cleared: bool, own: bool) -> Iterator[tuple[Moment, str]]:
-    """The zap that the page went in, or the one before its free."""
+    """Yield the zap that the page went in, or the one before its free."""
     if zap := story.zap:
         yield zap, _zap(story, zap, cleared=cleared) + ("" if own or cleared else LAST_ZAP)
     if zap := story.freed_in:
@@ -86,7 +86,7 @@ def _zaps(story: Story, *, cleared: bool, own: bool) -> Iterator[tuple[Moment, s
 
 
 def _zap(story: Story, zap: Moment, *, cleared: bool) -> str:
-    """The zap that the page went in, or the last of those of which it is one."""
+    """Return the zap that the page went in, or the last of those of which it is one."""
     begins = f"zap_pte_range() begins{_range(zap)}"
     if not story.gather:
         return f"{begins}; it clears the page's PTE" if cleared else begins
@@ -98,7 +98,7 @@ def _zap(story: Story, zap: Moment, *, cleared: bool) -> str:
 def _told_otherwise(
     story: Story, kind: VerdictKind, evidence: Evidence, *, cleared: bool
 ) -> Iterator[OrderStep]:
-    """What only the console and the audit know of."""
+    """Yield what only the console and the audit know of."""
     printed = []
     if story.folio_state and not story.folio:
         page = f"at pfn {story.folio_state.pfn:#x}"
@@ -149,7 +149,7 @@ def _range(zap: Moment) -> str:
 
 
 def _printed(what: str, splat: Splat, evidence: Evidence) -> OrderStep:
-    """A splat as a step; printk's clock is not the events', so it has a time only alone."""
+    """Return a splat as a step; printk's clock is not the events', so it has a time only alone."""
     time = None if evidence.events or splat.time is None else round(splat.time * 1e9)
     raw = None if splat.mapcount is None else splat.mapcount - 1
     said = counters(raw, splat.refcount)

@@ -41,15 +41,15 @@ class PageAccount:
         return self.whole and (self.over or one.what not in _WITHIN_A_CALL)
 
     def first(self, *kinds: What) -> LeftOver | None:
-        """The first fact of some kinds."""
+        """Return the first fact of some kinds."""
         return next((one for one in self.facts if one.what in kinds), None)
 
     def write(self, number: int) -> NamedWrite | None:
-        """The store of a number."""
+        """Return the store of a number."""
         return next((one for one in self.named.writes if one.write.number == number), None)
 
     def late_removal(self) -> NamedWrite | None:
-        """The rmap removal that came after the page was freed while mapped; None without."""
+        """Return the rmap removal that came after the page was freed while mapped; None without."""
         freed = self.first(What.FREED_WHILE_MAPPED)
         if freed is None:
             return None

@@ -34,7 +34,7 @@ def removals_are_seen(case: Case) -> bool:
 
 
 def freed_while_counted(case: Case) -> bool:
-    """The page was given to the allocator, and its counter said that it was mapped.
+    """Return the page was given to the allocator, and its counter said that it was mapped.
 
     One that was met in an allocation, or as a CPU's list was drained, had been freed before: its
     counter may have changed since.
@@ -44,7 +44,7 @@ def freed_while_counted(case: Case) -> bool:
 
 
 def seen_at_its_free(case: Case) -> bool:
-    """What is known of the page is of the moment of its free, not of a later look at it."""
+    """Return what is known of the page is of the moment of its free, not of a later look at it."""
     if case.story.freed:
         return True
     if case.story.refused or case.story.finding:
@@ -53,7 +53,7 @@ def seen_at_its_free(case: Case) -> bool:
 
 
 def way_of(case: Case) -> Way:
-    """What the task did when bad_page() looked at the page, as far as a stack says it."""
+    """Return what the task did when bad_page() looked at the page, as far as a stack says it."""
     return refused_on(case.story, case.evidence.resolve)
 
 
@@ -64,12 +64,13 @@ def ptes_at_the_stop(case: Case) -> int | None:
 
 
 def zap_is_over(case: Case) -> bool:
-    """The thread is known to have left the zap: what did not come in it never came."""
+    """Return the thread is known to have left the zap: what did not come in it never came."""
     return case.story.went_on or case.evidence.ran_to_its_end
 
 
 def busy_mms(case: Case) -> frozenset[int] | None:
-    """The mms that a CPU was changing when the dump was taken; None when that is not known."""
+    """Return the mms that a CPU was changing when the dump was taken; None when that is not
+    known."""
     audit = case.evidence.audit
     if audit is None or audit.details.get("mms_in_flight") == 0:
         return frozenset() if audit else None
@@ -89,7 +90,7 @@ def all_at_rest(case: Case) -> bool:
 
 
 def is_a(finding: Finding | None, *classes: FindingClass) -> bool:
-    """The audit found the page, in one of some classes."""
+    """Return the audit found the page, in one of some classes."""
     return finding is not None and finding.cls in classes
 
 
@@ -109,12 +110,12 @@ def zero_kind(finding: Finding | None) -> str | None:
 
 
 def is_free(finding: Finding) -> bool:
-    """The page was on a free list."""
+    """Return the page was on a free list."""
     return bool((finding.folio or {}).get("free"))
 
 
 def within(zap: Moment | None, owner: Owner) -> bool:
-    """An owner's PTE lies in the range of a zap."""
+    """Return an owner's PTE lies in the range of a zap."""
     if zap is None or zap.addr is None or zap.end is None or owner.address is None:
         return False
     return zap.mm == owner.mm and zap.addr <= owner.address < zap.end

@@ -45,7 +45,7 @@ class Reading:
 
 
 def readings(case: Case) -> Iterator[Sentence]:
-    """The readings of a story that no rule explains, or explains but in part.
+    """Yield the readings of a story that no rule explains, or explains but in part.
 
     Those that something speaks for come first.
     """
@@ -63,7 +63,7 @@ def readings(case: Case) -> Iterator[Sentence]:
 
 
 def raw_below_zero(case: Case) -> tuple[int, Piece] | None:
-    """The stored mapcount that says that more was removed than added, and who read it.
+    """Return the stored mapcount that says that more was removed than added, and who read it.
 
     Page types are far below.
     """
@@ -89,7 +89,7 @@ def _below(case: Case) -> bool:
 
 
 def _removals(case: Case) -> tuple[Moment, ...]:
-    """The recorded removals, if they are all that there were."""
+    """Return the recorded removals, if they are all that there were."""
     return case.story.removals if removals_are_seen(case) else ()
 
 
@@ -142,13 +142,13 @@ _BELOW_ZERO = (
 
 
 def _counted(case: Case) -> bool:
-    """It was free, or about to be, and counted as mapped."""
+    """Return whether it was free, or about to be, and counted as mapped."""
     raw, refcount = case.story.raw_mapcount, case.story.refcount
     return raw is not None and raw >= 0 and refcount in (0, None)
 
 
 def _above(case: Case) -> bool:
-    """It is counted as mapped, and no PTE is known to map it."""
+    """Return whether it is counted as mapped, and no PTE is known to map it."""
     if not _counted(case):
         finding = case.story.finding
         return finding is not None and (finding.mapcount or 0) > (finding.ptes or 0)
@@ -165,7 +165,7 @@ def _ends_here(case: Case) -> bool:
 
 
 def _holds_its_references(case: Case) -> bool:
-    """It has a reference for each mapping that is counted, PTE or not."""
+    """Return whether it has a reference for each mapping that is counted, PTE or not."""
     finding = case.story.finding
     return finding is not None and (finding.refcount or 0) >= (finding.mapcount or 1)
 
@@ -262,7 +262,7 @@ def _mapped_without_reference(case: Case) -> bool:
 
 
 def _not_counted(case: Case) -> bool:
-    """A PTE maps it that neither its mapcount nor its refcount counts."""
+    """Return a PTE maps it that neither its mapcount nor its refcount counts."""
     finding = case.story.finding
     if finding is None or not _mapped_without_reference(case):
         return False
@@ -296,7 +296,8 @@ def _says(*words: str) -> Callable[[Case], bool]:
 
 
 def _folio_counts(above: bool) -> Callable[[Case], bool]:
-    """The folio counts mappings still, or fewer than none, as far as its mapcount was printed."""
+    """Return the folio counts mappings still, or fewer than none, as far as its mapcount was
+    printed."""
 
     def possible(case: Case) -> bool:
         if not _says(*FOLIO_MAPCOUNTS)(case):

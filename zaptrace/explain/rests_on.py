@@ -17,13 +17,13 @@ Piece = Moment | Splat | Finding | Reference | None
 
 
 def refer(*pieces: Piece) -> tuple[Reference, ...]:
-    """References to those pieces that there are, once each, in order."""
+    """Return references to those pieces that there are, once each, in order."""
     found = (_reference(one) for one in pieces if one is not None)
     return tuple(dict.fromkeys(found))[:MOST]
 
 
 def refer_all(pieces: Iterable[Piece]) -> tuple[Reference, ...]:
-    """References to many."""
+    """Return references to many."""
     return refer(*pieces)
 
 
@@ -49,7 +49,7 @@ def _reference(piece: Moment | Splat | Finding | Reference) -> Reference:
 
 
 def whole(evidence: Evidence, *parts: str) -> tuple[Reference, ...]:
-    """The whole of some parts, for what did not happen: `recording`, `console`, `audit`."""
+    """Return the whole of some parts, for what did not happen: `recording`, `console`, `audit`."""
     there = {
         "recording": evidence.events is not None,
         "console": evidence.console or bool(evidence.splats),

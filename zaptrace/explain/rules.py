@@ -45,7 +45,7 @@ REPORTS_SECONDS = 5.0
 
 
 def removed_late(case: Case) -> bool:
-    """The zap that freed the page removed its rmap only then, and had not done so before.
+    """Return the zap that freed the page removed its rmap only then, and had not done so before.
 
     A page that this zap maps twice is unmapped twice in it: then a count of its PTEs must
     say that none was left to be cleared.
@@ -57,7 +57,7 @@ def removed_late(case: Case) -> bool:
 
 
 def removed_in_a_zap(case: Case) -> bool:
-    """The removal that came after the free was made by a zap, as far as its stack is known.
+    """Return the removal that came after the free was made by a zap, as far as its stack is known.
 
     bad_page() keeps what it refuses from being used again.  A page that it did not see is
     soon another's, whose rmap is removed by whatever the same thread does next: then the
@@ -107,7 +107,7 @@ def in_one_zap(one: Splat, other: Splat) -> bool:
 
 
 def _callers_of_zap(splat: Splat) -> tuple[tuple[str, int | None], ...]:
-    """Function and offset of the zap and of all that called it; empty where no zap is named.
+    """Return function and offset of the zap and of all that called it; empty where no zap is named.
 
     Begins with unmap_page_range where that is named: what it calls or holds inlined is left by
     then, or differs from one page to the next.
@@ -146,14 +146,14 @@ def thread_of(splat: Splat) -> tuple[int | None, str | None]:
 
 
 def freed_before_rmap_removed(case: Case) -> bool:
-    """The zap gave the page away first and took its mapping down second."""
+    """Return the zap gave the page away first and took its mapping down second."""
     if not freed_while_counted(case) or ptes_at_the_stop(case) or freed_elsewhere(case.sites):
         return False
     return removed_late(case) or reported_twice_in_one_zap(case)
 
 
 def pte_went_in_the_zap(case: Case) -> bool:
-    """The zap that freed the page cleared its PTE.
+    """Return the zap that freed the page cleared its PTE.
 
     A zap or its gather has freed it, and nobody maps it any longer, or it is a whole page: a
     zap drops the references of the PTEs that it clears.  A part of a large folio is freed with
@@ -200,7 +200,8 @@ def zapped_and_leaked(case: Case) -> bool:
 
 
 def counter_jumped(case: Case) -> bool:
-    """The counter fell with no removal recorded, or rose between the last one and the free."""
+    """Return the counter fell with no removal recorded, or rose between the last one and the
+    free."""
     jump = jump_of(case)
     return jump is not None and (not jump.rises or case.story.fault is not None)
 
@@ -237,7 +238,8 @@ def rmap_underflow(case: Case) -> bool:
 
 
 def zapped_again(case: Case) -> bool:
-    """A zap found a PTE of a page that nobody mapped: an earlier one had removed its rmap only.
+    """Return a zap found a PTE of a page that nobody mapped: an earlier one had removed its rmap
+    only.
 
     Both went over the same addresses, each removed the rmap once, and the page was not
     mapped in between: the second removal began below 0.
@@ -279,7 +281,8 @@ def pte_of_nobody(case: Case) -> bool:
 
 
 def zapped_but_there(case: Case) -> bool:
-    """A zap removed the page's rmap from its owner, and the PTE is still where that zap was."""
+    """Return a zap removed the page's rmap from its owner, and the PTE is still where that zap
+    was."""
     story, finding = case.story, case.story.finding
     if finding is None or story.earlier is None or (finding.mapcount or 0) >= (finding.ptes or 0):
         return False
@@ -293,7 +296,7 @@ def zapped_but_there(case: Case) -> bool:
 
 
 def pte_left_behind(case: Case) -> bool:
-    """The mapping's count went, and its PTE stayed."""
+    """Return the mapping's count went, and its PTE stayed."""
     if case.story.removed or case.story.bad_pte:
         return zapped_again(case)
     if case.story.fault or case.story.state:
@@ -302,7 +305,7 @@ def pte_left_behind(case: Case) -> bool:
 
 
 def _may_be_zapped(case: Case, owner: Owner) -> bool:
-    """The PTE may be about to go, in the zap that has freed its page: too early to say."""
+    """Return the PTE may be about to go, in the zap that has freed its page: too early to say."""
     zap = case.story.zap or case.story.freed_in
     if zap and None not in (zap.mm, zap.addr, zap.end, owner.mm, owner.address):
         return within(zap, owner)
@@ -310,7 +313,7 @@ def _may_be_zapped(case: Case, owner: Owner) -> bool:
 
 
 def refcount_overput(case: Case) -> bool:
-    """A reference was dropped that was somebody else's: counted PTEs still map the page."""
+    """Return a reference was dropped that was somebody else's: counted PTEs still map the page."""
     story, finding = case.story, case.story.finding
     if finding is None or not finding.ptes or finding.ptes != finding.mapcount:
         return False
@@ -323,13 +326,14 @@ def refcount_overput(case: Case) -> bool:
 
 
 def zero_page_freed(case: Case) -> bool:
-    """A shared zero page has no reference left, and page tables map it."""
+    """Return a shared zero page has no reference left, and page tables map it."""
     finding = case.story.finding
     return is_a(finding, FindingClass.MAPPED_BUT_FREE) and zero_kind(finding) is not None
 
 
 def zero_page_unmapped(case: Case) -> bool:
-    """A zero page's mapcount is below 0, and an rmap of it was removed: none is ever added."""
+    """Return a zero page's mapcount is below 0, and an rmap of it was removed: none is ever
+    added."""
     story = case.story
     if not story.removals and story.below_zero is None:
         return False  # or something wrote over the counter
@@ -361,15 +365,15 @@ def refcount_leaked(case: Case) -> bool:
 
 
 def locked_vm_mismatch(case: Case) -> bool:
-    """An mm's locked_vm is not what its VM_LOCKED VMAs have."""
+    """Return an mm's locked_vm is not what its VM_LOCKED VMAs have."""
     return any(is_a(one, FindingClass.LOCKED_VM_MISMATCH) for one in case.story.counters)
 
 
 def hugetlb_pool_mismatch(case: Case) -> bool:
-    """A pool of huge pages does not count what is there."""
+    """Return a pool of huge pages does not count what is there."""
     return any(is_a(one, FindingClass.HUGETLB_POOL_MISMATCH) for one in case.story.counters)
 
 
 def rss_mismatch(case: Case) -> bool:
-    """The counters of an mm are not what it maps, and no page is known to be wrong."""
+    """Return the counters of an mm are not what it maps, and no page is known to be wrong."""
     return bool(case.story.rss or case.story.rss_splats)

@@ -36,7 +36,7 @@ class ZapLine:
 
 
 def zap_line(site: CodeSite) -> ZapLine | None:
-    """The zap function that a code site lies in; None when it lies in none."""
+    """Return the zap function that a code site lies in; None when it lies in none."""
     for link in site.inline_chain:
         function, _, source = link.partition(" at ")
         if kernel_functions.zaps(function):
@@ -47,18 +47,18 @@ def zap_line(site: CodeSite) -> ZapLine | None:
 
 
 def line_of(role: str, sites: tuple[CodeSite, ...]) -> ZapLine | None:
-    """The line inside a zap at which something was done, if it was done in one."""
+    """Return the line inside a zap at which something was done, if it was done in one."""
     found = (zap_line(site) for site in sites if site.role == role)
     return next((line for line in found if line), None)
 
 
 def freed_in_zap(sites: tuple[CodeSite, ...]) -> bool:
-    """The page was freed by a zap."""
+    """Return the page was freed by a zap."""
     return line_of("freed", sites) is not None
 
 
 def freed_by_gather(sites: tuple[CodeSite, ...]) -> bool:
-    """The page was freed behind a zap, with all that it had gathered."""
+    """Return the page was freed behind a zap, with all that it had gathered."""
     return any(site.role == "freed" and _is_gather(site) for site in sites)
 
 
@@ -67,7 +67,7 @@ def _is_gather(site: CodeSite) -> bool:
 
 
 def freed_by(sites: tuple[CodeSite, ...]) -> str | None:
-    """The function that freed the page, where that is neither a zap nor a gather."""
+    """Return the function that freed the page, where that is neither a zap nor a gather."""
     found = (
         own_function(site)
         for site in sites
@@ -77,23 +77,24 @@ def freed_by(sites: tuple[CodeSite, ...]) -> str | None:
 
 
 def own_function(site: CodeSite) -> str:
-    """The innermost function of a site that is not the allocator's, nor drops any reference."""
+    """Return the innermost function of a site that is not the allocator's, nor drops any
+    reference."""
     links = (link.partition(" at ")[0] for link in site.inline_chain)
     return next((one for one in links if not of_allocator(one)), site.symbol or "?")
 
 
 def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
-    """The page was freed by something else than a zap."""
+    """Return the page was freed by something else than a zap."""
     return freed_by(sites) is not None
 
 
 def freed_in_an_interrupt(sites: tuple[CodeSite, ...]) -> bool:
-    """The page was freed by something that interrupted the thread."""
+    """Return the page was freed by something that interrupted the thread."""
     return kernel_functions.interrupts(freed_by(sites) or "")
 
 
 def freed_alone(story: Story, resolve: Resolver) -> bool:
-    """The page that was freed is known to be a whole one that a PTE mapped.
+    """Return the page that was freed is known to be a whole one that a PTE mapped.
 
     A part of a large folio may be freed by a zap that never touched its own PTE.
     """
@@ -107,13 +108,13 @@ def freed_alone(story: Story, resolve: Resolver) -> bool:
 
 
 def is_zap(address: int | None, resolve: Resolver) -> bool:
-    """A return address lies in a zap function."""
+    """Return a return address lies in a zap function."""
     site = resolve(address) if address is not None else None
     return site is not None and zap_line(site) is not None
 
 
 def code_sites(story: Story, evidence: Evidence) -> tuple[CodeSite, ...]:
-    """The sites of a story, the one that freed the page first; each role at most once."""
+    """Return the sites of a story, the one that freed the page first; each role at most once."""
     removed, zap = _last_removal(story), story.zap
     found = (
         _freed(story, evidence.resolve),
@@ -125,15 +126,14 @@ def code_sites(story: Story, evidence: Evidence) -> tuple[CodeSite, ...]:
 
 
 def _last_removal(story: Story) -> Moment | None:
-    """The last rmap removal that the order tells of."""
+    """Return the last rmap removal that the order tells of."""
     earlier = story.earlier if story.fault is None else None
     return story.removed_late or story.removed_again or story.removed or earlier
 
 
 def _freed(story: Story, resolve: Resolver) -> CodeSite | None:
-    """The innermost frame inside a zap, or of what interrupted it; else the gather's that flushed;
-    else the innermost that is not the allocator's.  Of the first stack with one.
-    """
+    """Return the innermost frame inside a zap, or of what interrupted it; else the gather's that
+    flushed; else the innermost that is not the allocator's. Of the first stack with one."""
     return next(
         (site for stack in _stacks(story, resolve) if (site := _freer(stack, resolve))), None
     )
@@ -164,7 +164,7 @@ def _freer(stack: list[Frame], resolve: Resolver) -> CodeSite | None:
 
 
 def _stacks(story: Story, resolve: Resolver) -> Iterator[list[Frame]]:
-    """The stacks on which the page was freed, the most exact first, each innermost first.
+    """Yield the stacks on which the page was freed, the most exact first, each innermost first.
 
     A page that bad_page() met in an allocation, or as a CPU's list was drained, was freed on
     another one.
@@ -178,7 +178,8 @@ def _stacks(story: Story, resolve: Resolver) -> Iterator[list[Frame]]:
 
 
 def refused_on(story: Story, resolve: Resolver) -> Way:
-    """What the task did when bad_page() looked at the page: by the event's stack, or a splat's."""
+    """Return what the task did when bad_page() looked at the page: by the event's stack, or a
+    splat's."""
     if story.refused:
         known = (resolve(address) for address in _addresses(story.refused))
         names = (name for site in known if site for name in kernel_functions.names_at(site))
@@ -193,7 +194,7 @@ def _addresses(event: Moment) -> tuple[int, ...]:
 
 
 def _reporter(story: Story) -> int | None:
-    """The return address of bad_page()."""
+    """Return the return address of bad_page()."""
     bad = story.refused
     if bad is None:
         return None
@@ -206,7 +207,7 @@ def _called(role: str, address: int | None, evidence: Evidence) -> CodeSite | No
 
 
 def _probed(role: str, address: int | None, events: Events | None) -> CodeSite | None:
-    """The place of a probe, as the probe plan in the capture describes it."""
+    """Return the place of a probe, as the probe plan in the capture describes it."""
     if events is None or address is None:
         return None
     found = (site for site in planned_sites(events) if site.get("address") == address)

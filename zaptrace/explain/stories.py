@@ -71,7 +71,7 @@ def pages_at_fault(evidence: Evidence, told: Sequence[Story]) -> int:
 
 
 def page_of_the_stop(evidence: Evidence) -> int | None:
-    """The page whose report the guest was stopped at; None when it was not, or nobody knows.
+    """Return the page whose report the guest was stopped at; None when it was not, or nobody knows.
 
     A guest is stopped at the first bad_page().  A panic that a report of a page ended in is of
     the last such report.
@@ -104,7 +104,7 @@ def _from_events(evidence: Evidence) -> list[Story]:
 
 
 def _is_of_page(fault: Fault, pfn: int | None) -> bool:
-    """A fault of one page, or of the large folio that its counter is in."""
+    """Return a fault of one page, or of the large folio that its counter is in."""
     about = (fault.first, fault.folio) if fault.folio else (fault.first,)
     return pfn is not None and any(one.pfn == pfn for one in about)
 
@@ -167,7 +167,7 @@ def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
 def _its_zap(
     gather: Gather | None, removals: list[Moment]
 ) -> tuple[Moment | None, tuple[Moment, ...], list[Moment]]:
-    """The zap that the page went in, those of which it is one, and its removals in it.
+    """Return the zap that the page went in, those of which it is one, and its removals in it.
 
     It is that of the page's last removal; without one it may be any of the gather.
     """
@@ -182,7 +182,7 @@ def _its_zap(
 def _of_this_life(
     events: Events, removals: npt.NDArray[np.intp], fault: Moment, begin: int
 ) -> list[Moment]:
-    """The removals of the page since it was last unmapped, and mapped again.
+    """Return the removals of the page since it was last unmapped, and mapped again.
 
     One that left no mapping is of an earlier life when the page is counted again afterwards,
     unless the freeing thread made it in the gather that it freed the page with.
@@ -203,7 +203,7 @@ def _of_this_life(
 def _last_removal(
     events: Events, removals: npt.NDArray[np.intp], zap: Moment | None
 ) -> Moment | None:
-    """The last of some rmap removals that was from the mm of a zap, by its own process."""
+    """Return the last of some rmap removals that was from the mm of a zap, by its own process."""
     if zap is None or zap.mm is None:
         return None
     same = removals[events.records["mm"][removals] == zap.mm]
@@ -212,7 +212,7 @@ def _last_removal(
 
 
 def _zap_of(events: Events, one: Moment | None) -> Moment | None:
-    """The zap that an event lies in, or comes after: the last that its thread began."""
+    """Return the zap that an event lies in, or comes after: the last that its thread began."""
     if one is None:
         return None
     records = events.records
@@ -222,7 +222,7 @@ def _zap_of(events: Events, one: Moment | None) -> Moment | None:
 
 
 def _from_splats(evidence: Evidence) -> list[Story]:
-    """A story for each page that the console complains of; that of the stop comes first."""
+    """Return a story for each page that the console complains of; that of the stop comes first."""
     folios = {splat.pfn for splat in _folio_states(evidence.splats).values()}
     told: dict[int, Story] = {}
     for splat in evidence.splats:
@@ -250,7 +250,7 @@ def _folio_states(splats: Sequence[Splat]) -> dict[int, Splat]:
 
 
 def _from_audit(evidence: Evidence) -> list[Story]:
-    """A story for each page that the audit found, with its first owner."""
+    """Return a story for each page that the audit found, with its first owner."""
     told = []
     for finding in evidence.audit.findings if evidence.audit else ():
         if finding.cls not in (FindingClass.IN_FLIGHT, FindingClass.RSS_MISMATCH, *COUNTERS):
@@ -259,7 +259,8 @@ def _from_audit(evidence: Evidence) -> list[Story]:
 
 
 def _found(finding: Finding, events: Events | None) -> Story:
-    """A page that only the audit complains of, with the last removal of an owner's mapping."""
+    """Return a page that only the audit complains of, with the last removal of an owner's
+    mapping."""
     owner = next(iter(finding.mappings), None)
     pid, comm = (owner.pid, owner.comm) if owner else (None, None)
     story = Story(finding.pfn, pid, comm, finding=finding)
@@ -281,7 +282,7 @@ def _found(finding: Finding, events: Events | None) -> Story:
 def _until_the_dump(
     events: Events, removals: npt.NDArray[np.intp], finding: Finding
 ) -> tuple[Moment, ...]:
-    """The removals of the life that the page has in the dump."""
+    """Return the removals of the life that the page has in the dump."""
     if not len(removals):
         return ()
     last = moment(events, int(removals[-1]))
@@ -342,7 +343,8 @@ def _join(story: Story, evidence: Evidence) -> Story:
 
 
 def _named_by_its_report(story: Story) -> Story:
-    """The task is that of the report that is told of: an earlier one may be another task's."""
+    """Return the task is that of the report that is told of: an earlier one may be another
+    task's."""
     told = story.state or story.map or story.report
     if told is None or story.fault or story.bad_pte:
         return story
@@ -372,7 +374,7 @@ def _with_finding(story: Story, evidence: Evidence) -> Story:
 
 
 def _first(splats: Sequence[Splat], kind: str, story: Story) -> Splat | None:
-    """The first splat on the page by the story's own thread."""
+    """Return the first splat on the page by the story's own thread."""
     about = (splat for splat in splats if splat.kind == kind and splat.pfn == story.pfn)
     mine = (one for one in about if one.pid == story.pid or None in (one.pid, story.pid))
     return next(mine, None)

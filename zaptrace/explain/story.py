@@ -86,7 +86,7 @@ class Story:
     counters: tuple[Finding, ...] = ()
 
     def only(self, parts: Sequence[str]) -> Story:
-        """The same story with less evidence (`evidence.PARTS`)."""
+        """Return the same story with less evidence (`evidence.PARTS`)."""
         story = self
         if "capture" not in parts:
             story = Story(self.pfn, self.pid, self.comm, stopped=self.stopped)

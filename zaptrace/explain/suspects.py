@@ -97,7 +97,7 @@ class Suspects:
             self._removals(records[records["kind"] == Kind.RMAP_REMOVE])
 
     def ranking(self, limit: int) -> tuple[Suspect, ...]:
-        """The worst pages, worst first; of equals, the one that was first."""
+        """Return the worst pages, worst first; of equals, the one that was first."""
         rows = self._rows
         scores = (rows["counts"] > 0) @ WEIGHTS
         places = np.lexsort((rows["key"], rows["first"], -scores))[:limit]
@@ -112,7 +112,7 @@ class Suspects:
         return mask
 
     def _enlist(self, wrong: Records, keys: npt.NDArray[np.uint64]) -> None:
-        """A row for each page that has none."""
+        """Add a row for each page that has none."""
         pages, first = np.unique(keys, return_index=True)
         new = ~np.isin(pages, self._rows["key"])
         room = MOST_PAGES - len(self._rows)
@@ -180,7 +180,7 @@ class Suspects:
         rows["over"][waiting[found]] = clocks[begun[at[found]] % span]
 
     def _removals(self, removals: Records) -> None:
-        """Removals of suspected pages in the zap in which the page reached the allocator."""
+        """Count removals of suspected pages in the zap in which the page reached the allocator."""
         rows = self._rows
         first, last = _reach(removals)
         begin = np.searchsorted(rows["key"], first)
@@ -248,7 +248,7 @@ def _counted(records: Records) -> Mask:
 
 
 def _keys(records: Records) -> npt.NDArray[np.uint64]:
-    """What a record's page is known by: its pfn, else the address of its struct page."""
+    """Return what a record's page is known by: its pfn, else the address of its struct page."""
     pfn = records["pfn"]
     keys: npt.NDArray[np.uint64] = np.where(pfn == ABSENT, records["page"], pfn)
     return keys

@@ -100,7 +100,7 @@ def _looked_up(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
 
 
 def _store(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
-    """A store in a page's life: there, and what the reference says it was."""
+    """Return a store in a page's life: there, and what the reference says it was."""
     account = None
     if evidence.lives is not None and one.pfn is not None:
         account = evidence.lives.account(one.pfn, evidence.audit)
@@ -119,7 +119,8 @@ def _store(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
 
 
 def _places(text: str, rest: _Rest) -> Iterator[str]:
-    """A function and its line that are said to have stored are in the stack of such a store."""
+    """Yield a function and its line that are said to have stored are in the stack of such a
+    store."""
     if not rest.stores:
         return
     known = {(str(frame), frame.source) for one in rest.stores for frame in one.chain}
@@ -143,7 +144,7 @@ def _event(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
 
 
 def _pages(text: str, rest: _Rest, evidence: Evidence) -> Iterator[str]:
-    """A page that is named is that of each event, splat and finding about a page."""
+    """Yield a page that is named is that of each event, splat and finding about a page."""
     pages = {int(one, 16) for one in _PFN.findall(text)}
     if len(pages) != 1 or (rest.whole and not rest.pieces):
         return
@@ -158,7 +159,7 @@ def _pages(text: str, rest: _Rest, evidence: Evidence) -> Iterator[str]:
 
 
 def _people(text: str, rest: _Rest) -> Iterator[str]:
-    """A task that is named is that of an event, a splat, or an owner that was found.
+    """Yield a task that is named is that of an event, a splat, or an owner that was found.
 
     The kernel's own words, which a sentence quotes, are its own.
     """
@@ -198,7 +199,7 @@ def _numbers(text: str, rest: _Rest) -> Iterator[str]:
 
 
 def _lifetimes(rest: _Rest, evidence: Evidence) -> Iterator[str]:
-    """What is said of one mm_struct in one sentence is of one lifetime of it."""
+    """Yield what is said of one mm_struct in one sentence is of one lifetime of it."""
     about = [one for one in rest.events if one.mm is not None]
     for at, one in enumerate(about):
         for other in about[:at]:

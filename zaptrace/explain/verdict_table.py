@@ -252,12 +252,12 @@ RANK = {rule: rank for rank, rule in enumerate((*RULES, UNEXPLAINED))}
 
 
 def rule_of(case: Case) -> Rule:
-    """The row of a story."""
+    """Return the row of a story."""
     return next((rule for rule in RULES if rule.applies and rule.applies(case)), UNEXPLAINED)
 
 
 def row_of(verdict: Verdict) -> Rule:
-    """The row of a verdict; one that names none (an old run's) has the first of its kind."""
+    """Return the row of a verdict; one that names none (an old run's) has the first of its kind."""
     rows = (*RULES, UNEXPLAINED, CLEAN)
     own = (rule for rule in rows if (rule.name, rule.kind) == (verdict.rule, verdict.kind))
     return next(own, None) or next(rule for rule in rows if rule.kind is verdict.kind)

@@ -98,7 +98,7 @@ def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
 
 
 def carried_by(case: Case, rule: Rule) -> tuple[str, ...]:
-    """The least evidence from which the same story has the same verdict."""
+    """Return the least evidence from which the same story has the same verdict."""
     there = case.evidence.parts
     for size in range(1, len(there)):
         for parts in itertools.combinations(there, size):
@@ -132,7 +132,7 @@ def _without_audit(story: Story) -> Story:
 
 
 def _untold(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[str, ...]:
-    """Reports of no page that no sentence tells of, by kind."""
+    """Return reports of no page that no sentence tells of, by kind."""
     told = {one.line for said in sentences for one in said.rests_on if one.what == "splat"}
     return unexplained_kinds(
         splat
@@ -142,14 +142,14 @@ def _untold(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[str, .
 
 
 def _other_counters(case: Case) -> tuple[str, ...]:
-    """What else the audit finds wrong, of counters that the verdict is not about."""
+    """Return what else the audit finds wrong, of counters that the verdict is not about."""
     findings = case.evidence.audit.findings if case.evidence.audit else ()
     others = [one for one in findings if one.cls in COUNTERS and one not in case.story.counters]
     return tuple(f"{one.cls.value}: {one.note}" for one in others[:MOST_PROOF])
 
 
 def _tale(case: Case, rule: Rule) -> tuple[object, ...]:
-    """What two pages with the same story have in common."""
+    """Return what two pages with the same story have in common."""
     if rule is not UNEXPLAINED:
         return (rule.name,)
     story = case.story
@@ -184,7 +184,8 @@ def _without_page(evidence: Evidence) -> Verdict:
 
 
 def would_show(evidence: Evidence) -> bool:
-    """A bug of any kind would be seen in this evidence: only then is nothing to be seen `clean`.
+    """Return a bug of any kind would be seen in this evidence: only then is nothing to be seen
+    `clean`.
 
     An audit counts every page and mm.  A whole recording sees what goes wrong with a page,
     and not an mm's resident-set counters: of those the console tells when the mm ends.  A
@@ -215,7 +216,7 @@ def _blind(evidence: Evidence) -> Verdict:
 
 
 def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
-    """Reports about pages, of which none names a page that a story could be told of."""
+    """Return reports about pages, of which none names a page that a story could be told of."""
     first = splats[0]
     return Verdict(
         VerdictKind.UNEXPLAINED,
@@ -270,7 +271,7 @@ def _bad_tables(evidence: Evidence, many: int) -> Verdict:
 
 
 def _hung(evidence: Evidence) -> Verdict:
-    """A guest that stopped doing what it had to is not clean, whatever its pages are."""
+    """Return a guest that stopped doing what it had to is not clean, whatever its pages are."""
     text = "The guest hung, and nothing in the evidence says why: no page is known to be wrong."
     return Verdict(
         VerdictKind.UNEXPLAINED,
@@ -302,7 +303,7 @@ def _clean(evidence: Evidence) -> Verdict:
 
 
 def _quiet(evidence: Evidence) -> Verdict:
-    """A log in which the kernel reports nothing about pages."""
+    """Return a log in which the kernel reports nothing about pages."""
     return Verdict(
         VerdictKind.CLEAN,
         (Sentence(_QUIET, whole(evidence)),),
@@ -312,7 +313,7 @@ def _quiet(evidence: Evidence) -> Verdict:
 
 
 def _is_bug(splat: Splat) -> bool:
-    """A report of the kernel's own failure: not a warning, not user space's end."""
+    """Return a report of the kernel's own failure: not a warning, not user space's end."""
     reason = splat.reason or ""
     return (
         splat.kind == "other"

@@ -23,7 +23,7 @@ Told = Iterator[Sentence]
 
 
 def freed_early(case: Case) -> Told:
-    """The page was freed first, and its rmap removed second."""
+    """Yield the page was freed first, and its rmap removed second."""
     story = case.story
     said = counters(story.raw_mapcount, story.refcount)
     line = line_of("freed", case.sites)
@@ -51,7 +51,7 @@ def freed_early(case: Case) -> Told:
 
 
 def zapped_without_removal(case: Case) -> Told:
-    """A zap freed the page and removed no rmap of it."""
+    """Yield a zap freed the page and removed no rmap of it."""
     story = case.story
     zaps = len(story.gather)
     among = f" (one of {zaps} zaps whose pages were freed together)" if zaps else ""
@@ -69,7 +69,7 @@ def zapped_without_removal(case: Case) -> Told:
 
 
 def more_mapcount_than_ptes(case: Case) -> Told:
-    """The counter and the page tables disagree, and nothing says which of them is wrong."""
+    """Yield the counter and the page tables disagree, and nothing says which of them is wrong."""
     story, finding = case.story, case.story.finding
     assert finding is not None
     yield from _freed_or_found(case)
@@ -95,7 +95,7 @@ def removed_twice(case: Case) -> Told:
 
 
 def left_behind(case: Case) -> Told:
-    """A PTE is there that nothing counts, and a zap has been at it."""
+    """Yield a PTE is there that nothing counts, and a zap has been at it."""
     story, finding = case.story, case.story.finding
     if story.earlier:
         yield Sentence(
@@ -124,7 +124,7 @@ def left_behind(case: Case) -> Told:
 
 
 def overput(case: Case) -> Told:
-    """The page's references are fewer than its PTEs."""
+    """Yield the page's references are fewer than its PTEs."""
     story, finding = case.story, case.story.finding
     assert finding is not None
     mapped = f"{_ptes(finding.ptes)} of {_owners(finding)}"
@@ -153,7 +153,7 @@ def overput(case: Case) -> Told:
 
 
 def rss(case: Case) -> Told:
-    """An mm's counters are not what it maps."""
+    """Yield an mm's counters are not what it maps."""
     story = case.story
     printed = [one for one in story.rss_splats if one.rss_value is not None][:4]
     said = [rss_value(one) for one in printed]
@@ -183,14 +183,14 @@ def wrong_type(splats: tuple[Splat, ...]) -> bool:
 
 
 def unexplained(case: Case) -> Told:
-    """What is known, and the readings that are left."""
+    """Yield what is known, and the readings that are left."""
     yield from found_wrong(case)
     if not (only_printed(case) or settled(case)):
         yield from readings(case)
 
 
 def found_wrong(case: Case) -> Told:
-    """What was wrong with the page, and not why."""
+    """Yield what was wrong with the page, and not why."""
     story, finding = case.story, case.story.finding
     if only_printed(case) and not settled(case):
         rests_on = refer_all(story.told_by)
@@ -271,7 +271,7 @@ def _freed_or_found(case: Case) -> Told:
 
 
 def _cause(raw_mapcount: int | None, reason: str) -> str:
-    """What is known of why, of a page that is not counted as mapped by itself."""
+    """Return what is known of why, of a page that is not counted as mapped by itself."""
     if "mapcount" in reason and reason != "nonzero mapcount":
         return "it is a counter of its large folio that is wrong"
     if raw_mapcount == -1 and reason:
@@ -280,7 +280,7 @@ def _cause(raw_mapcount: int | None, reason: str) -> str:
 
 
 def _says_more(case: Case) -> bool:
-    """The next sentence says what is not known, or the page's life tells it."""
+    """Return the next sentence says what is not known, or the page's life tells it."""
     return settled(case) or (
         case.story.finding is not None
         and bool(case.story.finding.mapcount)
@@ -289,7 +289,7 @@ def _says_more(case: Case) -> bool:
 
 
 def _removed_in_time(case: Case) -> Told:
-    """The page's own removal is recorded: what is still counted is another mapping."""
+    """Yield the page's own removal is recorded: what is still counted is another mapping."""
     story = case.story
     removed = story.removed_again or story.removed
     counted = freed_while_counted(case) and (removed is not None and removed.raw_mapcount)
@@ -303,7 +303,7 @@ def _removed_in_time(case: Case) -> Told:
 
 
 def _changed(case: Case) -> Told:
-    """The counter changed, and no event did it."""
+    """Yield the counter changed, and no event did it."""
     jump = jump_of(case)
     if jump is None:
         return
@@ -332,7 +332,7 @@ def _owners(finding: Finding) -> str:
 
 
 def _s(count: int | None) -> str:
-    """The ending of a verb whose subject is so many."""
+    """Return the ending of a verb whose subject is so many."""
     return "s" if count == 1 else ""
 
 

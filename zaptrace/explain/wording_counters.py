@@ -17,7 +17,7 @@ MOST_NAMED = 4
 
 
 def refcount_leaked(case: Case) -> Told:
-    """References that nothing holds."""
+    """Yield references that nothing holds."""
     finding = case.story.finding
     assert finding is not None
     yield Sentence(f"{page(case.story)} has {finding.note}.", refer(finding))
@@ -29,7 +29,7 @@ def refcount_leaked(case: Case) -> Told:
 
 
 def wrong_rmap(case: Case) -> Told:
-    """An rmap that does not lead to the PTE."""
+    """Yield an rmap that does not lead to the PTE."""
     finding = case.story.finding
     assert finding is not None
     yield Sentence(
@@ -45,7 +45,7 @@ def wrong_rmap(case: Case) -> Told:
 
 
 def locked_vm(case: Case) -> Told:
-    """An mm's locked_vm, and its VMAs."""
+    """Yield an mm's locked_vm, and its VMAs."""
     some = [one for one in case.story.counters if one.cls is FindingClass.LOCKED_VM_MISMATCH]
     for one in some[:MOST_NAMED]:
         yield Sentence(f"{_who(one)}: {one.note}.", refer(one))
@@ -57,14 +57,14 @@ def locked_vm(case: Case) -> Told:
 
 
 def hugetlb_pool(case: Case) -> Told:
-    """A pool's counters, and what is there."""
+    """Yield a pool's counters, and what is there."""
     some = [one for one in case.story.counters if one.cls is FindingClass.HUGETLB_POOL_MISMATCH]
     for one in some[:MOST_NAMED]:
         yield Sentence(f"The counters of a pool of huge pages are wrong: {one.note}.", refer(one))
 
 
 def zero_page_unmapped(case: Case) -> Told:
-    """The removal, and what went with it."""
+    """Yield the removal, and what went with it."""
     story, finding = case.story, case.story.finding
     assert finding is not None and finding.mapcount is not None
     removed = story.below_zero or story.removals[-1]
@@ -90,7 +90,7 @@ def zero_page_unmapped(case: Case) -> Told:
 
 
 def zero_page_freed(case: Case) -> Told:
-    """The page that is free."""
+    """Yield the page that is free."""
     story, finding = case.story, case.story.finding
     assert finding is not None
     many = "1 entry" if finding.ptes == 1 else f"{finding.ptes} entries"

@@ -36,7 +36,7 @@ MEANING = {
 
 
 def lines(result: AuditResult) -> Iterator[str]:
-    """The result as text.  Findings must be in order of class."""
+    """Yield the result as text. Findings must be in order of class."""
     yield from wrapped(
         f"{result.kernel_release}: {result.pages:,} pages, {result.mms:,} mms, "
         f"{result.ptes:,} PTEs ({result.seconds:.2f} s)",
@@ -55,7 +55,7 @@ def lines(result: AuditResult) -> Iterator[str]:
 
 
 def causes(findings: list[Finding]) -> list[list[Finding]]:
-    """Findings of one class by what they share: owner, VMA, kind, counters; the most first.
+    """Return findings of one class by what they share: owner, VMA, kind, counters; the most first.
 
     One bug in one zap makes one cause of its hundred pages.
     """
@@ -127,7 +127,7 @@ def _mm_lines(finding: Finding) -> Iterator[str]:
 
 
 def _around(finding: Finding, pages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The page among its neighbours, as a table."""
+    """Yield the page among its neighbours, as a table."""
     yield f"    {'beside it':12}pfn           kind             PTEs  mapcount  refcount"
     of = {
         "pfn": finding.pfn,
@@ -167,12 +167,12 @@ def owner_text(owner: Owner) -> str:
 
 
 def number(value: int | None) -> str:
-    """A count, or a dash for none."""
+    """Return a count, or a dash for none."""
     return "-" if value is None else f"{value:,}"
 
 
 def labelled(label: str, text: str) -> list[str]:
-    """A label with text beside it."""
+    """Return a label with text beside it."""
     return wrapped(text, f"    {label:12}" if label else " " * 16, " " * 16)
 
 

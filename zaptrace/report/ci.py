@@ -79,7 +79,7 @@ def _result(number: int, case: Case) -> str:
 
 
 def _word(text: str) -> str:
-    """A description: it cannot hold a hash sign."""
+    """Return a description: it cannot hold a hash sign."""
     return _line(text).replace("#", "_")
 
 

@@ -185,7 +185,7 @@ class Vmcore:
 
 
 def events_frame(events: Events) -> pd.DataFrame:
-    """The events as `Run.events` describes them."""
+    """Return the events as `Run.events` describes them."""
     pd = _pandas()
     records, clock = in_order(events.records)
     known = {int(kind): kind.name.lower() for kind in Kind}
@@ -208,7 +208,7 @@ def events_frame(events: Events) -> pd.DataFrame:
 
 
 def findings_frame(audit: AuditResult | None) -> pd.DataFrame:
-    """The findings as `Run.findings` describes them."""
+    """Return the findings as `Run.findings` describes them."""
     pd = _pandas()
     found = audit.findings if audit else ()
     numbers = ("ptes", "mapcount", "raw_mapcount", "refcount")
@@ -230,7 +230,7 @@ def findings_frame(audit: AuditResult | None) -> pd.DataFrame:
 
 
 def pages_frame(events: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
-    """The pages as `Run.pages` describes them."""
+    """Return the pages as `Run.pages` describes them."""
     pd = _pandas()
     about = events[events["pfn"].notna()].reset_index()
     told = about.groupby("pfn", sort=True, observed=True)
@@ -266,7 +266,7 @@ def _stacks(events: Events) -> dict[int, str]:
 
 
 def _integers(values: Any, absent: int) -> Any:
-    """A nullable column of the record's own width, in the machine's byte order."""
+    """Return a nullable column of the record's own width, in the machine's byte order."""
     pd = _pandas()
     native = values.astype(values.dtype.newbyteorder("="))
     arrays = pd.arrays.IntegerArray
@@ -274,12 +274,12 @@ def _integers(values: Any, absent: int) -> Any:
 
 
 def _optional(values: list[int | None], dtype: str = "Int64") -> Any:
-    """A nullable column out of few numbers."""
+    """Return a nullable column out of few numbers."""
     return _pandas().array(values, dtype=dtype)
 
 
 def _named(ids: Any, names: dict[int, str]) -> Any:
-    """A category for each id; NA for ids without a name."""
+    """Return a category for each id; NA for ids without a name."""
     pd = _pandas()
     distinct, codes = np.unique(ids, return_inverse=True)
     texts = [names.get(int(one)) for one in distinct]
@@ -287,13 +287,14 @@ def _named(ids: Any, names: dict[int, str]) -> Any:
 
 
 def _category(texts: list[str], values: Any) -> Any:
-    """A category for each distinct value, whose texts are given in ascending order of value."""
+    """Return a category for each distinct value, whose texts are given in ascending order of
+    value."""
     _, codes = np.unique(values, return_inverse=True)
     return _coded(_pandas(), [text or None for text in texts], codes)
 
 
 def _texts(texts: Sequence[str | None]) -> Any:
-    """A category for each of few texts."""
+    """Return a category for each of few texts."""
     return _coded(_pandas(), texts, np.arange(len(texts)))
 
 

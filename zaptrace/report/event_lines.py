@@ -32,7 +32,7 @@ _COUNTED = tuple(kind for kind, row in KINDS.items() if not row.about_page)
 
 
 def to(file: TextIO, form: Callable[[Events], Iterable[str]]) -> Callable[[Events], None]:
-    """A sink for pump(): each increment's lines, written at once."""
+    """Return a sink for pump(): each increment's lines, written at once."""
 
     def write(events: Events) -> None:
         file.write("".join(form(events)))
@@ -55,7 +55,7 @@ class Plain:
         self._started = False
 
     def __call__(self, events: Events) -> Iterator[str]:
-        """The lines of one increment, each with its newline; a header before the first."""
+        """Yield the lines of one increment, each with its newline; a header before the first."""
         if not self._started:
             self._started = True
             yield self._HEADER
@@ -71,7 +71,7 @@ class Plain:
             )
 
     def _columns(self, records: Records) -> Iterator[list[str]]:
-        """What is said of each field, "" where it is absent."""
+        """Yield what is said of each field, "" where it is absent."""
         pfn, nr = records["pfn"], records["nr"]
         said = (nr > 1) | np.isin(records["kind"], _COUNTED)
         counts = _mapcounts(records)
@@ -106,7 +106,7 @@ class JsonLines:
         self._encode = json.JSONEncoder(separators=(",", ":")).encode
 
     def __call__(self, events: Events) -> Iterator[str]:
-        """The lines of one increment, each with its newline."""
+        """Yield the lines of one increment, each with its newline."""
         self._known.strings |= events.strings
         self._known.stacks |= events.stacks
         self._known.symbols |= events.symbols

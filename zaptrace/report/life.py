@@ -28,7 +28,7 @@ def life_text(
     stacks: bool = False,
     newest_first: bool = False,
 ) -> str:
-    """The text.
+    """Return the text.
 
     Args:
         account: its ledger.
@@ -61,7 +61,7 @@ def _head(named: NamedLife, complete: Completeness | None) -> Iterator[str]:
 
 
 def completeness_lines(complete: Completeness | None, pfn: int | None = None) -> Iterator[str]:
-    """What the recording is worth, measured at the stop."""
+    """Yield what the recording is worth, measured at the stop."""
     if complete is None:
         yield "not compared with memory: the guest was not stopped and dumped"
     elif not complete.differ:
@@ -107,7 +107,7 @@ def _block(
     origin: int,
     stacks: bool,
 ) -> list[str]:
-    """A store's lines."""
+    """Return a store's lines."""
     write = one.write
     lines = []
     if write.after_stop and (before is None or not before.write.after_stop):
@@ -126,7 +126,7 @@ def _block(
 
 
 def _right(text: str, role: str) -> str:
-    """The role at the right margin, where there is room."""
+    """Return the role at the right margin, where there is room."""
     room = WIDTH - len(_INDENT) - len(text)
     return f"{text}{role:>{room}}" if role and room > len(role) else f"{text}  {role}".rstrip()
 
@@ -191,7 +191,7 @@ def life_json(
     unseen: Iterable[str],
     account: Ledger | None = None,
 ) -> dict[str, Any]:
-    """What `life --json` prints."""
+    """Return what `life --json` prints."""
     found = named.life
     return {
         "run": run,

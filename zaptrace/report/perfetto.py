@@ -38,7 +38,7 @@ Places = npt.NDArray[np.intp]
 
 
 def trace(events: Events) -> bytes:
-    """The whole trace: one length-prefixed packet after the other."""
+    """Return the whole trace: one length-prefixed packet after the other."""
     records, when = in_order(events.records)
     clocks = when.tolist()
     tracks = _Tasks(records)
@@ -74,7 +74,7 @@ class _Tasks:
         self.last = keys[last]  # as the task was called last
 
     def track(self, at: int) -> int:
-        """The track of one record's thread."""
+        """Return the track of one record's thread."""
         return _FIRST_TASK + int(self.of[at])
 
 
@@ -126,7 +126,7 @@ def _nested(
     lanes: npt.NDArray[Any],
     track: Callable[[int], int],
 ) -> Iterator[_Timed]:
-    """The zaps of each lane, one after the other."""
+    """Yield the zaps of each lane, one after the other."""
     order = np.argsort(lanes, kind="stable")
     zap = told.records["kind"][order] == Kind.ZAP
     starts = np.flatnonzero(zap)
@@ -144,7 +144,7 @@ def _nested(
 
 
 def _cpu_track(records: Records, at: int) -> int:
-    """The track of a record's CPU; 0 when it has none."""
+    """Return the track of a record's CPU; 0 when it has none."""
     cpu = int(records["cpu"][at])
     return 0 if cpu == NO_CPU or cpu >= MOST_CPUS else _CPUS + 1 + cpu
 
@@ -161,7 +161,7 @@ def _instants(told: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed
 
 
 def _counters(records: Records, clocks: list[int], pages: list[int]) -> Iterator[_Timed]:
-    """The mapcount of refused pages, each time that a record tells it."""
+    """Yield the mapcount of refused pages, each time that a record tells it."""
     for lane, pfn in enumerate(pages):
         here = (records["pfn"] == np.uint64(pfn)) & (records["raw_mapcount"] != ABSENT_I32)
         for at in np.flatnonzero(here).tolist():
@@ -176,7 +176,7 @@ def _event(kind: int, track: int, name: str | None = None, facts: bytes = b"") -
 
 
 def _facts(told: Events, at: int) -> bytes:
-    """What a record tells, as debug annotations (name=10, int=4, string=6, pointer=7)."""
+    """Return what a record tells, as debug annotations (name=10, int=4, string=6, pointer=7)."""
     record = told.records[at]
     out = [
         message(_ANNOTATION, text(10, name), number(7, int(record[name])))

@@ -10,17 +10,17 @@ _TWO_TO_64 = 1 << 64
 
 
 def number(field: int, value: int) -> bytes:
-    """An integer, enum or bool; a negative one as int64 has it (two's complement)."""
+    """Return an integer, enum or bool; a negative one as int64 has it (two's complement)."""
     return varint(field << 3 | _VARINT) + varint(value % _TWO_TO_64)
 
 
 def text(field: int, value: str) -> bytes:
-    """A string; a lone surrogate, which UTF-8 does not have, becomes `?`."""
+    """Return a string; a lone surrogate, which UTF-8 does not have, becomes `?`."""
     return message(field, value.encode("utf-8", "replace"))
 
 
 def message(field: int, *parts: bytes) -> bytes:
-    """A message inside a message, or bytes."""
+    """Return a message inside a message, or bytes."""
     body = b"".join(parts)
     return varint(field << 3 | _BYTES) + varint(len(body)) + body
 

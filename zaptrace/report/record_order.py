@@ -18,7 +18,7 @@ def has_clock(records: Records) -> npt.NDArray[np.bool_]:
 
 
 def in_order(records: Records) -> tuple[Records, npt.NDArray[np.int64]]:
-    """The records by time, and when each was, in ns of the boot clock.
+    """Return the records by time, and when each was, in ns of the boot clock.
 
     One without a clock was read from the registers of a stopped CPU: it stands 1 ns
     behind the last that has one.

@@ -15,7 +15,7 @@ from zaptrace.splat import parse_console
 
 
 def verdict_of(document: dict[str, Any]) -> Verdict:
-    """The inverse of `Verdict.to_json`, for what stands under `verdict`.
+    """Return the inverse of `Verdict.to_json`, for what stands under `verdict`.
 
     Raises:
         BadInput: it is not a verdict.
@@ -42,7 +42,7 @@ def verdict_of(document: dict[str, Any]) -> Verdict:
 
 
 def info_of(document: dict[str, Any], *, machine: str, qemu: str, console: bytes) -> RunInfo:
-    """What surrounds the verdict.
+    """Return what surrounds the verdict.
 
     Args:
         document: verdict.json.

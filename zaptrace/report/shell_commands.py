@@ -6,7 +6,7 @@ import shlex
 
 
 def wrapped(command: str, width: int) -> list[str]:
-    r"""A shell command on lines of at most `width` columns, continued by `\`.
+    r"""Return a shell command on lines of at most `width` columns, continued by `\`.
 
     A word that is longer than a line is broken by `\` and a line end, which a
     POSIX shell joins again when nothing stands before the next piece.
@@ -30,7 +30,7 @@ def wrapped(command: str, width: int) -> list[str]:
 
 
 def _pieces(word: str, width: int) -> list[str]:
-    """The word quoted for the shell, in pieces that fit."""
+    """Return the word quoted for the shell, in pieces that fit."""
     whole = shlex.quote(word)
     if len(whole) <= width:
         return [whole]

@@ -39,18 +39,19 @@ def _role(site: CodeSite) -> str:
 
 
 def title(site: CodeSite) -> str:
-    """A site's heading."""
+    """Return a site's heading."""
     return _TITLES.get(_role(site), "Site")
 
 
 def mark(site: CodeSite) -> str | None:
-    """What happens at a line, as a remark beside it; None where its code tells nobody anything."""
+    """Return what happens at a line, as a remark beside it; None where its code tells nobody
+    anything."""
     role = _role(site)
     return None if role == _ZAP_ENTRY else _MARKS.get(role, "here")
 
 
 def marked_line(site: CodeSite) -> tuple[str, str | None]:
-    """The function and the `file:line` that a reader wants to see first.
+    """Return the function and the `file:line` that a reader wants to see first.
 
     A free is shown in its zap, not in the helpers inlined into it; a PTE that is cleared and
     an rmap that is removed, where the function for it is called, which is in no header.
@@ -85,18 +86,18 @@ def places(verdict: Verdict) -> list[str | None]:
 
 
 def is_freed_wrong(step: OrderStep) -> bool:
-    """The page went to the allocator, and was still counted as mapped."""
+    """Return the page went to the allocator, and was still counted as mapped."""
     freed = any(said in step.what for said in ("handed to the allocator", "refuses it"))
     return freed and step.raw_mapcount is not None and step.raw_mapcount >= 0
 
 
 def is_turn(step: OrderStep) -> bool:
-    """The step at which it goes wrong, or is seen to have gone wrong."""
+    """Return the step at which it goes wrong, or is seen to have gone wrong."""
     return is_freed_wrong(step) or any(said in step.what for said in _TURNS)
 
 
 def chain_of(site: CodeSite) -> tuple[tuple[str, str], ...]:
-    """The inline chain as (function, `file:line`), innermost first."""
+    """Return the inline chain as (function, `file:line`), innermost first."""
     links = [link.partition(" at ") for link in site.inline_chain]
     if not links and site.source:
         return ((site.symbol or "?", site.source),)

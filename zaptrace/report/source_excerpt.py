@@ -61,7 +61,8 @@ class _Claim:
 
 
 def read_sources(tree: Path, sites: Iterable[CodeSite]) -> Sources:
-    """The lines of the sites that the tree has; neighbours in one file are shown together."""
+    """Return the lines of the sites that the tree has; neighbours in one file are shown
+    together."""
     sites = list(sites)
     marks: dict[str, dict[int, str]] = {}
     for site in sites:
@@ -94,7 +95,7 @@ def _lines(tree: Path, file: str) -> list[str] | None:
 
 
 def _claims(sites: Iterable[CodeSite], file: str) -> set[_Claim]:
-    """What the verdict says of one file."""
+    """Return what the verdict says of one file."""
     claims = set()
     for site in sites:
         callee = None
@@ -126,7 +127,7 @@ def _wrong(lines: list[str], marked: Iterable[int], claims: set[_Claim]) -> str 
 
 
 def _lies_in(lines: list[str], claim: _Claim) -> bool:
-    """The head of the function stands above the line, and no function ends in between."""
+    """Return the head of the function stands above the line, and no function ends in between."""
     for at in range(claim.line - 1, -1, -1):
         text = lines[at]
         if text[:1].isalpha() or text[:1] == "_":

@@ -24,7 +24,8 @@ _SAID_TWICE = ("mapping", "index")  # of the page, and of the VMA
 def kernels_words(
     console: bytes, splats: Sequence[Splat], kind: VerdictKind, pfn: int | None
 ) -> tuple[str, ...]:
-    """The kernel's first report on what a verdict is about: its page, or an mm's counters."""
+    """Return the kernel's first report on what a verdict is about: its page, or an mm's
+    counters."""
     about = [splat for splat in splats if pfn is not None and splat.pfn == pfn]
     if kind is VerdictKind.RSS_MISMATCH:
         about = [splat for splat in splats if splat.kind == "bad_rss_counter"]
@@ -51,7 +52,7 @@ def excerpt(console: bytes, splat: Splat) -> tuple[str, ...]:
 
 
 def _own(lines: list[Line], splat: Splat) -> list[str]:
-    """The lines that say of the splat what the parser took from them: not a neighbour's."""
+    """Return the lines that say of the splat what the parser took from them: not a neighbour's."""
     own: dict[str, str] = {}
     for line in lines:
         said = attribute(line.text)

@@ -36,7 +36,8 @@ def describe(splats: Sequence[Splat], *, limit: int | None) -> str:
 
 
 def unread(splats: Sequence[Splat]) -> str:
-    """The lines among each report that no rule reads: what a report may say beyond its fields."""
+    """Return the lines among each report that no rule reads: what a report may say beyond its
+    fields."""
     lines = [""]
     for splat in splats:
         if splat.unread_count:

@@ -30,7 +30,7 @@ _WHEN = {
 
 
 def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> str:
-    """The whole report, every line at most `WIDTH` columns, ended by a newline.
+    """Return the whole report, every line at most `WIDTH` columns, ended by a newline.
 
     Args:
         sources: the lines of the kernel's source, where a tree is at hand.
@@ -75,7 +75,7 @@ def _subject(verdict: Verdict, info: RunInfo) -> str:
 
 
 def _spaced(section: list[str]) -> list[str]:
-    """A section with its heading set off; nothing for one that has nothing to say."""
+    """Return a section with its heading set off; nothing for one that has nothing to say."""
     if len(section) < 2:
         return []
     return ["", section[0], "-" * len(section[0]), *section[1:]]
@@ -112,7 +112,7 @@ def _sites(sites: tuple[CodeSite, ...]) -> Iterator[str]:
 
 
 def _chain(site: CodeSite, known: int) -> Iterator[str]:
-    """The inline chain, innermost first; `>` marks the line inside the zap.
+    """Yield the inline chain, innermost first; `>` marks the line inside the zap.
 
     Args:
         known: links at the end that have been told already.
@@ -129,7 +129,7 @@ def _chain(site: CodeSite, known: int) -> Iterator[str]:
 
 
 def _code(sources: Sources) -> Iterator[str]:
-    """The lines themselves, indented half as far, each mark below its line."""
+    """Yield the lines themselves, indented half as far, each mark below its line."""
     yield "The code"
     for at, excerpt in enumerate(sources.excerpts):
         if at:
@@ -149,7 +149,7 @@ def _code(sources: Sources) -> Iterator[str]:
 
 
 def proof_heading(ended: str) -> str:
-    """What the audit compared, and when."""
+    """Return what the audit compared, and when."""
     return f"Counters against page tables, {_WHEN.get(ended, 'at the end of the run')}"
 
 
@@ -219,7 +219,7 @@ def run_facts(verdict: Verdict, info: RunInfo) -> tuple[tuple[str, str], ...]:
 
 
 def _without_name(path: str) -> str:
-    """A path that may be mailed: the home folder, which names its owner, as `~`."""
+    """Return a path that may be mailed: the home folder, which names its owner, as `~`."""
     home = str(Path.home())
     return "~" + path.removeprefix(home) if path.startswith(home + "/") else path
 

@@ -33,7 +33,7 @@ def task(comm: str | None, pid: int | None) -> str:
 
 
 def number(value: int | None) -> str:
-    """A decimal number, `-` when absent."""
+    """Return a decimal number, `-` when absent."""
     return "-" if value is None else str(value)
 
 
@@ -43,7 +43,7 @@ def hexadecimal(value: int | None) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most `width` columns; says by `…` that there was more."""
+    """Return the text in at most `width` columns; says by `…` that there was more."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
@@ -69,7 +69,7 @@ def count(how_many: int, what: str, plural: str | None = None) -> str:
 
 
 def damage(meta: Mapping[str, Any]) -> list[str]:
-    """What of a capture could not be read, as its reader counted it: `3 damaged frames`.
+    """Return what of a capture could not be read, as its reader counted it: `3 damaged frames`.
 
     Args:
         meta: a stream's, and hostile.

@@ -122,7 +122,7 @@ def _audit(pieces: Pieces) -> str:
 
 
 def _meta(pieces: Pieces, key: str) -> str | None:
-    """What the capture says of itself; it is hostile."""
+    """Return what the capture says of itself; it is hostile."""
     said = pieces.events.meta.get(key) if pieces.events else None
     return said if isinstance(said, str) else None
 
@@ -149,7 +149,7 @@ def _span(events: Events) -> tuple[float, float]:
 
 
 def _same_pages(pieces: Pieces, events: Events) -> None:
-    """The page that the events say was refused first is the one that the others complain of."""
+    """Check that the page which the events say was refused first is the others' page."""
     folder, found = pieces.folder, pieces.found
     refused = events.of_kind(Kind.BAD_PAGE)
     refused = refused[refused["pfn"] != ABSENT]

@@ -12,18 +12,19 @@ from zaptrace.runs.folder import all_runs
 
 
 def kernels() -> list[dict[str, Any]]:
-    """The lab and stock kernels: path and size on disk in bytes."""
+    """Return the lab and stock kernels: path and size on disk in bytes."""
     folders = sorted(path.parent for path in (cache_home() / "kernels").glob("*/image"))
     return [{"path": str(folder), "bytes": _size(folder)} for folder in folders]
 
 
 def snapshots() -> list[dict[str, Any]]:
-    """The saved guests: path, size on disk in bytes, architecture."""
+    """Return the saved guests: path, size on disk in bytes, architecture."""
     return saved_guest.listed()
 
 
 def runs() -> list[dict[str, Any]]:
-    """The runs, oldest first: path, size on disk in bytes, verdict (None when it has none)."""
+    """Return the runs, oldest first: path, size on disk in bytes, verdict (None when it has
+    none)."""
     entries = []
     for run in all_runs():
         document = run.verdict()

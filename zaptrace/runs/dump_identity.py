@@ -30,7 +30,7 @@ class Identity:
 
     @classmethod
     def from_json(cls, data: Any) -> Identity | None:
-        """The inverse; None for the audit of a zaptrace that did not say.
+        """Return the inverse; None for the audit of a zaptrace that did not say.
 
         Raises:
             BadInput: it is neither.

@@ -118,7 +118,7 @@ def _together(consoles: Sequence[Console]) -> Console:
 
 
 def _kernels_words(read: _Read) -> tuple[str, ...]:
-    """The kernel's own report on what the verdict is about."""
+    """Return the kernel's own report on what the verdict is about."""
     pfn = read.verdict.pfn
     about = [splat for splat in read.console.splats if pfn is not None and splat.pfn == pfn]
     about = about or [splat for splat in read.console.splats if from_mm(splat)]
@@ -199,7 +199,7 @@ class _Names:
             )
 
     def _fits(self, frame: Frame) -> bool:
-        """A function is as long as kallsyms says: the next one begins right behind it."""
+        """Return a function is as long as kallsyms says: the next one begins right behind it."""
         size = frame.size or 0
         ends = [one.address + size for one in self._prog.symbols(frame.symbol or "")]
         return any(self._begins(end) for end in ends)

@@ -153,7 +153,8 @@ def analyse(
 
 
 def _sources(facts: RunFacts, verdict: Verdict) -> Sources | None:
-    """The lines of the verdict's sites, where a tree is at hand that costs nothing to read."""
+    """Return the lines of the verdict's sites, where a tree is at hand that costs nothing to
+    read."""
     own = Path(facts.kernel_tree) if facts.kernel_tree else None
     tree = own if own and own.is_dir() else kept_source(Path(facts.vmlinux))
     return read_sources(tree, verdict.sites) if tree and verdict.sites else None
@@ -166,7 +167,7 @@ def _console(folder: RunFolder) -> bytes:
 def _release(
     found: AuditResult | None, events: Events | None, splats: Sequence[Splat]
 ) -> str | None:
-    """The kernel's release from whichever evidence names it."""
+    """Return the kernel's release from whichever evidence names it."""
     named = [found.kernel_release if found else None]
     named += [events.meta.get("release") if events else None]
     named += [splat.kernel_release for splat in splats]
@@ -174,7 +175,7 @@ def _release(
 
 
 def _lives(folder: RunFolder, names: drgn.Program | None) -> tuple[RunLife | None, tuple[str, ...]]:
-    """The lives that the run kept; of a file that is damaged, what is wrong with it."""
+    """Return the lives that the run kept; of a file that is damaged, what is wrong with it."""
     try:
         return kept_lives(folder, names), ()
     except ZaptraceError as error:
@@ -182,7 +183,7 @@ def _lives(folder: RunFolder, names: drgn.Program | None) -> tuple[RunLife | Non
 
 
 def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
-    """What the recording of the events lacks, a sentence each."""
+    """Return what the recording of the events lacks, a sentence each."""
     meta = events.meta if events else {}
     missing = [
         f"The kernel did not set up the probe {name}." for name in meta.get("unavailable", ())
@@ -214,14 +215,15 @@ def _note_a_missing_stop(
 
 
 def _unchecked(prog: drgn.Program | None) -> tuple[str, ...]:
-    """A kernel that reports no bad page says so, for the silence of its console means nothing."""
+    """Return a kernel that reports no bad page says so, for the silence of its console means
+    nothing."""
     if prog is None or pages_are_checked(prog):
         return ()
     return (f"{page_checks.OFF} To have them reported, {page_checks.FIX}.",)
 
 
 def _half(facts: RunFacts, folder: RunFolder) -> tuple[str, ...]:
-    """What a run that was cut short, or that lost files since, does not have."""
+    """Return what a run that was cut short, or that lost files since, does not have."""
     parts = {"events": folder.capture, "console": folder.console}
     missing = [name for name, path in parts.items() if not path.exists()]
     if not (folder.vmcore.exists() or folder.audit_file.exists()):
@@ -233,7 +235,7 @@ def _half(facts: RunFacts, folder: RunFolder) -> tuple[str, ...]:
 
 
 def _bugs(found: AuditResult | None) -> int:
-    """Findings that are bugs; what is in flight is none."""
+    """Return findings that are bugs; what is in flight is none."""
     if found is None:
         return 0
     return sum(finding.cls is not FindingClass.IN_FLIGHT for finding in found.findings)

@@ -92,7 +92,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, arch: str, at: Path | None = None) -> RunFolder:
-        """A new, private folder: `at`, or one named by architecture and time.
+        """Return a new, private folder: `at`, or one named by architecture and time.
 
         Raises:
             BadInput: `at` is there already and not empty.
@@ -116,7 +116,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path | None) -> RunFolder:
-        """An existing run: `path`, or the newest one.
+        """Return an existing run: `path`, or the newest one.
 
         Raises:
             BadInput: it is not a run folder, or there is no run yet.
@@ -214,7 +214,7 @@ class RunFolder:
         self._save("audit.json", {**audit.to_json(), "vmcore": of.to_json() if of else None})
 
     def audited(self) -> Identity | None:
-        """The dump that audit.json is of; None when it does not say, or is not there."""
+        """Return the dump that audit.json is of; None when it does not say, or is not there."""
         try:
             data = self._load("audit.json")
         except FileNotFoundError:
@@ -236,7 +236,7 @@ class RunFolder:
         write_whole(self.report, report.encode())
 
     def verdict(self) -> dict[str, Any] | None:
-        """What verdict.json says; None when the run did not get that far."""
+        """Return what verdict.json says; None when the run did not get that far."""
         try:
             document: dict[str, Any] = self._load("verdict.json")
         except FileNotFoundError:

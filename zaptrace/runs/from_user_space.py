@@ -146,7 +146,7 @@ def _boot(
 
 @contextlib.contextmanager
 def _workers(jobs: int) -> Iterator[_Begin]:
-    """Processes that try; a damaged dump takes down no other try."""
+    """Start processes that try; a damaged dump takes down no other try."""
     begin = _Begin(jobs)
     try:
         yield begin
@@ -237,7 +237,7 @@ def _tried(saved: Saved, folder: RunFolder, said: str) -> tuple[int, str]:
 
 
 def _lie_in(folder: RunFolder, one: Prepared) -> GuestConfig:
-    """The guest, with its files in a try's own folder."""
+    """Return the guest, with its files in a try's own folder."""
     for ours, theirs in ((folder.image, one.config.kernel), (folder.initrd, one.config.initrd)):
         assert theirs is not None
         try:

@@ -9,7 +9,7 @@ Z95 = 1.959963984540054
 
 
 def wilson(hits: int, trials: int) -> tuple[float, float]:
-    """The 95% Wilson score interval of a rate; 0 to 1 when nothing was tried.
+    """Return the 95% Wilson score interval of a rate; 0 to 1 when nothing was tried.
 
     Unlike hits/trials ± something it stays inside 0 to 1 and means what it says
     for few trials, and for none or all of them hitting.
@@ -24,7 +24,7 @@ def wilson(hits: int, trials: int) -> tuple[float, float]:
 
 
 def passes_unseen(hits: int, trials: int, boots: int) -> float:
-    """The probability that a kernel with the bug boots `boots` times without it.
+    """Return the probability that a kernel with the bug boots `boots` times without it.
 
     Of a rate of which only `hits` in `trials` are known (every rate alike
     before): the mean of (1 - rate)^boots over Beta(hits + 1, misses + 1).
@@ -39,7 +39,7 @@ def passes_unseen(hits: int, trials: int, boots: int) -> float:
 
 
 def boots_needed(hits: int, trials: int, unseen: float, most: int = 1000) -> int:
-    """The clean boots that a kernel with the bug passes with no more than a probability.
+    """Return the clean boots that a kernel with the bug passes with no more than a probability.
 
     Args:
         unseen: that probability.

@@ -106,7 +106,7 @@ def pte_format(arch: str) -> PteFormat:
 
 
 def _life(recording: Recording, base: int, names: drgn.Program, form: PteFormat) -> Life:
-    """The recording, checked."""
+    """Return the recording, checked."""
     records = recording.records()
     wanted = recording.fact("count")
     facts = Facts(
@@ -126,7 +126,7 @@ def _life(recording: Recording, base: int, names: drgn.Program, form: PteFormat)
 
 
 def _complete(life: Life, prog: drgn.Program | None) -> Completeness | None:
-    """The recording against the dump; None when they cannot be compared."""
+    """Return the recording against the dump; None when they cannot be compared."""
     if prog is None or life.facts.stop is None:
         return None
     layout = page_layout(prog)

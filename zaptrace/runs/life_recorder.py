@@ -78,13 +78,13 @@ class LifeRecorder:
         return int.from_bytes(raw, "little" if self._where.order == "<" else "big")
 
     def mark_stop(self) -> None:
-        """The guest is stopped, and will be dumped."""
+        """Note that the guest is stopped, and will be dumped."""
         self.recording.mark_stop()
 
 
 @contextlib.contextmanager
 def life_recorder(arch: str, vmlinux: Path, unrecorded: list[str]) -> Iterator[LifeRecorder | None]:
-    """A recorder for one boot; None where there can be none, and then `unrecorded` says why."""
+    """Give a recorder for one boot; None where it cannot be, and `unrecorded` says why."""
     try:
         where = memory_map(vmlinux, arch)
         library = plugin.build()

@@ -164,7 +164,7 @@ def _check(name: str, head: bytes) -> None:
 
 
 def _damaged(name: str, why: str) -> BadInput:
-    """The error for a compressed log that ends in its middle, or worse."""
+    """Return the error for a compressed log that ends in its middle, or worse."""
     cat = {".xz": "xzcat", ".zst": "zstdcat"}.get(Path(name).suffix, "zcat")
     hint = f"{cat} {name} | zaptrace splat -   (as far as it can be read)"
     return BadInput(f"{name}: the compressed log is damaged ({why})", hint)

@@ -45,7 +45,7 @@ def _know_processes(records: Records, *known: Records) -> None:
 
 
 def _taken_by_probe(stop: np.void, probed: Records) -> bool:
-    """The kprobe at the place of the stop has fired when the guest went on."""
+    """Return the kprobe at the place of the stop has fired when the guest went on."""
     same = probed["kind"] == stop["kind"]
     for name in ("page", "pid", "cpu"):
         same &= probed[name] == stop[name]
@@ -53,7 +53,8 @@ def _taken_by_probe(stop: np.void, probed: Records) -> bool:
 
 
 def _continued(before: Events, later: Events) -> Events:
-    """What the buffer held at the stop, and what came after: it has overwritten its beginning.
+    """Return what the buffer held at the stop, and what came after: it has overwritten its
+    beginning.
 
     A CPU's LOST record stands where its oldest record does: when that lies before
     the stop, `before` has all that was overwritten.
@@ -72,7 +73,7 @@ def _continued(before: Events, later: Events) -> Events:
 
 
 def _last(records: Records) -> int:
-    """The clock of the last event; 0 when there is none."""
+    """Return the clock of the last event; 0 when there is none."""
     clocks = records["clock"][records["origin"] == Origin.PROBE]
     return int(clocks.max()) if len(clocks) else 0
 

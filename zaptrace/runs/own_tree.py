@@ -28,7 +28,7 @@ def check(request: Request) -> None:
 def prepare(
     arch_name: str, folder: Path, config: Path | None, listener: Listener, flavour: str = "repro"
 ) -> tuple[Tree, list[str]]:
-    """A tree that can be built, and what is to be changed in its configuration.
+    """Return a tree that can be built, and what is to be changed in its configuration.
 
     Args:
         folder: the tree, a git checkout; it is only read.
@@ -58,7 +58,7 @@ def prepare(
 def build(
     request: Request, source: Tree, folder: Path, config: Path | None, listener: Listener
 ) -> Request:
-    """The request for the tree's kernel, built now.
+    """Return the request for the tree's kernel, built now.
 
     Args:
         folder, config: the tree and the configuration as they were named.

@@ -102,7 +102,7 @@ class Repeats:
         return dict(Counter(boot.kind for boot in self.boots if boot.kind).most_common())
 
     def to_json(self) -> dict[str, Any]:
-        """What `repro --repeat --json` prints."""
+        """Return what `repro --repeat --json` prints."""
         return {
             "arch": self.arch,
             "asked": self.asked,
@@ -243,7 +243,7 @@ async def _ran(argv: Sequence[str]) -> tuple[int, str]:
 
 
 def complaint(words: bytes) -> str:
-    """The error among a zaptrace's words; its last line where there is none."""
+    """Return the error among a zaptrace's words; its last line where there is none."""
     lines = words.decode(errors="replace").splitlines()
     said = [line.partition("zaptrace: ")[2] for line in lines if line.startswith("zaptrace: ")]
     return (said or lines[-1:] or ["it said nothing"])[-1]
@@ -264,7 +264,7 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 
 def case_of(boot: Boot, expected: str | None) -> Case:
-    """A boot as a test case.
+    """Return a boot as a test case.
 
     Args:
         expected: the verdict kind that is the success; None for `clean`.
@@ -280,7 +280,7 @@ def case_of(boot: Boot, expected: str | None) -> Case:
 
 
 def told(repeats: Repeats) -> str:
-    """The count for a person."""
+    """Return the count for a person."""
     low, high = wilson(repeats.hits, repeats.told)
     rate = f": {repeats.hits / repeats.told:.0%}" if repeats.told else ""
     of = f"{repeats.hits} of {repeats.told} boots showed a bug{rate}"

@@ -181,7 +181,7 @@ def _recorder(facts: RunFacts) -> contextlib.AbstractContextManager[LifeRecorder
 
 
 def command(request: Request) -> str:
-    """The command line that makes the same request again."""
+    """Return the command line that makes the same request again."""
     words = ["zaptrace", "repro", request.arch]
     untold = {"arch", "folder", "spent"}
     if request.kernel_tree is not None:  # it builds them
@@ -196,7 +196,7 @@ def command(request: Request) -> str:
 def _tracing(
     plan: ProbePlan, trace: BootTrace, no_probes: bool = False
 ) -> tuple[tuple[str, ...], list[str]]:
-    """The kernel arguments that start the probes, and what they leave unrecorded."""
+    """Return the kernel arguments that start the probes, and what they leave unrecorded."""
     if no_probes:
         return (), ["No events: --no-probes."]
     if plan.boot_tracing:
@@ -217,7 +217,7 @@ def _guest_config(
     arguments: tuple[str, ...],
     bootconfig: str,
 ) -> GuestConfig:
-    """The guest; its image and initrd, with the probes behind it, lie in the run folder."""
+    """Return the guest; its image and initrd, with the probes behind it, lie in the run folder."""
     write_whole(folder.image, boot.kernel.read_bytes())
     initrd = append_bootconfig(boot.initrd.read_bytes(), bootconfig)
     write_whole(folder.initrd, initrd)
@@ -284,7 +284,7 @@ def proper_vmcore(folder: RunFolder, facts: RunFacts, listener: Listener) -> Non
 
 
 def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
-    """The command that boots such a guest in a terminal, typed in the run folder.
+    """Return the command that boots such a guest in a terminal, typed in the run folder.
 
     It is another boot: what names this one is left out.
     """
@@ -295,7 +295,7 @@ def _by_hand(config: GuestConfig, boot_id: str | None) -> str:
 
 
 def _hung(ours: bool, folder: RunFolder, seconds: float) -> str | None:
-    """What a guest did not do within the time limit; None where that is its natural end."""
+    """Return what a guest did not do within the time limit; None where that is its natural end."""
     if ours:
         wanted = "its workload did not end"
     elif USER_SPACE_BEGINS in folder.console.read_bytes():

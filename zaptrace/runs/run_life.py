@@ -68,7 +68,7 @@ class RunLife:
         return self._ledger(named, self.folder.audit())
 
     def account(self, pfn: int, audit: AuditResult | None) -> PageAccount | None:
-        """What an explanation is made from; see `zaptrace.explain.evidence.Lives`."""
+        """Return what an explanation is made from; see `zaptrace.explain.evidence.Lives`."""
         if self.names is None or (self.life.pfns is not None and pfn not in self.life.pfns):
             return None
         if pfn not in self._named:
@@ -97,7 +97,7 @@ class RunLife:
         return self._sites[address, back]
 
     def suspect(self) -> int | None:
-        """The page that one looks at first: the verdict's, else the first that was kept."""
+        """Return the page that one looks at first: the verdict's, else the first that was kept."""
         verdict = self.folder.verdict() or {}
         pfn = (verdict.get("verdict") or {}).get("pfn")
         kept = self.life.pfns
@@ -122,7 +122,7 @@ def _ptes(named: NamedLife, audit: AuditResult | None) -> int | None:
 
 
 def kept_lives(folder: RunFolder, names: drgn.Program | None) -> RunLife | None:
-    """A run's lives, named by a program that is open already; None when it kept none.
+    """Return a run's lives, named by a program that is open already; None when it kept none.
 
     Raises:
         BadInput: life.zap is damaged.

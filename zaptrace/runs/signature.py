@@ -51,7 +51,7 @@ class Signature:
 
 
 def signature_of(verdict: Verdict) -> Signature:
-    """What a verdict says of which bug it is."""
+    """Return what a verdict says of which bug it is."""
     lines = (line_of(role, verdict.sites) for role in ROLES)
     line = next((line for line in lines if line), None)
     return Signature(verdict.kind.value, line.function if line else None)

@@ -25,7 +25,7 @@ _LARGEST = 1 << 16
 
 
 def sharpened(prog: drgn.Program, verdict: Verdict) -> Verdict:
-    """The verdict with the lines of its sites, as far as the debug info has them.
+    """Return the verdict with the lines of its sites, as far as the debug info has them.
 
     Args:
         prog: a dump, or a vmlinux alone.
@@ -40,7 +40,8 @@ def sharpened(prog: drgn.Program, verdict: Verdict) -> Verdict:
 
 
 def addressed(prog: drgn.Program, splats: Sequence[Splat]) -> list[Splat]:
-    """The splats with an address, as the debug info has it, for each frame that has a symbol."""
+    """Return the splats with an address, as the debug info has it, for each frame that has a
+    symbol."""
     return [
         replace(one, trace=tuple(_addressed(prog, frame) for frame in one.trace)) for one in splats
     ]
@@ -54,7 +55,7 @@ def _addressed(prog: drgn.Program, frame: Frame) -> Frame:
 
 
 def _resolved(prog: drgn.Program, site: CodeSite) -> CodeSite:
-    """A site that nobody has resolved yet: a splat's, or a probe's own address."""
+    """Return a site that nobody has resolved yet: a splat's, or a probe's own address."""
     is_return = site.role != "pte_cleared"
     if site.inline_chain and is_return:
         return site

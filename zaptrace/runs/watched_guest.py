@@ -75,7 +75,7 @@ def wanted_guest(
     smp: int = 2,
     read_only: bool = False,
 ) -> live_guest.Request:
-    """A live guest with the lab's kernel, a stock one, or one of the user's.
+    """Return a live guest with the lab's kernel, a stock one, or one of the user's.
 
     Args:
         kernel_name: of a stock kernel, what its release begins with, or its folder.
@@ -114,7 +114,7 @@ def _accelerator(request: live_guest.Request, listener: Listener) -> str:
 
 
 def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> live_guest.Request:
-    """A live guest of one architecture, its kernel built and its probe plan made.
+    """Return a live guest of one architecture, its kernel built and its probe plan made.
 
     Args:
         fault: its kernel's `zapfault=`.
@@ -132,7 +132,7 @@ def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> 
 
 
 def stock_guest(name: str, kernel_name: str, *, shell: str = "") -> live_guest.Request:
-    """A live guest with a stock kernel; without a vmlinux it makes its probe plan itself.
+    """Return a live guest with a stock kernel; without a vmlinux it makes its probe plan itself.
 
     Args:
         kernel_name: what its release begins with, or its folder.
@@ -152,7 +152,7 @@ def stock_guest(name: str, kernel_name: str, *, shell: str = "") -> live_guest.R
 
 
 def own_guest(own: kernel_tree.Tree, listener: Listener, *, shell: str = "") -> live_guest.Request:
-    """A live guest with the kernel of a tree of the user's, built now.
+    """Return a live guest with the kernel of a tree of the user's, built now.
 
     Args:
         own: the tree, prepared for the live flavour.
@@ -181,7 +181,7 @@ def watched_guest(
     options: Sequence[str] = (),
     run: str | None = None,
 ) -> Iterator[WatchedGuest]:
-    """A live guest of one architecture, booted and recording; gone when the block is left.
+    """Give a live guest of one architecture, booted and recording, until the block is left.
 
     Args:
         fault, kernel_name, own, smp, read_only: see `wanted_guest`.
@@ -242,7 +242,7 @@ class _Worker(threading.Thread):
         self._task: asyncio.Task[None] | None = None
 
     def connected(self) -> socket.socket:
-        """The guest's stream, as soon as it has booted.
+        """Return the guest's stream, as soon as it has booted.
 
         Raises:
             ZaptraceError: it has not.
@@ -271,7 +271,7 @@ class _Worker(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """The thread's life."""
+        """Run the guest until it is told to stop."""
         try:
             asyncio.run(self._live())
         except asyncio.CancelledError:
@@ -331,7 +331,7 @@ class _Worker(threading.Thread):
 
 
 def _words(left: str, path: str) -> list[str]:
-    """What stands in a file of the guest, as its `grep -H` tells it."""
+    """Return what stands in a file of the guest, as its `grep -H` tells it."""
     lines = (line.partition(":") for line in left.splitlines())
     return [word for name, _, text in lines if name == path for word in text.split()]
 

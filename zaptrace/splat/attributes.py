@@ -31,7 +31,7 @@ class Attribute:
 
 
 def attribute(text: str) -> Attribute | None:
-    """What a line says of the report it belongs to; None when it says nothing."""
+    """Return what a line says of the report it belongs to; None when it says nothing."""
     for name, pattern, read in _BY_START.get(text[:2], ()):
         if found := pattern.match(text):
             return _said(name, read(found))
@@ -123,7 +123,7 @@ def _file(found: re.Match[str]) -> Fields:
 
 
 def _function(name: str | None) -> str | None:
-    """A handler's name; %ps prints 0x0 and (null) for none."""
+    """Return a handler's name; %ps prints 0x0 and (null) for none."""
     return None if name in ("0x0", "(null)") else name
 
 

@@ -88,14 +88,14 @@ class Draft:
         return "trace" in self.taken or self._section is not None
 
     def is_named_by(self, said: Attribute) -> bool:
-        """The line names this very report's page or task."""
+        """Return the line names this very report's page or task."""
         pfn, comm = said.fields.get("pfn"), said.fields.get("comm")
         return (pfn is not None and pfn == self.fields.get("pfn")) or (
             comm is not None and said.name == "task" and comm == self.fields.get("process")
         )
 
     def refuses(self, said: Attribute) -> bool:
-        """The line cannot be this report's."""
+        """Return the line cannot be this report's."""
         name = said.name
         if name == "other stack":
             return False
@@ -148,7 +148,8 @@ class Draft:
                 self.fields[name] = value
 
     def _is_reasons(self, said: Attribute) -> bool:
-        """The dump's reason is the report's, unless the headline says what a WARN() checked."""
+        """Return the dump's reason is the report's, unless the headline says what a WARN()
+        checked."""
         return said.name == "reason" and not self.kind.dump_before
 
     def go_on(self, texts: list[str], *, full: bool) -> str | None:
@@ -178,7 +179,7 @@ class Draft:
         return None
 
     def _of_dump(self, said: dict[str, Any]) -> dict[str, Any]:
-        """A headline's fields, its reason with that of the dump before it."""
+        """Return a headline's fields, its reason with that of the dump before it."""
         if self._dump_reason and "reason" in said:
             return said | {"reason": f"{said['reason']} ({self._dump_reason})"}
         return said
@@ -280,7 +281,7 @@ class Draft:
         dump.dropped = dump.closed = dump.ended = True
 
     def splat(self) -> Splat | None:
-        """The report; None when it is but a fragment that says nothing for sure."""
+        """Return the report; None when it is but a fragment that says nothing for sure."""
         if self.dropped or (self.kind.name == "page_dump" and not self._is_whole_dump()):
             return None
         trace = self._trace if "trace" in self.taken else self._early

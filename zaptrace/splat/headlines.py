@@ -64,7 +64,7 @@ def has_mark(text: str) -> bool:
 
 
 def headline(text: str) -> Headline | None:
-    """What report begins at a line; None when none does."""
+    """Return what report begins at a line; None when none does."""
     if not has_mark(text):
         return None
     for kind in KINDS:
@@ -98,7 +98,7 @@ def _is_quoted(text: str, found: re.Match[str], fields: dict[str, Any]) -> bool:
 
 
 def _task_before(before: str) -> tuple[str, str]:
-    """What stands before a task's name, and the name: it can hold blanks and colons."""
+    """Return what stands before a task's name, and the name: it can hold blanks and colons."""
     start = strip_known(before).end
     marks = (before.rfind(mark, start) + len(mark) for mark in _MARKS_BEFORE if mark in before)
     start = max((start, *marks))

@@ -31,7 +31,7 @@ class Line:
 
 
 def read_lines(data: bytes, of_report: int | None = None) -> Iterator[Line]:
-    """The lines of a console log that hold text, in order.  Never raises.
+    """Yield the lines of a console log that hold text, in order. Never raises.
 
     Args:
         data: the log.

@@ -43,7 +43,7 @@ _TEXT_KEYS = ("MESSAGE", "message", "msg", "log", "text", "line", "_raw", "textP
 
 
 def pieces(whole: str) -> Iterator[str]:
-    """The lines that one line of a file holds, none of them empty.  Never raises."""
+    """Yield the lines that one line of a file holds, none of them empty. Never raises."""
     if "\x1b" in whole:
         whole = _ESCAPE.sub("", whole)
     whole = whole.translate(_CONTROLS)
@@ -77,7 +77,7 @@ def _at_stamps(text: str) -> Iterator[str]:
 
 
 def _unquoted(text: str) -> str:
-    """The message of a line in JSON, or of a journal's export."""
+    """Return the message of a line in JSON, or of a journal's export."""
     start = text.lstrip()
     if start.startswith(("{", "data: {")) and len(text) <= _LONGEST_JSON:
         try:

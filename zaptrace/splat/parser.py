@@ -71,7 +71,7 @@ _QUOTES = re.compile(r"[>|\s]*")
 
 
 def _broken(first: str, second: str) -> Headline | None:
-    """The headline of a report that two lines hold together, and neither alone."""
+    """Return the headline of a report that two lines hold together, and neither alone."""
     rest = _QUOTES.sub("", second, count=1)
     if not rest or not is_full(len(first), rest) or says_kernel(second):
         return None
@@ -125,7 +125,8 @@ class _Reader:
             self._streams = {key: one for key, one in self._streams.items() if one.alive}
 
     def _broken(self, text: str) -> Headline | None:
-        """The headline whose rest a line is; what its beginning was taken for is forgotten."""
+        """Return the headline whose rest a line is; what its beginning was taken for is
+        forgotten."""
         begins = _broken(self._last_text, text)
         if begins is not None and self._drafts and self._drafts[-1].raw == self._last_text:
             for stream in self._streams.values():
@@ -163,7 +164,7 @@ class _Reader:
         return True
 
     def _stream_of(self, prefix: Prefix, before: str, text: str) -> Stream | None:
-        """The stream of a headline's source; its prefix can differ from line to line."""
+        """Return the stream of a headline's source; its prefix can differ from line to line."""
         if stream := self._streams.get(prefix.key):
             return stream
         return next(
@@ -176,7 +177,7 @@ class _Reader:
         )
 
     def _is_last(self, begins: Headline, text: str) -> bool:
-        """A report of one line, printed once more."""
+        """Return a report of one line, printed once more."""
         last = self._drafts[-1] if self._drafts else None
         return last is not None and last.kind.one_line and last.is_repeated(begins, text)
 
@@ -199,6 +200,6 @@ class _Reader:
                 yield splat
 
     def close(self) -> None:
-        """The log ends."""
+        """Take the log's end."""
         for stream in self._streams.values():
             stream.close()

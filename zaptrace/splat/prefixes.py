@@ -136,7 +136,8 @@ class Prefix:
         return same and self.body(text) is not None
 
     def body(self, text: str) -> tuple[str, bool] | None:
-        """A line's words, and whether the whole prefix stands before them; None: not this one's."""
+        """Return a line's words, and whether the whole prefix stands before them; None: not this
+        one's."""
         if found := self.own.match(text):
             return text[strip_known(text, found.end()).end :].strip(), True
         if self.alike and self.alike.match(text):
@@ -214,7 +215,7 @@ def _prefix(
 
 
 def _same(kind: str, text: str) -> str | None:
-    """A pattern of what can stand in a token's place on another line; None: only itself."""
+    """Return a pattern of what can stand in a token's place on another line; None: only itself."""
     if kind == "stamp":
         return STAMP
     if kind == "level":

@@ -82,7 +82,7 @@ _FAULT_DECODED = re.compile(_NAME + rf" {_FILE}", re.ASCII)
 
 
 def fault(text: str) -> Frame | None:
-    """The function that a line of registers says the CPU was in; None when it says none."""
+    """Return the function that a line of registers says the CPU was in; None when it says none."""
     begins = _AT_FAULT.match(text)
     if not begins:
         return None
@@ -99,7 +99,7 @@ def fault(text: str) -> Frame | None:
 
 
 def frame(text: str) -> Frame | None:
-    """The frame that a line of a trace shows; None when it shows none."""
+    """Return the frame that a line of a trace shows; None when it shows none."""
     tag = _STACK_NAME.match(text)
     text = text[tag.end() :] if tag else text
     callee = _CALLEE.match(text)
@@ -139,7 +139,7 @@ def frames(text: str) -> Iterator[Frame]:
 
 
 def decoded_frame(text: str) -> Frame | None:
-    """A frame of which a script left the source line but no offset; inlined ones too."""
+    """Return a frame of which a script left the source line but no offset; inlined ones too."""
     tag = _STACK_NAME.match(text)
     found = _DECODED.match(text, tag.end() if tag else 0)
     if not found:

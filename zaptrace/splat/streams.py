@@ -174,7 +174,7 @@ class Stream:
             self._took(owner)
 
     def miss(self) -> None:
-        """A line of another source went by."""
+        """Take note of a line of another source."""
         self._settle()
         self._elsewhere += 1
         self._expire()
@@ -199,7 +199,7 @@ class Stream:
         return bool(self.open) or self._begun is not None
 
     def _settle(self) -> None:
-        """The line after a report's headline has come: a report of one line is whole."""
+        """Close a report of one line: the line after its headline has come."""
         if self._begun and self._begun.kind.one_line:
             self._begun.closed = True
             self._begun = None

@@ -9,7 +9,7 @@ _DECIMAL = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 
 
 def hexadecimal(text: str | None) -> int | None:
-    """A number or pointer in hex, with or without 0x.
+    """Return a number or pointer in hex, with or without 0x.
 
     `(null)` is how vsnprintf's %p printed NULL up to 4.20.  What it prints for
     a pointer that it will not show (`(____ptrval____)`, `(efault)`) is None,
@@ -22,5 +22,5 @@ def hexadecimal(text: str | None) -> int | None:
 
 
 def decimal(text: str | None) -> int | None:
-    """A signed decimal number; None when it is none."""
+    """Return a signed decimal number; None when it is none."""
     return int(text) if text and _DECIMAL.fullmatch(text) else None

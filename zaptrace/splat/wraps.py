@@ -72,7 +72,7 @@ def is_full(width: int, text: str) -> bool:
 
 
 def rejoined(last: Last, text: str) -> list[str]:
-    """The ways to join a line to the one before, the likelier first."""
+    """Return the ways to join a line to the one before, the likelier first."""
     rest = text[_quoted(text) :]
     blank, glued = f"{last.text} {rest}", last.text + rest
     return [glued, blank] if last.width in TERMINALS else [blank]
@@ -88,7 +88,7 @@ _PLACE = re.compile(r"\+0x[0-9a-f]{1,16}/0x[0-9a-f]")
 
 
 def whole(last: Last, text: str) -> Whole | None:
-    """What a line says with the one before it; None when it is not the rest of that one."""
+    """Return what a line says with the one before it; None when it is not the rest of that one."""
     for joined in rejoined(last, text):
         glued = joined == last.text + text[_quoted(text) :]
         if said := attribute(joined):
@@ -116,7 +116,7 @@ _AWAITS = re.compile(
 
 
 def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, Any]:
-    """What the joined line says and the first did not; nothing when they contradict."""
+    """Return what the joined line says and the first did not; nothing when they contradict."""
     old = last.said.fields if last.said else {}
     full = glued or last.is_full(text)
     adds = {}

@@ -69,7 +69,7 @@ def _of_one(splat: Splat) -> Iterator[Flip]:
 
 
 def _of_refused(splat: Splat) -> Iterator[Flip]:
-    """A page that is free has no mapping, no charge, no reference and no mapping count."""
+    """Yield a page that is free has no mapping, no charge, no reference and no mapping count."""
     for field, value in (
         ("mapping", word(splat, "mapping") or splat.mapping),
         ("memcg_data", splat.memcg),

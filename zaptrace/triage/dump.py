@@ -85,7 +85,7 @@ def page_type(splat: Splat) -> str | None:
 
 
 def _old_type(value: int) -> str | None:
-    """A type of v4.18 to v6.9: exactly one bit of the type's twelve is clear."""
+    """Return a type of v4.18 to v6.9: exactly one bit of the type's twelve is clear."""
     clear = ~value & 0xFFFF
     return _BITS.get(clear) if value >> 16 == 0xFFFF else None
 
@@ -197,7 +197,7 @@ def swap_value(splat: Splat) -> int | None:
 
 
 def described(splat: Splat) -> str:
-    """The report's kind as a phrase."""
+    """Return the report's kind as a phrase."""
     if splat.kind in _KINDS:
         return _KINDS[splat.kind]
     reason = splat.reason or ""

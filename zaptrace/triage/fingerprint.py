@@ -59,7 +59,7 @@ def reason(splat: Splat) -> str:
 
 
 def _nature(splat: Splat) -> str:
-    """What kind of page it was; flags that come and go with its use do not count."""
+    """Return what kind of page it was; flags that come and go with its use do not count."""
     if kind := page_type(splat):
         return kind
     for flag in ("reserved", "slab", "hugetlb"):

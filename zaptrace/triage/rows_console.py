@@ -42,7 +42,7 @@ def _one_bit(console: Console) -> Iterator[Seen]:
 
 
 def _again(splat: Splat, console: Console) -> bool:
-    """The same bit of the same field is wrong in another report, on another page."""
+    """Return the same bit of the same field is wrong in another report, on another page."""
     return any(
         flip.splat is splat and any(_elsewhere(one, splat) for one in _with(flip, console))
         for flip in console.flips
@@ -50,7 +50,7 @@ def _again(splat: Splat, console: Console) -> bool:
 
 
 def _with(flip: Flip, console: Console) -> Iterator[Splat]:
-    """The reports in which the same bit of the same field is wrong."""
+    """Return the reports in which the same bit of the same field is wrong."""
     return (
         one.splat
         for one in console.flips

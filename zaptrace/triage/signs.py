@@ -49,12 +49,12 @@ def calls(pattern: str) -> Test:
 
 
 def functions(splat: Splat) -> list[str]:
-    """The functions of a report's call trace that the kernel vouches for."""
+    """Return the functions of a report's call trace that the kernel vouches for."""
     return [base_name(one.symbol) for one in splat.trace if one.symbol and one.reliable]
 
 
 def modules(splats: Iterable[Splat]) -> tuple[str, ...]:
-    """The modules that stand in call traces, as the kernel prints them behind a symbol."""
+    """Return the modules that stand in call traces, as the kernel prints them behind a symbol."""
     frames = (frame for splat in splats for frame in splat.trace if frame.reliable)
     return tuple(dict.fromkeys(frame.module for frame in frames if frame.module))
 

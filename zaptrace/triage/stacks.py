@@ -97,12 +97,12 @@ _CLONE = re.compile(r"(?:\.(?:isra|constprop|part|cold|llvm|lto_priv)(?:\.[0-9]{
 
 
 def base_name(symbol: str) -> str:
-    """A function's name without what the compiler appends to a clone's."""
+    """Return a function's name without what the compiler appends to a clone's."""
     return _CLONE.sub("", symbol[:512])
 
 
 def reliable(trace: Iterable[Frame]) -> tuple[Frame, ...]:
-    """The frames that have a name and that the kernel vouches for."""
+    """Return the frames that have a name and that the kernel vouches for."""
     return tuple(frame for frame in trace if frame.symbol and frame.reliable)
 
 
@@ -113,7 +113,7 @@ def deferral(trace: Iterable[Frame]) -> str | None:
 
 
 def without_printing(trace: Iterable[Frame]) -> tuple[Frame, ...]:
-    """The reliable frames but for the innermost ones that only print the report."""
+    """Return the reliable frames but for the innermost ones that only print the report."""
     frames = reliable(trace)
     at = next((at for at, frame in enumerate(frames) if not _prints(frame)), len(frames))
     return frames[at:]

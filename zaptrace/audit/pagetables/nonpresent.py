@@ -94,7 +94,7 @@ class Absent:
         return np.bincount(self.mm[self.kind == kind], minlength=mms)
 
     def mms_with(self, kind: SwapKind) -> frozenset[int]:
-        """The mms that have one of a kind."""
+        """Return the mms that have one of a kind."""
         return frozenset(self.mm[self.kind == kind].tolist())
 
     def of_mm(self, number: int) -> Absent:
@@ -161,7 +161,7 @@ def _if(prog: drgn.Program, symbol: str, kinds: list[SwapKind]) -> list[SwapKind
 
 
 def classify(fmt: TableFormat, walked: Walked, types: SwapTypes) -> Absent:
-    """What the walked entries that are not present stand for."""
+    """Return what the walked entries that are not present stand for."""
     found, code = walked.nonpresent, fmt.tables.swap
     lowest = found.level == len(fmt.levels) - 1
     kind = np.where(

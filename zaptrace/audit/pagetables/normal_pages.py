@@ -101,7 +101,7 @@ def _normal_large(address: Words, pfn: Words, page_shift: int, areas: Areas) -> 
 
 
 def uncounted_in(prog: drgn.Program, fmt: TableFormat) -> Uncounted:
-    """What tells large leaves without counters in this kernel."""
+    """Return what tells large leaves without counters in this kernel."""
     bits = fmt.tables.large_special | _devmap(prog, fmt)
     return Uncounted(bits, huge_zero_page(prog), fmt.page_shift)
 

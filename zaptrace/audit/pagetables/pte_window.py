@@ -19,7 +19,7 @@ _VMA = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,16}) ")
 
 
 def around(prog: drgn.Program, owner: Owner, pfn: int | None) -> TableWindow:
-    """The `PAGES` entries among which a mapping lies.
+    """Return the `PAGES` entries among which a mapping lies.
 
     Args:
         prog: a stopped kernel's memory.

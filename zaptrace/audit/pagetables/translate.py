@@ -90,7 +90,7 @@ def follow(fmt: TableFormat, root: Root, ram: Ram, address: int) -> tuple[Step, 
 
 
 def mapped_pfn(fmt: TableFormat, steps: tuple[Step, ...], address: int) -> int | None:
-    """The PFN that a way ends at; None when nothing is mapped there."""
+    """Return the PFN that a way ends at; None when nothing is mapped there."""
     last = steps[-1]
     if last.kind is not EntryKind.LEAF or last.target is None:
         return None

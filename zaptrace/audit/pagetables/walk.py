@@ -80,7 +80,7 @@ class Tables(NamedTuple):
     end: Words
 
     def take(self, which: npt.NDArray[np.intp] | Mask | slice) -> Tables:
-        """Some of them."""
+        """Return some of them."""
         return Tables(
             self.address[which],
             self.base[which],
@@ -197,7 +197,7 @@ class _Place(NamedTuple):
     at: Index
 
     def addresses(self) -> Words:
-        """The user virtual addresses that the entries stand for, bytes."""
+        """Return the user virtual addresses that the entries stand for, bytes."""
         found = (self.at & (self.level.entries - 1)).astype(np.uint64)
         found <<= np.uint64(self.level.shift)
         found += self.base[self.at >> self.level.index_bits]
@@ -244,7 +244,7 @@ def walk(fmt: TableFormat, roots: Sequence[Root], ram: Ram) -> Walked:
 
 
 def _starting(roots: Sequence[Root], depth: int) -> Tables:
-    """The tables at which walks begin on this level."""
+    """Return the tables at which walks begin on this level."""
     here = [(number, root) for number, root in enumerate(roots) if root.level == depth]
     return Tables(
         np.array([root.table for _, root in here], np.uint64),
@@ -285,7 +285,7 @@ def _reachable(tables: Tables, level: Level, ram: Ram, harvest: _Harvest) -> Tab
 def _chunks(
     tables: Tables, level: Level, word: str, ram: Ram, harvest: _Harvest
 ) -> Iterator[tuple[Tables, Words]]:
-    """The tables with their entries, shape (tables, entries), a few MB at a time."""
+    """Yield the tables with their entries, shape (tables, entries), a few MB at a time."""
     step = _CHUNK_BYTES // level.bytes
     for start in range(0, len(tables.address), step):
         some = tables.take(slice(start, start + step))
@@ -297,7 +297,7 @@ def _chunks(
 
 
 def _read(addresses: Words, level: Level, word: str, ram: Ram) -> tuple[Words, Mask]:
-    """The entries of tables at ascending addresses, and which tables could be read."""
+    """Return the entries of tables at ascending addresses, and which tables could be read."""
     words = np.empty((len(addresses), level.entries), np.uint64)
     good = np.zeros(len(addresses), bool)
     far = np.diff(addresses) > np.uint64(level.bytes + _BRIDGE_BYTES)
@@ -364,7 +364,7 @@ def _look_below(
 
 
 def _there(fmt: TableFormat, level: Level, tables: Tables, words: Words) -> Index:
-    """The places of the entries that are not empty, and are user space's."""
+    """Return the places of the entries that are not empty, and are user space's."""
     columns = np.arange(level.entries, dtype=np.uint64)
     there = ~any_of(level.empty, words)
     if tables.first.any() or (tables.end != np.uint64(level.entries)).any():
@@ -377,7 +377,7 @@ def _there(fmt: TableFormat, level: Level, tables: Tables, words: Words) -> Inde
 
 
 def _origins(level: Level, leaves: Words) -> Words:
-    """The physical address that each leaf maps.  Same shape."""
+    """Return the physical address that each leaf maps. Same shape."""
     inverted = any_of(level.inverted, leaves)
     origins = np.where(inverted, ~leaves, leaves) if inverted.any() else leaves
     return origins & np.uint64(level.leaf_origin)

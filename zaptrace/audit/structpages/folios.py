@@ -25,7 +25,7 @@ _LARGEST_MASK = np.uint64(1 << 40)
 
 
 def heads(pages: StructPages, known: Mask, head_mask: int = 0) -> tuple[Index, Index]:
-    """The index of each page's first page, and which pages have another one than themselves.
+    """Return the index of each page's first page, and which pages have another one than themselves.
 
     A tail whose head is nowhere is its own.
 
@@ -146,7 +146,7 @@ class Folios:
         return counted
 
     def _counter(self, pages: StructPages, name: str) -> Counts:
-        """A counter of the first tail page that begins at -1; shape of `_heads`."""
+        """Return a counter of the first tail page that begins at -1; shape of `_heads`."""
         found = np.zeros(len(self._heads), np.int64)
         if pages.has(name):
             found[self._real] = pages.column(name, self._first_tail).astype(np.int64) + 1

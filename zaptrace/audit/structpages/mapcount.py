@@ -72,7 +72,7 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
 
 
 def _legible(pages: StructPages) -> Mask:
-    """The struct pages that are in the dump, and whose folio's first tail page is, if any.
+    """Return the struct pages that are in the dump, and whose folio's first tail page is, if any.
 
     A page before a gap may be the first of a large folio whose counters lie in the gap.
     """

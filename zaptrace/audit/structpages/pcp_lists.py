@@ -50,7 +50,7 @@ def on_cpu_lists(prog: drgn.Program, pages: StructPages) -> tuple[Index, int]:
 def members(
     head: int, first: int, index_of: Callable[[int], int], nexts: Words
 ) -> Sequence[int] | None:
-    """The pages of a circular list; None when it does not lead back to its head.
+    """Return the pages of a circular list; None when it does not lead back to its head.
 
     In a running kernel a page that is taken meanwhile leads into another list, perhaps of all
     the pages that there are.

@@ -89,7 +89,7 @@ class StructPages:
         return name in (self.dtype.names or ())
 
     def column(self, name: str, where: Index | None = None) -> npt.NDArray[Any]:
-        """A column in native byte order: a dense one, or any at some pages.
+        """Return a column in native byte order: a dense one, or any at some pages.
 
         Shape (pages,) or that of `where`.
         """
@@ -101,7 +101,7 @@ class StructPages:
         return self.member(kind, offset, where)
 
     def member(self, kind: npt.DTypeLike, offset: int, where: Index) -> npt.NDArray[Any]:
-        """What lies at an offset in some struct pages, in native byte order."""
+        """Return what lies at an offset in some struct pages, in native byte order."""
         # As bytes: a structured array of no pages cannot be cut out of a buffer.
         rows = self._rows(where).view(np.uint8).reshape(len(where), self.dtype.itemsize)
         kind = np.dtype(kind)
@@ -109,7 +109,7 @@ class StructPages:
         return values.astype(kind.newbyteorder("="))
 
     def again(self, name: str, where: Index) -> npt.NDArray[Any]:
-        """A column at some pages, read from the kernel's memory once more."""
+        """Return a column at some pages, read from the kernel's memory once more."""
         raw = b"".join(self.fetch(pfn) for pfn in self.pfns(where).tolist())
         values = np.frombuffer(raw, self.dtype)[name]
         return values.astype(values.dtype.newbyteorder("="))
@@ -135,19 +135,19 @@ class StructPages:
         return rows
 
     def pfns(self, where: Index) -> Words:
-        """The PFNs of some pages."""
+        """Return the PFNs of some pages."""
         starts = np.array([span.start for span in self.layout.valid], np.int64)
         firsts = _first_indices(self.layout)
         span = np.searchsorted(firsts, where, side="right") - 1
         return (where - firsts[span] + starts[span]).astype(np.uint64)
 
     def addresses(self, where: Index) -> Words:
-        """The addresses of some struct pages."""
+        """Return the addresses of some struct pages."""
         size = np.uint64(self.layout.struct_size)
         return np.uint64(self.layout.base) + self.pfns(where) * size
 
     def indices(self, pfns: Words) -> Index:
-        """The indices of some PFNs, NOWHERE for those without a struct page."""
+        """Return the indices of some PFNs, NOWHERE for those without a struct page."""
         if not len(pfns):
             return np.zeros(0, np.int64)
         spans = list(zip(self.layout.valid, _first_indices(self.layout).tolist(), strict=True))
@@ -164,11 +164,11 @@ class StructPages:
         return found
 
     def indices_at(self, addresses: Words) -> Index:
-        """The indices of struct pages by their address, NOWHERE for what is none."""
+        """Return the indices of struct pages by their address, NOWHERE for what is none."""
         return self.indices(self.layout.pfns(addresses))
 
     def index_at(self, address: int) -> int:
-        """The index of the struct page at an address, NOWHERE for what is none."""
+        """Return the index of the struct page at an address, NOWHERE for what is none."""
         pfn, rest = divmod(address - self.layout.base, self.layout.struct_size)
         first = 0
         for span in self.layout.valid:
@@ -224,7 +224,7 @@ class Gatherer:
         self._dense = dict(zip(DENSE, columns, strict=True))
 
     def add(self, count: int, raw: bytes | None) -> None:
-        """The next `count` struct pages, None when they are not in the dump."""
+        """Add the next `count` struct pages, None when they are not in the dump."""
         here = slice(self._at, self._at + count)
         self._at += count
         self._readable[here] = raw is not None
@@ -306,7 +306,7 @@ def _first_of(
 def _read(
     prog: drgn.Program, layout: PageLayout, pfns: range
 ) -> Iterator[tuple[int, bytes | None]]:
-    """Some struct pages in as few pieces as possible; None for those not in the dump."""
+    """Yield some struct pages in as few pieces as possible; None for those not in the dump."""
     try:
         yield len(pfns), prog.read(layout.address(pfns.start), len(pfns) * layout.struct_size)
     except drgn.FaultError:

@@ -36,7 +36,7 @@ def page(
     window: TableWindow | None = None,
     sources: Sources | None = None,
 ) -> str:
-    """The whole document.
+    """Return the whole document.
 
     Args:
         events: the capture, for the rates.
@@ -71,7 +71,7 @@ def page(
 
 
 def section(name: str, heading: str, sub: str, *content: Content) -> Markup:
-    """A card of the page; `name` is its id."""
+    """Return a card of the page; `name` is its id."""
     below = tag("p", sub, class_="sub") if sub else ""
     return tag("section", tag("h2", heading), below, *content, id=name)
 
@@ -90,7 +90,7 @@ def _headline(verdict: Verdict, title: str) -> Markup:
 
 
 def _facts(verdict: Verdict, info: RunInfo) -> Markup:
-    """What one wants to know first, in large figures."""
+    """Return what one wants to know first, in large figures."""
     turn = next((step for step in verdict.order if is_freed_wrong(step)), None)
     finding = _finding(verdict)
     told: list[tuple[str, str, bool]] = []
@@ -217,7 +217,7 @@ def _splat(info: RunInfo) -> Markup:
 
 
 def _triage(clues: Sequence[Clue]) -> Markup:
-    """What stands out in the console's reports, each with its causes and measurements."""
+    """Return what stands out in the console's reports, each with its causes and measurements."""
     if not clues:
         return Markup("")
     told = [_clue(clue) for clue in clues]

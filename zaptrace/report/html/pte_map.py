@@ -12,7 +12,7 @@ _STEP = _CELL + _GAP
 
 
 def table_map(window: TableWindow) -> Markup:
-    """A square a PTE, `COLUMNS` in a row; the page's own is ringed.
+    """Return a square a PTE, `COLUMNS` in a row; the page's own is ringed.
 
     Rows that lie outside of the mapping and map nothing are left out.
     """
@@ -60,7 +60,7 @@ def _cell(window: TableWindow, at: int, kind: str, y: int) -> Markup:
 
 
 def _cross(x: float, y: float, size: float) -> Markup:
-    """What tells a PTE of this very page without colours."""
+    """Return what tells a PTE of this very page without colours."""
     return tag("path", d=f"M{x} {y}l{size} {size}m0 {-size}l{-size} {size}", class_="cross")
 
 

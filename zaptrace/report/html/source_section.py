@@ -12,7 +12,7 @@ from zaptrace.report.words import hexadecimal
 
 
 def source_section(sites: Sequence[CodeSite], sources: Sources) -> Markup:
-    """The section; nothing when no site is known."""
+    """Return the section; nothing when no site is known."""
     if not sites:
         return Markup("")
     parts: list[Markup] = [_lines(one) for one in sources.excerpts]

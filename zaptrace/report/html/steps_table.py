@@ -14,7 +14,7 @@ _NS_PER_US = 1000
 
 
 def steps_table(verdict: Verdict, finding: Finding | None) -> Markup:
-    """A row a step.
+    """Return a row a step.
 
     Args:
         finding: what the audit says of the page, when its dump was taken last of all.

@@ -29,7 +29,7 @@ _LONGEST = 60
 
 
 def timeline(steps: Sequence[OrderStep]) -> Markup:
-    """A row a step: a numbered dot at its time, and what it was."""
+    """Return a row a step: a numbered dot at its time, and what it was."""
     timed = [step.time_ns for step in steps if step.time_ns is not None]
     start = min(timed, default=0)
     span = (max(timed, default=0) - start) / _NS_PER_US
@@ -86,7 +86,7 @@ def _dot(at: int, step: OrderStep, x: float, y: float, start: int) -> Markup:
 
 
 def rates(events: Events, bug_ns: int | None) -> Markup:
-    """A lane a kind: events over time, each lane with its own scale."""
+    """Return a lane a kind: events over time, each lane with its own scale."""
     clock, kinds = events.records["clock"], events.records["kind"]
     good = clock < np.uint64(2**63)
     shown = [kind for kind in Kind if (kinds == kind).any()]
@@ -146,14 +146,14 @@ def _bars(counts: list[int], left: float, width: float, base: float, name: str) 
 
 
 def picture(title: str, height: float, body: Sequence[str]) -> Markup:
-    """An SVG as wide as the page, with a name for who cannot see it."""
+    """Return an SVG as wide as the page, with a name for who cannot see it."""
     box = f"0 0 {WIDTH} {height:g}"
     told = tag("svg", tag("title", title), body, viewBox=box, role="img", aria_label=title)
     return tag("div", told, class_="scroll")
 
 
 def nice(step: float) -> float:
-    """A round number (1, 2 or 5 times a power of ten) not below `step`."""
+    """Return a round number (1, 2 or 5 times a power of ten) not below `step`."""
     if step <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(step))

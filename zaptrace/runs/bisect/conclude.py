@@ -119,7 +119,7 @@ def _without(work: Repo, session: Session, tried: Changed, listener: Listener) -
 def document(
     repo: Repo, session: Session, suspects: tuple[str, ...], log: str, healed: Heals
 ) -> dict[str, Any]:
-    """What `bisect start --json` prints."""
+    """Return what `bisect start --json` prints."""
     sure = confidence(session.outcomes, session.guest.boots, session.good)
     return {
         "tree": str(session.tree),
@@ -148,7 +148,7 @@ def _cited(repo: Repo, commit: str) -> dict[str, str]:
 
 
 def told(found: dict[str, Any]) -> str:
-    """The document for a person."""
+    """Return the document for a person."""
     return "\n".join(
         (*_culprit(found), "", *_sureness(found), "", "$ git bisect log", *found["log"])
     )

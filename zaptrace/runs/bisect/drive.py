@@ -100,7 +100,7 @@ def _checked(request: Request) -> tuple[Repo, Session, int]:
 
 
 def _worktree(repo: Repo, session: Session, listener: Listener) -> Repo:
-    """The linked work tree, as it was or new; the user's own checkout is not touched."""
+    """Return the linked work tree, as it was or new; the user's own checkout is not touched."""
     if (session.worktree / ".git").exists():
         work = Repo(session.worktree)
         if work.ask("rev-parse", "--verify", "HEAD") is not None:
@@ -117,7 +117,7 @@ def _worktree(repo: Repo, session: Session, listener: Listener) -> Repo:
 
 
 def _unlocked(work: Repo) -> None:
-    """A checkout that was killed leaves its lock; the session is ours, so nobody holds it."""
+    """Remove the lock of a killed checkout; the session is ours, so no process holds it."""
     (Path(work.run("rev-parse", "--absolute-git-dir")) / "index.lock").unlink(missing_ok=True)
 
 
@@ -224,7 +224,7 @@ class _Relay:
 
 
 def one_step(folder: Path, listener: Listener) -> Outcome:
-    """What is checked out in a session's work tree, tried unless it is known."""
+    """Return what is checked out in a session's work tree, tried unless it is known."""
     session = Session.load(folder)
     work = Repo(session.worktree)
     commit = work.run("rev-parse", "HEAD")

@@ -138,7 +138,7 @@ class Elsewhere:
 
 
 def _outcome(name: str, ended: Ended, session: Session) -> Outcome:
-    """What a trial came to; its run folders are left where a trial here leaves them.
+    """Return what a trial came to; its run folders are left where a trial here leaves them.
 
     Raises:
         CannotTell: it could not be made.

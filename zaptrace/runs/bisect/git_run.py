@@ -56,7 +56,7 @@ def run(
 
 
 def candidates(repo: Repo) -> tuple[str, ...]:
-    """Commits of which any may be the first bad one, newest first, as far as git's marks tell."""
+    """Return the commits of which any may be the first bad one, by git's marks, newest first."""
     ends = repo.run("for-each-ref", "--format=%(objectname)", "refs/bisect/good-*").split()
     bad = repo.run("rev-parse", "refs/bisect/bad")
     return tuple(repo.run("rev-list", bad, "--not", *ends).split())
@@ -109,7 +109,7 @@ def _kill(group: int) -> None:
 
 
 def _steps(group: int) -> list[int]:
-    """The processes of git's group that are not git nor a shell of its: the step itself."""
+    """Return the processes of git's group that are not git nor a shell of its: the step itself."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -120,6 +120,6 @@ def _steps(group: int) -> list[int]:
 
 
 def _stat(text: str) -> tuple[str, list[str]]:
-    """A process's name, and what follows it: state, parent, group, ..."""
+    """Return a process's name, and what follows it: state, parent, group, ..."""
     start, end = text.index("("), text.rindex(")")
     return text[start + 1 : end], text[end + 2 :].split()

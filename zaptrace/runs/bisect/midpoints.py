@@ -33,7 +33,7 @@ class History:
         return cls({row[0]: [one for one in row[1:] if one in inside] for row in rows})
 
     def ancestors(self, commit: str) -> set[str]:
-        """It, and what is below it in the range."""
+        """Return the commit, and what is below it in the range."""
         found, waiting = {commit}, [commit]
         while waiting:
             new = [one for one in self.parents[waiting.pop()] if one not in found]
@@ -42,7 +42,7 @@ class History:
         return found
 
     def suspects(self, marks: Mapping[str, Mark]) -> tuple[str, ...]:
-        """Commits of which any may be the first bad one, newest first.
+        """Return the commits of which any may be the first bad one, newest first.
 
         It is below each bad commit, and not below a good one.
         """

@@ -54,7 +54,7 @@ def make(repo: Repo, good: str, bad: str, path: Path) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def worktree(pack: Path, ends: Sequence[str], commit: str) -> Iterator[Path]:
-    """A work tree of a pack's commit that nobody else works in, the same ones again and again.
+    """Give a work tree of a pack's commit that no other process works in; they are reused.
 
     Args:
         pack: a file of `make`.
@@ -98,7 +98,7 @@ def _unpack(pack: Path, ends: Sequence[str], repo: Path) -> None:
 
 @contextlib.contextmanager
 def _slot(home: Path) -> Iterator[Path]:
-    """The first folder that no other worker of this machine works in."""
+    """Give the first folder that no other worker of this machine works in."""
     for number in range(_SLOTS):
         slot = home / f"{number}"
         slot.mkdir(exist_ok=True)

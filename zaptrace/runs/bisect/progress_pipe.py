@@ -12,7 +12,7 @@ MARK = '{"zaptrace": '
 
 
 def writer(stream: TextIO) -> Listener:
-    """A listener that writes each update as a line."""
+    """Return a listener that writes each update as a line."""
 
     def listen(update: Update) -> None:
         data = {"zaptrace": "update", **dataclasses.asdict(update), "state": update.state.value}
@@ -22,7 +22,7 @@ def writer(stream: TextIO) -> Listener:
 
 
 def parse(line: str) -> Update | None:
-    """The update that a line is; None for any other line."""
+    """Return the update that a line is; None for any other line."""
     if not line.startswith(MARK):
         return None
     try:

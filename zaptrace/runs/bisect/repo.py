@@ -21,7 +21,7 @@ class Repo:
 
     @classmethod
     def at(cls, folder: Path) -> Repo:
-        """The work tree that a folder lies in.
+        """Return the work tree that a folder lies in.
 
         Raises:
             BadInput: it lies in none.
@@ -40,12 +40,12 @@ class Repo:
         return cls(Path(os.fsdecode(done.stdout.removesuffix(b"\n"))))
 
     def ask(self, *args: str) -> str | None:
-        """What git prints; None when it says no."""
+        """Return what git prints; None when it says no."""
         done = host.run(*self._argv(*args), seconds=LONG)
         return None if done.returncode else done.stdout.decode(errors="replace").strip()
 
     def run(self, *args: str) -> str:
-        """What git prints.
+        """Return what git prints.
 
         Raises:
             CannotTell: it failed.
@@ -62,7 +62,7 @@ class Repo:
         return host.run(*self._argv(*args), seconds=LONG).stdout
 
     def commit(self, revision: str) -> str:
-        """A revision's commit.
+        """Return a revision's commit.
 
         Raises:
             BadInput: the tree does not have it.
@@ -79,7 +79,7 @@ class Repo:
         return self.run("log", "-1", "--abbrev=12", "--format=%h %s", commit)
 
     def author(self, commit: str) -> str:
-        """The author line."""
+        """Return the author line."""
         return self.run("log", "-1", "--format=%an <%ae>  %ad", "--date=iso", commit)
 
     def is_merge(self, commit: str) -> bool:
@@ -102,7 +102,7 @@ class Repo:
             )
 
     def check_range(self, good: str, bad: str) -> int:
-        """The number of commits from good (without it) to bad.
+        """Return the number of commits from good (without it) to bad.
 
         Args:
             good, bad: commits.

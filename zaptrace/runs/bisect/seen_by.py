@@ -30,14 +30,14 @@ class Sight:
 
     @classmethod
     def of(cls, result: Result) -> Sight:
-        """What a run's verdict rests on."""
+        """Return what a run's verdict rests on."""
         parts = result.verdict.evidence
         if "capture" not in parts:
             return cls(parts)
         return cls(parts, tuple(sorted(result.watched - _JOINED)), result.complete)
 
     def lacks(self, other: Sight) -> str | None:
-        """What `other` rests on and this one has not, for a person; None when nothing."""
+        """Return what `other` rests on and this one has not, for a person; None when nothing."""
         for part in other.parts:
             if part not in self.parts:
                 return f"no {_NAMES.get(part, part)}"
@@ -48,7 +48,7 @@ class Sight:
 
     @classmethod
     def from_json(cls, data: dict[str, Any] | None) -> Sight:
-        """The inverse of `dataclasses.asdict`; that of an older session is empty."""
+        """Return the inverse of `dataclasses.asdict`; that of an older session is empty."""
         data = data or {}
         parts, events = tuple(data.get("parts", ())), tuple(data.get("events", ()))
         return cls(parts, events, bool(data.get("complete")))

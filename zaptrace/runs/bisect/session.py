@@ -127,7 +127,7 @@ class Session:
 def open_session(
     tree: Path, good: str, bad: str, arch: str, guest: Guest, config: Path | None
 ) -> Session:
-    """The bisect of exactly this request: begun now, or the one that was begun before."""
+    """Return the bisect of exactly this request: begun now, or the one that was begun before."""
     text = config.read_bytes() if config else b""
     asked = (str(tree), good, bad, arch, repr(guest))
     key = hashlib.sha256("\0".join(asked).encode() + b"\0" + text).hexdigest()[:12]

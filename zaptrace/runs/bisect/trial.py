@@ -78,7 +78,7 @@ class Outcome:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Outcome:
-        """The inverse of `to_json`."""
+        """Return the inverse of `to_json`."""
         sight = Sight.from_json(data.get("sight"))
         return cls(**{**data, "mark": Mark[data["mark"].upper()], "sight": sight})
 
@@ -161,7 +161,8 @@ def _judged(expected: Signature, seen: Seen, boots: int) -> Outcome:
 
 
 def _most_often(seen: list[Seen], boots: int) -> Outcome:
-    """The bug that most of the boots showed; one that no rule explains only where all are so."""
+    """Return the bug that most of the boots showed; one that no rule explains only where all are
+    so."""
     counts = Counter(one.bug for one in seen if one.bug.explained) or Counter(
         one.bug for one in seen
     )
@@ -186,7 +187,7 @@ def _request(kernel: TreeKernel, guest: Guest, run: Path) -> Request:
 
 
 def _noted(advance: Any) -> Listener:
-    """A run's own steps, as the notes of one."""
+    """Return a run's own steps, as the notes of one."""
 
     def listen(update: Update) -> None:
         advance(note=update.title)

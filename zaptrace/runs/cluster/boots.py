@@ -85,7 +85,8 @@ def _boot(number: int, folder: RunFolder, seconds: float, outcome: Outcome) -> B
 
 
 def _task(request: Request) -> tuple[Task, dict[str, Path]]:
-    """A boot as a worker makes it, and the files that it needs: SHA-256 -> where one is here."""
+    """Return a boot as a worker makes it, and the files that it needs: SHA-256 -> where one is
+    here."""
     own: dict[str, Path] = {}
     for name in FILES:
         path = getattr(request, name)

@@ -154,7 +154,7 @@ def connected(
     lent: Mapping[str, Path] | None = None,
     patience: float = WORKER_SECONDS,
 ) -> Iterator[Pool[Any]]:
-    """A cluster; what it has not ended when the block is left is ended then.
+    """Give a cluster; what it has not ended when the block is left is ended then.
 
     Args:
         scheduler: its address ("tcp://host:8786").
@@ -190,7 +190,7 @@ def only_workers(tell: Callable[[str], object]) -> Callable[[str], None]:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 by which a file is lent."""
+    """Return the SHA-256 by which a file is lent."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -208,7 +208,7 @@ def _outcome(future: Future[Any]) -> Outcome:
 
 
 def _shipped() -> Callable[..., Any]:
-    """What a worker does.  The scheduler unpickles it too, and has no checkout: so it goes by
+    """Return what a worker does. The scheduler unpickles it too, and has no checkout: so it goes by
     value, as functions inside functions do, and imports where it is run."""
 
     def work(*task: Any) -> Any:

@@ -92,7 +92,7 @@ def run(
 
 @contextlib.contextmanager
 def _tied(argv: Sequence[str], log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this checkout that does not outlive us, nor the block."""
+    """Start a process of this checkout that does not outlive us, nor the block."""
     process = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *argv],
         cwd=CHECKOUT,

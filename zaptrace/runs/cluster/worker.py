@@ -28,7 +28,7 @@ MOST_LENT = 8 << 30
 
 
 def checkout() -> str:
-    """A hash of the files that a task runs, committed or not; needs no git."""
+    """Return a hash of the files that a task runs, committed or not; needs no git."""
     digest = hashlib.sha256()
     for part in (*PACKAGES, "tests/guest", "tests/matrix"):
         for path in sorted((CHECKOUT / part).rglob("*")):

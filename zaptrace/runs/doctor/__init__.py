@@ -28,7 +28,7 @@ def is_healthy(checks: Iterable[Check]) -> bool:
 
 
 def as_json(checks: Iterable[Check]) -> dict[str, Any]:
-    """What `doctor --json` prints."""
+    """Return what `doctor --json` prints."""
     checks = list(checks)
     return {
         "kernel_release": platform.release(),

@@ -17,7 +17,7 @@ _SECONDS = 0.2
 
 
 def checks() -> list[Check]:
-    """The plan, and the probes when we are root."""
+    """Return the plan, and the probes when we are root."""
     plan = running_plan()
     found = [_planned(plan)]
     found += [
@@ -38,7 +38,7 @@ def _planned(plan: ProbePlan) -> Check:
 
 
 def _tried(plan: ProbePlan, name: str) -> list[Check]:
-    """What one source could attach.  Either will do, so neither is needed."""
+    """Return what one source could attach. Either will do, so neither is needed."""
     try:
         source = open_source(plan, Filters(), name)
     except ZaptraceError as error:

@@ -52,7 +52,7 @@ def checks() -> list[Check]:
 
 
 def _package(arch: Arch, start: str) -> str:
-    """The architecture's package whose name begins so."""
+    """Return the architecture's package whose name begins so."""
     return next((choice[0] for choice in arch.packages if choice[0].startswith(start)), start)
 
 
@@ -147,7 +147,7 @@ def _apt() -> Check:
 
 
 def disk(folder: Path) -> Check:
-    """The disk that the caches are on."""
+    """Return the disk that the caches are on."""
     free = shutil.disk_usage(folder).free
     says = f"{free / 2**30:.1f} GiB free at {folder}; {DISK >> 30} are wanted"
     fix = None if free >= DISK else "zaptrace vm clean, or set XDG_CACHE_HOME to a larger disk"
@@ -155,7 +155,7 @@ def disk(folder: Path) -> Check:
 
 
 def memory(meminfo: Path) -> Check:
-    """What is left of the memory."""
+    """Return what is left of the memory."""
     lines = (line.split() for line in meminfo.read_text().splitlines())
     free = next((int(line[1]) << 10 for line in lines if line[:1] == ["MemAvailable:"]), 0)
     says = f"{free / 2**30:.1f} GiB available; {MEMORY >> 30} are wanted"
