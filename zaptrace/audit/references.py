@@ -2,7 +2,8 @@
 
 A reference is held by (folio_expected_ref_count() in include/linux/mm.h counts the first four):
 
-- each entry of a page table that maps the folio;
+- each entry of a page table that maps the folio, or that stands for it while a device has it (for
+  itself: "mm: device exclusive memory access", 5.14);
 - the page cache, one for each page (of hugetlb's one for the folio, until "mm/filemap: remove
   hugetlb special casing in filemap.c", 6.7);
 - the swap cache, one for each page;
@@ -31,12 +32,14 @@ from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask
 from zaptrace.audit.functions import has_function
 from zaptrace.audit.openfiles import OpenFiles
 from zaptrace.audit.optional import is_broken, optional_step
+from zaptrace.audit.pagetables.nonpresent import SwapKind
 from zaptrace.audit.rmap import Owners
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import has_bit
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.memory.members import first_member
 
+DEVICE_KINDS = (SwapKind.DEVICE_PRIVATE, SwapKind.DEVICE_EXCLUSIVE)
 PIN = 1 << 10  # GUP_PIN_COUNTING_BIAS, include/linux/mm.h
 BATCHES_UNREAD = "per-CPU batches of folios"
 PIPES_UNREAD = "pipes"
@@ -164,7 +167,9 @@ class References:
         counts -= self._in_page_cache(heads) + self._in_swap_cache(heads)
         over = counts > 0
         heads, counts = heads[over], counts[over]
-        counts -= np.array([len(self.batches.get(at, ())) for at in heads.tolist()], np.int64)
+        batches, devices = self.batches, self._unmapped_device_entries
+        held = [len(batches.get(at, ())) + devices[at] for at in heads.tolist()]
+        counts -= np.array(held, np.int64)
         over = (counts > 0) & (counts < PIN)
         return heads[over], counts[over]
 
@@ -235,6 +240,25 @@ class References:
             owner = self._owners.owner_of_mm(number)
             who = "an mm that no task uses" if owner.pid is None else f"{owner.comm} ({owner.pid})"
             yield Holder("PTEs", count, who)
+
+        of_devices = self._device_entries[head]
+        if of_devices:
+            yield Holder("device entries", of_devices)
+
+    @cached_property
+    def _device_entries(self) -> Counter[int]:
+        """First page of a folio -> entries of page tables that stand for it."""
+        return self._entries(np.isin(self._state.absent.kind, DEVICE_KINDS))
+
+    @cached_property
+    def _unmapped_device_entries(self) -> Counter[int]:
+        """Those of them that do not count as mappings."""
+        absent = self._state.absent
+        return self._entries(np.isin(absent.kind, DEVICE_KINDS) & ~absent.mapped)
+
+    def _entries(self, which: Mask) -> Counter[int]:
+        at = self._state.pages.indices(self._state.absent.pfn[which])
+        return Counter(self._state.recorded.head[at[at != NOWHERE]].tolist())
 
     def _caches(self, head: int) -> Iterator[Holder]:
         where = np.array([head])
