@@ -11,6 +11,7 @@ HELP = "the life of a page: every store to its struct page, with line and stack"
 EPILOG = """\
 examples:
   zaptrace life                        the newest run, the page of its verdict
+  zaptrace life --counters             only its counters and PTEs
   zaptrace life RUN 0x5da --stack      a page of a run, with every caller
   zaptrace life RUN --list             the pages whose lives the run has kept
   zaptrace life --since boot --json | jq '.writes[].role'
@@ -19,7 +20,8 @@ A repro boot of an emulated guest records every store to every struct page,
 and keeps the suspects' (those of all pages with --keep-life).  A store is shown
 with what it changed, before and after, and with the line that did it; functions
 that are inlined count as callers.  `mapped` and `unmapped` are _mapcount up and
-down, `got` and `put` _refcount.  Numbers are as the kernel stores them: a
+down, `got` and `put` _refcount; `PTE set` and `PTE cleared` are stores to
+page-table entries that map the page.  Numbers are as the kernel stores them: a
 _mapcount of -1 is no mapping.
 
 The lines with * are what is left over when each get is paired with its put and
@@ -51,6 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--stack",
         action="store_true",
         help="all callers of each store, and stores that changed nothing",
+    )
+    parser.add_argument(
+        "--counters",
+        action="store_true",
+        help="only what changes _mapcount, _refcount or a PTE that maps the page",
     )
     parser.add_argument("--newest-first", action="store_true", help="the last store first")
     parser.add_argument("--list", action="store_true", help="list the pages that were kept")
@@ -92,6 +99,7 @@ def run(args: argparse.Namespace) -> Exit:
             account,
             stacks=args.stack,
             newest_first=args.newest_first,
+            counters=args.counters,
         )
         print(text, end="")
     return Exit.OK

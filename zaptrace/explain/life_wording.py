@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 
 from zaptrace.explain.naming import flags_of, page
 from zaptrace.explain.page_account import PageAccount
-from zaptrace.explain.predicates import Case
+from zaptrace.explain.predicates import Case, is_a
 from zaptrace.explain.rests_on import refer_all
 from zaptrace.life.calls import author
 from zaptrace.life.ledger import LeftOver, What
 from zaptrace.life.named_life import NamedWrite
 from zaptrace.life.page_life import Change
 from zaptrace.life.page_members import PageFields
+from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import CodeSite, Reference, Sentence
 
 _MOST_NAMED = 4
@@ -39,13 +40,15 @@ _ONE_OF = {
 
 
 def told(case: Case) -> tuple[LeftOver, ...]:
-    """Return the facts of a page's life that are told: what was merely not dropped yet is none.
+    """Return the facts of a page's life that are told.
 
-    A free while mapped is told where nothing else is.
+    A reference that was not dropped yet may be held: it is told where the audit finds that nobody
+    holds it.  A free while mapped is told where nothing else is.
     """
     if case.account is None:
         return ()
-    facts = [one for one in case.account.facts if one.what is not What.GET_WITHOUT_PUT]
+    leaked = is_a(case.story.finding, FindingClass.REFCOUNT_LEAKED)
+    facts = [one for one in case.account.facts if leaked or one.what is not What.GET_WITHOUT_PUT]
     others = [one for one in facts if one.what is not What.FREED_WHILE_MAPPED]
     return tuple(others or facts)
 

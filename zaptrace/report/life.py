@@ -7,8 +7,8 @@ from typing import Any
 
 from zaptrace.life.completeness import Completeness, Word
 from zaptrace.life.ledger import Ledger
-from zaptrace.life.named_life import Frame, NamedLife, NamedWrite
-from zaptrace.life.page_life import MAPCOUNT, Change
+from zaptrace.life.named_life import STRAY, Frame, NamedLife, NamedWrite
+from zaptrace.life.page_life import ENTRY, MAPCOUNT, Change
 from zaptrace.life.page_members import TYPED_BELOW, PageFields
 from zaptrace.life.records import Life
 
@@ -27,6 +27,7 @@ def life_text(
     *,
     stacks: bool = False,
     newest_first: bool = False,
+    counters: bool = False,
 ) -> str:
     """Return the text.
 
@@ -34,8 +35,12 @@ def life_text(
         account: its ledger.
         stacks: every caller of each store, and stores that changed nothing as well.
         newest_first: the last store first.
+        counters: only stores that change `_mapcount` or `_refcount`, stores to page tables, and
+            stray ones.
     """
     writes = [one for one in named.writes if one.write.changes or stacks or not one.write.valued]
+    if counters:
+        writes = [one for one in writes if _counts(one)]
     origin = named.writes[0].write.ns if named.writes else 0
     lines = [*_head(named, complete), *(f"! {one}" for one in unseen)]
     lines += [*(_account(account) if account is not None else ()), ""]
@@ -46,6 +51,12 @@ def life_text(
     for block in reversed(blocks) if newest_first else blocks:
         lines += block
     return "\n".join(line for long in lines for line in _folded(long)) + "\n"
+
+
+def _counts(one: NamedWrite) -> bool:
+    return one.role == STRAY or any(
+        change.stored and change.name in (*_COUNTERS, ENTRY) for change in one.write.changes
+    )
 
 
 def _head(named: NamedLife, complete: Completeness | None) -> Iterator[str]:

@@ -229,3 +229,18 @@ def test_a_sentence_on_a_store_that_is_not_there_or_of_another_is_objected_to() 
     assert "has kind PTE cleared" in objected(instead(kind="mapped"), evidence)
     wrong = last.text.replace("wp_page_copy", "do_fork")
     assert "made by do_fork() at mm/memory.c:250" in objected(instead(wrong), evidence)
+
+
+def test_a_reference_that_nobody_holds_is_told_by_who_took_it() -> None:
+    page = Mapped()
+    page.refs(1, 7, 0x23)
+    page.zap()
+    one = replace(finding(FindingClass.REFCOUNT_LEAKED, 0, 0, 1), pfn=PFN)
+    verdict = explain(Evidence(None, audit=busy(one), lives=Kept(page)))
+    assert verdict.kind is VerdictKind.REFCOUNT_LEAKED
+    assert "the reference that drv_get() at drivers/drv.c:71 took was never dropped" in (
+        verdict.summary
+    )
+    held = replace(finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 1), pfn=PFN)
+    other = explain(Evidence(None, audit=busy(held), lives=Kept(page)))
+    assert "never dropped" not in other.summary

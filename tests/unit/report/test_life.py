@@ -51,6 +51,13 @@ def test_each_store_says_what_it_changed_and_whose_line_it_was() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_the_counters_alone_leave_the_flags_out() -> None:
+    life, named = a_life()
+    text = life_text(named, life, None, (), counters=True)
+    assert "flags" not in text
+    assert text.count("_refcount") == 4 and text.count("_mapcount") == 2
+
+
 def test_the_newest_store_can_come_first_and_all_callers_be_shown() -> None:
     life, named = a_life()
     text = life_text(named, life, None, ("Something is missing.",), newest_first=True, stacks=True)
