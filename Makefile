@@ -2,7 +2,7 @@
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix worker \
-	scoreboard soak founding-report clean
+	scoreboard soak founding-report clean zoo
 BIN := .venv/bin
 # Where Python may not keep what it compiles, each of the tests' many processes compiles all anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,6 +18,7 @@ help:
 	@echo "make matrix SCHEDULER=tcp://...   the same on a Dask cluster: docs/cluster.md"
 	@echo "make scoreboard   explain every fault from every subset of the evidence"
 	@echo "make soak         the tests with guests ten times, six beside compilers: resumable; hours"
+	@echo "make zoo          bugs that upstream shipped, given back to kernels, and explained"
 	@echo "make founding-report   the set-up of the founding report as it was: most of an hour"
 	@echo "make setup        only install what is missing (setup-tests: for the tests too)"
 	@echo "make clean        remove what was made in this folder (not the caches)"
@@ -50,7 +51,7 @@ lint: setup-tests
 	@$(BIN)/mypy
 	@mkdir -p build
 	@$(BIN)/lint-imports --no-cache >build/lint-imports.log || { cat build/lint-imports.log; exit 1; }
-	@shellcheck scripts/setup vm/guest/init vm/guest/early vm/guest/find-disks .ci/run
+	@shellcheck scripts/setup vm/guest/init vm/guest/early vm/guest/find-disks tests/zoo/init .ci/run
 
 bench: setup-tests
 	@$(BIN)/python -m tests.bench
@@ -66,6 +67,8 @@ scoreboard: setup-tests
 
 soak: setup-tests
 	@$(BIN)/python -m tests.soak
+zoo: setup-tests
+	@$(BIN)/python -m tests.zoo
 
 founding-report: setup-tests
 	@$(BIN)/python -m tests.founding

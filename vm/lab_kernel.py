@@ -1,7 +1,8 @@
 """Lab kernels: Debian's kernel source with our patches and config, built once and kept.
 
-There are two flavours of each: `repro` is as small as the founding bug allows,
-and boots in a second; `live` has BPF, disks and every kind of mapping.
+There are three flavours of each: `repro` is as small as the founding bug and the
+bugs of tests/zoo allow, and boots in a second; `live` has BPF, disks and every kind
+of mapping; `zoo` has what those bugs need that the tests' kernel does not have.
 
 A kernel is cached by all that went into it: source package, patches, config
 fragments, compiler.  It is built in a folder beside its final place and
@@ -29,7 +30,11 @@ from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, Step, step
 
 _COMMON = ("base", "mm", "trace", "debuginfo", "dump")
-FLAVOURS = {"repro": _COMMON, "live": (*_COMMON, "bpf", "rootfs", "mappings")}
+FLAVOURS = {
+    "repro": _COMMON,
+    "live": (*_COMMON, "bpf", "rootfs", "mappings"),
+    "zoo": (*_COMMON, "zoo"),
+}
 """Flavour -> kconfig fragments; an architecture's own follow (ARCH.config, ARCH-FLAVOUR.config),
 and a series' own (SERIES.config)."""
 UNUSED = ("drivers/gpu/drm/*/*.[ch]", "sound/*/*.[ch]", "Documentation/*/*")
@@ -112,13 +117,18 @@ class _Recipe:
         """Return a hash of it."""
         parts = [self.deb.name.encode(), _compiler(self.arch).encode()]
         parts += [" ".join(_settings(self.arch, Path("linux"))).encode()]
-        parts += [path.read_bytes() for path in (*self.series.patches(), *self.fragments())]
+        parts += [path.read_bytes() for path in (*self.patches(), *self.fragments())]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
     def fragments(self) -> list[Path]:
         """Return the kconfig fragments, in order."""
-        own = _resource("kconfig") / f"{self.series.name}.config"
-        return [*_fragments(self.arch, self.flavour), *([own] if own.exists() else [])]
+        flavoured = f"{self.series.name}-{self.flavour}"
+        own = (self.series.name, flavoured, f"{flavoured}-{self.arch.name}")
+        return [*_fragments(self.arch, self.flavour), *_existing(own)]
+
+    def patches(self) -> list[Path]:
+        """Return the patches, in order."""
+        return self.series.patches(self.flavour)
 
     def facts(self) -> dict[str, str]:
         """Return what a person may want to know of it later."""
@@ -151,7 +161,7 @@ def _build_into(
     try:
         with step("unpack", "Unpack and patch the source", listener, timing) as current:
             _unpack(recipe.deb, tree)
-            for patch in recipe.series.patches():
+            for patch in recipe.patches():
                 current.advance(note=patch.name)
                 _apply(patch, tree)
         title = f"Compile the {arch.name} {recipe.flavour} kernel"
@@ -213,7 +223,11 @@ def small_config(arch: Arch, flavour: str = "repro") -> str:
 
 def _fragments(arch: Arch, flavour: str) -> list[Path]:
     """Return a flavour's, in order; an architecture need not have one of its own."""
-    names = (*FLAVOURS[flavour], arch.name, f"{arch.name}-{flavour}")
+    return _existing((*FLAVOURS[flavour], arch.name, f"{arch.name}-{flavour}"))
+
+
+def _existing(names: Iterable[str]) -> list[Path]:
+    """Return the fragments of these names that there are."""
     paths = [_resource("kconfig") / f"{name}.config" for name in names]
     return [path for path in paths if path.exists()]
 

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from vm import debian, host
-from vm.lab_kernel import Kernel
+from vm.lab_kernel import FLAVOURS, Kernel
 from vm.series import DEFAULT, series_named, series_of
 from zaptrace.model.paths import cache_home, locked
 from zaptrace.model.progress import Listener, step
@@ -32,8 +32,8 @@ def lab_source(vmlinux: Path, listener: Listener) -> Path | None:
     """
     if kept := kept_source(vmlinux):
         return kept
-    deb = _package(vmlinux)
-    return _unpacked(deb, FOLDERS, listener) if deb else None
+    found = _package(vmlinux)
+    return _unpacked(*found, FOLDERS, listener) if found else None
 
 
 def kept_source(vmlinux: Path) -> Path | None:
@@ -45,8 +45,8 @@ def kept_source(vmlinux: Path) -> Path | None:
     beside = Kernel(vmlinux.parent).source
     if _is_lab_kernel(vmlinux) and beside.is_dir():
         return beside
-    deb = _package(vmlinux)
-    tree = _tree_of(deb, FOLDERS)[0] if deb else None
+    found = _package(vmlinux)
+    tree = _tree_of(*found, FOLDERS)[0] if found else None
     return tree if tree and tree.is_dir() else None
 
 
@@ -58,21 +58,21 @@ def whole_source(listener: Listener) -> Path:
         CannotTell: it cannot be fetched or unpacked, or a patch does not apply.
     """
     row = series_named(DEFAULT)
-    return _unpacked(debian.fetch(row.package, row.suite, debian.host_arch()), (), listener)
+    return _unpacked(debian.fetch(row.package, row.suite, debian.host_arch()), None, (), listener)
 
 
-def _tree_of(deb: Path, folders: tuple[str, ...]) -> tuple[Path, list[Path]]:
-    """Return where a package's source tree is, or would be unpacked to, and its patches."""
+def _tree_of(deb: Path, flavour: str | None, folders: tuple[str, ...]) -> tuple[Path, list[Path]]:
+    """Return where a package's source tree is, or would be unpacked to, and a flavour's patches."""
     series = series_of(deb.name)
-    patches = series.patches() if series else []
+    patches = series.patches(flavour) if series else []
     parts = [deb.name.encode(), " ".join(folders).encode(), *(one.read_bytes() for one in patches)]
     key = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     return cache_home() / "source" / f"{deb.name.removesuffix('_all.deb')}-{key}", patches
 
 
-def _unpacked(deb: Path, folders: tuple[str, ...], listener: Listener) -> Path:
+def _unpacked(deb: Path, flavour: str | None, folders: tuple[str, ...], listener: Listener) -> Path:
     """Return a package's source tree, patched: these folders or all; unpack it when it is new."""
-    tree, patches = _tree_of(deb, folders)
+    tree, patches = _tree_of(deb, flavour, folders)
     if tree.exists():
         return tree
     with locked(tree.parent / ".lock"):
@@ -86,18 +86,19 @@ def _is_lab_kernel(vmlinux: Path) -> bool:
     return vmlinux.resolve().is_relative_to((cache_home() / "kernels").resolve())
 
 
-def _package(vmlinux: Path) -> Path | None:
-    """Return the source package of a lab kernel in the cache."""
+def _package(vmlinux: Path) -> tuple[Path, str | None] | None:
+    """Return the source package of a lab kernel in the cache, and the kernel's flavour."""
     if not _is_lab_kernel(vmlinux):
         return None
     try:
         facts = json.loads((vmlinux.parent / "kernel.json").read_text())
-        name = str(facts["source"])
+        name, flavour = str(facts["source"]), str(facts.get("flavour"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if series_of(name) is None:
         return None
-    return next(iter(sorted((cache_home() / "debs").glob(f"*/{name}"))), None)
+    debs = sorted((cache_home() / "debs").glob(f"*/{name}"))
+    return (debs[0], flavour if flavour in FLAVOURS else None) if debs else None
 
 
 def _unpack(deb: Path, folders: tuple[str, ...], patches: list[Path], tree: Path) -> None:

@@ -19,8 +19,10 @@ class Series:
     """One kernel series.
 
     Attributes:
-        name: its version, and the folder of its patches: `vm/patches/NAME`.  The kernel options
-            that this series needs beyond the others' are in `vm/kconfig/NAME.config`.
+        name: its version, and the folder of its patches: `vm/patches/NAME`, with those of one
+            flavour alone in `vm/patches/NAME/FLAVOUR`.  The kernel options that this series
+            needs beyond the others' are in `vm/kconfig/NAME.config`, `NAME-FLAVOUR.config` and
+            `NAME-FLAVOUR-ARCH.config`.
         suite: the Debian suite that has its source package.
     """
 
@@ -32,9 +34,11 @@ class Series:
         """The Debian package of its source."""
         return f"linux-source-{self.name}"
 
-    def patches(self) -> list[Path]:
-        """Return our patches for it, in the order to apply them."""
-        return sorted((Path(str(resources.files("vm"))) / "patches" / self.name).glob("*.patch"))
+    def patches(self, flavour: str | None = None) -> list[Path]:
+        """Return our patches for it, in the order to apply them: a flavour's own come last."""
+        folder = Path(str(resources.files("vm"))) / "patches" / self.name
+        own = (folder / flavour).glob("*.patch") if flavour else ()
+        return [*sorted(folder.glob("*.patch")), *sorted(own)]
 
 
 SERIES = {

@@ -21,6 +21,33 @@ def test_each_has_patches_of_its_own_that_make_the_same_files() -> None:
     assert DEFAULT in SERIES
 
 
+def test_a_flavours_own_patches_come_after_those_of_its_series() -> None:
+    series = series_named(DEFAULT)
+    shared, repro = series.patches(), series.patches("repro")
+    assert repro[: len(shared)] == shared
+    own = repro[len(shared) :]
+    assert own
+    assert {path.parent.name for path in own} == {"repro"}
+    assert series.patches("live") == shared
+    for patch in own:
+        assert "SPDX-License-Identifier: GPL-2.0-only" in patch.read_text()
+
+
+def test_a_flavour_of_one_series_may_have_options_of_its_own() -> None:
+    for arch in ARCHES.values():
+        deb = Path("linux-source-6.1_6.1.1-1_all.deb")
+        names = [
+            [one.name for one in lab_kernel._Recipe(arch, flavour, row, deb).fragments()]
+            for flavour, row in (
+                ("repro", SERIES["6.1"]),
+                ("live", SERIES["6.1"]),
+                ("repro", SERIES["6.12"]),
+            )
+        ]
+        assert "6.1-repro.config" in names[0]
+        assert not any(name.startswith("6.1-") for name in (*names[1], *names[2]))
+
+
 def test_one_is_known_by_its_source_package() -> None:
     for series in SERIES.values():
         assert series_of(f"{series.package}_{series.name}.176-1~bpo13+1_all.deb") is series
