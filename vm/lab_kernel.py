@@ -292,7 +292,8 @@ def keep_source(tree: Path, kept: Path) -> None:
         names.update(_DEPENDENCY.findall(made.read_text("utf-8", "replace")))
     top = tree.resolve()
     for name in names:
-        file = (top / name).resolve()
+        file = (top / name).resolve()  # the host's tools name theirs by their whole path
         if file.is_relative_to(top) and file.is_file():
-            (kept / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, kept / name)
+            copy = kept / file.relative_to(top)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
