@@ -166,7 +166,8 @@ def ledger(
     """Pair what was recorded since the page was allocated.
 
     Of a page whose allocation was not recorded (one of the boot's own, like the zero page) the
-    mappings alone are paired.
+    mappings alone are paired; and its references where it is reserved, for the one that it has
+    since the boot is nobody's to drop.
 
     Args:
         ptes: how many PTEs mapped the page when the guest was stopped, where that is known: it
@@ -175,7 +176,8 @@ def ledger(
     """
     writes = named.writes
     unknown = None if named.life.since_allocation else "its allocation was not recorded"
-    if unknown and not named.life.entries:
+    reserved = unknown is not None and is_reserved(writes, fields)
+    if unknown and not (named.life.entries or reserved):
         return Ledger(unpaired=unknown)
     if any(not one.write.valued for one in writes):
         return Ledger(unpaired="the value of a store is not known")
@@ -184,6 +186,7 @@ def ledger(
     gets = units_of(writes, ("allocated", "got"), REFCOUNT)
     puts = units_of(writes, ("put", "freed"), REFCOUNT)
     left = [*_strays(writes), *_freed(writes)]
+    left += _since_the_boot(gets, puts) if reserved else []
     dropped: tuple[NamedWrite, ...] = ()
     why = unknown or _no_references(writes, fields)
     mappings = None
@@ -264,6 +267,23 @@ def _is_of_free_page(one: NamedWrite) -> bool:
     """Whether it dropped a reference of a page that had none any more."""
     change = one.write.change(REFCOUNT)
     return change is not None and change.before is not None and change.before <= 0
+
+
+def _since_the_boot(gets: list[Unit], puts: list[Unit]) -> Iterator[LeftOver]:
+    """The references of a page that has one of the boot's own, which is in neither list."""
+    _pair_same_call(gets, puts)
+    return _references(gets, puts, [], False)
+
+
+def is_reserved(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
+    """Return whether PG_reserved was set, and not cleared again: never given to the allocator."""
+    last = ""
+    for one in writes:
+        change = one.write.change("flags")
+        if change is not None and change.before is not None:
+            told = fields.flag_changes(change.before, change.after)
+            last = next((name for name in told if name[1:] == "reserved"), last)
+    return last == "+reserved"
 
 
 def _no_references(writes: Iterable[NamedWrite], fields: PageFields) -> str | None:

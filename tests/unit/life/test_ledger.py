@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.life.builders import FLAGS, MAPCOUNT, PFN, REFCOUNT, Recorder, page_fields
+from tests.unit.life.builders import FLAGS, MAPCOUNT, PFN, REFCOUNT, RESERVED, Recorder, page_fields
 from zaptrace.life.ledger import Ledger, What, ledger
 from zaptrace.life.named_life import named_life
 from zaptrace.model.verdict import CodeSite
@@ -191,6 +191,31 @@ def test_where_nothing_can_be_paired_it_is_said_why() -> None:
     page.fault()
     page.store(FLAGS, 1, 8, pc=1, flags=1)
     assert "value" in (page.ledger().unpaired or "")
+
+
+def test_a_reserved_page_has_a_reference_of_the_boots_that_is_nobodys_to_drop() -> None:
+    """It is never allocated: what gets and puts it is paired all the same."""
+
+    def of_the_boot(*, reserved: bool) -> Page:
+        page = Page()
+        page.rows.clear()  # __init_single_page() stores what was not known before
+        page.refcount = 1
+        page.store(REFCOUNT, 1, pc=9)
+        page.store(FLAGS, 0, 8, pc=9)
+        page.store(FLAGS, 1 << RESERVED if reserved else 0, 8, pc=9)
+        page.refs(1, 7, 0x23)
+        page.refs(-1, 8, 0x23)
+        return page
+
+    page = of_the_boot(reserved=True)
+    assert said(page.ledger()) == []
+    page.refs(-1, 8, 0x23)
+    assert said(page.ledger()) == ["put without a get: drv_put drivers/drv.c:81"]
+    page.store(FLAGS, 0, 8, pc=9)  # the boot gives it to the allocator
+    assert said(page.ledger()) == []
+    other = of_the_boot(reserved=False)
+    other.refs(-1, 8, 0x23)
+    assert said(other.ledger()) == []
 
 
 def test_a_hostile_count_is_no_long_list() -> None:
