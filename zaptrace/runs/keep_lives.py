@@ -16,7 +16,7 @@ from zaptrace.life.records import Facts, Life, checked, of_pages
 from zaptrace.memory.pages import page_layout, read_array
 from zaptrace.memory.struct_page import page_fields
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import ABSENT, Events, Kind
+from zaptrace.model.events import ABSENT, Events, Kind, Origin, blank
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.splats import Splat
@@ -76,12 +76,18 @@ def keep_lives(
 def suspects(
     events: Events | None, found: AuditResult | None, splats: Iterable[Splat]
 ) -> tuple[int, ...]:
-    """Pages whose lives somebody will ask for, the most suspect first."""
-    pfns = dict.fromkeys(_of_findings(found))
-    if events is not None and len(events.records):
-        records = events.records[np.isin(events.records["kind"], _SUSPECT_KINDS)]
-        mine = records["pfn"][records["pfn"] != ABSENT]
-        pfns |= dict.fromkeys(mine.tolist())
+    """Pages whose lives somebody will ask for, the most suspect first.
+
+    That is the page at which the guest was stopped, which the verdict is of.  A bug that strikes
+    everywhere leaves more of each kind than there is room for: some of each are kept.
+    """
+    records = events.records if events is not None else blank(0)
+    bad = records[(records["kind"] == Kind.BAD_PAGE) & (records["pfn"] != ABSENT)]
+    stop = bad[bad["origin"] == Origin.REGISTERS]["pfn"].tolist()
+    pfns = dict.fromkeys([*stop, *bad["pfn"][: MOST_PAGES // 2].tolist()])
+    pfns |= dict.fromkeys(_of_findings(found))
+    more = records[np.isin(records["kind"], _SUSPECT_KINDS) & (records["pfn"] != ABSENT)]
+    pfns |= dict.fromkeys(more["pfn"].tolist())
     pfns |= dict.fromkeys(splat.pfn for splat in splats if splat.pfn is not None)
     return tuple(pfns)[:MOST_PAGES]
 
