@@ -33,8 +33,9 @@ from zaptrace.audit.rmap import Owners, Place
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import Flags, has_bit
-from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
+from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS, MEMBERS
 from zaptrace.audit.vmatable import VmaTable, anon_pgoff_of
+from zaptrace.memory.members import first_name
 from zaptrace.model.findings import Finding, FindingClass
 
 UNREADABLE = "anonymous pages whose VMA cannot be read"
@@ -122,7 +123,7 @@ def _rmap_of(state: KernelState, heads: Index) -> tuple[Words, Words, Mask]:
     mapping = state.pages.column("mapping", heads)
     ordinary = (mapping & np.uint64(MAPPING_FLAGS)) == MAPPING_ANON
     some, back = np.unique(heads, return_inverse=True)
-    member = _index_member(state.prog)
+    member = first_name(state.prog.type("struct page"), *MEMBERS["index"])
     rows, good = read_members(
         state.prog,
         state.pages.layout,
@@ -132,12 +133,6 @@ def _rmap_of(state: KernelState, heads: Index) -> tuple[Words, Words, Mask]:
     )
     ordinary &= good[back]
     return rows["index"][back], mapping - np.uint64(MAPPING_ANON), ordinary
-
-
-def _index_member(prog: drgn.Program) -> str:
-    # "mm: rename page->index to page->__folio_index" (6.16)
-    page = prog.type("struct page")
-    return "__folio_index" if page.has_member("__folio_index") else "index"
 
 
 def _in_swap_cache(state: KernelState) -> _Mapped:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import drgn
 
 from zaptrace.audit.mms import Mm, Task, state_of, task_of
+from zaptrace.memory.members import first_member
 
 _TASK_INTERRUPTIBLE = 0x0001  # include/linux/sched.h
 _RWSEM_WRITER_LOCKED = 1 << 0  # kernel/locking/rwsem.c
@@ -60,8 +61,7 @@ def scanned_mm(scan: drgn.Object, khugepaged: drgn.Object) -> int | None:
         return None
     # A struct khugepaged_mm_slot around it since "mm: thp: convert to use common struct mm_slot"
     # (6.1), until that has nothing else any more.
-    slot = slot if hasattr(slot, "mm") else slot.slot
-    return int(slot.mm.value_())
+    return int(first_member(slot, "mm", "slot.mm").value_())
 
 
 def writer(mm: drgn.Object) -> int | None:

@@ -30,6 +30,7 @@ from zaptrace.audit.mms import Mm, Task, task_of
 from zaptrace.audit.optional import optional_step
 from zaptrace.audit.pagetables.walk import Walked
 from zaptrace.audit.structpages.table import StructPages
+from zaptrace.memory.members import first_type
 from zaptrace.memory.pages import byte_order
 from zaptrace.memory.registers import CpuRegisters
 from zaptrace.memory.stopped_stack import stack_of
@@ -169,10 +170,8 @@ def _locks(prog: drgn.Program) -> _Locks | None:
 
 
 def _table_type(prog: drgn.Program) -> drgn.Type:
-    try:  # "mm: introduce ptdesc"'s series took ptl out of struct page, which it overlies (6.6)
-        return prog.type("struct ptdesc")
-    except LookupError:
-        return prog.type("struct page")
+    # "mm: introduce ptdesc"'s series took ptl out of struct page, which it overlies (6.6)
+    return first_type(prog, "struct ptdesc", "struct page")
 
 
 def _held_ptls(

@@ -22,6 +22,7 @@ from drgn.helpers.linux.slab import slab_object_info
 from zaptrace.audit.arrays import Index
 from zaptrace.audit.structpages.page_flags import Flags, has_bit, of_type
 from zaptrace.audit.structpages.table import StructPages
+from zaptrace.memory.members import first_type
 from zaptrace.memory.pages import byte_order, read_array
 
 UNREADABLE = "free lists of the slab cache of mm_structs"
@@ -74,10 +75,8 @@ def _slab_pages(pages: StructPages, flags: Flags) -> Index:
 
 
 def _slab_type(prog: drgn.Program) -> drgn.Type:
-    try:  # "mm: Split slab into its own type" (5.17)
-        return prog.type("struct slab")
-    except LookupError:
-        return prog.type("struct page")
+    # "mm: Split slab into its own type" (5.17)
+    return first_type(prog, "struct slab", "struct page")
 
 
 def _slab_objects(cache: drgn.Object, slab: drgn.Object) -> Iterator[int]:

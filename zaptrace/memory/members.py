@@ -1,23 +1,56 @@
-"""Members of kernel structs by every name that they have had."""
+"""Members and types of a kernel by every name that they have had, newest first."""
 
 from __future__ import annotations
 
 import drgn
 
 
-def first_member(obj: drgn.Object, *names: str) -> drgn.Object:
+def first_member(obj: drgn.Object, *paths: str) -> drgn.Object:
     """Return the first member that a struct has.
 
     Args:
         obj: a struct, or a pointer to one.
-        names: alternatives, newest first; the caller names the commit that renamed it.
+        paths: alternatives, newest first, such as "mm" and "slot.mm"; the caller names the
+            commit that renamed it.
+
+    Raises:
+        LookupError: it has none of them.
+    """
+    for path in paths:
+        found = obj
+        try:
+            for name in path.split("."):
+                found = found.member_(name)
+        except LookupError:
+            continue
+        return found
+    raise LookupError(f"{obj.type_.type_name()} has none of {', '.join(paths)}")
+
+
+def first_name(kind: drgn.Type, *names: str) -> str:
+    """Return the first of some names that a struct's type has a member of.
+
+    Raises:
+        LookupError: it has none of them.
+    """
+    for name in names:
+        if kind.has_member(name):
+            return name
+    raise LookupError(f"{kind.type_name()} has none of {', '.join(names)}")
+
+
+def first_type(prog: drgn.Program, *names: str) -> drgn.Type:
+    """Return the first type that a kernel has.
+
+    Args:
+        names: alternatives, newest first: "struct ptdesc", "struct page".
 
     Raises:
         LookupError: it has none of them.
     """
     for name in names:
         try:
-            return obj.member_(name)
+            return prog.type(name)
         except LookupError:
             continue
-    raise LookupError(f"{obj.type_.type_name()} has none of {', '.join(names)}")
+    raise LookupError(f"this kernel has none of {', '.join(names)}")

@@ -37,7 +37,7 @@ _NEEDED = ("private", "compound_mapcount")
 
 # Column -> members that may hold it, newest first.  Columns of members that this kernel
 # lacks are absent.  All from include/linux/mm_types.h.
-_MEMBERS: dict[str, tuple[str, ...]] = {
+MEMBERS: dict[str, tuple[str, ...]] = {
     # "mm: introduce memdesc_flags_t" (6.18)
     "flags": ("flags.f", "flags"),
     "lru_next": ("lru.next",),
@@ -264,7 +264,7 @@ class Gatherer:
 
 
 def _dtype(prog: drgn.Program, layout: PageLayout) -> np.dtype[Any]:
-    dtype = _first_of(prog, layout, _MEMBERS, "struct page")
+    dtype = _first_of(prog, layout, MEMBERS, "struct page")
     in_page = _first_of(prog, layout, _TAIL_MEMBERS, "struct page")
     in_folio = _first_of(prog, layout, _TAIL_MEMBERS, "struct folio")
     for name, (kind, offset) in in_folio.items():
