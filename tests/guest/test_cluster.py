@@ -28,7 +28,8 @@ from zaptrace.runs.cluster.process import FOLDER
 from zaptrace.runs.folder import RunFolder
 
 pytestmark = pytest.mark.guest
-BOOTS = 40
+BOOTS = 8
+"""`make test-slow` makes 40."""
 
 ORACLE = """
 import json, os, pathlib, signal, sys, time
@@ -157,11 +158,15 @@ def test_a_change_on_top_of_a_commit_is_tried_with_it(home: Path, dask: Cluster)
 
 
 def test_boots_are_shared_out_and_a_lost_workers_is_made_again(home: Path, dask: Cluster) -> None:
-    """The worker is killed while its guest runs."""
+    share_out(home, dask, BOOTS)
+
+
+def share_out(home: Path, dask: Cluster, boots: int) -> None:
+    """Make some boots; one worker is killed while its guest runs."""
     runs = home / "runs"
     argv = [sys.executable, "-m", "zaptrace", "repro", "s390x", "--json", "--run", str(runs)]
     argv += ["--timeout", "300", "--no-life", "--fault", "none", "--stop-at", "exit"]
-    argv += ["--repeat", str(BOOTS), "--scheduler", dask.address]
+    argv += ["--repeat", str(boots), "--scheduler", dask.address]
     client = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     scratch = home / "cluster" / "one.scratch"
     deadline = time.monotonic() + 300
@@ -173,12 +178,12 @@ def test_boots_are_shared_out_and_a_lost_workers_is_made_again(home: Path, dask:
     assert client.returncode == 0, err
     assert "is lost" in err
     found = json.loads(out)
-    assert (found["boots"], found["hits"], found["lost"]) == (BOOTS, 0, 0)
+    assert (found["boots"], found["hits"], found["lost"]) == (boots, 0, 0)
     folders = [RunFolder(Path(one["run"])) for one in found["runs"]]
     assert [folder.path for folder in folders] == [
-        runs / f"boot-{number:03}" for number in range(1, BOOTS + 1)
+        runs / f"boot-{number:03}" for number in range(1, boots + 1)
     ]
     ids = {folder.facts().boot_id for folder in folders}
-    assert len(ids) == BOOTS and None not in ids
+    assert len(ids) == boots and None not in ids
     assert all("--scheduler" not in folder.facts().command for folder in folders)
     assert not guests_of(scratch)

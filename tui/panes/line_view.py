@@ -120,6 +120,10 @@ class LineView(ScrollView, can_focus=True):
         self.cursor = max(0, min(self.cursor, self.count() - 1))
         width = self.scrollable_content_region.width
         self.virtual_size = Size(width, max(self.count(), 1) + self.HEAD)
+        if self.show_vertical_scrollbar:
+            # After a resize in a busy process it kept the size of the pane before (Textual 8.2).
+            bar, height = self.vertical_scrollbar, self.scrollable_content_region.height
+            bar.window_virtual_size, bar.window_size = self.virtual_size.height, height
         self.refresh()
 
     def on_resize(self, event: Resize) -> None:
