@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
 from tests.sentences import sentences
-from tests.unit.report.test_text import INFO, VERDICT, VERDICTS
+from tests.unit.report.builders import INFO, VERDICT, VERDICTS
 from zaptrace import demo, open_run
 from zaptrace.cli.main import main
 from zaptrace.model.errors import BadInput

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.unit.explain.builders import audit
 from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import RETURN_AFTER, VMEMMAP, ZAP_SITE, events_of
-from tests.unit.explain.test_simulated import audit
 from zaptrace.explain import Evidence
 from zaptrace.model.events import Kind, Origin
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner

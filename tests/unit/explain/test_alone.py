@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.explain.builders import BELOW, FREED, MAP, MORE, STATE, audit
 from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import (
@@ -23,17 +24,12 @@ from tests.unit.explain.rows import (
     told,
     zap,
 )
-from tests.unit.explain.test_simulated import audit
 from zaptrace.explain import Evidence
 from zaptrace.model.events import Events
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import VerdictKind
 from zaptrace.splat import parse
-
-BELOW = FindingClass.REFCOUNT_BELOW_MAPCOUNT
-FREED = FindingClass.MAPPED_BUT_FREE
-MORE = FindingClass.MORE_PTES_THAN_MAPCOUNT
 
 
 @pytest.mark.parametrize(
@@ -127,36 +123,6 @@ def test_the_console_alone_tells_the_founding_bug() -> None:
     assert any("No events" in doubt for doubt in verdict.doubts)
 
 
-STATE = Splat(
-    "bad_page_state",
-    pfn=PFN,
-    mapcount=1,
-    refcount=0,
-    reason="nonzero mapcount",
-    pid=30,
-    comm="init",
-    time=100.0,
-    trace=(
-        Frame("bad_page", 0xEC, 0x120),
-        Frame("free_pcp_prepare", 0x100, 0x350),
-        Frame("unmap_page_range", 0x10, 0x20),
-        Frame("unmap_vmas", 0x8, 0x20),
-    ),
-)
-MAP = Splat(
-    "bad_page_map",
-    pfn=PFN,
-    mapcount=0,
-    refcount=1,
-    pid=30,
-    comm="init",
-    time=100.02,
-    trace=(
-        Frame("print_bad_pte", 0x20, 0x200),
-        Frame("unmap_page_range", 0x18, 0x20),
-        Frame("unmap_vmas", 0x8, 0x20),
-    ),
-)
 OLD = replace(MAP, time=5.0)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.unit.explain.builders import audit
 from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import removed, zap
-from tests.unit.explain.test_simulated import audit
 from zaptrace.explain import Evidence
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.verdict import VerdictKind

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.explain.builders import MAP, STATE
 from tests.unit.explain.checked import explain
-from tests.unit.explain.test_alone import MAP, STATE
 from zaptrace.explain import Evidence
 from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
 from zaptrace.model.verdict import Verdict, VerdictKind

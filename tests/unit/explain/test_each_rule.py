@@ -9,6 +9,23 @@ from typing import Any
 
 import pytest
 
+from tests.unit.explain.builders import (
+    AGAIN,
+    BELOW,
+    FREED,
+    LEAKED,
+    MAP,
+    MORE,
+    STATE,
+    TWICE,
+    UNSEEN,
+    audit,
+    copied,
+    in_gather,
+    in_zap,
+    resolve,
+    second_look,
+)
 from tests.unit.explain.kernel import (
     RETURN_INTO_FREE,
     RETURN_INTO_WP,
@@ -28,18 +45,6 @@ from tests.unit.explain.rows import (
     removed,
     zap,
 )
-from tests.unit.explain.test_alone import BELOW, FREED, MAP, MORE, STATE
-from tests.unit.explain.test_rules import (
-    AGAIN,
-    LEAKED,
-    TWICE,
-    UNSEEN,
-    copied,
-    in_gather,
-    in_zap,
-    second_look,
-)
-from tests.unit.explain.test_simulated import audit, resolve
 from zaptrace.explain import Evidence, life_rules, rules, verdict_table
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.sites import code_sites

@@ -7,6 +7,19 @@ from typing import Any
 
 import pytest
 
+from tests.unit.explain.builders import (
+    AGAIN,
+    ELSEWHERE,
+    LEAKED,
+    TWICE,
+    UNSEEN,
+    audit,
+    copied,
+    in_gather,
+    in_zap,
+    resolve,
+    second_look,
+)
 from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import (
     RETURN_INTO_FREE,
@@ -30,9 +43,8 @@ from tests.unit.explain.rows import (
     told,
     zap,
 )
-from tests.unit.explain.test_simulated import audit, resolve
 from zaptrace.explain import Evidence
-from zaptrace.model.events import Events, Kind
+from zaptrace.model.events import Kind
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import CodeSite, VerdictKind
 
@@ -68,12 +80,6 @@ def test_the_second_look_tells_them_apart() -> None:
     assert never.kind is VerdictKind.MAPPING_LEAKED
     assert never.evidence == ("capture", "vmcore")
     assert never.order[-1].what == "the page's rmap is never removed"
-
-
-def second_look(rows: list[dict[str, Any]], after: str = "exit") -> Events:
-    events = events_of(rows)
-    events.meta["after"] = after
-    return events
 
 
 def test_the_plan_in_the_capture_names_the_zap() -> None:
@@ -131,10 +137,6 @@ def test_a_free_by_an_interrupt_in_the_middle_of_a_zap_is_not_the_zap_s() -> Non
     rows = [zap(1000), freed(3000), refused(4000), removed(6500)]
     verdict = told(rows, resolve=in_softirq)
     assert verdict.kind is VerdictKind.UNEXPLAINED
-
-
-ELSEWHERE = removed(500, pid=99, pfn=1)
-LEAKED = [ELSEWHERE, zap(1000), freed(3000, order=0), refused(4000), zap(9000)]
 
 
 def test_a_removal_that_never_comes_is_a_leak() -> None:
@@ -206,12 +208,6 @@ def test_a_part_of_a_large_folio_may_be_freed_by_a_zap_that_never_touched_it() -
     assert settled.kind is VerdictKind.MAPPING_LEAKED
 
 
-def in_gather(address: int) -> CodeSite | None:
-    """x86_64: the stack of a free behind the zap, when what it gathered is flushed."""
-    named = {RETURN_INTO_FREE: "free_unref_page_list", RETURN_INTO_ZAP: "tlb_finish_mmu"}
-    return CodeSite(named.get(address, "exit_mmap"), 0x10, None, (), None, address)
-
-
 def test_a_leak_is_seen_when_the_gather_is_flushed() -> None:
     rows = [ELSEWHERE, zap(1000), refused(4000), zap(9000)]
     assert told(rows, resolve=in_gather).kind is VerdictKind.MAPPING_LEAKED
@@ -248,13 +244,6 @@ def test_a_removal_in_the_next_zap_is_too_late_to_be_this_one_s() -> None:
     assert verdict.kind is not VerdictKind.FREED_BEFORE_RMAP_REMOVED
 
 
-def copied(address: int) -> CodeSite | None:
-    other = CodeSite("wp_page_copy", 0x30, None, (), None, address)
-    return other if address == RETURN_INTO_WP else resolve(address)
-
-
-UNSEEN = [ELSEWHERE, zap(1000), freed(3000, order=0)]
-"""A kernel without DEBUG_VM: the page goes out again."""
 ANOTHER: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh"}
 
 
@@ -325,16 +314,6 @@ def test_pages_are_joined_by_struct_page_where_pfns_are_not_known() -> None:
     assert (verdict.kind, verdict.pfn) == (VerdictKind.FREED_BEFORE_RMAP_REMOVED, None)
 
 
-TWICE = [
-    zap(1000),
-    removed(2000, raw=0),
-    removed(2100, raw=-1),
-    of_page(Kind.BAD_PTE, 2500, -2, refcount=1),
-    freed(3000, raw=-2),
-    refused(4000, raw=-2),
-]
-
-
 def test_two_removals_in_one_zap_are_an_underflow() -> None:
     verdict = told(TWICE)
     assert verdict.kind is VerdictKind.RMAP_UNDERFLOW
@@ -357,25 +336,12 @@ def test_a_count_below_zero_alone_does_not_say_whose_removal_was_too_many() -> N
     assert told(rows, console=True).kind is VerdictKind.CLEAN
 
 
-AGAIN = [
-    zap(1000),
-    removed(1100, raw=0),
-    zap(2000),
-    removed(2100, raw=-1),
-    of_page(Kind.BAD_PTE, 2500, -2, refcount=1),
-]
-
-
 def test_a_pte_that_a_later_zap_finds_was_left_behind() -> None:
     verdict = told(AGAIN, resolve=in_zap)
     assert verdict.kind is VerdictKind.PTE_LEFT_BEHIND
     assert "init/30 zapped pfn 0xa80 and removed its rmap. A later zap" in verdict.summary
     assert [step.time_ns for step in verdict.order] == [1000, 1100, 2000, 2100, 2500]
     assert told([*AGAIN, refused(3000, raw=-2)], resolve=in_zap).kind is verdict.kind
-
-
-def in_zap(address: int) -> CodeSite | None:
-    return CodeSite("unmap_page_range", 0x62E, None, (), None, address)
 
 
 @pytest.mark.parametrize(

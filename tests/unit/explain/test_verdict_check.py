@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 import zaptrace.explain
+from tests.unit.explain.builders import AGAIN, STATE, in_zap
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import MINE, MM, PFN, busy, finding, freed, refused, removed, zap
-from tests.unit.explain.test_alone import STATE
-from tests.unit.explain.test_rules import AGAIN, in_zap
 from zaptrace.explain import Evidence, verdict_table
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer, whole

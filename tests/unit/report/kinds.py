@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tests.sentences import sentences
-from tests.unit.report.test_text import VERDICT
+from tests.unit.report.builders import VERDICT
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 

@@ -11,9 +11,8 @@ import pytest
 
 from tests import browser
 from tests.looks import clipped, sections
+from tests.unit.report.builders import INFO, VERDICT, hostile, whole
 from tests.unit.report.kinds import of_kind
-from tests.unit.report.test_html import hostile, whole
-from tests.unit.report.test_text import INFO, VERDICT
 from zaptrace.model.verdict import OrderStep, VerdictKind
 from zaptrace.report.html.page import page
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import zaptrace
-from tests.unit.report.test_text import VERDICT
+from tests.unit.report.builders import VERDICT
 from zaptrace import demo
 from zaptrace.capture.reader import read
 from zaptrace.model.errors import BadInput, Missing

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from tests.sentences import sentences
-from tests.unit.report.test_text import INFO, VERDICT
+from tests.unit.report.builders import INFO, VERDICT
 from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.report.document import summary
 from zaptrace.report.run_info import RunInfo

@@ -4,103 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from tests.sentences import sentences
-from tests.unit.report.test_text import INFO, INFOS, VERDICT, VERDICTS
+from tests.unit.report.builders import (
+    INFO,
+    INFOS,
+    VERDICT,
+    VERDICTS,
+    WINDOW,
+    Reader,
+    checked,
+    hostile,
+    whole,
+)
 from zaptrace import demo
 from zaptrace.capture.reader import read
 from zaptrace.model.events import Events, Kind
-from zaptrace.model.pte_window import TableWindow
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 from zaptrace.report.html.page import page
 from zaptrace.report.html.pte_map import table_map
 from zaptrace.report.html.steps_table import steps_table
 from zaptrace.report.html.timeline import nice, rates, timeline
 from zaptrace.report.run_info import RunInfo
-from zaptrace.report.source_excerpt import Excerpt, Sources
-
-HOSTILE = (
-    "</pre><script>document.title='owned'</script><img src=http://127.0.0.1:9/x>\"'\x1b[2J\u202e"
-)
-TAGS = {
-    *("html", "head", "meta", "title", "style", "body", "main", "header", "footer", "section"),
-    *("div", "dl", "dt", "dd", "h1", "h2", "h3", "p", "pre", "code", "span", "table", "tr", "th"),
-    *("td", "ul", "li", "svg", "line", "text", "tspan", "path", "circle", "rect"),
-}
-SOURCES = Sources(
-    (
-        Excerpt(
-            "mm/memory.c",
-            1445,
-            ("if (a < b)", "\tx();", "\t__tlb_remove_page();"),
-            {1447: "the page is freed"},
-        ),
-    ),
-    ("mm/rmap.c is not shown: it is not in the tree.",),
-)
-WINDOW = TableWindow(
-    0x1000, 4096, 0x3000, 7, (5, None, None, 7, *[None] * 124), range(0x1000, 0x5000)
-)
-
-
-class Reader(HTMLParser):
-    """Elements, attributes and text; complains of what is not closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self._open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag != "meta":
-            self._open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return "".join(self.texts)
-
-
-def whole(verdict: Verdict = VERDICT, info: RunInfo = INFO) -> str:
-    events = read(demo.path())
-    return page(verdict, info, events=events, window=WINDOW, sources=SOURCES)
-
-
-def hostile() -> str:
-    order = (OrderStep(HOSTILE, 5, 0, 1, 0, 0, HOSTILE), *VERDICT.order)
-    owner = dataclasses.replace(VERDICT.proof[0].mappings[0], comm=HOSTILE, vma=HOSTILE)
-    proof = dataclasses.replace(VERDICT.proof[0], mappings=(owner,), flags=(HOSTILE,), note=HOSTILE)
-    site = dataclasses.replace(VERDICT.sites[0], inline_chain=(f"{HOSTILE} at {HOSTILE}",))
-    verdict = dataclasses.replace(
-        *(VERDICT,),
-        sentences=sentences(HOSTILE),
-        comm=HOSTILE,
-        order=order,
-        proof=(proof,),
-        sites=(site,),
-        doubts=(HOSTILE,),
-    )
-    info = dataclasses.replace(
-        INFO, splat=(HOSTILE,), unseen=(HOSTILE,), command=HOSTILE, qemu=HOSTILE, machine=HOSTILE
-    )
-    return whole(verdict, info)
 
 
 def test_what_matters_is_there() -> None:
@@ -120,17 +49,6 @@ def test_what_matters_is_there() -> None:
         assert said in told.text, said
     ids = {value for name, value in told.attributes if name == "id"}
     assert {"story", "counters", "tables", "sources", "rates", "reproduce", "unseen"} <= ids
-
-
-def checked(text: str) -> Reader:
-    """Only our own elements, and nothing that is fetched or run."""
-    told = Reader(text)
-    assert set(told.tags) <= TAGS
-    names = {name for name, _ in told.attributes}
-    assert not names & {"src", "href", "srcset", "action", "background"}
-    assert not any(name.startswith("on") for name in names)
-    assert "url(" not in text and "@import" not in text
-    return told
 
 
 def test_a_guest_s_words_are_text() -> None:

@@ -7,14 +7,13 @@ import re
 
 import pytest
 
+from tests.unit.report.builders import INFO, VERDICT, checked
 from tests.unit.report.kinds import FINDINGS, of_kind
-from tests.unit.report.test_html import checked
-from tests.unit.report.test_text import INFO, VERDICT, WIDTH
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import VerdictKind
 from zaptrace.report.finding_meanings import MEANINGS
 from zaptrace.report.html.page import page
-from zaptrace.report.text import render, subject
+from zaptrace.report.text import WIDTH, render, subject
 
 
 def words(text: str) -> str:

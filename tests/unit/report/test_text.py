@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.sentences import sentences
+from tests.unit.report.builders import INFO, INFOS, VERDICT, VERDICTS
 from zaptrace.model.clues import Cause, Clue
-from zaptrace.model.findings import Finding, FindingClass, Owner
-from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
+from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.report.html.page import page
 from zaptrace.report.run_info import RunInfo
 from zaptrace.report.shell_commands import wrapped
@@ -23,62 +23,6 @@ from zaptrace.splat import parse
 
 WIDTH = 72
 GOLDEN = Path(__file__).parents[2] / "golden" / "splat"
-
-VERDICT = Verdict(
-    VerdictKind.FREED_BEFORE_RMAP_REMOVED,
-    sentences(
-        "mount/41 freed pfn 0x1f3c5 while it was still counted as mapped (mapcount 1, refcount 0)."
-    ),
-    0x1F3C5,
-    "mount",
-    41,
-    (
-        OrderStep("zap_pte_range() begins", 1_204_000_000, 0, 41, evidence="event"),
-        OrderStep("the page is handed to the allocator", 1_204_085_200, 0, 41, 0, 0, "event"),
-        OrderStep("bad_page() refuses it: nonzero mapcount", None, 0, 41, evidence="registers"),
-    ),
-    (
-        CodeSite(
-            "unmap_page_range",
-            0xD64,
-            "include/asm-generic/tlb.h:460",
-            (
-                "__tlb_remove_page at include/asm-generic/tlb.h:460",
-                "try_zap_anon_pte_range at mm/memory.c:1447",
-                "zap_pte_range at mm/memory.c:1499",
-            ),
-            "freed",
-            0x21B0E4,
-        ),
-    ),
-    (
-        Finding(
-            FindingClass.MORE_MAPCOUNT_THAN_PTES,
-            0x1F3C5,
-            0,
-            1,
-            0,
-            ("referenced", "uptodate", "swapbacked"),
-            (Owner(41, "mount", 0x3FFD5A7F000, "3ffd5a60000-3ffd5a81000 rw-p [stack]"),),
-        ),
-    ),
-    ("The kernel was stopped before the rmap removal.",),
-    ("capture",),
-    ("2 more pages: mapping_leaked",),
-)
-INFO = RunInfo(
-    run="/var/tmp/run",
-    arch="s390x",
-    kernel_release="6.1.176-zaptrace",
-    build_id="ab" * 20,
-    machine="s390-ccw-virtio, 512M, 2 CPUs, TCG",
-    command="zaptrace repro s390x",
-    ended="bad_page",
-    events=1234,
-    lost=7,
-    findings=1,
-    timing={"boot": 1.61},
-)
 
 
 def lines_of(verdict: Verdict = VERDICT, info: RunInfo = INFO) -> list[str]:
@@ -158,52 +102,6 @@ def test_a_neighbour_s_lines_are_not_quoted() -> None:
         said = "\n".join(excerpt(log, splat))
         assert f"pfn:{splat.pfn:#x}" in said and f"Comm: {splat.comm} " in said
         assert other not in said
-
-
-TEXTS = st.text(max_size=120)
-NUMBERS = st.one_of(st.none(), st.integers(-(2**63), 2**64))
-FINDINGS = st.builds(
-    Finding,
-    st.sampled_from(FindingClass),
-    NUMBERS,
-    NUMBERS,
-    NUMBERS,
-    NUMBERS,
-    st.lists(TEXTS, max_size=4).map(tuple),
-    st.lists(st.builds(Owner, NUMBERS, TEXTS, NUMBERS, TEXTS), max_size=3).map(tuple),
-    note=TEXTS,
-)
-VERDICTS = st.builds(
-    Verdict,
-    st.sampled_from(VerdictKind),
-    st.lists(TEXTS, max_size=2).map(lambda texts: sentences(*texts)),
-    NUMBERS,
-    TEXTS,
-    NUMBERS,
-    st.lists(st.builds(OrderStep, TEXTS, NUMBERS, NUMBERS), max_size=4).map(tuple),
-    st.lists(
-        st.builds(
-            CodeSite,
-            TEXTS,
-            NUMBERS,
-            TEXTS,
-            st.lists(TEXTS, max_size=3).map(tuple),
-            st.sampled_from(("freed", "reported", None)),
-        ),
-        max_size=3,
-    ).map(tuple),
-    st.lists(FINDINGS, max_size=2).map(tuple),
-    st.lists(TEXTS, max_size=3).map(tuple),
-)
-INFOS = st.builds(
-    RunInfo,
-    run=TEXTS,
-    arch=TEXTS,
-    kernel_release=TEXTS,
-    machine=TEXTS,
-    splat=st.lists(TEXTS, max_size=4).map(tuple),
-    timing=st.dictionaries(TEXTS, st.floats(0, 1e9), max_size=3),
-)
 
 
 @settings(max_examples=150, deadline=None)

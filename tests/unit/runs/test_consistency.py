@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.unit.explain.builders import audit
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import PFN, finding, freed, refused, zap
-from tests.unit.explain.test_simulated import audit
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import Events

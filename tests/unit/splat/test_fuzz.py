@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.splat.builders import wrapped
 from tests.unit.splat.kinds_of_reports import REPORTS
-from tests.unit.splat.test_wraps import wrapped
 from tests.unit.splat.transports import PREFIXES, TRANSPORTS
 from zaptrace.splat import parse
 

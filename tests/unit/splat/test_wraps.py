@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.splat.builders import misread, wrapped
 from tests.unit.splat.kinds_of_reports import REPORTS
-from tests.unit.splat.test_transports import misread
 from tests.unit.splat.transports import PREFIXES
 from zaptrace.splat import parse
-
-
-def wrapped(line: str, width: int) -> list[str]:
-    """A line as mailers break it: at blanks, never inside a word."""
-    parts = []
-    while len(line) > width:
-        at = line.rfind(" ", 0, width + 1)
-        if at <= len(line) - len(line.lstrip()):
-            at = line.find(" ", width)
-        if at < 0:
-            break
-        parts.append(line[:at])
-        line = line[at + 1 :]
-    return [*parts, line]
 
 
 @pytest.mark.parametrize("width", [72, 76, 78])
