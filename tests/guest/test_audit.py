@@ -9,29 +9,25 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import drgn
 import jsonschema
 import numpy as np
 import pytest
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
-from drgn.helpers.linux.mm import follow_pfn, for_each_vma, pfn_to_page
+from drgn.helpers.linux.mm import pfn_to_page
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
 import zaptrace
 import zaptrace.cli
+from tests.guest.builders import NOT_PRESENT, Dump, translations
 from tests.guest.conftest import Boot
 from tests.guest.perpage import no_call_per_page
 from vm.qemu import GuestConfig, running
 from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
 from zaptrace.audit.pagetables.translate import EntryKind
-from zaptrace.audit.state import KernelState, read_state
 from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
 from zaptrace.capture.reader import read
 from zaptrace.memory.open import open_program
@@ -47,32 +43,6 @@ pytestmark = pytest.mark.guest
 CPUS = 2
 """Of every guest here."""
 SCRIPT = Path(zaptrace.cli.__file__).with_name("drgn_audit.py")
-NOT_PRESENT = {"s390x": (0x400, 0x400), "x86_64": (0x001, 0)}
-"""Mask and value of a PTE that is not present to the hardware, and to drgn."""
-
-
-@dataclass
-class Dump:
-    """One vmcore, opened and audited once."""
-
-    vmcore: Path
-    vmlinux: Path
-
-    @cached_property
-    def prog(self) -> drgn.Program:
-        return open_program(self.vmcore, self.vmlinux)
-
-    @cached_property
-    def result(self) -> AuditResult:
-        return audit(self.prog, cpus=cpu_registers(self.vmcore)).result()
-
-    @cached_property
-    def state(self) -> KernelState:
-        return read_state(self.prog, None)
-
-    @property
-    def bugs(self) -> list[Finding]:
-        return [found for found in self.result.findings if found.cls is not FindingClass.IN_FLIGHT]
 
 
 @pytest.fixture(scope="module")
@@ -186,15 +156,6 @@ def test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(dump: Dump) -
     }
     assert ours == theirs
     assert len(theirs) > 100
-
-
-def translations(mm: drgn.Object) -> Iterator[tuple[int, int]]:
-    for vma in for_each_vma(mm):
-        for address in range(vma.vm_start.value_(), vma.vm_end.value_(), 4096):
-            try:
-                yield address, follow_pfn(mm, address).value_()
-            except drgn.FaultError:
-                continue
 
 
 def test_the_counters_are_those_that_drgn_reads_page_by_page(dump: Dump) -> None:

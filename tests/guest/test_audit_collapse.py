@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.guest import lab
-from tests.guest.test_audit import Dump
+from tests.guest.builders import Dump
 from vm import host, lab_kernel
 from vm.qemu import GuestConfig, running
 from zaptrace.arch import arch_named

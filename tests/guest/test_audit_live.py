@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tests.guest import mappings
+from tests.guest.builders import NOT_PRESENT, translations
 from tests.guest.mappings import MACHINES, PAGE, READY_SECONDS, Guest, Told, console
 from tests.guest.members import Hidden
-from tests.guest.test_audit import NOT_PRESENT, translations
 from vm.qemu import command_line
 from zaptrace.audit import audit
 from zaptrace.audit.pagetables.nonpresent import SwapKind

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.guest import struck
+from tests.guest.builders import zaptrace
 from tests.guest.conftest import Boot
-from tests.guest.test_repro import zaptrace
 from zaptrace.runs.folder import RunFolder
 
 pytestmark = pytest.mark.guest

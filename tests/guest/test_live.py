@@ -8,10 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.guest.builders import FAULT, PAGE_SIZE, PAGES, ROUNDS, Lines, removed_in_each_zap, touch
 from tests.guest.lab import READY_SECONDS, Lab, Recording, guests_of
 from zaptrace.explain.suspects import Suspects
 from zaptrace.model.errors import CannotTell
@@ -21,36 +21,6 @@ from zaptrace.runs.watched_guest import watched_guest
 from zaptrace.splat import parse
 
 pytestmark = pytest.mark.guest
-
-PAGES, ROUNDS = 23, 3
-PAGE_SIZE = 4096
-Lines = list[dict[str, Any]]
-
-
-def touch(lab: Lab, pages: int = PAGES, rounds: int = ROUNDS) -> int:
-    """Touch and unmap anonymous pages; the process that did."""
-    pid, _ = lab.output(f"/zaptrace/files/touch {pages} {rounds}").split()
-    return int(pid)
-
-
-def removed_in_each_zap(lines: Lines, pid: int, pages: int) -> list[int]:
-    """Pages whose rmap went, range by range of so many pages, up to what the thread did next.
-
-    A range may be zapped in parts: zap_pte_range() breaks off for whoever else wants the CPU.
-    """
-    mine = [line for line in lines if line.get("pid") == pid]
-    counts: list[int] = []
-    counting = entered = False
-    for line in mine:
-        if line["kind"] in ("zap_enter", "zap"):
-            fits = line["end"] - line["addr"] == pages * PAGE_SIZE
-            if line["kind"] == "zap" and entered:  # a part of what has been entered
-                continue
-            counting, entered = fits, line["kind"] == "zap_enter"
-            counts += [0] if counting else []
-        elif line["kind"] == "rmap_remove" and counting:
-            counts[-1] += max(1, line.get("nr", 1))
-    return counts
 
 
 def touched_and_nothing_lost(
@@ -150,9 +120,6 @@ def test_who_is_not_root_is_told_so(live_lab: Lab) -> None:
         assert done.status == 2, done
         assert "Traceback" not in done.err
         assert "root" in done.err or "sudo" in done.err, done.err
-
-
-FAULT = "/sys/module/kernel/parameters/zapfault"
 
 
 def test_a_guest_is_watched_from_outside(arch: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.guest.builders import FAULT, PAGES, ROUNDS, Lines, removed_in_each_zap, touch
 from tests.guest.lab import READY_SECONDS, Lab
-from tests.guest.test_live import FAULT, PAGES, ROUNDS, Lines, removed_in_each_zap, touch
 
 pytestmark = pytest.mark.guest
 

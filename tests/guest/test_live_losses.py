@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.guest.builders import PAGES
 from tests.guest.lab import READY_SECONDS, Lab
-from tests.guest.test_live import PAGES
 
 pytestmark = pytest.mark.guest
 

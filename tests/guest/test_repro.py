@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.guest.builders import zaptrace
 from tests.guest.conftest import Boot
 from tests.guest.lab import guests_of
 from vm import debian, initramfs
@@ -26,17 +27,6 @@ CLEAN_BOOTS = 20
 PATIENCE = 120.0
 """Seconds; a busy machine is no failure."""
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas/run.schema.json").read_text())
-
-
-def zaptrace(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "zaptrace", *args],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        env={**os.environ, **environment},
-    )
 
 
 def repro(folder: Path, *args: str, arch: str = "s390x") -> tuple[int, dict[str, Any]]:

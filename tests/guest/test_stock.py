@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 
 from tests.guest import lab
+from tests.guest.builders import PAGE_SIZE, PAGES, ROUNDS, removed_in_each_zap, touch
 from tests.guest.lab import Lab
-from tests.guest.test_live import PAGE_SIZE, PAGES, ROUNDS, removed_in_each_zap, touch
 from vm import lab_kernel, live_guest, stock
 from zaptrace.arch import arch_named
 from zaptrace.elf.image import Image

@@ -18,9 +18,9 @@ from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
 from tests.guest import lab, mappings, struck
 from tests.guest import test_audit_live as checks
+from tests.guest.builders import PAGES, ROUNDS, Lines, removed_in_each_zap, touch
 from tests.guest.lab import Lab
 from tests.guest.perpage import no_call_per_page
-from tests.guest.test_live import PAGES, ROUNDS, Lines, removed_in_each_zap, touch
 from tests.matrix import fault, load
 from tests.matrix.rows import NotPossible, Row
 from vm import live_guest, stock

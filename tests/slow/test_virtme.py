@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.guest.builders import PAGES, ROUNDS, Lines, removed_in_each_zap
 from tests.guest.lab import PROGRAMS, compiled
-from tests.guest.test_live import PAGES, ROUNDS, Lines, removed_in_each_zap
 from vm import lab_kernel
 from zaptrace.arch import arch_named
 from zaptrace.capture.reader import read

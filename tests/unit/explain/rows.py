@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.unit.explain.builders import audit
+from tests.unit.explain.audits import audit
 from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import RETURN_AFTER, VMEMMAP, ZAP_SITE, events_of
 from zaptrace.explain import Evidence

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.explain.builders import BELOW, FREED, MAP, MORE, STATE, audit
+from tests.unit.explain.audits import audit
+from tests.unit.explain.builders import BELOW, FREED, MAP, MORE, STATE
 from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import (

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.explain.audits import audit, resolve
 from tests.unit.explain.builders import (
     AGAIN,
     BELOW,
@@ -19,11 +20,9 @@ from tests.unit.explain.builders import (
     STATE,
     TWICE,
     UNSEEN,
-    audit,
     copied,
     in_gather,
     in_zap,
-    resolve,
     second_look,
 )
 from tests.unit.explain.kernel import (

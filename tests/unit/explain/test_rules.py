@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 
+from tests.unit.explain.audits import audit, resolve
 from tests.unit.explain.builders import (
     AGAIN,
     ELSEWHERE,
     LEAKED,
     TWICE,
     UNSEEN,
-    audit,
     copied,
     in_gather,
     in_zap,
-    resolve,
     second_look,
 )
 from tests.unit.explain.checked import explain

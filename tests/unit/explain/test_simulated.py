@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.explain.builders import audit, resolve
+from tests.unit.explain.audits import audit, resolve
 from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import (
     Kernel,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.explain.builders import audit
+from tests.unit.explain.audits import audit
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import PFN, finding, freed, refused, zap
 from zaptrace.model import boot_ids

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.explain.builders import audit
+from tests.unit.explain.audits import audit
 from zaptrace.model.errors import BadInput
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.progress import ignore
