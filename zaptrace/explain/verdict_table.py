@@ -256,8 +256,12 @@ def rule_of(case: Case) -> Rule:
     return next((rule for rule in RULES if rule.applies and rule.applies(case)), UNEXPLAINED)
 
 
+_UNNAMED = {VerdictKind.REFCOUNT_OVERPUT: "overput", VerdictKind.RMAP_UNDERFLOW: "removed_twice"}
+"""The row of a verdict that names none (an old run's), where the first of its kind is special."""
+
+
 def row_of(verdict: Verdict) -> Rule:
-    """Return the row of a verdict; one that names none (an old run's) has the first of its kind."""
-    rows = (*RULES, UNEXPLAINED, CLEAN)
-    own = (rule for rule in rows if (rule.name, rule.kind) == (verdict.rule, verdict.kind))
-    return next(own, None) or next(rule for rule in rows if rule.kind is verdict.kind)
+    """Return the row of a verdict; one that names none has the usual one of its kind."""
+    mine = [rule for rule in (*RULES, UNEXPLAINED, CLEAN) if rule.kind is verdict.kind]
+    names = (verdict.rule, _UNNAMED.get(verdict.kind))
+    return next((rule for name in names for rule in mine if rule.name == name), mine[0])
