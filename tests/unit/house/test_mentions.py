@@ -13,6 +13,8 @@ CODE = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 _MODULE = re.compile(r"`((?:zaptrace|probes|vm|tui)(?:\.[a-z]\w*)+)")
+_WORD = re.compile(r"(?<![\w./-])((?:zaptrace|probes|vm|tui)(?:\.[a-z]\w*)+)")
+"""Also in its drawings, which have no backticks."""
 _PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b")
 """NAME, SERIES: whatever it is called."""
 _FILE = re.compile(r"`((?:zaptrace|probes|vm|tui|tests|scripts)/[\w./-]+\.(?:py|config|md|c|h)\b)")
@@ -36,7 +38,8 @@ def test_what_is_named_is_there() -> None:
     gone: dict[str, list[str]] = {}
     for path in (*DOCS, *CODE):
         text = path.read_text()
-        missing = [name for name in _MODULE.findall(text) if not is_there(name)]
+        pattern = _WORD if path.name == "CONTRIBUTING.md" else _MODULE
+        missing = [name for name in pattern.findall(text) if not is_there(name)]
         missing += [
             name
             for name in _FILE.findall(text)
