@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zaptrace.model.progress import Update
     from zaptrace.model.pte_window import TableWindow
     from zaptrace.model.verdict import Verdict
+    from zaptrace.report.html.life_section import ShownLife
     from zaptrace.report.run_info import RunInfo
     from zaptrace.report.source_excerpt import Sources
     from zaptrace.runs.folder import RunFolder
@@ -25,7 +26,8 @@ STDOUT = Path("-")
 EPILOG = """\
 formats:
   text      72 columns, fit for a mailing list (on stdout)
-  html      one page for any browser, without a network (RUN/report.html)
+  html      one page for any browser, without a network (RUN/report.html);
+            with the page's recorded life, each store with its stack
   json      what explain --json prints (on stdout)
   parquet   events, pages and findings, a file each (RUN/*.parquet)
   perfetto  a trace for ui.perfetto.dev (RUN/trace.pftrace)
@@ -126,8 +128,24 @@ def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace)
         events=read(folder.capture) if folder.capture.is_file() else None,
         window=_page_tables(folder, verdict),
         sources=_sources(folder, verdict, args.source),
+        life=_life(folder, verdict),
     )
     put(text.encode("utf-8", "replace"), args.output or folder.path / "report.html")
+
+
+def _life(folder: RunFolder, verdict: Verdict) -> ShownLife | None:
+    """Return the life of the verdict's page; None when the run has not kept it."""
+    from zaptrace.report.html.life_section import ShownLife
+    from zaptrace.runs.run_life import open_life
+
+    if verdict.pfn is None or not folder.life.is_file():
+        return None
+    lives = open_life(folder)
+    account = lives.account(verdict.pfn, folder.audit())
+    if account is None:
+        return None
+    said = tuple(one.sentence() for one in account.facts)
+    return ShownLife(account.named, account.fields, said)
 
 
 def _parquet(folder: RunFolder, _document: dict[str, Any], args: argparse.Namespace) -> None:

@@ -163,7 +163,14 @@ def culprit(case: Case) -> CodeSite | None:
     if not facts:
         return None
     one = facts[0].among[0]
-    chain = tuple(f"{frame} at {frame.source or '?'}" for frame in one.frames)
-    symbol = one.frames[-1].function if one.frames else None
-    source = author(one).source
-    return CodeSite(symbol, one.offset, source, chain, "culprit", one.write.pc)
+    by = author(one)
+    code = next((frames for frames in (one.frames, *one.callers) if by in frames), one.frames)
+    chain = code[code.index(by) :] if by in code else code
+    return CodeSite(
+        symbol=code[-1].function if code else None,
+        offset=one.offset if code is one.frames else None,
+        source=by.source,
+        inline_chain=tuple(f"{frame} at {frame.source or '?'}" for frame in chain),
+        role="culprit",
+        address=one.write.pc if code is one.frames else None,
+    )

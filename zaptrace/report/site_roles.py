@@ -14,12 +14,14 @@ _TITLES = {
     "pte_cleared": "PTE cleared",
     _ZAP_ENTRY: "Zap entered",
     "reported": "Reported",
+    "culprit": "By its life",
 }
 _MARKS = {
     "freed": "the page is freed",
     "rmap_removed": "its rmap is removed",
     "pte_cleared": "the PTE is cleared",
     "reported": "the page is refused",
+    "culprit": "this has no partner",
 }
 # Steps are sentences: explain.order's.
 _STEPS = (

@@ -138,6 +138,7 @@ HOSTILE = (
 TAGS = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "footer", "section"),
     *("div", "dl", "dt", "dd", "h1", "h2", "h3", "p", "pre", "code", "span", "table", "tr", "th"),
+    *("details", "summary", "strong"),
     *("td", "ul", "li", "svg", "line", "text", "tspan", "path", "circle", "rect"),
 }
 

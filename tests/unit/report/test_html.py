@@ -10,9 +10,14 @@ import pytest
 from hypothesis import given, settings
 
 from tests.sentences import sentences
+from tests.unit.life.builders import PFN, page_fields
+from tests.unit.life.test_ledger import NAMES, resolve
+from tests.unit.life.test_mappings import Mapped
 from tests.unit.report.builders import (
+    HOSTILE,
     INFO,
     INFOS,
+    TAGS,
     VERDICT,
     VERDICTS,
     WINDOW,
@@ -23,8 +28,10 @@ from tests.unit.report.builders import (
 )
 from zaptrace import demo
 from zaptrace.capture.reader import read
+from zaptrace.life.named_life import named_life
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
+from zaptrace.report.html.life_section import ShownLife
 from zaptrace.report.html.page import page
 from zaptrace.report.html.pte_map import table_map
 from zaptrace.report.html.steps_table import steps_table
@@ -133,3 +140,19 @@ def test_counters_before_and_after() -> None:
 @pytest.mark.parametrize(("step", "round_"), [(0, 1), (0.3, 0.5), (1.1, 2), (64, 100), (101, 200)])
 def test_ticks_are_round(step: float, round_: float) -> None:
     assert nice(step) == pytest.approx(round_)
+
+
+def test_a_pages_life_is_shown_with_its_stacks_and_nothing_of_it_is_markup() -> None:
+    page_ = Mapped()
+    NAMES[0x90] = f"{HOSTILE} at mm/memory.c:9|{HOSTILE} at {HOSTILE}"
+    page_.refs(1, 0x90, 0x23)
+    page_.zap()
+    named = named_life(page_.life(tables=1, stop=10), PFN, resolve)
+    shown = ShownLife(named, page_fields(), (HOSTILE,))
+    text = page(VERDICT, INFO, life=shown)
+    found = Reader(text)
+    assert found.tags.count("details") == sum(bool(one.write.changes) for one in named.writes)
+    assert set(found.tags) <= TAGS and "<script" not in text
+    assert "zap_pte_range() mm/memory.c:21" in text and "PTE cleared" in text
+    assert "after the stop" in text and "line opens to the call" in text
+    assert "line opens to the call" not in page(VERDICT, INFO)

@@ -11,6 +11,7 @@ from zaptrace.model.pte_window import TableWindow
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 from zaptrace.report.clues import still_open
 from zaptrace.report.finding_meanings import MEANINGS, owner_lines
+from zaptrace.report.html.life_section import ShownLife, life_content
 from zaptrace.report.html.markup import Content, Markup, joined, tag
 from zaptrace.report.html.pte_map import COLUMNS, table_map
 from zaptrace.report.html.source_section import source_section
@@ -35,6 +36,7 @@ def page(
     events: Events | None = None,
     window: TableWindow | None = None,
     sources: Sources | None = None,
+    life: ShownLife | None = None,
 ) -> str:
     """Return the whole document.
 
@@ -42,6 +44,7 @@ def page(
         events: the capture, for the rates.
         window: the page tables around the page.
         sources: the lines of the kernel's source, where a tree is at hand.
+        life: the recorded life of the page, where it was kept.
     """
     title = subject(verdict, info).removeprefix("mm: ")
     head = joined(
@@ -56,6 +59,7 @@ def page(
         _facts(verdict, info),
         _story(verdict),
         _counters(verdict, info),
+        _life(life),
         _tables(window),
         source_section(verdict.sites, sources or Sources()),
         _splat(info),
@@ -133,6 +137,18 @@ def _story(verdict: Verdict) -> Markup:
         "What happened to the page",
         f"Microseconds since the first of these events.{since}",
         timeline(verdict.order),
+    )
+
+
+def _life(life: ShownLife | None) -> Markup:
+    if life is None:
+        return Markup("")
+    return section(
+        "life",
+        "The page's life",
+        "Every store to its counters, and to PTEs that map it, since its allocation; each "
+        "line opens to the call stack.",
+        life_content(life),
     )
 
 
