@@ -50,7 +50,7 @@ RULES = (
         kind=VerdictKind.RMAP_UNDERFLOW,
         applies=rules.zero_page_unmapped,
         summary=wording_counters.zero_page_unmapped,
-        subject="an rmap of the zero page was removed that was never added",
+        subject="rmap of the zero page removed, never added",
         headline="rmap removed that was never added",
         cleared_in_zap=False,
     ),
