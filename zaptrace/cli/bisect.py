@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=_Parser)
     start = actions.add_parser(
         "start",
-        help="the whole bisect; the same command goes on after an interruption",
+        help="the whole bisect; the same command continues after an interruption",
         description="Find the first bad commit between two revisions.",
         epilog=START_EXAMPLES,
         formatter_class=parser.formatter_class,

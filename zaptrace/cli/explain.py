@@ -19,7 +19,7 @@ EPILOG = """\
 examples:
   zaptrace explain                           the newest run
   zaptrace explain DIR --json                the verdict of a run as JSON
-  zaptrace explain console.log               what a console alone tells
+  zaptrace explain console.log               what a console alone shows
   dmesg | zaptrace explain -                 the same of the running kernel
   zaptrace explain console.log --vmlinux vmlinux --source ~/linux
                                              with the lines of the source
@@ -30,7 +30,7 @@ logs that is no run.  Each of several logs is explained by itself; the worst is
 printed, with what stands out in all of them.
 
 Exit status is 1 when a bug was found, 0 for the verdict "clean", 125 when the
-evidence does not tell.
+evidence leaves it open.
 """
 
 

@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--live",
         action="store_true",
         help="the running kernel instead (/proc/kcore, root): it changes while it is read, so a "
-        "finding is one only if it is there at every one of several looks",
+        "finding counts only if each of several audits has it",
     )
     parser.add_argument(
         "--vmlinux", type=Path, required=True, help="vmlinux of the same build, with DWARF"
@@ -84,8 +84,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--address",
         type=_integer,
         metavar="A",
-        help="a user address (of --pid, or of whoever maps it), from the top page table to the "
-        "page; or a struct page's address",
+        help="a user address (of --pid, or of every task that maps it), from the top page table to "
+        "the page; or a struct page's address",
     )
 
 

@@ -30,7 +30,7 @@ not inlined.
 EPILOG = """\
 locations:
   %r8            a register
-  +200(%r15)     memory: what lies 200 bytes behind where the register points
+  +200(%r15)     memory, at the register's value plus 200
   at entry       take it where the enclosing function begins (zap_enter), and
                  join the two events by thread
   + 4096         add this to what was fetched

@@ -53,7 +53,7 @@ boot has a run folder of its own; the dumps of clean ones are not kept.
 Exit status is 1 when a bug was found, 0 for the verdict "clean"; with --expect,
 0 when the verdict is the expected one and 1 when it is another.  A guest that
 hangs, oopses or panics is dumped and explained, too: 125 only where nothing
-that it left tells of a bug.
+that it left shows a bug.
 """
 
 
@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     lab.add_argument(
         "--fault",
         metavar="NAME[,NAME]",
-        help="the faults it shall have; default: batch, the founding bug; all names are below",
+        help="the faults to turn on; default: batch, the founding bug; all names are below",
     )
     own = parser.add_argument_group("your own kernel")
     own.add_argument("--kernel", type=Path, metavar="IMAGE", help="a bootable image (bzImage)")
