@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from zaptrace.cli.stdout_pipe import forgive_readers_who_leave
+from zaptrace.cli.stdout_pipe import ignore_broken_stdout
 from zaptrace.model.errors import Exit, ZaptraceError
 
 COMMANDS = (
@@ -112,7 +112,7 @@ def _swallowed(unraisable: sys.UnraisableHookArgs) -> None:
 
 def entry() -> None:
     """Run as the console script."""
-    forgive_readers_who_leave()
+    ignore_broken_stdout()
     try:
         code = main()
     except Exception:  # noqa: BLE001  Python's own status for it, 1, would mean "a bug was found"

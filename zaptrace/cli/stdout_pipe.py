@@ -25,8 +25,8 @@ class _Pipe(io.FileIO):
         return memoryview(data).nbytes
 
 
-def forgive_readers_who_leave() -> None:
-    """From now on no write to standard output or error fails because nobody reads it."""
+def ignore_broken_stdout() -> None:
+    """Let no write to standard output or error fail because its reader has left."""
     sys.stdout, sys.stderr = _forgiving(sys.stdout), _forgiving(sys.stderr)
 
 

@@ -67,13 +67,13 @@ def _lives_again(events: Events, fault: Moment, removed: Moment) -> bool:
     # The zap itself may report the page that it has freed.
     own = of_thread(events.records, fault.at)[between] & (records["kind"] == Kind.BAD_PTE)
     moved = removed.cpu != fault.cpu
-    return bool((touched & ~own).any()) or moved or gave_way(events, fault, removed.at)
+    return bool((touched & ~own).any()) or moved or was_scheduled_out(events, fault, removed.at)
 
 
-def gave_way(events: Events, fault: Moment, until: int) -> bool:
-    """Another thread ran on the CPU before a place of the order: no thread gives way inside a zap.
+def was_scheduled_out(events: Events, fault: Moment, until: int) -> bool:
+    """Return whether another task ran on this CPU in between: none does inside a zap.
 
-    It holds a spinlock there, and whoever interrupts it goes by its pid.
+    A zap holds a spinlock, and what interrupts it has its pid.
     """
     if fault.cpu is None or fault.pid is None:
         return False

@@ -160,7 +160,7 @@ def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
         bad_pte=fault.bad_pte or bad_pte,
         removed_late=removed_late,
         removed_elsewhere=bool(elsewhere - {removed_late.at if removed_late else None}),
-        went_on=after < len(zaps) or late_removal.gave_way(events, first, len(records)),
+        went_on=after < len(zaps) or late_removal.was_scheduled_out(events, first, len(records)),
     )
 
 
