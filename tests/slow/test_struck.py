@@ -74,4 +74,4 @@ def test_the_guest_is_stopped_at_the_run_time_address(
     assert lives.complete.differ == 0  # what is recorded of each word is what the dump has
     writes = lives.page(verdict["verdict"]["pfn"]).writes
     assert writes[0].role == "allocated"
-    assert "prep_new_page" in writes[0].functions()
+    assert "set_page_refcounted" in writes[0].functions()
