@@ -130,7 +130,7 @@ ZAP_CAUSES = {
     ),
     "stale": Cause(
         frozenset({"pte_left_behind"}),
-        reading=r"left behind|PTE stayed|outlived its rmap",
+        reading=r"left behind|left the PTE|PTE stayed|outlived its rmap",
         impossible=_NO_REMOVAL,
         shows=True,
     ),
@@ -138,7 +138,7 @@ ZAP_CAUSES = {
     # 6.9 the kernel asks for the folio's, and prints nothing.
     "stale-large": Cause(
         frozenset({"pte_left_behind"}),
-        reading=r"left behind|PTE stayed|outlived its rmap",
+        reading=r"left behind|left the PTE|PTE stayed|outlived its rmap",
         impossible=_NO_REMOVAL,
         silent=("s",),
         shows=True,
@@ -190,17 +190,19 @@ def disagreements(
         verdict: as `explain --json` prints it.
         pages: the pages that were struck, as the victims said.
     """
-    found = [list(_disagreements(cause, subset, verdict, pages)) for cause in causes(fault)]
+    # A page that another task freed later (7.3: out of a batch of the LRU lists) leaves more open.
+    own = verdict["comm"] == fault
+    found = [list(_disagreements(cause, subset, verdict, pages, own)) for cause in causes(fault)]
     yield from min(found, key=len)
 
 
 def _disagreements(
-    cause: Cause, subset: str, verdict: dict[str, Any], pages: frozenset[int]
+    cause: Cause, subset: str, verdict: dict[str, Any], pages: frozenset[int], own: bool
 ) -> Iterator[str]:
     if verdict["kind"] == "clean" and subset in cause.silent:
         return
     everything_is_there = set(ALL) <= set(subset)
-    short = set() if cause.shows and everything_is_there else {"unexplained"}
+    short = set() if cause.shows and everything_is_there and own else {"unexplained"}
     by_life = cause.by_life if LIFE in subset else None
     kinds = short | cause.kinds if by_life is None else {by_life[0]}
     if verdict["kind"] not in kinds:

@@ -112,6 +112,8 @@ class Evidence:
             _event_of(one) for one in (*events.meta.get("unavailable", ()), *self.unrecorded)
         }
         lacking |= _lost(events).keys()
+        if _never_came_by(events):
+            lacking.add("zap")
         return self.watched.issuperset(names) and not lacking & {*names, ANY}
 
     @property
@@ -199,6 +201,13 @@ def _losses(events: Events) -> Iterator[str]:
             )
 
 
+def _never_came_by(events: Events) -> bool:
+    """Return whether zaps were watched for and none was seen, though rmaps were removed."""
+    kinds = events.records["kind"]
+    planned = any(site.get("event") == "zap" for site in planned_sites(events))
+    return planned and not (kinds == Kind.ZAP).any() and bool((kinds == Kind.RMAP_REMOVE).any())
+
+
 def _event_of(said: str) -> str:
     """Return the kind of events that a probe's name or a sentence is about; ANY if none is
     named."""
@@ -225,6 +234,11 @@ def _lacking(events: Events, unrecorded: Sequence[str]) -> Iterator[str]:
     for name in events.meta.get("unavailable", ()):
         yield f"The kernel did not set up the probe {name}."
     yield from unrecorded
+    if _never_came_by(events):
+        yield (
+            "No zap was recorded, though rmaps were removed: the probe may be at a place that the "
+            "kernel does not come by."
+        )
     # A capture without a plan cannot say that it watched for what never came.
     wanted = NEEDED if planned_sites(events) else NEEDED[:2]
     for name in sorted(set(wanted) - _watched(events)):

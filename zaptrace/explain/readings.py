@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from zaptrace.explain.bad_pages import FOLIO_MAPCOUNTS
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment
@@ -24,6 +25,7 @@ from zaptrace.explain.predicates import (
 )
 from zaptrace.explain.rests_on import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
+from zaptrace.model.events import Kind
 from zaptrace.model.verdict import Reference, Sentence
 
 Speaks = tuple[str, tuple[Reference, ...]]
@@ -102,6 +104,21 @@ def _one_each(removals: tuple[Moment, ...]) -> bool:
     )
 
 
+def _may_be_in_one_zap(case: Case) -> bool:
+    """Return whether one process may have removed the page twice in one zap, whoever freed it."""
+    removals, events = _removals(case), case.evidence.events
+    if not removals or events is None:
+        return True
+    zaps = events.records["kind"] == Kind.ZAP
+    for one, other in pairwise(removals):
+        if same_process(one, other) and one.mm == other.mm:
+            between = slice(one.at + 1, other.at)
+            mine = zaps[between] & (events.records["pid"][between] == other.pid)
+            if not (mine.any() and case.evidence.saw("zap")):
+                return True
+    return False
+
+
 def _twice_in_one_zap(case: Case) -> bool:
     """Two removals by one process, or not all of them seen."""
     return _below(case) and (not _removals(case) or not _one_each(_removals(case)))
@@ -125,7 +142,7 @@ def _counter_fell(case: Case) -> Speaks | None:
 
 _BELOW_ZERO = (
     Reading(
-        lambda case: _below(case) and not _removals(case),
+        lambda case: _below(case) and _may_be_in_one_zap(case),
         "the rmap was removed twice in one zap, for one PTE",
     ),
     Reading(

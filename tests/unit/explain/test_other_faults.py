@@ -415,3 +415,20 @@ def test_a_zap_of_other_pages_is_no_zap_of_the_page_that_it_frees() -> None:
     (zap,) = (step.what for step in verdict.order if "zap_pte_range" in step.what)
     assert zap.startswith("zap_pte_range() begins on 0x10000-0x20000")
     assert zap.endswith(": the last zap before the free, of other pages")
+
+
+def test_a_page_that_another_task_frees_later_was_removed_twice_by_one() -> None:
+    """7.3: a batch of the LRU lists holds a reference, and whoever empties it frees the page."""
+    machine = Machine(gathers=False)
+    who, other = machine.new(40, "sh", PARENT), machine.new(41, "x", CHILD)
+    machine.map(who, 0x2000, STRUCK)
+    machine.emit(who, Kind.ZAP, addr=0x1000, end=0x4000, mm=PARENT, site=ZAP_SITE)
+    for _ in range(2):
+        machine.remove_rmap(who, STRUCK, "unmap_page_range")
+    machine.put(other, STRUCK, "free_unref_page", "drain_pages_zone")
+    readings = explain(evidence(machine, audited=False)).readings
+    assert any("twice in one zap" in one for one in readings)
+    machine.rows.insert(2, {**machine.rows[0], "clock": machine.rows[1]["clock"] + 1})
+    readings = explain(evidence(machine, audited=False)).readings
+    assert not any("twice in one zap" in one for one in readings)
+    assert any("an earlier zap had left behind" in one for one in readings)
