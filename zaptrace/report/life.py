@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from zaptrace.life.completeness import Completeness, Word
-from zaptrace.life.ledger import Ledger
+from zaptrace.life.ledger import Ledger, What
 from zaptrace.life.named_life import STRAY, Frame, NamedLife, NamedWrite
 from zaptrace.life.page_life import ENTRY, MAPCOUNT, Change
 from zaptrace.life.page_members import TYPED_BELOW, PageFields
@@ -88,14 +88,16 @@ def completeness_lines(complete: Completeness | None, pfn: int | None = None) ->
 
 
 def _account(account: Ledger) -> Iterator[str]:
-    if account.unpaired is not None and not account.adds and not account.removals:
+    counted = account.adds or account.removals or account.left_over
+    if account.unpaired is not None and not counted:
         yield f"no ledger: {account.unpaired}"
         return
     yield (
         f"rmap: {account.adds} added, {account.removals} removed; "
         f"references: {account.gets} got, {account.puts} put"
     )
-    if account.unpaired is not None:
+    told = any(one.what is What.PUT_WITHOUT_GET for one in account.left_over)
+    if account.unpaired is not None and not told:
         yield f"references are not paired: {account.unpaired}"
     for one in account.left_over:
         yield f"* {one.sentence()}"

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.life.builders import FLAGS, PFN, REFCOUNT
 from tests.unit.life.test_ledger import Page, resolve
 from zaptrace.life.completeness import Completeness, Word
-from zaptrace.life.ledger import ledger
+from zaptrace.life.ledger import Ledger, LeftOver, What, ledger
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.life.page_life import Change
 from zaptrace.life.records import Life
@@ -49,6 +49,16 @@ def test_each_store_says_what_it_changed_and_whose_line_it_was() -> None:
     assert text.count("the guest was stopped and dumped here") == 1
     assert text.index("stopped and dumped") < text.index("page_remove_rmap")
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_is_left_over_is_told_of_a_page_that_was_never_allocated() -> None:
+    life, named = a_life()
+    put = LeftOver(What.PUT_WITHOUT_GET, 1, (named.writes[-2],))
+    unpaired = "its allocation was not recorded"
+    text = life_text(named, life, None, (), Ledger(0, 0, 1, 2, (put,), unpaired))
+    assert "* put without a get: zap_pte_range mm/memory.c:61" in text
+    assert "no ledger" not in text and "not paired" not in text
+    assert f"no ledger: {unpaired}" in life_text(named, life, None, (), Ledger(unpaired=unpaired))
 
 
 def test_the_counters_alone_leave_the_flags_out() -> None:
