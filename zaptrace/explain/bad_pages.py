@@ -113,6 +113,8 @@ class _Found:
             self._begin(Fault(freed=one))
         elif is_of_folio(one.reason):
             self._folio(one)
+        elif self._is_of_the_same_folio(one):
+            pass  # since 7.x its private is looked at as well: other members of it lie there
         else:
             if before and _calls(before, one, self._resolve):
                 before.bad = one
@@ -129,6 +131,12 @@ class _Found:
                 self._begin(Fault(below_zero=one))
         self._found.sort(key=lambda fault: fault.bad is None and fault.folio is None)
         return self._found
+
+    def _is_of_the_same_folio(self, bad: Moment) -> bool:
+        """Return whether a folio's second page was refused for the folio's counter just before."""
+        folio = self._folios.get(bad.pid)
+        about = (folio.folio or folio.bad) if folio else None
+        return about is not None and about.pfn == bad.pfn and _in_a_row(self._events, about, bad)
 
     def _begin(self, fault: Fault) -> Fault:
         self._latest[_page(fault.first)] = fault
@@ -172,8 +180,13 @@ def _of_one_free(events: Events, folio: Moment, bad: Moment) -> bool:
     assert folio.pfn is not None and bad.pfn is not None
     if not folio.pfn - 1 <= bad.pfn < folio.pfn - 1 + LARGEST_FOLIO or bad.pfn == folio.pfn:
         return False
-    between = events.records[folio.at + 1 : bad.at]
-    own = between[between["pid"] == folio.pid]
+    return _in_a_row(events, folio, bad)
+
+
+def _in_a_row(events: Events, one: Moment, other: Moment) -> bool:
+    """Return whether a thread did nothing but be refused pages in between."""
+    between = events.records[one.at + 1 : other.at]
+    own = between[between["pid"] == one.pid]
     return bool((own["kind"] == Kind.BAD_PAGE).all())
 
 

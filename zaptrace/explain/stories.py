@@ -245,7 +245,9 @@ def _folio_states(splats: Sequence[Splat]) -> dict[int, Splat]:
         if is_of_folio(splat.reason):
             last[who] = splat
         elif folio and folio.pfn and 0 <= splat.pfn + 1 - folio.pfn < LARGEST_FOLIO:
-            found[splat.pfn] = last[who] = folio
+            last[who] = folio
+            if splat.pfn != folio.pfn:  # its private is looked at as well
+                found[splat.pfn] = folio
     return found
 
 

@@ -18,8 +18,8 @@ from zaptrace.model.verdict import VerdictKind
 
 HEAD, SIXTH = 0x500, 0x505
 MM = 0x8000_0400
-OF_FOLIO, OF_PAGE = 2, 1
-"""Reasons: nonzero large_mapcount, nonzero mapcount."""
+OF_FOLIO, OF_PAGE, OF_PRIVATE = 2, 1, 3
+"""Reasons: nonzero large_mapcount, nonzero mapcount, nonzero private (7.3)."""
 ADDRESS_OF_ZAP_HUGE_PMD = 0x77_0000
 FREE = ("free_unref_page", "unmap_page_range", "exit_mmap")
 
@@ -37,6 +37,7 @@ def zap(machine: Machine, who: Process) -> None:
 def recorded(machine: Machine, audit: AuditResult | None = None) -> Evidence:
     events = events_of(machine.rows)
     events.strings[OF_FOLIO] = "nonzero large_mapcount"
+    events.strings[OF_PRIVATE] = "nonzero private"
     events.stacks = dict(machine.stacks)
     events.meta["after"] = "exit"
     ended = "exit" if audit is None else "bad_page"
@@ -64,6 +65,7 @@ def test_a_leak_of_one_of_its_pages_is_that_page_s(machine: Machine, leaked: int
     if leaked == HEAD:
         machine.emit(who, Kind.PAGE_FREE, **machine.about(HEAD), order=4)
     bad_page(machine, who, HEAD + 1, OF_FOLIO)
+    bad_page(machine, who, HEAD + 1, OF_PRIVATE)
     bad_page(machine, who, leaked, OF_PAGE)
     zap(machine, who)
     finding = Finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, leaked, 0, 1, 0, raw_mapcount=0)
@@ -111,7 +113,9 @@ def splat(pfn: int, mapcount: int, reason: str, line: int, folio: int) -> Splat:
 
 def test_two_reports_on_the_console_are_of_one_page() -> None:
     first = splat(HEAD + 1, 0, "nonzero large_mapcount", 10, 1)
-    verdict = explain(Evidence(None, (first, splat(SIXTH, 1, "nonzero mapcount", 30, 1))))
+    private = splat(HEAD + 1, 0, "nonzero private", 20, 1)
+    last = splat(SIXTH, 1, "nonzero mapcount", 30, 1)
+    verdict = explain(Evidence(None, (first, private, last)))
     assert verdict.pfn == SIXTH
     assert "more page" not in verdict.summary
     assert any("a part of a large folio" in one for one in verdict.readings)
