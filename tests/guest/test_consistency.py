@@ -19,7 +19,7 @@ from zaptrace.runs.explain_run import analyse
 from zaptrace.runs.folder import RunFolder
 
 pytestmark = pytest.mark.guest
-SMALL = ("run.json", "plan.json", "console.log", "capture.zap", "audit.json")
+SMALL = ("run.json", "plan.json", "console.log", "capture.zap", "life.zap", "audit.json")
 
 
 def part_of(boot: Boot, folder: Path) -> RunFolder:
