@@ -33,6 +33,9 @@ def page(rows: list[Row]) -> str:
         bug = BUGS[name]
         fix = f'{bug.fix} "{bug.subject}"' if bug.fix else f'"{bug.subject}"'
         lines.append(f"| [{name}](../tests/zoo/{name}/README.md) | {fix} | {bug.does} |")
+    missing = [name for name in BUGS if name not in {row["bug"] for row in rows}]
+    if missing:
+        lines += ["", f"Not booted for this page: {', '.join(missing)}."]
     return "\n".join([*lines, ""])
 
 

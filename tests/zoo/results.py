@@ -13,6 +13,7 @@ from tests.zoo.bugs import Bug
 
 Row = dict[str, Any]
 _DONE = "zaptrace: zoo trigger ended with 0"
+_CLEARED = re.compile(r"cleared as bad by (\w+\(\) at [\w./-]+:\d+)")
 _PFN = re.compile(r"^zaptrace: zoo .*\bpfn (\d+)", re.MULTILINE)
 
 
@@ -102,7 +103,7 @@ def culprits(lives: dict[str, Any], verdict: dict[str, Any]) -> list[str]:
         lines += [f"last reference dropped: {chain[-1]}", *chain] if chain else []
     for site in verdict["sites"]:
         lines += [str(line) for line in site["inline_chain"]]
-    return lines
+    return lines + _CLEARED.findall(verdict.get("summary", ""))
 
 
 def objections(run: Path) -> list[str]:

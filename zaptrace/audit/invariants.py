@@ -136,13 +136,14 @@ def _judged(ptes: Counts, recorded: Recorded) -> Index:
 def _rules(where: Index, ptes: Counts, recorded: Recorded) -> dict[FindingClass, Mask]:
     """Which of some pages break which rule.  Shape of `where`."""
     mappable = recorded.mappable[where]
-    counted = mappable & recorded.counted[where]
+    first_page = recorded.head[where] == where
+    # A hugetlb folio is mapped as a whole: each of its pages would say the same.
+    counted = mappable & recorded.counted[where] & (first_page | ~recorded.hugetlb[where])
     mapcount, refcount = recorded.mapcount[where], recorded.refcount[where]
     free = recorded.free[where]
     # The first page of a hugetlb folio has a type there, or nothing.
     raw = np.where(recorded.hugetlb[where], mapcount - 1, recorded.raw_mapcount[where])
     mapped = ptes > 0
-    first_page = recorded.head[where] == where
     return {
         FindingClass.MAPPED_BUT_FREE: mapped & (free | (refcount == 0)),
         FindingClass.DIRTY_FREE_PAGE: free

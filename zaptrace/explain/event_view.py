@@ -62,6 +62,14 @@ class Moment:
         return self.raw_mapcount is not None and self.raw_mapcount >= 0
 
 
+def first_bad_table(events: Events | None) -> Moment | None:
+    """Return the first time that an entry above the PTEs was cleared as bad."""
+    if events is None:
+        return None
+    found = np.flatnonzero(events.records["kind"] == Kind.BAD_TABLE)
+    return moment(events, int(found[0])) if len(found) else None
+
+
 def moment(events: Events, at: int) -> Moment:
     """Return the event at one place of the order."""
     record = events.records[at]

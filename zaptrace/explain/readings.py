@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from zaptrace.explain.bad_pages import FOLIO_MAPCOUNTS
-from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment
+from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment, first_bad_table
 from zaptrace.explain.lifetimes import same_process
 from zaptrace.explain.mapcount_gaps import jump_of
 from zaptrace.explain.naming import page, rss_value
@@ -193,7 +193,19 @@ def _still_referenced(case: Case) -> Speaks:
     lost = [one for one in case.evidence.splats if (one.rss_value or 0) > 0]
     if lost:
         said += f", and {rss_value(lost[0])} was still counted when an mm was freed"
-    return said, refer(finding, *lost[:1])
+    cleared = first_bad_table(case.evidence.events)
+    if cleared is not None:
+        by = _clearer(cleared, case)
+        said += f", and an entry above the PTEs was cleared as bad{by}"
+    return said, refer(finding, *lost[:1], cleared)
+
+
+def _clearer(cleared: Moment, case: Case) -> str:
+    """` by unuse_pud_range() at mm/swapfile.c:1970`: not by a helper of the headers."""
+    site = case.evidence.resolve(cleared.caller) if cleared.caller is not None else None
+    chain = [frame.partition(" at ") for frame in site.inline_chain] if site else []
+    own = next(((name, line) for name, _, line in chain if "include/" not in line), None)
+    return f" by {own[0]}() at {own[1]}" if own else ""
 
 
 def _dropped(case: Case) -> Speaks | None:

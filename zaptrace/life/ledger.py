@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -138,6 +139,10 @@ _SAID = {
 }
 
 
+_OF_A_PMD = re.compile(r"huge_pmd|do_set_pmd|migration_pmd|pmd_migration")
+"""do_set_pmd(), zap_huge_pmd(), copy_huge_pmd(), remove_migration_pmd() and their like."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """What was paired, and what was not.
@@ -191,7 +196,8 @@ def ledger(
     why = unknown or _no_references(writes, fields)
     mappings = None
     # Of a large folio's pages some kernels count nothing one by one (CONFIG_NO_PAGE_MAPCOUNT).
-    counted = bool(adds or removals) or not is_large(writes, fields)
+    counted = bool(adds or removals) and not _by_pmd([*adds, *removals])
+    counted |= not is_large(writes, fields)
     if named.life.entries and counted and not is_typed(writes):
         mappings = pair_mappings(writes)
     if mappings is not None and ptes is None:
@@ -267,6 +273,11 @@ def _is_of_free_page(one: NamedWrite) -> bool:
     """Whether it dropped a reference of a page that had none any more."""
     change = one.write.change(REFCOUNT)
     return change is not None and change.before is not None and change.before <= 0
+
+
+def _by_pmd(units: Iterable[Unit]) -> bool:
+    """Return whether an rmap was that of a huge page's PMD, of which no PTE tells."""
+    return any(_OF_A_PMD.search(name) for one in units for name in one.write.functions())
 
 
 def _since_the_boot(gets: list[Unit], puts: list[Unit]) -> Iterator[LeftOver]:

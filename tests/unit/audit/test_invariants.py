@@ -247,3 +247,15 @@ def test_what_kind_a_page_was_is_lost_when_it_is_mapped_without_being_counted() 
     ptes = np.array([page.ptes for page in sound + lost], np.int64)
     found = strayed(ptes, recorded(sound + lost)).tolist()
     assert found == list(range(len(sound), len(sound + lost)))
+
+
+def test_a_hugetlb_folio_says_once_what_all_its_pages_would() -> None:
+    """Each of its pages has the folio's mapcount, and it is mapped as a whole."""
+    pages = [Page(ptes=0, raw=0)] + [Page(ptes=0, raw=0, refcount=1)] * 7
+    ordinary = recorded(pages)
+    huge = replace(ordinary, hugetlb=np.ones(8, bool), head=np.zeros(8, np.int64))
+    none = np.zeros(8, np.int64)
+    assert len(judge(none, ordinary)) == 8
+    assert [(one.index, one.cls) for one in judge(none, huge)] == [
+        (0, Class.MORE_MAPCOUNT_THAN_PTES)
+    ]

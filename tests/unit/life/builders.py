@@ -15,8 +15,8 @@ from zaptrace.life.records import Facts, Life, checked
 BASE = 0x37200000000
 PFN = 0x5DA
 FLAGS, MAPPING, MAPCOUNT, REFCOUNT = 0, 24, 48, 52
-RESERVED = 12
-"""A bit of the flags."""
+RESERVED, HEAD = 12, 16
+"""Bits of the flags."""
 PTE_FORMAT = PteFormat(leaf=((0x41, 0x01),), inverted=(), origin=2**64 - 4096)
 """s390x's: present, and not special."""
 
@@ -27,7 +27,10 @@ def page_fields(order: str = ">") -> PageFields:
     fields += [Field("_mapcount", MAPCOUNT, 4, True), Field("_refcount", REFCOUNT, 4, True)]
     fields += [Field("word 56", 56, 8)]
     return PageFields(
-        64, order, tuple(fields), {0: "locked", 2: "uptodate", 5: "lru", RESERVED: "reserved"}
+        64,
+        order,
+        tuple(fields),
+        {0: "locked", 2: "uptodate", 5: "lru", RESERVED: "reserved", HEAD: "head"},
     )
 
 

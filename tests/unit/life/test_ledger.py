@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tests.unit.life.builders import FLAGS, MAPCOUNT, PFN, REFCOUNT, RESERVED, Recorder, page_fields
+from tests.unit.life.builders import (
+    FLAGS,
+    HEAD,
+    MAPCOUNT,
+    PFN,
+    REFCOUNT,
+    RESERVED,
+    Recorder,
+    page_fields,
+)
 from zaptrace.life.ledger import Ledger, What, ledger
 from zaptrace.life.named_life import named_life
 from zaptrace.model.verdict import CodeSite
@@ -18,6 +27,8 @@ NAMES = {
     8: "put_page at include/linux/mm.h:70|drv_put at drivers/drv.c:81",
     9: "bad_page at mm/page_alloc.c:90",
     10: "folio_ref_freeze at include/linux/page_ref.h:9|split at mm/huge_memory.c:11",
+    11: "page_add_file_rmap at mm/rmap.c:11|do_set_pmd at mm/memory.c:12",
+    12: "page_remove_rmap at mm/rmap.c:13|zap_huge_pmd at mm/huge_memory.c:14",
     0x20: "__do_syscall at arch/s390/kernel/syscall.c:1",
     0x21: "handle_mm_fault at mm/memory.c:100",
     0x22: "zap_pte_range at mm/memory.c:105",
@@ -216,6 +227,15 @@ def test_a_reserved_page_has_a_reference_of_the_boots_that_is_nobodys_to_drop() 
     other = of_the_boot(reserved=False)
     other.refs(-1, 8, 0x23)
     assert said(other.ledger()) == []
+
+
+def test_the_rmap_of_a_pmd_has_no_pte_to_be_missed() -> None:
+    page = Page()
+    page.refs(1, 1, 0x21)
+    page.store(FLAGS, 1 << HEAD, 8, pc=1)
+    page.maps(1, 11, 0x21)
+    page.maps(-1, 12, 0x22)
+    assert said(page.ledger(tables=1)) == []
 
 
 def test_a_hostile_count_is_no_long_list() -> None:
