@@ -20,6 +20,7 @@ from vm.qemu import Guest, GuestConfig
 from zaptrace.arch import arch_named
 from zaptrace.cli.main import main
 from zaptrace.explain.verdict_check import objections
+from zaptrace.life.calls import author
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import What
 from zaptrace.life.named_life import NamedWrite
@@ -59,7 +60,7 @@ def shows_the_founding_bug(writes: tuple[NamedWrite, ...]) -> None:
     assert ["page_add_new_anon_rmap" in one for one in authors(writes, "mapped")] == [True]
     freed = writes[last(writes, "freed")]
     assert {"zapfault_remove_page", "unmap_vmas"} <= set(freed.functions())
-    assert freed.author.source is not None and freed.author.source.startswith("mm/memory.c:")
+    assert author(freed).file == "mm/memory.c"
     removed = [one for one in writes if "page_remove_rmap" in one.functions()]
     assert [one.role for one in removed] == ["unmapped"]
     assert writes.index(removed[0]) > writes.index(freed)

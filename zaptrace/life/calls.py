@@ -90,6 +90,7 @@ _COUNTERS = frozenset(
         *("folio_add_new_anon_rmap", "folio_remove_rmap_ptes", "folio_add_anon_rmap_ptes"),
         *("folio_add_file_rmap_ptes", "__folio_remove_rmap", "__folio_add_rmap", "folios_put_refs"),
         *("try_grab_page", "try_grab_folio", "folio_add_lru", "free_pages_and_swap_cache"),
+        *("free_page_and_swap_cache",),
     }
 )
 """Functions whose business is the counter: who called them is asked for."""
