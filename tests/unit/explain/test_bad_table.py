@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tests.unit.explain.audits import audit
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import finding, of_page
-from tests.unit.explain.test_simulated import audit
 from zaptrace.explain import Evidence, explain
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import FindingClass
