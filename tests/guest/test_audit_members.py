@@ -61,7 +61,9 @@ def test_what_one_can_do_without_is_told_and_the_founding_page_is_found(
     whole = audit(open_program(founding.vmcore, founding.vmlinux)).result()
     result = audited(founding, hidden)
     assert bugs(result) == bugs(whole)
-    assert {one.what for one in result.unseen} == set(gaps)
+    # The free huge pages lie on lists of page.lru: the x86_64 lab kernel has hugetlbfs.
+    pools = {"pools of huge pages"} if (hidden, founding.arch) == ("page.lru", "x86_64") else set()
+    assert {one.what for one in result.unseen} == set(gaps) | pools
 
 
 def bugs(result: AuditResult) -> list[tuple[FindingClass, int | None]]:
