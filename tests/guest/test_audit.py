@@ -27,6 +27,7 @@ from tests.guest.perpage import no_call_per_page
 from vm.qemu import GuestConfig, running
 from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
+from zaptrace.audit.leaks import MAY_BE_HELD
 from zaptrace.audit.pagetables.translate import EntryKind
 from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
 from zaptrace.capture.reader import read
@@ -223,7 +224,9 @@ def test_a_clean_kernel_stopped_inside_a_zap_has_no_bug(
         standardise(vmcore)
         stopped = Dump(vmcore, founding.vmlinux)
         assert stopped.bugs == []
-        assert stopped.result.unseen == ()
+        # The task that was stopped may hold references of its own; nothing else is left out.
+        unseen = stopped.result.unseen
+        assert all(gap.what.startswith(MAY_BE_HELD) for gap in unseen), unseen
         busy += stopped.result.details["mms_in_flight"]
     if event == "rmap_remove":
         assert busy, "an rmap removal without a page-table lock"

@@ -19,6 +19,7 @@ from tests.guest.mappings import MACHINES, PAGE, READY_SECONDS, Guest, Told, con
 from tests.guest.members import Hidden
 from vm.qemu import command_line
 from zaptrace.audit import audit
+from zaptrace.audit.leaks import MAY_BE_HELD
 from zaptrace.audit.pagetables.nonpresent import SwapKind
 from zaptrace.audit.references import References
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
@@ -79,7 +80,7 @@ def told_unseen(result: AuditResult) -> list[tuple[str, int]]:
 
 def held_by_execve(told: Told) -> tuple[str, int]:
     """What waits in the middle of a page fault may hold a page."""
-    return f"folios with references that may be held by init ({told.executing})", 1
+    return f"{MAY_BE_HELD} init ({told.executing})", 1
 
 
 def test_nothing_is_wrong_and_nothing_is_unseen_but_what_a_stuck_execve_holds(guest: Guest) -> None:

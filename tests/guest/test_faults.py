@@ -20,6 +20,7 @@ from vm import initramfs, lab_kernel
 from vm.qemu import Guest, GuestConfig, running
 from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
+from zaptrace.audit.leaks import MAY_BE_HELD
 from zaptrace.capture.reader import read
 from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
@@ -217,7 +218,8 @@ def test_a_clean_guest_under_load_has_no_finding(arch: str, tmp_path: Path) -> N
         standardise(vmcore)
         result = audit(open_program(vmcore, vmlinux), cpus=cpu_registers(vmcore)).result()
         assert [one for one in result.findings if one.cls is not FindingClass.IN_FLIGHT] == []
-        assert result.unseen == ()
+        # A task that runs may hold references of its own; nothing else is left out.
+        assert all(gap.what.startswith(MAY_BE_HELD) for gap in result.unseen), result.unseen
         vmcore.unlink()
 
 

@@ -21,6 +21,8 @@ from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.model.findings import Finding, FindingClass
 
+MAY_BE_HELD = "folios with references that may be held by"
+"""How a gap begins that names who may hold what is not accounted for."""
 MAX_ACCOUNTS = 1000
 """Folios whose references are accounted for one by one."""
 _AS_UNEVICTABLE = 1 << 3  # enum mapping_flags, include/linux/pagemap.h
@@ -60,7 +62,7 @@ def leaked(
     if what is None and references.unread:
         what = next(iter(references.unread))
     if what is not None:
-        state.gaps[f"folios with references that may be held by {what}"] += len(found)
+        state.gaps[f"{MAY_BE_HELD} {what}"] += len(found)
         return []
     return [_finding(state, owners, head, account) for head, account in found]
 

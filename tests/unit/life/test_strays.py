@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.unit.life.builders import FLAGS, MAPPING, PFN
 from tests.unit.life.test_ledger import NAMES, Page, resolve
 from zaptrace.life.ledger import What
 from zaptrace.life.named_life import STRAY, named_life
+from zaptrace.life.page_life import Role
 from zaptrace.life.record_layout import ALIAS, VALID, VALUE
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 NAMES |= {
     0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
@@ -68,3 +74,10 @@ def test_what_comes_through_the_direct_map_is_stray() -> None:
     page.fault()
     page.store(MAPPING, 0x1111, 8, pc=1, flags=VALID | VALUE | ALIAS)
     assert roles(page)[-1] == STRAY
+
+
+def test_the_schema_names_every_role() -> None:
+    schema = json.loads((SCHEMAS / "life.schema.json").read_text("utf-8"))
+    named = schema["properties"]["writes"]["items"]["properties"]["role"]["enum"]
+    roles = {str(role) or None for role in Role} | {STRAY, "reset", "frozen", "thawed"}
+    assert set(named) == roles
