@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ from zaptrace.runs.watched_guest import watched_guest
 from zaptrace.splat import parse
 
 pytestmark = pytest.mark.guest
+
+MOST_LINES = 10_000
+"""Lines in which a test finds what it waits for, or fails."""
 
 
 def touched_and_nothing_lost(
@@ -182,7 +186,7 @@ def test_a_guest_that_dies_is_told(arch: str, moment: str, tmp_path: Path) -> No
     while awaited not in (line := child.stderr.readline()):
         assert line, "ended too soon"
     if moment == "running":
-        next(line for line in child.stdout if " ls-" in line)
+        next(line for line in islice(child.stdout, MOST_LINES) if " ls/" in line)
     for process in guests_of(tmp_path):
         os.kill(int(Path(process).parent.name), signal.SIGKILL)
     _, errors = child.communicate(timeout=READY_SECONDS)
