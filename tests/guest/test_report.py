@@ -93,7 +93,7 @@ def test_a_browser_shows_all_of_it(founding: Boot, tmp_path: Path, width: int) -
         assert chromium.said == [] and chromium.asked == [out.resolve().as_uri()]
         assert clipped(chromium) == []
         shown = sections(chromium)
-        wanted = {"story", "counters", "tables", "sources", "splat", "rates", "reproduce"}
+        wanted = {"story", "counters", "tables", "sources", "splat", "life", "rates", "reproduce"}
         assert wanted | {"environment"} == set(shown) - {"unseen"}
         assert all(height > 40 for height in shown.values())
 
