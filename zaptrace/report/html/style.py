@@ -71,7 +71,7 @@ svg .number { fill:var(--card); font-size:11px; font-weight:700; text-anchor:mid
 h3 { font-size:14px; margin:16px 0 4px; } section h3:first-of-type { margin-top:4px; }
 .chain { margin:0; padding:0; list-style:none; } .chain li { padding:1px 0 1px 14px;
   border-left:2px solid var(--line); display:flex; gap:16px; }
-.chain li code { overflow-wrap:anywhere; } .chain li code:first-child { flex:0 0 45%; }
+.chain li code, #life code { overflow-wrap:anywhere; } .chain li code:first-child { flex:0 0 45%; }
 .chain li.it { border-color:var(--bad); } .chain li.it code { color:var(--bad); font-weight:600; }
 pre { margin:0; overflow-x:auto; white-space:pre; line-height:1.45; background:var(--wash);
   border-radius:6px; padding:12px 14px; }
