@@ -35,7 +35,7 @@ class Increments:
 
     @property
     def waiting(self) -> bool:
-        """There is something to tell besides records."""
+        """Whether anything besides records is waiting to be reported."""
         return bool(self._meta)
 
     def note(self, sentences: list[str]) -> None:

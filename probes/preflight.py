@@ -18,7 +18,7 @@ _BCC = "apt-get install python3-bpfcc"
 
 
 def check(root: Path, control: str, lockdown: Path = LOCKDOWN, kallsyms: Path = KALLSYMS) -> None:
-    """See that events can be defined.
+    """Check that events can be defined.
 
     Raises:
         Missing: they cannot.
@@ -36,7 +36,7 @@ def check(root: Path, control: str, lockdown: Path = LOCKDOWN, kallsyms: Path = 
 
 
 def check_tracefs_filters(filters: Filters) -> None:
-    """See that the filters are such that tracefs has.
+    """Check that the filters are such that tracefs has.
 
     Raises:
         Missing: only bcc has one of them.
@@ -51,7 +51,7 @@ def check_tracefs_filters(filters: Filters) -> None:
 
 
 def check_filters(filters: Filters) -> None:
-    """See that there is what the filters name.
+    """Check that there is what the filters name.
 
     Raises:
         BadInput: a filter makes no sense.

@@ -290,7 +290,7 @@ class ZapApp(App[Outcome | None]):
         self._events.follow()
 
     def action_step(self) -> None:
-        """One event more."""
+        """Step to the next event."""
         if clock := self._header.clock:
             clock.step()
             self._header.draw()
@@ -412,6 +412,6 @@ class ZapApp(App[Outcome | None]):
         return {name: view for name, view, there in views if there is not None}
 
     def _draw_tabs(self) -> None:
-        """Which panes there are, and which one is seen (where only one is)."""
+        """Draw the names of the panes, where only one pane is seen."""
         panes = self._panes()
         self._tabs.show(list(panes.values()), panes.get(self._pane))

@@ -61,7 +61,7 @@ class Audited:
 
 
 def mark(finding: Finding) -> str:
-    """`✖`, or `○` where nothing is wrong."""
+    """Return `✖`, or `○` where nothing is wrong."""
     return "○" if finding.cls is FindingClass.IN_FLIGHT else "✖"
 
 

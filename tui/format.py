@@ -30,7 +30,7 @@ def number_of(record: Records, field: str, absent: int = ABSENT) -> int | None:
 
 
 def clock(ns: int | None) -> str:
-    """`1.234567`: seconds of boot clock."""
+    """Return `1.234567`: seconds of boot clock."""
     return "-" if ns is None else f"{ns // _NS}.{ns % _NS // 1000:06d}"
 
 
@@ -40,14 +40,14 @@ def gap(ns: int) -> str:
 
 
 def task(record: Records) -> str:
-    """`mount/41`."""
+    """Return `mount/41`."""
     comm = bytes(record["comm"][0]).decode("utf-8", "replace")
     pid = number_of(record, "pid", -1)
     return task_name(plain(comm), pid)
 
 
 def page(record: Records) -> str:
-    """`0xa80`, `0xa80+3` for a range, or the struct page where that is all."""
+    """Return `0xa80`, `0xa80+3` for a range, or the struct page where that is all."""
     pfn, nr = number_of(record, "pfn"), int(record["nr"][0])
     if pfn is None:
         address = number_of(record, "page")

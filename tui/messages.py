@@ -18,7 +18,8 @@ class Shot(Message):
         self.snapshot = snapshot
 
     def can_replace(self, message: Message) -> bool:
-        """See Textual: only the newest picture is worth drawing."""
+        """Return whether a newer picture replaces this one (see Textual): only the newest is
+        drawn."""
         return isinstance(message, Shot)
 
 
@@ -30,7 +31,8 @@ class ConsoleSaid(Message):
         self.log = log
 
     def can_replace(self, message: Message) -> bool:
-        """See Textual."""
+        """Return whether a newer picture replaces this one (see Textual): only the newest is
+        drawn."""
         return isinstance(message, ConsoleSaid)
 
 

@@ -78,7 +78,8 @@ async def choose(config: GuestConfig, stops: Stops = NOWHERE) -> Accelerator:
 
 
 async def _proof(config: GuestConfig, stops: Stops) -> bool | None:
-    """Return whether KVM boots this guest's kernel and stops it; None when it can prove nothing."""
+    """Prove whether KVM boots this guest's kernel and stops it at a breakpoint; None when that
+    cannot be proven."""
     arch, initrd = config.arch, initramfs.build(config.arch)
     append = f"{arch.append} nokaslr"  # as `zaptrace repro` boots it
     proof = GuestConfig(arch, config.kernel, initrd, append, config.console)

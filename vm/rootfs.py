@@ -66,7 +66,7 @@ def _build_into(image: Path, arch: Arch) -> None:
 
 
 def _finish(tree: Path) -> None:
-    """What maintainer scripts would have done, and the places to mount on."""
+    """Do what maintainer scripts would do, and make the mount points."""
     for name in UNUSED:
         shutil.rmtree(tree / name, ignore_errors=True)
     for library in sorted(tree.glob("usr/lib/*/*/lib[bl]*a[sc]*.so.3")):  # update-alternatives

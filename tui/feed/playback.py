@@ -21,7 +21,7 @@ class Clocked(Protocol):
 
     @property
     def paused(self) -> bool:
-        """The clock stands."""
+        """Whether the clock is paused."""
         ...
 
     @property

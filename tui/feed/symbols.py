@@ -35,7 +35,7 @@ class Names:
         return self._stacks.get(number, ())
 
     def symbol(self, address: int) -> str:
-        """`function+0x1c`, or the address where nobody named it."""
+        """Return `function+0x1c`, or the address where nobody named it."""
         return self._symbols.get(address) or f"{address:#x}"
 
 

@@ -56,7 +56,7 @@ class FilterBar(Horizontal):
 
     @property
     def is_open(self) -> bool:
-        """The user types a filter."""
+        """Whether the user is typing a filter."""
         return self.has_class("-open")
 
     def open(self) -> None:

@@ -80,7 +80,7 @@ class LineView(ScrollView, can_focus=True):
     # What a subclass says.
 
     def count(self) -> int:
-        """How many lines there are."""
+        """Return how many lines there are."""
         raise NotImplementedError
 
     def line(self, index: int, width: int) -> list[Piece]:
@@ -132,7 +132,7 @@ class LineView(ScrollView, can_focus=True):
         self.resized()
 
     def render_line(self, y: int) -> Strip:
-        """One line of the screen."""
+        """Return one line of the screen."""
         width = self.scrollable_content_region.width or self.size.width
         if y < self.HEAD:
             return self._strip([(NO_CURSOR + self.head(width - len(CURSOR)), "head")], width)

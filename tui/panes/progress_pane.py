@@ -81,7 +81,7 @@ def _row(update: Update) -> tuple[Text, Text, Text, Text]:
 
 
 def bar(share: float, width: int) -> str:
-    """`━━━━────  50%`."""
+    """Return `━━━━──── 50%`."""
     share = min(max(share, 0.0), 1.0)
     full = round(share * width)
     return "━" * full + "─" * (width - full) + f" {share:4.0%}"

@@ -161,7 +161,7 @@ class Client:
         self.child = child
 
     def heard(self) -> bool:
-        """Pass on its signals; whether it is still there."""
+        """Pass on the client's signals; return whether the client is still connected."""
         try:
             numbers = self.connection.recv(64, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -257,7 +257,7 @@ class Agent:
         self._answer(0)
 
     def _answer(self, status: int) -> None:
-        """ "STATUS OUT ERR" (bytes), then both."""
+        """Send "STATUS OUT ERR" (bytes), then both."""
         both = [Path(path).read_bytes() for path in ("/run/out", "/run/err")]
         sizes = " ".join(str(len(one)) for one in both)
         self._send(f"{status} {sizes}\n".encode() + b"".join(both))

@@ -105,7 +105,7 @@ class Arch:
         direct_map: where physical 0 is in the direct map; likewise.
         kernel_code: where all code of the kernel is, modules too, and nothing of user
             space; None where user space has the same addresses, and only the image
-            tells them apart.
+            distinguishes them.
         vmcoreinfo_pointer: physical address of the kernel's pointer to its VMCOREINFO
             note; None where nothing in memory points to it: then it is searched for.
         identity_base: VMCOREINFO key whose hex value is the virtual address of physical

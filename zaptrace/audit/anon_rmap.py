@@ -119,7 +119,8 @@ def _with_rmap(state: KernelState, page: Index, mm: Index, address: Words) -> _M
 
 
 def _rmap_of(state: KernelState, heads: Index) -> tuple[Words, Words, Mask]:
-    """Of some folios' first pages: index, anon_vma, and which are anonymous and not KSM's."""
+    """Return of some folios' first pages: index, anon_vma, and which are anonymous and not
+    KSM's."""
     mapping = state.pages.column("mapping", heads)
     ordinary = (mapping & np.uint64(MAPPING_FLAGS)) == MAPPING_ANON
     some, back = np.unique(heads, return_inverse=True)
@@ -195,7 +196,7 @@ def _ksm_may_have_merged(prog: drgn.Program) -> bool:
 
 
 def _suspicious(state: KernelState, table: VmaTable, flags: Flags, mapped: _Mapped) -> Index:
-    """Which disagree with the VMAs in bulk, or lie where two of those overlap."""
+    """Return which disagree with the VMAs in bulk, or lie where two of those overlap."""
     at = table.find(mapped.mm, mapped.address)
     there = np.flatnonzero(at >= 0)
     area, some = at[there], mapped.take(there)

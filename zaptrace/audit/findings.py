@@ -60,8 +60,8 @@ def page_finding(state: KernelState, owners: Owners, suspect: invariants.Suspect
 def _lost(
     state: KernelState, owners: Owners, index: int, mapped: set[Place], short: int
 ) -> tuple[list[Place], set[int], int]:
-    """Where a page's missing PTEs probably were, which mms in flight took them, and how many such
-    places there are.
+    """Return where a page's missing PTEs probably were, which mms in flight took them, and how many
+    such places there are.
 
     An mm in flight explains the loss where the rmap leads to it.  A page without an rmap to
     follow (not yet: page_add_new_anon_rmap() counts first; or a broken one) may belong to any of
@@ -84,7 +84,7 @@ def _lost(
 
 
 def _left(state: KernelState, owners: Owners, head: int, mapped: list[Place]) -> list[Place]:
-    """Which of a page's PTEs may have lost their rmap before they go, without being a bug:
+    """Return which of a page's PTEs may have lost their rmap before they go, without being a bug:
     collapse_pte_mapped_thp()'s of a file's huge page."""
     recorded = state.recorded
     if recorded.anon[head] or recorded.hugetlb[head] or not recorded.order[head]:

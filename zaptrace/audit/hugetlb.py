@@ -112,7 +112,7 @@ def _compared(state: KernelState, table: VmaTable, hstate: drgn.Object) -> tuple
 
 
 def _on_list(state: KernelState, head: drgn.Object) -> int:
-    """How many folios a list has.
+    """Return how many folios a list has.
 
     Raises:
         ValueError: it does not lead back to its head.

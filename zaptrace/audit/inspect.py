@@ -62,7 +62,7 @@ class PageView:
     use: PageUse
 
     def to_json(self) -> dict[str, Any]:
-        """As `inspect --pfn --json` prints it."""
+        """Return it as `inspect --pfn --json` prints it."""
         data = {name: getattr(self, name) for name in self.__slots__}
         return data | {
             "flags": list(self.flags),
@@ -84,7 +84,7 @@ class AddressView:
     page: PageView | None
 
     def to_json(self) -> dict[str, Any]:
-        """As `inspect --address --json` prints it."""
+        """Return it as `inspect --address --json` prints it."""
         return {
             "owner": dataclasses.asdict(self.owner),
             "steps": [step.to_json() for step in self.steps],
@@ -116,7 +116,7 @@ class ProcessView:
     findings: tuple[Finding, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As `inspect --pid --json` prints it."""
+        """Return it as `inspect --pid --json` prints it."""
         return {
             "owner": dataclasses.asdict(self.owner),
             "threads": list(self.threads),

@@ -90,7 +90,7 @@ class Suspect:
 
 
 def count_ptes(first: Index, pages: Index | None, total: int) -> Counts:
-    """How many page-table entries map each page.  Shape (total,).
+    """Return how many page-table entries map each page. Shape (total,).
 
     Args:
         first: index of the first page of each entry; all within [0, total).
@@ -134,7 +134,7 @@ def _judged(ptes: Counts, recorded: Recorded) -> Index:
 
 
 def _rules(where: Index, ptes: Counts, recorded: Recorded) -> dict[FindingClass, Mask]:
-    """Which of some pages break which rule.  Shape of `where`."""
+    """Return which of some pages break which rule. Shape of `where`."""
     mappable = recorded.mappable[where]
     first_page = recorded.head[where] == where
     # A hugetlb folio is mapped as a whole: each of its pages would say the same.
@@ -184,7 +184,7 @@ def settle(cls: FindingClass, differ: int, excused: int) -> FindingClass:
 
 
 def rss_mismatches(mapped: Counts, recorded: Counts, swaps: Counts, unresolved: Counts) -> Mask:
-    """Which mms' rss counters differ from what their tables map.  Shape (mms,).
+    """Return which mms' rss counters differ from what their tables map. Shape (mms,).
 
     Args:
         mapped: shape (mms, 3): file, anonymous and shmem pages that are mapped or migrating.

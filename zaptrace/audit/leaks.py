@@ -68,7 +68,7 @@ def leaked(
 
 
 def text_of(account: Account) -> str:
-    """`5 references: 2 of PTEs (init/1), 1 of the page cache; 2 unexplained`."""
+    """Return `5 references: 2 of PTEs (init/1), 1 of the page cache; 2 unexplained`."""
     parts = [
         f"{one.references} of {one.what}" + (f" ({one.who})" if one.who else "")
         for one in account.holders

@@ -73,7 +73,8 @@ def locked_findings(
 
 
 def _is_at_rest(state: KernelState, number: int) -> bool:
-    """No CPU is changing the mm's VMAs, and exit_mmap() has not begun to free them."""
+    """Return whether no CPU is changing the mm's VMAs and exit_mmap() has not begun to free
+    them."""
     mm, busy = state.mms[number], state.in_flight.get(number)
     if mm.obj.mm_users.counter.value_() <= 0 or (busy is not None and busy.spans is None):
         return False
@@ -105,5 +106,5 @@ def _locked_pages(mm: Mm, page_shift: int) -> int:
 
 
 def _may_be_accounted(files: OpenFiles) -> bool:
-    """Return a driver's file is open whose users pin memory, or one that nobody knows."""
+    """Return whether an open file's driver pins memory for its users, or is unknown."""
     return not files.complete or bool(files.kinds() & {*_ACCOUNTING, UNKNOWN})

@@ -139,7 +139,7 @@ def _addresses(
 
 
 def vmas(mm: Mm) -> list[drgn.Object]:
-    """Its VMAs by address, as far as they can be read."""
+    """Return the mm's VMAs by address, as far as they can be read."""
     found: list[drgn.Object] = []
     try:
         for vma in for_each_vma(mm.obj):

@@ -157,8 +157,7 @@ def _file(state: KernelState, index: int, head: int) -> dict[str, Any] | None:
 
 
 def _swap(state: KernelState, index: int, head: int) -> dict[str, Any]:
-    """Return the entry stands in ->private of the folio's first page, since 6.7 for all of its
-    pages."""
+    """Return a page's swap entry: ->private of the folio's first page; before 6.7, of each page."""
     entry = int(state.pages.column("private", np.array([head]))[0]) + index - head
     number, offset = entry >> _SWAP_TYPE_SHIFT, entry & (1 << _SWAP_TYPE_SHIFT) - 1
     found: dict[str, Any] = {"type": number, "offset": offset, "file": None}

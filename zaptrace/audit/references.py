@@ -199,7 +199,7 @@ class References:
 
     @cached_property
     def _one_for_hugetlb(self) -> bool:
-        """The page cache holds one reference of a hugetlb folio, however many pages it has.
+        """Return whether the page cache holds one reference of a hugetlb folio, whatever its size.
 
         linear_hugepage_index() went with that.
         """
@@ -284,7 +284,7 @@ class References:
             yield Holder("pins", references, f"{pins} by get_user_pages()")
 
     def _pins(self, head: int) -> int:
-        """How often a folio is pinned: of a small one as far as its refcount says it."""
+        """Return how often a folio is pinned: of a small one as far as its refcount says it."""
         recorded = self._state.recorded
         if not recorded.order[head]:
             return max(int(recorded.refcount[head]), 0) // PIN

@@ -59,7 +59,7 @@ class Owners:
         self._large = np.flatnonzero(state.counted[: state.walked.large])
 
     def mapped_at(self, index: int) -> list[Place]:
-        """Where the walk found a page."""
+        """Return where the walk found a page."""
         first, walked = self._state.first, self._state.walked
         shift = self._state.fmt.page_shift
         leaves = self._by_page.find(index)
@@ -79,8 +79,8 @@ class Owners:
         return head in self._zeros
 
     def candidates(self, index: int, head: int) -> tuple[list[Place], bool]:
-        """Where the rmap says that a page may be mapped, whether it is or not; and whether these
-        are all the places: not of a folio without mapping, a KSM page, or a broken rmap.
+        """Return where the rmap says that a page may be mapped, and whether these are all places
+        (not for a folio without mapping, a KSM page, or a broken rmap).
 
         Follows page->mapping (rmap_walk_anon(), rmap_walk_file(): mm/rmap.c).  A page on
         its way to the allocator has lost its mapping already (free_pages_prepare()),
@@ -130,7 +130,7 @@ class Owners:
         return (place.mm, place.address >> shift) in self._tables
 
     def owner(self, place: Place) -> Owner:
-        """Who that is."""
+        """Return who that is."""
         mm = self._state.mms[place.mm]
         task = self.task(place.mm)
         return Owner(
@@ -142,7 +142,7 @@ class Owners:
         )
 
     def owner_of_mm(self, number: int) -> Owner:
-        """Who an mm is."""
+        """Return who an mm is."""
         task = self.task(number)
         pid, comm = (None, None) if task is None else (task.tgid, task.comm)
         return Owner(pid, comm, None, None, self._state.mms[number].address)
@@ -251,7 +251,7 @@ def _describe(mm: Mm, address: int) -> str | None:
 
 
 def describe_vma(vma: drgn.Object, address: int | None = None) -> str:
-    """`start-end flags what` of a VMA, as in /proc/PID/maps.
+    """Return `start-end flags what` of a VMA, as in /proc/PID/maps.
 
     Args:
         vma: `struct vm_area_struct *`.

@@ -128,7 +128,7 @@ def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Kerne
 
 
 def _counted_ptes(first: Index, counted: Mask, sizes: Counts, total: int) -> Counts:
-    """How many counted entries map each page.  Shape (total,)."""
+    """Return how many counted entries map each page. Shape (total,)."""
     if sizes.strides != (0,):
         return invariants.count_ptes(first[counted], sizes[counted], total)
     # Nearly all count.  The others go to page 0 meanwhile: that spares a copy of the many.
@@ -142,7 +142,7 @@ def _counted_ptes(first: Index, counted: Mask, sizes: Counts, total: int) -> Cou
 
 
 def _sizes(fmt: TableFormat, walked: Walked) -> Counts:
-    """How many pages each leaf maps; all ones take no memory."""
+    """Return how many pages each leaf maps; all ones take no memory."""
     if not walked.large:
         return np.broadcast_to(np.int64(1), walked.pfn.shape)
     return np.array(fmt.leaf_pages, np.int64)[walked.level]

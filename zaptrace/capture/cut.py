@@ -11,7 +11,7 @@ from zaptrace.model.errors import BadInput
 from zaptrace.model.events import ABSENT, TROUBLE, Events, Kind, Records, about_page
 
 WINDOW = 1_000_000
-"""Ns before and behind the page's trouble."""
+"""Ns before and after the page's trouble."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -21,7 +21,7 @@ def around(events: Events, pfn: int, window: int = WINDOW) -> Events:
 
     Kept are the page's events and all those of its threads, from `window` ns
     before its trouble (the records of page_free, bad_page and bad_pte; of all its
-    records when there was none) to `window` ns behind; every LOST record; and the
+    records when there was none) to `window` ns after it; every LOST record; and the
     strings, stacks and symbols that these need.
 
     Raises:
@@ -39,7 +39,7 @@ def around(events: Events, pfn: int, window: int = WINDOW) -> Events:
 
 
 def _near(records: Records, page: Mask, window: int) -> Mask:
-    """Which records lie within the window; those without a clock do."""
+    """Return which records lie within the window; those without a clock do."""
     clocks = records["clock"]
     timed = clocks != ABSENT
     trouble = page & timed & np.isin(records["kind"], TROUBLE)

@@ -75,7 +75,7 @@ def pack(kind: FrameType, payload: bytes) -> bytes:
 
 
 class Splitter:
-    """Cuts the bytes behind the file header into frames, in pieces of whatever size they come.
+    """Cuts the bytes after the file header into frames; they may come in pieces of any size.
 
     Damaged frames have the payload None; bytes that belong to no frame count as
     one damaged frame a stretch.  Holds one unfinished frame at most.
@@ -113,7 +113,7 @@ class Splitter:
         return self._cut()
 
     def _find_header(self) -> bool:
-        """Pass over bytes that belong to no frame; whether a header comes behind them."""
+        """Skip bytes that belong to no frame; return whether a header follows them."""
         position = 0
         while (position := self._bytes.find(SYNC, position)) >= 0:
             if len(self._bytes) - position < FRAME_HEADER_SIZE:
@@ -143,7 +143,7 @@ _Header = tuple[int, int, int]  # type, payload bytes, payload checksum
 
 
 def _header_at(data: bytearray, position: int) -> _Header | None:
-    """Return the frame header there, None when it is none; FRAME_HEADER_SIZE bytes must be
+    """Return the frame header there, None when there is no header; FRAME_HEADER_SIZE bytes must be
     there."""
     sync, kind, length, checksum = _FIELDS.unpack_from(data, position)
     (check,) = _CHECK.unpack_from(data, position + _FIELDS.size)

@@ -67,7 +67,7 @@ class Parser:
         self._take_all(self._splitter.feed(data))
 
     def finish(self) -> bool:
-        """There are no more bytes; whether they end with a whole frame.
+        """End the input; return whether it ended with a whole frame.
 
         Raises:
             BadInput: not a capture.

@@ -55,7 +55,7 @@ def meta(payload: bytearray) -> dict[str, Any]:
     """Return the JSON object of a META frame.
 
     Raises:
-        Damaged: it is none, or a key that every reader knows has the wrong type.
+        Damaged: it is not a payload, or a key that every reader knows has the wrong type.
     """
     try:
         data = json.loads(payload)

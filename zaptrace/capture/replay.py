@@ -59,7 +59,7 @@ class Replay:
         self._changed = threading.Condition()
         self._generation = 0
         self._sent = 0  # records that were read
-        self._target = 0  # records that are due; behind `_sent` after going back
+        self._target = 0  # records that are due; less than `_sent` after going back
         self._fresh = True  # the next increment is the first of its generation
         self._paused = False
         self._closed = False
@@ -111,13 +111,13 @@ class Replay:
             self._paused = True
 
     def resume(self) -> None:
-        """Let the clock go on."""
+        """Resume the clock."""
         with self._changed:
             self._move(self._now(), self._target)
             self._paused = False
 
     def step(self, n: int = 1) -> None:
-        """Pause, and go on (or back, when negative) by exactly `n` events."""
+        """Pause, and step by exactly `n` events (back when negative)."""
         with self._changed:
             self._advance()
             self._paused = True
@@ -127,7 +127,7 @@ class Replay:
             self._move(self._time_of(target - 1) if target else 0, target)
 
     def seek(self, ns: int) -> None:
-        """Go to a position, or the nearest there is; goes on from there unless paused."""
+        """Seek to a position, or the nearest one; continue from there unless paused."""
         with self._changed:
             position = min(max(ns, 0), self.duration)
             if position < self._now():
@@ -188,7 +188,7 @@ class Replay:
             self._target = max(self._target, self._due(self._now()))
 
     def _due(self, position: int) -> int:
-        """How many records a position has behind it, its own among them."""
+        """Return how many records there are up to a position, its own among them."""
         if position >= self.duration:
             return len(self._records)
         return int(np.searchsorted(self._times, np.uint64(position), "right"))

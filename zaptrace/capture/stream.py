@@ -70,7 +70,8 @@ class StreamSource:
         self._stream.close()
 
     def _drain(self, seconds: float) -> bool:
-        """Feed the parser what is there, waiting for the first piece only; False at the end."""
+        """Feed the parser what is available, waiting for the first piece only; return False at the
+        end."""
         taken = 0
         while taken < _INCREMENT and self._poll.poll(seconds * 1000):
             try:

@@ -33,7 +33,7 @@ class Writer:
 
     Raises:
         Missing: the target cannot be written (every method).
-        BrokenPipeError: nobody reads the pipe any more (every method).
+        BrokenPipeError: the pipe has no reader any more (every method).
     """
 
     def __init__(self, target: Path | BinaryIO) -> None:

@@ -78,7 +78,7 @@ def page_lines(view: PageView) -> Iterator[str]:
 
 
 def _references(account: Account) -> Iterator[str]:
-    """Who holds the folio's references, and how many nothing is found to hold."""
+    """Yield who holds the folio's references, and how many nothing is found to hold."""
     yield f"  references  {account.refcount:,} of the folio"
     for one in account.holders:
         who = f"  {one.who}" if one.who else ""

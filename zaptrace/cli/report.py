@@ -240,7 +240,7 @@ def _page_tables(folder: RunFolder, verdict: Verdict) -> TableWindow | None:
 
 
 def _owner(verdict: Verdict) -> Owner | None:
-    """Who mapped the verdict's page, and where."""
+    """Return who mapped the verdict's page, and where."""
     owners = (owner for finding in verdict.proof for owner in finding.mappings)
     return next((one for one in owners if None not in (one.mm, one.address)), None)
 

@@ -221,7 +221,7 @@ def _built(request: Request, args: argparse.Namespace) -> Request:
 
 
 def _once(request: Request, args: argparse.Namespace) -> Exit:
-    """One boot."""
+    """Boot once, and print what came of it."""
     from zaptrace.cli.output import complain, print_json, print_total
     from zaptrace.cli.repro_repeat import write_cases
     from zaptrace.report.ci import Case

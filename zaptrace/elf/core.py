@@ -133,7 +133,7 @@ def arch_of(headers: Headers) -> Arch:
 
 
 def check_complete(headers: Headers, segments: Iterable[Segment]) -> None:
-    """See that segments lie inside the file.
+    """Check that segments lie inside the file.
 
     Raises:
         BadInput: the file ends before a segment does.

@@ -123,7 +123,7 @@ class _Found:
             self._join(before, one)
 
     def in_order(self) -> list[Fault]:
-        """All of them."""
+        """Return all bad pages, in order."""
         pages = {_page(fault.first) for fault in self._found}
         for one in removals_below_zero(self._events, self._resolve):
             if _page(one) not in pages:
@@ -168,13 +168,14 @@ def _page(one: Moment) -> tuple[int | None, int | None]:
 
 
 def _calls_folio(head: Fault, bad: Moment) -> bool:
-    """Return the thread that frees a head page was refused its folio."""
+    """Return whether the thread that frees a head page is the one whose folio was refused."""
     freed = head.freed
     return freed is not None and None not in (freed.pid, bad.pid) and freed.pid == bad.pid
 
 
 def _of_one_free(events: Events, folio: Moment, bad: Moment) -> bool:
-    """Two bad_page() of one thread are of one folio: nothing of its happened in between."""
+    """Return whether two bad_page() calls of one thread report one folio, with no event of it in
+    between."""
     if None in (folio.pfn, bad.pfn) or folio.pid is None or folio.pid != bad.pid:
         return False
     assert folio.pfn is not None and bad.pfn is not None

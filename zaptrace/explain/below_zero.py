@@ -58,7 +58,7 @@ def _before(events: Events, removals: Mask, at: int) -> Moment | None:
 
 
 def _takes_a_pte(removed: Moment, resolve: Resolve) -> bool:
-    """Return a zap of PTEs made it, and not one of a PMD."""
+    """Return whether a removal was made by a zap of PTEs, not by a zap of a PMD."""
     site = resolve(removed.caller) if removed.caller is not None else None
     zap = next(filter(zaps, names_at(site)), None) if site else None
     return zap is not None and "huge" not in zap

@@ -25,7 +25,7 @@ LONGEST_REASON = 200
 
 
 def only_printed(case: Case) -> bool:
-    """All that is known of the page is what the console says."""
+    """Return whether the console is all the evidence about the page."""
     story = case.story
     printed = story.state or story.map or story.report
     return bool(printed) and not (story.fault or story.bad_pte or story.finding)
@@ -80,7 +80,8 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
 
 
 def _freed(state: Splat, who: str, what: str) -> str:
-    """Who freed it: an interrupt borrows the task, and deferred work frees for somebody else."""
+    """Return who freed it: an interrupt borrows the task, and deferred work frees for somebody
+    else."""
     if by := deferral(state.trace):
         return (
             f"{what}, was freed by deferred work or in an interrupt ({by}()) while {who} ran; who "
@@ -132,7 +133,7 @@ def without_page(splat: Splat) -> tuple[str, ...]:
 
 
 def unexplained_kinds(splats: Iterable[Splat]) -> tuple[str, ...]:
-    """`2 more reports: Bad page table`, for reports that no story tells of."""
+    """Return `2 more reports: Bad page table`, for reports that no story tells of."""
     counts = Counter(TITLES.get(splat.kind, splat.kind) for splat in splats)
     return tuple(
         f"{many} more report{'s' if many > 1 else ''}: {kind}" for kind, many in counts.items()

@@ -91,7 +91,8 @@ def _doubts(case: Case) -> Iterator[str]:
 
 
 def _held_back(evidence: Evidence) -> Iterator[str]:
-    """bad_page() and print_bad_pte() print 60 reports a minute each: a count is a lower bound.
+    """Yield that a count is a lower bound: bad_page() and print_bad_pte() print 60 reports a minute
+    each.
 
     How many a kernel held back it says when it prints the next one.
     """

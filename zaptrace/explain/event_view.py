@@ -58,7 +58,7 @@ class Moment:
 
     @property
     def counted(self) -> bool:
-        """The page's counter said that it was mapped."""
+        """Whether the page's counter said that it was mapped."""
         return self.raw_mapcount is not None and self.raw_mapcount >= 0
 
 
@@ -103,7 +103,8 @@ def moment(events: Events, at: int) -> Moment:
 
 
 def same_page(one: Moment, other: Moment | None) -> bool:
-    """Return the counters of both events are those of one page: a range's are its first page's."""
+    """Return whether the counters of both events belong to one page: those of a range belong to its
+    first page."""
     if other is None:
         return False
     if one.pfn is not None and other.pfn is not None:
@@ -112,7 +113,7 @@ def same_page(one: Moment, other: Moment | None) -> bool:
 
 
 def of_thread(records: Records, at: int) -> Mask:
-    """Which events the thread behind one event raised; none when it is not known.
+    """Return which events the thread behind one event raised; none when it is not known.
 
     A pid alone is not a thread: pids are used again, and each CPU's idle task
     has pid 0.  The name changes only in exec and prctl, never inside a zap.
@@ -130,7 +131,8 @@ def of_thread(records: Records, at: int) -> Mask:
 
 
 def of_page(records: Records, at: int) -> Mask:
-    """Which events are about the page of one event: by pfn, or by struct page where that is all.
+    """Return which events are about the page of one event: by pfn, or by struct page where that is
+    all.
 
     An event may be about several pages, `nr` from `page` on.
     """
@@ -142,7 +144,7 @@ def of_page(records: Records, at: int) -> Mask:
 
 
 def of_pfn(records: Records, pfn: int) -> Mask:
-    """Which events are about one page, alone or in a range."""
+    """Return which events are about one page, alone or in a range."""
     first, wanted = records["pfn"], np.uint64(pfn)
     reach = np.maximum(records["nr"], 1)
     # Only where first <= pfn is the difference a distance; elsewhere it wraps.

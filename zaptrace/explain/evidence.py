@@ -186,7 +186,7 @@ def _lost(events: Events) -> Counter[str]:
 
 
 def _losses(events: Events) -> Iterator[str]:
-    """One sentence for each event that was lost."""
+    """Yield one sentence for each event that was lost."""
     for event, number in _lost(events).items():
         were = "event was" if number == 1 else "events were"
         if event == ANY:
@@ -216,7 +216,7 @@ def _event_of(said: str) -> str:
 
 
 def _damage(events: Events) -> Iterator[str]:
-    """One sentence for each way in which events of any kind may be missing."""
+    """Yield one sentence for each way in which events of any kind may be missing."""
     meta = events.meta
     for key, what in _DAMAGE.items():
         if meta.get(key):
@@ -229,7 +229,7 @@ def _damage(events: Events) -> Iterator[str]:
 
 
 def _lacking(events: Events, unrecorded: Sequence[str]) -> Iterator[str]:
-    """One sentence for each way in which a recording is not whole, but for losses."""
+    """Yield one sentence for each way in which a recording is not whole, but for losses."""
     yield from _damage(events)
     for name in events.meta.get("unavailable", ()):
         yield f"The kernel did not set up the probe {name}."

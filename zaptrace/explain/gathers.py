@@ -102,7 +102,8 @@ def _functions(stack: Sequence[int], resolve: Resolve) -> list[str]:
 
 
 def _goes_on(one: Moment, following: Moment) -> bool:
-    """Return a zap of the same mm, wholly below the one that follows."""
+    """Return whether a zap and the one that follows are of the same mm, the first wholly below the
+    second."""
     if one.mm is None or one.mm != following.mm:
         return False
     return one.end is not None and following.addr is not None and one.end <= following.addr

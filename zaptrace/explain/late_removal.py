@@ -42,7 +42,8 @@ def removal(
 
 
 def kept_by(bad: Moment | None, removed: Moment) -> bool:
-    """bad_page() had refused the page by then: it was nobody else's since its free."""
+    """Return whether bad_page() had refused the page by then, so that no other task had it since
+    its free."""
     return bad is not None and bad.at < removed.at
 
 
@@ -56,7 +57,8 @@ def _fits(one: Moment, fault: Moment, zap: Moment | None) -> bool:
 
 
 def _lives_again(events: Events, fault: Moment, removed: Moment) -> bool:
-    """Something between the free and the removal says that the page was used anew by then."""
+    """Return whether something between the free and the removal shows that the page was in use
+    again."""
     if same_page(removed, fault) and (
         removed.raw_mapcount == NOBODY or (removed.refcount or 0) > 0
     ):

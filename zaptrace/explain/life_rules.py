@@ -13,7 +13,8 @@ def _has(case: Case, *kinds: What) -> bool:
 
 
 def _begins_with(case: Case, *kinds: What) -> bool:
-    """Return the first of what went wrong with the page's mappings is one of some kinds.
+    """Return whether the first thing that went wrong with the page's mappings is of one of these
+    kinds.
 
     What came later may follow from it: a PTE that was not counted is removed once too often.
     """
@@ -24,27 +25,28 @@ def _begins_with(case: Case, *kinds: What) -> bool:
 
 
 def scribbled(case: Case) -> bool:
-    """Something stored into the struct page that has no business there."""
+    """Return whether the struct page was written by code that has no business there."""
     return _has(case, What.STRAY)
 
 
 def freed_twice(case: Case) -> bool:
-    """Return a reference was dropped when the page had none left."""
+    """Return whether a reference was dropped when the page had none left."""
     return _has(case, What.FREED_TWICE)
 
 
 def mapped_without_rmap(case: Case) -> bool:
-    """Return a PTE was set, and no rmap was added in that call."""
+    """Return whether a PTE was set, and no rmap was added in that call."""
     return _begins_with(case, What.PTE_WITHOUT_RMAP)
 
 
 def mapping_leaked(case: Case) -> bool:
-    """Return a PTE was cleared, and no rmap was removed in that call."""
+    """Return whether a PTE was cleared, and no rmap was removed in that call."""
     return _begins_with(case, What.PTE_CLEARED)
 
 
 def pte_left_behind(case: Case) -> bool:
-    """Return the rmap was removed, and the PTE of that mapping was not cleared in that call.
+    """Return whether the rmap was removed, and the PTE of that mapping was not cleared in that
+    call.
 
     With a PTE that was cleared later and without an rmap the two only came in the wrong order.
     """
@@ -52,22 +54,23 @@ def pte_left_behind(case: Case) -> bool:
 
 
 def rmap_underflow(case: Case) -> bool:
-    """Return the rmap was removed when no PTE of the page was left."""
+    """Return whether the rmap was removed when no PTE of the page was left."""
     if _has(case, What.FREED_WHILE_MAPPED):
         return False
     return _begins_with(case, What.NO_PTE)
 
 
 def refcount_overput(case: Case) -> bool:
-    """Return a reference was put that had not been taken, or a mapping took none of its own."""
+    """Return whether a reference was put that had not been taken, or a mapping took none of its
+    own."""
     if _has(case, What.STRAY, *_MAPPING):
         return False
     return _has(case, What.PUT_WITHOUT_GET, What.MAPPED_WITHOUT_GET)
 
 
 def freed_before_rmap_removed(case: Case) -> bool:
-    """Return the page was freed while mapped, and its rmap removed only then, each PTE with its
-    own."""
+    """Return whether the page was freed while mapped, and its rmap removed only then, each PTE with
+    its own."""
     if case.account is None or _has(case, What.STRAY, What.PUT_WITHOUT_GET, *_MAPPING):
         return False
     removal = case.account.late_removal()

@@ -59,7 +59,7 @@ def settled(case: Case) -> bool:
 
 
 def life_sentences(case: Case) -> Iterator[Sentence]:
-    """Who did what to the page that has no partner, as recorded."""
+    """Yield who did what to the page that has no partner, as recorded."""
     pfn = case.story.pfn
     if case.account is None:
         return
@@ -95,7 +95,7 @@ def _late(case: Case) -> Iterator[Sentence]:
 
 
 def _flag(case: Case) -> Iterator[Sentence]:
-    """Who set the flags for which bad_page() refused the page."""
+    """Yield who set the flags for which bad_page() refused the page."""
     story, account = case.story, case.account
     flags = flags_of(story.reason, story.state, story.finding)
     if account is None or flags is None or told(case):
@@ -122,7 +122,7 @@ def _flags(change: Change, fields: PageFields) -> list[str]:
 
 
 def _by(one: NamedWrite) -> str:
-    """`wp_page_copy() at mm/memory.c:3424`."""
+    """Return `wp_page_copy() at mm/memory.c:3424`."""
     frame = author(one)
     return f"{frame}()" + (f" at {frame.source}" if frame.source else "")
 
@@ -158,7 +158,7 @@ def _refer(writes: Iterable[NamedWrite], pfn: int | None) -> tuple[Reference, ..
 
 
 def culprit(case: Case) -> CodeSite | None:
-    """Where the first of those stores is, as a code site."""
+    """Return where the first of those stores is, as a code site."""
     facts = told(case)
     if not facts:
         return None

@@ -37,7 +37,8 @@ def same_mm(events: Events, one: Moment, other: Moment) -> bool:
 
 
 def _ended_between(events: Events, owner: Moment, first: int, last: int) -> bool:
-    """Another process zapped an mm of that address in between, or this one another mm."""
+    """Return whether another process zapped an mm at that address in between, or this one zapped
+    another mm."""
     between = events.records[first + 1 : last]
     zaps = between[(between["kind"] == Kind.ZAP) & (between["mm"] != ABSENT)]
     own = zaps["pid"] == owner.pid

@@ -11,19 +11,19 @@ NS_PER_US = US_PER_MS = 1000
 
 
 def task(story: Story) -> str:
-    """`mount/41`."""
+    """Return `mount/41`."""
     if story.comm is None and story.pid is None:
         return "an unknown task"
     return task_name(story.comm, story.pid)
 
 
 def page(story: Story) -> str:
-    """`pfn 0x1f3c5`."""
+    """Return `pfn 0x1f3c5`."""
     return "a page" if story.pfn is None else f"pfn {story.pfn:#x}"
 
 
 def counters(raw_mapcount: int | None, refcount: int | None) -> str:
-    """`mapcount 1, refcount 0`, whatever of it is known."""
+    """Return `mapcount 1, refcount 0`, whatever of it is known."""
     known = []
     if raw_mapcount is not None:
         known.append(f"mapcount {raw_mapcount + 1}")
@@ -40,7 +40,8 @@ _FREE_CHECK = (
 
 
 def flags_of(reason: str | None, *sources: Splat | Finding | None) -> str | None:
-    """`flag mlocked set`: the flags that kept a page from being freed, where that was why."""
+    """Return `flag mlocked set`: the flags that kept a page from being freed, where that was
+    why."""
     if not (reason or "").startswith("PAGE_FLAGS_CHECK"):
         return None
     found = {flag: None for one in sources if one for flag in one.flags if flag in _FREE_CHECK}
@@ -48,7 +49,7 @@ def flags_of(reason: str | None, *sources: Splat | Finding | None) -> str | None
 
 
 def rss_value(splat: Splat) -> str:
-    """`MM_ANONPAGES +1 of sh/40`: an rss counter that was wrong when an mm was freed."""
+    """Return `MM_ANONPAGES +1 of sh/40`: an rss counter that was wrong when an mm was freed."""
     who = splat.comm or splat.process
     of = f" of {who}/{'?' if splat.pid is None else splat.pid}" if who else ""
     return f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}{of}"
@@ -63,7 +64,7 @@ def lateness(story: Story) -> float | None:
 
 
 def duration(microseconds: float) -> str:
-    """`3.5 µs`, `36.3 ms`."""
+    """Return `3.5 µs`, `36.3 ms`."""
     if microseconds < US_PER_MS:
         return f"{microseconds:.1f} µs"
     return f"{microseconds / US_PER_MS:.1f} ms"

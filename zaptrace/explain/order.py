@@ -68,7 +68,7 @@ def _events(
 
 
 def _of_others(story: Story, kind: VerdictKind) -> Iterator[tuple[Moment, str]]:
-    """Yield the removals of the same life that the story does not turn on."""
+    """Yield the other removals of the same life, on which the story does not depend."""
     own = {one.at for one in (story.removed, story.removed_again, story.removed_late) if one}
     if story.earlier and (kind is VerdictKind.PTE_LEFT_BEHIND or story.fault is None):
         own.add(story.earlier.at)

@@ -29,12 +29,13 @@ class Case:
 
 
 def removals_are_seen(case: Case) -> bool:
-    """Rmap removals are recorded and none was lost: one that is not there did not happen."""
+    """Return whether rmap removals are recorded and none was lost: a missing one then did not
+    happen."""
     return case.evidence.saw("rmap_remove")
 
 
 def freed_while_counted(case: Case) -> bool:
-    """Return the page was given to the allocator, and its counter said that it was mapped.
+    """Return whether the page was given to the allocator, and its counter said that it was mapped.
 
     One that was met in an allocation, or as a CPU's list was drained, had been freed before: its
     counter may have changed since.
@@ -44,7 +45,7 @@ def freed_while_counted(case: Case) -> bool:
 
 
 def seen_at_its_free(case: Case) -> bool:
-    """Return what is known of the page is of the moment of its free, not of a later look at it."""
+    """Return whether what is known of the page dates from its free, not from a later check."""
     if case.story.freed:
         return True
     if case.story.refused or case.story.finding:
@@ -58,13 +59,13 @@ def way_of(case: Case) -> Way:
 
 
 def ptes_at_the_stop(case: Case) -> int | None:
-    """How many PTEs mapped the page when it was refused; None when nobody looked then."""
+    """Return how many PTEs mapped the page when it was refused; None when nobody looked then."""
     finding = case.story.finding
     return finding.ptes if finding and case.story.stopped else None
 
 
 def zap_is_over(case: Case) -> bool:
-    """Return the thread is known to have left the zap: what did not come in it never came."""
+    """Return whether the thread has left the zap: what the zap did not do by then, it never did."""
     return case.story.went_on or case.evidence.ran_to_its_end
 
 
@@ -79,23 +80,24 @@ def busy_mms(case: Case) -> frozenset[int] | None:
 
 
 def at_rest(case: Case, owners: tuple[Owner, ...]) -> bool:
-    """No CPU was inside the page tables of a page's owners: its PTEs and counters are final."""
+    """Return whether no CPU was inside the page tables of a page's owners: its PTEs and counters
+    are final."""
     busy = busy_mms(case)
     return busy is not None and not any(owner.mm is None or owner.mm in busy for owner in owners)
 
 
 def all_at_rest(case: Case) -> bool:
-    """No CPU was inside any page table."""
+    """Return whether no CPU was inside any page table."""
     return busy_mms(case) == frozenset()
 
 
 def is_a(finding: Finding | None, *classes: FindingClass) -> bool:
-    """Return the audit found the page, in one of some classes."""
+    """Return whether the audit found the page, in one of some classes."""
     return finding is not None and finding.cls in classes
 
 
 def is_small(finding: Finding) -> bool:
-    """Its refcount is its own, not that of a large folio."""
+    """Return whether the page's refcount is its own, not that of a large folio."""
     return not (finding.folio or {}).get("order")
 
 
@@ -110,19 +112,19 @@ def zero_kind(finding: Finding | None) -> str | None:
 
 
 def is_free(finding: Finding) -> bool:
-    """Return the page was on a free list."""
+    """Return whether the page was on a free list."""
     return bool((finding.folio or {}).get("free"))
 
 
 def within(zap: Moment | None, owner: Owner) -> bool:
-    """Return an owner's PTE lies in the range of a zap."""
+    """Return whether an owner's PTE lies in the range of a zap."""
     if zap is None or zap.addr is None or zap.end is None or owner.address is None:
         return False
     return zap.mm == owner.mm and zap.addr <= owner.address < zap.end
 
 
 def overlap(one: Moment | None, other: Moment | None) -> bool:
-    """Two zaps of one mm have an address in common."""
+    """Return whether two zaps of one mm have an address in common."""
     if one is None or other is None or one.mm is None or one.mm != other.mm:
         return False
     if None in (one.addr, one.end, other.addr, other.end):

@@ -96,7 +96,7 @@ def _removals(case: Case) -> tuple[Moment, ...]:
 
 
 def _one_each(removals: tuple[Moment, ...]) -> bool:
-    """No process removed the page twice."""
+    """Return whether no process removed the page twice."""
     return not any(
         same_process(one, other) and one.mm == other.mm
         for at, one in enumerate(removals)
@@ -120,7 +120,8 @@ def _may_be_in_one_zap(case: Case) -> bool:
 
 
 def _twice_in_one_zap(case: Case) -> bool:
-    """Two removals by one process, or not all of them seen."""
+    """Return whether one process may have removed the page twice: two removals were seen, or not
+    all of them."""
     return _below(case) and (not _removals(case) or not _one_each(_removals(case)))
 
 
@@ -173,7 +174,8 @@ def _above(case: Case) -> bool:
 
 
 def _ends_here(case: Case) -> bool:
-    """Its own removal may come late: the page was freed by a zap that may be going on."""
+    """Return whether the page's own removal may still come: the zap that freed it may not be
+    over."""
     if freed_elsewhere(case.sites):
         return False
     if not (case.story.fault or case.story.state):  # a dump from the middle of something
@@ -201,7 +203,7 @@ def _still_referenced(case: Case) -> Speaks:
 
 
 def _clearer(cleared: Moment, case: Case) -> str:
-    """` by unuse_pud_range() at mm/swapfile.c:1970`: not by a helper of the headers."""
+    """Return ` by unuse_pud_range() at mm/swapfile.c:1970`: not by a helper of the headers."""
     site = case.evidence.resolve(cleared.caller) if cleared.caller is not None else None
     chain = [frame.partition(" at ") for frame in site.inline_chain] if site else []
     own = next(((name, line) for name, _, line in chain if "include/" not in line), None)
@@ -218,7 +220,8 @@ def _dropped(case: Case) -> Speaks | None:
 
 
 def _excess(case: Case) -> int:
-    """How many more mappings are counted than there are PTEs, as far as they were counted."""
+    """Return how many more mappings are counted than there are PTEs, as far as they were
+    counted."""
     finding = case.story.finding
     if finding is not None and finding.mapcount is not None and finding.ptes is not None:
         return finding.mapcount - finding.ptes
@@ -291,7 +294,7 @@ def _mapped_without_reference(case: Case) -> bool:
 
 
 def _not_counted(case: Case) -> bool:
-    """Return a PTE maps it that neither its mapcount nor its refcount counts."""
+    """Return whether a PTE maps the page that neither its mapcount nor its refcount counts."""
     finding = case.story.finding
     if finding is None or not _mapped_without_reference(case):
         return False

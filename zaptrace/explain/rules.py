@@ -45,7 +45,7 @@ REPORTS_SECONDS = 5.0
 
 
 def removed_late(case: Case) -> bool:
-    """Return the zap that freed the page removed its rmap only then, and had not done so before.
+    """Return whether the zap that freed the page removed its rmap only after that.
 
     A page that this zap maps twice is unmapped twice in it: then a count of its PTEs must
     say that none was left to be cleared.
@@ -57,7 +57,7 @@ def removed_late(case: Case) -> bool:
 
 
 def removed_in_a_zap(case: Case) -> bool:
-    """Return the removal that came after the free was made by a zap, as far as its stack is known.
+    """Return whether the removal after the free was made by a zap, as far as its stack is known.
 
     bad_page() keeps what it refuses from being used again.  A page that it did not see is
     soon another's, whose rmap is removed by whatever the same thread does next: then the
@@ -76,7 +76,8 @@ def removed_in_a_zap(case: Case) -> bool:
 
 
 def reported_twice_in_one_zap(case: Case) -> bool:
-    """By the console alone: after the refusal the same thread found mapcount 0 in that zap.
+    """Return whether, by the console alone, the thread found mapcount 0 in the zap whose page was
+    refused.
 
     bad_page() resets `_mapcount` (see `order`), so a zap that asks for the count
     only after the free reports a bad PTE with a mapcount of exactly 0.  Had the
@@ -95,7 +96,8 @@ def reported_twice_in_one_zap(case: Case) -> bool:
 
 
 def in_one_zap(one: Splat, other: Splat) -> bool:
-    """Both call traces go through one frame of a zap function: what called it is the same.
+    """Return whether both call traces go through one frame of a zap function, with the same
+    callers.
 
     Two calls of a function differ in a return address further out, unless a loop makes them.
     A trace that was cut is compared as far as it goes, which is at least to the zap.
@@ -121,7 +123,7 @@ def _callers_of_zap(splat: Splat) -> tuple[tuple[str, int | None], ...]:
 
 
 def reported_in_a_row(splats: Sequence[Splat], state: Splat, after: Splat) -> bool:
-    """One thread's report came right after the other: it refused no other page in between.
+    """Return whether one thread's report followed the other with no other page refused in between.
 
     A zap prints the two within milliseconds, on a slow console within a second.  A pid and a
     page frame are both used again: reports with minutes between them are of two lives.
@@ -146,14 +148,14 @@ def thread_of(splat: Splat) -> tuple[int | None, str | None]:
 
 
 def freed_before_rmap_removed(case: Case) -> bool:
-    """Return the zap gave the page away first and took its mapping down second."""
+    """Return whether the zap freed the page first and removed its rmap second."""
     if not freed_while_counted(case) or ptes_at_the_stop(case) or freed_elsewhere(case.sites):
         return False
     return removed_late(case) or reported_twice_in_one_zap(case)
 
 
 def pte_went_in_the_zap(case: Case) -> bool:
-    """Return the zap that freed the page cleared its PTE.
+    """Return whether the zap that freed the page cleared its PTE.
 
     A zap or its gather has freed it, and nobody maps it any longer, or it is a whole page: a
     zap drops the references of the PTEs that it clears.  A part of a large folio is freed with
@@ -167,7 +169,7 @@ def pte_went_in_the_zap(case: Case) -> bool:
 
 
 def never_removed(case: Case) -> bool:
-    """All of the story was recorded, and no removal of the page is in it."""
+    """Return whether the whole story was recorded and no removal of the page is in it."""
     story = case.story
     removed = (story.removed, story.removed_late, story.earlier)
     return (
@@ -181,7 +183,8 @@ def never_removed(case: Case) -> bool:
 
 
 def counted_without_pte(case: Case) -> bool:
-    """By the audit alone: fewer PTEs than mapcount, and no CPU about to put that right.
+    """Return whether, by the audit alone, a page has fewer PTEs than its mapcount, and no CPU is
+    about to correct that.
 
     bad_page() resets the counter of what it refuses (see `order`): a count that is still
     there was never looked at, or is looked at now.
@@ -195,19 +198,20 @@ def counted_without_pte(case: Case) -> bool:
 
 
 def zapped_and_leaked(case: Case) -> bool:
-    """By the events: a zap took the PTE, freed the page, and removed no rmap of it."""
+    """Return whether, by the events, a zap cleared the PTE and freed the page but removed no rmap
+    of it."""
     return freed_while_counted(case) and never_removed(case) and pte_went_in_the_zap(case)
 
 
 def counter_jumped(case: Case) -> bool:
-    """Return the counter fell with no removal recorded, or rose between the last one and the
-    free."""
+    """Return whether the counter fell with no removal recorded, or rose between the last removal
+    and the free."""
     jump = jump_of(case)
     return jump is not None and (not jump.rises or case.story.fault is not None)
 
 
 def counted_once_too_often(case: Case) -> bool:
-    """One mapping is counted that no PTE is left of, and no event says otherwise.
+    """Return whether exactly one mapping is counted that has no PTE, and no event says otherwise.
 
     A counter that is several above the PTEs may be anything: each leak would be a bug of its own.
     """
@@ -220,7 +224,7 @@ def counted_once_too_often(case: Case) -> bool:
 
 
 def rmap_underflow(case: Case) -> bool:
-    """One zap took the page's mapping down twice, and it was not there the second time.
+    """Return whether one zap removed the page's rmap twice, the second time with none left.
 
     That the count is below 0 is not enough: an earlier zap that left the PTE behind, and
     a later one that finds it, do the same between them.
@@ -238,8 +242,8 @@ def rmap_underflow(case: Case) -> bool:
 
 
 def zapped_again(case: Case) -> bool:
-    """Return a zap found a PTE of a page that nobody mapped: an earlier one had removed its rmap
-    only.
+    """Return whether a zap found a PTE of a page that was not mapped: an earlier zap had removed
+    the rmap only.
 
     Both went over the same addresses, each removed the rmap once, and the page was not
     mapped in between: the second removal began below 0.
@@ -259,7 +263,8 @@ def zapped_again(case: Case) -> bool:
 
 
 def never_refused(case: Case) -> bool:
-    """bad_page() has not reset the page's counter: the page is in use, or free, or refused now."""
+    """Return whether bad_page() has not reset the page's counter: it is in use, free, or refused
+    just now."""
     finding = case.story.finding
     assert finding is not None
     in_use = (finding.refcount or 0) > 0
@@ -267,7 +272,7 @@ def never_refused(case: Case) -> bool:
 
 
 def pte_of_nobody(case: Case) -> bool:
-    """By the audit alone: a PTE for which there is neither a mapcount nor a reference."""
+    """Return whether, by the audit alone, a PTE has neither a mapcount nor a reference."""
     finding = case.story.finding
     if finding is None or not finding.ptes or not finding.mappings:
         return False
@@ -281,8 +286,8 @@ def pte_of_nobody(case: Case) -> bool:
 
 
 def zapped_but_there(case: Case) -> bool:
-    """Return a zap removed the page's rmap from its owner, and the PTE is still where that zap
-    was."""
+    """Return whether a zap removed the page's rmap and its owner's PTE still exists in that zap's
+    range."""
     story, finding = case.story, case.story.finding
     if finding is None or story.earlier is None or (finding.mapcount or 0) >= (finding.ptes or 0):
         return False
@@ -296,7 +301,7 @@ def zapped_but_there(case: Case) -> bool:
 
 
 def pte_left_behind(case: Case) -> bool:
-    """Return the mapping's count went, and its PTE stayed."""
+    """Return whether the mapping's count is gone and its PTE is still there."""
     if case.story.removed or case.story.bad_pte:
         return zapped_again(case)
     if case.story.fault or case.story.state:
@@ -305,7 +310,7 @@ def pte_left_behind(case: Case) -> bool:
 
 
 def _may_be_zapped(case: Case, owner: Owner) -> bool:
-    """Return the PTE may be about to go, in the zap that has freed its page: too early to say."""
+    """Return whether the zap that freed the page may still clear the PTE: too early to say."""
     zap = case.story.zap or case.story.freed_in
     if zap and None not in (zap.mm, zap.addr, zap.end, owner.mm, owner.address):
         return within(zap, owner)
@@ -313,7 +318,7 @@ def _may_be_zapped(case: Case, owner: Owner) -> bool:
 
 
 def refcount_overput(case: Case) -> bool:
-    """Return a reference was dropped that was somebody else's: counted PTEs still map the page."""
+    """Return whether a reference of another holder was dropped: counted PTEs still map the page."""
     story, finding = case.story, case.story.finding
     if finding is None or not finding.ptes or finding.ptes != finding.mapcount:
         return False
@@ -326,13 +331,13 @@ def refcount_overput(case: Case) -> bool:
 
 
 def zero_page_freed(case: Case) -> bool:
-    """Return a shared zero page has no reference left, and page tables map it."""
+    """Return whether a shared zero page has no reference left, and page tables map it."""
     finding = case.story.finding
     return is_a(finding, FindingClass.MAPPED_BUT_FREE) and zero_kind(finding) is not None
 
 
 def zero_page_unmapped(case: Case) -> bool:
-    """Return a zero page's mapcount is below 0, and an rmap of it was removed: none is ever
+    """Return whether a zero page's mapcount is below 0 and an rmap of it was removed: none is ever
     added."""
     story = case.story
     if not story.removals and story.below_zero is None:
@@ -342,7 +347,8 @@ def zero_page_unmapped(case: Case) -> bool:
 
 
 def folio_is_mapped_as_counted(case: Case) -> bool:
-    """No other page of the same folio is mapped more or less often than it is counted."""
+    """Return whether all other pages of the folio are mapped exactly as often as they are
+    counted."""
     finding, audit = case.story.finding, case.evidence.audit
     if finding is None or audit is None or finding.folio is None:
         return True
@@ -355,25 +361,28 @@ def folio_is_mapped_as_counted(case: Case) -> bool:
 
 
 def wrong_rmap(case: Case) -> bool:
-    """By the audit alone: an anonymous page's index or anon_vma leads elsewhere than its PTE is."""
+    """Return whether, by the audit alone, an anonymous page's index or anon_vma does not lead to
+    its PTE."""
     return not case.story.fault and is_a(case.story.finding, FindingClass.WRONG_RMAP)
 
 
 def refcount_leaked(case: Case) -> bool:
-    """By the audit alone: references that nothing holds, and nothing could hold unseen."""
+    """Return whether, by the audit alone, a page has references that nothing holds or could hold
+    unseen."""
     return not case.story.fault and is_a(case.story.finding, FindingClass.REFCOUNT_LEAKED)
 
 
 def locked_vm_mismatch(case: Case) -> bool:
-    """Return an mm's locked_vm is not what its VM_LOCKED VMAs have."""
+    """Return whether an mm's locked_vm differs from the size of its VM_LOCKED VMAs."""
     return any(is_a(one, FindingClass.LOCKED_VM_MISMATCH) for one in case.story.counters)
 
 
 def hugetlb_pool_mismatch(case: Case) -> bool:
-    """Return a pool of huge pages does not count what is there."""
+    """Return whether the counters of a hugetlb pool differ from what it holds."""
     return any(is_a(one, FindingClass.HUGETLB_POOL_MISMATCH) for one in case.story.counters)
 
 
 def rss_mismatch(case: Case) -> bool:
-    """Return the counters of an mm are not what it maps, and no page is known to be wrong."""
+    """Return whether the counters of an mm differ from what it maps, and no page is known to be
+    wrong."""
     return bool(case.story.rss or case.story.rss_splats)

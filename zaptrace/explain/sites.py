@@ -53,12 +53,12 @@ def line_of(role: str, sites: tuple[CodeSite, ...]) -> ZapLine | None:
 
 
 def freed_in_zap(sites: tuple[CodeSite, ...]) -> bool:
-    """Return the page was freed by a zap."""
+    """Return whether the page was freed by a zap."""
     return line_of("freed", sites) is not None
 
 
 def freed_by_gather(sites: tuple[CodeSite, ...]) -> bool:
-    """Return the page was freed behind a zap, with all that it had gathered."""
+    """Return whether the page was freed after a zap, with everything that the zap had gathered."""
     return any(site.role == "freed" and _is_gather(site) for site in sites)
 
 
@@ -84,17 +84,17 @@ def own_function(site: CodeSite) -> str:
 
 
 def freed_elsewhere(sites: tuple[CodeSite, ...]) -> bool:
-    """Return the page was freed by something else than a zap."""
+    """Return whether the page was freed outside of any zap."""
     return freed_by(sites) is not None
 
 
 def freed_in_an_interrupt(sites: tuple[CodeSite, ...]) -> bool:
-    """Return the page was freed by something that interrupted the thread."""
+    """Return whether an interrupt of the thread freed the page."""
     return kernel_functions.interrupts(freed_by(sites) or "")
 
 
 def freed_alone(story: Story, resolve: Resolver) -> bool:
-    """Return the page that was freed is known to be a whole one that a PTE mapped.
+    """Return whether the page that was freed is known to be a whole one that a PTE mapped.
 
     A part of a large folio may be freed by a zap that never touched its own PTE.
     """
@@ -108,7 +108,7 @@ def freed_alone(story: Story, resolve: Resolver) -> bool:
 
 
 def is_zap(address: int | None, resolve: Resolver) -> bool:
-    """Return a return address lies in a zap function."""
+    """Return whether a return address lies in a zap function."""
     site = resolve(address) if address is not None else None
     return site is not None and zap_line(site) is not None
 

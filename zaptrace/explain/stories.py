@@ -57,7 +57,7 @@ def stories(evidence: Evidence) -> list[list[Story]]:
 
 
 def pages_at_fault(evidence: Evidence, told: Sequence[Story]) -> int:
-    """How many page frames were wrong, by events, else by splats, and by the stories.
+    """Return how many page frames were wrong, by events, else by splats, and by the stories.
 
     A large folio's second page, which has the folio's counters, is none beside the page of it
     that is wrong.
@@ -104,7 +104,7 @@ def _from_events(evidence: Evidence) -> list[Story]:
 
 
 def _is_of_page(fault: Fault, pfn: int | None) -> bool:
-    """Return a fault of one page, or of the large folio that its counter is in."""
+    """Return whether a fault is about one page, or about the large folio that holds its counter."""
     about = (fault.first, fault.folio) if fault.folio else (fault.first,)
     return pfn is not None and any(one.pfn == pfn for one in about)
 
@@ -293,7 +293,7 @@ def _until_the_dump(
 
 
 def _of_counters(evidence: Evidence) -> list[Story]:
-    """One story for each kind of other counters that are wrong."""
+    """Return one story for each kind of other counters that are wrong."""
     findings = evidence.audit.findings if evidence.audit else ()
     told = []
     for cls in COUNTERS:
@@ -305,7 +305,7 @@ def _of_counters(evidence: Evidence) -> list[Story]:
 
 
 def _of_mms(evidence: Evidence) -> list[Story]:
-    """One story for all the mms whose counters are wrong.
+    """Return one story for all the mms whose counters are wrong.
 
     By the console alone only where that is the first report about pages: after a bad PTE, page
     table or swap entry the counters can but follow.
@@ -345,8 +345,7 @@ def _join(story: Story, evidence: Evidence) -> Story:
 
 
 def _named_by_its_report(story: Story) -> Story:
-    """Return the task is that of the report that is told of: an earlier one may be another
-    task's."""
+    """Name the task by the page's own report: an earlier splat may be another task's."""
     told = story.state or story.map or story.report
     if told is None or story.fault or story.bad_pte:
         return story

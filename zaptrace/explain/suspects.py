@@ -104,7 +104,7 @@ class Suspects:
         return tuple(self._suspect(rows[at], int(scores[at])) for at in places)
 
     def touched(self, records: Records) -> Mask:
-        """Which records are about a suspected page.  Shape (n,)."""
+        """Return which records are about a suspected page. Shape (n,)."""
         first, last = _reach(records)
         keys = self._rows["key"]
         mask: Mask = np.searchsorted(keys, last, "right") > np.searchsorted(keys, first)
@@ -229,7 +229,7 @@ class Suspects:
 
 
 def _wrong(records: Records) -> Mask:
-    """Which records say by themselves that their page is wrong; in a clean run none does."""
+    """Return which records say by themselves that their page is wrong; in a clean run none does."""
     kind, raw = records["kind"], records["raw_mapcount"]
     # Up to 6.7 a PMD mapping is counted elsewhere, and its head page may stand at -1: a clue.
     below = (kind == Kind.RMAP_REMOVE) & (raw < 0) & (raw >= PAGE_MAPCOUNT_RESERVE)

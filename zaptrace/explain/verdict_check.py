@@ -119,8 +119,8 @@ def _store(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
 
 
 def _places(text: str, rest: _Rest) -> Iterator[str]:
-    """Yield a function and its line that are said to have stored are in the stack of such a
-    store."""
+    """Check that each function and line named as a writer is in the stack of such a store; yield
+    what is not."""
     if not rest.stores:
         return
     known = {(str(frame), frame.source) for one in rest.stores for frame in one.chain}
@@ -144,7 +144,8 @@ def _event(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
 
 
 def _pages(text: str, rest: _Rest, evidence: Evidence) -> Iterator[str]:
-    """Yield a page that is named is that of each event, splat and finding about a page."""
+    """Check that the page a sentence names is the page of its events, splats and findings; yield
+    those of others."""
     pages = {int(one, 16) for one in _PFN.findall(text)}
     if len(pages) != 1 or (rest.whole and not rest.pieces):
         return
@@ -159,7 +160,8 @@ def _pages(text: str, rest: _Rest, evidence: Evidence) -> Iterator[str]:
 
 
 def _people(text: str, rest: _Rest) -> Iterator[str]:
-    """Yield a task that is named is that of an event, a splat, or an owner that was found.
+    """Check that each task a sentence names is that of an event, a splat or an owner; yield what is
+    not.
 
     The kernel's own words, which a sentence quotes, are its own.
     """
@@ -199,7 +201,7 @@ def _numbers(text: str, rest: _Rest) -> Iterator[str]:
 
 
 def _lifetimes(rest: _Rest, evidence: Evidence) -> Iterator[str]:
-    """Yield what is said of one mm_struct in one sentence is of one lifetime of it."""
+    """Check that a sentence is about one lifetime of each mm_struct; yield where it mixes two."""
     about = [one for one in rest.events if one.mm is not None]
     for at, one in enumerate(about):
         for other in about[:at]:

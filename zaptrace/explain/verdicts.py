@@ -108,7 +108,7 @@ def carried_by(case: Case, rule: Rule) -> tuple[str, ...]:
 
 
 def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sentence, ...]:
-    """How many pages more went wrong, and how many of them tell the same story."""
+    """Return how many pages more went wrong, and how many of them tell the same story."""
     if pages < 2:
         return ()
     pfn = case.story.pfn
@@ -157,7 +157,8 @@ def _tale(case: Case, rule: Rule) -> tuple[object, ...]:
 
 
 def _counted(pfn: int | None, others: list[Judged], total: int) -> tuple[str, ...]:
-    """`3 more pages: mapping_leaked`, and how many of all pages have no verdict of their own."""
+    """Return `3 more pages: mapping_leaked`, and how many of all pages have no verdict of their
+    own."""
     unexplained = VerdictKind.UNEXPLAINED
     pages = {(rule.kind, case.story.pfn) for case, rule in others if rule.kind is not unexplained}
     counts = Counter(kind for kind, page in pages if page != pfn)
@@ -169,7 +170,8 @@ def _counted(pfn: int | None, others: list[Judged], total: int) -> tuple[str, ..
 
 
 def _without_page(evidence: Evidence) -> Verdict:
-    """No page or mm is known to be wrong: something else, or nothing at all."""
+    """Return the verdict when no page or mm is known to be wrong: something else is, or nothing at
+    all."""
     about = [splat for splat in evidence.splats if from_mm(splat)]
     if about:
         return _nameless(evidence, about)
@@ -184,8 +186,8 @@ def _without_page(evidence: Evidence) -> Verdict:
 
 
 def would_show(evidence: Evidence) -> bool:
-    """Return a bug of any kind would be seen in this evidence: only then is nothing to be seen
-    `clean`.
+    """Return whether a bug of any kind would be seen in this evidence: only then is nothing to be
+    seen `clean`.
 
     An audit counts every page and mm.  A whole recording sees what goes wrong with a page,
     and not an mm's resident-set counters: of those the console tells when the mm ends.  A
@@ -271,7 +273,7 @@ def _bad_tables(evidence: Evidence, many: int) -> Verdict:
 
 
 def _hung(evidence: Evidence) -> Verdict:
-    """Return a guest that stopped doing what it had to is not clean, whatever its pages are."""
+    """Return the verdict on a guest that hung: not clean, even with no wrong page."""
     text = "The guest hung, and nothing in the evidence says why: no page is known to be wrong."
     return Verdict(
         VerdictKind.UNEXPLAINED,
@@ -313,7 +315,8 @@ def _quiet(evidence: Evidence) -> Verdict:
 
 
 def _is_bug(splat: Splat) -> bool:
-    """Return a report of the kernel's own failure: not a warning, not user space's end."""
+    """Return whether a report is of a kernel failure: not of a warning, not of the end of user
+    space."""
     reason = splat.reason or ""
     return (
         splat.kind == "other"

@@ -83,7 +83,7 @@ def more_mapcount_than_ptes(case: Case) -> Told:
 
 
 def removed_twice(case: Case) -> Told:
-    """One zap removed the page's rmap twice."""
+    """Yield that one zap removed the page's rmap twice."""
     story = case.story
     removed = story.removed_again
     assert removed is not None and removed.raw_mapcount is not None
@@ -175,7 +175,7 @@ def rss(case: Case) -> Told:
 
 
 def wrong_type(splats: tuple[Splat, ...]) -> bool:
-    """Of one mm, what one counter has too many another has too few."""
+    """Return whether one counter of an mm has too many pages and another too few."""
     sums: dict[int | None, int] = {}
     for one in splats:
         sums[one.mm] = sums.get(one.mm, 0) + (one.rss_value or 0)
@@ -233,7 +233,7 @@ def found_wrong(case: Case) -> Told:
 
 
 def _freed_or_found(case: Case) -> Told:
-    """By whom the page was freed, or found, in which state."""
+    """Return by whom the page was freed, or found, in which state."""
     story = case.story
     if not (story.fault or story.state):
         return
@@ -280,7 +280,7 @@ def _cause(raw_mapcount: int | None, reason: str) -> str:
 
 
 def _says_more(case: Case) -> bool:
-    """Return the next sentence says what is not known, or the page's life tells it."""
+    """Return whether the next sentence, or the page's life, says more about what is not known."""
     return settled(case) or (
         case.story.finding is not None
         and bool(case.story.finding.mapcount)

@@ -90,7 +90,7 @@ def zero_page_unmapped(case: Case) -> Told:
 
 
 def zero_page_freed(case: Case) -> Told:
-    """Yield the page that is free."""
+    """Yield which shared zero page was freed while page tables map it."""
     story, finding = case.story, case.story.finding
     assert finding is not None
     many = "1 entry" if finding.ptes == 1 else f"{finding.ptes} entries"

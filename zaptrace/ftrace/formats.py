@@ -86,7 +86,7 @@ def parse_format(text: str) -> TraceFormat:
     """Return a tracefs `format` file of a kprobe event; fields that are no integers are left out.
 
     Raises:
-        BadInput: it is none.
+        BadInput: the text has another form.
     """
     number = _ID.search(text)
     fields = {name: one for name, one in fields_of(text).items() if one.size in _SCALARS}
@@ -99,7 +99,7 @@ def parse_header_page(text: str) -> PageHeader:
     """Return the file events/header_page.
 
     Raises:
-        BadInput: it is none.
+        BadInput: the text has another form.
     """
     fields = fields_of(text)
     try:

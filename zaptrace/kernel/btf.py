@@ -168,7 +168,7 @@ def _records(words: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return where each record begins.
 
     Raises:
-        BadInput: one is of a kind that we do not know, or the last is cut off.
+        BadInput: a type is of an unknown kind, or the last one is cut off.
     """
     infos = words[1:]
     kinds = _kind(infos)

@@ -39,7 +39,7 @@ class Context:
 
     Attributes:
         zap: the abstract instance (or definition) of zap_pte_range; None when
-            there is none to be found.
+            it is not found.
         offsets: `struct.member` -> bytes.
     """
 

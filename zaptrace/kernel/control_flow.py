@@ -73,7 +73,7 @@ class ControlFlow:
         What comes after a BUG() or WARN() is no way that must be watched.
 
         Args:
-            pc: where it is entered as far as DWARF tells; alone if it is true.
+            pc: where it is entered according to DWARF; only believed if it is true.
             spans: where the inlined code is.
 
         Yields:

@@ -75,7 +75,7 @@ def running(root: Path = Path("/")) -> PageChecks:
 
 
 def _config(root: Path) -> str:
-    """Return the kernel's configuration, as it or its package tells it; empty when neither does."""
+    """Return the configuration by the kernel or its package; empty when neither has it."""
     try:
         return gzip.decompress((root / "proc/config.gz").read_bytes()).decode(errors="replace")
     except (OSError, EOFError):

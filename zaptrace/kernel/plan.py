@@ -89,7 +89,7 @@ def _plan(image: Image) -> ProbePlan:
 
 
 def _anchors(context: Context) -> dict[str, int]:
-    """Return what tells where the kernel lies once it runs (see ProbePlan)."""
+    """Return the anchors that locate the kernel once it runs (see ProbePlan)."""
     found = {}
     for name in context.arch.vector_handlers:
         address = context.symbols.code(name)

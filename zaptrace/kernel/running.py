@@ -63,7 +63,7 @@ def _text(path: Path) -> str:
 
 
 def running_build_id(notes: Path = NOTES) -> str | None:
-    """Return the GNU build ID of the running kernel in hex digits, None when it does not tell."""
+    """Return the GNU build ID of the running kernel in hex digits, None when it is not readable."""
     try:
         raw = notes.read_bytes()
     except OSError:
@@ -81,7 +81,7 @@ def running_plan(vmlinux: Path | None = None) -> ProbePlan:
 
     Raises:
         BadInput: `vmlinux` belongs to another build.
-        Missing: the kernel tells nothing of itself, or is of an architecture
+        Missing: the kernel shows neither BTF nor kallsyms, or is of an architecture
             that we do not know.
     """
     identity = running_build_id()
@@ -122,7 +122,7 @@ def _is_of(path: Path, identity: str) -> bool:
 
 
 def _plan_from_btf(identity: str | None) -> ProbePlan:
-    """Return the plan that can be made of what the running kernel tells of itself."""
+    """Return the plan that can be made from the running kernel's BTF and kallsyms."""
     from zaptrace.kernel.btf import Btf
     from zaptrace.kernel.plan_from_btf import names_in, plan_without_debug_info
 

@@ -154,7 +154,7 @@ ENTRIES = (
     Target(
         event="bad_table",
         # mm/pgtable-generic.c: they print "bad pmd" (pmd_ERROR()) and clear the entry, whatever
-        # it maps.  Of folded levels there is none.  The lowest comes first: see runs.stops.
+        # it maps.  Folded levels have no such function.  The lowest comes first: see runs.stops.
         functions=(("pmd_clear_bad",), ("pud_clear_bad",), ("p4d_clear_bad",), ("pgd_clear_bad",)),
         wanted=("caller",),
     ),

@@ -29,7 +29,7 @@ NO_CODE = (
 
 @dataclass(slots=True)
 class ZapSites:
-    """The `zap` and `zap_enter` sites, why there are none, and what a person should know."""
+    """The `zap` and `zap_enter` sites, why any are missing, and what the user should know."""
 
     zaps: list[ProbeSite] = field(default_factory=list)
     enters: dict[str, ProbeSite] = field(default_factory=dict)
@@ -200,8 +200,8 @@ class ZapSite:
         return absent(reason)
 
     def _whole_range(self, args: dict[str, ProbeArg]) -> dict[str, ProbeArg]:
-        """Return where the part's end is lost, that of the range that it is of; its beginning too
-        where that hangs on the end."""
+        """Return the whole range's end where the part's end is lost; its beginning too, where that
+        depends on the end."""
         if "end" not in args or args["end"].location is not None:
             return {}
         if not runs_over_pmds(self._instance) or self._outer is None:

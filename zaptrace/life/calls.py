@@ -37,7 +37,7 @@ class Unit:
     partner: Unit | None = None
 
     def entry(self) -> int:
-        """How many of `calls` are the kernel's entry."""
+        """Return how many of `calls` are the kernel's entry."""
         count = 1
         for frames in reversed(self.write.callers):
             if not all(frame.function in ENTRIES for frame in frames):
@@ -46,7 +46,7 @@ class Unit:
         return count
 
     def calls(self) -> tuple[int, ...]:
-        """The stack, outermost first: the kernel stack, then the return addresses."""
+        """Return the call stack, outermost first: the kernel stack, then the return addresses."""
         return (self.write.write.root, *reversed(self.write.write.stack))
 
 
@@ -62,7 +62,7 @@ def units_of(writes: Sequence[NamedWrite], roles: Sequence[str], counter: str) -
 
 
 def same_call(one: Unit, other: Unit) -> bool:
-    """Whether both stores are of one system call, fault or exit, as far as their stacks tell."""
+    """Return whether both stores belong to one system call, fault or exit, by their stacks."""
     return shared_frames(one, other) > one.entry()
 
 
@@ -77,7 +77,7 @@ def shared_frames(one: Unit, other: Unit) -> int:
 
 
 def place(one: NamedWrite) -> str:
-    """Where a store is, in the function that did it: not the counter's own helper."""
+    """Return where a store is, in the function that did it: not the counter's own helper."""
     frame = author(one)
     return f"{frame} {frame.source or '?'}"
 
@@ -93,7 +93,7 @@ _COUNTERS = frozenset(
         *("free_page_and_swap_cache",),
     }
 )
-"""Functions whose business is the counter: who called them is asked for."""
+"""Functions that only change a counter: their callers are what matters."""
 
 
 def author(one: NamedWrite) -> Frame:

@@ -49,16 +49,16 @@ class Completeness:
     named: tuple[Word, ...] = ()
 
     def of_page(self, pfn: int) -> tuple[Word, ...]:
-        """The differing words of one page, among those that are named."""
+        """Return the differing words of one page, among those that are named."""
         return tuple(word for word in self.named if word.pfn == pfn)
 
     def to_json(self) -> dict[str, Any]:
-        """As life.zap and `life --json` have it."""
+        """Return it as life.zap and `life --json` have it."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> Completeness:
-        """The inverse.
+        """Read what `to_json` wrote.
 
         Raises:
             ValueError, TypeError, LookupError: it is not such a thing.
@@ -69,7 +69,7 @@ class Completeness:
         for word in named:
             numbers += [word.pfn, word.offset, word.memory, word.recorded or 0]
         if any(type(one) is not int or not 0 <= one < 2**64 for one in numbers):
-            raise ValueError("a number that is none")
+            raise ValueError("not an unsigned 64-bit number")
         return cls(words, differ, named)
 
 
@@ -105,7 +105,7 @@ def compare(life: Life, spans: Iterable[Span], before: int | None = None) -> Com
 
 
 def _words(life: Life, before: int | None) -> tuple[npt.NDArray[np.int64], U64]:
-    """Of each store the place of its word in the range, and the word after it."""
+    """Return of each store the place of its word in the range, and the word after it."""
     records = life.records
     good = (records["flags"] & VALUE) != 0
     if before is not None:
@@ -117,5 +117,5 @@ def _words(life: Life, before: int | None) -> tuple[npt.NDArray[np.int64], U64]:
 
 
 def _said(value: int, life: Life) -> int:
-    """The number that the guest means by these 8 bytes."""
+    """Return the number that the guest means by these 8 bytes."""
     return int.from_bytes(value.to_bytes(8, "little"), life.fields.endian)

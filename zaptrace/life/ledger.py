@@ -109,7 +109,7 @@ class LeftOver:
     often: tuple[int, ...] = ()
 
     def sentence(self) -> str:
-        """What it is, with the lines."""
+        """Return what is left over as a sentence, with the source lines."""
         named = dict(zip(map(place, self.among), self.often or (0,) * len(self.among), strict=True))
         if len(set(named.values())) > 1:
             places = " or ".join(f"{one} (stores {often:,} in all)" for one, often in named.items())
@@ -171,12 +171,12 @@ def ledger(
     """Pair what was recorded since the page was allocated.
 
     Of a page whose allocation was not recorded (one of the boot's own, like the zero page) the
-    mappings alone are paired; and its references where it is reserved, for the one that it has
-    since the boot is nobody's to drop.
+    mappings alone are paired; and its references where it is reserved, for nothing may
+    drop the one that it has since the boot.
 
     Args:
         ptes: how many PTEs mapped the page when the guest was stopped, where that is known: it
-            tells a mapping that is still there from one whose rmap was forgotten.
+            distinguishes a mapping that still exists from one whose rmap was forgotten.
         often: instruction -> how often it stored in the whole boot.
     """
     writes = named.writes
@@ -232,20 +232,20 @@ def ledger(
 
 
 def _order(one: LeftOver) -> tuple[bool, int, bool]:
-    """By time; what is merely held comes last, and causes before effects."""
+    """Return a sort key: by time, causes before effects; what is merely held comes last."""
     first = min(write.write.number for write in one.among)
     return one.what is What.GET_WITHOUT_PUT, first, one.what is What.FREED_WHILE_MAPPED
 
 
 def _by_rarity(one: LeftOver, often: Mapping[int, int]) -> LeftOver:
-    """Of several stores the one that others do not do as well comes first."""
+    """Sort stores so that the one made least often by other lives comes first."""
     among = sorted(one.among, key=lambda write: often.get(write.write.pc, 0))
     counts = tuple(often.get(write.write.pc, 0) for write in among)
     return dataclasses.replace(one, among=tuple(among), often=counts)
 
 
 def _is_mapped(adds: list[Unit], removals: list[Unit], ptes: int | None) -> bool | None:
-    """Whether at the stop each rmap had its PTE; None when that is not known."""
+    """Return whether each rmap had its PTE at the stop; None when that is not known."""
     if ptes is None:
         return None
     there = [sum(not one.write.write.after_stop for one in units) for units in (adds, removals)]
@@ -276,12 +276,12 @@ def _is_of_free_page(one: NamedWrite) -> bool:
 
 
 def _by_pmd(units: Iterable[Unit]) -> bool:
-    """Return whether an rmap was that of a huge page's PMD, of which no PTE tells."""
+    """Return whether an rmap belongs to a huge page's PMD, which has no PTE."""
     return any(_OF_A_PMD.search(name) for one in units for name in one.write.functions())
 
 
 def _since_the_boot(gets: list[Unit], puts: list[Unit]) -> Iterator[LeftOver]:
-    """The references of a page that has one of the boot's own, which is in neither list."""
+    """Pair the references of a page that has one since the boot, which is in neither list."""
     _pair_same_call(gets, puts)
     return _references(gets, puts, [], False)
 
@@ -322,7 +322,8 @@ def is_large(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
 def _mappings(
     adds: list[Unit], removals: list[Unit], dropped: tuple[NamedWrite, ...]
 ) -> Iterator[LeftOver]:
-    """More of the one than of the other; which it is of several is not known."""
+    """Yield rmaps added but never removed, or removed but never added; which of several is not
+    known."""
     count = len(adds) - len(removals)
     if count > 0:
         yield LeftOver(What.RMAP_NOT_REMOVED, count, _writes(adds), dropped)
@@ -331,7 +332,7 @@ def _mappings(
 
 
 def _pair_by_kind(gets: list[Unit], puts: list[Unit]) -> None:
-    """References of the batches, first come first served."""
+    """Pair the references of batches in the order in which they were taken."""
     for kind in KINDS:
         taken = [one for one in gets if kind.gets & set(one.write.functions())]
         for put in puts:
@@ -344,7 +345,7 @@ def _pair_by_kind(gets: list[Unit], puts: list[Unit]) -> None:
 def _pair_mappings(
     adds: list[Unit], removals: list[Unit], gets: list[Unit], puts: list[Unit]
 ) -> list[Unit]:
-    """The reference of a mapping: taken where its rmap is added, dropped where that is removed.
+    """Pair a mapping's reference: taken where its rmap is added, dropped where that is removed.
 
     Returns:
         The gets that belong to mappings.
@@ -359,7 +360,7 @@ def _pair_mappings(
         put = _nearest(removal, puts)
         if put is not None and free:
             _pair(free.pop(0), put)
-        elif put is not None:  # of a mapping that nobody added: told by its removal
+        elif put is not None:  # a mapping that was never added: reported by its removal
             put.partner = removal
     return taken
 
@@ -376,7 +377,7 @@ def _of_kind(get: Unit) -> bool:
 
 
 def _nearest(of: Unit, units: list[Unit]) -> Unit | None:
-    """The one that is alone, of the same call, and nearest in the call and in time."""
+    """Return the unpaired unit of the same call that is nearest in the call and in time."""
     alone = [one for one in units if one.partner is None and same_call(of, one)]
     # Of two that are as near, the later one: the rmap goes first, the reference after it.
     return max(
@@ -387,7 +388,7 @@ def _nearest(of: Unit, units: list[Unit]) -> Unit | None:
 
 
 def _pair_same_call(gets: list[Unit], puts: list[Unit]) -> None:
-    """Puts that are alone with gets of the same call before them."""
+    """Pair each unpaired put with the last unpaired get of the same call before it."""
     for put in puts:
         free = [
             one for one in gets if one.partner is None and one.at < put.at and same_call(one, put)
@@ -397,7 +398,7 @@ def _pair_same_call(gets: list[Unit], puts: list[Unit]) -> None:
 
 
 def _lost_mappings(mine: list[Unit], puts: list[Unit]) -> tuple[NamedWrite, ...]:
-    """Puts that are alone dropped the references of mappings that have no PTE any more."""
+    """Pair leftover puts with the references of mappings whose PTE is gone; return those puts."""
     lost = [one for one in mine if one.partner is None]
     alone = [one for one in puts if one.partner is None]
     # The last put is the mapping's: what was got before it was put before it.
@@ -407,7 +408,7 @@ def _lost_mappings(mine: list[Unit], puts: list[Unit]) -> tuple[NamedWrite, ...]
 
 
 def _pair_any(gets: list[Unit], puts: list[Unit]) -> None:
-    """Puts that are alone with the last get before them."""
+    """Pair each unpaired put with the last unpaired get before it."""
     for put in puts:
         free = [one for one in gets if one.partner is None and one.at < put.at]
         if put.partner is None and free:
@@ -421,7 +422,7 @@ def _pair(get: Unit, put: Unit) -> None:
 def _references(
     gets: list[Unit], puts: list[Unit], mine: list[Unit], mapped: bool | None
 ) -> Iterator[LeftOver]:
-    """Puts and gets that are alone.
+    """Yield the puts and gets that are left unpaired.
 
     Args:
         mine: the gets of mappings.

@@ -123,7 +123,7 @@ def _parsed(data: bytes) -> tuple[Life, Completeness | None]:
 
 def _pfn(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**52:
-        raise ValueError("a PFN that is none")
+        raise ValueError("not a PFN")
     return value
 
 

@@ -45,7 +45,7 @@ class Frame:
 
     @property
     def file(self) -> str:
-        """The file of its line; empty when that is not known."""
+        """The source file of its line; empty when that is not known."""
         return (self.source or "").partition(":")[0]
 
 
@@ -67,9 +67,9 @@ class NamedWrite:
 
     @property
     def author(self) -> Frame:
-        """The innermost frame that is no helper of a header: whose line did it.
+        """The innermost frame that is not a header's helper: its line made the store.
 
-        Of a store to a page table it is none of the architecture's functions for that, either.
+        For a store to a page table, the architecture's own helpers are skipped as well.
         """
         frames = self.frames if self.write.slot is None else self.chain
         own = (one for one in frames if one.is_code and not _PTE_HELPERS.match(one.source or ""))
@@ -81,7 +81,7 @@ class NamedWrite:
         return (*self.frames, *(one for caller in self.callers for one in caller))
 
     def around(self) -> tuple[Frame, ...]:
-        """The frames outside the author's, innermost first."""
+        """Return the frames outside the author's, innermost first."""
         chain, author = self.chain, self.author
         return chain[chain.index(author) + 1 :] if author in chain else chain
 
@@ -113,7 +113,7 @@ class NamedLife:
 
 
 def named_life(life: Life, pfn: int, resolve: Resolver, *, since_boot: bool = False) -> NamedLife:
-    """The life of a page with names for its code."""
+    """Return the life of a page, with names for the code that stored."""
     frames = functools.cache(lambda address, back: _frames(resolve(address, back)))
 
     def allocates(address: int) -> bool:

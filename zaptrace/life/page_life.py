@@ -79,7 +79,7 @@ class Write:
     pte: Role | None = None
 
     def change(self, name: str) -> Change | None:
-        """What it did to a member."""
+        """Return what the store did to a member; None when it did not change it."""
         return next((one for one in self.changes if one.name == name and one.stored), None)
 
     @property
@@ -125,10 +125,10 @@ def page_life(
     since_boot: bool = False,
     allocates: Callable[[int], bool] | None = None,
 ) -> PageLife:
-    """The life of one page.
+    """Return the life of one page.
 
     Args:
-        since_boot: all of it; else from the last allocation on, or all where there is none.
+        since_boot: all of it; else from the last allocation on, or all without one.
         allocates: whether the instruction at an address is an allocation's; by default any
             change of `_refcount` from 0 to 1 is one.
     """
@@ -145,7 +145,7 @@ def page_life(
 
 
 def _allocation(writes: list[Write], allocates: Callable[[int], bool] | None) -> int | None:
-    """Where the last allocation is."""
+    """Return where the last allocation is."""
     first = [at for at, one in enumerate(writes) if one.role is Role.ALLOCATED]
     if allocates is not None:
         first = [at for at in first if allocates(writes[at].pc)] or first
@@ -155,7 +155,7 @@ def _allocation(writes: list[Write], allocates: Callable[[int], bool] | None) ->
 
 
 def _entries(life: Life, pfn: int, stacks: dict[int, tuple[int, ...]]) -> Iterator[Write]:
-    """The stores to page-table entries that map the page, or mapped it."""
+    """Yield the stores to page-table entries that map the page, or mapped it."""
     if life.pte_format is None:
         return
     wanted = np.uint64(pfn)
@@ -185,7 +185,7 @@ def _entries(life: Life, pfn: int, stacks: dict[int, tuple[int, ...]]) -> Iterat
 
 
 def _stack(life: Life, node: int, stacks: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
-    """A stack, walked once."""
+    """Return a stack; each is walked only once."""
     if node not in stacks:
         stacks[node] = life.stack(node)
     return stacks[node]
@@ -209,7 +209,7 @@ class _Words:
             self._fields.setdefault(one.offset // 8, []).append(one)
 
     def writes(self, mine: Array) -> list[Write]:
-        """Of the records with these places."""
+        """Yield the stores whose records have these places."""
         life = self._life
         found: list[Write] = []
         for at in mine.tolist():

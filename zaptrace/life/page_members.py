@@ -48,7 +48,7 @@ class PageFields:
         return "little" if self.order == "<" else "big"
 
     def value(self, field: Field, word: bytes) -> int:
-        """A field's value in the aligned 8 bytes that it lies in."""
+        """Return a field's value, out of the aligned 8 bytes that hold it."""
         inside = field.offset % 8
         part = word[inside : inside + field.size]
         return int.from_bytes(part, self.endian, signed=field.signed)
@@ -64,12 +64,12 @@ class PageFields:
         return gone + [f"+{name}" for name in now if name not in was]
 
     def to_json(self) -> dict[str, Any]:
-        """As life.zap has it."""
+        """Return it as life.zap has it."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> PageFields:
-        """The inverse.
+        """Read what `to_json` wrote.
 
         Raises:
             ValueError, TypeError, LookupError: it is not such a thing.

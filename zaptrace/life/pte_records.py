@@ -48,7 +48,7 @@ class PteFormat:
     shift: int = 12
 
     def pfns(self, entries: npt.ArrayLike) -> U64:
-        """The page of each entry, NO_PAGE where it maps none.  Same shape."""
+        """Return the page of each entry, NO_PAGE where an entry maps none.  Same shape."""
         words = np.asarray(entries, np.uint64)
         inverted = _meets(words, self.inverted)
         at = np.where(inverted, ~words, words) & np.uint64(self.origin)
@@ -56,12 +56,12 @@ class PteFormat:
         return cast(U64, found)
 
     def to_json(self) -> dict[str, Any]:
-        """As life.zap has it."""
+        """Return it as life.zap has it."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> PteFormat:
-        """The inverse.
+        """Read what `to_json` wrote.
 
         Raises:
             ValueError, TypeError, LookupError: it is not such a thing.
@@ -113,11 +113,11 @@ def pte_stores(records: Array, numbers: Array, order: str) -> Array:
 
 
 def of_struct_pages(records: Array) -> npt.NDArray[np.bool_]:
-    """Which records are no page table's.  Shape (n,)."""
+    """Return which records are stores to struct pages, not to page tables.  Shape (n,)."""
     mine: npt.NDArray[np.bool_] = (records["flags"] & TABLE) == 0
     return mine
 
 
 def no_ptes() -> Array:
-    """No stores to page tables."""
+    """Return an empty array of stores to page tables."""
     return np.zeros(0, PTE)

@@ -21,7 +21,7 @@ SHARED = np.dtype(
         ("len", "<u8"),  # bytes; 0: nothing is recorded yet
         ("direct", "<u8"),  # virtual address of physical 0 in the kernel's direct map
         ("moved", "<u8"),  # how far above its link-time addresses the kernel's code runs
-        ("page_size", "<u8"),  # bytes of a struct page; 0: page tables are not told
+        ("page_size", "<u8"),  # bytes of a struct page; 0: page tables are not recorded
         ("type_at", "<u8"),  # offset of its page_type
         ("type_mask", "<u8"),
         ("type_value", "<u8"),  # page_type & type_mask == type_value: a page table

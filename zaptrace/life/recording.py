@@ -96,16 +96,16 @@ class Recording:
         self.stop = self.fact("count")
 
     def fact(self, name: str) -> int:
-        """A number of the shared header."""
+        """Return a number of the shared header."""
         return int(self._shared[name][0])
 
     def records(self) -> Array:
-        """All records so far; read-only."""
+        """Return all records so far; read-only."""
         count = min(self.fact("count"), self.fact("max_records"))
         return self._array(RECORD, "records_at", count)
 
     def nodes(self) -> Array:
-        """The call tree so far; number 0 is no node."""
+        """Return the call tree so far; number 0 is no node."""
         return self._array(NODE, "nodes_at", min(self.fact("nodes"), self.fact("max_nodes")))
 
     def _array(self, of: np.dtype[np.void], place: str, count: int) -> Array:

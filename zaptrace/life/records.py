@@ -59,12 +59,12 @@ class Facts:
     tables: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As life.zap has it."""
+        """Return it as life.zap has it."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> Facts:
-        """The inverse.
+        """Read what `to_json` wrote.
 
         Raises:
             ValueError, TypeError, LookupError: it is not such a thing.
@@ -74,7 +74,7 @@ class Facts:
         stop = numbers.pop("stop")
         for value in (*numbers.values(), *([] if stop is None else [stop])):
             if type(value) is not int or not 0 <= value < 2**64:
-                raise ValueError("a number that is none")
+                raise ValueError("not an unsigned 64-bit number")
         return facts
 
 
@@ -103,7 +103,7 @@ class Life:
     pte_format: PteFormat | None = None
 
     def pages(self) -> U64:
-        """Each record's PFN."""
+        """Return each record's PFN."""
         inside = self.records["va"].astype(np.uint64) - np.uint64(self.facts.base)
         found: U64 = inside // np.uint64(self.fields.size)
         return found
@@ -117,7 +117,7 @@ class Life:
         return tuple(found)
 
     def unseen(self) -> tuple[str, ...]:
-        """What this recording lacks, a sentence each."""
+        """Return what this recording lacks, a sentence each."""
         facts, said = self.facts, []
         if facts.missed:
             said.append(
@@ -173,7 +173,8 @@ def checked(
 
 
 def _believable(nodes: Array) -> Array:
-    """The tree, with what stands before its parent made a root: no stack goes in circles."""
+    """Return the call tree, with nodes that do not follow their parent made roots: no stack is a
+    cycle."""
     if not len(nodes):
         return np.zeros(1, NODE)
     wrong = nodes["parent"] >= np.arange(len(nodes), dtype=np.uint32)
@@ -185,7 +186,7 @@ def _believable(nodes: Array) -> Array:
 
 
 def _in_the_range(records: Array, numbers: Array, base: int) -> tuple[Array, Array]:
-    """Aliases get the address that their struct page has in the range."""
+    """Give aliases the address that their struct page has in the range."""
     alias = (records["flags"] & ALIAS) != 0
     if not alias.any():
         return records, numbers
@@ -204,7 +205,7 @@ def _in_the_range(records: Array, numbers: Array, base: int) -> tuple[Array, Arr
 
 
 def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
-    """The records of these pages alone, with the stacks that they need, and all writers."""
+    """Return the records of these pages alone, with the stacks that they need, and all writers."""
     stored = np.concatenate((life.records["pc"], life.ptes["pc"]))
     pcs, counts = np.unique(stored, return_counts=True)
     writers = np.zeros(len(pcs), WRITER)
@@ -233,7 +234,7 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
 
 
 def _maps(life: Life, pages: U64) -> npt.NDArray[np.bool_]:
-    """Which stores to page tables are to entries that map, or mapped, some pages."""
+    """Return which stores to page tables hit entries that map, or mapped, some pages."""
     if life.pte_format is None:
         return np.zeros(len(life.ptes), bool)
     before, after = (life.pte_format.pfns(life.ptes[name]) for name in ("before", "after"))
@@ -241,7 +242,7 @@ def _maps(life: Life, pages: U64) -> npt.NDArray[np.bool_]:
 
 
 def _needed(nodes: Array, used: Array) -> tuple[Array, Array]:
-    """The tree of the used nodes, and old number -> new number."""
+    """Return the tree of the used nodes, and old number -> new number."""
     wanted = np.zeros(len(nodes), bool)
     wanted[0] = True
     now = np.unique(used)
@@ -256,5 +257,5 @@ def _needed(nodes: Array, used: Array) -> tuple[Array, Array]:
 
 
 def no_records() -> Array:
-    """An array of no records."""
+    """Return an empty array of records."""
     return np.zeros(0, RECORD)

@@ -1,4 +1,4 @@
-"""Stray stores: by code that has no business in a struct page, or of a value that nobody counts."""
+"""Stray stores: by code that has no business in a struct page, or of a value no user stores."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _BUSINESS = re.compile(
     r"|kernel/(?:fork|relay|exit|kcov|scs)\.c|kernel/liveupdate"
 )
 _TOLD = ("flags", "mapping", MAPCOUNT, REFCOUNT)
-"""Members whose strangers are told; others share their place with their users' own data."""
+"""Members whose stray stores are reported; others share their place with their users' own data."""
 
 
 def is_stray(one: NamedWrite) -> bool:
-    """Return whether a store is none that a struct page's users make.
+    """Return whether a store is one that no user of struct pages makes.
 
     That is: one through another address than that of the struct page; one to its flags, mapping
     or counters by a file that has no pages; a change of `_mapcount` by other than 1 that is not the
@@ -63,7 +63,8 @@ _MAPPINGS = (Role.MAPPED, Role.UNMAPPED)
 
 
 def _author(one: NamedWrite) -> Frame | None:
-    """The innermost frame of C code that is no copying function; None when no line is known."""
+    """Return the innermost frame of C code that is no copying function; None when no line is
+    known."""
     known = (frame for frame in one.chain if frame.file and not _copies(frame))
     return next((frame for frame in known if frame.is_code), None)
 

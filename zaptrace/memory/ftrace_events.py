@@ -139,7 +139,7 @@ def _symbols(prog: drgn.Program, events: Events) -> dict[int, str]:
     sites, callers = (set(np.unique(events.records[name]).tolist()) for name in ("site", "caller"))
     named = {}
     for address in {*sites, *callers, *itertools.chain(*events.stacks.values())} - {ABSENT}:
-        # A return address may lie behind its function, where the call does not return.
+        # A return address may lie past its function's end, where the call does not return.
         inside = address if address in sites else address - 1
         with contextlib.suppress(LookupError):
             symbol = prog.symbol(max(inside, 0))

@@ -10,7 +10,7 @@ from zaptrace.memory.registers import CpuRegisters, as_pt_regs
 def stack_of(prog: drgn.Program, registers: CpuRegisters) -> tuple[int, ...]:
     """Return addresses of a stopped CPU's kernel stack, innermost first.
 
-    drgn unwinds by DWARF CFI, and by s390x's back chain where there is none.
+    drgn unwinds by DWARF CFI, and by s390x's back chain where there is no CFI.
     The program counter itself is not among them.  Ends where user space begins;
     empty when the CPU was in user space or the stack cannot be read.
     """

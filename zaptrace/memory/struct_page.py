@@ -1,4 +1,4 @@
-"""The members of struct page that a page's life tells of, by this kernel's debug info."""
+"""The members of struct page that a page's life shows, by this kernel's debug info."""
 
 from __future__ import annotations
 

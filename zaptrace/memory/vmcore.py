@@ -82,7 +82,7 @@ def standardise(dump: Path) -> None:
 
 
 def check_core(headers: Headers, whole: bool = True) -> None:
-    """See that an ELF file is a core dump with all its segments inside the file.
+    """Check that an ELF file is a core dump with all its segments inside the file.
 
     Args:
         whole: False when memory may be cut off, but not the notes.

@@ -1,4 +1,4 @@
-"""The boot id: a word on the kernel's command line that tells one boot from another.
+"""The boot id: a word on the kernel's command line that distinguishes boots.
 
 The kernel prints its command line on the console and keeps it in memory, so that the console,
 the dump and what is read out of it say of which boot they are.
@@ -77,7 +77,7 @@ def on_console(log: bytes) -> tuple[str, ...]:
 
 
 def of_log(booted: Sequence[str], log: bytes) -> tuple[str, ...]:
-    """Return the ids of some boots, with the second ids that a kernel's log tells of them."""
+    """Return the ids of some boots, with the second ids that a kernel's log has for them."""
     pairs = [(found[1].decode(), found[2].decode()) for found in _NOTE.finditer(log)]
     going_on = {first: [second for one, second in pairs if one == first] for first, _ in pairs}
     ids = []

@@ -199,7 +199,7 @@ def _comparison(name: str, sign: str, value: str) -> Predicate:
     """Return a field against a value.
 
     Raises:
-        ValueError: the value is none for this field; says why.
+        ValueError: this field cannot have that value; says why.
     """
     if name in ("kind", "comm"):
         if _COMPARE[sign] not in (operator.eq, operator.ne):

@@ -1,4 +1,4 @@
-"""The faults that a lab kernel can be told to have."""
+"""The faults that can be turned on in a lab kernel."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class ProbePlan:
         arch: `s390x` or `x86_64`.
         release: `uname -r`, None when it is not to be found in vmlinux.
         offsets: `struct.member` -> bytes ("page._mapcount", "mm_struct.pgd").
-        anchors: what tells where this kernel lies once it runs: link-time addresses of
+        anchors: what locates this kernel once it runs: link-time addresses of
             `vector`, the handler that a CPU's own table names (Arch.vector_handlers),
             and of `banner`, the text that begins "Linux version RELEASE".
         boot_tracing: the kernel takes probes from bootconfig after its initrd.

@@ -1,4 +1,4 @@
-"""How long work tells of itself: plain data, drawn by the caller listens."""
+"""The progress of long work: plain data, drawn by the caller."""
 
 from __future__ import annotations
 

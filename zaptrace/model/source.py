@@ -27,7 +27,7 @@ class Source(Protocol):
         With 0 it does not wait, and looks at all that it counts: the last read is such a one.
 
         Returns:
-            An increment: new records, by clock as far as the source can tell,
+            An increment: new records, by clock as far as the source knows,
             with the strings, stacks and symbols that they bring (ids are the
             stream's own: an id keeps its meaning to the end).  What could not
             be delivered is among the records (Kind.LOST).  Empty when the time

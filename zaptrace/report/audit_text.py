@@ -102,7 +102,7 @@ def _alike(findings: list[Finding]) -> Iterator[str]:
 
 
 def finding_lines(finding: Finding, *, beside: bool = True) -> Iterator[str]:
-    """One finding; `beside`: with the pages around it."""
+    """Yield the lines of one finding; `beside`: with the pages around it."""
     if finding.pfn is None:
         yield from _mm_lines(finding)
         return
@@ -121,7 +121,7 @@ def finding_lines(finding: Finding, *, beside: bool = True) -> Iterator[str]:
 
 
 def _mm_lines(finding: Finding) -> Iterator[str]:
-    """One finding about an mm: whose, and what its counters say."""
+    """Yield the lines of one finding about an mm: whose it is, and its counters."""
     who = ", ".join(owner_text(owner) for owner in finding.mappings) or "no task"
     yield from wrapped(f"{who}: {finding.note or 'its counters differ'}", "  ", "    ")
 
@@ -177,5 +177,5 @@ def labelled(label: str, text: str) -> list[str]:
 
 
 def wrapped(text: str, first: str, rest: str) -> list[str]:
-    """`text` in lines of at most 80 columns."""
+    """Return `text` in lines of at most 80 columns."""
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest)

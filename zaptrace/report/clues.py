@@ -55,7 +55,7 @@ def _signs(cause: Cause) -> Iterator[str]:
 
 
 def _where(clues: Sequence[Clue]) -> str:
-    """How many reports, and of which page when it is one."""
+    """Return how many reports, and of which page when it is one."""
     pfns = {pfn for clue in clues for pfn in clue.pfns}
     pages = f", pfn {min(pfns):#x}" if len(pfns) == 1 else ""
     many = sum(len(clue.lines) for clue in clues)

@@ -30,7 +30,7 @@ MOST_OWNERS = 8
 
 
 def owner_lines(finding: Finding, most: int = MOST_OWNERS) -> Iterator[str]:
-    """Who maps the page, or whose mm it is; a line each, the first `most`."""
+    """Yield who maps the page, or whose mm it is; a line each, the first `most`."""
     for owner in finding.mappings[:most]:
         if finding.cls in _OF_AN_MM and owner.address is None:
             yield f"mm {hexadecimal(owner.mm)} of {who(owner)}"
@@ -43,7 +43,7 @@ def owner_lines(finding: Finding, most: int = MOST_OWNERS) -> Iterator[str]:
 
 
 def who(owner: Owner) -> str:
-    """`mount/41`; an mm may have outlived its tasks."""
+    """Return `mount/41`; an mm may have outlived its tasks."""
     if owner.pid is None and owner.comm is None:
         return "no task any more"
     return task(owner.comm, owner.pid)

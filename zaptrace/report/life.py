@@ -162,7 +162,7 @@ def _frame(frame: Frame) -> str:
 
 
 def change_text(change: Change, fields: PageFields) -> str:
-    """One member, before and after."""
+    """Return one member's change: before and after."""
     name, aside = change.name, "" if change.stored else "  (changed unseen)"
     if name == MAPCOUNT and min(change.after, change.before or 0) < TYPED_BELOW:
         before = "?" if change.before is None else f"{change.before % 2**32:#x}"

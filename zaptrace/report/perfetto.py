@@ -112,7 +112,7 @@ _Timed = tuple[int, int, bytes]
 
 
 def _slices(told: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed]:
-    """Each zap, on its task's track and on its CPU's."""
+    """Yield each zap, on its task's track and on its CPU's."""
     records = told.records
     yield from _nested(told, clocks, tasks.of, tasks.of, tasks.track)
     on_cpu = records["cpu"].astype(np.int64)

@@ -12,7 +12,7 @@ _NO_CLOCK = np.uint64(2**63)
 
 
 def has_clock(records: Records) -> npt.NDArray[np.bool_]:
-    """Which records say when they were taken."""
+    """Return which records say when they were taken."""
     timed: npt.NDArray[np.bool_] = records["clock"] < _NO_CLOCK
     return timed
 

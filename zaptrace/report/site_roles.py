@@ -73,7 +73,7 @@ def marked_line(site: CodeSite) -> tuple[str, str | None]:
 
 
 def places(verdict: Verdict) -> list[str | None]:
-    """`mm/memory.c:1464 in f()` for each step of the order; None where nothing says so.
+    """Return `mm/memory.c:1464 in f()` for each step of the order; None where nothing says so.
 
     Of two steps that a site could be of, it is the later one's.
     """
@@ -88,13 +88,13 @@ def places(verdict: Verdict) -> list[str | None]:
 
 
 def is_freed_wrong(step: OrderStep) -> bool:
-    """Return the page went to the allocator, and was still counted as mapped."""
+    """Return whether the page was freed while it was still counted as mapped."""
     freed = any(said in step.what for said in ("handed to the allocator", "refuses it"))
     return freed and step.raw_mapcount is not None and step.raw_mapcount >= 0
 
 
 def is_turn(step: OrderStep) -> bool:
-    """Return the step at which it goes wrong, or is seen to have gone wrong."""
+    """Return whether this is the step at which it goes wrong, or is seen to have gone wrong."""
     return is_freed_wrong(step) or any(said in step.what for said in _TURNS)
 
 
@@ -107,7 +107,8 @@ def chain_of(site: CodeSite) -> tuple[tuple[str, str], ...]:
 
 
 def shared_tail(site: CodeSite, first: CodeSite) -> int:
-    """How many of its outermost links a site shares with another; those need no second telling."""
+    """Return how many of its outermost links a site shares with another; those need no second
+    telling."""
     mine, other = chain_of(site), chain_of(first)
     if site is first:
         return 0

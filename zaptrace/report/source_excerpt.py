@@ -127,7 +127,7 @@ def _wrong(lines: list[str], marked: Iterable[int], claims: set[_Claim]) -> str 
 
 
 def _lies_in(lines: list[str], claim: _Claim) -> bool:
-    """Return the head of the function stands above the line, and no function ends in between."""
+    """Return whether the head of the function precedes the line and no function ends in between."""
     for at in range(claim.line - 1, -1, -1):
         text = lines[at]
         if text[:1].isalpha() or text[:1] == "_":

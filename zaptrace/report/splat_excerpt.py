@@ -33,7 +33,8 @@ def kernels_words(
 
 
 def excerpt(console: bytes, splat: Splat) -> tuple[str, ...]:
-    """One report without prefixes, raw dumps and module lists; the trace as it was parsed."""
+    """Return one report without prefixes, raw dumps and module lists; the trace as it was
+    parsed."""
     lines = list(read_lines(console, splat.line))
     places = [at for at, line in enumerate(lines) if line.number == splat.line]
     at = next((at for at in places if _HEADLINE in lines[at].text), places[-1] if places else None)

@@ -15,7 +15,7 @@ MOST_NAMES = 6
 
 
 def describe_groups(groups: Sequence[Group], *, logs: int) -> str:
-    """All groups, those in most logs first.
+    """Return the text of all groups, those in most logs first.
 
     Args:
         logs: how many were read.

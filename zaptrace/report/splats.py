@@ -17,7 +17,7 @@ _RSS_HEAD = "    time [s]  counter           pages  mm"
 
 
 def describe(splats: Sequence[Splat], *, limit: int | None) -> str:
-    """All the reports of a log.
+    """Return the text of all the reports of a log.
 
     Args:
         limit: lines a kind; None shows every report.
@@ -54,7 +54,7 @@ def unread(splats: Sequence[Splat]) -> str:
 def listing(
     logs: Sequence[tuple[str, Sequence[Splat], BootFacts]], *, limit: int | None, verbose: bool
 ) -> str:
-    """All the reports of some logs, and what stands out in them.
+    """Return the text of all the reports of some logs, and what stands out in them.
 
     Args:
         logs: name, reports and boot of each.
@@ -83,7 +83,7 @@ def _one_log(splats: Sequence[Splat], boot: BootFacts, *, limit: int | None, ver
 
 
 def case(name: str, splats: Sequence[Splat], *, fails: bool, problem: str | None) -> Case:
-    """One log as a test case.
+    """Return one log as a test case.
 
     Args:
         fails: it holds a report that is not to be.
@@ -155,7 +155,7 @@ def _trace(splat: Splat) -> Iterator[str]:
 
 
 def frame_text(frame: Frame) -> str:
-    """One frame as the kernel writes it; `?` before what it does not vouch for."""
+    """Return one frame as the kernel writes it; `?` before what it does not vouch for."""
     where = frame.symbol or hexadecimal(frame.address)
     if frame.offset is not None and frame.size is not None:
         where += f"+{frame.offset:#x}/{frame.size:#x}"

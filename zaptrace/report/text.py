@@ -57,7 +57,7 @@ def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> s
 
 
 def subject(verdict: Verdict, info: RunInfo) -> str:
-    """One line that could be a mail's subject."""
+    """Return one line that could be a mail's subject."""
     where = [f"pfn {verdict.pfn:#x}"] if verdict.pfn is not None else []
     if verdict.comm is not None or verdict.pid is not None:
         where.append(task(verdict.comm, verdict.pid))
@@ -201,7 +201,7 @@ def _environment(verdict: Verdict, info: RunInfo) -> Iterator[str]:
 
 
 def run_facts(verdict: Verdict, info: RunInfo) -> tuple[tuple[str, str], ...]:
-    """Where and how the run was made, by name; "" for what is not known."""
+    """Return where and how the run was made, by name; "" for what is not known."""
     counts = f"{count(info.events, 'event')} ({info.lost} lost), {count(info.splats, 'splat')}, "
     counts += count(info.findings, "finding")
     return (

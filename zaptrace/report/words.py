@@ -28,7 +28,7 @@ def plain(text: str) -> str:
 
 
 def task(comm: str | None, pid: int | None) -> str:
-    """`mount/41`, with `?` for what is not known."""
+    """Return `mount/41`, with `?` for what is not known."""
     return task_name(None if comm is None else plain(comm), pid)
 
 
@@ -38,7 +38,7 @@ def number(value: int | None) -> str:
 
 
 def hexadecimal(value: int | None) -> str:
-    """0x…, `-` when absent."""
+    """Return 0x…, `-` when absent."""
     return "-" if value is None else f"{value:#x}"
 
 
@@ -64,7 +64,7 @@ def fill(text: str, width: int, first: str = "", rest: str | None = None) -> lis
 
 
 def count(how_many: int, what: str, plural: str | None = None) -> str:
-    """`1 page`, `2 pages`."""
+    """Return `1 page`, `2 pages`."""
     return f"{how_many} {what if how_many == 1 else plural or what + 's'}"
 
 

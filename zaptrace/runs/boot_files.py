@@ -67,7 +67,7 @@ def prepare(
 
 
 def check_faults(names: str) -> None:
-    """See that a lab kernel will take these names for its `zapfault=`.
+    """Check that a lab kernel will take these names for its `zapfault=`.
 
     Raises:
         BadInput: it would not.

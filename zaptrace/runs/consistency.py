@@ -49,7 +49,7 @@ class Pieces:
 
 
 def check(pieces: Pieces) -> None:
-    """See that capture, console, dump, audit and plan are of one kernel and one boot.
+    """Check that capture, console, dump, audit and plan are of one kernel and one boot.
 
     Raises:
         BadInput: two of them are not; names both.

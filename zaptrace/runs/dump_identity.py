@@ -25,7 +25,7 @@ class Identity:
     mtime_ns: int
 
     def to_json(self) -> dict[str, Any]:
-        """As audit.json has it."""
+        """Return it as audit.json has it."""
         return dataclasses.asdict(self)
 
     @classmethod

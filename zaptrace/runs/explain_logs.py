@@ -199,7 +199,8 @@ class _Names:
             )
 
     def _fits(self, frame: Frame) -> bool:
-        """Return a function is as long as kallsyms says: the next one begins right behind it."""
+        """Return whether a function is as long as kallsyms says: the next one begins right after
+        it."""
         size = frame.size or 0
         ends = [one.address + size for one in self._prog.symbols(frame.symbol or "")]
         return any(self._begins(end) for end in ends)

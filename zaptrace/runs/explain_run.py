@@ -215,7 +215,7 @@ def _note_a_missing_stop(
 
 
 def _unchecked(prog: drgn.Program | None) -> tuple[str, ...]:
-    """Return a kernel that reports no bad page says so, for the silence of its console means
+    """Return a warning about a kernel that does not check pages: a silent console then means
     nothing."""
     if prog is None or pages_are_checked(prog):
         return ()
@@ -235,7 +235,7 @@ def _half(facts: RunFacts, folder: RunFolder) -> tuple[str, ...]:
 
 
 def _bugs(found: AuditResult | None) -> int:
-    """Return findings that are bugs; what is in flight is none."""
+    """Return how many findings are bugs; in-flight ones are not."""
     if found is None:
         return 0
     return sum(finding.cls is not FindingClass.IN_FLIGHT for finding in found.findings)

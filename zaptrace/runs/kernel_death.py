@@ -54,7 +54,7 @@ class Trouble:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _read(self) -> bool:
-        """Look at what is new; whether anything is."""
+        """Read what is new on the console; return whether anything is."""
         try:
             with self._console.open("rb") as file:
                 file.seek(self._at)

@@ -16,7 +16,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def whole(before: Events, stop: Events, later: Events | None) -> Events:
-    """All that is known of one boot's events, once each.
+    """Return all that is known of one boot's events, once each.
 
     Args:
         before: what was recorded up to the stop.
@@ -45,7 +45,7 @@ def _know_processes(records: Records, *known: Records) -> None:
 
 
 def _taken_by_probe(stop: np.void, probed: Records) -> bool:
-    """Return the kprobe at the place of the stop has fired when the guest went on."""
+    """Return whether the kprobe at the stop fired when the guest was resumed."""
     same = probed["kind"] == stop["kind"]
     for name in ("page", "pid", "cpu"):
         same &= probed[name] == stop[name]

@@ -14,7 +14,7 @@ from zaptrace.runs.repro import Request
 
 
 def check(request: Request) -> None:
-    """See that a request can be one for a tree's kernel.
+    """Check that a request can be one for a tree's kernel.
 
     Raises:
         BadInput: it names another kernel.

@@ -88,7 +88,7 @@ class Repeats:
 
     @property
     def sure(self) -> bool:
-        """The bug strikes, and how often is known well enough.
+        """Whether the bug occurs and its rate is known well enough.
 
         Clean boots alone never are enough: whoever asks for a hundred of them
         wants to see a rare bug.
@@ -182,7 +182,7 @@ async def _all(request: Request, repeats: Repeats, jobs: int, current: Step) -> 
 
 
 async def _some(request: Request, numbers: Iterator[int], repeats: Repeats, current: Step) -> None:
-    """One boot after another, until there are enough."""
+    """Boot again and again, until there are enough boots."""
     for number in numbers:
         if repeats.sure:
             return
@@ -192,7 +192,7 @@ async def _some(request: Request, numbers: Iterator[int], repeats: Repeats, curr
 
 
 async def _boot(request: Request, number: int, folder: RunFolder) -> Boot:
-    """One boot in a process of its own."""
+    """Boot once, in a process of its own."""
     words = shlex.split(command(replace(request, folder=None)))[1:]
     argv = (*self_exec.ARGV, *words, "--json", "--run", str(folder.path))
     started = time.monotonic()

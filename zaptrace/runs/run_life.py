@@ -48,7 +48,7 @@ class RunLife:
         return (*self.life.unseen(), *said)
 
     def page(self, pfn: int, *, since_boot: bool = False) -> NamedLife:
-        """One page's.
+        """Return one page's life.
 
         Raises:
             BadInput: that page's was not kept.
@@ -64,7 +64,7 @@ class RunLife:
         return named_life(self.life, pfn, self._resolve, since_boot=since_boot)
 
     def ledger(self, named: NamedLife) -> Ledger:
-        """Its ledger, by what the audit found of the page's PTEs at the stop."""
+        """Return the page's ledger, by the PTEs that the audit found at the stop."""
         return self._ledger(named, self.folder.audit())
 
     def account(self, pfn: int, audit: AuditResult | None) -> PageAccount | None:
@@ -83,7 +83,7 @@ class RunLife:
         return ledger(named, self.life.fields, _ptes(named, audit), self._often)
 
     def _whole(self, pfn: int) -> bool:
-        """No store to a page's struct page is missing, as measured at the stop."""
+        """Return whether no store to a page's struct page is missing, as measured at the stop."""
         found, facts = self.complete, self.life.facts
         if found is None or facts.missed or facts.values or facts.storage == NOT_SEEN:
             return False
@@ -107,7 +107,8 @@ class RunLife:
 
 
 def _ptes(named: NamedLife, audit: AuditResult | None) -> int | None:
-    """How many PTEs mapped the page at the stop, by an audit; None when that is not known."""
+    """Return how many PTEs mapped the page at the stop, by an audit; None when that is not
+    known."""
     if audit is None or audit.unseen:
         return None
     for finding in audit.findings:

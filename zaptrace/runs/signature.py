@@ -28,7 +28,7 @@ class Signature:
 
     @property
     def explained(self) -> bool:
-        """A rule names it: one that none explains may be any other."""
+        """Whether a rule names it; an unexplained one may be any other."""
         return self.kind != VerdictKind.UNEXPLAINED.value
 
     def matches(self, other: Signature) -> bool:

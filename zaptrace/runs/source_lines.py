@@ -71,7 +71,7 @@ def _resolved(prog: drgn.Program, site: CodeSite) -> CodeSite:
 
 
 def _start(prog: drgn.Program, symbol: str, size: int | None = None) -> int | None:
-    """Where a symbol begins; None when there is none, or more than one like it.
+    """Return where a symbol begins; None when there is none, or more than one like it.
 
     Args:
         size: bytes as kallsyms counts them: up to the next symbol, so never fewer than ELF's.
@@ -81,7 +81,7 @@ def _start(prog: drgn.Program, symbol: str, size: int | None = None) -> int | No
 
 
 def _clearing(prog: drgn.Program, freed: CodeSite) -> CodeSite | None:
-    """Where the zap that freed a page had cleared its PTE.
+    """Return where the zap that freed a page had cleared its PTE.
 
     The functions that the free is inlined into are looked through, in the very copies that
     freed the page, from the innermost to the zap; the first that clears PTEs has cleared this
@@ -103,7 +103,7 @@ def _clearing(prog: drgn.Program, freed: CodeSite) -> CodeSite | None:
 
 
 def _clears_in(prog: drgn.Program, name: str) -> Iterator[CodeSite]:
-    """All code of a function that takes PTEs down, inlined at any depth."""
+    """Return all code of a function that takes PTEs down, inlined at any depth."""
     symbol = prog.symbol(name)
     for address in range(symbol.address, symbol.address + min(symbol.size, _LARGEST), _STRIDE):
         if _clears_at(prog, address):
@@ -128,5 +128,6 @@ def _function(link: str) -> str:
 
 
 def _clears_at(prog: drgn.Program, address: int) -> bool:
-    """Quicker than a whole code site."""
+    """Return whether the code at an address clears a PTE; quicker than resolving a whole code
+    site."""
     return any(clears(one.name() or "") for one in locations(prog, address))

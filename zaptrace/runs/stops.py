@@ -27,7 +27,7 @@ def of_the_bug(plan: ProbePlan, *events: str) -> Stops:
 
 
 def on_every_way(plan: ProbePlan) -> Stops:
-    """Where every boot comes by, once a process of it has ended: zaps and rmap removals."""
+    """Return where every boot comes by, once a process of it has ended: zaps and rmap removals."""
     sites = [site for site in plan.sites if site.event in ("zap", "rmap_remove")]
     found = tuple(site.address for site in sites if site.address is not None)
     return _stops(plan, found[:HARDWARE])

@@ -321,7 +321,7 @@ class _Worker(threading.Thread):
                 return f"the recorder in the guest {' '.join(words)}"
 
     def _how(self, ended: asyncio.Task[str]) -> str:
-        """How a guest ended that nobody asked to."""
+        """Return how a guest ended that nobody asked to."""
         try:
             what = _ENDS.get(ended.result(), "was stopped")
         except GuestLost as error:
@@ -374,7 +374,7 @@ class _GuestSource:
         return events
 
     def _end(self) -> str | None:
-        """How it ended, which the stream may tell us a moment before the worker does."""
+        """Return how it ended, which the stream may tell us a moment before the worker does."""
         self._worker.join(GONE_SECONDS)
         return self._worker.ended
 

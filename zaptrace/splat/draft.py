@@ -74,28 +74,28 @@ class Draft:
 
     @property
     def traced(self) -> bool:
-        """Its call trace, or what may be it, has begun."""
+        """Whether its call trace, or what may be it, has begun."""
         return bool(self._trace or self._early) and self._section is None
 
     @property
     def was_passed(self) -> bool:
-        """Lines that no rule reads came after its last one."""
+        """Whether lines that no rule reads followed its last line."""
         return self._passed_count > 0
 
     @property
     def awaits_frames(self) -> bool:
-        """A line that began a stack was its last but for frames."""
+        """Whether its last line began a stack, frames aside."""
         return "trace" in self.taken or self._section is not None
 
     def is_named_by(self, said: Attribute) -> bool:
-        """Return the line names this very report's page or task."""
+        """Return whether the line names this very report's page or task."""
         pfn, comm = said.fields.get("pfn"), said.fields.get("comm")
         return (pfn is not None and pfn == self.fields.get("pfn")) or (
             comm is not None and said.name == "task" and comm == self.fields.get("process")
         )
 
     def refuses(self, said: Attribute) -> bool:
-        """Return the line cannot be this report's."""
+        """Return whether the line cannot belong to this report."""
         name = said.name
         if name == "other stack":
             return False
@@ -121,12 +121,13 @@ class Draft:
         return name == "task" and not _same_task(comm, said.fields.get("comm"))
 
     def _cannot_have_pfn(self, said: Attribute) -> bool:
-        """Kernels whose bad_page() named no pfn in its headline named none at all."""
+        """Return whether the kernel prints no pfn: those whose bad_page() headline has none print
+        none at all."""
         old = self.kind.name == "bad_page_state" and "process" in self._said
         return old and "pfn" not in self._said and "pfn" in said.fields
 
     def _begins_again(self, name: str) -> bool:
-        """`Call Trace:` after `Backtrace:`."""
+        """Return whether `Call Trace:` follows `Backtrace:`."""
         return name == "trace" and not self._trace
 
     def take(self, said: Attribute) -> None:
@@ -148,7 +149,7 @@ class Draft:
                 self.fields[name] = value
 
     def _is_reasons(self, said: Attribute) -> bool:
-        """Return the dump's reason is the report's, unless the headline says what a WARN()
+        """Return whether the dump's reason is the report's, unless the headline says what a WARN()
         checked."""
         return said.name == "reason" and not self.kind.dump_before
 
@@ -229,7 +230,7 @@ class Draft:
             stack.append(frame)
 
     def take_fault(self, frame: Frame) -> bool:
-        """Take the function that the registers say the CPU was in."""
+        """Take the function that the CPU was in, by its registers; return whether it was taken."""
         if self.foreign or (self._fault and _same_place(self._fault, frame)):
             return False  # said once more at the end of an oops
         if "trace's end" in self.taken:

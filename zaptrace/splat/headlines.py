@@ -88,7 +88,7 @@ def _headline(kind: Kind, text: str, found: re.Match[str]) -> Headline | None:
 
 
 def _is_quoted(text: str, found: re.Match[str], fields: dict[str, Any]) -> bool:
-    """Whether the words are somebody's who writes about a report."""
+    """Return whether the words quote a report, in a text about it."""
     rest = text[found.end() :]
     if found.re is OF_NAME["page_dump"].headline:
         return False
@@ -109,7 +109,7 @@ def _task_before(before: str) -> tuple[str, str]:
 
 
 def fields_of(found: re.Match[str]) -> dict[str, Any]:
-    """Read the named groups of a headline: the names are of the Splat's fields."""
+    """Read the named groups of a headline; their names are fields of Splat."""
     fields: dict[str, Any] = {}
     for group, text in found.groupdict().items():
         name = group.removesuffix("_2")  # another form's

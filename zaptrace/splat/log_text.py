@@ -1,7 +1,7 @@
 """A log's bytes -> lines of text: undoes what happened to them on their way to a file.
 
 Terminal escapes, CRLF, NULs, UTF-16, HTML, JSON lines, and lines that share one: the kernel's
-words can stand behind user-space output that did not end its line.
+words can follow user-space output that did not end its line.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def is_journal_field(text: str) -> bool:
 
 
 def utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Blocks of a file as UTF-8 without NULs: UTF-16 is told by its mark or by its NULs."""
+    """Blocks of a file as UTF-8 without NULs: UTF-16 is known by its mark or by its NULs."""
     decoder: codecs.IncrementalDecoder | None = None
     first = True
     for block in blocks:

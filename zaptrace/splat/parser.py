@@ -125,8 +125,8 @@ class _Reader:
             self._streams = {key: one for key, one in self._streams.items() if one.alive}
 
     def _broken(self, text: str) -> Headline | None:
-        """Return the headline whose rest a line is; what its beginning was taken for is
-        forgotten."""
+        """Return the headline that a line continues; the report that its beginning made is
+        dropped."""
         begins = _broken(self._last_text, text)
         if begins is not None and self._drafts and self._drafts[-1].raw == self._last_text:
             for stream in self._streams.values():
@@ -134,7 +134,7 @@ class _Reader:
         return begins
 
     def _begin(self, begins: Headline, text: str, number: int) -> bool:
-        """Begin a report; False when the line goes on with another one."""
+        """Begin a report; return False when the line belongs to the dump of another one."""
         kind = begins.kind.name
         if begins.suppressed is not None:
             self._suppressed[kind] = self._suppressed.get(kind, 0) + begins.suppressed
@@ -177,7 +177,7 @@ class _Reader:
         )
 
     def _is_last(self, begins: Headline, text: str) -> bool:
-        """Return a report of one line, printed once more."""
+        """Return whether a one-line report is the last one printed again."""
         last = self._drafts[-1] if self._drafts else None
         return last is not None and last.kind.one_line and last.is_repeated(begins, text)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 LONGEST = 256
-"""Characters; nothing longer is taken for a prefix."""
+"""Characters; nothing longer is a prefix."""
 
 STAMP = r"\[ {0,11}[0-9]{1,12}\.[0-9]{6}\]"  # print_time() in kernel/printk/printk.c
 _STAMP = re.compile(STAMP)
@@ -123,7 +123,7 @@ class Prefix:
     known: bool
 
     def covers(self, other: Prefix, before: str, text: str) -> bool:
-        """Whether another line's prefix is of this source, too.
+        """Return whether another line's prefix comes from this source, too.
 
         Args:
             other: what was learnt from it.
@@ -264,7 +264,7 @@ def says_kernel(before: str) -> bool:
 
 
 def is_prefix(before: str) -> bool:
-    """Whether what stands before a headline is a log's prefix, not somebody's sentence.
+    """Return whether the text before a headline is a log's prefix, not a sentence about it.
 
     People quote headlines: in commit messages, in commands, in what their programs log.
     """
@@ -299,6 +299,6 @@ def is_prefix(before: str) -> bool:
 
 
 def _is_level(before: str, telling: list[str]) -> bool:
-    """`kern  :alert : `, `host: kern: warning: `."""
+    """Return whether the text is a log level: `kern  :alert : `, `host: kern: warning: `."""
     tag = re.search(r"(\w{1,16}) *: *$", before)
     return len(telling) <= 2 and tag is not None and tag[1].lower() in _LEVELS

@@ -125,7 +125,7 @@ def frame(text: str) -> Frame | None:
 
 
 def frames(text: str) -> Iterator[Frame]:
-    """All the frames of a line: old kernels print some on one."""
+    """Return all the frames of a line: old kernels print several on one line."""
     if "{" in text and _OLD.search(text):
         for found in _OLD.finditer(text):
             offset, address = int(found["offset"]), int(found["address"], 16)

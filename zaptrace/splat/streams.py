@@ -30,13 +30,13 @@ _AGAIN_IS_NEAR = 3
 _DUMP_IS_NEAR = 8
 """Lines from a dump of VM_BUG_ON_PAGE() to the headline that it belongs to."""
 _DUMP_IS_NEXT = 2
-"""... of another dump, that tells another reason: `cut here` can stand between."""
+"""... of another dump, with another reason: `cut here` can stand between."""
 _CUT = re.compile(r"-{2,}\[ cut here")
 _OF_A_REPORT = re.compile(r"The buggy address belongs to (?:the )?(?:physical )?page")
 
 
 class Stream:
-    """The lines of one caller, or of all callers where printk does not tell them apart."""
+    """The lines of one caller, or of all callers where printk does not distinguish them."""
 
     def __init__(self, prefix: Prefix) -> None:
         self.prefix = prefix
@@ -148,7 +148,7 @@ class Stream:
         self._last = Last(text, said, len(raw), number)
 
     def _goes_on(self, text: str, raw: str, number: int) -> bool:
-        """Take a line as the rest of the headline before it."""
+        """Take a line as the rest of the headline before it; return whether it is."""
         if self._begun is None or self._last is None:
             return False
         full = self._last.is_full(text)
@@ -195,7 +195,7 @@ class Stream:
 
     @property
     def alive(self) -> bool:
-        """A report is under way."""
+        """Whether a report is in progress."""
         return bool(self.open) or self._begun is not None
 
     def _settle(self) -> None:

@@ -22,5 +22,5 @@ def hexadecimal(text: str | None) -> int | None:
 
 
 def decimal(text: str | None) -> int | None:
-    """Return a signed decimal number; None when it is none."""
+    """Return a signed decimal number; None when it is not a number."""
     return int(text) if text and _DECIMAL.fullmatch(text) else None

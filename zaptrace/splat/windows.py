@@ -146,7 +146,7 @@ class _Scan:
                 self._at = end + 1
 
     def _mark(self) -> int | None:
-        """Return the next mark; each search goes on where it ended."""
+        """Return the next mark; each search continues where it ended."""
         for mark, place in self._next.items():
             if 0 <= place < self._at or place == -1:
                 found = self._text.find(mark, self._at)

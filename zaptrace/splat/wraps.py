@@ -54,7 +54,7 @@ class Whole:
         adds: fields that the first alone did not say; None when it said nothing.
         fault: as the faulting function.
         frame: as a frame of a trace.
-        instead: the first alone was taken for a frame.
+        instead: the first text alone was read as a frame.
     """
 
     text: str

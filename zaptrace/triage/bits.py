@@ -69,7 +69,7 @@ def _of_one(splat: Splat) -> Iterator[Flip]:
 
 
 def _of_refused(splat: Splat) -> Iterator[Flip]:
-    """Yield a page that is free has no mapping, no charge, no reference and no mapping count."""
+    """Yield bit flips in fields that are 0 in a free page: mapping, memcg, refcount, mapcount."""
     for field, value in (
         ("mapping", word(splat, "mapping") or splat.mapping),
         ("memcg_data", splat.memcg),

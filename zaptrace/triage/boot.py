@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from zaptrace.triage.console import BootFacts
 
 _LONGEST = 4096
-# What is searched for in bulk, and what stands behind it.
+# What is searched for in bulk, and what follows it.
 _MARKS = (
     ("release", b"Linux version ", re.compile(rb"[0-9][^\s\0]{0,80}")),
     ("command_line", b"ommand line: ", re.compile(rb"[^\r\n]{0,4096}")),
@@ -32,7 +32,7 @@ class BootReader:
             window = rest + block
             end = window.rfind(b"\n") + 1
             self._look(window[:end])
-            rest = window[end:][-_LONGEST:]  # a line that goes on in the next block
+            rest = window[end:][-_LONGEST:]  # a line that continues in the next block
             yield block
         self._look(rest)
 

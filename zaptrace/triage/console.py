@@ -18,7 +18,7 @@ class BootFacts:
     Attributes:
         release: out of "Linux version ...".
         command_line: the kernel's.
-        auto_init: what stands behind "mem auto-init:".
+        auto_init: what follows "mem auto-init:".
         lines: some line of the log is a kernel's.
     """
 
@@ -69,7 +69,8 @@ class Console:
 
 
 def _follows(before: Splat, splat: Splat) -> bool:
-    """Two reports of one thread on one page within seconds are of one incident."""
+    """Return whether two reports of one thread on one page, within seconds, belong to one
+    incident."""
     if before.log != splat.log or before.pid != splat.pid:
         return False
     if before.time is None or splat.time is None:

@@ -91,7 +91,7 @@ def _old_type(value: int) -> str | None:
 
 
 def below_zero(splat: Splat) -> str | None:
-    """`mapcount -1`: which mapcount is below zero; page types are not counts."""
+    """Return `mapcount -1`: which mapcount is below zero; page types are not counts."""
     if splat.mapcount is not None and _MAPCOUNT_OF_BUDDY[0] < splat.mapcount < 0:
         return f"mapcount {splat.mapcount}"
     folio = splat.folio

@@ -12,7 +12,7 @@ from zaptrace.triage.signs import driver
 from zaptrace.triage.stacks import Reading, Way, base_name, read_stack, reliable, without_printing
 
 FRAMES = 2
-"""Functions that tell a bug: those that called the allocator, or hold the failed assertion."""
+"""Functions that identify a bug: those that called the allocator, or hold the failed assertion."""
 _DIGITS = 12
 
 # What changes from one report of a bug to the next, or from one build to the next.
@@ -30,7 +30,7 @@ _CHANGES = (
 def fingerprint(splat: Splat) -> str:
     """Return twelve hexadecimal digits: kind, reason, the page's nature, the functions at fault.
 
-    Where the stack is only that of whoever looked at the page, it does not count.
+    A stack that only shows who looked at the page does not count.
     """
     parts = "\n".join(_parts(splat))
     return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:_DIGITS]
@@ -70,14 +70,14 @@ def _nature(splat: Splat) -> str:
 
 
 def at_fault(splat: Splat) -> tuple[str, ...]:
-    """Return the functions that tell the bug, innermost first; none where only a look is seen."""
+    """Return the functions that identify the bug, innermost first; none if it was only seen."""
     if splat.kind != "bad_page_state":
         return _names(without_printing(splat.trace), FRAMES)
     return _of_freer(read_stack(splat.trace))
 
 
 def severity(splat: Splat) -> str:
-    """Return `bug`, `warning` (a WARN() that let the kernel go on) or `any` (a mere dump)."""
+    """Return `bug`, `warning` (a WARN(): the kernel continued) or `any` (a mere dump)."""
     if splat.kind == "page_dump":
         return "any"
     warns = splat.kind == "vm_warn_on" or (splat.reason or "").startswith("WARNING")

@@ -49,7 +49,7 @@ class Group:
     pfns: set[int] = field(default_factory=set)
 
     def to_json(self) -> dict[str, Any]:
-        """As `splat --group --json` prints it."""
+        """Return it as `splat --group --json` prints it."""
         return {
             "fingerprint": self.fingerprint,
             "count": self.count,

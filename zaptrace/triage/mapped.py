@@ -12,10 +12,10 @@ _OF_PTES = ("mapcount_underflow", "bad_pte_counted", "pte_without_page", "typed_
 
 
 def readings(splat: Splat, console: Console) -> tuple[str, ...]:
-    """Return what may be behind one "Bad page map", the likeliest first, with what speaks for it.
+    """Return possible causes of one "Bad page map", the likeliest first, with what supports each.
 
     Args:
-        console: the console that it stands on, for what else speaks for a cause.
+        console: the console that it is on, for what else supports a cause.
     """
     rows = [row for row in ROWS if row.name in _OF_PTES]
     ranked = (

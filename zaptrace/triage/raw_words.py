@@ -77,7 +77,7 @@ def _counters(splat: Splat) -> tuple[int, int] | None:
 
 
 def _at_64(splat: Splat) -> bool:
-    """Both counters are in word 6, in either byte order."""
+    """Return whether both counters are in word 6, in either byte order."""
     wanted = _counters(splat)
     low, high = splat.raw[6] & _LOW, splat.raw[6] >> 32
     return wanted is not None and (wanted in ((low, high), (high, low)))

@@ -42,7 +42,7 @@ def _one_bit(console: Console) -> Iterator[Seen]:
 
 
 def _again(splat: Splat, console: Console) -> bool:
-    """Return the same bit of the same field is wrong in another report, on another page."""
+    """Return whether the same bit of the same field is wrong in another report, on another page."""
     return any(
         flip.splat is splat and any(_elsewhere(one, splat) for one in _with(flip, console))
         for flip in console.flips

@@ -33,7 +33,7 @@ _MAPPING = re.compile(r"\w*_rmap\w*|set_pte\w*|\w*insert_pages?\w*|remap_\w+|vm_
 
 
 def _maps(splat: Splat) -> bool:
-    """Return whether the call trace is of a function that maps pages, and not only of a reader."""
+    """Return whether the call trace has a function that maps pages, not only a reader."""
     return any(_MAPPING.fullmatch(name) for name in functions(splat))
 
 
@@ -64,7 +64,7 @@ def _counted(splat: Splat, _console: Console) -> str | None:
 
 
 def _without_page(splat: Splat, _console: Console) -> str | None:
-    # The VMA's line stands behind the page's: without it, lines are missing.
+    # The VMA's line follows the page's: without it, lines are missing.
     if splat.kind != "bad_page_map" or _names_page(splat) or splat.addr is None:
         return None
     return "A PTE was reported as bad, and no page with it."

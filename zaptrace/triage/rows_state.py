@@ -59,7 +59,7 @@ def _several(splat: Splat) -> str | None:
 
 
 def _not_any_more(splat: Splat) -> str | None:
-    """Return the reason is of page_bad_reason(), and the dump shows another value."""
+    """Return a sentence when the dump no longer shows the value that page_bad_reason() saw."""
     reason = (splat.reason or "").replace("nonzero _count", "nonzero _refcount")
     shown = {
         "nonzero mapcount": splat.mapcount,
@@ -171,7 +171,8 @@ def _memcg(splat: Splat) -> str | None:
 
 
 def _no_pointer(splat: Splat, _console: Console) -> bool:
-    """Return a pointer into the kernel has its upper half set, on all that have memory cgroups."""
+    """Return whether memcg is no kernel pointer: on all architectures with memory cgroups its upper
+    half is set."""
     return splat.memcg is not None and splat.memcg < 1 << 32
 
 

@@ -54,7 +54,7 @@ def functions(splat: Splat) -> list[str]:
 
 
 def modules(splats: Iterable[Splat]) -> tuple[str, ...]:
-    """Return the modules that stand in call traces, as the kernel prints them behind a symbol."""
+    """Return the modules that stand in call traces, as the kernel prints them after a symbol."""
     frames = (frame for splat in splats for frame in splat.trace if frame.reliable)
     return tuple(dict.fromkeys(frame.module for frame in frames if frame.module))
 

@@ -2,10 +2,10 @@
 
 bad_page() runs where the allocator *looks* at a page.  Up to 6.2, without CONFIG_DEBUG_VM, an
 order-0 page is looked at when the CPU's list of free pages is refilled from the buddy allocator
-or drained into it: whoever triggers that has nothing to do with the page.  Since "mm, page_alloc:
-reduce page alloc/free sanity checks" (700d2e9a36b9, in v6.3) a page is looked at when it is freed
-or allocated, and only where the checks are on (CONFIG_DEBUG_VM, debug_pagealloc, page_poison,
-init_on_alloc, init_on_free).
+or drained into it: the task that triggers that has nothing to do with the page.  Since "mm,
+page_alloc: reduce page alloc/free sanity checks" (700d2e9a36b9, in v6.3) a page is looked at when
+it is freed or allocated, and only where the checks are on (CONFIG_DEBUG_VM, debug_pagealloc,
+page_poison, init_on_alloc, init_on_free).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _DEFERRED = re.compile(
     r"|do_\w*irq|\w*ext_int_handler|process_one_work|process_scheduled_works|delayed_fput"
     r"|blk_done_softirq|smp_call_function_many_cond|flush_smp_call_function_queue|__sysvec_\w+"
 )
-"""Runs what another task, or a device, asked for."""
+"""Functions that run what another task, or a device, requested."""
 _CLONE = re.compile(r"(?:\.(?:isra|constprop|part|cold|llvm|lto_priv)(?:\.[0-9]{1,20})?)+$")
 
 
@@ -159,7 +159,7 @@ def _way_of(name: str) -> Way | None:
 
 
 def of_allocator(symbol: str) -> bool:
-    """Return whether a function is the allocator's, or drops references for whoever calls it."""
+    """Return whether a function is the allocator's, or drops references for its caller."""
     name = base_name(symbol)
     known = (_PUTS, _FREE_CHECK, _PRINTS)
     return _way_of(name) is not None or any(one.fullmatch(name) for one in known)

@@ -90,7 +90,7 @@ class Absent:
     mapped: npt.NDArray[np.bool_]
 
     def per_mm(self, kind: SwapKind, mms: int) -> Counts:
-        """How many of a kind each mm has.  Shape (mms,)."""
+        """Return how many of a kind each mm has. Shape (mms,)."""
         return np.bincount(self.mm[self.kind == kind], minlength=mms)
 
     def mms_with(self, kind: SwapKind) -> frozenset[int]:

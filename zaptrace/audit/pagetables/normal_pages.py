@@ -61,7 +61,7 @@ def normal(
     uncounted_of: Callable[[], Uncounted],
     areas_of: Callable[[int], Areas],
 ) -> Mask:
-    """Which leaves map pages with mapcounts.  Shape of `walked.pfn`.
+    """Return which leaves map pages with mapcounts. Shape of `walked.pfn`.
 
     Args:
         walked: what the walk found.

@@ -25,7 +25,7 @@ class DumpRam:
         self.ranges: Sequence[range] = ram_ranges(prog) or with_pages
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at a physical address.
+        """Return `size` bytes at a physical address.
 
         Raises:
             Unreadable: not all of them are in the dump.

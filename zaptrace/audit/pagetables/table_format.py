@@ -60,13 +60,13 @@ class TableFormat:
 
 
 def matching(match: Match, entries: Words) -> Mask:
-    """Which of `entries` match.  Same shape."""
+    """Return which of `entries` match. Same shape."""
     found: Mask = (entries & np.uint64(match.mask)) == np.uint64(match.value)
     return found
 
 
 def any_of(matches: tuple[Match, ...], entries: Words) -> Mask:
-    """Which of `entries` meet one of `matches`.  Same shape."""
+    """Return which of `entries` meet one of `matches`. Same shape."""
     if not matches:
         return np.zeros(entries.shape, bool)
     found = matching(matches[0], entries)

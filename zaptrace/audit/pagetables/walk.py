@@ -55,7 +55,7 @@ class Ram(Protocol):
         ...
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at a physical address.
+        """Return `size` bytes at a physical address.
 
         Raises:
             Unreadable: not all of them are there.
@@ -266,7 +266,7 @@ def _joined(parts: list[Tables]) -> Tables:
 
 
 def _reachable(tables: Tables, level: Level, ram: Ram, harvest: _Harvest) -> Tables:
-    """Each table that lies in memory once, by ascending address; the rest is counted."""
+    """Return each table that lies in memory once, by ascending address; count the rest."""
     inside = np.zeros(len(tables.address), bool)
     for span in ram.ranges:
         if len(span) >= level.bytes:

@@ -105,8 +105,8 @@ class Folios:
         self.hugetlb[tails] = self._huge[self._of]
 
     def count(self, raw: npt.NDArray[np.int32], anon: Mask) -> tuple[Counts, Counts, Mask]:
-        """page_mapcount() of every page, folio_mapcount() at every first page, and which
-        pages have a count of their own at all."""
+        """Return page_mapcount() of every page, folio_mapcount() at every first page, and which
+        pages have a count of their own."""
         mapcount, mappings = side_by_side(len(raw), [np.int64, np.int64])
         np.add(raw, 1, out=mapcount, dtype=np.int64)
         mappings[:] = mapcount
@@ -153,7 +153,7 @@ class Folios:
         return found
 
     def _hugetlb(self, pages: StructPages, flags: Flags) -> Mask:
-        """Which folios are hugetlb's; shape of `_heads`."""
+        """Return which folios are hugetlb's; shape of `_heads`."""
         mine = np.zeros(len(self._heads), bool)
         tails = self._first_tail
         if flags.hugetlb_type is not None:

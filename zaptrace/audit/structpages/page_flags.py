@@ -77,13 +77,13 @@ def flags_of(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> Flags:
 
 
 def has_bit(bits: npt.NDArray[Any], number: int) -> Mask:
-    """Which of `bits` have that bit.  Same shape."""
+    """Return which of `bits` have that bit. Same shape."""
     found: Mask = (bits & np.uint64(1 << number)) != 0
     return found
 
 
 def of_type(raw: npt.NDArray[np.int32], page_type: int) -> Mask:
-    """Which raw mapcounts say that page type.  Same shape.
+    """Return which raw mapcounts say that page type. Same shape.
 
     All of it is the type, until "mm: support only one page_type per page" (6.12) gave the low
     24 bits to the type's users.

@@ -115,7 +115,7 @@ class StructPages:
         return values.astype(values.dtype.newbyteorder("="))
 
     def links(self) -> npt.NDArray[np.uint64]:
-        """`lru.next` of every page: `compound_head` lies over it."""
+        """Return `lru.next` of every page: `compound_head` lies over it."""
         assert self.dtype.fields is not None
         assert self.dtype.fields["lru_next"][:2] == self.dtype.fields["compound_head"][:2]
         return self.dense["compound_head"]
@@ -250,7 +250,7 @@ class Gatherer:
         return typed
 
     def finish(self, fetch: Callable[[int], bytes]) -> StructPages:
-        """All that was taken."""
+        """Return all that was taken."""
         none = np.zeros(0, f"V{self.dtype.itemsize}")
         return StructPages(
             layout=self.layout,

@@ -67,7 +67,7 @@ class _Shape:
 
     Attributes:
         steps: bytes to skip, or how to skip, from the first attribute to the
-            sibling reference, or over all when there is none.
+            sibling reference, or over all without one.
         sibling: there is one (DW_FORM_ref4).
         simple: False where only decoding the children leads to the next DIE.
     """

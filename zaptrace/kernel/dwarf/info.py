@@ -25,7 +25,7 @@ class DebugInfo:
         data: the bytes of .debug_info.
 
     Raises:
-        BadInput: there is none.
+        BadInput: the file has no DWARF.
     """
 
     def __init__(self, image: Image) -> None:
@@ -38,7 +38,7 @@ class DebugInfo:
 
     @cached_property
     def dwarf(self) -> DWARFInfo:
-        """pyelftools' view; only the sections that we use."""
+        """Return pyelftools' view of the file, with only the sections that we use."""
         return DWARFInfo(
             config=DwarfConfig(self.image.order == "<", self.image.arch.name, 8),
             debug_info_sec=_stream(".debug_info", self.data),

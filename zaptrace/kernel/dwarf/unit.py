@@ -1,4 +1,4 @@
-"""One compile unit: its functions and structs, decoded only when asked for."""
+"""One compile unit: its functions and structs, decoded on demand."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _branch(code: bytes, at: int, size: int, opcode: int) -> Instruction:
         case 0xC2 | 0xC3 | 0xCA | 0xCB | 0xCF:
             return Instruction(size, END)
         case 0xFF:
-            # /2 and /3 are calls, /4 and /5 jumps: where to is not told here.
+            # /2 and /3 are calls, /4 and /5 jumps: the target is not in the instruction.
             kinds = {2: CALL, 3: CALL, 4: END, 5: END}
             return Instruction(size, kinds.get(code[at + 1] >> 3 & 7, PLAIN))
     return Instruction(size)

@@ -120,7 +120,7 @@ def rates(events: Events, bug_ns: int | None) -> Markup:
 
 
 def _rate(per_second: float) -> str:
-    """`240/s`, `1.3k/s`: two figures that matter."""
+    """Return `240/s`, `1.3k/s`: two figures that matter."""
     for limit, unit in ((1e6, "M"), (1e3, "k")):
         if per_second >= limit:
             return f"{per_second / limit:.3g}{unit}/s"

@@ -41,7 +41,7 @@ class Confidence:
         return float((1.0 - self.unseen) ** self.goods)
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
+        """Return it as `--json` prints it."""
         return {
             "value": self.value,
             "hits": self.hits,

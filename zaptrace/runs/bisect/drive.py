@@ -196,7 +196,7 @@ class Here:
         return try_tree(session.source, session.guest, session.wanted, folder, listener)
 
     def search(self, work: Repo, session: Session, listener: Listener) -> tuple[str, ...]:
-        """`git bisect run`, with what is known already answered at once."""
+        """Return `git bisect run`, with what is known already answered at once."""
         argv = (*self_exec.ARGV, "bisect", "step", "--session", str(session.folder))
         with step("bisect", "git bisect run", listener) as current:
             git_run.start(work, session.good, session.bad)

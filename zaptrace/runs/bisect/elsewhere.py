@@ -165,7 +165,7 @@ def _left(history: History, session: Session) -> tuple[str, ...]:
 
 
 def _some(workers: pool.Pool[str]) -> int:
-    """How many workers there are; waits for one."""
+    """Return how many workers there are; waits for one."""
     while not (count := workers.workers()):
         time.sleep(pool.LOOK_SECONDS)
     return count

@@ -75,7 +75,7 @@ class Repo:
         return commit
 
     def subject(self, commit: str) -> str:
-        """`6a64340b1c2d mm/swap: say whose`, as commits are cited."""
+        """Return `6a64340b1c2d mm/swap: say whose`, as commits are cited."""
         return self.run("log", "-1", "--abbrev=12", "--format=%h %s", commit)
 
     def author(self, commit: str) -> str:
@@ -83,7 +83,7 @@ class Repo:
         return self.run("log", "-1", "--format=%an <%ae>  %ad", "--date=iso", commit)
 
     def is_merge(self, commit: str) -> bool:
-        """More than one parent."""
+        """Whether the commit has more than one parent."""
         return len(self.run("rev-list", "--parents", "-1", commit).split()) > 2
 
     def check_clean(self) -> None:

@@ -76,7 +76,7 @@ class Session:
         return self.folder / "result.json"
 
     def runs(self, commit: str) -> Path:
-        """Where a commit's runs are left."""
+        """Return where a commit's runs are left."""
         return self.folder / "runs" / commit[:12]
 
     def save(self) -> None:

@@ -73,7 +73,7 @@ class Outcome:
         return Signature(self.kind, self.function) if self.kind else None
 
     def to_json(self) -> dict[str, Any]:
-        """As the session keeps it and `--json` prints it."""
+        """Return it as the session keeps it and `--json` prints it."""
         return {**dataclasses.asdict(self), "mark": self.mark.name.lower()}
 
     @classmethod

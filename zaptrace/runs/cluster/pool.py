@@ -90,7 +90,7 @@ class Pool(Generic[K]):
         return fit
 
     def free(self) -> int:
-        """How many tasks can be begun now.
+        """Return how many tasks can be begun now.
 
         No task waits behind another one on a worker: Dask blames all that a lost one had.
         """

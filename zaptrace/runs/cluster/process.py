@@ -116,7 +116,7 @@ def _watched(
     tell: Callable[[str], object],
     wanted: Callable[[], bool],
 ) -> tuple[int | None, str]:
-    """Its exit status, and why it has ended."""
+    """Return a task's exit status, and why it ended."""
     deadline = time.monotonic() + seconds
     rest = b""
     while True:

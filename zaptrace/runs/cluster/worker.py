@@ -68,7 +68,7 @@ LACKING = "lacks files that were not sent yet"
 
 
 def lacking(digests: Sequence[str]) -> list[str]:
-    """Which of some lent files are not on this machine."""
+    """Return which of some lent files are not on this machine."""
     return [digest for digest in digests if not _place(digest).exists()]
 
 

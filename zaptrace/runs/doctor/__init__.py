@@ -39,7 +39,7 @@ def as_json(checks: Iterable[Check]) -> dict[str, Any]:
 
 
 def _subject(area: str, look: Callable[[], list[Check]]) -> list[Check]:
-    """Its checks; one that says why when they cannot be made here at all."""
+    """Return a subject's checks; one that says why when they cannot be made here at all."""
     try:
         return look()
     except ZaptraceError as error:

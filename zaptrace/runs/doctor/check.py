@@ -27,5 +27,5 @@ class Check:
     needed: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """As `doctor --json` prints it."""
+        """Return it as `doctor --json` prints it."""
         return asdict(self)

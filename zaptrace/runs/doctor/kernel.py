@@ -53,7 +53,7 @@ _SEEN_TROUBLE = {"B": "a bad page", "D": "an oops", "M": "a machine check"}
 
 
 def checks(root: Path) -> list[Check]:
-    """All of them.
+    """Return all checks of the kernel.
 
     Args:
         root: where proc, sys and boot are; `/` but for tests.

@@ -39,7 +39,7 @@ PROGRAMS = {
 
 
 def checks() -> list[Check]:
-    """All of them."""
+    """Return all checks of the machine."""
     return [
         *(check for arch in ARCHES.values() for check in (_qemu(arch), _compiler(arch))),
         *_lives(),
