@@ -27,7 +27,7 @@ class Attached:
         names: event name in tracefs -> site.
         with_stack: common_type of those that a stack follows.
         missing: what it refused.
-        notes: what else must be told, one sentence each.
+        notes: what else must be reported, one sentence each.
     """
 
     sites: dict[int, tuple[ProbeSite, TraceFormat]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ def attach(
     """
     attached = Attached()
     for plain_name, site in site_names(plan).items():
-        # kprobe_profile tells misses by name alone: no other group has these.
+        # kprobe_profile lists misses by name alone: no other group has these.
         name = f"{plain_name}_{os.getpid()}"
         own, refusal = condition(site)
         if refusal:

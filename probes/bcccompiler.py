@@ -1,7 +1,7 @@
 """bcc, the only module that knows it: it compiles a program, which is then loaded without it.
 
 Importing bcc loads clang: a second natively, several in an emulated guest.  So nothing here is
-asked for a program that is in the cache already.
+needed for a program that is in the cache already.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class _Closing:
 
 
 def _taken_out(made: Any, lib: Any, count: int) -> Compiled:
-    """Return what bcc has made, as plain data; its maps tell themselves how they were made."""
+    """Return what bcc has made, as plain data; its maps' attributes come from the kernel."""
     descriptors = {name: lib.bpf_table_fd(made.module, name.encode()) for name in MAPS}
     used = {name: fd for name, fd in descriptors.items() if fd >= 0}
     names = {fd: name for name, fd in used.items()}
@@ -134,7 +134,7 @@ def _environment(headers: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[Any]:
-    """Keep what C libraries write to stderr; yields a function that tells it."""
+    """Keep what C libraries write to stderr; yield a function that returns it."""
     kept = os.dup(2)
     with tempfile.TemporaryFile() as file:
 

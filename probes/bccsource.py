@@ -193,7 +193,7 @@ class BccSource:
         events, and why the others are not."""
         attached, missing = {}, []
         for number, site in enumerate(self._sites):
-            # kprobe_profile tells misses by name alone: no other group has these.
+            # kprobe_profile lists misses by name alone: no other group has these.
             name = f"zt{number}_{site.event}_{os.getpid()}"
             try:
                 self._attach_one(number, site, name)

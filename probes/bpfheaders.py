@@ -74,7 +74,7 @@ def files() -> dict[str, str]:
 
 
 def write(folder: Path) -> None:
-    """Write the tree that BCC_KERNEL_SOURCE shall name into an empty folder."""
+    """Write the tree that BCC_KERNEL_SOURCE is to name into an empty folder."""
     for name, text in files().items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A compiled program in the kernel: its maps made, each function loaded when it is asked for."""
+"""A compiled program in the kernel: its maps made, each function loaded on first use."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Loaded:
         """Take those of tasks below a cgroup's folder only.
 
         Raises:
-            OSError: it is none.
+            OSError: it is not a BPF program.
         """
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -88,7 +88,7 @@ def write(path: Path, text: str, log: Path) -> None:
     """Write a line to a control file, after what is there.
 
     Args:
-        log: the folder whose error_log tells why the kernel refuses.
+        log: the folder whose error_log says why the kernel refuses.
 
     Raises:
         Refused: it does.

@@ -32,7 +32,7 @@ class Instance:
         self.set("tracing_on", "0")
         self.set("trace_clock", clock)
         self.set("buffer_size_kb", str(buffer_kib))
-        with contextlib.suppress(Refused):  # 4.14; /proc tells of those that still live
+        with contextlib.suppress(Refused):  # 4.14; /proc has those that still run
             self.set("options/record-tgid", "1")
 
     def set(self, name: str, value: str) -> None:

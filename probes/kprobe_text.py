@@ -1,4 +1,4 @@
-"""A plan's site as the kernel wants to be told of it: `SYMBOL+OFFSET NAME=PLACE:TYPE …`."""
+"""A plan's site in the kernel's syntax: `SYMBOL+OFFSET NAME=PLACE:TYPE …`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Misses:
     """Hits that were not taken: counts that only grow, looked at now and then.
 
     Args:
-        look: name -> hits missed so far; a name that is not told of keeps its count.
+        look: name -> hits missed so far; a missing name keeps its count.
         sites: name -> site.
     """
 

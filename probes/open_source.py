@@ -57,7 +57,7 @@ class _Noted:
     def read(self, seconds: float) -> Events | None:
         """See `Source.read`."""
         events = self._source.read(seconds)
-        if events is not None and "notes" in events.meta:  # each time it tells all of them
+        if events is not None and "notes" in events.meta:  # each time it has all of them
             notes = events.meta["notes"]
             self._first = len(notes) if self._first is None else self._first
             events.meta["notes"] = [*notes[: self._first], self._note, *notes[self._first :]]

@@ -1,4 +1,4 @@
-"""Whether this kernel can do what is asked of it: told before anything is touched."""
+"""Whether this kernel can do what is asked of it: checked before anything is touched."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
  *
  * No kernel header is included: registers and offsets are numbers that
  * probes/bpfprogram.py puts in front of this text, and the functions that take
- * one site's arguments are generated behind it.
+ * one site's arguments are generated after it.
  *
  * From the front:
  *	ZT_RING_PAGES			pages of the ring buffer
@@ -106,7 +106,7 @@ static __always_inline struct gate *open_gate(void)
 	return state && state->open ? state : 0;
 }
 
-/* Ordinary traffic is thinned by what the user asked for; reports of bugs never are. */
+/* The user's filters thin ordinary traffic, never reports of bugs. */
 static __always_inline int task_wanted(u64 who, u32 self)
 {
 	if (!(ZT_TASK((u32)(who >> 32), self)))

@@ -47,7 +47,7 @@ _SEEK = 20  # a key press goes 1/20 of the whole
 class ZapApp(App[Outcome | None]):
     """Shows a source, a piece of work, or a piece of work and then its source.
 
-    `run()` returns the work's outcome, None when there is none.
+    `run()` returns the work's outcome, None without one.
 
     Args:
         source: the events; the app closes it.  None where `work` brings it.
@@ -63,7 +63,7 @@ class ZapApp(App[Outcome | None]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "hold", "Hold/follow"),
-        # With priority, so that the keys behind it in one burst are the filter's already.
+        # With priority, so that the keys that follow in one burst already go to the filter.
         Binding("slash", "filter", "Filter", priority=True),
         Binding("enter", "keep_filter", show=False, priority=True),
         Binding("1", "pane('events')", "Events", show=False),
@@ -330,7 +330,7 @@ class ZapApp(App[Outcome | None]):
         self._filter.open()
 
     def action_keep_filter(self) -> None:
-        """Close the box: the keys behind Enter are the table's."""
+        """Close the box: the keys after Enter go to the table."""
         self._filter.close()
         self.screen.set_focus(self._events)
 

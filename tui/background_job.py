@@ -1,4 +1,4 @@
-"""Work that the app watches: it runs in a thread and tells its steps."""
+"""Work that the app watches: it runs in a thread and reports its steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outcome:
 
     Attributes:
         report: the text report.
-        source: the run's events, to be looked at afterwards; None when there are none.
+        source: the run's events, to be looked at afterwards; None without any.
         audit: what the audit of its dump found; None when there is no dump.
     """
 

@@ -33,8 +33,8 @@ class Audited:
     """What is known of a run's audit.
 
     Attributes:
-        result: what it found; None when there is none.
-        why: why there is none.
+        result: what it found; None without an audit.
+        why: why there was no audit.
     """
 
     result: AuditResult | None

@@ -1,4 +1,4 @@
-"""What the app's threads tell it; a newer picture takes the place of an older one."""
+"""What the app's threads send to it; a newer picture replaces an older one."""
 
 from __future__ import annotations
 

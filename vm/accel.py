@@ -4,7 +4,7 @@ That /dev/kvm exists, opens and answers proves nothing: a nested host can still
 fail to emulate the first instructions of a kernel, and QEMU then hangs with the
 vCPU paused.  So a guest is booted under a short deadline, once per host kernel
 and QEMU, and the outcome is remembered.  It is the kernel that is wanted, with
-our own init: a user's would not tell us that it is there.
+our own init: a user's would not report that it runs.
 
 A guest that boots may still run through every breakpoint (KVM inside an
 emulated CPU did), which would lose the instant of the bug.  Who needs a stop

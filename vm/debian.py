@@ -132,7 +132,7 @@ def mirror_in(listed: str) -> str:
     """Return the Debian mirror among apt's indexes: origin, label and address, with tabs between.
 
     Raises:
-        Missing: there is none, and why.
+        Missing: not available, and why.
     """
     origins = []
     for line in listed.splitlines():

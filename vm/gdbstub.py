@@ -2,7 +2,7 @@
 
 The protocol is gdb's remote serial protocol (packets `$data#checksum`, each
 acknowledged by `+`).  What a guest looked like when it stopped comes from its dump;
-here only a few words are read, of one that shall run on.
+here only a few words are read, of a guest that is to run on.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class GdbStub:
         """Mean this CPU (0, 1, ...) by registers and virtual addresses from now on.
 
         Raises:
-            GuestLost: there is none, or the stub is gone.
+            GuestLost: no answer, or the stub is gone.
         """
         await self._command(f"Hg{cpu + 1:x}")
 

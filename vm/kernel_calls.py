@@ -16,7 +16,7 @@ _ROUNDS = 100
 async def call(
     guest: Guest, at: int, function: int, arguments: Sequence[int], back: int, seconds: float
 ) -> None:
-    """Have the kernel call a function of its own before it goes on.
+    """Have the kernel call a function of its own before it continues.
 
     The other CPUs run meanwhile.
 

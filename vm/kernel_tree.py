@@ -102,7 +102,7 @@ def config_of(tree: Path, config: Path | None) -> Path | None:
 def checkout(
     tree: Path, arch: Arch, config: Path | None, listener: Listener, flavour: str = "repro"
 ) -> Tree:
-    """Return a checkout that somebody works in, to be built through a mirror."""
+    """Return a checkout that is being worked in, to be built through a mirror."""
     folder = objects_folder(tree, arch, flavour)
     with step("mirror", "Look what is new in the tree", listener) as current:
         current.note = f"{mirror(tree, folder / 'source')} files"

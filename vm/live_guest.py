@@ -37,10 +37,10 @@ class Request:
 
     Attributes:
         kernel: a lab kernel, or a stock one.
-        plans: the folder of probe plans that the guest shall find.
+        plans: the folder of probe plans that the guest gets.
         shell: the terminal to start a shell on ("hvc0", "ttyS0"), or "".
         append: more kernel arguments ("zapfault=batch").
-        files: name -> a file that shall lie in the guest's /zaptrace/files.
+        files: name -> a file that goes to the guest's /zaptrace/files.
         read_only: nothing is written to its disks, for kernels that cannot.
     """
 

@@ -30,7 +30,7 @@ def merged(theirs: str, needs: str, has: Callable[[str], bool] = lambda name: Tr
     Nothing that serves already is changed.
 
     Args:
-        has: whether the source has a file; certificates that it lacks are not asked for.
+        has: whether the source has a file; certificates that it lacks are left out.
     """
     config = parse(theirs)
     has_dwarf = any(DWARF.match(name) and value == "y" for name, value in config.items())

@@ -32,7 +32,7 @@ def kept(plans: Path, files: Mapping[str, Path], link: Path) -> None:
 
     Args:
         plans, files: see `make`.
-        link: where it shall be, on the cache's file system or not.
+        link: where to put it, on the cache's file system or not.
 
     Raises:
         Missing, CannotTell: see `make`.
@@ -83,7 +83,7 @@ def make(image: Path, plans: Path, files: Mapping[str, Path] | None = None) -> N
 
     Args:
         plans: the folder that keeps probe plans, copied whole.
-        files: name -> a program or file that shall lie in the disk's `files`.
+        files: name -> a program or file that goes to the disk's `files`.
 
     Raises:
         Missing, CannotTell: no mke2fs, or a distribution of SITE is not installed.

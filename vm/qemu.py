@@ -218,7 +218,7 @@ class Guest:
             stopped.result()
             return "breakpoint"
         await self._stop()
-        # The stub tells of this stop too; no one must take that for the answer to a command.
+        # The stub reports this stop too, which must not be read as the answer to a command.
         await asyncio.wait({stopped}, timeout=1.0)
         return "timeout"
 
@@ -325,7 +325,7 @@ class Guest:
 
 
 async def dump_through(socket: Path, path: Path) -> None:
-    """Dump a guest that somebody else started; it is paused meanwhile.
+    """Dump a guest that another program started; it is paused meanwhile.
 
     Args:
         socket: its QMP unix socket.
@@ -373,7 +373,7 @@ async def _dump(qmp: QMPClient, path: Path) -> None:
 async def running(config: GuestConfig, log: Path, state: int | None = None) -> AsyncIterator[Guest]:
     """Start a guest, stopped; kill it on the way out.
 
-    Must be entered from the thread that lives as long as the guest shall.
+    Must be entered from a thread that lives as long as the guest.
 
     Args:
         log: the file that receives QEMU's own words.

@@ -139,7 +139,7 @@ def keep(key: str, state: Path, sha256: str, facts: dict[str, Any], console: byt
 
     Args:
         state: of `writing`.
-        facts: `boot_id`, `arch` and what else there is to tell of it.
+        facts: `boot_id`, `arch` and what else is known of it.
         console: what the guest has printed.
     """
     size = state.stat().st_size

@@ -66,6 +66,6 @@ def series_named(name: str) -> Series:
 
 
 def series_of(package: str) -> Series | None:
-    """Return the series that a source package's file belongs to, None when there is none."""
+    """Return the series that a source package's file belongs to, None when it belongs to none."""
     match = _PACKAGE.fullmatch(package)
     return SERIES.get(match["name"]) if match else None

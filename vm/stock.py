@@ -50,7 +50,7 @@ _ABSENT = tuple(f"<{part}" for part in _PARTS)
 
 @dataclass(frozen=True, slots=True)
 class StockKernel(Kernel):
-    """A stock kernel's files; `vmlinux` is there when debug symbols were asked for."""
+    """A stock kernel's files; `vmlinux` is there when debug symbols were fetched."""
 
     @property
     def release(self) -> str:
@@ -64,7 +64,7 @@ class StockKernel(Kernel):
 
     @property
     def system_map(self) -> Path:
-        """Its symbols; there when debug symbols were asked for."""
+        """Its symbols; there when debug symbols were fetched."""
         return self.folder / "System.map"
 
 
@@ -104,7 +104,7 @@ def find(arch: Arch, name: str) -> StockKernel:
         name: its folder, or what its release begins with.
 
     Raises:
-        Missing: there is none.
+        Missing: no such kernel.
     """
     folder = Path(name)
     if (folder / "facts.json").is_file() and (folder / "image").is_file():

@@ -60,7 +60,7 @@ async def waiting(config: GuestConfig, log: Path, later: str, stack: AsyncExitSt
         try:
             await _save(config, log, key)
         except (BadInput, GuestLost, OSError):
-            pass  # it cannot be saved; or not booted, of which its boot tells
+            pass  # it cannot be saved; or not booted, which its boot reports
         else:
             found = await _tried(config, log, key, stack, new=True)
     return found or await _booted(config, log, stack)
@@ -69,7 +69,7 @@ async def waiting(config: GuestConfig, log: Path, later: str, stack: AsyncExitSt
 async def _tried(
     config: GuestConfig, log: Path, key: str, stack: AsyncExitStack, *, new: bool = False
 ) -> Waiting | None:
-    """Return the guest that is kept, restored; None when there is none, or it cannot be loaded.
+    """Return the guest that is kept, restored; None without one, or when it cannot be loaded.
 
     Args:
         new: it has just been saved: where QEMU does not even take that, it is not tried again.

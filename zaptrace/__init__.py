@@ -14,7 +14,7 @@
     dump = zaptrace.open_vmcore("vmcore", "vmlinux")
     dump.findings, dump.pages, dump.ptes
 
-Every frame is made when it is asked for.  A caller may catch ZaptraceError, or one of its
+Every frame is made on first use.  A caller may catch ZaptraceError, or one of its
 kinds: BadInput (a file cannot be used), Missing (something that this machine lacks) and
 CannotTell (no answer).  `str(error)` says what is wrong and where, `error.hint` the command
 that fixes it.
@@ -45,7 +45,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import Run and Vmcore when they are asked for: guests and every command import this."""
+    """Import Run and Vmcore on first use: guests and every command import this."""
     if name in ("Run", "Vmcore"):
         from zaptrace.report import dataframes
 
@@ -58,7 +58,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
     Raises:
         BadInput: it is neither, or damaged.
-        Missing: no such file; or, when a frame is asked for, no pandas.
+        Missing: no such file; or, on first use of a frame, no pandas.
     """
     from pathlib import Path
 
@@ -93,7 +93,7 @@ def open_vmcore(core: str | os.PathLike[str], vmlinux: str | os.PathLike[str]) -
     Raises:
         BadInput: `core` is not a vmcore, `vmlinux` belongs to another build or has no debug info,
             or the kernel's memory management cannot be read.
-        Missing: no such file; or, when a frame is asked for, no pandas.
+        Missing: no such file; or, on first use of a frame, no pandas.
     """
     from pathlib import Path
 

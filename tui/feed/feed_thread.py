@@ -17,7 +17,7 @@ from zaptrace.model.source import Source
 PERIOD = 0.1
 """Seconds between snapshots, at least."""
 _MOST_WAITING = 50_000  # records; more are added up before the period is over
-_PATIENCE = 10.0  # seconds; how long a source may take to let go: to detach takes a guest some
+_PATIENCE = 10.0  # seconds; how long a source may take to close: to detach takes a guest some
 
 
 class Feed:

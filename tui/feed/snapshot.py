@@ -1,4 +1,4 @@
-"""What the feed tells the screen: one immutable picture at a time."""
+"""What the feed passes to the screen: one immutable picture at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ids and addresses stand for, as far as a stream has told."""
+"""What ids and addresses stand for, as far as a stream has said so far."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Names:
         return self._stacks.get(number, ())
 
     def symbol(self, address: int) -> str:
-        """Return `function+0x1c`, or the address where nobody named it."""
+        """Return `function+0x1c`, or the address where it has no name."""
         return self._symbols.get(address) or f"{address:#x}"
 
 

@@ -166,5 +166,5 @@ def _underflow(kind: Kind, mapcount: int | None) -> str:
 
 
 def _end(chunks: tuple[Chunk, ...]) -> int:
-    """Return the serial number behind the last record."""
+    """Return the serial number after the last record."""
     return chunks[-1].first + len(chunks[-1].records) if chunks else 0

@@ -60,7 +60,7 @@ class FilterBar(Horizontal):
         return self.has_class("-open")
 
     def open(self) -> None:
-        """Show it; the text goes on where it was left."""
+        """Show it, with the text as it was left."""
         self.add_class("-open")
         self.display = True
         box = self.query_one(Input)

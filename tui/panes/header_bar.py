@@ -27,7 +27,7 @@ class Header(Static):
         super().__init__()
         self.clock: Clocked | None = None
         self.state: str | None = None
-        """What is going on, where it is not the source that tells."""
+        """What is happening, where the source does not report it."""
         self.snapshot = Snapshot()
         self._title = title
         self._lines = 0

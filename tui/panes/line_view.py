@@ -188,7 +188,7 @@ class LineView(ScrollView, can_focus=True):
         self.go_to(self.count() - 1)
 
     def action_choose(self) -> None:
-        """Tell whoever listens that the cursor's line is chosen."""
+        """Tell the listeners that the cursor's line is chosen."""
         if self.count():
             self.post_message(self.Chosen(self, self.cursor))
 

@@ -76,7 +76,7 @@ class RateGraph(Widget):
 
 
 def _joined(width: int) -> int:
-    """Buckets a cell: a whole number of seconds shall be seen, ten at least."""
+    """Buckets a cell: a whole number of seconds is shown, ten at least."""
     return 5 if width < 30 else 2 if width < 80 else 1
 
 

@@ -75,7 +75,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Forked(BaseException):
-    """This is a new process, which shall run a `zaptrace`: unwind to where that is done."""
+    """This is a new process, which is to run a `zaptrace`: unwind to where that is done."""
 
     def __init__(self, job: Job) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Forked(BaseException):
 
 
 class Job:
-    """A `zaptrace` that a client has asked for."""
+    """A `zaptrace` that a client has requested."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(5.0)
@@ -182,7 +182,7 @@ class Agent:
         self._line = b""
         self._hung_up = True
         self._command = 0
-        """The process of the host's command; 0 when there is none."""
+        """The process of the host's command; 0 without one."""
         self._shell = 0
         self._clients: dict[int, Client] = {}
         self._listener = socket.socket(socket.AF_UNIX)
@@ -372,7 +372,7 @@ def programs() -> dict[str, str]:
 
 
 def link(path: Path) -> str:
-    """Return where a link leads; "" where there is none: a kernel may have no namespaces."""
+    """Return where a link leads; "" without one: a kernel may have no namespaces."""
     try:
         return str(path.readlink())
     except FileNotFoundError:

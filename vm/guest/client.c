@@ -28,7 +28,7 @@ static int agent = -1;
 /* Mirrored by _HEADER in vm/guest/agent.py. */
 struct header {
 	uint32_t size;		/* of the words that follow */
-	uint32_t arguments;	/* how many of them, behind the working directory */
+	uint32_t arguments;	/* how many of them, after the working directory */
 	uint32_t mask;		/* umask */
 	uint32_t reserved;
 	uint64_t ignored;	/* signals: 1 << (number - 1) */

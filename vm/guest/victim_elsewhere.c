@@ -5,7 +5,7 @@
  */
 #include "victim.h"
 
-/* A page that the faults of whoever looks at a VMA may strike: others they leave alone. */
+/* A page of a marked VMA: of all VMAs, the faults outside the zap strike only those. */
 static char *marked_page(void)
 {
 	char *page = map(page_size);

@@ -56,7 +56,7 @@ void rmap_large(void)
 }
 
 /*
- * stale: what was left behind is zapped again at the end, as an exit would do.
+ * stale: the PTE that was left is zapped again at the end, as an exit would do.
  *
  * A gather takes no page before a PTE has been cleared (VM_BUG_ON() in
  * __tlb_remove_page_size()), and this fault clears none.  So there is another

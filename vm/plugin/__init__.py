@@ -1,6 +1,6 @@
 """The QEMU plugin that records stores to struct pages: built here, read by `zaptrace.life`.
 
-The C files are part of the package.  gcc is asked for when a plugin is built, once for each source
+The C files are part of the package.  gcc is needed when a plugin is built, once for each source
 and compiler; what it makes lies in the cache.
 """
 
@@ -99,7 +99,7 @@ def tried(qemu: str, library: Path) -> str | None:
 
 
 def _key() -> str:
-    """Return what changes with the sources, the compiler and what it is asked for."""
+    """Return what changes with the sources, the compiler and its options."""
     digest = hashlib.sha256(" ".join((*FLAGS, *LIBRARIES)).encode())
     for source in (*sources(), Path(__file__).parent / "plugin.h"):
         digest.update(source.read_bytes())

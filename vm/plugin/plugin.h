@@ -70,7 +70,7 @@ struct shared {
 	uint64_t len;     /* its bytes; 0: nothing is recorded yet */
 	uint64_t direct;  /* virtual address of physical 0 in the kernel's direct map */
 	uint64_t moved;   /* how far above text= the kernel's code runs, modulo 2^64 */
-	uint64_t page_size; /* bytes of a struct page; 0: page tables are not told */
+	uint64_t page_size; /* bytes of a struct page; 0: page tables are not recorded */
 	uint64_t type_at;   /* offset of its page_type */
 	uint64_t type_mask, type_value; /* page_type & type_mask == type_value: a page table */
 	/* by the plugin */

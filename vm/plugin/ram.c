@@ -2,7 +2,7 @@
 /*
  * The guest's memory in QEMU's own address space.
  *
- * The API tells a store's address; what was stored it tells from version 4 on, and never the rest
+ * The API gives a store's address; what was stored it gives from version 4 on, and never the rest
  * of the word.  Both lie here.  QEMU keeps a guest's memory in one mapping (qemu_ram_mmap(), with
  * a guard page of its own), and the kernel's instructions lie in it: it is the mapping around
  * one of them, if that is exactly as large as the guest's memory.

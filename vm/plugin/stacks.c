@@ -3,7 +3,7 @@
  * Each CPU's call stack, followed from the outside.
  *
  * A call pushes a frame (its return address, and the stack pointer at which it stands); the
- * instruction after a call pops it.  Frames are kept for each kernel stack, told apart by the
+ * instruction after a call pops it.  Frames are kept for each kernel stack, distinguished by the
  * stack pointer's upper bits, so that a context switch or an interrupt changes stacks by itself;
  * a frame whose return was not seen goes when a later one stands at or above it.
  *

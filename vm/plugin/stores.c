@@ -15,7 +15,7 @@ static const uint64_t unknown = ~0ull;
  * from stores.  And which of them are page tables.
  */
 static _Atomic uint64_t *backing, *tables;
-/* Page of the range -> page of guest memory, for stores whose physical address nobody tells. */
+/* Page of the range -> page of guest memory, for stores whose physical address is not known. */
 static _Atomic uint64_t *page_at;
 static uint64_t pages;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -71,7 +71,7 @@ static bool is_table(uint64_t at)
 
 /*
  * A struct page's type has been stored, or what else shares its place: the page has become a page
- * table, or is none any more.  `at`: of the store.
+ * table, or no longer is one.  `at`: of the store.
  */
 static void retype(uint64_t va, uint64_t at)
 {

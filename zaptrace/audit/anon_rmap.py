@@ -234,8 +234,8 @@ def _chained(state: KernelState, flags: Flags) -> frozenset[tuple[int, int]]:
 
 
 def _confirmed(state: KernelState, one: _Mapped, *, swapped: bool) -> str | None:
-    """Return what is wrong by the mm's own VMAs, None when nothing is or somebody is changing
-    them."""
+    """Return what is wrong according to the mm's own VMAs; None when nothing is, or when they are
+    being changed."""
     number, address = int(one.mm[0]), int(one.address[0])
     mm, busy = state.mms[number], state.in_flight.get(number)
     try:

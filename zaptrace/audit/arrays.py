@@ -15,7 +15,7 @@ Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 Index = npt.NDArray[np.int64]
-"""Places in the array of all struct pages (`structpages`); NOWHERE where there is none."""
+"""Places in the array of all struct pages (`structpages`); NOWHERE for what is not in it."""
 
 NOWHERE = -1
 

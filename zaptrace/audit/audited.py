@@ -34,7 +34,7 @@ GRAVITY = (
 )
 """Finding classes, worst first."""
 MAX_FOLLOWED = 1000
-"""Rmaps that are followed to tell whether a page may be mapped in a place that was not seen."""
+"""Rmaps followed to find out whether a page may be mapped where the walk could not read."""
 HIDDEN = "pages that may be mapped where the audit could not look"
 
 

@@ -1,4 +1,4 @@
-"""Which mms somebody may be making a huge page in (mm/khugepaged.c).
+"""Which mms may be under a huge-page collapse (mm/khugepaged.c).
 
 That is the one change of mapcounts for which a page-table lock says nothing, as checked in 6.1:
 
@@ -6,7 +6,7 @@ That is the one change of mapcounts for which a page-table lock says nothing, as
   removes its pages' rmaps, up to 512 of them; what it adds to the rss meanwhile is added without
   a lock (__collapse_huge_page_copy()).
 - collapse_pte_mapped_thp() removes the rmaps of a file's huge page and leaves the PTEs where they
-  are, until it frees their table behind the lock.  Since "mm/khugepaged: collapse_pte_mapped_thp()
+  are, until it frees their table after the lock.  Since "mm/khugepaged: collapse_pte_mapped_thp()
   with mmap_read_lock()" (6.6) it clears them first, but changes the rss after the lock still.
 
 Both hold the mm's mmap_lock, for writing but for the last case; that one is khugepaged's, or a
@@ -29,7 +29,7 @@ _OWNER_FLAGS = 0x7
 
 
 def under_way(prog: drgn.Program, mms: Sequence[Mm]) -> dict[int, Task | None]:
-    """Return the mms that somebody may be making a huge page in, by index, and who that is.
+    """Return the mms that may be under a huge-page collapse, by index, and whose it may be.
 
     An mm without users is left out: exit_mmap() takes the lock when its last PTE is gone, and who
     else has it then is khugepaged.

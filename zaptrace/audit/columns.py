@@ -1,4 +1,4 @@
-"""An audited kernel by column: plain arrays, for whoever makes tables of them."""
+"""An audited kernel by column: plain arrays, to make tables of."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def page_finding(state: KernelState, owners: Owners, suspect: invariants.Suspect
     lost, busy, excused = list[Place](), set[int](), 0
     # A count below zero says how many removals were too many, not who still maps the page.
     if owners.is_zero(head):
-        pass  # whoever maps it was not counted
+        pass  # its mappings are not counted
     elif short > 0 or suspect.cls is FindingClass.MAPCOUNT_UNDERFLOW:
         lost, busy, excused = _lost(state, owners, index, set(mapped), max(short, 1))
     elif short < 0:
@@ -184,7 +184,7 @@ def rss_findings(state: KernelState, owners: Owners) -> list[Finding]:
     """Return the mms whose rss counters are not what their tables map.
 
     The counters change under the page-table lock, except when a running task adds what it has
-    cached (sync_mm_rss()): an mm that a runnable task or nobody uses is not judged, one in flight
+    cached (sync_mm_rss()): an mm that a runnable task or no task uses is not judged, one in flight
     is reported as just that, as long as what is in flight is enough for the difference; so is one
     whose task is inside execve().
     """
@@ -197,7 +197,7 @@ def rss_findings(state: KernelState, owners: Owners) -> list[Finding]:
     excess = recorded - np.column_stack([mapped, swaps])
     missing = np.abs(excess).max(axis=1, initial=0) - unresolved
     if wrong.any():
-        # Perhaps a page that is told of already: of what kind that was, nobody knows any more.
+        # Perhaps a page that is reported already, whose kind is no longer known.
         known = mapped_rss(state, invariants.strayed(state.ptes, state.recorded))
         strayed = (mapped - known).sum(axis=1)
         wrong = invariants.rss_mismatches(known, recorded, swaps, unresolved + strayed)
@@ -249,7 +249,7 @@ def _anonymous_alone(excess: Counts) -> int:
 
 
 def _with_unknown_pages(state: KernelState) -> set[int]:
-    """Return the mms that map pages of which nobody can say which counter they are in."""
+    """Return the mms that map pages whose rss counter is not known."""
     known = state.recorded.known
     if known.all():
         return set()
@@ -292,7 +292,7 @@ def _tally(kind: npt.NDArray[np.uint8], runs: Runs, sizes: Counts, mms: int) -> 
     """Pages by mm and kind; shape (mms, 3).
 
     Args:
-        kind: of each leaf; what is none of the three counts nowhere.
+        kind: of each leaf; any other than the three is not counted.
         sizes: how many pages each leaf of a run maps; shape of `runs`.
     """
     pages = np.zeros((mms, 3), np.int64)

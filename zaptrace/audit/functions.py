@@ -1,4 +1,4 @@
-"""Which functions a kernel has: they tell its age where no member does."""
+"""Which functions a kernel has: they date it where no member does."""
 
 from __future__ import annotations
 

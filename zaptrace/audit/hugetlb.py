@@ -1,6 +1,6 @@
 """The pools of huge pages: what hstates count against their lists and what is reserved.
 
-Counters and lists change together under hugetlb_lock (mm/hugetlb.c).  When nobody holds it
+Counters and lists change together under hugetlb_lock (mm/hugetlb.c).  While it is not held
 
 - free_huge_pages is what lies on the pool's free lists;
 - free_huge_pages, nr_huge_pages and surplus_huge_pages are the sums of those of the nodes;
@@ -53,7 +53,7 @@ def pool_findings(
 
     Args:
         table: the VMAs, which private mappings' reservations are found by.
-        files: the open files, asked for only where counters differ.
+        files: the open files, read only where counters differ.
         running: see `zaptrace.audit.quiet.holders_at_large`.
     """
     try:
@@ -191,7 +191,7 @@ def _reserved_privately(state: KernelState, table: VmaTable, hstate: drgn.Object
 
 
 def _regions(resv: drgn.Object) -> Iterator[tuple[int, int]]:
-    """Yield what a reservation map has: first huge page and the one behind the last of each
+    """Yield what a reservation map has: first huge page and the one after the last of each
     region."""
     regions = list_for_each_entry("struct file_region", resv.regions.address_of_(), "link")
     for region in _bounded(regions):

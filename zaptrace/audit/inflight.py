@@ -7,7 +7,7 @@ one of its locks is held, and where the held lock's table maps: zap_pte_range() 
 the rss (add_mm_rss_vec()) before they drop the lock, and an mmu_gather holds pages that are
 neither mapped nor counted as such.  The exception is a collapse: `zaptrace.audit.collapse`.
 Where the kernel keeps its locks out of our sight (no SMP, lock debugging) every mm that a runnable
-task or nobody uses counts as in flight.
+task or no task uses counts as in flight.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class InFlight:
         function: what it is doing, None when its registers are not known.
         spans: the first and the last user addresses, bytes, that the held locks guard; None when
             they guard all of them.
-        collapsing: somebody may be making a huge page: also tables that are not there any more
-            are in flight, and so is the rss.
+        collapsing: a huge-page collapse may be under way: tables that do not exist any more
+            are in flight too, and so is the rss.
     """
 
     cpu: int | None = None
@@ -68,7 +68,7 @@ class InFlight:
     collapsing: bool = False
 
     def guards(self, address: int) -> bool:
-        """Whether the entry of a user address is behind a lock that is held."""
+        """Return whether a held lock guards the entry of a user address."""
         if self.spans is None:
             return True
         return any(first <= address <= last for first, last in self.spans)

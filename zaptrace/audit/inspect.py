@@ -168,7 +168,7 @@ class Inspector:
         """Return a user address in the mm of `pid`, or in every mm that maps it.
 
         Raises:
-            BadInput: no such process, or nobody maps the address.
+            BadInput: no such process, or the address is not mapped.
         """
         with as_bad_input():
             numbers = self._mapping_there(address) if pid is None else self._numbers(pid)
@@ -180,7 +180,7 @@ class Inspector:
             return [self._address(number, address) for number in numbers]
 
     def page_at(self, address: int) -> PageView | None:
-        """Return the page whose struct page is at an address; None when there is none."""
+        """Return the page whose struct page is at an address; None when it is not a struct page."""
         index = self.state.pages.index_at(address)
         with as_bad_input():
             return None if index == NOWHERE else self._page(index)
@@ -248,7 +248,7 @@ class Inspector:
     def _numbers(self, pid: int) -> list[int]:
         found: list[int] = []
         for number, mm in enumerate(self.state.mms):
-            # Besides those that use it whoever is inside of it: exec, exit.
+            # Besides the tasks that use it, the one inside it: exec, exit.
             tasks = (*mm.tasks, self._owners.task(number))
             if any(task and pid in (task.pid, task.tgid) for task in tasks):
                 found.append(number)

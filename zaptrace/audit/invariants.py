@@ -10,7 +10,7 @@ The rules, and why a kernel that was stopped at any instruction breaks none of t
   refcount >= mapcount at every instruction, in flight or not.  page_ref_freeze() sets the refcount
   to 0 on purpose, but its users (split, migration, reclaim, collapse) unmap the folio first: a
   frozen folio has mapcount 0.
-- Hence what tells the page of a bug from one in flight is its refcount.  A page handed to the
+- Hence the refcount distinguishes the page of a bug from one in flight.  A page handed to the
   allocator too early has refcount 0, mapcount 1 and no PTE: `refcount_below_mapcount`, whatever
   any CPU is doing.  A page whose zap is under way still has its reference: `in_flight`.
 - A page leaves its free list before it is given away, and is checked before it is put there.
@@ -94,7 +94,7 @@ def count_ptes(first: Index, pages: Index | None, total: int) -> Counts:
 
     Args:
         first: index of the first page of each entry; all within [0, total).
-        pages: how many pages each entry maps, None when each maps one; what lies behind
+        pages: how many pages each entry maps, None when each maps one; what is past
             `total` is not counted.
         total: number of struct pages.
     """

@@ -40,7 +40,7 @@ def locked_findings(
 
     Args:
         table: the VMAs in bulk; what it says is confirmed by the mm's own tree.
-        files: the open files, asked for only where a driver may have added to a counter.
+        files: the open files, read only where a driver may have added to a counter.
     """
     pages = table.locked_pages(len(state.mms), state.pages.layout.page_shift)
     found = []

@@ -29,7 +29,7 @@ RSS_COUNTERS = ("MM_FILEPAGES", "MM_ANONPAGES", "MM_SHMEMPAGES", "MM_SWAPENTS")
 
 _PF_EXITING = 0x00000004  # include/linux/sched.h
 _PF_KTHREAD = 0x00200000
-_MAX_VMAS = 1 << 20  # vm.max_map_count is 65,530 unless somebody raised it
+_MAX_VMAS = 1 << 20  # vm.max_map_count is 65,530 unless it was raised
 
 UNREADABLE = "mms not in the dump"
 NO_CACHE = "mms that no task uses: their slab cache cannot be read"

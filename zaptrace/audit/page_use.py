@@ -38,7 +38,7 @@ class PageUse:
     Attributes:
         free_list: "the buddy allocator: order 3", "CPU 1's free list of zone Normal".
         slab: cache, objects in use and in all.
-        file: path as far as its dentries tell it, file system, page's index in it.
+        file: path as far as its dentries give it, file system, page's index in it.
         swap: swap file, type and offset of the folio's swap entry.
         cgroup: path of the memory cgroup that is charged.
         owner: page_owner's: who allocated and who freed it last, with their stacks.

@@ -99,8 +99,8 @@ def holders_at_large(prog: drgn.Program, files: OpenFiles, *, running: bool) -> 
 
     Args:
         files: the open files.
-        running: the kernel runs: what its CPUs do at the moment has been told from what stays by
-            looking several times.
+        running: the kernel runs: repeated audits have already separated
+            what its CPUs are doing from what stays.
     """
     if not running and (busy := _busy_cpu(prog)):
         return busy

@@ -75,7 +75,7 @@ class Owners:
         ]
 
     def is_zero(self, head: int) -> bool:
-        """Return whether it is a zero page: mapped by many, counted and remembered by nobody."""
+        """Return whether it is a zero page: mapped by many, with neither mapcount nor rmap."""
         return head in self._zeros
 
     def candidates(self, index: int, head: int) -> tuple[list[Place], bool]:
@@ -204,7 +204,7 @@ class Owners:
 
     @cached_property
     def _unsettled(self) -> list[int]:
-        """The mms in flight, and those that a runnable task or nobody uses: a gather that frees
+        """The mms in flight, and those that a runnable task or no task uses: a gather that frees
         pages at its end (tlb_finish_mmu()) holds no page-table lock any more."""
         return [
             number

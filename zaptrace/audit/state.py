@@ -44,7 +44,7 @@ class KernelState:
         ptes: how many entries map each page; shape (struct pages,).
         in_flight: the mms that a CPU is changing, by index.
         blind: the mms, by index, that may map more than was counted: some of their page tables
-            could not be read, or an entry is of a kind that this kernel does not tell.
+            could not be read, or an entry is of a kind that this kernel's symbols do not define.
         whole: no mm is missing.
         gaps: what could not be looked at -> how many.
     """
@@ -95,7 +95,7 @@ def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Kerne
     counted = normal & (first != NOWHERE)
     gaps["PTEs of memory without a struct page"] += int(np.count_nonzero(normal & ~counted))
     sizes = _sizes(fmt, walked)
-    # Where there is no such entry nobody asks which types there are: that takes symbols.
+    # Without such an entry the types, which take symbols, are not looked up.
     no_entries = not len(walked.nonpresent.entry)
     types = NO_TYPES if no_entries else types_of(prog, vmcoreinfo, fmt.page_shift)
     absent = classify(fmt, walked, types)

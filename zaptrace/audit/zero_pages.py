@@ -1,4 +1,4 @@
-"""The shared zero pages: mapped by many, counted by nobody, and never to be freed while mapped.
+"""The shared zero pages: mapped by many without a mapcount, and never to be freed while mapped.
 
 A PTE of the zero page is special (do_anonymous_page()), and vm_normal_page_pmd() knows the huge
 zero page: neither adds an rmap or a reference.  The kernel holds a reference of its own: to the

@@ -68,7 +68,7 @@ def faults(events: Events, resolve: Resolve) -> list[Fault]:
     """Return the faults in order, except that those which bad_page() has seen come first.
 
     A free and the bad_page() that the same thread calls for it are one fault, and so are a
-    free and the bad_page() of whoever empties the CPU's list that the page was put on.  One for
+    free and the bad_page() of the task that empties the CPU's list with that page.  One for
     a counter of a large folio belongs to the page of that folio whose own counter is wrong.  A
     bad PTE, or a removal below zero, is a fault only when nothing else was wrong with its page.
     """

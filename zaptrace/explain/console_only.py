@@ -1,6 +1,6 @@
-"""What a report on the console says by itself, where nothing else is known: no word more.
+"""What a report on the console says by itself, where nothing else is known.
 
-bad_page() prints the stack of whoever looks at a page, who need not be who freed it; and what
+bad_page() prints the stack of the task that checks a page, which need not have freed it; and what
 print_bad_pte() finds has more causes than a zap that goes wrong.
 """
 
@@ -80,8 +80,8 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
 
 
 def _freed(state: Splat, who: str, what: str) -> str:
-    """Return who freed it: an interrupt borrows the task, and deferred work frees for somebody
-    else."""
+    """Return who freed it: an interrupt borrows the task, and deferred work frees for another
+    task."""
     if by := deferral(state.trace):
         return (
             f"{what}, was freed by deferred work or in an interrupt ({by}()) while {who} ran; who "

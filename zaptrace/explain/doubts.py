@@ -1,4 +1,4 @@
-"""Doubts: what the evidence at hand cannot settle, and what would."""
+"""Doubts: what the available evidence cannot settle, and what would."""
 
 from __future__ import annotations
 

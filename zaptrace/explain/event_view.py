@@ -113,7 +113,7 @@ def same_page(one: Moment, other: Moment | None) -> bool:
 
 
 def of_thread(records: Records, at: int) -> Mask:
-    """Return which events the thread behind one event raised; none when it is not known.
+    """Return which events come from the thread of one event; none when it is not known.
 
     A pid alone is not a thread: pids are used again, and each CPU's idle task
     has pid 0.  The name changes only in exec and prctl, never inside a zap.

@@ -21,13 +21,13 @@ PARTS = ("capture", "splat", "vmcore", "life")
 """What evidence is made of, as the scoreboard names it."""
 
 ENDS = ("bad_page", "bad_table", "panic", "oops", "hang", "exit", "timeout")
-"""How a run ends that nobody cut short."""
+"""How a run ends that was not cut short."""
 LOG = "log"
 """What is known is a console's log: whose kernel may still run."""
 NEEDED = ("zap", "rmap_remove", "bad_page")
 """Events without which a recording says nothing of what did not happen."""
 ANY = ""
-"""The name of lost events of which nobody knows which they were."""
+"""The name of lost events of an unknown kind."""
 _EVENT = re.compile(
     r"\b(?:zt\d+_)?("
     + "|".join(kind.name.lower() for kind in Kind if kind is not Kind.LOST)
@@ -42,7 +42,7 @@ _DAMAGE = {
 
 
 def no_source(_address: int) -> CodeSite | None:
-    """Return the resolver of somebody who has no vmlinux."""
+    """Return a resolver that works without a vmlinux: it knows nothing."""
     return None
 
 
@@ -66,7 +66,7 @@ class Evidence:
         splats: the reports on the console, in order.
         audit: page tables against counters in the dump taken where it `ended`, or None.
         resolve: return address -> its code site with the inline chain, or None
-            when it cannot tell.
+            when it is not known.
         unrecorded: what the probes could not be made to record, a sentence each.
         ended: how the run ended: `bad_page` (stopped at its first instruction),
             `panic`, `exit`, `timeout`, or anything else.
@@ -92,7 +92,7 @@ class Evidence:
 
     @property
     def complete(self) -> bool:
-        """All that the rules ask for was recorded: what is not there did not happen.
+        """Whether all that the rules need was recorded: a missing event then did not happen.
 
         One that lacks only events other than the NEEDED ones still is: it is as good as a
         recording that did not watch for them.
@@ -130,12 +130,12 @@ class Evidence:
 
     @property
     def stopped_inside(self) -> bool:
-        """The dump is of the moment at which the bug struck: what came next is not in it."""
+        """Whether the dump was taken when the bug struck: what came next is not in it."""
         return self.ended in ("bad_page", "bad_table", "panic", "oops")
 
     @property
     def ran_to_its_end(self) -> bool:
-        """The events go on to the guest's own end, also when it was stopped in between."""
+        """Whether the events reach the guest's own end, also when it was stopped in between."""
         return self.ended == "exit" or (
             self.events is not None and self.events.meta.get("after") == "exit"
         )

@@ -1,9 +1,9 @@
 """Gathers: which zap a page went in, of those whose pages are freed together.
 
 Without batching (MMU_GATHER_NO_GATHER: s390x) zap_pte_range() frees each page at once.
-With mmu_gather a thread may zap many ranges and free the pages of all of them behind the
+With mmu_gather a thread may zap many ranges and free the pages of all of them after the
 last: exit_mmap() does. No event says where a gather begins; unmap_vmas() goes up through the
-mm, so a zap that begins below the end of the one before is of another gather.
+mm, so a zap that begins below the end of the one before belongs to another gather.
 """
 
 from __future__ import annotations
@@ -83,13 +83,13 @@ def gather_of(
 
 
 def frees_at_once(stack: Sequence[int], resolve: Resolve) -> bool:
-    """Return whether a stack is of a zap that frees without a gather in between."""
+    """Return whether a stack is that of a zap that frees without a gather in between."""
     links = _functions(stack, resolve)
     return any(map(kernel_functions.zaps, links)) and not any(map(kernel_functions.gathers, links))
 
 
 def frees_elsewhere(stack: Sequence[int], resolve: Resolve) -> bool:
-    """Return whether a stack is of a free in no zap and behind none."""
+    """Return whether a stack is that of a free neither in a zap nor after one."""
     links = _functions(stack, resolve)
     return bool(links) and not any(
         kernel_functions.zaps(one) or kernel_functions.gathers(one) for one in links

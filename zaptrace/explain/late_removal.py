@@ -1,6 +1,6 @@
 """The late removal: whether an rmap removal after a page's free was the freeing zap's own.
 
-A page that bad_page() has refused is used by nobody again.  One that was freed
+A page that bad_page() has refused is never used again.  One that was freed
 unseen (a kernel without DEBUG_VM looks when the page leaves the CPU's list, if
 then) is the first that the same CPU hands out: its next removal may be that of
 another life, by copy-on-write, migration, reclaim or another zap.
@@ -16,7 +16,7 @@ from zaptrace.explain.event_view import Moment, moment, of_page, of_thread, same
 from zaptrace.model.events import Events, Kind, Origin
 
 NOBODY = -1
-"""The raw mapcount of a page that nobody maps, and of one that bad_page() has reset."""
+"""The raw mapcount of a page that is not mapped, and of one that bad_page() has reset."""
 
 
 def removal(
@@ -62,7 +62,7 @@ def _lives_again(events: Events, fault: Moment, removed: Moment) -> bool:
     if same_page(removed, fault) and (
         removed.raw_mapcount == NOBODY or (removed.refcount or 0) > 0
     ):
-        return True  # removed by another one before, or held by somebody
+        return True  # removed by another zap before, or still referenced
     between = slice(fault.at + 1, removed.at)
     records = events.records[between]
     touched = of_page(events.records, fault.at)[between]

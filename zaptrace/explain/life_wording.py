@@ -40,10 +40,10 @@ _ONE_OF = {
 
 
 def told(case: Case) -> tuple[LeftOver, ...]:
-    """Return the facts of a page's life that are told.
+    """Return the facts of a page's life that are reported.
 
-    A reference that was not dropped yet may be held: it is told where the audit finds that nobody
-    holds it.  A free while mapped is told where nothing else is.
+    A reference that was not dropped yet may be held: it is reported where the audit finds no
+    holder.  A free while mapped is reported where nothing else is.
     """
     if case.account is None:
         return ()

@@ -1,7 +1,7 @@
 """Lifetimes of mm_structs: an address is one mm only from exec or fork to exit.
 
 mm_structs come from a slab cache: the next process often gets the address of the last one.
-No event tells of fork, exec and exit.  What events tell is whose mm it was: a process has one
+No event records fork, exec and exit.  But events show whose mm it was: a process has one
 mm at a time, and only its own threads zap it (process_madvise() and the OOM reaper apart,
 which only make us more careful).
 """

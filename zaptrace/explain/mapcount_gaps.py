@@ -28,7 +28,7 @@ class Jump:
 
     @property
     def rises(self) -> bool:
-        """A rise may be a new mapping: additions to the rmap are not recorded."""
+        """Whether the count rises: perhaps by a new mapping, as rmap additions are not recorded."""
         return self.found > self.was
 
 
@@ -42,7 +42,7 @@ def _jumps(case: Case) -> Iterator[Jump]:
 
     Each event reads it at the function's entry.  A removal on another CPU may be under way
     meanwhile: then one more or less is no change.  Between two removals the page may have been
-    mapped anew: a rise there is none either.
+    mapped again: a rise there is no change either.
     """
     story = case.story
     ends = (one for one in (story.freed, story.bad, story.bad_pte) if one)

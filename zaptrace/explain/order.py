@@ -1,4 +1,4 @@
-"""The order of events: a story told one step after the other."""
+"""The order of events: a story, step by step."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def way_of(case: Case) -> Way:
 
 
 def ptes_at_the_stop(case: Case) -> int | None:
-    """Return how many PTEs mapped the page when it was refused; None when nobody looked then."""
+    """Return how many PTEs mapped the page when it was refused; None without a dump of then."""
     finding = case.story.finding
     return finding.ptes if finding and case.story.stopped else None
 

@@ -126,7 +126,7 @@ def reported_in_a_row(splats: Sequence[Splat], state: Splat, after: Splat) -> bo
     """Return whether one thread's report followed the other with no other page refused in between.
 
     A zap prints the two within milliseconds, on a slow console within a second.  A pid and a
-    page frame are both used again: reports with minutes between them are of two lives.
+    page frame are both used again: reports minutes apart belong to two lives.
     """
     if state.pid is None or thread_of(state) != thread_of(after):
         return False
@@ -143,7 +143,7 @@ def reported_in_a_row(splats: Sequence[Splat], state: Splat, after: Splat) -> bo
 
 
 def thread_of(splat: Splat) -> tuple[int | None, str | None]:
-    """Pid and name of the thread that a report is of."""
+    """Return pid and name of the thread that a report is about."""
     return splat.pid, splat.comm or splat.process
 
 
@@ -157,7 +157,7 @@ def freed_before_rmap_removed(case: Case) -> bool:
 def pte_went_in_the_zap(case: Case) -> bool:
     """Return whether the zap that freed the page cleared its PTE.
 
-    A zap or its gather has freed it, and nobody maps it any longer, or it is a whole page: a
+    A zap or its gather has freed it, and it is not mapped any more, or it is a whole page: a
     zap drops the references of the PTEs that it clears.  A part of a large folio is freed with
     the last reference to any of them.
     """
@@ -226,7 +226,7 @@ def counted_once_too_often(case: Case) -> bool:
 def rmap_underflow(case: Case) -> bool:
     """Return whether one zap removed the page's rmap twice, the second time with none left.
 
-    That the count is below 0 is not enough: an earlier zap that left the PTE behind, and
+    That the count is below 0 is not enough: an earlier zap that did not clear the PTE, and
     a later one that finds it, do the same between them.
     """
     story = case.story

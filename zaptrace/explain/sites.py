@@ -24,7 +24,7 @@ _OF_SWAP = re.compile(r"free_swap_and_cache\w*|__try_to_reclaim_swap")
 
 
 Resolver = Callable[[int], CodeSite | None]
-"""Return address -> its code site, or None when it cannot tell."""
+"""Return address -> its code site, or None when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def code_sites(story: Story, evidence: Evidence) -> tuple[CodeSite, ...]:
 
 
 def _last_removal(story: Story) -> Moment | None:
-    """Return the last rmap removal that the order tells of."""
+    """Return the last rmap removal in the order."""
     earlier = story.earlier if story.fault is None else None
     return story.removed_late or story.removed_again or story.removed or earlier
 

@@ -27,9 +27,9 @@ from zaptrace.model.splats import Splat
 from zaptrace.splat.kinds import about_pages
 
 MOST_STORIES = 64
-"""Stories that are told; all the pages of one bug have the same."""
+"""Stories that are reported; all the pages of one bug have the same."""
 MOST_REMOVALS = 32
-"""Removals of a life that are told."""
+"""Removals of a life that are reported."""
 STATES = ("bad_page_state",)
 """Splats that say that a page was refused."""
 _OF_ALLOCATOR_AND_ZAP = (*STATES, "bad_page_map")
@@ -41,7 +41,7 @@ COUNTERS = (FindingClass.LOCKED_VM_MISMATCH, FindingClass.HUGETLB_POOL_MISMATCH)
 def stories(evidence: Evidence) -> list[list[Story]]:
     """Every story, the best known first: those by events, by splats, by the audit.
 
-    A page is told of once.  That the counters of an mm are wrong follows from most
+    Each page has one story.  That the counters of an mm are wrong follows from most
     faults of its pages: it is a story where no page has one.
     """
     told: list[list[Story]] = []
@@ -59,8 +59,8 @@ def stories(evidence: Evidence) -> list[list[Story]]:
 def pages_at_fault(evidence: Evidence, told: Sequence[Story]) -> int:
     """Return how many page frames were wrong, by events, else by splats, and by the stories.
 
-    A large folio's second page, which has the folio's counters, is none beside the page of it
-    that is wrong.
+    A large folio's second page, which has the folio's counters, does not count beside the page
+    of it that is wrong.
     """
     found = {splat.pfn for splat in evidence.splats if splat.kind in STATES}
     if evidence.events:
@@ -71,10 +71,10 @@ def pages_at_fault(evidence: Evidence, told: Sequence[Story]) -> int:
 
 
 def page_of_the_stop(evidence: Evidence) -> int | None:
-    """Return the page whose report the guest was stopped at; None when it was not, or nobody knows.
+    """Return the page whose report the guest was stopped at; None when that is not known.
 
-    A guest is stopped at the first bad_page().  A panic that a report of a page ended in is of
-    the last such report.
+    A guest is stopped at the first bad_page().  A panic that follows from a report of a page
+    belongs to the last such report.
     """
     if evidence.ended in ("panic", "oops"):
         bugs = [splat for splat in evidence.splats if splat.pfn is not None]
@@ -184,7 +184,7 @@ def _of_this_life(
 ) -> list[Moment]:
     """Return the removals of the page since it was last unmapped, and mapped again.
 
-    One that left no mapping is of an earlier life when the page is counted again afterwards,
+    One that left no mapping belongs to an earlier life when the page is counted again afterwards,
     unless the freeing thread made it in the gather that it freed the page with.
     """
     found: list[Moment] = []
@@ -353,7 +353,7 @@ def _named_by_its_report(story: Story) -> Story:
 
 
 def _with_finding(story: Story, evidence: Evidence) -> Story:
-    """Add what the audit says of the page, if it is of the moment that the story is about.
+    """Add what the audit says of the page, if the dump was taken at the story's moment.
 
     A page that was refused is never used again: what a dump of another moment holds of it
     says nothing of how it was freed.

@@ -2,7 +2,7 @@
 
 A page frame is used again and again, and so are pids.  A story is therefore
 cut: it begins with the gather of zaps that the freeing thread was in, and it ends
-where that thread goes on to its next zap.  Of what came before only the rmap
+where that thread begins its next zap.  Of what came before only the rmap
 removals of the same life of the page are kept.
 """
 
@@ -41,7 +41,7 @@ class Story:
         bad_pte: print_bad_pte() reports it, in the same zap.
         removed_late: the rmap removal of the page in that zap, after it was freed; what is
             recorded of it agrees with that (see `late`).
-        removed_elsewhere: its rmap was removed after that by somebody else, or by a
+        removed_elsewhere: its rmap was removed after that by another task, or by a
             removal of the same thread that is not known to be that zap's.
         went_on: the thread is known to have left that zap.
         stopped: the guest was stopped when it reported this page, or its folio: the audit is of
@@ -113,7 +113,7 @@ class Story:
 
     @property
     def refused(self) -> Moment | None:
-        """What tells of the stack on which bad_page() refused the page, or its folio."""
+        """The event with the stack on which bad_page() refused the page, or its folio."""
         return self.bad or self.folio
 
     @property

@@ -163,7 +163,7 @@ class Suspects:
         np.maximum.at(self._rows["last"], at[timed], clock[timed])
 
     def _end_zaps(self, zaps: Records) -> None:
-        """Note when the thread that freed a suspected page went on to another zap."""
+        """Note when the thread that freed a suspected page began another zap."""
         rows = self._rows
         waiting = np.flatnonzero((rows["fault"] != ABSENT) & (rows["over"] == ABSENT))
         pids, of_row = np.unique(rows["fault_pid"][waiting], return_inverse=True)

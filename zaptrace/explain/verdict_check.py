@@ -72,7 +72,7 @@ def _objections(text: str, rests_on: tuple[Reference, ...], evidence: Evidence) 
 
 
 def _looked_up(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
-    """Find what a reference is of; what is wrong with it, or None."""
+    """Find what a reference points to; return what is wrong with it, or None."""
     if one.what == "event":
         return _event(one, evidence, rest)
     if one.what == "splat":

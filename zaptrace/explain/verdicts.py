@@ -108,13 +108,13 @@ def carried_by(case: Case, rule: Rule) -> tuple[str, ...]:
 
 
 def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sentence, ...]:
-    """Return how many pages more went wrong, and how many of them tell the same story."""
+    """Return how many pages more went wrong, and how many of them have the same story."""
     if pages < 2:
         return ()
     pfn = case.story.pfn
     told = {one.story.pfn: _tale(one, row) for one, row in others if one.story.told_by}
     told.pop(pfn, None)
-    # Of the others less is known: no dump is of the moment at which they went wrong.
+    # Of the others less is known: no dump was taken when they went wrong.
     alike = {_tale(case, rule), _tale(*_judged(_without_audit(case.story), case.evidence))}
     same = sum(tale in alike for tale in told.values())
     said = [f"{same} by the same story"] if same else []
@@ -132,7 +132,7 @@ def _without_audit(story: Story) -> Story:
 
 
 def _untold(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[str, ...]:
-    """Return reports of no page that no sentence tells of, by kind."""
+    """Return reports about no page that no sentence mentions, by kind."""
     told = {one.line for said in sentences for one in said.rests_on if one.what == "splat"}
     return unexplained_kinds(
         splat
@@ -190,7 +190,7 @@ def would_show(evidence: Evidence) -> bool:
     seen `clean`.
 
     An audit counts every page and mm.  A whole recording sees what goes wrong with a page,
-    and not an mm's resident-set counters: of those the console tells when the mm ends.  A
+    and not an mm's resident-set counters: those the console reports when the mm ends.  A
     console alone, of a boot that came to its own end, has a report for bugs of each kind,
     though not for each of them: the doubts say so.
     """
@@ -205,7 +205,7 @@ def would_show(evidence: Evidence) -> bool:
 
 
 def _blind(evidence: Evidence) -> Verdict:
-    """Nothing wrong is seen, which says nothing."""
+    """Return the verdict when nothing wrong is seen in evidence that could not have shown it."""
     rests = "there is none" if not evidence.parts else "it could not have shown every bug"
     text = f"Nothing wrong is seen in the evidence, but {rests}: this is not known to be clean."
     return Verdict(
@@ -218,7 +218,7 @@ def _blind(evidence: Evidence) -> Verdict:
 
 
 def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
-    """Return reports about pages, of which none names a page that a story could be told of."""
+    """Return reports about pages when none of them names a page that could have a story."""
     first = splats[0]
     return Verdict(
         VerdictKind.UNEXPLAINED,

@@ -23,7 +23,7 @@ Told = Iterator[Sentence]
 
 
 def freed_early(case: Case) -> Told:
-    """Yield the page was freed first, and its rmap removed second."""
+    """Yield that the page was freed first, and its rmap removed second."""
     story = case.story
     said = counters(story.raw_mapcount, story.refcount)
     line = line_of("freed", case.sites)
@@ -51,7 +51,7 @@ def freed_early(case: Case) -> Told:
 
 
 def zapped_without_removal(case: Case) -> Told:
-    """Yield a zap freed the page and removed no rmap of it."""
+    """Yield that a zap freed the page and removed no rmap of it."""
     story = case.story
     zaps = len(story.gather)
     among = f" (one of {zaps} zaps whose pages were freed together)" if zaps else ""
@@ -69,7 +69,7 @@ def zapped_without_removal(case: Case) -> Told:
 
 
 def more_mapcount_than_ptes(case: Case) -> Told:
-    """Yield the counter and the page tables disagree, and nothing says which of them is wrong."""
+    """Yield that counter and page tables disagree, with nothing to say which is wrong."""
     story, finding = case.story, case.story.finding
     assert finding is not None
     yield from _freed_or_found(case)
@@ -95,7 +95,7 @@ def removed_twice(case: Case) -> Told:
 
 
 def left_behind(case: Case) -> Told:
-    """Yield a PTE is there that nothing counts, and a zap has been at it."""
+    """Yield that a PTE exists that nothing counts, although a zap went over it."""
     story, finding = case.story, case.story.finding
     if story.earlier:
         yield Sentence(
@@ -124,7 +124,7 @@ def left_behind(case: Case) -> Told:
 
 
 def overput(case: Case) -> Told:
-    """Yield the page's references are fewer than its PTEs."""
+    """Yield that the page has fewer references than PTEs."""
     story, finding = case.story, case.story.finding
     assert finding is not None
     mapped = f"{_ptes(finding.ptes)} of {_owners(finding)}"
@@ -153,7 +153,7 @@ def overput(case: Case) -> Told:
 
 
 def rss(case: Case) -> Told:
-    """Yield an mm's counters are not what it maps."""
+    """Yield that an mm's counters differ from what it maps."""
     story = case.story
     printed = [one for one in story.rss_splats if one.rss_value is not None][:4]
     said = [rss_value(one) for one in printed]
@@ -289,7 +289,7 @@ def _says_more(case: Case) -> bool:
 
 
 def _removed_in_time(case: Case) -> Told:
-    """Yield the page's own removal is recorded: what is still counted is another mapping."""
+    """Yield that the page's own removal is recorded: what is still counted is another mapping."""
     story = case.story
     removed = story.removed_again or story.removed
     counted = freed_while_counted(case) and (removed is not None and removed.raw_mapcount)
@@ -303,7 +303,7 @@ def _removed_in_time(case: Case) -> Told:
 
 
 def _changed(case: Case) -> Told:
-    """Yield the counter changed, and no event did it."""
+    """Yield that the counter changed without an event."""
     jump = jump_of(case)
     if jump is None:
         return

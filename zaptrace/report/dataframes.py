@@ -1,4 +1,4 @@
-"""A run or a vmcore as pandas DataFrames, for questions that nobody thought of.
+"""A run or a vmcore as pandas DataFrames, for questions that no command answers.
 
 Every array is converted in bulk; absent values are pandas' own NA.
 """
@@ -42,7 +42,7 @@ _INTEGERS = (
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run folder or a capture, for questions that nobody thought of.
+    """A run folder or a capture, for questions that no command answers.
 
     Attributes:
         recorded: the capture as numpy records (see zaptrace.model.events.Events).

@@ -150,7 +150,7 @@ def _json_columns(records: Records) -> Iterator[list[Any]]:
 
 
 def _mapcounts(records: Records) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Mapcounts, ABSENT_I32 where there is none."""
+    """Mapcounts, ABSENT_I32 where a record has none."""
     raw = records["raw_mapcount"].astype(np.int64)
     return np.where(raw == ABSENT_I32, raw, raw + 1)
 

@@ -59,14 +59,14 @@ def _packet(*parts: bytes) -> bytes:
 
 
 class _Tasks:
-    """A track for each thread, and which thread each record is of."""
+    """A track for each thread, and the thread of each record."""
 
     def __init__(self, records: Records) -> None:
         names = ("tgid", "pid", "comm")
         keys = np.empty(len(records), [(name, records.dtype[name]) for name in names])
         for name in names:
             keys[name] = records[name]
-        # The comm does not tell threads apart: exec changes it.
+        # The comm does not distinguish threads: exec changes it.
         ids = np.where(keys["pid"] == 0, -1 - keys["tgid"], keys["pid"])
         distinct, self.of = np.unique(ids, return_inverse=True)
         last = np.zeros(len(distinct), np.intp)
@@ -161,7 +161,7 @@ def _instants(told: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed
 
 
 def _counters(records: Records, clocks: list[int], pages: list[int]) -> Iterator[_Timed]:
-    """Yield the mapcount of refused pages, each time that a record tells it."""
+    """Yield the mapcount of refused pages, each time that a record has it."""
     for lane, pfn in enumerate(pages):
         here = (records["pfn"] == np.uint64(pfn)) & (records["raw_mapcount"] != ABSENT_I32)
         for at in np.flatnonzero(here).tolist():
@@ -176,7 +176,7 @@ def _event(kind: int, track: int, name: str | None = None, facts: bytes = b"") -
 
 
 def _facts(told: Events, at: int) -> bytes:
-    """Return what a record tells, as debug annotations (name=10, int=4, string=6, pointer=7)."""
+    """Return a record's fields, as debug annotations (name=10, int=4, string=6, pointer=7)."""
     record = told.records[at]
     out = [
         message(_ANNOTATION, text(10, name), number(7, int(record[name])))

@@ -1,4 +1,4 @@
-"""Records by time, those without a time behind them."""
+"""Records by time, those without a time last."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def in_order(records: Records) -> tuple[Records, npt.NDArray[np.int64]]:
     """Return the records by time, and when each was, in ns of the boot clock.
 
     One without a clock was read from the registers of a stopped CPU: it stands 1 ns
-    behind the last that has one.
+    after the last that has one.
     """
     clock = records["clock"]
     order = np.argsort(clock, kind="stable")

@@ -46,8 +46,8 @@ def title(site: CodeSite) -> str:
 
 
 def mark(site: CodeSite) -> str | None:
-    """Return what happens at a line, as a remark beside it; None where its code tells nobody
-    anything."""
+    """Return what happens at a line, as a remark beside it; None where its code says
+    nothing."""
     role = _role(site)
     return None if role == _ZAP_ENTRY else _MARKS.get(role, "here")
 

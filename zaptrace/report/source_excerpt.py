@@ -1,4 +1,4 @@
-"""The lines of the kernel's source around the sites of a verdict, out of a tree at hand.
+"""The lines of the kernel's source around the sites of a verdict, out of an available tree.
 
 A tree may be another version's.  What a verdict says of a file must hold in it: each line is
 there, lies in the function that the debug info names, and calls what was inlined into it.
@@ -16,7 +16,7 @@ from zaptrace.model.verdict import CodeSite
 from zaptrace.report.site_roles import chain_of, mark, marked_line
 
 CONTEXT = 4
-"""Lines shown before and behind."""
+"""Lines shown before and after."""
 LARGEST = 4 << 20
 """Bytes of a source file; no file of the kernel that is compiled is larger."""
 _PLACE = re.compile(r"(?P<file>[\w./+-]+):(?P<line>[0-9]{1,7})")
@@ -87,7 +87,7 @@ def read_sources(tree: Path, sites: Iterable[CodeSite]) -> Sources:
 
 def _lines(tree: Path, file: str) -> list[str] | None:
     root = tree.resolve()
-    # The name is out of somebody's vmlinux: nothing outside of the tree is shown.
+    # The name comes from an untrusted vmlinux: nothing outside of the tree is shown.
     path = (root / file).resolve()
     if not path.is_relative_to(root) or not path.is_file() or path.stat().st_size > LARGEST:
         return None

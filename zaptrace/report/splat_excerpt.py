@@ -12,7 +12,7 @@ from zaptrace.splat.kinds import KINDS
 from zaptrace.splat.lines import Line, read_lines
 
 MOST_LINES = 24
-"""Lines behind a headline among which the report's own stand."""
+"""Lines after a headline that may hold the report's own."""
 BEFORE = 24
 """Lines before it, for a dump that precedes a BUG() or a WARN()."""
 _HEADLINE = "BUG: "

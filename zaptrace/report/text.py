@@ -33,7 +33,7 @@ def render(verdict: Verdict, info: RunInfo, sources: Sources | None = None) -> s
     """Return the whole report, every line at most `WIDTH` columns, ended by a newline.
 
     Args:
-        sources: the lines of the kernel's source, where a tree is at hand.
+        sources: the lines of the kernel's source, where a tree is available.
     """
     if verdict.kind is VerdictKind.CLEAN:
         sections = [_logs(info), _environment(verdict, info)]
@@ -115,7 +115,7 @@ def _chain(site: CodeSite, known: int) -> Iterator[str]:
     """Yield the inline chain, innermost first; `>` marks the line inside the zap.
 
     Args:
-        known: links at the end that have been told already.
+        known: links at the end that are already printed.
     """
     links = chain_of(site)
     shown = links[: len(links) - known]

@@ -17,7 +17,7 @@ _DAMAGE = (
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """Breaks lines at blanks, and behind the bars of `flags: 0x1(locked|dirty|...)`."""
+    """Breaks lines at blanks, and after the bars of `flags: 0x1(locked|dirty|...)`."""
 
     wordsep_simple_re = re.compile(r"([\t\n\x0b\x0c\r ]+|(?<=\|))")
 

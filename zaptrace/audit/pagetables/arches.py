@@ -68,7 +68,7 @@ def _settle_x86_64(
 
 
 def without_bits(fmt: TableFormat, bits: int) -> TableFormat:
-    """Return the same, where some bits of an entry's address are none.
+    """Return the format with some bits taken out of an entry's address.
 
     AMD's memory encryption puts its C bit there (sme_me_mask, PTE_PFN_MASK: arch/x86/mm/
     mem_encrypt_identity.c takes it out of physical_mask); SME's host and SEV's guests have it in

@@ -29,7 +29,7 @@ class SwapKind(enum.IntEnum):
     """What an entry that is not present stands for."""
 
     UNKNOWN = 0
-    """This kernel's types cannot be told."""
+    """This kernel's types are not known."""
     SWAP = 1
     HWPOISON = 2
     MIGRATION = 3
@@ -68,7 +68,7 @@ class SwapTypes:
 
 
 NO_TYPES = SwapTypes(np.zeros(_TYPES, np.uint8), 0)
-"""Of a kernel whose types nobody has looked up."""
+"""Types that have not been looked up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 All architectures in our table have pte_special(), and then a special PTE maps no
 normal page and every other one does, whatever its VMA: vm_normal_page() looks at VM_PFNMAP
-and VM_MIXEDMAP only to tell a legitimate special PTE from a corrupt one.  The zero page, vvar
-and remap_pfn_range() mappings carry the bit; vdso pages do not and are counted.
+and VM_MIXEDMAP only to distinguish a legitimate special PTE from a corrupt one.  The zero page,
+vvar and remap_pfn_range() mappings carry the bit; vdso pages do not and are counted.
 
 A large leaf has such a bit on some architectures only (pmd_special(), "mm: mark special bits for
 huge pfn mappings when inject", 6.12); else vm_normal_page_pmd() asks the VMA.  It maps no page
@@ -101,7 +101,7 @@ def _normal_large(address: Words, pfn: Words, page_shift: int, areas: Areas) -> 
 
 
 def uncounted_in(prog: drgn.Program, fmt: TableFormat) -> Uncounted:
-    """Return what tells large leaves without counters in this kernel."""
+    """Return what marks large leaves without counters in this kernel."""
     bits = fmt.tables.large_special | _devmap(prog, fmt)
     return Uncounted(bits, huge_zero_page(prog), fmt.page_shift)
 
@@ -134,7 +134,7 @@ def zero_pages(prog: drgn.Program) -> range:
 
 
 def zero_kinds(prog: drgn.Program) -> dict[int, str]:
-    """Return what the pages are called that many map and nobody counts, by their PFN."""
+    """Return the names of the zero pages, which are mapped uncounted, by their PFN."""
     huge = huge_zero_page(prog)
     return dict.fromkeys(zero_pages(prog), ZERO) | ({} if huge is None else {huge: HUGE_ZERO})
 

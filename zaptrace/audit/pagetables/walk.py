@@ -39,7 +39,7 @@ MALFORMED = "malformed page-table entries"
 
 
 class Unreadable(Exception):
-    """A `Ram` does not hold what it was asked for."""
+    """A `Ram` does not hold what is read."""
 
 
 class Ram(Protocol):
@@ -161,7 +161,7 @@ class Walked:
     gaps: dict[str, int]
     blind: frozenset[int] = frozenset()
 
-    # These are made when somebody asks: mostly nobody does.
+    # Made on first use: most callers never use them.
 
     @functools.cached_property
     def entry(self) -> Words:
@@ -189,7 +189,7 @@ class _Place(NamedTuple):
 
     Attributes:
         base: the user virtual address at which each table begins.
-        at: of each entry, its place in all of these tables, one behind the other.
+        at: of each entry, its place in all of these tables, one after the other.
     """
 
     level: Level

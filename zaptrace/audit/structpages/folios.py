@@ -60,7 +60,7 @@ def _fake_heads(pages: StructPages, head: Index, tails: Index, head_mask: int) -
     """Tails that look like their head: page_fixed_fake_head() (include/linux/page-flags.h).
 
     With HUGETLB_PAGE_OPTIMIZE_VMEMMAP all pages of a hugetlb folio's struct pages are one
-    page, so that every 64th tail is the head once more.  The tail behind it tells.
+    page, so that every 64th tail is the head once more.  The tail after it shows which it is.
     """
     before = tails[head[tails] < tails - 1] - 1
     before = before[head[before] == before]
@@ -80,7 +80,7 @@ class Folios:
 
     def __init__(self, pages: StructPages, flags: Flags, head: Index, tails: Index) -> None:
         self._tails = tails
-        # Which folio each tail is of, by its place among `_heads`, and how many pages each has.
+        # The folio of each tail, by its place among `_heads`, and how many pages each folio has.
         self._heads, self._of, others = np.unique(
             head[tails], return_inverse=True, return_counts=True
         )

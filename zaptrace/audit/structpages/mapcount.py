@@ -21,7 +21,7 @@ from zaptrace.audit.structpages.table import (
 )
 
 _POISON = np.uint64(2**64 - 1)
-"""page->flags of a struct page that nobody has initialised (page_init_poison())."""
+"""page->flags of a struct page that was never initialised (page_init_poison())."""
 _MAX_ORDER = 30  # no kernel has larger blocks: a broken one
 _SMALL_ORDER = 4  # many blocks of few pages are marked page by page, few of many block by block
 

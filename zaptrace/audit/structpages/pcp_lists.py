@@ -1,7 +1,7 @@
 """Which pages lie on the per-CPU free lists (`struct per_cpu_pages`, mm/page_alloc.c).
 
 Pages in the buddy allocator itself are known by their page type; those on a
-CPU's list look like any page that nobody has.
+CPU's list look like any page that is not in use.
 """
 
 from __future__ import annotations

@@ -164,11 +164,11 @@ class StructPages:
         return found
 
     def indices_at(self, addresses: Words) -> Index:
-        """Return the indices of struct pages by their address, NOWHERE for what is none."""
+        """Return the indices of struct pages by their address, NOWHERE for other addresses."""
         return self.indices(self.layout.pfns(addresses))
 
     def index_at(self, address: int) -> int:
-        """Return the index of the struct page at an address, NOWHERE for what is none."""
+        """Return the index of the struct page at an address, NOWHERE for other addresses."""
         pfn, rest = divmod(address - self.layout.base, self.layout.struct_size)
         first = 0
         for span in self.layout.valid:

@@ -38,7 +38,7 @@ def tag(name: str, *content: Content, **attributes: object) -> Markup:
 
 
 def joined(*content: Content) -> Markup:
-    """Contents one behind the other."""
+    """Contents one after the other."""
     return Markup("".join(_flat(one) for one in content))
 
 

@@ -43,7 +43,7 @@ def page(
     Args:
         events: the capture, for the rates.
         window: the page tables around the page.
-        sources: the lines of the kernel's source, where a tree is at hand.
+        sources: the lines of the kernel's source, where a tree is available.
         life: the recorded life of the page, where it was kept.
     """
     title = subject(verdict, info).removeprefix("mm: ")

@@ -60,7 +60,7 @@ def _cell(window: TableWindow, at: int, kind: str, y: int) -> Markup:
 
 
 def _cross(x: float, y: float, size: float) -> Markup:
-    """Return what tells a PTE of this very page without colours."""
+    """Return the cross that marks a PTE of this very page where there are no colours."""
     return tag("path", d=f"M{x} {y}l{size} {size}m0 {-size}l{-size} {size}", class_="cross")
 
 

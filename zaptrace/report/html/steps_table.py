@@ -56,7 +56,7 @@ def _plus_one(raw: int | None) -> int | None:
 
 
 def _change(values: Sequence[int | None], at: int) -> str:
-    """Return `1 → 0`: before, and what was seen next; one number where nobody looked again."""
+    """Return `1 → 0`: before, and what was seen next; one number where it was not seen again."""
     before = values[at]
     if before is None:
         return "-"

@@ -69,7 +69,7 @@ def timeline(steps: Sequence[OrderStep]) -> Markup:
 
 def _dot(at: int, step: OrderStep, x: float, y: float, start: int) -> Markup:
     around: Markup
-    if is_turn(step):  # told apart by its shape too, not by colour alone
+    if is_turn(step):  # distinguished by its shape too, not by colour alone
         square = {"x": x - 9, "y": y - 9, "width": 18, "height": 18, "rx": 2}
         around = tag("rect", **square, class_="dot turn", transform=f"rotate(45 {x:.1f} {y})")
     else:
