@@ -9,17 +9,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 
 from zaptrace.elf.image import Image
 from zaptrace.elf.symtab import Symbols
 from zaptrace.kernel.machinecode import decoder_of
-from zaptrace.kernel.machinecode.instruction import CALL, END, FORK, JUMP, TRAP
+from zaptrace.kernel.machinecode.instruction import CALL, END, FORK, JUMP, TRAP, Instruction
 
 Span = tuple[int, int]
 """Addresses [low, high)."""
 
 _LONGEST_SPAN = 1 << 20
 _MOST_ENTRIES = 1 << 20
+_LONGEST_INSTRUCTION = 15
+_MOST_ELSEWHERE = 16
+"""Instructions in a row of code elsewhere that a jump out of the function leads to: what
+ALTERNATIVE_TERNARY() of x86_64 puts into .altinstr_aux are three; a function that is called last is
+longer, and does not come back."""
 
 
 class ControlFlow:
@@ -42,6 +48,7 @@ class ControlFlow:
         self._relative: set[int] = set()
         for low, high in spans:
             self._decode(image.at(low, min(high - low, _LONGEST_SPAN)), low, image)
+        self._decode_elsewhere(image)
         for start, target in forks:
             if start in self._after and target in self._after:
                 self._after[start] += (target,)
@@ -49,14 +56,8 @@ class ControlFlow:
     def _decode(self, code: bytes, low: int, image: Image) -> None:
         at, instruction_at = 0, decoder_of(image.arch)
         while (instruction := instruction_at(code, at)) is not None:
-            here, behind = low + at, low + at + instruction.size
-            ways = {
-                FORK: (behind, here + instruction.away),
-                JUMP: (here + instruction.away,),
-                END: (),
-                TRAP: (),
-            }
-            self._after[here] = ways.get(instruction.kind, (behind,))
+            here = low + at
+            self._after[here] = _ways(here, instruction)
             if instruction.kind == CALL:
                 self._calls.add(here)
             if instruction.kind == TRAP:
@@ -64,6 +65,22 @@ class ControlFlow:
             if instruction.relative:
                 self._relative.add(here)
             at += instruction.size
+
+    def _decode_elsewhere(self, image: Image) -> None:
+        """Follow jumps out of the function: to .altinstr_aux, until the kernel has patched
+        static_cpu_has() (pgtable_l5_enabled() in front of every zap of x86_64), and back."""
+        inside, instruction_at = set(self._after), decoder_of(image.arch)
+        for start in sorted({to for ways in self._after.values() for to in ways} - inside):
+            found: dict[int, tuple[int, ...]] = {}
+            ahead = [start]
+            for at in ahead:
+                instruction = instruction_at(image.at(at, _LONGEST_INSTRUCTION), 0)
+                if instruction is None or len(found) == _MOST_ELSEWHERE:
+                    break
+                found[at] = _ways(at, instruction)
+                ahead += [to for to in found[at] if to not in inside and to not in ahead]
+            else:
+                self._after |= found
 
     def probe_candidates(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
         """Yield instructions that are executed once each time an inlined call is made.
@@ -134,15 +151,19 @@ class ControlFlow:
         return self._after.get(at, ())
 
     def _dominates(self, at: int, calls: set[int]) -> bool:
-        """Return whether none of the calls is reached but by way of an instruction."""
+        """Return whether none of the calls is reached but by way of an instruction, which itself
+        is reached: code that no known way leads to proves nothing."""
         if at == self._entry:
             return True
-        return not any(
-            one in calls
-            for one in self._walk(
-                self._entry, lambda one: [to for to in self._next(one) if to != at]
-            )
-        )
+        if at not in self._reached:
+            return False
+        around = self._walk(self._entry, lambda one: [to for to in self._next(one) if to != at])
+        return calls.isdisjoint(around)
+
+    @cached_property
+    def _reached(self) -> set[int]:
+        """The instructions that some way from the function's entry leads to."""
+        return set(self._walk(self._entry, self._next))
 
     def _leads_to(self, at: int, calls: set[int], inside: Callable[[int], bool]) -> bool:
         """Return whether one of the calls is made, whichever way things continue from an
@@ -169,6 +190,13 @@ class ControlFlow:
             more = [to for to in ways(at) if to not in seen]
             seen.update(more)
             ahead += more
+
+
+def _ways(here: int, instruction: Instruction) -> tuple[int, ...]:
+    """Return which instructions may come after one."""
+    behind, target = here + instruction.size, here + instruction.away
+    ways = {FORK: (behind, target), JUMP: (target,), END: (), TRAP: ()}
+    return ways.get(instruction.kind, (behind,))
 
 
 def static_branches(image: Image, symbols: Symbols) -> list[Span]:

@@ -122,6 +122,32 @@ __start___jump_table:
 __stop___jump_table:
 .text
 """
+OUT_OF_THE_FUNCTION = """
+    jmp aux            # as static_cpu_has(), which is patched later
+outside:
+    jmp leave
+entry:
+    inc %ecx
+met:
+    call called
+    jmp leave
+end:
+.section .altinstr_aux, "ax"
+aux:
+    test $1, %sil
+    jne met
+    jmp entry
+.text
+"""
+NOBODY_KNOWS_HOW = """
+    jmp *%rax
+outside:
+    jmp leave
+entry:
+    call called
+    jmp leave
+end:
+"""
 
 
 @pytest.mark.parametrize(
@@ -133,8 +159,19 @@ __stop___jump_table:
         (IN_A_LOOP, []),
         (BEHIND_A_BUG, ["entry"]),
         (JUMP_LABEL, ["met"]),
+        (OUT_OF_THE_FUNCTION, ["met"]),
+        (NOBODY_KNOWS_HOW, []),
     ],
-    ids=["one way", "past the entry", "never meet", "in a loop", "behind a BUG", "jump label"],
+    ids=[
+        "one way",
+        "past the entry",
+        "never meet",
+        "in a loop",
+        "behind a BUG",
+        "jump label",
+        "out of the function",
+        "by a register",
+    ],
 )
 def test_where_an_inlined_call_is_watched(body: str, where: list[str], tmp_path: Path) -> None:
     if platform.machine() != "x86_64":
