@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zaptrace.explain.story import Story
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
@@ -49,10 +51,21 @@ def flags_of(reason: str | None, *sources: Splat | Finding | None) -> str | None
 
 
 def rss_value(splat: Splat) -> str:
-    """Return `MM_ANONPAGES +1 of sh/40`: an rss counter that was wrong when an mm was freed."""
-    who = splat.comm or splat.process
-    of = f" of {who}/{'?' if splat.pid is None else splat.pid}" if who else ""
-    return f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}{of}"
+    """Return `MM_ANONPAGES +1`: an rss counter that was wrong when an mm was freed."""
+    return f"{splat.rss_type or 'a counter'} {splat.rss_value:+d}"
+
+
+def when_freed(splats: Sequence[Splat]) -> str:
+    """Return `when sh/40 freed an mm`: whose mm it was no report tells.
+
+    check_mm() prints `current` (since 6.16): for an mm that ended that is mostly the next task on
+    its CPU, which drops the last reference in finish_task_switch().
+    """
+    known = [one for one in splats if one.comm or one.process]
+    tasks = {task_name(one.comm or one.process, one.pid) for one in known}
+    if len(tasks) == 1:
+        return f"when {tasks.pop()} freed an mm"
+    return "when mms were freed" if tasks else "when an mm was freed"
 
 
 def lateness(story: Story) -> float | None:

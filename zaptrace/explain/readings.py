@@ -14,7 +14,7 @@ from zaptrace.explain.bad_pages import FOLIO_MAPCOUNTS
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment, first_bad_table
 from zaptrace.explain.lifetimes import same_process
 from zaptrace.explain.mapcount_gaps import jump_of
-from zaptrace.explain.naming import page, rss_value
+from zaptrace.explain.naming import page, rss_value, when_freed
 from zaptrace.explain.predicates import (
     Case,
     all_at_rest,
@@ -194,7 +194,7 @@ def _still_referenced(case: Case) -> Speaks:
     said = "it still holds a reference for each mapping that is counted, which no zap leaves"
     lost = [one for one in case.evidence.splats if (one.rss_value or 0) > 0]
     if lost:
-        said += f", and {rss_value(lost[0])} was still counted when an mm was freed"
+        said += f", and {rss_value(lost[0])} was still counted {when_freed(lost[:1])}"
     cleared = first_bad_table(case.evidence.events)
     if cleared is not None:
         by = _clearer(cleared, case)

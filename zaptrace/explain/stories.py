@@ -308,7 +308,8 @@ def _of_mms(evidence: Evidence) -> list[Story]:
     """Return one story for all the mms whose counters are wrong.
 
     By the console alone only where that is the first report about pages: after a bad PTE, page
-    table or swap entry the counters can but follow.
+    table or swap entry the counters can but follow.  The task that a report names has freed the mm
+    (`naming.when_freed`): whose it was only an audit knows.
     """
     findings = evidence.audit.findings if evidence.audit else ()
     rss = tuple(one for one in findings if one.cls is FindingClass.RSS_MISMATCH)
@@ -317,8 +318,7 @@ def _of_mms(evidence: Evidence) -> list[Story]:
     if not rss and first not in ("bad_rss_counter", "nonzero_page_tables"):
         return []
     owner = next((owner for one in rss for owner in one.mappings), None)
-    pid = next((splat.pid for splat in splats if splat.pid), owner.pid if owner else None)
-    comm = next((splat.comm for splat in splats if splat.comm), owner.comm if owner else None)
+    pid, comm = (owner.pid, owner.comm) if owner else (None, None)
     return [Story(None, pid, comm, rss=rss, rss_splats=splats)] if rss or splats else []
 
 

@@ -8,7 +8,16 @@ from zaptrace.explain.console_only import only_printed
 from zaptrace.explain.console_only import sentences as printed_sentences
 from zaptrace.explain.life_wording import settled
 from zaptrace.explain.mapcount_gaps import jump_of
-from zaptrace.explain.naming import counters, duration, flags_of, lateness, page, rss_value, task
+from zaptrace.explain.naming import (
+    counters,
+    duration,
+    flags_of,
+    lateness,
+    page,
+    rss_value,
+    task,
+    when_freed,
+)
 from zaptrace.explain.predicates import Case, freed_while_counted, seen_at_its_free, way_of
 from zaptrace.explain.readings import raw_below_zero, readings
 from zaptrace.explain.rests_on import refer, refer_all, whole
@@ -156,10 +165,11 @@ def rss(case: Case) -> Told:
     """Yield that an mm's counters differ from what it maps."""
     story = case.story
     printed = [one for one in story.rss_splats if one.rss_value is not None][:4]
-    said = [rss_value(one) for one in printed]
-    where = f" ({', '.join(said)} pages when an mm was freed)" if said else ""
-    if not said and story.rss and story.rss[0].note:
-        where = f" ({task(story)}: {story.rss[0].note})"
+    said = [f"{task(story)}: {one.note}" for one in story.rss[:1] if one.note]
+    if printed:
+        counted = ", ".join(rss_value(one) for one in printed)
+        said.append(f"{counted} pages {when_freed(printed)}")
+    where = f" ({'; '.join(said)})" if said else ""
     pieces = refer_all((*printed, *story.rss[:4])) or refer_all(story.rss_splats)
     yield Sentence(
         f"An mm's resident-set counters do not agree with what it maps{where}; no page is "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.naming import page, rss_value
+from zaptrace.explain.naming import page, rss_value, when_freed
 from zaptrace.explain.predicates import Case, zero_kind
 from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.model.findings import Finding, FindingClass
@@ -83,7 +83,7 @@ def zero_page_unmapped(case: Case) -> Told:
     wrong = [one for one in case.evidence.splats if (one.rss_value or 0) < 0][:4]
     if wrong:
         yield Sentence(
-            f"{', '.join(rss_value(one) for one in wrong)} was still counted when an mm was freed "
+            f"{', '.join(rss_value(one) for one in wrong)} was still counted {when_freed(wrong)} "
             "(rss_mismatch): a mapping was taken off that never was counted.",
             refer(*wrong),
         )

@@ -301,7 +301,7 @@ def test_a_pte_that_was_lost_still_has_its_reference_and_is_still_counted() -> N
     verdict = explain(Evidence(recorded, (counter,), busy(lost), resolve))
     assert "mapcount 1 and 0 PTEs (refcount 1); which of the two is wrong" in verdict.facts
     assert "the PTE alone was lost" in verdict.readings[0]
-    assert "MM_ANONPAGES +1 of sh/40 was still counted" in verdict.readings[0]
+    assert "MM_ANONPAGES +1 was still counted when sh/40 freed an mm" in verdict.readings[0]
     leaked = replace(lost, ptes=1, mapcount=2, refcount=1, raw_mapcount=1)
     verdict = explain(Evidence(recorded, (), busy(leaked), resolve))
     assert not any("the PTE alone" in one for one in verdict.readings)
@@ -335,10 +335,24 @@ def test_counters_of_the_wrong_type_are_one_mistake() -> None:
         for at, (name, value) in enumerate((("MM_FILEPAGES", 12), ("MM_SHMEMPAGES", -12)), 1)
     ]
     verdict = explain(Evidence(None, counters, console=True))
-    assert "MM_FILEPAGES +12 of sh/40, MM_SHMEMPAGES -12 of sh/40" in verdict.summary
+    assert "MM_FILEPAGES +12, MM_SHMEMPAGES -12 pages when sh/40 freed an mm" in verdict.summary
     assert "What one counter has too many another has too few" in verdict.summary
     one = explain(Evidence(None, counters[:1], console=True))
     assert "too many" not in one.summary
+
+
+def test_a_report_names_who_freed_the_mm_and_an_audit_whose_it_is() -> None:
+    """check_mm() runs in the next task on the CPU of one that ended: so seen on 7.3."""
+    printed = Splat("bad_rss_counter", rss_type="MM_ANONPAGES", rss_value=1, comm="init", pid=1)
+    owner = Owner(40, "sh", None, None, PARENT)
+    note = "MM_ANONPAGES 30 recorded, 29 mapped"
+    wrong = Finding(FindingClass.RSS_MISMATCH, None, 9, None, None, (), (owner,), note=note)
+    console = explain(Evidence(None, (printed,), console=True))
+    assert "(MM_ANONPAGES +1 pages when init/1 freed an mm)" in console.summary
+    assert console.pid is None and console.comm is None
+    both = explain(Evidence(None, (printed,), busy(wrong), console=True))
+    assert f"(sh/40: {note}; MM_ANONPAGES +1 pages when init/1 freed an mm)" in both.summary
+    assert (both.comm, both.pid) == ("sh", 40)
 
 
 @settings(max_examples=120, deadline=None)
