@@ -20,7 +20,7 @@ def whole(text: str) -> int:
     """Return a whole number above 0.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: the text is something else.
     """
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
@@ -31,7 +31,7 @@ def one_line(text: str) -> str:
     """Return a command for a guest's shell.
 
     Raises:
-        ArgumentTypeError: it has several lines, which the guest would take for several commands.
+        ArgumentTypeError: it has several lines, which would be several commands to the guest.
     """
     if "\n" in text:
         raise argparse.ArgumentTypeError("a command for a guest is one line: join its lines with ;")
@@ -42,7 +42,7 @@ def seconds(text: str) -> float:
     """Return a time in seconds, above 0.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: the text is something else.
     """
     try:
         number = float(text)
@@ -57,7 +57,7 @@ def size(text: str) -> str:
     """Return an amount of memory as QEMU's `-m` takes it, in MiB without a unit ("512M").
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: the text is something else.
     """
     if not _SIZE.fullmatch(text) or not text.strip("KMGTkmgt0"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size like 512M or 2G")
@@ -75,7 +75,7 @@ def add_tree_arguments(parser: argparse._ActionsContainer) -> None:
 
 
 def wanted_tree(arch: str, args: argparse.Namespace, flavour: str = "repro") -> Tree | None:
-    """Return the tree that was asked for, ready to be built; what changes in its configuration is
+    """Return the requested tree, ready to be built; what changes in its configuration is
     said.
 
     Args:

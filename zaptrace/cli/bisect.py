@@ -58,10 +58,10 @@ nothing marked (interrupted, or something is missing on this machine).
 
 
 class _Parser(argparse.ArgumentParser):
-    """A step's usage error must not tell git that a commit is bad."""
+    """A parser whose usage errors in a step do not make git mark a commit bad."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Return what is not known is refused here, and not by the parser above."""
+        """Refuse unknown arguments here, not in the parser above."""
         known, rest = super().parse_known_args(args, namespace)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -55,7 +55,7 @@ def pump(source: Source, sinks: Sequence[Sink], stop: Callable[[], bool]) -> Tal
 
     Raises:
         ZaptraceError: the source broke, or a sink cannot be written.
-        BrokenPipeError: nobody reads a sink any more.
+        BrokenPipeError: a sink has no reader any more.
     """
     tally = Tally()
     stopped = False

@@ -205,7 +205,7 @@ def _look(found: Audited, args: argparse.Namespace) -> Exit:
 
 
 def _views(inspector: Inspector, args: argparse.Namespace) -> _Views:
-    """Return what was asked for, as JSON's key and objects, as text, and the findings about it."""
+    """Return what was requested: JSON's key and objects, text, and the findings about it."""
     from zaptrace.cli import inspect_text
 
     if args.pfn is not None:

@@ -167,7 +167,7 @@ def _guest(args: argparse.Namespace) -> Tally:
 
 
 def _options(args: argparse.Namespace) -> list[str]:
-    """Return the words that make `zaptrace record` in a guest record what was asked for here."""
+    """Return the arguments for `zaptrace record` in a guest that match those given here."""
     words = [word for pid in args.pid for word in ("--pid", str(pid))]
     words += [word for comm in args.comm for word in ("--comm", comm)]
     words += ["--cgroup", str(args.cgroup)] if args.cgroup else []

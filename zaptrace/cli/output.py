@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID as Task
 
 PLAIN_SECONDS = 15.0
-"""Where nobody looks at a terminal, a long step says a line this often."""
+"""Without a terminal, a long step prints a line this often."""
 
 
 def print_json(data: Any) -> None:

@@ -130,7 +130,7 @@ def _capture(recording: Path | None) -> Path:
 
 
 def _console(recording: Path | None) -> Callable[[], str] | None:
-    """Return what reads a run's console log, None where there is none."""
+    """Return what reads a run's console log, None without one."""
     if recording is None or not recording.is_dir():
         return None
     from zaptrace.runs.folder import RunFolder

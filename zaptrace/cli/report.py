@@ -187,7 +187,7 @@ def _info(folder: RunFolder, document: dict[str, Any]) -> RunInfo:
 
 
 def _sources(folder: RunFolder, verdict: Verdict, given: Path | None) -> Sources | None:
-    """Return the lines of the verdict's sites, out of the tree at hand; None without one."""
+    """Return the lines of the verdict's sites, out of the available tree; None without one."""
     from zaptrace.report.source_excerpt import read_sources
 
     if not verdict.sites:

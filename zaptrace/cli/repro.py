@@ -304,7 +304,7 @@ def exit_code(result: Result, expected: str | None) -> Exit:
     """Return what a run's verdict means for a caller.
 
     Args:
-        expected: the verdict kind that shall be a success; None for `clean`.
+        expected: the verdict kind that counts as success; None for `clean`.
     """
     kind = result.verdict.kind
     if expected is not None:

@@ -41,7 +41,7 @@ def repeats_code(repeats: Repeats, expected: str | None) -> Exit:
     """Return what many boots mean for a caller.
 
     Args:
-        expected: the verdict kind that every boot shall have; None for `clean`.
+        expected: the verdict kind that every boot must have; None for `clean`.
     """
     wanted = expected or VerdictKind.CLEAN.value
     if any(kind != wanted for kind in repeats.verdicts):

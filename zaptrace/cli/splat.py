@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HELP = "find the kernel's reports about pages in console logs"
 LIMIT = 20
-"""Reports of one kind that are shown when not all were asked for."""
+"""Reports of one kind that are shown without --all."""
 EXAMPLES = """\
 examples:
   zaptrace splat console.log             what the kernel complained about

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class _Pipe(io.FileIO):
-    """A pipe that takes everything; what nobody reads any more is gone."""
+    """A pipe that takes everything; without a reader it is lost."""
 
     abandoned = False
 

@@ -49,7 +49,7 @@ class Pieces:
 
 
 def check(pieces: Pieces) -> None:
-    """Check that capture, console, dump, audit and plan are of one kernel and one boot.
+    """Check that capture, console, dump, audit and plan come from one kernel and one boot.
 
     Raises:
         BadInput: two of them are not; names both.
@@ -128,7 +128,7 @@ def _meta(pieces: Pieces, key: str) -> str | None:
 
 
 def _same_time(folder: RunFolder, events: Events, splats: Sequence[Splat]) -> None:
-    """Events and reports are of the same stretch of a boot."""
+    """Check that events and reports cover the same stretch of a boot."""
     begin, end = _span(events)
     times = [splat.time for splat in splats if splat.time is not None]
     if not times or begin > end:
@@ -142,7 +142,7 @@ def _same_time(folder: RunFolder, events: Events, splats: Sequence[Splat]) -> No
 
 
 def _span(events: Events) -> tuple[float, float]:
-    """Seconds of the first and the last event; the first behind the last when there is none."""
+    """Return the seconds of the first and the last event; the first after the last without any."""
     clocks = events.records["clock"]
     clocks = clocks[(clocks != ABSENT) & (clocks > 0)]
     return (int(clocks.min()) / NS, int(clocks.max()) / NS) if len(clocks) else (1.0, 0.0)

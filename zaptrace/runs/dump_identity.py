@@ -1,4 +1,4 @@
-"""Which dump it is: an audit is of one dump and of no other."""
+"""Which dump it is: an audit belongs to one dump and to no other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Identity:
     """A dump; None is not known.
 
     Attributes:
-        boot_id: see `zaptrace.model.boot_ids`; None for a guest that somebody else booted.
+        boot_id: see `zaptrace.model.boot_ids`; None for a guest that another program booted.
         size: bytes.
         mtime_ns: when the file was written.
     """

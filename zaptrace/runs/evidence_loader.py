@@ -82,7 +82,7 @@ class EvidenceLoader:
             stop = stop_events(self.prog, self._folder.vmcore, plan)
             _name(self.prog, stop)
             events = merge_events.whole(read_trace(self.prog, plan), stop, self._later(plan))
-            # A file that was cut between two frames is told by this.
+            # This shows a file that was cut between two frames.
             events.meta["records"] = len(events.records)
             write_capture(self._folder.capture, events)
             self._folder.later.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ class EvidenceLoader:
         return events
 
     def audit(self) -> AuditResult | None:
-        """Return the stored audit; audit the dump when there is none, or one of another dump."""
+        """Return the stored audit; audit the dump when that is missing, or of another dump."""
         found = self._folder.audit()
         if self.prog is None:
             return found if self._may_be_of_the_dump() else None

@@ -74,7 +74,7 @@ def analyse(
     """Explain a run from whatever it holds; adds to `facts.timing`, writes verdict and report.
 
     Args:
-        recorder: what has just recorded pages' lives, of which the run shall keep the suspects'.
+        recorder: what has just recorded pages' lives, of which the run keeps the suspects'.
         keep_life: keep those of all pages.
 
     Raises:
@@ -153,7 +153,7 @@ def analyse(
 
 
 def _sources(facts: RunFacts, verdict: Verdict) -> Sources | None:
-    """Return the lines of the verdict's sites, where a tree is at hand that costs nothing to
+    """Return the lines of the verdict's sites, where a tree is available that costs nothing to
     read."""
     own = Path(facts.kernel_tree) if facts.kernel_tree else None
     tree = own if own and own.is_dir() else kept_source(Path(facts.vmlinux))

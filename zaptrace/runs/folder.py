@@ -1,9 +1,9 @@
-"""The run folder: everything one repro boot leaves behind.
+"""The run folder: everything that one repro boot leaves.
 
     run.json      how the guest was booted, how it ended, how long each step took
     plan.json     the probe plan
     image         the kernel that was booted
-    initrd        its root file system, with the probes behind it
+    initrd        its root file system, with the probes after it
     console.log   the guest's serial console
     qemu.log      QEMU's own words
     vmcore        the stopped guest's memory (0600)
@@ -48,9 +48,9 @@ class RunFacts:
         ended: "bad_page", "panic", "oops", "hang", "exit", "timeout" (the natural end of a guest
             that would run for ever) or "lost" (QEMU died); None while it runs.
         hung: of what ended "hang": what it did not do, and its console's last line.
-        after: how it went on after the stop at "bad_page" (see `guest.End`).
+        after: how it ended after the stop at "bad_page" (see `guest.End`).
         kernel_offset: how far above its link-time addresses the kernel ran, in bytes modulo
-            2**64; None when nobody looked, or it was not found out.
+            2**64; None when that was not measured.
         stop_at: what the guest was to be stopped at, as `--stop-at` takes it; None when it is
             not known.
         not_stopped: why there is no stop at bad_page() though it ran, a sentence; else None.
@@ -137,7 +137,7 @@ class RunFolder:
 
     @property
     def initrd(self) -> Path:
-        """Its root file system, with the probes behind it."""
+        """Its root file system, with the probes after it."""
         return self.path / "initrd"
 
     @property
@@ -157,7 +157,7 @@ class RunFolder:
 
     @property
     def later(self) -> Path:
-        """The memory of the guest that was let go after the stop; read once, then removed."""
+        """The memory of the guest that was resumed after the stop; read once, then removed."""
         return self.path / "vmcore.later"
 
     @property
@@ -210,11 +210,11 @@ class RunFolder:
             raise BadInput(f"{self.path / 'plan.json'} is not a probe plan: {error}") from None
 
     def save_audit(self, audit: AuditResult, of: Identity | None = None) -> None:
-        """Write audit.json, with the dump that it is of."""
+        """Write audit.json, with the dump that it belongs to."""
         self._save("audit.json", {**audit.to_json(), "vmcore": of.to_json() if of else None})
 
     def audited(self) -> Identity | None:
-        """Return the dump that audit.json is of; None when it does not say, or is not there."""
+        """Return the dump that audit.json belongs to; None when it does not say."""
         try:
             data = self._load("audit.json")
         except FileNotFoundError:

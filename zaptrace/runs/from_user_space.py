@@ -1,4 +1,4 @@
-"""Many tries of a flaky bug of user space: each goes on from one guest that was saved before its
+"""Many tries of a flaky bug of user space: each starts from one guest that was saved before its
 first program.
 
 The guest is booted once, stopped where the kernel is about to run its first program, and saved

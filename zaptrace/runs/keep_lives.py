@@ -76,10 +76,10 @@ def keep_lives(
 def suspects(
     events: Events | None, found: AuditResult | None, splats: Iterable[Splat]
 ) -> tuple[int, ...]:
-    """Pages whose lives somebody will ask for, the most suspect first.
+    """Return the pages whose lives are likely to be asked for, the most suspect first.
 
-    That is the page at which the guest was stopped, which the verdict is of.  A bug that strikes
-    everywhere leaves more of each kind than there is room for: some of each are kept.
+    The first is the page at which the guest was stopped: the verdict is about it.  A bug that
+    strikes everywhere leaves more of each kind than there is room for: some of each are kept.
     """
     records = events.records if events is not None else blank(0)
     bad = records[(records["kind"] == Kind.BAD_PAGE) & (records["pfn"] != ABSENT)]

@@ -1,6 +1,6 @@
 """What a guest's console says of its kernel's own end: a BUG, an oops, a panic.
 
-A kernel that dies tells nobody else: a panic reaches QEMU only through a device that
+A kernel that dies says so nowhere else: a panic reaches QEMU only through a device that
 the kernel has a driver for, and after an oops the rest of it may hang.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 LOOK_SECONDS = 0.1
 QUIET_SECONDS = 5.0
-"""How long without a word until what the kernel says of it is taken for whole."""
+"""How long the console is silent until the kernel's report counts as complete."""
 MOST_SECONDS = 30.0
-"""How long the guest may go on after it, whatever it says."""
+"""How long the guest may run after it, whatever it prints."""
 _PANIC = re.compile(rb"Kernel panic - not syncing")
 _PANICKED = b"end Kernel panic"
 _OOPS = re.compile(rb"kernel BUG at |\[#[0-9]{1,4}\]")
@@ -30,7 +30,7 @@ class Trouble:
     """Reads a console as it grows.
 
     Attributes:
-        kind: "oops" or "panic", the worse of what was told; None for neither.
+        kind: "oops" or "panic", the worse of what was reported; None for neither.
     """
 
     def __init__(self, console: Path) -> None:

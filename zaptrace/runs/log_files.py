@@ -122,7 +122,7 @@ def logs_in(folder: Path) -> list[Path]:
     """Return the files of a folder that are logs by their names, in order.
 
     Raises:
-        BadInput: there is none.
+        BadInput: the folder has none.
     """
     entries = sorted(path for path in folder.iterdir() if path.is_file())[:_MOST_FILES]
     found = [path for path in entries if _is_log(path)]

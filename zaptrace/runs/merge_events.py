@@ -1,4 +1,4 @@
-"""The second look: the events of a stopped guest, and those that came after it was let go.
+"""The second dump: the events of a stopped guest, and those that came after it was resumed.
 
 At the stop the story is cut: a removal that comes late and one that never comes
 look alike.  The ring buffer is read again when the guest has run on.  Memory
@@ -21,7 +21,7 @@ def whole(before: Events, stop: Events, later: Events | None) -> Events:
     Args:
         before: what was recorded up to the stop.
         stop: what the stopped CPUs' registers say (Origin.REGISTERS).
-        later: the same buffer, read when the guest had run on; None when nobody did.
+        later: the same buffer, read when the guest had run on; None when it was not read again.
     """
     if later is None:
         return followed_by(before, stop)
@@ -73,7 +73,7 @@ def _continued(before: Events, later: Events) -> Events:
 
 
 def _last(records: Records) -> int:
-    """Return the clock of the last event; 0 when there is none."""
+    """Return the clock of the last event; 0 without events."""
     clocks = records["clock"][records["origin"] == Origin.PROBE]
     return int(clocks.max()) if len(clocks) else 0
 

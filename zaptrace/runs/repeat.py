@@ -32,7 +32,7 @@ from zaptrace.runs.signature import signature_of
 
 SURE = 0.20
 """The width of the hit rate's 95% interval at which more boots are not worth their time."""
-PATIENCE = 15.0  # s; a boot that was told to end takes down its guest
+PATIENCE = 15.0  # s; a boot that is asked to end takes down its guest
 CLEAN = VerdictKind.CLEAN.value
 
 
@@ -41,9 +41,9 @@ class Boot:
     """One boot.
 
     Attributes:
-        kind: its verdict's, None when there is none.
+        kind: its verdict's, None without one.
         bug: kind and function as a person reads them, "" for a clean one.
-        why: the verdict's summary, or why there is none.
+        why: the verdict's summary, or why it has none.
     """
 
     number: int
@@ -59,7 +59,7 @@ class Repeats:
     """All of them, in the order of their ends.
 
     Attributes:
-        asked: how many were asked for.
+        asked: how many were requested.
     """
 
     arch: str
@@ -90,7 +90,7 @@ class Repeats:
     def sure(self) -> bool:
         """Whether the bug occurs and its rate is known well enough.
 
-        Clean boots alone never are enough: whoever asks for a hundred of them
+        Clean boots alone are never enough: a user who asks for a hundred of them
         wants to see a rare bug.
         """
         low, high = wilson(self.hits, self.told)
@@ -243,7 +243,7 @@ async def _ran(argv: Sequence[str]) -> tuple[int, str]:
 
 
 def complaint(words: bytes) -> str:
-    """Return the error among a zaptrace's words; its last line where there is none."""
+    """Return the error in a zaptrace's output; its last line without one."""
     lines = words.decode(errors="replace").splitlines()
     said = [line.partition("zaptrace: ")[2] for line in lines if line.startswith("zaptrace: ")]
     return (said or lines[-1:] or ["it said nothing"])[-1]

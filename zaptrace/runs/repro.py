@@ -37,7 +37,7 @@ USER_SPACE_BEGINS = b"Run /"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked for; see `zaptrace repro --help`.
+    """What the user requested; see `zaptrace repro --help`.
 
     Attributes:
         kernel, vmlinux: the user's own, or what was built of their tree.
@@ -217,7 +217,7 @@ def _guest_config(
     arguments: tuple[str, ...],
     bootconfig: str,
 ) -> GuestConfig:
-    """Return the guest; its image and initrd, with the probes behind it, lie in the run folder."""
+    """Return the guest; its image and initrd, with the probes after it, are in the run folder."""
     write_whole(folder.image, boot.kernel.read_bytes())
     initrd = append_bootconfig(boot.initrd.read_bytes(), bootconfig)
     write_whole(folder.initrd, initrd)

@@ -1,4 +1,4 @@
-"""The repro guest: booted under probes, stopped, dumped, let go."""
+"""The repro guest: booted under probes, stopped, dumped, resumed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A guest that goes on from a saved state.
+    """A guest that starts from a saved state.
 
     Attributes:
         state: a descriptor of the file, at its beginning.
@@ -75,7 +75,7 @@ async def run_guest(
         seconds: the time limit of the boot.
         dump: write `folder.vmcore`, as QEMU writes it, and after a stop `folder.later`.
         recorder: begins early in the boot; its plugin is in `config`.
-        restored: it goes on from there, and is not booted.
+        restored: the saved state that it starts from; it is not booted.
         facts: get each step's time, where the kernel lay, and when there is no room for a dump,
             how the run ended.
 
@@ -126,7 +126,7 @@ async def _stopped_at(guest: Guest, stop: Stop, where: Stops) -> str:
 
 
 async def _run(guest: Guest, where: Stops, seconds: float) -> Stop:
-    """Run to a stop, to the guest's end, or until its console has told of the kernel's."""
+    """Run to a stop, to the guest's end, or until its console reports the kernel's."""
     trouble = Trouble(guest.config.console)
     told = asyncio.create_task(trouble.told())
     try:
@@ -146,7 +146,7 @@ async def _let_go(guest: Guest, stopped_at: tuple[int, ...], console: Path) -> s
             await guest.clear_breakpoint(address)
         return await guest.run_until((), LET_GO_SECONDS, also=watching)
     except GuestLost:
-        # It is dumped: whatever becomes of it now costs what came after only.
+        # It is dumped: an error from here on costs only what comes after the stop.
         return "lost"
     finally:
         watching.cancel()

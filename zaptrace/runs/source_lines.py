@@ -1,6 +1,6 @@
 """A verdict's code sites with all that a kernel's debug info says of them.
 
-What explains a run is pure and knows addresses that somebody resolves for it; a splat's
+The rules are pure and get addresses that are resolved for them; a splat's
 `symbol+offset` and the place of a probe get their lines here, from a vmlinux alone if need be.
 """
 
@@ -19,7 +19,7 @@ from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import CodeSite, Verdict
 
 _STRIDE = 4
-"""Bytes between the addresses asked for: less than taking a PTE down needs anywhere."""
+"""Bytes between the addresses looked up: less than taking a PTE down needs anywhere."""
 _LARGEST = 1 << 16
 """Bytes of a function that is looked through; unmap_page_range has some 4,000."""
 
@@ -55,7 +55,7 @@ def _addressed(prog: drgn.Program, frame: Frame) -> Frame:
 
 
 def _resolved(prog: drgn.Program, site: CodeSite) -> CodeSite:
-    """Return a site that nobody has resolved yet: a splat's, or a probe's own address."""
+    """Return a site that is not resolved yet: a splat's, or a probe's own address."""
     is_return = site.role != "pte_cleared"
     if site.inline_chain and is_return:
         return site
@@ -71,7 +71,7 @@ def _resolved(prog: drgn.Program, site: CodeSite) -> CodeSite:
 
 
 def _start(prog: drgn.Program, symbol: str, size: int | None = None) -> int | None:
-    """Return where a symbol begins; None when there is none, or more than one like it.
+    """Return where a symbol begins; None when it has no symbol, or several match.
 
     Args:
         size: bytes as kallsyms counts them: up to the next symbol, so never fewer than ELF's.

@@ -271,12 +271,12 @@ class _Worker(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Run the guest until it is told to stop."""
+        """Run the guest until it is asked to stop."""
         try:
             asyncio.run(self._live())
         except asyncio.CancelledError:
             pass
-        except BaseException as error:  # noqa: BLE001  whoever waits for the guest shall hear it
+        except BaseException as error:  # noqa: BLE001  raised again in the thread that waits for the guest
             self.ended = str(error)
             if not self._stream.done():
                 self._stream.set_exception(error)
@@ -321,7 +321,7 @@ class _Worker(threading.Thread):
                 return f"the recorder in the guest {' '.join(words)}"
 
     def _how(self, ended: asyncio.Task[str]) -> str:
-        """Return how a guest ended that nobody asked to."""
+        """Return how a guest ended that was not asked to."""
         try:
             what = _ENDS.get(ended.result(), "was stopped")
         except GuestLost as error:
@@ -331,7 +331,7 @@ class _Worker(threading.Thread):
 
 
 def _words(left: str, path: str) -> list[str]:
-    """Return what stands in a file of the guest, as its `grep -H` tells it."""
+    """Return the contents of a file of the guest, out of its `grep -H`."""
     lines = (line.partition(":") for line in left.splitlines())
     return [word for name, _, text in lines if name == path for word in text.split()]
 
@@ -374,7 +374,7 @@ class _GuestSource:
         return events
 
     def _end(self) -> str | None:
-        """Return how it ended, which the stream may tell us a moment before the worker does."""
+        """Return how it ended, which the stream may know a moment before the worker does."""
         self._worker.join(GONE_SECONDS)
         return self._worker.ended
 

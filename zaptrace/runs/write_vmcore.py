@@ -1,4 +1,4 @@
-"""A proper vmcore of a guest that somebody else started, or of a dump that QEMU wrote."""
+"""A proper vmcore of a guest that another program started, or of a dump that QEMU wrote."""
 
 from __future__ import annotations
 

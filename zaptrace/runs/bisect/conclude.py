@@ -1,4 +1,4 @@
-"""The end of a bisect: how sure it is, whether a revert heals, and the document that tells it."""
+"""The end of a bisect: how sure it is, whether a revert heals, and the document that reports it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Changed = Callable[[Repo, Session, Path, Listener], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """How likely it is that no bad commit was taken for a good one.
+    """How likely it is that no bad commit was judged good.
 
     Attributes:
         hits, boots: of the bad commits' boots: what is known of how often the bug strikes.
@@ -67,7 +67,7 @@ def confidence(outcomes: dict[str, Outcome], clean_boots: int, good: str) -> Con
 
 @dataclass(frozen=True, slots=True)
 class Heals:
-    """What became of the bad revision without the commit.
+    """How the bad revision behaves without the commit.
 
     Attributes:
         verdict: "heals", "does not heal", "does not revert" or "not tried".

@@ -26,7 +26,7 @@ DOUBT = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked for; see `zaptrace bisect start --help`."""
+    """What the user requested; see `zaptrace bisect start --help`."""
 
     tree: Path
     good: str
@@ -52,8 +52,8 @@ class Trials(Protocol):
 def bisect(request: Request, listener: Listener, trials: Trials | None = None) -> dict[str, Any]:
     """Find the commit; what `--json` prints.
 
-    Begun before with the same request, it goes on where it was, and a finished
-    one is told again.
+    Begun before with the same request, it continues where it was; a finished
+    one is printed again.
 
     Raises:
         BadInput: the tree, the range or the files cannot be used; nothing was built.
@@ -110,7 +110,7 @@ def _worktree(repo: Repo, session: Session, listener: Listener) -> Repo:
     with step("worktree", "Check out a work tree of our own", listener):
         kernel_tree.remove_folder(session.worktree)
         session.worktree.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # --force: the same path may be registered still, of one that somebody removed.
+        # --force: the same path may still be registered, of a tree that was removed by hand.
         options = ("--quiet", "--detach", "--force")
         repo.run("worktree", "add", *options, str(session.worktree), session.bad)
     return Repo(session.worktree)
@@ -160,7 +160,7 @@ def _learn(work: Repo, session: Session, trials: Trials, listener: Listener) -> 
 
 
 def _doubt(bad: Outcome, boots: int, listener: Listener) -> None:
-    """Say so when the bug is too rare for the clean boots that were asked for."""
+    """Say so when the bug is too rare for the requested number of clean boots."""
     unseen = passes_unseen(bad.hits, bad.boots, boots)
     if unseen > DOUBT:
         with step("doubt", "The bug is rare", listener) as current:
@@ -241,7 +241,7 @@ def one_step(folder: Path, listener: Listener) -> Outcome:
 
 
 def _remove(repo: Repo, session: Session, listener: Listener) -> None:
-    """Leave nothing in the user's repository, and no objects that nobody can use again."""
+    """Leave nothing in the user's repository, and no objects that cannot be used again."""
     with step("clean", "Remove the work tree", listener):
         repo.ask("worktree", "remove", "--force", str(session.worktree))
         kernel_tree.remove_folder(session.worktree)

@@ -42,7 +42,7 @@ class Elsewhere:
 
     Args:
         scheduler: the cluster's address.
-        tell: is given what workers come and go.
+        tell: is called with each worker that comes or goes.
     """
 
     def __init__(self, scheduler: str, tell: Callable[[str], object]) -> None:

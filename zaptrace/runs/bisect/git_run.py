@@ -15,7 +15,7 @@ from vm import host
 from zaptrace.model.errors import CannotTell, Missing
 from zaptrace.runs.bisect.repo import Repo
 
-PATIENCE = 30.0  # s; a step that was told to end takes down its guest and its make
+PATIENCE = 30.0  # s; a step that is asked to end takes down its guest and its make
 ONLY_SKIPPED = 2
 """What git bisect ends with when it cannot say more because of skipped commits."""
 
@@ -88,7 +88,7 @@ def _running(
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the step first, which then ends git; whoever does not go is killed."""
+    """End the step first, which then ends git; kill what does not end."""
     for process in _steps(child.pid) or [child.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGTERM)
@@ -96,7 +96,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     killer.start()
     try:
         assert child.stdout is not None
-        while child.stdout.read(1 << 16):  # ends when nobody holds the other end any more
+        while child.stdout.read(1 << 16):  # ends when no process holds the other end any more
             pass
     finally:
         killer.cancel()

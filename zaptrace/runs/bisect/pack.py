@@ -119,7 +119,7 @@ def _home() -> Path:
 
 
 def _thin_out() -> None:
-    """Remove the ranges that were tried longest ago, and that nobody tries now."""
+    """Remove the ranges that were tried longest ago and are not being tried now."""
     homes = [path for path in _home().iterdir() if path.is_dir()]
     for home in sorted(homes, key=lambda one: one.stat().st_mtime)[:-KEPT]:
         with contextlib.suppress(OSError):

@@ -133,7 +133,7 @@ class Repo:
         return f"git -C {self.path} fetch --unshallow" if self._shallow() else None
 
     def _argv(self, *args: str) -> tuple[str, ...]:
-        # Of whoever runs us (git bisect run, a hook) nothing must say which repository it is;
+        # Nothing from our caller (git bisect run, a hook) must say which repository it is;
         # no reading may take the user's index lock.
         unset = [f"--unset={name}" for name in os.environ if name.startswith("GIT_")]
         return ("env", *unset, "git", "--no-optional-locks", "-C", str(self.path), *args)

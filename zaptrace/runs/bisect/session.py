@@ -1,4 +1,4 @@
-"""A bisect's folder: what was asked, what is known so far; enough to go on after any end.
+"""A bisect's folder: what was requested, what is known so far; enough to continue after any end.
 
 session.json   the request, the bug, each commit's outcome
 config         the configuration to start from, when there is one
@@ -72,7 +72,7 @@ class Session:
 
     @property
     def result(self) -> Path:
-        """The document that tells the end."""
+        """The document with the result."""
         return self.folder / "result.json"
 
     def runs(self, commit: str) -> Path:
@@ -147,7 +147,7 @@ def held(session: Session) -> Iterator[None]:
     """Nobody else works on the session meanwhile.
 
     Raises:
-        BadInput: somebody does.
+        BadInput: another process does.
     """
     with (session.folder / ".lock").open("w") as file:
         try:

@@ -22,7 +22,7 @@ from zaptrace.runs.signature import Signature, signature_of
 
 
 class Mark(enum.Enum):
-    """What git bisect is told; the values are those of `git bisect run`."""
+    """The answers to git bisect; the values are those of `git bisect run`."""
 
     GOOD = 0
     BAD = 1

@@ -35,7 +35,7 @@ def repeat(
     Args:
         request: its folder, when it has one, becomes the parent of theirs.
         scheduler: the cluster's address.
-        tell: is given what workers come and go.
+        tell: is called with each worker that comes or goes.
 
     Raises:
         BadInput: a boot could not even be tried, and why.

@@ -20,7 +20,7 @@ from zaptrace.runs.cluster.worker import LACKING, RESOURCE, checkout
 
 CONNECT_SECONDS = 10
 WORKER_SECONDS = 120.0
-"""How long it is waited for a worker where there is none."""
+"""How long to wait for a first worker."""
 LOOK_SECONDS = 0.2
 PIECE_BYTES = 32 << 20
 _LONGEST_REASON = 300
@@ -92,7 +92,7 @@ class Pool(Generic[K]):
     def free(self) -> int:
         """Return how many tasks can be begun now.
 
-        No task waits behind another one on a worker: Dask blames all that a lost one had.
+        No task waits for another one on a worker: Dask blames all that a lost one had.
         """
         return max(0, self.workers() - len(self._running))
 
@@ -158,9 +158,9 @@ def connected(
 
     Args:
         scheduler: its address ("tcp://host:8786").
-        tell: is given what workers come and go, and what their tasks print.
-        lent: SHA-256 -> a file that every worker's machine shall have.
-        patience: seconds that it is waited for a worker where there is none.
+        tell: is called with each worker that comes or goes, and with what their tasks print.
+        lent: SHA-256 -> a file that every worker's machine gets.
+        patience: seconds to wait for a first worker.
 
     Raises:
         Missing: no scheduler answers there, or it has no worker with this checkout.
@@ -176,7 +176,7 @@ def connected(
     except OSError as error:
         raise CannotTell(f"the scheduler at {scheduler} went away: {error}", start) from error
     finally:
-        client.close()  # what nobody waits for any more is ended: see worker.do()
+        client.close()  # tasks without a client end: see worker.do()
 
 
 def only_workers(tell: Callable[[str], object]) -> Callable[[str], None]:

@@ -48,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a task.
+    """How a task ended.
 
     Attributes:
         status: the program's exit status; None when it did not get that far.

@@ -39,7 +39,7 @@ def checkout() -> str:
 
 
 def do(fields: dict[str, Any], resource: str, topic: str) -> tuple[Any, ...]:
-    """Do a task, as long as somebody waits for it; the fields of its Outcome.
+    """Do a task, as long as a client waits for it; return the fields of its Outcome.
 
     Args:
         fields: those of the Task.

@@ -13,7 +13,7 @@ class Check:
     Attributes:
         area: `kernel`, `probes` or `lab` (what builds and boots guests).
         name: what was looked at, in a word or two.
-        works: None when it cannot be told.
+        works: None when that is not known.
         says: what was found, for a person.
         fix: the command that fixes it, or None when there is nothing to fix.
         needed: nothing works without it; else only some things do not.
