@@ -21,7 +21,8 @@ class Bug:
         does: what goes wrong, in a line.
         kind: the verdict.
         culprits: functions of which a line must be named, one of them; none where no struct page
-            is wrong.
+            is wrong.  Where what was done is right and something was left undone, it is the
+            caller that had it to do.
         arches: where the guests can have it.
         patched: the lab kernel has the fix, and `zoo=NAME` takes it away; else it never had it.
         memory, cpu, append: what its guest needs.
@@ -120,6 +121,7 @@ _BUGS = (
         "mm: fix page leak with multiple threads mapping the same page",
         "of two faults on a huge page one drops no reference",
         "refcount_leaked",
+        ("do_shared_fault",),
         arches=X86_64,
         memory="1G",
         race=True,

@@ -52,7 +52,7 @@ def _line(row: Row) -> str:
         ", ".join(row["audit"]) or "clean",
         life,
         verdict,
-        row["culprits"][0] if row["culprits"] else "–",
+        row["culprit"] or "–",
         str(row["seconds"]),
     ]
     return f"| {' | '.join(cells)} |"

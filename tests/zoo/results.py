@@ -13,7 +13,7 @@ from tests.zoo.bugs import Bug
 
 Row = dict[str, Any]
 _DONE = "zaptrace: zoo trigger ended with 0"
-_CLEARED = re.compile(r"cleared as bad by (\w+\(\) at [\w./-]+:\d+)")
+_NAMED = re.compile(r"\w+\(\) at [\w./-]+:\d+")
 _PFN = re.compile(r"^zaptrace: zoo .*\bpfn (\d+)", re.MULTILINE)
 
 
@@ -42,6 +42,8 @@ def row(bug: Bug, arch: str, kernel: str, run: Path, document: dict[str, Any]) -
         "summary": verdict["summary"],
         "seconds": round(sum(document["timing"].values()), 1),
     }
+    of_the_bug = [line for line in made["culprits"] if any(one in line for one in bug.culprits)]
+    made["culprit"] = next(iter(of_the_bug), None)
     made["wrong"] = list(wrong(bug, run, verdict, made["culprits"]))
     made["ok"] = not made["wrong"]
     return made
@@ -103,7 +105,7 @@ def culprits(lives: dict[str, Any], verdict: dict[str, Any]) -> list[str]:
         lines += [f"last reference dropped: {chain[-1]}", *chain] if chain else []
     for site in verdict["sites"]:
         lines += [str(line) for line in site["inline_chain"]]
-    return lines + _CLEARED.findall(verdict.get("summary", ""))
+    return lines + _NAMED.findall(verdict.get("summary", ""))
 
 
 def objections(run: Path) -> list[str]:

@@ -8,9 +8,9 @@ from zaptrace.explain.naming import flags_of, page
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case, is_a
 from zaptrace.explain.rests_on import refer_all
-from zaptrace.life.calls import author
+from zaptrace.life.calls import ENTRIES, author
 from zaptrace.life.ledger import LeftOver, What
-from zaptrace.life.named_life import NamedWrite
+from zaptrace.life.named_life import Frame, NamedWrite
 from zaptrace.life.page_life import Change
 from zaptrace.life.page_members import PageFields
 from zaptrace.model.findings import FindingClass
@@ -18,6 +18,7 @@ from zaptrace.model.verdict import CodeSite, Reference, Sentence
 
 _MOST_NAMED = 4
 """Stores that one sentence names."""
+_MOST_CALLERS = 3
 
 _SAID = {
     What.FREED_TWICE: "{by} dropped a reference to it when it had none left",
@@ -67,6 +68,7 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         text = _sentence(one, case.account.fields)
         start = f"By the recorded life of {page(case.story)}, " if number == 0 else "And "
         yield Sentence(f"{start}{text}.", _refer(one.among, pfn))
+        yield from _taken_for(one, pfn)
     yield from _late(case)
     yield from _flag(case)
 
@@ -81,6 +83,24 @@ def _sentence(one: LeftOver, fields: PageFields) -> str:
             return f"{places[0]} {_ONE_OF[one.what]}"
         return f"one of these {_ONE_OF[one.what]}: {', '.join(places)}"
     return _SAID[one.what].format(by=" or ".join(places))
+
+
+def _taken_for(one: LeftOver, pfn: int | None) -> Iterator[Sentence]:
+    """Yield who called the function that took a reference: one of them had it to drop."""
+    if one.what is not What.GET_WITHOUT_PUT or len({_by(write) for write in one.among}) > 1:
+        return
+    callers = [f"{frame}() at {frame.source}" for frame in _callers(one.among[0])]
+    if callers:
+        text = f"It took it for {', called by '.join(callers[:_MOST_CALLERS])}."
+        yield Sentence(text, _refer(one.among, pfn))
+
+
+def _callers(one: NamedWrite) -> list[Frame]:
+    """Return the functions outside the one that did it, innermost first, up to the kernel's
+    entry."""
+    chain, by = one.chain, author(one)
+    outside = chain[chain.index(by) + 1 :] if by in chain else ()
+    return [frame for frame in outside if frame.is_code and frame.function not in ENTRIES]
 
 
 def _late(case: Case) -> Iterator[Sentence]:

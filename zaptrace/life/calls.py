@@ -91,6 +91,10 @@ _COUNTERS = frozenset(
         *("folio_add_file_rmap_ptes", "__folio_remove_rmap", "__folio_add_rmap", "folios_put_refs"),
         *("try_grab_page", "try_grab_folio", "folio_add_lru", "free_pages_and_swap_cache"),
         *("free_page_and_swap_cache",),
+        # They look a page up and give their caller its reference: mm/filemap.c, mm/shmem.c.
+        *("mapping_get_entry", "filemap_get_entry", "pagecache_get_page", "__filemap_get_folio"),
+        *("find_get_entry", "find_lock_entries", "find_get_entries", "filemap_get_folios"),
+        *("shmem_get_folio_gfp", "shmem_get_folio", "shmem_getpage_gfp"),
     }
 )
 """Functions that only change a counter: their callers are what matters."""

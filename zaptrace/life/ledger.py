@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zaptrace.life.calls import Unit, place, same_call, shared_frames, units_of
-from zaptrace.life.mappings import is_typed, pair_mappings
+from zaptrace.life.mappings import Mappings, is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
 from zaptrace.life.page_members import PageFields
@@ -194,16 +194,14 @@ def ledger(
     left += _since_the_boot(gets, puts) if reserved else []
     dropped: tuple[NamedWrite, ...] = ()
     why = unknown or _no_references(writes, fields)
-    mappings = None
-    # Of a large folio's pages some kernels count nothing one by one (CONFIG_NO_PAGE_MAPCOUNT).
-    counted = bool(adds or removals) and not _by_pmd([*adds, *removals])
-    counted |= not is_large(writes, fields)
-    if named.life.entries and counted and not is_typed(writes):
-        mappings = pair_mappings(writes)
+    large = is_large(writes, fields)
+    mappings = _by_entries(named, [*adds, *removals], large=large)
     if mappings is not None and ptes is None:
         ptes = mappings.ptes_at_the_stop
     mapped = _is_mapped(adds, removals, ptes)
-    if why is None:
+    if why is None and large:
+        left += _folio_references(adds, removals, gets, puts)
+    elif why is None:
         again = [one for one in puts if _is_of_free_page(one.write)]
         left += [LeftOver(What.FREED_TWICE, 1, (one.write,)) for one in again]
         puts = [one for one in puts if one not in again]
@@ -229,6 +227,15 @@ def ledger(
         left = [_by_rarity(one, often) for one in left]
     left.sort(key=_order)
     return Ledger(len(adds), len(removals), len(gets), len(puts), tuple(left), why)
+
+
+def _by_entries(named: NamedLife, rmaps: list[Unit], *, large: bool) -> Mappings | None:
+    """Return the page's PTEs paired with its rmap, None where they are not all known."""
+    # Of a large folio's pages some kernels count nothing one by one (CONFIG_NO_PAGE_MAPCOUNT).
+    counted = not large or (bool(rmaps) and not _by_pmd(rmaps))
+    if not named.life.entries or not counted or is_typed(named.writes):
+        return None
+    return pair_mappings(named.writes)
 
 
 def _order(one: LeftOver) -> tuple[bool, int, bool]:
@@ -304,8 +311,8 @@ def _no_references(writes: Iterable[NamedWrite], fields: PageFields) -> str | No
             return "its references were frozen for a while"
         if one.role == STRAY and one.write.change(REFCOUNT):
             return "something stored over its reference count"
-    if is_large(writes, fields):
-        return "it is a page of a large folio, whose references are not this page's alone"
+    if is_large(writes, fields) and not is_head(writes, fields):
+        return "it is a tail of a large folio, whose references are its head's"
     return None
 
 
@@ -317,6 +324,31 @@ def is_large(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
         if (flags and "head" in fields.flag_names(flags.after)) or (link and link.after & 1):
             return True
     return False
+
+
+def is_head(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
+    """Return whether the page is a large folio's first at the end of its life."""
+    changes = (one.write.change("flags") for one in writes)
+    flags = [change.after for change in changes if change is not None]
+    return bool(flags) and "head" in fields.flag_names(flags[-1])
+
+
+def _folio_references(
+    adds: list[Unit], removals: list[Unit], gets: list[Unit], puts: list[Unit]
+) -> Iterator[LeftOver]:
+    """Yield the references of a large folio that were not dropped, by its head's stores.
+
+    Those that mappings of its other pages hold are among them, and their rmap is in those pages'
+    lives: such gets and puts are told apart by number alone, and any of them may be the one.
+    """
+    _pair_by_kind(gets, puts)
+    mine = _pair_mappings(adds, removals, gets, puts)
+    rest = [one for one in gets if one not in mine and not _lasts(one)]
+    _pair_same_call(rest, puts)
+    held = [one for one in rest if one.partner is None]
+    count = len(held) - sum(one.partner is None for one in puts)
+    if count > 0:
+        yield LeftOver(What.GET_WITHOUT_PUT, count, _writes(_with_mappings(held, mine)))
 
 
 def _mappings(
@@ -389,11 +421,11 @@ def _nearest(of: Unit, units: list[Unit]) -> Unit | None:
 
 def _pair_same_call(gets: list[Unit], puts: list[Unit]) -> None:
     """Pair each unpaired put with the last unpaired get of the same call before it."""
-    for put in puts:
+    for put in (one for one in puts if one.partner is None):
         free = [
             one for one in gets if one.partner is None and one.at < put.at and same_call(one, put)
         ]
-        if put.partner is None and free:
+        if free:
             _pair(free[-1], put)
 
 
@@ -409,9 +441,9 @@ def _lost_mappings(mine: list[Unit], puts: list[Unit]) -> tuple[NamedWrite, ...]
 
 def _pair_any(gets: list[Unit], puts: list[Unit]) -> None:
     """Pair each unpaired put with the last unpaired get before it."""
-    for put in puts:
+    for put in (one for one in puts if one.partner is None):
         free = [one for one in gets if one.partner is None and one.at < put.at]
-        if put.partner is None and free:
+        if free:
             _pair(free[-1], put)
 
 
@@ -439,7 +471,13 @@ def _references(
             yield LeftOver(what, len(units), _writes(_rivals(units, puts)))
     held = [one for one in gets if one.partner is None and one not in mine and not _lasts(one)]
     if held:
-        yield LeftOver(What.GET_WITHOUT_PUT, len(held), _writes(held))
+        yield LeftOver(What.GET_WITHOUT_PUT, len(held), _writes(_with_mappings(held, mine)))
+
+
+def _with_mappings(held: list[Unit], mine: list[Unit]) -> list[Unit]:
+    """Return them with the mappings' gets of the same call: which is a mapping's is a guess."""
+    rivals = [one for one in mine if any(same_call(one, other) for other in held)]
+    return sorted({*held, *rivals}, key=lambda one: one.at)
 
 
 def _rivals(alone: list[Unit], puts: list[Unit]) -> list[Unit]:

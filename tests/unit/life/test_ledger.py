@@ -29,12 +29,17 @@ NAMES = {
     10: "folio_ref_freeze at include/linux/page_ref.h:9|split at mm/huge_memory.c:11",
     11: "page_add_file_rmap at mm/rmap.c:11|do_set_pmd at mm/memory.c:12",
     12: "page_remove_rmap at mm/rmap.c:13|zap_huge_pmd at mm/huge_memory.c:14",
+    13: "folio_ref_try_add_rcu at include/linux/page_ref.h:280|mapping_get_entry at mm/filemap.c:1",
+    14: "shmem_add_to_page_cache at mm/shmem.c:704",
+    15: "filemap_free_folio at mm/filemap.c:237",
     0x20: "__do_syscall at arch/s390/kernel/syscall.c:1",
     0x21: "handle_mm_fault at mm/memory.c:100",
     0x22: "zap_pte_range at mm/memory.c:105",
     0x23: "drv_ioctl at drivers/drv.c:110",
     0x24: "folio_batch_move_lru at mm/swap.c:120",
     0x25: "copy_page_range at mm/memory.c:130",
+    0x26: "shmem_fault at mm/shmem.c:2157",
+    0x27: "exit_mmap at mm/mmap.c:3000",
 }
 
 
@@ -52,9 +57,9 @@ class Page(Recorder):
         self.store(MAPCOUNT, -1, pc=1)
         self.store(REFCOUNT, 0, pc=1)
 
-    def refs(self, by: int, pc: int, *stack: int) -> None:
+    def refs(self, by: int, pc: int, *stack: int, root: int = 0x10000) -> None:
         self.refcount += by
-        self.store(REFCOUNT, self.refcount, pc=pc, stack=self.stack(0x20, *stack))
+        self.store(REFCOUNT, self.refcount, pc=pc, stack=self.stack(0x20, *stack, root=root))
 
     def maps(self, by: int, pc: int, *stack: int) -> None:
         self.mapcount += by
@@ -197,7 +202,7 @@ def test_where_nothing_can_be_paired_it_is_said_why() -> None:
     page = Page()
     page.fault()
     page.store(8, 0x37200001001, 8, pc=1)
-    assert "large folio" in (page.ledger().unpaired or "")
+    assert "tail of a large folio" in (page.ledger().unpaired or "")
     page = Page()
     page.fault()
     page.store(FLAGS, 1, 8, pc=1, flags=1)
@@ -243,3 +248,61 @@ def test_a_hostile_count_is_no_long_list() -> None:
     page.fault()
     page.refs(2**31 - 10, 7, 0x23)
     assert page.ledger().gets == 2 + 1024
+
+
+def a_huge_page() -> Page:
+    """Of tmpfs, in the page cache, mapped by a PMD; its head's life."""
+    page = Page()
+    page.refs(1, 1, 0x21, 0x26)
+    page.store(FLAGS, 1 << HEAD, 8, pc=1)
+    page.refs(512, 14, 0x21, 0x26)
+    page.refs(1, 3, 0x21, 0x26)
+    page.refs(-1, 4, 0x24)
+    page.maps(1, 11, 0x21)
+    return page
+
+
+def gone(page: Page) -> None:
+    """It is unmapped, and leaves the page cache."""
+    page.maps(-1, 12, 0x22)
+    page.refs(-1, 4, 0x22)
+    page.refs(1, 7, 0x23)
+    page.refs(-512, 15, 0x23)
+    page.refs(-1, 8, 0x23)
+
+
+def test_a_large_folio_keeps_its_references_in_its_heads_life() -> None:
+    page = a_huge_page()
+    assert said(page.ledger(ptes=1)) == []
+    gone(page)
+    account = page.ledger(ptes=0)
+    assert (account.gets, account.puts, said(account)) == (515, 515, [])
+
+
+def test_the_fault_that_kept_its_reference_of_a_huge_page_is_named() -> None:
+    page = a_huge_page()
+    page.refs(1, 13, 0x21, 0x26, root=0x20000)
+    gone(page)
+    assert said(page.ledger(ptes=0)) == ["got and not put yet: shmem_fault mm/shmem.c:2157"]
+
+
+def test_of_two_faults_of_one_task_both_are_named() -> None:
+    """Their stacks are the same: which of them mapped the page is not known."""
+    page = a_huge_page()
+    page.refs(1, 13, 0x21, 0x26)
+    gone(page)
+    assert said(page.ledger(ptes=0)) == [
+        "got and not put yet: post_alloc_hook mm/page_alloc.c:10 or shmem_fault mm/shmem.c:2157"
+    ]
+
+
+def test_of_a_folio_whose_other_pages_are_mapped_it_is_one_of_several() -> None:
+    """Sixteen PTEs, of which the head's life has one rmap: the rest is told apart by number."""
+    page = a_huge_page()
+    page.refs(15, 2, 0x25)
+    page.refs(1, 7, 0x23)
+    page.refs(-15, 4, 0x27)
+    gone(page)
+    assert said(page.ledger(ptes=0)) == [
+        "got and not put yet: copy_page_range mm/memory.c:130 or drv_get drivers/drv.c:71"
+    ]

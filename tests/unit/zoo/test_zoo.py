@@ -69,6 +69,7 @@ def test_the_page_tells_each_bug_and_what_became_of_it(bug: Bug, tmp_path: Path)
         "audit": [],
         "life": 90,
         "culprits": [],
+        "culprit": None,
         "got": bug.kind,
         "ok": True,
         "wrong": [],
