@@ -117,7 +117,7 @@ def definition(name: str, fdinfo: str) -> MapDefinition:
         )
         return MapDefinition(name, kind, key, value, entries, int(said["map_flags"], 16))
     except KeyError as error:
-        raise Damaged(f"the kernel does not tell the {error} of a map") from None
+        raise Damaged(f"the kernel does not show the {error} of a map") from None
 
 
 @contextlib.contextmanager

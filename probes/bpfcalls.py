@@ -58,7 +58,7 @@ class Map:
         """Return the value of a key; of a per-CPU array, one after the other.
 
         Raises:
-            KeyError: there is none.
+            KeyError: the key is not in the map.
             OSError: it cannot be read.
         """
         value = ctypes.create_string_buffer(self.value_size)

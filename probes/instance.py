@@ -66,7 +66,7 @@ class Instance:
         """Return an event's format file.
 
         Raises:
-            OSError: there is none.
+            OSError: no such file.
         """
         return self.read(f"events/{group}/{event}/format")
 
@@ -74,7 +74,7 @@ class Instance:
         """Read one of its files.
 
         Raises:
-            OSError: there is none.
+            OSError: no such file.
         """
         return (self.folder / name).read_text()
 

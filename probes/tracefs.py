@@ -223,7 +223,7 @@ class TracefsSource:
         notes = [f"removed what {name}, which is gone, left in tracefs" for name in leftovers]
         release = os.uname().release
         if plan.release not in (None, release):
-            notes.append(f"the probe plan is of {plan.release}, but {release} is running")
+            notes.append(f"the probe plan is for {plan.release}, but {release} is running")
         if self._pages is None:
             notes.append("pfns are not known: where the struct pages lie could not be found")
         return {

@@ -40,7 +40,7 @@ def _files(tree: Path) -> list[str]:
     done = host.run("git", "-C", str(tree), *argv)
     if b"dubious ownership" in done.stderr:
         trust = f"git config --global --add safe.directory {tree}"
-        raise BadInput(f"git does not trust {tree}: it belongs to somebody else", trust)
+        raise BadInput(f"git does not trust {tree}: it belongs to another user", trust)
     if done.returncode:
         raise BadInput(f"{tree} is not a git checkout", f"git -C {tree} init")
     names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]

@@ -86,4 +86,4 @@ def test_ptes_whose_rmaps_were_removed_are_in_flight(tmp_path: Path) -> None:
     left = [found for found in in_flight(dump) if found.pfn is not None]
     assert {(found.ptes, found.mapcount) for found in left} == {(1, 0)}
     assert len(left) == 512
-    assert "may be making a huge page" in str(left[0].note)
+    assert "may be collapsing a huge page" in str(left[0].note)

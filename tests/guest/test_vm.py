@@ -136,7 +136,7 @@ def test_an_accelerator_that_does_not_reach_user_space_is_not(
 
 
 def test_vm_dump_of_a_guest_that_we_did_not_start(founding: Boot, tmp_path: Path) -> None:
-    """A QEMU of the user's own: dumped through its monitor, and it goes on afterwards."""
+    """A QEMU of the user's own: dumped through its monitor, and resumed afterwards."""
     some = dataclasses.replace(config(founding, tmp_path, "zaptrace.do=idle"), memory="256M")
     argv = command_line(some)
     socket = tmp_path / "qmp.sock"

@@ -85,7 +85,7 @@ def test_a_finding_opens_its_page() -> None:
         await filled(app)
         await press(app, "4", "down", "enter")
         assert isinstance(app.screen, TimelineScreen) and app.screen.page.pfn == STALE
-        await sees(app, "pfn 0x5d7 · no event tells of it, but the audit does")
+        await sees(app, "pfn 0x5d7 · not in any event, but in the audit")
         await sees(app, "✖ audit: PTEs > mapcount · 2 PTEs, mapcount 1, refcount 2")
         await sees(app, "PTEs map it that its mapcount does not count")
         await sees(app, "mapped by stale/41 at 0x3ff95679000  3ff95676000-3ff9567c000 rw-p")

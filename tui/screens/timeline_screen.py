@@ -107,7 +107,7 @@ class TimelineScreen(Screen[None]):
             said = [f"{self.page} · ✖ suspect, score {one.score}", plain("; ".join(one.reasons))]
             return "\n".join([*said, *audit])
         if audit:
-            return "\n".join([f"{self.page} · no event tells of it, but the audit does", *audit])
+            return "\n".join([f"{self.page} · not in any event, but in the audit", *audit])
         return f"{self.page} · nothing recorded is wrong with it\n "
 
     def _key(self) -> int | None:

@@ -19,7 +19,7 @@ static char *large_folio(void)
 	at += -(uintptr_t)at & (size - 1);
 	*at = 1;
 	if (!(entry("/proc/kpageflags", pfn_of(at + size - page_size)) >> 22 & 1)) /* KPF_THP */
-		fail("no large folio to be had");
+		fail("no large folio available");
 	return at;
 }
 

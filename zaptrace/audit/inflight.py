@@ -81,13 +81,13 @@ class InFlight:
 
     def __str__(self) -> str:
         cpu, task = self.cpu, self.task
-        who = "somebody" if cpu is None else f"CPU {cpu}"
+        who = "a task" if cpu is None else f"CPU {cpu}"
         if task is not None and cpu is None:
             who = f"{task.comm} (pid {task.pid})"
         elif task is not None:
             who += f" ({task.comm}, pid {task.pid})"
         if self.spans == ():
-            return f"{who} may be making a huge page in this mm"
+            return f"{who} may be collapsing a huge page in this mm"
         what = "" if self.function is None else f", in {self.function}"
         return f"{who} is inside this mm's page tables{what}"
 

@@ -99,7 +99,7 @@ def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Kerne
     no_entries = not len(walked.nonpresent.entry)
     types = NO_TYPES if no_entries else types_of(prog, vmcoreinfo, fmt.page_shift)
     absent = classify(fmt, walked, types)
-    gaps["entries of a type that this kernel does not tell"] += absent.by_kind().get(
+    gaps["entries of a type that this kernel does not define"] += absent.by_kind().get(
         SwapKind.UNKNOWN.name.lower(), 0
     )
     ptes = _counted_ptes(first, counted, sizes, len(pages))

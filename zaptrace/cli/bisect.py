@@ -37,7 +37,7 @@ index and any bisect of your own are not touched.  A commit is
 
 At the end the commit is reverted on the bad revision, where it reverts, and
 that is built and booted too.  Interrupted (Ctrl-C, a power cut), the same
-command goes on where it was.
+command continues where it was.
 
 Exit status: 1 when the commit was found (so there is a bug), 125 when it was
 not, 2 when the tree, the range or this machine will not do.
@@ -174,7 +174,7 @@ def _start(args: argparse.Namespace) -> Exit:
         with progress() as listener:
             found = bisect(request, listener, trials)
     except KeyboardInterrupt:
-        complain("interrupted; the same command goes on where this one was")
+        complain("interrupted; the same command continues where this one was")
         return Exit.CANNOT_TELL
     if args.json:
         print_json(found)

@@ -69,7 +69,7 @@ def page_lines(view: PageView) -> Iterator[str]:
             yield from wrapped(text, "", "")
         else:
             yield "PTEs and mapcount differ, but that does not prove anything wrong here: it may be"
-            yield "mapped where nobody could look, or have changed meanwhile"
+            yield "mapped where the audit could not read, or have changed meanwhile"
         return
     yield ""
     yield f"{view.finding.cls.value}:"
@@ -120,7 +120,7 @@ def _use(use: PageUse) -> Iterator[tuple[str, str]]:
     if not use.content:
         yield "content", "not in the dump (filtered out, or cut off)"
     if use.lost:
-        yield "lost", f"{', '.join(use.lost)}: what tells it is not in the dump"
+        yield "lost", f"{', '.join(use.lost)}: what shows it is not in the dump"
 
 
 def _owner(owner: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -90,7 +90,7 @@ def table(plan: ProbePlan, seconds: float) -> list[str]:
     for note in plan.notes:
         lines += ["", *textwrap.wrap(note, _WIDTH)]
     if plan.missing:
-        lines += ["", "not to be had from this kernel:"]
+        lines += ["", "not available in this kernel:"]
         lines += [line for gap in plan.missing for line in _gap(gap)]
     return lines
 

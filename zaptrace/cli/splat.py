@@ -81,7 +81,7 @@ def _classes(text: str) -> str:
     """Return the widest of some classes, `bug,warning`."""
     named = [one.strip() for one in text.split(",")]
     if unknown := next((one for one in named if one not in FAIL_ON), None):
-        raise argparse.ArgumentTypeError(f"{unknown!r} is none of {', '.join(FAIL_ON)}")
+        raise argparse.ArgumentTypeError(f"{unknown!r} is not one of {', '.join(FAIL_ON)}")
     return max(named, key=FAIL_ON.index)
 
 

@@ -98,7 +98,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write a proper vmcore of a running guest",
         description="Dump a QEMU guest through its monitor, or take a dump that QEMU has "
         "written, and make it a vmcore that plain `drgn -c VMCORE -s VMLINUX` opens.  The "
-        "guest is paused meanwhile and goes on afterwards.",
+        "guest is paused meanwhile and resumed afterwards.",
         epilog="example:\n  qemu-system-s390x ... -qmp unix:qmp.sock,server=on,wait=off\n"
         "  zaptrace vm dump qmp.sock vmcore",
         formatter_class=parser.formatter_class,

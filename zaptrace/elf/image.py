@@ -187,7 +187,7 @@ class Image:
         return b"" if self.other is None else self.other.at(address, size)
 
     def build_id(self) -> str | None:
-        """Return the GNU build ID in hex digits; None when there is none."""
+        """Return the GNU build ID in hex digits; None without one."""
         for section in self.sections.values():
             if section.type == _SHT_NOTE:
                 found = build_id_in(self._read(section.offset, section.size), self.order)

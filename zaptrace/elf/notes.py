@@ -52,7 +52,7 @@ def pack_note(note: Note, order: str) -> bytes:
 
 
 def build_id_in(raw: bytes, order: str) -> str | None:
-    """Return the GNU build ID in some notes, in hex digits; None when there is none."""
+    """Return the GNU build ID in some notes, in hex digits; None without one."""
     for note in parse_notes(raw, order):
         if (note.name, note.type) == _GNU_BUILD_ID and 0 < len(note.desc) <= _LONGEST_BUILD_ID:
             return note.desc.hex()

@@ -133,7 +133,7 @@ def without_page(splat: Splat) -> tuple[str, ...]:
 
 
 def unexplained_kinds(splats: Iterable[Splat]) -> tuple[str, ...]:
-    """Return `2 more reports: Bad page table`, for reports that no story tells of."""
+    """Return `2 more reports: Bad page table`, for reports that are in no story."""
     counts = Counter(TITLES.get(splat.kind, splat.kind) for splat in splats)
     return tuple(
         f"{many} more report{'s' if many > 1 else ''}: {kind}" for kind, many in counts.items()

@@ -46,21 +46,21 @@ def _open(case: Case) -> Iterator[str]:
     elif freed_while_counted(case):
         if ptes is None:
             yield (
-                "Whether a PTE still maps the page (refcount_overput) or not, an audit of a dump "
-                "taken at that moment would tell."
+                "An audit of a dump taken at that moment would show whether a PTE still maps the "
+                "page (refcount_overput) or not."
             )
         if not freed_elsewhere(case.sites) and not (removals_are_seen(case) and zap_is_over(case)):
             yield (
-                "Whether its rmap removal comes late (freed_before_rmap_removed) or never "
-                "(mapping_leaked), the events of what came after the free would tell: `zaptrace "
-                "repro` records them."
+                "The events after the free would show whether its rmap removal comes late "
+                "(freed_before_rmap_removed) or never (mapping_leaked): `zaptrace repro` records "
+                "them."
             )
     finding = story.finding
     if finding and not story.fault and busy_mms(case) != frozenset():
         yield (
             f"A CPU was changing page tables when the dump was taken: what {page(story)} lacks "
             "may have been about to come. A dump of a kernel at rest (repro --stop-at exit), or "
-            "the events, would tell."
+            "the events, would settle that."
         )
 
 
@@ -82,7 +82,7 @@ def _doubts(case: Case) -> Iterator[str]:
     where_freed = freed_in_zap(case.sites) or freed_by_gather(case.sites)
     where_freed = where_freed or freed_elsewhere(case.sites)
     if not seen_at_its_free(case):
-        yield "Who freed the page, page_owner=on on the kernel's command line would tell."
+        yield "page_owner=on on the kernel's command line would show who freed the page."
     elif (story.fault or story.state) and not where_freed:
         yield (
             "No return address of the free could be traced to a line of a zap function: "
@@ -144,7 +144,7 @@ def gaps(evidence: Evidence) -> tuple[str, ...]:
         if "splat" not in evidence.parts:
             missing.append(
                 "Resident-set counters are not seen by probes (rss_mismatch): the console, or an "
-                "audit, would tell."
+                "audit, would show them."
             )
     else:
         missing += [

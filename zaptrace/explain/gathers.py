@@ -102,8 +102,7 @@ def _functions(stack: Sequence[int], resolve: Resolve) -> list[str]:
 
 
 def _goes_on(one: Moment, following: Moment) -> bool:
-    """Return whether a zap and the one that follows are of the same mm, the first wholly below the
-    second."""
+    """Return whether two zaps in a row are in the same mm, the first wholly below the second."""
     if one.mm is None or one.mm != following.mm:
         return False
     return one.end is not None and following.addr is not None and one.end <= following.addr

@@ -56,7 +56,7 @@ def rss_value(splat: Splat) -> str:
 
 
 def when_freed(splats: Sequence[Splat]) -> str:
-    """Return `when sh/40 freed an mm`: whose mm it was no report tells.
+    """Return `when sh/40 freed an mm`: no report says whose mm it was.
 
     check_mm() prints `current` (since 6.16): for an mm that ended that is mostly the next task on
     its CPU, which drops the last reference in finish_task_switch().

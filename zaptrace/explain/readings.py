@@ -105,7 +105,7 @@ def _one_each(removals: tuple[Moment, ...]) -> bool:
 
 
 def _may_be_in_one_zap(case: Case) -> bool:
-    """Return whether one process may have removed the page twice in one zap, whoever freed it."""
+    """Return whether one process, freeing or not, may have removed the page twice in one zap."""
     removals, events = _removals(case), case.evidence.events
     if not removals or events is None:
         return True
@@ -309,7 +309,7 @@ _OVERPUT = (
     ),
     Reading(
         _not_counted,
-        "a PTE was made that neither the rmap nor a reference was taken for",
+        "a PTE was made without an rmap and without a reference",
     ),
     Reading(
         _mapped_without_reference,

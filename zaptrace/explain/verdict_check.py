@@ -192,9 +192,9 @@ def _numbers(text: str, rest: _Rest) -> Iterator[str]:
     said = {int(one) for one in _MAPCOUNT.findall(text)}
     said |= {int(one) for pair in _CHANGE.findall(text) for one in pair}
     for number in sorted(said - mapcounts):
-        yield f"nobody read a mapcount of {number}"
+        yield f"no event, splat or finding has a mapcount of {number}"
     for number in sorted({int(one) for one in _REFCOUNT.findall(text)} - refcounts):
-        yield f"nobody read a refcount of {number}"
+        yield f"no event, splat or finding has a refcount of {number}"
     times = {f"{one.time_ns / 1e9:.6f}" for one in rest.events if one.time_ns is not None}
     for seconds in sorted(set(_SECONDS.findall(text)) - times):
         yield f"nothing that it rests on happened at {seconds} s"
@@ -212,4 +212,4 @@ def _lifetimes(rest: _Rest, evidence: Evidence) -> Iterator[str]:
             owners = [owner for owner in finding.mappings if owner.mm == one.mm]
             assert evidence.events is not None
             if owners and not any(is_owner(evidence.events, one, owner) for owner in owners):
-                yield f"mm {one.mm:#x} is of another lifetime in the dump than at event {one.at}"
+                yield f"mm {one.mm:#x} has another lifetime in the dump than at event {one.at}"

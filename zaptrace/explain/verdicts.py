@@ -206,7 +206,7 @@ def would_show(evidence: Evidence) -> bool:
 
 def _blind(evidence: Evidence) -> Verdict:
     """Return the verdict when nothing wrong is seen in evidence that could not have shown it."""
-    rests = "there is none" if not evidence.parts else "it could not have shown every bug"
+    rests = "the evidence is empty" if not evidence.parts else "it could not have shown every bug"
     text = f"Nothing wrong is seen in the evidence, but {rests}: this is not known to be clean."
     return Verdict(
         VerdictKind.UNEXPLAINED,

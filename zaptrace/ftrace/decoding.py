@@ -114,7 +114,7 @@ class Decoder:
         return self._id(self.strings, raw.split(b"\0")[0].decode(errors="replace"))
 
     def _attach_stacks(self, ring: CpuRing, records: Records, types: Rows, row_of: Rows) -> None:
-        """Attach stacks: each stands right after the record that asked for it."""
+        """Attach stacks: each follows right after the record that requested it."""
         for row in (np.flatnonzero(types[1:] == self.stack_type) + 1).tolist():
             owner = row_of[row - 1]
             if owner < 0 or ring.sizes[row] < self.stack_at:

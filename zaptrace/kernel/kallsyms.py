@@ -74,7 +74,7 @@ class Kallsyms:
         return found
 
     def address(self, name: str) -> int | None:
-        """Return where a symbol of the kernel proper lies; None when there is none, or several."""
+        """Return where a symbol of the kernel proper lies; None when it has none, or several."""
         found = set()
         needle = f" {name}\n".encode()
         at = self._raw.find(needle)

@@ -125,7 +125,7 @@ def _vmcoreinfo_in_memory(file: BinaryIO, headers: Headers, arch: Arch) -> Note:
 
 
 def _note_address(file: BinaryIO, headers: Headers, pointer_at: int | None) -> int:
-    """Return the physical address of the kernel's VMCOREINFO note; 0 when there is none."""
+    """Return the physical address of the kernel's VMCOREINFO note; 0 without one."""
     if pointer_at is not None:
         pointer = _read_physical(file, headers, pointer_at, 8)
         return struct.unpack(headers.order + "Q", pointer)[0] if len(pointer) == 8 else 0

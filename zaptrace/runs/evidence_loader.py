@@ -60,7 +60,7 @@ class EvidenceLoader:
                 standardise(vmcore)
                 return open_program(vmcore, vmlinux), ()
             except BadInput as error:
-                return None, (f"The run was cut short, and its dump is of no use: {error}.",)
+                return None, (f"The run was cut short, and its dump is unusable: {error}.",)
 
     def identity(self) -> Identity | None:
         """Return which dump was opened."""

@@ -208,8 +208,8 @@ def _note_a_missing_stop(
         why = "where the kernel lies in memory was not found out"
     times = "once" if ran == 1 else f"{ran} times"
     facts.not_stopped = (
-        f"bad_page() ran {times}, and the guest was not stopped there ({why}): what its memory "
-        "shows is of a later moment."
+        f"bad_page() ran {times}, and the guest was not stopped there ({why}): its memory "
+        "shows a later moment."
     )
     folder.save_facts(facts)
 

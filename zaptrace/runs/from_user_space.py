@@ -43,7 +43,7 @@ CALL_SECONDS = 20.0
 _LONGEST_LINE = 8192
 _PIECE = 512
 """Bytes; QEMU's gdbstub gives at most 2047 at a time."""
-_NO_LIFE = "Pages' lives were not recorded: the guest goes on from before its first program."
+_NO_LIFE = "Pages' lives were not recorded: each try starts from a saved guest."
 
 
 @dataclass(frozen=True, slots=True)

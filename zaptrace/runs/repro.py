@@ -279,8 +279,8 @@ def proper_vmcore(folder: RunFolder, facts: RunFacts, listener: Listener) -> Non
             standardise(folder.vmcore)
         except BadInput as error:  # most likely the kernel died before it had set that up
             folder.vmcore.unlink()
-            facts.unrecorded.append(f"The dump is of no use: {error}.")
-            current.note = "of no use"
+            facts.unrecorded.append(f"The dump is unusable: {error}.")
+            current.note = "unusable"
 
 
 def _by_hand(config: GuestConfig, boot_id: str | None) -> str:

@@ -293,7 +293,7 @@ ROWS = (
         sees=each(_bad_table),
         causes=(
             Candidate(
-                "a live huge mapping was taken for a table and cleared: its mapping is lost",
+                "a live huge mapping was misread as a table and cleared: its mapping is lost",
                 1,
                 (Sign(2, "the value has x86's page-size bit (0x80)", _huge),),
             ),

@@ -203,10 +203,8 @@ _IN_ZAP = Sign(2, "the stack goes through a zap", calls(_ZAP))
 _NOT_IN_ZAP = Sign(-2, "the stack goes through no zap", not_(calls(_ZAP)))
 _PUT_OFF = Sign(1, "an interrupt, or work that was put off, stands in the call trace", deferred)
 
-_WRITTEN = Candidate("its struct page was written to by somebody else", 1, (MANY_PAGES,))
-_STILL_USED = (
-    "it was freed while somebody still used it (one reference too few, or one put too many)"
-)
+_WRITTEN = Candidate("its struct page was overwritten by other code", 1, (MANY_PAGES,))
+_STILL_USED = "it was freed while still in use (one reference too few, or one put too many)"
 _CHECK_AT_ONCE = "on kernels up to 6.2: debug_pagealloc=on or CONFIG_DEBUG_VM checks frees at once"
 
 ROWS = (
@@ -294,7 +292,7 @@ ROWS = (
                 (Sign(3, "the refcount is below 0", lambda one, _: (one.refcount or 0) < 0),),
             ),
             Candidate(
-                "somebody took a reference to a page that was free: use after free",
+                "a reference was taken to a page that was free: use after free",
                 1,
                 (Sign(2, "the refcount is above 0", lambda one, _: (one.refcount or 0) > 0),),
             ),
@@ -312,7 +310,7 @@ ROWS = (
         sees=each(_refused(_reserved)),
         causes=(
             Candidate(
-                "the shared zero page, put by somebody who never took it (uprobes, direct IO)",
+                "the shared zero page, put without a get (uprobes, direct IO)",
                 2,
                 (
                     Sign(

@@ -1,4 +1,4 @@
-"""Where somebody is in flight, and what that excuses; the kernel behind it is made up."""
+"""Where page tables are in flight, and what that excuses; in an invented kernel."""
 
 from __future__ import annotations
 
@@ -116,5 +116,5 @@ def test_the_rss_may_lack_what_the_held_tables_map() -> None:
 
 def test_it_says_who_does_what() -> None:
     assert str(ZAPPING) == "CPU 1 is inside this mm's page tables"
-    assert str(InFlight()) == "somebody is inside this mm's page tables"
-    assert str(COLLAPSING) == "khugepaged (pid 34) may be making a huge page in this mm"
+    assert str(InFlight()) == "a task is inside this mm's page tables"
+    assert str(COLLAPSING) == "khugepaged (pid 34) may be collapsing a huge page in this mm"

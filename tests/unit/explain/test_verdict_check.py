@@ -42,11 +42,11 @@ def wrong(summary: Callable[[Case], Iterator[Sentence]], monkeypatch: Any) -> li
         (lambda case: Sentence("sh/30 freed it.", refer(case.story.freed)), "sh/30 is in nothing"),
         (
             lambda case: Sentence("It had mapcount 9.", refer(case.story.freed)),
-            "nobody read a mapcount of 9",
+            "no event, splat or finding has a mapcount of 9",
         ),
         (
             lambda case: Sentence("It had refcount 9.", refer(case.story.freed)),
-            "nobody read a refcount of 9",
+            "no event, splat or finding has a refcount of 9",
         ),
         (
             lambda case: Sentence("It was freed at 0.000004 s.", refer(case.story.freed)),
@@ -56,7 +56,7 @@ def wrong(summary: Callable[[Case], Iterator[Sentence]], monkeypatch: Any) -> li
             lambda case: Sentence(
                 "The mapcount went from 0 to 9.", refer(case.story.freed, case.story.bad)
             ),
-            "nobody read a mapcount of 9",
+            "no event, splat or finding has a mapcount of 9",
         ),
         (
             lambda case: Sentence("It was freed.", (Reference("event", "zap", index=1),)),
@@ -120,4 +120,4 @@ def test_an_owner_in_the_dump_is_not_the_process_that_had_its_mm_before() -> Non
         (*refer(*verdict.proof), Reference("event", "zap", 0, 1000, 1, mm=MM)),
     )
     (objection,) = objections(replace(verdict, sentences=(claim,)), evidence)
-    assert "of another lifetime in the dump than at event 0" in objection
+    assert "has another lifetime in the dump than at event 0" in objection

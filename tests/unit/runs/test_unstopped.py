@@ -36,7 +36,7 @@ def test_it_is_said_with_its_reason(tmp_path: Path) -> None:
     assert facts.not_stopped is not None
     assert facts.not_stopped.startswith("bad_page() ran 3 times, and the guest was not stopped")
     assert "its breakpoint was not hit" in facts.not_stopped
-    assert "of a later moment" in " ".join(report.split())
+    assert "its memory shows a later moment" in " ".join(report.split())
 
 
 def test_a_kernel_that_was_not_found_is_the_reason(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_tree_of_somebody_else_s_has_no_mirror(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    with pytest.raises(BadInput, match="belongs to somebody else") as caught:
+    with pytest.raises(BadInput, match="belongs to another user") as caught:
         mirror(tree, tmp_path / "mirror")
     assert caught.value.hint == f"git config --global --add safe.directory {tree}"
 

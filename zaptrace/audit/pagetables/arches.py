@@ -93,7 +93,7 @@ def _has_five_levels(prog: drgn.Program, vmcoreinfo: Mapping[str, str]) -> bool:
     try:
         return bool(prog["__pgtable_l5_enabled"].value_())
     except LookupError:
-        raise BadInput("nothing tells whether page tables have four levels or five") from None
+        raise BadInput("no symbol says whether page tables have four levels or five") from None
 
 
 def _number(vmcoreinfo: Mapping[str, str], name: str) -> int | None:

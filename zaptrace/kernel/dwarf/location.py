@@ -47,7 +47,7 @@ class VariableFinder:
         return evaluator.value(ops, type_of(variable).size)
 
     def _expression(self, die: DIE, name: str, pc: int) -> Sequence[DWARFExprOp]:
-        """Return the expression that holds at an address; empty when there is none."""
+        """Return the expression that holds at an address; empty without one."""
         attribute = die.attributes.get(name)
         if attribute is None:
             return ()
