@@ -98,8 +98,8 @@ class BpfLosses:
             again, missed = self._bounds()
             skipped = {name: min(skipped[name], again.get(name, 0)) for name in skipped}
             self._skipped |= {name: max(self._skipped[name], skipped[name]) for name in skipped}
-        told = {name: missed[name] + self._skipped[name] for name in missed}
-        return told | dict(self._counters.recursions())
+        losses = {name: missed[name] + self._skipped[name] for name in missed}
+        return losses | dict(self._counters.recursions())
 
     def _bounds(self) -> tuple[dict[str, int], dict[str, int]]:
         """Return the hits of each kprobe that BPF skipped, at least; and that the kprobe missed.
@@ -110,7 +110,7 @@ class BpfLosses:
         """
         before = self._counters.programs()["entered"].sum(axis=1, dtype=np.uint64).tolist()
         profile = self._counters.kprobes()
-        behind = self._counters.programs()["entered"].sum(axis=1, dtype=np.uint64).tolist()
+        entered = self._counters.programs()["entered"].sum(axis=1, dtype=np.uint64).tolist()
         skipped, missed = {}, {}
         for name, number in self._numbers.items():
             if name not in profile:
@@ -118,10 +118,10 @@ class BpfLosses:
             hits, missed[name] = profile[name]
             least = hits - before[number]
             self._never[name] = min(self._never.get(name, least), least)
-            skipped[name] = max(0, hits - behind[number] - self._never[name])
+            skipped[name] = max(0, hits - entered[number] - self._never[name])
         return skipped, missed
 
 
 def _notes(counts: Counts) -> list[str]:
-    told = ((int(counts[name].sum(dtype=np.uint64)), what) for name, what in _KEPT)
-    return [f"{what}: {number:,}" for number, what in told if number]
+    counted = ((int(counts[name].sum(dtype=np.uint64)), what) for name, what in _KEPT)
+    return [f"{what}: {number:,}" for number, what in counted if number]

@@ -34,7 +34,7 @@ class RawPipe:
         self.cpu = int(folder.name.removeprefix("cpu"))
         self._header = header
         self._with_stack = np.array(sorted(with_stack), np.uint16)
-        self._stored = self._told = 0
+        self._stored = self._reported = 0
         self._tail: CpuRing | None = None
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         self._pipe = os.open(folder / "trace_pipe_raw", flags)
@@ -114,7 +114,7 @@ class RawPipe:
         except OSError:
             text = ""
         total = max(sum(map(int, _LOSSES.findall(text))), self._stored)
-        lost, self._told = max(0, total - self._told), max(total, self._told)
+        lost, self._reported = max(0, total - self._reported), max(total, self._reported)
         return lost
 
     def _awaits_stack(self, ring: CpuRing) -> bool:

@@ -63,7 +63,7 @@ def find_vmemmap(
         ranges = []
     page_size = os.sysconf("SC_PAGE_SIZE")
     pfns = [(start // page_size, (end + 1) // page_size) for start, end in ranges]
-    end = max((behind for _, behind in pfns), default=0)
+    end = max((stop for _, stop in pfns), default=0)
     base = _base(symbols, arch, kcore)
     if base is None and end:
         base = _listed(kcore, pfns, struct_size, page_size)
@@ -93,9 +93,9 @@ def _listed(kcore: Path, ram: list[_Span], struct_size: int, page_size: int) -> 
     except OSError:
         return None
     bases = set()
-    for first, behind in ram:
+    for first, stop in ram:
         head = first * struct_size % page_size
-        size = -(-(head + (behind - first) * struct_size) // page_size) * page_size
+        size = -(-(head + (stop - first) * struct_size) // page_size) * page_size
         bases |= {start + head - first * struct_size for start, length in listed if length == size}
     return bases.pop() if len(bases) == 1 else None
 

@@ -21,7 +21,7 @@ from tui.feed.playback import Clocked
 from tui.feed.snapshot import Snapshot
 from tui.findings_text import Audited
 from tui.layout import CSS, LOW, TOO_SMALL, size_class
-from tui.messages import Broken, ConsoleSaid, JobEnded, JobTold, Shot
+from tui.messages import Broken, ConsoleSaid, JobEnded, JobProgressed, Shot
 from tui.panes.audit_pane import AuditPane
 from tui.panes.console_pane import ConsolePane
 from tui.panes.events_pane import EventTable
@@ -107,7 +107,7 @@ class ZapApp(App[Outcome | None]):
             if console
             else None
         )
-        self._job = Job(work, self._told, self._job_ended) if work else None
+        self._job = Job(work, self._job_progressed, self._job_ended) if work else None
         self._header = Header(title)
         self._graph = RateGraph(id="rates")
         self._events = EventTable(id="events")
@@ -187,8 +187,8 @@ class ZapApp(App[Outcome | None]):
 
     # What the threads say.
 
-    def _told(self, update: Update) -> None:
-        self.post_message(JobTold(update))
+    def _job_progressed(self, update: Update) -> None:
+        self.post_message(JobProgressed(update))
 
     def _job_ended(self, how: Outcome | Exception) -> None:
         self.post_message(JobEnded(how))
@@ -216,9 +216,9 @@ class ZapApp(App[Outcome | None]):
         self._console.show(message.log)
         self._draw_tabs()
 
-    def on_job_told(self, message: JobTold) -> None:
+    def on_job_progressed(self, message: JobProgressed) -> None:
         """Draw a step."""
-        self._steps.tell(message.update)
+        self._steps.show_step(message.update)
 
     def on_job_ended(self, message: JobEnded) -> None:
         """End on the verdict, or on what went wrong."""

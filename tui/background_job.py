@@ -42,7 +42,7 @@ class Job:
     """Runs work in a daemon thread.
 
     Args:
-        told: takes each update; called from the thread.
+        progressed: takes each update; called from the thread.
         ended: called from the thread when it is over, with how it went: the
             outcome, what the user must know, or a bug of ours.
     """
@@ -50,11 +50,11 @@ class Job:
     def __init__(
         self,
         work: Work,
-        told: Callable[[Update], object],
+        progressed: Callable[[Update], object],
         ended: Callable[[Outcome | Exception], object],
     ) -> None:
         self._work = work
-        self._told = told
+        self._progressed = progressed
         self._ended = ended
         self._quit = threading.Event()
         self._thread = threading.Thread(target=self._run, name="zaptrace job", daemon=True)
@@ -72,7 +72,7 @@ class Job:
     def _listen(self, update: Update) -> None:
         if self._quit.is_set():
             raise Quit
-        self._told(update)
+        self._progressed(update)
 
     def _run(self) -> None:
         how: Outcome | Exception

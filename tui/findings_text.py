@@ -73,7 +73,7 @@ def counters(finding: Finding) -> str:
     )
 
 
-def told(finding: Finding, most: int) -> Iterator[str]:
+def finding_lines(finding: Finding, most: int) -> Iterator[str]:
     """Yield what the audit found about a page, as lines; with the first `most` owners."""
     yield f"{mark(finding)} audit: {LABELS[finding.cls]} · {counters(finding)}"
     yield f"  {MEANINGS[finding.cls]}"

@@ -36,7 +36,7 @@ class ConsoleSaid(Message):
         return isinstance(message, ConsoleSaid)
 
 
-class JobTold(Message):
+class JobProgressed(Message):
     """News of a step; each is shown, in order."""
 
     def __init__(self, update: Update) -> None:

@@ -58,7 +58,7 @@ def page_of(record: Records) -> PageName | None:
     return None if pfn is None and address is None else PageName(pfn, address)
 
 
-def tell(name: PageName, records: Records, names: Names) -> list[Line]:
+def timeline_lines(name: PageName, records: Records, names: Names) -> list[Line]:
     """Return the lines of a page's timeline."""
     return list(_lines(records, name, names))
 

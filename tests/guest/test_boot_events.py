@@ -41,7 +41,7 @@ LINE = re.compile(
 FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
 
 
-def told_by(arch: str, folder: Path, append: str = "") -> Boot:
+def booted(arch: str, folder: Path, append: str = "") -> Boot:
     """A boot whose init prints the guest's own view of the trace, then powers off."""
     archive = Archive()
     archive.file("/init", TELLTALE, 0o755)
@@ -64,14 +64,14 @@ def told_by(arch: str, folder: Path, append: str = "") -> Boot:
 
 @pytest.fixture(scope="module")
 def told(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
-    return told_by(arch, tmp_path_factory.mktemp("told") / "told")
+    return booted(arch, tmp_path_factory.mktemp("told") / "told")
 
 
 @pytest.fixture(scope="module")
 def overrun(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """The same with ring buffers so small that most is overwritten."""
     folder = tmp_path_factory.mktemp("overrun") / "overrun"
-    return told_by(arch, folder, append="trace_buf_size=32K")
+    return booted(arch, folder, append="trace_buf_size=32K")
 
 
 def console(run: Boot) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.explain.kernel import events_of
 from tui.feed.aggregate import Aggregate
 from tui.feed.snapshot import Snapshot
-from tui.timeline import PageName, story_of, tell
+from tui.timeline import PageName, story_of, timeline_lines
 from zaptrace.model.events import ABSENT, Events, Kind
 
 ZAP = {"kind": Kind.ZAP, "pid": 41, "comm": b"mount", "addr": 0x1000, "end": 0x4000}
@@ -23,7 +23,7 @@ def snapshot_of(*parts: Events) -> Snapshot:
 
 
 def lines_of(name: PageName, snapshot: Snapshot) -> list[str]:
-    lines = tell(name, story_of(name, snapshot), snapshot.names)
+    lines = timeline_lines(name, story_of(name, snapshot), snapshot.names)
     return ["".join(text for text, _ in line).strip() for line in lines]
 
 

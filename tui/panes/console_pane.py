@@ -57,9 +57,9 @@ def _below(splats: list[Splat]) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
     for clue in triage(Console(tuple(splats))):
         cause = f"; likely: {clue.causes[0].what}" if clue.causes else ""
-        told = found.setdefault(clue.lines[0] - 1, [])
-        if len(told) < MOST_CLUES:
-            told.append(f"{clue.title}{cause}")
+        titles = found.setdefault(clue.lines[0] - 1, [])
+        if len(titles) < MOST_CLUES:
+            titles.append(f"{clue.title}{cause}")
     return found
 
 
@@ -67,17 +67,17 @@ def _with_clues(
     lines: tuple[str, ...], begins: list[tuple[int, Splat]], below: dict[int, list[str]]
 ) -> ConsoleLog:
     """Return the log with each clue below the headline of its report."""
-    told: list[str] = []
+    shown: list[str] = []
     ours: list[int] = []
     moved: dict[int, int] = {}
     for at, line in enumerate(lines):
-        moved[at] = len(told)
-        told.append(line)
+        moved[at] = len(shown)
+        shown.append(line)
         for text in below.get(at, ()):
-            ours.append(len(told))
-            told.append(text)
+            ours.append(len(shown))
+            shown.append(text)
     splats = tuple((moved[line], splat) for line, splat in begins)
-    return ConsoleLog(tuple(told), splats, frozenset(ours))
+    return ConsoleLog(tuple(shown), splats, frozenset(ours))
 
 
 class ConsolePane(LineView):

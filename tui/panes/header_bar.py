@@ -135,8 +135,8 @@ def gaps(meta: Mapping[str, Any]) -> list[str]:
 
 def noted(meta: Mapping[str, Any]) -> list[str]:
     """Return a line with what the source notes, the newest first; none when it notes nothing."""
-    told = meta.get("notes")
-    notes = [plain(str(note)) for note in told] if isinstance(told, list) else []
+    noted = meta.get("notes")
+    notes = [plain(str(note)) for note in noted] if isinstance(noted, list) else []
     return [f"note: {'; '.join(reversed(notes))}"] if notes else []
 
 

@@ -32,7 +32,7 @@ class Steps(Static):
         self._end: Text | None = None
         self.border_title = "Steps"
 
-    def tell(self, update: Update) -> None:
+    def show_step(self, update: Update) -> None:
         """Take a piece of news."""
         self._updates[update.step] = update
         self.update(self._drawn())

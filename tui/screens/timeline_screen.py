@@ -12,11 +12,11 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from tui.feed.snapshot import Snapshot
-from tui.findings_text import told
+from tui.findings_text import finding_lines
 from tui.format import Piece
 from tui.layout import LOW
 from tui.panes.line_view import LineView
-from tui.timeline import Line, PageName, story_of, tell
+from tui.timeline import Line, PageName, story_of, timeline_lines
 from zaptrace.explain.suspects import Suspect
 from zaptrace.model.events import Records
 from zaptrace.model.findings import Finding
@@ -72,7 +72,7 @@ class TimelineScreen(Screen[None]):
         self.page = page
         self._latest = latest
         self._findings = findings
-        self._told: Records | None = None
+        self._shown_records: Records | None = None
         self._head = Static(id="about", markup=False)
         self._view = Timeline()
 
@@ -93,16 +93,16 @@ class TimelineScreen(Screen[None]):
         if not view.is_attached:  # the app pushes a screen first and fills it afterwards
             return
         records = story_of(self.page, snapshot)
-        if self._told is None or not np.array_equal(records, self._told):
-            self._told = records
-            view.lines = tell(self.page, records, snapshot.names)
+        if self._shown_records is None or not np.array_equal(records, self._shown_records):
+            self._shown_records = records
+            view.lines = timeline_lines(self.page, records, snapshot.names)
             view.changed()
         self._head.update(self._about(snapshot.suspects))
 
     def _about(self, suspects: tuple[Suspect, ...]) -> str:
         mine = (one for one in suspects if (one.pfn, one.page)[one.pfn is None] == self._key())
         owners = 1 if self.size.height < LOW else _MOST_OWNERS
-        audit = [line for finding in self._findings for line in told(finding, owners)]
+        audit = [line for finding in self._findings for line in finding_lines(finding, owners)]
         for one in mine:
             said = [f"{self.page} · ✖ suspect, score {one.score}", plain("; ".join(one.reasons))]
             return "\n".join([*said, *audit])

@@ -17,12 +17,12 @@ def interact(prog: drgn.Program, helpers: Mapping[str, Callable[..., Any]]) -> N
         helpers: name -> function, each with a docstring whose first line explains it.
     """
     width = max(map(len, helpers))
-    told = [
+    usage = [
         f"  {name:{width}}  {(helper.__doc__ or '').partition(chr(10))[0]}"
         for name, helper in helpers.items()
     ]
     run_interactive(
         prog,
-        banner_func=lambda banner: "\n".join([banner, "of zaptrace:", *told]),
+        banner_func=lambda banner: "\n".join([banner, "of zaptrace:", *usage]),
         globals_func=lambda names: {**names, **helpers},
     )

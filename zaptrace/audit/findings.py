@@ -189,8 +189,8 @@ def rss_findings(state: KernelState, owners: Owners) -> list[Finding]:
     whose task is inside execve().
     """
     mapped, mms = mapped_rss(state), len(state.mms)
-    told = [mm.rss or [0] * len(RSS_COUNTERS) for mm in state.mms]
-    recorded = np.array(told, np.int64).reshape(-1, len(RSS_COUNTERS))
+    counters = [mm.rss or [0] * len(RSS_COUNTERS) for mm in state.mms]
+    recorded = np.array(counters, np.int64).reshape(-1, len(RSS_COUNTERS))
     swaps = state.absent.per_mm(SwapKind.SWAP, mms)
     unresolved = state.absent.per_mm(SwapKind.UNKNOWN, mms)
     wrong = invariants.rss_mismatches(mapped, recorded, swaps, unresolved)

@@ -125,12 +125,12 @@ def judge(ptes: Counts, recorded: Recorded) -> list[Suspect]:
 def _judged(ptes: Counts, recorded: Recorded) -> Index:
     """Return the pages that a rule could be about: few, where all is well."""
     raw, refcount = recorded.raw_mapcount, recorded.refcount
-    told = ptes != recorded.mapcount
-    told |= refcount < recorded.mappings
-    told |= raw < _NEVER_MAPPED
-    told |= recorded.free & ((ptes != 0) | (refcount != 0) | (raw != _NEVER_MAPPED))
-    told |= (ptes != 0) & ((refcount == 0) | ~recorded.mappable)
-    return np.flatnonzero(told & recorded.known)
+    broken = ptes != recorded.mapcount
+    broken |= refcount < recorded.mappings
+    broken |= raw < _NEVER_MAPPED
+    broken |= recorded.free & ((ptes != 0) | (refcount != 0) | (raw != _NEVER_MAPPED))
+    broken |= (ptes != 0) & ((refcount == 0) | ~recorded.mappable)
+    return np.flatnonzero(broken & recorded.known)
 
 
 def _rules(where: Index, ptes: Counts, recorded: Recorded) -> dict[FindingClass, Mask]:

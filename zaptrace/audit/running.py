@@ -75,8 +75,8 @@ def audit_running(prog: drgn.Program) -> Audited:
                 ever |= look.keys()
                 looks += 1
                 if looks >= LOOKS or not agreed:
-                    told = {"looks": looks, "cleared_by_another_look": len(ever - agreed)}
-                    return look.audited(agreed, told, started)
+                    details = {"looks": looks, "cleared_by_another_look": len(ever - agreed)}
+                    return look.audited(agreed, details, started)
         except BadInput:  # what was followed has been freed meanwhile
             failures += 1
             if failures == MAX_FAILURES:

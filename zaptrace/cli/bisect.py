@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> Exit:
 
 def _start(args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import complain, print_json, progress
-    from zaptrace.runs.bisect.conclude import told
+    from zaptrace.runs.bisect.conclude import summary
     from zaptrace.runs.bisect.drive import Request, bisect
 
     request = Request(args.tree, args.good, args.bad, args.arch, args.config, _guest(args))
@@ -179,7 +179,7 @@ def _start(args: argparse.Namespace) -> Exit:
     if args.json:
         print_json(found)
     else:
-        print(told(found))
+        print(summary(found))
     return Exit.BUG_FOUND if found["guilty"] else Exit.CANNOT_TELL
 
 

@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> Exit:
         try:
             if args.shell or _one_thing(args):
                 return _look(audit(prog, cpus=cpus), args)
-            return _told(_noting_cut(audit(prog, cpus=cpus).result(), cut), args)
+            return _print_result(_noting_cut(audit(prog, cpus=cpus).result(), cut), args)
         except BadInput as error:
             if cut and error.hint is None:
                 error.hint = f"the dump is cut short by {cut:,} bytes: dump or copy it again"
@@ -124,7 +124,7 @@ def _live(args: argparse.Namespace) -> Exit:
     found = audit_running(prog)
     if args.shell or _one_thing(args):
         return _look(found, args)
-    return _told(found.result(), args)
+    return _print_result(found.result(), args)
 
 
 def _one_thing(args: argparse.Namespace) -> bool:
@@ -152,7 +152,7 @@ def _noting_cut(result: AuditResult, cut: int) -> AuditResult:
     return dataclasses.replace(result, unseen=(cut_off, *result.unseen))
 
 
-def _told(result: AuditResult, args: argparse.Namespace) -> Exit:
+def _print_result(result: AuditResult, args: argparse.Namespace) -> Exit:
     from zaptrace.cli.output import print_json
     from zaptrace.report.audit_text import lines
 

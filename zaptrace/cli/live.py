@@ -129,7 +129,7 @@ def _shown(args: argparse.Namespace) -> Tally:
     with recording(args.record) as writer:
         source = Recorded(local_source(args), writer)
         show(source, "live")
-    return source.told()
+    return source.tally()
 
 
 def _guest(args: argparse.Namespace) -> Tally:
@@ -163,7 +163,7 @@ def _guest(args: argparse.Namespace) -> Tally:
             return drain(guest.source, sinks, args.seconds, lambda: guest.finished() or abandoned())
         source = Recorded(guest.source, writer)
         show(source, f"live {args.guest}", guest.console)
-    return source.told()
+    return source.tally()
 
 
 def _options(args: argparse.Namespace) -> list[str]:

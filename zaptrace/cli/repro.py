@@ -228,7 +228,7 @@ def _once(request: Request, args: argparse.Namespace) -> Exit:
 
     plain = args.json or args.no_tui or not at_terminal()
     try:
-        result = _told(request) if plain else _shown(request)
+        result = _run_with_lines(request) if plain else _run_with_tui(request)
     except CannotTell as error:
         write_cases(args, [Case("boot_1", 0.0, error=str(error))])
         raise
@@ -247,7 +247,7 @@ def _once(request: Request, args: argparse.Namespace) -> Exit:
     return code
 
 
-def _told(request: Request) -> Result:
+def _run_with_lines(request: Request) -> Result:
     """Do it with a line or a bar for each step."""
     from zaptrace.cli.output import progress
     from zaptrace.runs.repro import repro
@@ -256,7 +256,7 @@ def _told(request: Request) -> Result:
         return repro(request, listener)
 
 
-def _shown(request: Request) -> Result | None:
+def _run_with_tui(request: Request) -> Result | None:
     """Do it in the TUI; None when the user has left before its end."""
     from tui.app import ZapApp
     from tui.background_job import Outcome

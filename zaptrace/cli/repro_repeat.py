@@ -19,7 +19,7 @@ def many(request: Request, args: argparse.Namespace) -> Exit:
     from zaptrace.cli.clusters import note, on_cluster
     from zaptrace.cli.output import print_json, progress
     from zaptrace.runs import from_user_space
-    from zaptrace.runs.repeat import case_of, repeat, told
+    from zaptrace.runs.repeat import case_of, repeat, summary
 
     with progress() as listener:
         if args.origin == "user-space":
@@ -33,7 +33,7 @@ def many(request: Request, args: argparse.Namespace) -> Exit:
     if args.json:
         print_json(repeats.to_json())
     else:
-        print(told(repeats))
+        print(summary(repeats))
     return repeats_code(repeats, args.expect)
 
 

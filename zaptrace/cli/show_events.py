@@ -162,7 +162,7 @@ class Recorded:
         """See `Source.close`."""
         self._source.close()
 
-    def told(self) -> Tally:
+    def tally(self) -> Tally:
         """Return what passed; what of it is missing is said on stderr.
 
         Raises:

@@ -105,8 +105,8 @@ def _bad_pte(case: Case, found: Splat) -> Iterator[str]:
     if below := below_zero(found):
         yield f"It counts fewer mappings than none ({below})."
     open_ = readings(found, Console(tuple(case.evidence.splats)))
-    told = "; ".join(f"({number}) {reading}" for number, reading in enumerate(open_, 1))
-    yield f"Open readings, the likelier first: {told}." if told else "Why, it does not say."
+    listed = "; ".join(f"({number}) {reading}" for number, reading in enumerate(open_, 1))
+    yield f"Open readings, the likelier first: {listed}." if listed else "Why, it does not say."
 
 
 def _reported(case: Case, found: Splat) -> Iterator[str]:
@@ -145,10 +145,10 @@ def _owners(splat: Splat) -> Iterator[str]:
     owner = splat.page_owner
     if owner is None:
         return
-    told = (("allocated last", owner.allocated), ("freed last before that", owner.freed))
+    stacks = (("allocated last", owner.allocated), ("freed last before that", owner.freed))
     if owner.state == "freed":
-        told = (("allocated last", owner.allocated), ("freed", owner.freed))
-    for what, stack in told:
+        stacks = (("allocated last", owner.allocated), ("freed", owner.freed))
+    for what, stack in stacks:
         if stack and (by := _stack(stack)):
             yield f"page_owner: it was {what} {by}."
 

@@ -40,7 +40,7 @@ _ONE_OF = {
 }
 
 
-def told(case: Case) -> tuple[LeftOver, ...]:
+def reported(case: Case) -> tuple[LeftOver, ...]:
     """Return the facts of a page's life that are reported.
 
     A reference that was not dropped yet may be held: it is reported where the audit finds no
@@ -56,7 +56,7 @@ def told(case: Case) -> tuple[LeftOver, ...]:
 
 def settled(case: Case) -> bool:
     """Return whether one of the facts says what went wrong: counts alone leave it open."""
-    return any(one.what not in _BY_COUNT for one in told(case))
+    return any(one.what not in _BY_COUNT for one in reported(case))
 
 
 def life_sentences(case: Case) -> Iterator[Sentence]:
@@ -64,7 +64,7 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     pfn = case.story.pfn
     if case.account is None:
         return
-    for number, one in enumerate(told(case)):
+    for number, one in enumerate(reported(case)):
         text = _sentence(one, case.account.fields)
         start = f"By the recorded life of {page(case.story)}, " if number == 0 else "And "
         yield Sentence(f"{start}{text}.", _refer(one.among, pfn))
@@ -106,7 +106,7 @@ def _callers(one: NamedWrite) -> list[Frame]:
 def _late(case: Case) -> Iterator[Sentence]:
     """Yield a removal after the free, of a page that nothing else is wrong with."""
     account = case.account
-    if account is None or [one.what for one in told(case)] != [What.FREED_WHILE_MAPPED]:
+    if account is None or [one.what for one in reported(case)] != [What.FREED_WHILE_MAPPED]:
         return
     removal = account.late_removal()
     if removal is not None and account.whole:
@@ -118,7 +118,7 @@ def _flag(case: Case) -> Iterator[Sentence]:
     """Yield who set the flags for which bad_page() refused the page."""
     story, account = case.story, case.account
     flags = flags_of(story.reason, story.state, story.finding)
-    if account is None or flags is None or told(case):
+    if account is None or flags is None or reported(case):
         return
     for name in flags.removesuffix(" set").partition(" ")[2].split(", "):
         setter = _setter(account, name)
@@ -179,7 +179,7 @@ def _refer(writes: Iterable[NamedWrite], pfn: int | None) -> tuple[Reference, ..
 
 def culprit(case: Case) -> CodeSite | None:
     """Return where the first of those stores is, as a code site."""
-    facts = told(case)
+    facts = reported(case)
     if not facts:
         return None
     one = facts[0].among[0]

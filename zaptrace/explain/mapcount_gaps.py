@@ -47,9 +47,9 @@ def _jumps(case: Case) -> Iterator[Jump]:
     story = case.story
     ends = (one for one in (story.freed, story.bad, story.bad_pte) if one)
     end = next((one for one in ends if one.raw_mapcount is not None), None)
-    told = [one for one in (*story.removals, end) if one and one.raw_mapcount is not None]
-    told = [one for one in told if same_page(one, told[-1])] if told else []
-    for one, following in pairwise(told):
+    seen = [one for one in (*story.removals, end) if one and one.raw_mapcount is not None]
+    seen = [one for one in seen if same_page(one, seen[-1])] if seen else []
+    for one, following in pairwise(seen):
         assert one.raw_mapcount is not None and following.raw_mapcount is not None
         was, found = one.raw_mapcount, following.raw_mapcount + 1
         away = abs(found - was) - (one.cpu != following.cpu)
@@ -57,8 +57,8 @@ def _jumps(case: Case) -> Iterator[Jump]:
         if away > 0 and was >= 0 and not new and removals_are_seen(case):
             yield Jump(one, following, was, found)
     finding = story.finding
-    if end or not told or finding is None or finding.mapcount is None:
+    if end or not seen or finding is None or finding.mapcount is None:
         return
-    last = told[-1].raw_mapcount
+    last = seen[-1].raw_mapcount
     if last is not None and last >= 0 and finding.mapcount != last and removals_are_seen(case):
-        yield Jump(told[-1], finding, last, finding.mapcount)
+        yield Jump(seen[-1], finding, last, finding.mapcount)

@@ -31,7 +31,7 @@ def order(case: Case, kind: VerdictKind, *, cleared: bool) -> tuple[OrderStep, .
     found = _events(story, kind, cleared=cleared, own=own)
     events = sorted(found, key=lambda one: one[0].at)
     steps = [_step(moment, what) for moment, what in events]
-    return (*steps, *_told_otherwise(story, kind, evidence, cleared=cleared))
+    return (*steps, *_without_events(story, kind, evidence, cleared=cleared))
 
 
 def _events(
@@ -95,7 +95,7 @@ def _zap(story: Story, zap: Moment, *, cleared: bool) -> str:
     return f"{begins}, the last of {len(story.gather)} zaps; one of them clears the page's PTE"
 
 
-def _told_otherwise(
+def _without_events(
     story: Story, kind: VerdictKind, evidence: Evidence, *, cleared: bool
 ) -> Iterator[OrderStep]:
     """Yield what only the console and the audit know of."""

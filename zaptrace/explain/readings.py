@@ -54,13 +54,13 @@ def readings(case: Case) -> Iterator[Sentence]:
     possible = next(
         filter(None, ([row for row in table if row.possible(case)] for table in _ALL)), []
     )
-    told = [(row, row.speaks(case)) for row in possible]
-    told.sort(key=lambda one: one[1] is None)  # stable
-    for number, (row, speaks) in enumerate(told, start=1):
-        rests_on = refer_all((*case.story.told_by, case.story.finding))
+    rows = [(row, row.speaks(case)) for row in possible]
+    rows.sort(key=lambda one: one[1] is None)  # stable
+    for number, (row, speaks) in enumerate(rows, start=1):
+        rests_on = refer_all((*case.story.witnesses, case.story.finding))
         why = "." if speaks is None else f": {speaks[0]}."
         cause = row.text if isinstance(row.text, str) else row.text(case)
-        text = f"Reading {number} of {len(told)}: {cause}{why}"
+        text = f"Reading {number} of {len(rows)}: {cause}{why}"
         yield Sentence(text, (speaks[1] if speaks else ()) or rests_on, reading=True)
 
 

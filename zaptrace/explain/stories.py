@@ -44,19 +44,19 @@ def stories(evidence: Evidence) -> list[list[Story]]:
     Each page has one story.  That the counters of an mm are wrong follows from most
     faults of its pages: it is a story where no page has one.
     """
-    told: list[list[Story]] = []
+    tiers: list[list[Story]] = []
     known: set[int | None] = set()
     for tier in (_from_events(evidence), _from_splats(evidence)):
-        told.append([_join(story, evidence) for story in tier if story.pfn not in known])
-        known |= {page for story in told[-1] for page in (story.pfn, story.folio_page)} - {None}
+        tiers.append([_join(story, evidence) for story in tier if story.pfn not in known])
+        known |= {page for story in tiers[-1] for page in (story.pfn, story.folio_page)} - {None}
     found = [story for story in _from_audit(evidence) if story.pfn not in known]
-    told.append([_join(story, evidence) for story in found])
-    if not any(told):
-        told.append([*_of_mms(evidence), *_of_counters(evidence)])
-    return told
+    tiers.append([_join(story, evidence) for story in found])
+    if not any(tiers):
+        tiers.append([*_of_mms(evidence), *_of_counters(evidence)])
+    return tiers
 
 
-def pages_at_fault(evidence: Evidence, told: Sequence[Story]) -> int:
+def pages_at_fault(evidence: Evidence, chosen: Sequence[Story]) -> int:
     """Return how many page frames were wrong, by events, else by splats, and by the stories.
 
     A large folio's second page, which has the folio's counters, does not count beside the page
@@ -66,8 +66,8 @@ def pages_at_fault(evidence: Evidence, told: Sequence[Story]) -> int:
     if evidence.events:
         pfns = evidence.events.records["pfn"][fault_places(evidence.events)]
         found = set(pfns.tolist()) or found
-    own = {story.pfn for story in told if story.told_by}
-    return len((found | own) - ({story.folio_page for story in told} - own))
+    own = {story.pfn for story in chosen if story.witnesses}
+    return len((found | own) - ({story.folio_page for story in chosen} - own))
 
 
 def page_of_the_stop(evidence: Evidence) -> int | None:
@@ -100,7 +100,7 @@ def _from_events(evidence: Evidence) -> list[Story]:
     found = faults(events, evidence.resolve)
     stop = page_of_the_stop(evidence)
     found.sort(key=lambda fault: not _is_of_page(fault, stop))  # stable
-    return [_tell(events, fault, evidence.resolve) for fault in found[:MOST_STORIES]]
+    return [_story_of(events, fault, evidence.resolve) for fault in found[:MOST_STORIES]]
 
 
 def _is_of_page(fault: Fault, pfn: int | None) -> bool:
@@ -109,14 +109,14 @@ def _is_of_page(fault: Fault, pfn: int | None) -> bool:
     return pfn is not None and any(one.pfn == pfn for one in about)
 
 
-def _tell(events: Events, fault: Fault, resolve: Resolve) -> Story:
+def _story_of(events: Events, fault: Fault, resolve: Resolve) -> Story:
     """Cut the events of one page to the gather of zaps in which it went wrong."""
     first, records = fault.first, events.records
     mine, page = of_thread(records, first.at), of_page(records, first.at)
     zaps = np.flatnonzero(mine & (records["kind"] == Kind.ZAP))
     after = int(np.searchsorted(zaps, first.at))
-    told = (fault.bad, fault.freed, fault.folio)
-    stack = next((one.stack for one in told if one and one.stack), ())
+    moments = (fault.bad, fault.freed, fault.folio)
+    stack = next((one.stack for one in moments if one and one.stack), ())
     gather = gather_of(events, zaps[:after], stack, resolve)
     last = gather.last if gather else None
     end = int(zaps[after]) if after < len(zaps) else len(records)
@@ -224,13 +224,13 @@ def _zap_of(events: Events, one: Moment | None) -> Moment | None:
 def _from_splats(evidence: Evidence) -> list[Story]:
     """Return a story for each page that the console complains of; that of the stop comes first."""
     folios = {splat.pfn for splat in _folio_states(evidence.splats).values()}
-    told: dict[int, Story] = {}
+    found: dict[int, Story] = {}
     for splat in evidence.splats:
         if splat.pfn is not None and splat.pfn not in folios:
             who = splat.comm or splat.process
-            told.setdefault(splat.pfn, Story(splat.pfn, splat.pid, who))
+            found.setdefault(splat.pfn, Story(splat.pfn, splat.pid, who))
     stop = page_of_the_stop(evidence)
-    return sorted(told.values(), key=lambda one: stop is None or one.pfn != stop)[:MOST_STORIES]
+    return sorted(found.values(), key=lambda one: stop is None or one.pfn != stop)[:MOST_STORIES]
 
 
 def _folio_states(splats: Sequence[Splat]) -> dict[int, Splat]:
@@ -253,11 +253,11 @@ def _folio_states(splats: Sequence[Splat]) -> dict[int, Splat]:
 
 def _from_audit(evidence: Evidence) -> list[Story]:
     """Return a story for each page that the audit found, with its first owner."""
-    told = []
+    wrong = []
     for finding in evidence.audit.findings if evidence.audit else ():
         if finding.cls not in (FindingClass.IN_FLIGHT, FindingClass.RSS_MISMATCH, *COUNTERS):
-            told.append(finding)
-    return [_found(finding, evidence.events) for finding in told[:MOST_STORIES]]
+            wrong.append(finding)
+    return [_found(finding, evidence.events) for finding in wrong[:MOST_STORIES]]
 
 
 def _found(finding: Finding, events: Events | None) -> Story:
@@ -295,13 +295,13 @@ def _until_the_dump(
 def _of_counters(evidence: Evidence) -> list[Story]:
     """Return one story for each kind of other counters that are wrong."""
     findings = evidence.audit.findings if evidence.audit else ()
-    told = []
+    found = []
     for cls in COUNTERS:
         some = tuple(one for one in findings if one.cls is cls)
         owner = next((owner for one in some for owner in one.mappings), None)
         pid, comm = (owner.pid, owner.comm) if owner else (None, None)
-        told += [Story(None, pid, comm, counters=some)] if some else []
-    return told
+        found += [Story(None, pid, comm, counters=some)] if some else []
+    return found
 
 
 def _of_mms(evidence: Evidence) -> list[Story]:
@@ -328,28 +328,28 @@ def _join(story: Story, evidence: Evidence) -> Story:
         return story
     state = _first(evidence.splats, "bad_page_state", story)
     # Of several bad PTEs the one that follows the refusal, if one does.
-    behind = [at + 1 for at, splat in enumerate(evidence.splats) if splat is state]
-    follows = _first(evidence.splats[behind[0] :], "bad_page_map", story) if behind else None
+    after = [at + 1 for at, splat in enumerate(evidence.splats) if splat is state]
+    follows = _first(evidence.splats[after[0] :], "bad_page_map", story) if after else None
     others = (splat for splat in evidence.splats if splat.kind not in _OF_ALLOCATOR_AND_ZAP)
     folio_state = _folio_states(evidence.splats).get(story.pfn) if state else None
     stop = page_of_the_stop(evidence)
-    told = replace(
+    joined = replace(
         story,
         folio_state=folio_state,
         state=state,
         map=follows or _first(evidence.splats, "bad_page_map", story),
         report=next((splat for splat in others if splat.pfn == story.pfn), None),
     )
-    told = replace(told, stopped=stop is not None and stop in (told.pfn, told.folio_page))
-    return _with_finding(_named_by_its_report(told), evidence)
+    joined = replace(joined, stopped=stop is not None and stop in (joined.pfn, joined.folio_page))
+    return _with_finding(_named_by_its_report(joined), evidence)
 
 
 def _named_by_its_report(story: Story) -> Story:
     """Name the task by the page's own report: an earlier splat may be another task's."""
-    told = story.state or story.map or story.report
-    if told is None or story.fault or story.bad_pte:
+    report = story.state or story.map or story.report
+    if report is None or story.fault or story.bad_pte:
         return story
-    return replace(story, pid=told.pid, comm=told.comm or told.process)
+    return replace(story, pid=report.pid, comm=report.comm or report.process)
 
 
 def _with_finding(story: Story, evidence: Evidence) -> Story:

@@ -105,7 +105,7 @@ class Story:
         return self.freed or self.bad
 
     @property
-    def told_by(self) -> tuple[Moment | Splat, ...]:
+    def witnesses(self) -> tuple[Moment | Splat, ...]:
         """The events and splats that say that the page was wrong."""
         pieces = (self.freed, self.bad, self.bad_pte, self.below_zero)
         printed = (self.state, self.map, self.report)

@@ -174,9 +174,9 @@ class Suspects:
         clocks, rank = np.unique(zaps["clock"], return_inverse=True)
         span = len(clocks) + 1
         begun = np.sort(np.searchsorted(pids, zaps["pid"]) * span + rank)
-        behind = of_row * span + np.searchsorted(clocks, rows["fault"][waiting], "right")
-        at = np.minimum(np.searchsorted(begun, behind), len(begun) - 1)
-        found = (begun[at] >= behind) & (begun[at] // span == of_row)
+        after = of_row * span + np.searchsorted(clocks, rows["fault"][waiting], "right")
+        at = np.minimum(np.searchsorted(begun, after), len(begun) - 1)
+        found = (begun[at] >= after) & (begun[at] // span == of_row)
         rows["over"][waiting[found]] = clocks[begun[at[found]] % span]
 
     def _removals(self, removals: Records) -> None:

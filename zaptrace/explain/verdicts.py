@@ -46,20 +46,20 @@ def explain(evidence: Evidence) -> Verdict:
     The others are counted.
     """
     tiers = [[_judged(story, evidence) for story in tier] for tier in stories(evidence)]
-    told = [one for tier in tiers for one in tier]
-    if not told:
+    judged = [one for tier in tiers for one in tier]
+    if not judged:
         return _without_page(evidence)
     best = _chosen(tiers)
-    return _of_story(*best, [one for one in told if one[0] is not best[0]])
+    return _of_story(*best, [one for one in judged if one[0] is not best[0]])
 
 
 def _chosen(tiers: list[list[Judged]]) -> Judged:
-    told = [one for tier in tiers for one in tier]
-    at_the_stop = next((one for one in told if one[0].story.stopped), None)
+    judged = [one for tier in tiers for one in tier]
+    at_the_stop = next((one for one in judged if one[0].story.stopped), None)
     if at_the_stop:
         return at_the_stop
     first = next(tier for tier in tiers if tier)
-    if first[0][0].story.told_by:
+    if first[0][0].story.witnesses:
         return first[0]
     return min(first, key=lambda one: RANK[one[1]])  # of equals the first
 
@@ -90,7 +90,7 @@ def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
         evidence=carried_by(case, rule),
         others=(
             *_counted(story.pfn, others, pages),
-            *_untold(sentences, case.evidence),
+            *_unmentioned(sentences, case.evidence),
             *_other_counters(case),
         ),
         rule=rule.name,
@@ -112,17 +112,17 @@ def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sen
     if pages < 2:
         return ()
     pfn = case.story.pfn
-    told = {one.story.pfn: _tale(one, row) for one, row in others if one.story.told_by}
-    told.pop(pfn, None)
+    tales = {one.story.pfn: _tale(one, row) for one, row in others if one.story.witnesses}
+    tales.pop(pfn, None)
     # Of the others less is known: no dump was taken when they went wrong.
     alike = {_tale(case, rule), _tale(*_judged(_without_audit(case.story), case.evidence))}
-    same = sum(tale in alike for tale in told.values())
+    same = sum(tale in alike for tale in tales.values())
     said = [f"{same} by the same story"] if same else []
-    said += [f"{len(told) - same} by another"] if len(told) > same else []
-    rest = pages - 1 - len(told)
+    said += [f"{len(tales) - same} by another"] if len(tales) > same else []
+    rest = pages - 1 - len(tales)
     said += [f"{rest} not looked at one by one"] if rest > 0 else []
     text = f"{pages - 1} more page{'s' if pages > 2 else ''} went wrong in this run"
-    pieces = [piece for one, _ in others for piece in one.story.told_by[:1]]
+    pieces = [piece for one, _ in others for piece in one.story.witnesses[:1]]
     rests_on = refer_all(pieces) or whole(case.evidence, "recording", "console")
     return (Sentence(f"{text}: {', '.join(said)}." if said else f"{text}.", rests_on),)
 
@@ -131,13 +131,13 @@ def _without_audit(story: Story) -> Story:
     return replace(story, finding=None, stopped=False)
 
 
-def _untold(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[str, ...]:
+def _unmentioned(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[str, ...]:
     """Return reports about no page that no sentence mentions, by kind."""
-    told = {one.line for said in sentences for one in said.rests_on if one.what == "splat"}
+    mentioned = {one.line for said in sentences for one in said.rests_on if one.what == "splat"}
     return unexplained_kinds(
         splat
         for splat in evidence.splats
-        if splat.pfn is None and splat.line not in told and about_pages(splat)
+        if splat.pfn is None and splat.line not in mentioned and about_pages(splat)
     )
 
 

@@ -28,10 +28,10 @@ from zaptrace.model.task_name import task_name
 from zaptrace.model.verdict import Sentence
 from zaptrace.triage.stacks import Way
 
-Told = Iterator[Sentence]
+Sentences = Iterator[Sentence]
 
 
-def freed_early(case: Case) -> Told:
+def freed_early(case: Case) -> Sentences:
     """Yield that the page was freed first, and its rmap removed second."""
     story = case.story
     said = counters(story.raw_mapcount, story.refcount)
@@ -42,7 +42,7 @@ def freed_early(case: Case) -> Told:
         f"{task(story)} freed {page(story)} while it was still counted as mapped ({said}): "
         f"{function} cleared its PTE and gave the page to the allocator{where}, before its "
         "rmap was removed.",
-        refer(story.zap, *story.told_by, story.removed_late),
+        refer(story.zap, *story.witnesses, story.removed_late),
     )
     if not story.removed_late:
         text = 'The same zap then reported the page again, as "Bad page map" with mapcount 0.'
@@ -59,7 +59,7 @@ def freed_early(case: Case) -> Told:
     )
 
 
-def zapped_without_removal(case: Case) -> Told:
+def zapped_without_removal(case: Case) -> Sentences:
     """Yield that a zap freed the page and removed no rmap of it."""
     story = case.story
     zaps = len(story.gather)
@@ -73,11 +73,11 @@ def zapped_without_removal(case: Case) -> Told:
         f"{task(story)} zapped{among} and freed {page(story)} without removing its rmap at all: it "
         f"reached the allocator with {counters(story.raw_mapcount, story.refcount)}, and "
         f"{removals}.",
-        (*refer(story.zap, *story.told_by, *story.removals), *whole(case.evidence, "recording")),
+        (*refer(story.zap, *story.witnesses, *story.removals), *whole(case.evidence, "recording")),
     )
 
 
-def more_mapcount_than_ptes(case: Case) -> Told:
+def more_mapcount_than_ptes(case: Case) -> Sentences:
     """Yield that counter and page tables disagree, with nothing to say which is wrong."""
     story, finding = case.story, case.story.finding
     assert finding is not None
@@ -91,7 +91,7 @@ def more_mapcount_than_ptes(case: Case) -> Told:
     yield from readings(case)
 
 
-def removed_twice(case: Case) -> Told:
+def removed_twice(case: Case) -> Sentences:
     """Yield that one zap removed the page's rmap twice."""
     story = case.story
     removed = story.removed_again
@@ -103,7 +103,7 @@ def removed_twice(case: Case) -> Told:
     )
 
 
-def left_behind(case: Case) -> Told:
+def left_behind(case: Case) -> Sentences:
     """Yield that a PTE exists that nothing counts, although a zap went over it."""
     story, finding = case.story, case.story.finding
     if story.earlier:
@@ -132,7 +132,7 @@ def left_behind(case: Case) -> Told:
     )
 
 
-def overput(case: Case) -> Told:
+def overput(case: Case) -> Sentences:
     """Yield that the page has fewer references than PTEs."""
     story, finding = case.story, case.story.finding
     assert finding is not None
@@ -150,7 +150,7 @@ def overput(case: Case) -> Told:
             f"{task(story)} dropped the last reference to {page(story)}{where} while {mapped} "
             f"still mapped it ({counters(story.raw_mapcount, story.refcount)}): a reference is "
             "missing.",
-            refer(*story.told_by, finding),
+            refer(*story.witnesses, finding),
         )
     if settled(case):
         return
@@ -161,7 +161,7 @@ def overput(case: Case) -> Told:
     )
 
 
-def rss(case: Case) -> Told:
+def rss(case: Case) -> Sentences:
     """Yield that an mm's counters differ from what it maps."""
     story = case.story
     printed = [one for one in story.rss_splats if one.rss_value is not None][:4]
@@ -192,18 +192,18 @@ def wrong_type(splats: tuple[Splat, ...]) -> bool:
     return len(splats) > 1 and bool(sums) and not any(sums.values())
 
 
-def unexplained(case: Case) -> Told:
+def unexplained(case: Case) -> Sentences:
     """Yield what is known, and the readings that are left."""
     yield from found_wrong(case)
     if not (only_printed(case) or settled(case)):
         yield from readings(case)
 
 
-def found_wrong(case: Case) -> Told:
+def found_wrong(case: Case) -> Sentences:
     """Yield what was wrong with the page, and not why."""
     story, finding = case.story, case.story.finding
     if only_printed(case) and not settled(case):
-        rests_on = refer_all(story.told_by)
+        rests_on = refer_all(story.witnesses)
         yield from (Sentence(one, rests_on) for one in printed_sentences(case))
         if story.state or (story.report and not story.map):  # a bad PTE's are the console's own
             yield from readings(case)
@@ -235,14 +235,14 @@ def found_wrong(case: Case) -> Told:
         yield Sentence(
             f"{task(story)} met a bad PTE that maps {page(story)}"
             f"{'' if settled(case) else '; the evidence does not say why'}.",
-            refer_all(story.told_by),
+            refer_all(story.witnesses),
         )
     if not settled(case):
         yield from _removed_in_time(case)
         yield from _changed(case)
 
 
-def _freed_or_found(case: Case) -> Told:
+def _freed_or_found(case: Case) -> Sentences:
     """Return by whom the page was freed, or found, in which state."""
     story = case.story
     if not (story.fault or story.state):
@@ -251,7 +251,7 @@ def _freed_or_found(case: Case) -> Told:
     flags = flags_of(story.reason, story.state, story.finding)
     refused = f" ({'; '.join(one for one in (story.reason, flags) if one)})"
     refused = "" if refused == " ()" else refused
-    rests_on = refer(*story.told_by, story.finding if flags else None)
+    rests_on = refer(*story.witnesses, story.finding if flags else None)
     way = way_of(case) if story.freed is None else Way.FREE
     if way is Way.DRAIN:
         yield Sentence(
@@ -298,7 +298,7 @@ def _says_more(case: Case) -> bool:
     )
 
 
-def _removed_in_time(case: Case) -> Told:
+def _removed_in_time(case: Case) -> Sentences:
     """Yield that the page's own removal is recorded: what is still counted is another mapping."""
     story = case.story
     removed = story.removed_again or story.removed
@@ -312,7 +312,7 @@ def _removed_in_time(case: Case) -> Told:
     )
 
 
-def _changed(case: Case) -> Told:
+def _changed(case: Case) -> Sentences:
     """Yield that the counter changed without an event."""
     jump = jump_of(case)
     if jump is None:

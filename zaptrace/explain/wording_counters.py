@@ -11,12 +11,12 @@ from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.task_name import task_name
 from zaptrace.model.verdict import Sentence
 
-Told = Iterator[Sentence]
+Sentences = Iterator[Sentence]
 
 MOST_NAMED = 4
 
 
-def refcount_leaked(case: Case) -> Told:
+def refcount_leaked(case: Case) -> Sentences:
     """Yield references that nothing holds."""
     finding = case.story.finding
     assert finding is not None
@@ -28,7 +28,7 @@ def refcount_leaked(case: Case) -> Told:
     )
 
 
-def wrong_rmap(case: Case) -> Told:
+def wrong_rmap(case: Case) -> Sentences:
     """Yield an rmap that does not lead to the PTE."""
     finding = case.story.finding
     assert finding is not None
@@ -44,7 +44,7 @@ def wrong_rmap(case: Case) -> Told:
     )
 
 
-def locked_vm(case: Case) -> Told:
+def locked_vm(case: Case) -> Sentences:
     """Yield an mm's locked_vm, and its VMAs."""
     some = [one for one in case.story.counters if one.cls is FindingClass.LOCKED_VM_MISMATCH]
     for one in some[:MOST_NAMED]:
@@ -56,14 +56,14 @@ def locked_vm(case: Case) -> Told:
     )
 
 
-def hugetlb_pool(case: Case) -> Told:
+def hugetlb_pool(case: Case) -> Sentences:
     """Yield a pool's counters, and what is there."""
     some = [one for one in case.story.counters if one.cls is FindingClass.HUGETLB_POOL_MISMATCH]
     for one in some[:MOST_NAMED]:
         yield Sentence(f"The counters of a pool of huge pages are wrong: {one.note}.", refer(one))
 
 
-def zero_page_unmapped(case: Case) -> Told:
+def zero_page_unmapped(case: Case) -> Sentences:
     """Yield the removal, and what went with it."""
     story, finding = case.story, case.story.finding
     assert finding is not None and finding.mapcount is not None
@@ -78,7 +78,7 @@ def zero_page_unmapped(case: Case) -> Told:
         yield Sentence(
             "A reference was dropped, too, that no mapping holds (refcount_overput): its refcount "
             f"is {finding.refcount}.",
-            refer(*story.told_by, finding),
+            refer(*story.witnesses, finding),
         )
     wrong = [one for one in case.evidence.splats if (one.rss_value or 0) < 0][:4]
     if wrong:
@@ -89,7 +89,7 @@ def zero_page_unmapped(case: Case) -> Told:
         )
 
 
-def zero_page_freed(case: Case) -> Told:
+def zero_page_freed(case: Case) -> Sentences:
     """Yield which shared zero page was freed while page tables map it."""
     story, finding = case.story, case.story.finding
     assert finding is not None

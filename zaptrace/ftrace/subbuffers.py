@@ -201,9 +201,9 @@ class _Batch:
         first = np.searchsorted(page, page)
         times: npt.NDArray[np.uint64] = passed - (passed - steps)[first] + self._stamps[page]
         for row in np.flatnonzero(kind == _TIME_STAMP).tolist():
-            behind = slice(row, int(np.searchsorted(page, page[row], "right")))
+            later = slice(row, int(np.searchsorted(page, page[row], "right")))
             absolute = _absolute(int(extended[row]), int(times[row]))
-            times[behind] += np.uint64((absolute - int(times[row])) & _ALL_BITS)
+            times[later] += np.uint64((absolute - int(times[row])) & _ALL_BITS)
         return times
 
 

@@ -194,9 +194,9 @@ class ControlFlow:
 
 def _ways(here: int, instruction: Instruction) -> tuple[int, ...]:
     """Return which instructions may come after one."""
-    behind, target = here + instruction.size, here + instruction.away
-    ways = {FORK: (behind, target), JUMP: (target,), END: (), TRAP: ()}
-    return ways.get(instruction.kind, (behind,))
+    following, target = here + instruction.size, here + instruction.away
+    ways = {FORK: (following, target), JUMP: (target,), END: (), TRAP: ()}
+    return ways.get(instruction.kind, (following,))
 
 
 def static_branches(image: Image, symbols: Symbols) -> list[Span]:

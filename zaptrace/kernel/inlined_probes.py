@@ -30,6 +30,6 @@ def probe_addresses(context: Context, instance: Instance) -> list[int]:
     labels = {at for at, _ in forks}
     free = [at for at in once if at not in labels]
     if once and not free:
-        behind = (at for at in flow.candidates_after(once[0], spans) if at not in labels)
-        return list(islice(behind, _MOST_PLACES))
+        after = (at for at in flow.candidates_after(once[0], spans) if at not in labels)
+        return list(islice(after, _MOST_PLACES))
     return free

@@ -299,8 +299,8 @@ def is_reserved(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
     for one in writes:
         change = one.write.change("flags")
         if change is not None and change.before is not None:
-            told = fields.flag_changes(change.before, change.after)
-            last = next((name for name in told if name[1:] == "reserved"), last)
+            flips = fields.flag_changes(change.before, change.after)
+            last = next((name for name in flips if name[1:] == "reserved"), last)
     return last == "+reserved"
 
 

@@ -23,7 +23,7 @@ _BUSINESS = re.compile(
     r"|kernel/(?:events|dma|power|trace|bpf|futex|locking|cgroup|sched|rcu|module|kexec|crash)"
     r"|kernel/(?:fork|relay|exit|kcov|scs)\.c|kernel/liveupdate"
 )
-_TOLD = ("flags", "mapping", MAPCOUNT, REFCOUNT)
+_REPORTED = ("flags", "mapping", MAPCOUNT, REFCOUNT)
 """Members whose stray stores are reported; others share their place with their users' own data."""
 
 
@@ -38,7 +38,7 @@ def is_stray(one: NamedWrite) -> bool:
     write = one.write
     if write.slot is not None or not write.changes:
         return False
-    changed = [change for change in write.changes if change.stored and change.name in _TOLD]
+    changed = [change for change in write.changes if change.stored and change.name in _REPORTED]
     if not changed:
         return False
     if write.alias:

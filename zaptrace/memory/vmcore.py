@@ -201,9 +201,9 @@ def _rewrite(dump: Path, headers: Headers, notes: bytes, segments: Sequence[Segm
     """
     table = pack_segments(segments, headers.order)
     appended = notes + bytes(-len(notes) % 8)
-    behind = b""
+    trailer = b""
     if _has_room(segments):
-        table_at, behind = HEADER_SIZE, table
+        table_at, trailer = HEADER_SIZE, table
     else:
         table_at = _end(headers) + len(appended)
         appended += table
@@ -213,7 +213,9 @@ def _rewrite(dump: Path, headers: Headers, notes: bytes, segments: Sequence[Segm
         try:
             _write(dump, _end(headers), appended)
             _write(
-                dump, 0, pack_header(headers.header, table_at, len(segments), SEGMENT_SIZE) + behind
+                dump,
+                0,
+                pack_header(headers.header, table_at, len(segments), SEGMENT_SIZE) + trailer,
             )
         finally:
             dump.chmod(mode)

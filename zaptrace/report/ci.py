@@ -50,8 +50,8 @@ def junit(suite: str, cases: Sequence[Case]) -> bytes:
         about = {"classname": suite, "name": case.name, "time": f"{case.seconds:.3f}"}
         one = ET.SubElement(element, "testcase", {key: _xml(text) for key, text in about.items()})
         if case.failure:
-            told = {"type": case.failure, "message": _xml(case.message)}
-            ET.SubElement(one, "failure", told).text = _xml(case.details)
+            attributes = {"type": case.failure, "message": _xml(case.message)}
+            ET.SubElement(one, "failure", attributes).text = _xml(case.details)
         elif case.error:
             ET.SubElement(one, "error", {"type": "no verdict", "message": _xml(case.error)})
     ET.indent(root)

@@ -233,8 +233,8 @@ def pages_frame(events: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
     """Return the pages as `Run.pages` describes them."""
     pd = _pandas()
     about = events[events["pfn"].notna()].reset_index()
-    told = about.groupby("pfn", sort=True, observed=True)
-    pages = told.agg(
+    by_page = about.groupby("pfn", sort=True, observed=True)
+    pages = by_page.agg(
         first=("time", "min"),
         last=("time", "max"),
         events=("kind", "size"),

@@ -96,8 +96,8 @@ def _account(account: Ledger) -> Iterator[str]:
         f"rmap: {account.adds} added, {account.removals} removed; "
         f"references: {account.gets} got, {account.puts} put"
     )
-    told = any(one.what is What.PUT_WITHOUT_GET for one in account.left_over)
-    if account.unpaired is not None and not told:
+    has_put = any(one.what is What.PUT_WITHOUT_GET for one in account.left_over)
+    if account.unpaired is not None and not has_put:
         yield f"references are not paired: {account.unpaired}"
     for one in account.left_over:
         yield f"* {one.sentence()}"

@@ -43,10 +43,10 @@ def trace(events: Events) -> bytes:
     clocks = when.tolist()
     tracks = _Tasks(records)
     pages = _refused_pages(records)
-    told = Events(records, events.strings, events.stacks, events.symbols, events.meta)
+    traced = Events(records, events.strings, events.stacks, events.symbols, events.meta)
     out = [_packet(number(_SEQUENCE_FLAGS, _CLEARED))]
     out += [_packet(one) for one in _descriptors(records, tracks, pages)]
-    todo = [*_slices(told, clocks, tracks), *_instants(told, clocks, tracks)]
+    todo = [*_slices(traced, clocks, tracks), *_instants(traced, clocks, tracks)]
     todo += _counters(records, clocks, pages)
     # At one time an end stands before what begins there; sorting keeps the order otherwise.
     for clock, _, body in sorted(todo, key=lambda one: one[:2]):
@@ -111,16 +111,16 @@ _Timed = tuple[int, int, bytes]
 """Clock, rank among what has the same clock, the packet's body."""
 
 
-def _slices(told: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed]:
+def _slices(events: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed]:
     """Yield each zap, on its task's track and on its CPU's."""
-    records = told.records
-    yield from _nested(told, clocks, tasks.of, tasks.of, tasks.track)
+    records = events.records
+    yield from _nested(events, clocks, tasks.of, tasks.of, tasks.track)
     on_cpu = records["cpu"].astype(np.int64)
-    yield from _nested(told, clocks, tasks.of, on_cpu, lambda at: _cpu_track(records, at))
+    yield from _nested(events, clocks, tasks.of, on_cpu, lambda at: _cpu_track(records, at))
 
 
 def _nested(
-    told: Events,
+    events: Events,
     clocks: list[int],
     threads: Places,
     lanes: npt.NDArray[Any],
@@ -128,7 +128,7 @@ def _nested(
 ) -> Iterator[_Timed]:
     """Yield the zaps of each lane, one after the other."""
     order = np.argsort(lanes, kind="stable")
-    zap = told.records["kind"][order] == Kind.ZAP
+    zap = events.records["kind"][order] == Kind.ZAP
     starts = np.flatnonzero(zap)
     for number_, start in enumerate(starts.tolist()):
         at = int(order[start])
@@ -138,7 +138,7 @@ def _nested(
         uuid = track(at)
         if uuid == 0:
             continue
-        yield clocks[at], 1, _event(_BEGIN, uuid, "zap_pte_range", _facts(told, at))
+        yield clocks[at], 1, _event(_BEGIN, uuid, "zap_pte_range", _facts(events, at))
         end = clocks[int(same[-1])]
         yield end, 0 if end > clocks[at] else 2, _event(_END, uuid)
 
@@ -149,15 +149,15 @@ def _cpu_track(records: Records, at: int) -> int:
     return 0 if cpu == NO_CPU or cpu >= MOST_CPUS else _CPUS + 1 + cpu
 
 
-def _instants(told: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed]:
+def _instants(events: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed]:
     """Everything that is no zap, on both tracks."""
     names = {int(kind): kind.name.lower() for kind in Kind}
-    left_out = np.isin(told.records["kind"], (Kind.ZAP, Kind.ZAP_ENTER))
+    left_out = np.isin(events.records["kind"], (Kind.ZAP, Kind.ZAP_ENTER))
     for at in np.flatnonzero(~left_out).tolist():
-        name = names.get(int(told.records["kind"][at]), "unknown")
-        for uuid in (tasks.track(at), _cpu_track(told.records, at)):
+        name = names.get(int(events.records["kind"][at]), "unknown")
+        for uuid in (tasks.track(at), _cpu_track(events.records, at)):
             if uuid:
-                yield clocks[at], 1, _event(_INSTANT, uuid, name, _facts(told, at))
+                yield clocks[at], 1, _event(_INSTANT, uuid, name, _facts(events, at))
 
 
 def _counters(records: Records, clocks: list[int], pages: list[int]) -> Iterator[_Timed]:
@@ -175,9 +175,9 @@ def _event(kind: int, track: int, name: str | None = None, facts: bytes = b"") -
     return message(_EVENT, number(_TYPE, kind), number(_TRACK, track), said, facts)
 
 
-def _facts(told: Events, at: int) -> bytes:
+def _facts(events: Events, at: int) -> bytes:
     """Return a record's fields, as debug annotations (name=10, int=4, string=6, pointer=7)."""
-    record = told.records[at]
+    record = events.records[at]
     out = [
         message(_ANNOTATION, text(10, name), number(7, int(record[name])))
         for name in ("pfn", "addr", "end", "mm", "page")
@@ -190,10 +190,10 @@ def _facts(told: Events, at: int) -> bytes:
         out.append(message(_ANNOTATION, text(10, "refcount"), number(4, int(record["refcount"]))))
     if record["nr"]:
         out.append(message(_ANNOTATION, text(10, "nr"), number(4, int(record["nr"]))))
-    names = {"reason": told.strings.get(int(record["reason"]))}
-    names["where"] = told.symbols.get(int(record["site"]))
-    stack = told.stacks.get(int(record["stack"]), ())
-    names["stack"] = "\n".join(told.symbols.get(one, f"{one:#x}") for one in stack) or None
+    names = {"reason": events.strings.get(int(record["reason"]))}
+    names["where"] = events.symbols.get(int(record["site"]))
+    stack = events.stacks.get(int(record["stack"]), ())
+    names["stack"] = "\n".join(events.symbols.get(one, f"{one:#x}") for one in stack) or None
     if record["kind"] == Kind.ZAP:
         names["ends"] = "at the last event seen in it"
     if record["clock"] == ABSENT:

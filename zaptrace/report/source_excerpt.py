@@ -66,10 +66,10 @@ def read_sources(tree: Path, sites: Iterable[CodeSite]) -> Sources:
     sites = list(sites)
     marks: dict[str, dict[int, str]] = {}
     for site in sites:
-        told, said = _PLACE.fullmatch(marked_line(site)[1] or ""), mark(site)
-        if told and said:
-            here = marks.setdefault(told["file"], {})
-            line = int(told["line"])
+        place, said = _PLACE.fullmatch(marked_line(site)[1] or ""), mark(site)
+        if place and said:
+            here = marks.setdefault(place["file"], {})
+            line = int(place["line"])
             here[line] = f"{here[line]}; {said}" if line in here else said
     found: list[Excerpt] = []
     left_out: list[str] = []
@@ -100,9 +100,9 @@ def _claims(sites: Iterable[CodeSite], file: str) -> set[_Claim]:
     for site in sites:
         callee = None
         for function, source in chain_of(site):
-            told = _PLACE.fullmatch(source)
-            if told and told["file"] == file:
-                claims.add(_Claim(int(told["line"]), function.partition(".")[0], callee))
+            place = _PLACE.fullmatch(source)
+            if place and place["file"] == file:
+                claims.add(_Claim(int(place["line"]), function.partition(".")[0], callee))
             callee = function.partition(".")[0]
     return claims
 

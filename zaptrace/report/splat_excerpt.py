@@ -42,12 +42,12 @@ def excerpt(console: bytes, splat: Splat) -> tuple[str, ...]:
         return ()
     head = lines[at]
     before = lines[max(at - BEFORE, 0) : at] if splat.kind in _DUMPED_BEFORE else []
-    behind = lines[at + 1 : at + 1 + MOST_LINES]
+    after = lines[at + 1 : at + 1 + MOST_LINES]
     trace = [f" {frame_text(frame)}" for frame in splat.trace]
     return (
         *_own([line for line in before if line.caller == head.caller], splat),
         head.text,
-        *_own([line for line in behind if line.caller == head.caller], splat),
+        *_own([line for line in after if line.caller == head.caller], splat),
         *(["Call Trace:", *trace] if trace else []),
     )
 
@@ -58,7 +58,7 @@ def _own(lines: list[Line], splat: Splat) -> list[str]:
     for line in lines:
         said = attribute(line.text)
         if said and said.name in _QUOTED and said.name not in own:
-            told = ((key, value) for key, value in said.fields.items() if key not in _SAID_TWICE)
-            if all(getattr(splat, key) == value for key, value in told):
+            values = ((key, value) for key, value in said.fields.items() if key not in _SAID_TWICE)
+            if all(getattr(splat, key) == value for key, value in values):
                 own[said.name] = line.text
     return list(own.values())

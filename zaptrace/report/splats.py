@@ -66,8 +66,8 @@ def listing(
     parts = []
     for name, splats, boot in logs:
         if splats:
-            told = _one_log(splats, boot, limit=limit, verbose=verbose)
-            parts.append(f"{cut(plain(name), WIDTH)}\n{'-' * min(len(name), WIDTH)}\n{told}")
+            text = _one_log(splats, boot, limit=limit, verbose=verbose)
+            parts.append(f"{cut(plain(name), WIDTH)}\n{'-' * min(len(name), WIDTH)}\n{text}")
     quiet = sum(not splats for _, splats, _ in logs)
     if quiet:
         parts.append(f"{count(quiet, 'log')} without a report of the kernel.\n")

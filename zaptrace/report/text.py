@@ -63,8 +63,8 @@ def subject(verdict: Verdict, info: RunInfo) -> str:
         where.append(task(verdict.comm, verdict.pid))
     if not where:
         where = [plain(one) for one in (info.kernel_release, info.arch) if one]
-    told = f" ({', '.join(where)})" if where else ""
-    return cut(f"mm: {_subject(verdict, info)}{told}", WIDTH)
+    named = f" ({', '.join(where)})" if where else ""
+    return cut(f"mm: {_subject(verdict, info)}{named}", WIDTH)
 
 
 def _subject(verdict: Verdict, info: RunInfo) -> str:

@@ -74,9 +74,9 @@ def damage(meta: Mapping[str, Any]) -> list[str]:
     Args:
         meta: a stream's, and hostile.
     """
-    told = ((meta.get(key), one, many) for key, one, many in _DAMAGE)
+    counts = ((meta.get(key), one, many) for key, one, many in _DAMAGE)
     return [
         count(number, one, many)
-        for number, one, many in told
+        for number, one, many in counts
         if isinstance(number, int) and number > 0
     ]

@@ -94,9 +94,9 @@ def _explained(file: LogFile, names: _Names | None, *, several: bool) -> _Read:
     if several:
         splats = [replace(splat, log=file.name) for splat in splats]
     console = Console(tuple(splats), boot.facts())
-    told, resolve = (names.addressed(splats), names.resolve) if names else (splats, no_source)
+    located, resolve = (names.addressed(splats), names.resolve) if names else (splats, no_source)
     evidence = Evidence(
-        splats=told,
+        splats=located,
         ended=LOG,
         resolve=resolve,
         console=True,

@@ -97,11 +97,11 @@ def analyse(
         consistency.check(pieces)
         ended = facts.ended or "interrupted"
         names = loader.debug_info(events)
-        told = addressed(names, splats) if names else splats
+        located = addressed(names, splats) if names else splats
         lives, unread = _lives(folder, names)
         evidence = Evidence(
             events,
-            told,
+            located,
             found,
             resolver(names, events),
             ended,

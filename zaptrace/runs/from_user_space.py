@@ -79,7 +79,7 @@ def repeat(request: Request, count: int, jobs: int, listener: Listener) -> Repea
         title = f"Try {count} times from user space on, {jobs} at once"
         with step("boots", title, listener) as current:
             _all(saved, request, repeats, jobs, current)
-            current.note = f"{repeats.hits} of {repeats.told} showed a bug"
+            current.note = f"{repeats.hits} of {repeats.judged} showed a bug"
     return repeats
 
 
@@ -127,7 +127,7 @@ def _all(saved: Saved, request: Request, repeats: Repeats, jobs: int, current: S
             for future in done:
                 number, folder, started = running.pop(future)
                 repeats.boots.append(_boot(future, number, folder, time.monotonic() - started))
-            note = f"{repeats.hits} of {repeats.told} showed a bug"
+            note = f"{repeats.hits} of {repeats.judged} showed a bug"
             current.advance(len(repeats.boots), repeats.asked, note)
 
 

@@ -40,7 +40,7 @@ class Trouble:
         self._tail = b""
         self._over = False
 
-    async def told(self) -> None:
+    async def reported(self) -> None:
         """Wait for such a report, and until it is whole."""
         first = last = 0.0
         while True:

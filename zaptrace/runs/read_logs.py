@@ -65,11 +65,11 @@ def read_one(file: LogFile) -> LogReports:
     """
     boot, host = BootReader(), _HostReader()
     splats = parse(boot.through(host.through(file.blocks())))
-    told = tuple(replace(one, log=file.name, fingerprint=fingerprint(one)) for one in splats)
+    reports = tuple(replace(one, log=file.name, fingerprint=fingerprint(one)) for one in splats)
     facts = boot.facts()
-    named = (one.kernel_release for one in splats if one.kernel_release)
-    release = facts.release or next(named, None)
-    return LogReports(LogOrigin(file.name, host.host, release), facts, told)
+    releases = (one.kernel_release for one in splats if one.kernel_release)
+    release = facts.release or next(releases, None)
+    return LogReports(LogOrigin(file.name, host.host, release), facts, reports)
 
 
 def _tolerant(file: LogFile) -> LogReports:

@@ -72,14 +72,14 @@ class Repeats:
         return sorted(self.boots, key=lambda boot: boot.number)
 
     @property
-    def told(self) -> int:
+    def judged(self) -> int:
         """Boots with a verdict."""
         return sum(boot.kind is not None for boot in self.boots)
 
     @property
     def lost(self) -> int:
         """Boots without one."""
-        return len(self.boots) - self.told
+        return len(self.boots) - self.judged
 
     @property
     def hits(self) -> int:
@@ -93,7 +93,7 @@ class Repeats:
         Clean boots alone are never enough: a user who asks for a hundred of them
         wants to see a rare bug.
         """
-        low, high = wilson(self.hits, self.told)
+        low, high = wilson(self.hits, self.judged)
         return self.hits > 0 and high - low <= SURE
 
     @property
@@ -109,8 +109,8 @@ class Repeats:
             "boots": len(self.boots),
             "hits": self.hits,
             "lost": self.lost,
-            "rate": self.hits / self.told if self.told else None,
-            "interval": list(wilson(self.hits, self.told)),
+            "rate": self.hits / self.judged if self.judged else None,
+            "interval": list(wilson(self.hits, self.judged)),
             "stopped_early": len(self.boots) < self.asked,
             "verdicts": self.verdicts,
             "bugs": dict(Counter(boot.bug for boot in self.boots if boot.bug).most_common()),
@@ -143,7 +143,7 @@ def repeat(request: Request, count: int, jobs: int, listener: Listener) -> Repea
         lab_kernel.build(arch_named(request.arch), listener)  # once, and seen
     with step("boots", f"Boot {count} times, {jobs} at once", listener) as current:
         run_to_end(_all(request, repeats, jobs, current))
-        current.note = f"{repeats.hits} of {repeats.told} showed a bug"
+        current.note = f"{repeats.hits} of {repeats.judged} showed a bug"
     return repeats
 
 
@@ -187,7 +187,7 @@ async def _some(request: Request, numbers: Iterator[int], repeats: Repeats, curr
         if repeats.sure:
             return
         repeats.boots.append(await _boot(request, number, folder_of(request, number)))
-        note = f"{repeats.hits} of {repeats.told} showed a bug"
+        note = f"{repeats.hits} of {repeats.judged} showed a bug"
         current.advance(len(repeats.boots), repeats.asked, note)
 
 
@@ -279,11 +279,11 @@ def case_of(boot: Boot, expected: str | None) -> Case:
     return Case(name, boot.seconds, boot.kind, message=boot.why, details=details)
 
 
-def told(repeats: Repeats) -> str:
+def summary(repeats: Repeats) -> str:
     """Return the count for a person."""
-    low, high = wilson(repeats.hits, repeats.told)
-    rate = f": {repeats.hits / repeats.told:.0%}" if repeats.told else ""
-    of = f"{repeats.hits} of {repeats.told} boots showed a bug{rate}"
+    low, high = wilson(repeats.hits, repeats.judged)
+    rate = f": {repeats.hits / repeats.judged:.0%}" if repeats.judged else ""
+    of = f"{repeats.hits} of {repeats.judged} boots showed a bug{rate}"
     lines = [f"{of} (95% interval {low:.0%} to {high:.0%})"]
     counts = Counter(boot.bug or CLEAN for boot in repeats.boots if boot.kind)
     lines += [f"  {count:5}  {name}" for name, count in counts.most_common()]

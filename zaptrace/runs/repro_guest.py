@@ -110,7 +110,7 @@ async def run_guest(
         if ended != "breakpoint":
             return End(ended)
         with step("let_go", "Let the kernel print its own report", listener, timing):
-            after = await _let_go(guest, stop.at, config.console)
+            after = await _resume(guest, stop.at, config.console)
         if dump and after != "lost":
             with step("look_again", "Dump what came after", listener, timing):
                 after = await _look_again(guest, folder.later, after)
@@ -128,19 +128,19 @@ async def _stopped_at(guest: Guest, stop: Stop, where: Stops) -> str:
 async def _run(guest: Guest, where: Stops, seconds: float) -> Stop:
     """Run to a stop, to the guest's end, or until its console reports the kernel's."""
     trouble = Trouble(guest.config.console)
-    told = asyncio.create_task(trouble.told())
+    death = asyncio.create_task(trouble.reported())
     try:
-        stop = await run_to(guest, where, seconds, also=told)
+        stop = await run_to(guest, where, seconds, also=death)
     finally:
-        told.cancel()
+        death.cancel()
     if stop.ended == "timeout" and trouble.kind is not None:
         return replace(stop, ended=trouble.kind)
     return stop
 
 
-async def _let_go(guest: Guest, stopped_at: tuple[int, ...], console: Path) -> str:
+async def _resume(guest: Guest, stopped_at: tuple[int, ...], console: Path) -> str:
     """Run on until the report stands on the console, or to the guest's end; see `End.after`."""
-    watching = asyncio.create_task(_until_told(console))
+    watching = asyncio.create_task(_until_reported(console))
     try:
         for address in stopped_at:
             await guest.clear_breakpoint(address)
@@ -162,7 +162,7 @@ async def _look_again(guest: Guest, later: Path, after: str) -> str:
     return after
 
 
-async def _until_told(console: Path) -> None:
+async def _until_reported(console: Path) -> None:
     """Wait for the end of the kernel's report, or until nothing more is said."""
     said, since = b"", time.monotonic()
     while END_OF_SPLAT not in said and time.monotonic() - since < QUIET_SECONDS:

@@ -83,8 +83,8 @@ def _text(splat: Splat, _console: Console) -> str | None:
     found = texts(splat)
     if not found:
         return None
-    told = ", ".join(f'{one.name} "{text}"' for one, text in found[:3])
-    return f"Words of the struct page are ASCII text: {told} (read little-endian)."
+    quoted = ", ".join(f'{one.name} "{text}"' for one, text in found[:3])
+    return f"Words of the struct page are ASCII text: {quoted} (read little-endian)."
 
 
 def _repeated(splat: Splat, _console: Console) -> str | None:
@@ -95,16 +95,16 @@ def _repeated(splat: Splat, _console: Console) -> str | None:
     ]
     if not found:
         return None
-    told = ", ".join(f"{one.name} {byte:#04x}" for one, byte in found[:3])
-    return f"Words of the struct page are one byte, repeated: {told}."
+    quoted = ", ".join(f"{one.name} {byte:#04x}" for one, byte in found[:3])
+    return f"Words of the struct page are one byte, repeated: {quoted}."
 
 
 def _poison(splat: Splat, _console: Console) -> str | None:
     found = [(one, name) for one in words(splat) if (name := poison(one))]
     if not found:
         return None
-    told = ", ".join(f"{one.name}: {name}" for one, name in found[:3])
-    return f"Words of the struct page hold a poison pattern: {told}."
+    quoted = ", ".join(f"{one.name}: {name}" for one, name in found[:3])
+    return f"Words of the struct page hold a poison pattern: {quoted}."
 
 
 def _never_set(splat: Splat, _console: Console) -> str | None:

@@ -25,9 +25,9 @@ def _rss(console: Console) -> Iterator[Seen]:
             found.setdefault((splat.rss_type, splat.rss_value > 0), []).append(splat)
     for (counter, above), splats in found.items():
         values = sorted({splat.rss_value or 0 for splat in splats})
-        told = ", ".join(f"{value:+d}" for value in values[:4])
+        texts = ", ".join(f"{value:+d}" for value in values[:4])
         how = "more pages than it unmapped" if above else "fewer pages than it unmapped"
-        yield Seen(f"An mm ended with {counter} {told}: it counted {how}.", tuple(splats))
+        yield Seen(f"An mm ended with {counter} {texts}: it counted {how}.", tuple(splats))
 
 
 def _rss_is(counter: str, sign: int) -> Sign:

@@ -54,8 +54,8 @@ def _several(splat: Splat) -> str | None:
     checks = failing(splat)
     if len(checks) < 2:
         return None
-    told = "; ".join(f"{check.reason} ({check.because})" for check in checks)
-    return f"Several checks fail, and the kernel prints the last of them only: {told}."
+    texts = "; ".join(f"{check.reason} ({check.because})" for check in checks)
+    return f"Several checks fail, and the kernel prints the last of them only: {texts}."
 
 
 def _not_any_more(splat: Splat) -> str | None:

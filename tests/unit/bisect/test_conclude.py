@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zaptrace.runs.bisect.conclude import confidence, told
+from zaptrace.runs.bisect.conclude import confidence, summary
 from zaptrace.runs.bisect.trial import Mark, Outcome
 
 GOOD = Outcome(Mark.GOOD, "3 clean boots", 3)
@@ -51,14 +51,14 @@ DOCUMENT = {
 
 
 def test_the_end_names_commit_author_confidence_and_what_was_skipped() -> None:
-    text = told(DOCUMENT)
+    text = summary(DOCUMENT)
     for words in ("1234 mm: break it", "A Hacker", "heals", "98.7%", "99 mm: typo", "first bad"):
         assert words in text
 
 
 def test_several_suspects_are_all_named() -> None:
     suspects = [{"cited": f"{n} mm: x", "author": "A"} for n in (1, 2)]
-    text = told({**DOCUMENT, "guilty": None, "suspects": suspects})
+    text = summary({**DOCUMENT, "guilty": None, "suspects": suspects})
     assert "one of these" in text
     assert "1 mm: x" in text
     assert "2 mm: x" in text

@@ -25,7 +25,7 @@ def records(kind: Kind, count: int) -> Records:
 
 
 class Scripted:
-    """A source that gives what it was told to; endless ones wait when they have no more."""
+    """A source that gives what it was asked for; endless ones wait when they have no more."""
 
     def __init__(self, *increments: Events, endless: bool = False) -> None:
         self.increments = list(increments)
@@ -134,7 +134,7 @@ def test_what_broke_in_the_tui_is_an_error_after_it(capsys: pytest.CaptureFixtur
     with pytest.raises(GuestLost):
         source.read(0)
     with pytest.raises(GuestLost, match="the guest is lost"):
-        source.told()
+        source.tally()
     assert "LOST: 3 events" in capsys.readouterr().err
 
 
@@ -142,4 +142,4 @@ def test_a_source_that_ends_well_is_counted_after_the_tui() -> None:
     source = Recorded(Scripted(Events(records(Kind.BAD_PAGE, 2))), None)
     while source.read(0) is not None:
         pass
-    assert (source.told().events, source.told().bugs) == (2, 2)
+    assert (source.tally().events, source.tally().bugs) == (2, 2)

@@ -75,14 +75,14 @@ reports = st.lists(
 )
 
 
-def told_by(data: bytes) -> tuple[Verdict, Console]:
+def explained(data: bytes) -> tuple[Verdict, Console]:
     boot = BootFacts(lines=True)
     splats = tuple(parse(data))
     return explain(Evidence(splats=splats, ended=LOG, console=True, boot=boot)), Console(splats)
 
 
 def is_true(data: bytes) -> None:
-    verdict, console = told_by(data)
+    verdict, console = explained(data)
     splats = console.splats
     if any(from_mm(splat) for splat in splats):
         assert verdict.kind is not VerdictKind.CLEAN

@@ -25,7 +25,7 @@ def kind_of(console: Path, seconds: float = 5.0) -> str | None:
     async def go() -> str | None:
         watched = Trouble(console)
         try:
-            await asyncio.wait_for(watched.told(), seconds)
+            await asyncio.wait_for(watched.reported(), seconds)
         except TimeoutError:
             return None
         return watched.kind
@@ -63,12 +63,12 @@ def test_a_word_in_two_pieces_is_heard(tmp_path: Path) -> None:
 
     async def go() -> str | None:
         watched = Trouble(console)
-        told = asyncio.create_task(watched.told())
+        reported = asyncio.create_task(watched.reported())
         await asyncio.sleep(0.02)
         assert watched.kind is None
         with console.open("ab") as file:
             file.write(BUG[18:])
-        await asyncio.wait_for(told, 5)
+        await asyncio.wait_for(reported, 5)
         return watched.kind
 
     assert asyncio.run(go()) == "oops"
@@ -80,8 +80,8 @@ def test_a_kernel_that_never_falls_silent_is_stopped(tmp_path: Path) -> None:
 
     async def go() -> None:
         watched = Trouble(console)
-        told = asyncio.create_task(watched.told())
-        while not told.done():
+        reported = asyncio.create_task(watched.reported())
+        while not reported.done():
             with console.open("ab") as file:
                 file.write(b"[    2.0] more\n")
             await asyncio.sleep(0.005)

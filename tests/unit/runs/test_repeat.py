@@ -11,7 +11,7 @@ import pytest
 from zaptrace.cli.repro_repeat import repeats_code
 from zaptrace.model.progress import Step, ignore
 from zaptrace.runs import repeat
-from zaptrace.runs.repeat import Boot, Repeats, case_of, told
+from zaptrace.runs.repeat import Boot, Repeats, case_of, summary
 from zaptrace.runs.repro import Request
 
 
@@ -38,14 +38,14 @@ def test_clean_boots_alone_never_are_enough() -> None:
 
 def test_lost_guests_do_not_count_as_clean() -> None:
     some = repeats("clean", None, "rmap_underflow", None)
-    assert (some.told, some.lost, some.hits) == (2, 2, 1)
+    assert (some.judged, some.lost, some.hits) == (2, 2, 1)
     assert some.to_json()["rate"] == 0.5
     assert some.verdicts == {"clean": 1, "rmap_underflow": 1}
-    assert "2  without a verdict" in told(some)
+    assert "2  without a verdict" in summary(some)
 
 
 def test_stopping_early_is_said() -> None:
-    text = told(repeats(*["rmap_underflow"] * 16, asked=50))
+    text = summary(repeats(*["rmap_underflow"] * 16, asked=50))
     assert "16 of 16 boots showed a bug: 100%" in text
     assert "Stopped after 16 of 50" in text
 

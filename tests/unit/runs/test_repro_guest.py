@@ -11,7 +11,7 @@ import pytest
 from tests.unit.vm.builders import config, needs_qemu
 from vm.qemu import running
 from zaptrace.runs import repro_guest
-from zaptrace.runs.repro_guest import _let_go
+from zaptrace.runs.repro_guest import _resume
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def console(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-async def told(console: Path, words: list[bytes]) -> float:
+async def seconds_until_reported(console: Path, words: list[bytes]) -> float:
     """Seconds of waiting for a guest that says something each tenth of a second."""
     begun = time.monotonic()
-    waiting = asyncio.create_task(repro_guest._until_told(console))
+    waiting = asyncio.create_task(repro_guest._until_reported(console))
     for word in words:
         await asyncio.sleep(0.1)
         with console.open("ab") as file:
@@ -36,16 +36,16 @@ async def told(console: Path, words: list[bytes]) -> float:
 
 
 def test_it_goes_on_for_as_long_as_it_speaks(console: Path) -> None:
-    assert asyncio.run(told(console, [b"x\n"] * 8)) >= 0.8 + 0.3
+    assert asyncio.run(seconds_until_reported(console, [b"x\n"] * 8)) >= 0.8 + 0.3
 
 
 def test_a_silent_guest_has_said_all(console: Path) -> None:
-    assert asyncio.run(told(console, [])) >= 0.3
+    assert asyncio.run(seconds_until_reported(console, [])) >= 0.3
 
 
 def test_the_end_of_the_report_is_the_end(console: Path) -> None:
     slow = [b"x\n", b"BUG: Bad rss-counter state mm:1 type:2 val:3\n"]
-    assert asyncio.run(asyncio.wait_for(told(console, slow), 5)) >= 0.2
+    assert asyncio.run(asyncio.wait_for(seconds_until_reported(console, slow), 5)) >= 0.2
 
 
 @needs_qemu
@@ -59,6 +59,6 @@ def test_a_death_while_it_is_let_go_costs_what_came_after_only(
         async with running(some, tmp_path / "qemu.log") as guest:
             guest._process.kill()
             await guest._process.wait()
-            return await _let_go(guest, breakpoints, some.console)
+            return await _resume(guest, breakpoints, some.console)
 
     assert asyncio.run(go()) == "lost"

@@ -87,9 +87,9 @@ def without_bits(fmt: TableFormat, bits: int) -> TableFormat:
 
 def _has_five_levels(prog: drgn.Program, vmcoreinfo: Mapping[str, str]) -> bool:
     # arch_crash_save_vmcoreinfo() says it whatever the configuration (since 4.18).
-    told = _number(vmcoreinfo, "pgtable_l5_enabled")
-    if told is not None:
-        return told != 0
+    enabled = _number(vmcoreinfo, "pgtable_l5_enabled")
+    if enabled is not None:
+        return enabled != 0
     try:
         return bool(prog["__pgtable_l5_enabled"].value_())
     except LookupError:

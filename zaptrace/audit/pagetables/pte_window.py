@@ -53,5 +53,5 @@ def around(prog: drgn.Program, owner: Owner, pfn: int | None) -> TableWindow:
 
 
 def _vma(owner: Owner) -> range | None:
-    told = _VMA.match(owner.vma or "")
-    return range(int(told[1], 16), int(told[2], 16)) if told else None
+    found = _VMA.match(owner.vma or "")
+    return range(int(found[1], 16), int(found[2], 16)) if found else None

@@ -94,9 +94,9 @@ def of_type(raw: npt.NDArray[np.int32], page_type: int) -> Mask:
 
 
 def _slab_type(prog: drgn.Program, vmcoreinfo: dict[str, str]) -> int | None:
-    told = vmcoreinfo.get("NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)")
-    if told is not None:
-        return _signed32(int(told))
+    exported = vmcoreinfo.get("NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)")
+    if exported is not None:
+        return _signed32(int(exported))
     in_top_byte = _constant(prog, "PGTY_slab")
     return None if in_top_byte is None else _signed32(in_top_byte << 24)
 

@@ -111,8 +111,8 @@ def _end(code: bytes, at: int, follows: str, *, short: bool, wide: bool) -> int 
     if follows == "-":
         return None
     tests = code[at] >> 3 & 7 < 2  # F6 /0 and /1
-    behind = {"m": 0, "n": 1, "l": operand, "t": int(tests), "u": operand * int(tests)}
-    return _after_modrm(code, at) + behind[follows]
+    immediates = {"m": 0, "n": 1, "l": operand, "t": int(tests), "u": operand * int(tests)}
+    return _after_modrm(code, at) + immediates[follows]
 
 
 def _after_modrm(code: bytes, at: int) -> int:

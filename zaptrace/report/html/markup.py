@@ -29,12 +29,12 @@ def escaped(text: str) -> Markup:
 
 def tag(name: str, *content: Content, **attributes: object) -> Markup:
     """One element.  `class_` is `class`, other `_` are `-`; an attribute None is left out."""
-    told = "".join(
+    words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escaped(_number(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Markup(f"<{name}{told}>{joined(*content)}</{name}>")
+    return Markup(f"<{name}{words}>{joined(*content)}</{name}>")
 
 
 def joined(*content: Content) -> Markup:

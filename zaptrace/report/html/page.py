@@ -97,28 +97,30 @@ def _facts(verdict: Verdict, info: RunInfo) -> Markup:
     """Return what one wants to know first, in large figures."""
     turn = next((step for step in verdict.order if is_freed_wrong(step)), None)
     finding = _finding(verdict)
-    told: list[tuple[str, str, bool]] = []
+    facts: list[tuple[str, str, bool]] = []
     if verdict.pfn is not None:
-        told.append(("page (pfn)", f"{verdict.pfn:#x}", False))
+        facts.append(("page (pfn)", f"{verdict.pfn:#x}", False))
     if verdict.comm is not None or verdict.pid is not None:
-        told.append(("task", task(verdict.comm, verdict.pid), False))
+        facts.append(("task", task(verdict.comm, verdict.pid), False))
     if turn and turn.raw_mapcount is not None:
-        told.append(("mapcount when freed", str(turn.raw_mapcount + 1), True))
-        told.append(("refcount when freed", number(turn.refcount), False))
+        facts.append(("mapcount when freed", str(turn.raw_mapcount + 1), True))
+        facts.append(("refcount when freed", number(turn.refcount), False))
     elif finding and finding.pfn is None:
         owner = next(iter(finding.mappings), None)
-        told.append(("mm", hexadecimal(owner.mm if owner else None), False))
+        facts.append(("mm", hexadecimal(owner.mm if owner else None), False))
     elif finding:
-        told.append(("mapcount", number(finding.mapcount), True))
-        told.append(("refcount", number(finding.refcount), False))
+        facts.append(("mapcount", number(finding.mapcount), True))
+        facts.append(("refcount", number(finding.refcount), False))
     if finding and finding.pfn is not None and finding.ptes is not None:
-        told.append(("PTEs that map it", str(finding.ptes), False))
-    if not told:
-        told = [("events", f"{info.events:,}", False), ("findings", str(info.findings), False)]
-    told.append(("kernel", " ".join(one for one in (info.kernel_release, info.arch) if one), False))
+        facts.append(("PTEs that map it", str(finding.ptes), False))
+    if not facts:
+        facts = [("events", f"{info.events:,}", False), ("findings", str(info.findings), False)]
+    facts.append(
+        ("kernel", " ".join(one for one in (info.kernel_release, info.arch) if one), False)
+    )
     cells = [
         tag("div", tag("dt", name), tag("dd", said or "-"), class_="wrong" if wrong else None)
-        for name, said, wrong in told
+        for name, said, wrong in facts
     ]
     return tag("dl", cells, class_="facts")
 
@@ -236,9 +238,9 @@ def _triage(clues: Sequence[Clue]) -> Markup:
     """Return what stands out in the console's reports, each with its causes and measurements."""
     if not clues:
         return Markup("")
-    told = [_clue(clue) for clue in clues]
+    blocks = [_clue(clue) for clue in clues]
     sub = "The causes are ranked by what else the console says: + speaks for one, - against it."
-    return section("triage", "What stands out, and what to measure next", sub, *told)
+    return section("triage", "What stands out, and what to measure next", sub, *blocks)
 
 
 def _clue(clue: Clue) -> Markup:

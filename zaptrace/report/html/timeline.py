@@ -148,8 +148,8 @@ def _bars(counts: list[int], left: float, width: float, base: float, name: str) 
 def picture(title: str, height: float, body: Sequence[str]) -> Markup:
     """Return an SVG as wide as the page, with a name for who cannot see it."""
     box = f"0 0 {WIDTH} {height:g}"
-    told = tag("svg", tag("title", title), body, viewBox=box, role="img", aria_label=title)
-    return tag("div", told, class_="scroll")
+    drawing = tag("svg", tag("title", title), body, viewBox=box, role="img", aria_label=title)
+    return tag("div", drawing, class_="scroll")
 
 
 def nice(step: float) -> float:

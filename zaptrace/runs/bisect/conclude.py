@@ -147,7 +147,7 @@ def _cited(repo: Repo, commit: str) -> dict[str, str]:
     return {"commit": commit, "cited": repo.subject(commit), "author": repo.author(commit)}
 
 
-def told(found: dict[str, Any]) -> str:
+def summary(found: dict[str, Any]) -> str:
     """Return the document for a person."""
     return "\n".join(
         (*_culprit(found), "", *_sureness(found), "", "$ git bisect log", *found["log"])

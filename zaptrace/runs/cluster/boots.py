@@ -49,7 +49,7 @@ def repeat(
         pool.connected(scheduler, pool.only_workers(tell), files) as workers,
     ):
         _all(workers, request, task, repeats, current)
-        current.note = f"{repeats.hits} of {repeats.told} showed a bug"
+        current.note = f"{repeats.hits} of {repeats.judged} showed a bug"
     return repeats
 
 
@@ -70,7 +70,7 @@ def _all(
             _unpack(folder, outcome, request)
             seconds = time.monotonic() - begin[number]
             repeats.boots.append(_boot(number, folder, seconds, outcome))
-            note = f"{repeats.hits} of {repeats.told} showed a bug"
+            note = f"{repeats.hits} of {repeats.judged} showed a bug"
             current.advance(len(repeats.boots), repeats.asked, note)
         time.sleep(pool.LOOK_SECONDS)
 
