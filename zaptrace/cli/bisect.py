@@ -40,7 +40,7 @@ that is built and booted too.  Interrupted (Ctrl-C, a power cut), the same
 command continues where it was.
 
 Exit status: 1 when the commit was found (so there is a bug), 125 when it was
-not, 2 when the tree, the range or this machine will not do.
+not, 2 when the tree, the range or this machine cannot be used.
 """
 STEP_EXAMPLES = """\
 examples:
@@ -49,7 +49,7 @@ examples:
   git bisect run zaptrace bisect step --arch x86_64 --repeat 10 \\
       --bug pte_left_behind:zap_pte_range
 
-The tree is built out of it, in the cache; its files are only read.
+The tree is built in the cache, outside of itself; its files are only read.
 
 Exit status, as git bisect run takes it: 0 good, 1 bad, 125 skip (it does not
 build or boot, the guest is lost, another bug than --bug), 130 stop, with

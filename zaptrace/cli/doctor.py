@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 HELP = "show what works on this machine, and how to fix the rest"
 DESCRIPTION = """\
-Look at this kernel (kprobes, BTF, BPF, tracefs, boot-time tracing, lockdown,
-taint, kptr_restrict, debug symbols), at its probes (each is attached for a
-moment when you are root), and at this machine as a lab (QEMU, KVM really
-working, compilers, disk, memory, apt).  Nothing is changed.
+Check this kernel (kprobes, BTF, BPF, tracefs, boot-time tracing, lockdown,
+taint, kptr_restrict, debug symbols), its probes (as root, each is attached for
+a moment), and this machine as a lab (QEMU, whether KVM really works, compilers,
+disk, memory, apt).  Nothing is changed.
 """
 EPILOG = """\
-Exit status is 0 when nothing is missing that everything needs, else 2.
+Exit status is 2 when something is missing that every command needs, else 0.
 
 example:
   sudo zaptrace doctor

@@ -26,7 +26,7 @@ examples:
   zaptrace explain *.log.gz --format html -o bug.html
 
 A log is a file (plain, gzip, xz, zstd), - for standard input, or a folder of
-logs that is no run.  Each of several logs is explained by itself; the worst is
+logs.  Each of several logs is explained by itself; the worst is
 printed, with what stands out in all of them.
 
 Exit status is 1 when a bug was found, 0 for the verdict "clean", 125 when the

@@ -1,4 +1,4 @@
-"""`zaptrace inspect`: audit a crash dump, or look at one thing in it."""
+"""`zaptrace inspect`: audit a crash dump, or show one page, process or address of it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
         "Walk every page table of every mm in a crash dump and list each page whose PTEs "
-        "and counters disagree, with those who map it."
+        "and counters disagree, with the processes that map it."
     )
     parser.epilog = EPILOG.format(script=Path(__file__).with_name("drgn_audit.py"))
     source = parser.add_mutually_exclusive_group(required=True)
@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="drgn's prompt with the opened kernel and the helpers of zaptrace",
     )
-    one = parser.add_argument_group("look at one thing instead")
+    one = parser.add_argument_group("one object instead of an audit")
     one.add_argument(
         "--pfn", type=_integer, metavar="N", help="a page: counters, folio, owners, neighbours"
     )

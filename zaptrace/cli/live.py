@@ -24,8 +24,8 @@ Put kprobes on zap_pte_range, rmap removal, bad_page and print_bad_pte, and
 show what they see: in the TUI, or one line an event.  Needs root.
 
 Events come through bcc where it is installed, else through tracefs.  The
-probes' places come from the running kernel's vmlinux where it is installed,
-else from BTF and kallsyms.  With --guest, a guest is booted and watched from
+probe sites come from the running kernel's vmlinux where it is installed, else
+from BTF and kallsyms.  With --guest, a guest is booted and watched from
 outside: with the lab's kernel, a stock one (--kernel), or one that is built
 from a tree of yours (--kernel-tree): your checkout is only read, and the change
 to its configuration is shown.

@@ -24,7 +24,7 @@ exit status:
   125  cannot tell: the build or the boot failed (git bisect run's "skip")
 
 Every command but vm shell has --json: one document on stdout (live and replay:
-one a line), everything else on stderr.
+one document a line), everything else on stderr.
 """
 
 

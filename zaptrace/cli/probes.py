@@ -18,10 +18,10 @@ _LOCATION = 18
 
 DESCRIPTION = """\
 Show the probe plan of a kernel: every site of zap_pte_range (inlined or not),
-the functions that remove an rmap, those by which pages reach the allocator,
-bad_page and print_bad_pte; with each argument's location as an ftrace fetch
-argument.  It is read from the vmlinux's symbols and DWARF alone: no kernel has
-to run.  What the compiler left nothing of is said, not guessed.
+the functions that remove an rmap, those that free pages, bad_page and
+print_bad_pte; with each argument's location as an ftrace fetch argument.  The
+plan comes from the vmlinux's symbols and DWARF alone: no kernel has to run.
+An argument that the compiler optimised away is listed as missing, not guessed.
 
 Without VMLINUX it is the running kernel's plan: from its debug info where that
 is installed, else from BTF and kallsyms, with the nearest functions that are

@@ -26,8 +26,8 @@ examples:
   zaptrace replay capture.zap --no-tui | less
   zaptrace replay capture.zap --json | jq -r 'select(.pfn == 2688).kind'
 
---json prints one JSON object a line, an event each.  Without --speed, lines
-come as fast as they can be read.
+--json prints one JSON object a line, one for each event.  Without --speed,
+lines are printed as fast as they can be read.
 
 Exit status is 1 when the recording holds a bad_page or a bad_pte, 0 when not.
 """
@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_printing_arguments(parser)
     parser.add_argument(
-        "--speed", type=_speed, metavar="X", help="event seconds a second; 1 in the TUI"
+        "--speed", type=_speed, metavar="X", help="1 is real time, the TUI's default"
     )
 
 

@@ -26,7 +26,7 @@ STDOUT = Path("-")
 EPILOG = """\
 formats:
   text      72 columns, fit for a mailing list (on stdout)
-  html      one page for any browser, without a network (RUN/report.html);
+  html      one page for any browser, works offline (RUN/report.html);
             with the page's recorded life, each store with its stack
   json      what explain --json prints (on stdout)
   parquet   events, pages and findings, a file each (RUN/*.parquet)

@@ -33,7 +33,7 @@ examples:
   zaptrace repro s390x --kernel-tree ~/linux
                                        build that tree as it is, and boot it
   zaptrace repro s390x --repeat 50 --jobs 4 --junit boots.xml
-                                       how often does it strike?
+                                       how often does the bug occur?
   zaptrace repro s390x --repeat 50 --jobs 4 --from user-space
                                        the same, the kernel booted once
 
@@ -46,14 +46,14 @@ and CONFIG_CRASH_DUMP for the audit.
 your checkout is only read.  Its .config (or --config FILE) gets what zaptrace
 needs, and the difference is shown; with neither, a small configuration is used.
 
---repeat stops early once the bug has struck and the 95% interval (Wilson) of
-its hit rate is narrower than 20 points; clean boots alone are all made.  Each
-boot has a run folder of its own; the dumps of clean ones are not kept.
+--repeat stops early once the bug has occurred and the 95% interval (Wilson) of
+its hit rate is narrower than 20 points; with clean boots alone it makes all N.
+Each boot has a run folder of its own; the dumps of clean ones are not kept.
 
 Exit status is 1 when a bug was found, 0 for the verdict "clean"; with --expect,
 0 when the verdict is the expected one and 1 when it is another.  A guest that
-hangs, oopses or panics is dumped and explained, too: 125 only where nothing
-that it left shows a bug.
+hangs, oopses or panics is dumped and explained, too: 125 is only for a guest
+that leaves no evidence of a bug.
 """
 
 

@@ -27,12 +27,13 @@ examples:
                                          in a CI
   zaptrace explain console.log           what it may mean, at length
 
-Serial logs, dmesg output and journald exports will do, of old and of new
-kernels, however noisy: interleaved CPUs, lost lines, CRLF, terminal escapes;
+A log may be a serial log, dmesg output or a journald export, of an old or a new
+kernel, however noisy: interleaved CPUs, lost lines, CRLF, terminal escapes;
 plain or compressed by gzip, xz or zstd.  A folder stands for the logs in it.
 
-A fingerprint is the same for reports of one bug: it is made of the kind, the
-reason, the page's nature and the functions at fault, of no address, pfn or pid.
+Reports of one bug have the same fingerprint: it is made of the kind, the
+reason, the page's nature and the functions at fault, not of addresses, pfns or
+pids.
 
 Exit status is 1 when a report is about pages (a bad page, page table, swap
 entry, or counter of an mm), 0 when none is.  With --fail-on, 1 is for a report

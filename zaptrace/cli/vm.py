@@ -104,7 +104,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         formatter_class=parser.formatter_class,
     )
     dump.add_argument("source", type=Path, help="a QMP unix socket, or a dump written by QEMU")
-    dump.add_argument("vmcore", type=Path, help="the file to write; must not be there yet")
+    dump.add_argument("vmcore", type=Path, help="the file to write; must not exist yet")
     dump.add_argument("--json", action="store_true", help="print the outcome as JSON")
     dump.set_defaults(action=_dump)
 
@@ -114,7 +114,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="List the kernels and the saved guests in the cache and the runs in the "
         "state folder, oldest first, each with its size on disk and a run with its verdict.  "
         "A saved guest is what `vm shell`, `vm boot` and `live --guest` restore instead of "
-        "booting anew.",
+        "booting.",
         epilog="example:\n  zaptrace vm ls --json | jq -r '.runs[-1].path'",
         formatter_class=parser.formatter_class,
     )
@@ -127,7 +127,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="Remove every run in the state folder.  Runs made with --run DIR stay.  "
         "With --cache, also kernels, saved guests, packages and plans.",
         epilog="examples:\n  zaptrace vm clean             the runs\n"
-        "  zaptrace vm clean --cache     all that can be made again, too",
+        "  zaptrace vm clean --cache     the caches too: they are made again",
         formatter_class=parser.formatter_class,
     )
     clean.add_argument("--cache", action="store_true", help="kernels, packages and plans too")
@@ -149,7 +149,7 @@ def _configure_fetch(verbs: Actions, above: argparse.ArgumentParser) -> None:
     )
     fetch.add_argument("suite", metavar="SUITE", help="12, 13 or 13-backports, or the codename")
     fetch.add_argument("arch", metavar="ARCH", help=f"guest architecture: {NAMES}")
-    fetch.add_argument("--version", default="", help="what its release begins with (6.12.107)")
+    fetch.add_argument("--version", default="", help="the start of its release (6.12.107)")
     fetch.add_argument("--debug", action="store_true", help="also vmlinux with debug symbols")
     fetch.add_argument("--json", action="store_true", help="print the files as JSON")
     fetch.set_defaults(action=_kernel_fetch)

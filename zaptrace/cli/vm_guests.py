@@ -35,7 +35,7 @@ def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--kernel",
         metavar="NAME",
-        help="a stock kernel from `zaptrace vm kernel fetch`: what its release begins with, or "
+        help="a stock kernel from `zaptrace vm kernel fetch`: the start of its release, or "
         "its folder; default: the lab kernel",
     )
     add_tree_arguments(parser)
