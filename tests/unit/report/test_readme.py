@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from zaptrace.model.verdict import VerdictKind
+
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_LINES = 200
@@ -34,3 +36,9 @@ def test_links_lead_to_files_and_folders(page: Path) -> None:
 def test_the_readme_or_a_page_that_it_links_to_leads_to_each_page(page: Path) -> None:
     linking = [one.read_text("utf-8") for one in PAGES if one != page]
     assert any(f"{page.name})" in text for text in linking)
+
+
+@pytest.mark.parametrize("kind", VerdictKind)
+def test_every_verdict_is_documented(kind: VerdictKind) -> None:
+    text = (ROOT / "docs" / "verdicts.md").read_text("utf-8")
+    assert re.search(rf"^\| `{kind.value}` \| \w", text, re.MULTILINE)
