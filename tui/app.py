@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui.background_job import Job, Outcome, Work
 from tui.console_poller import ConsoleWatch
@@ -27,6 +27,7 @@ from tui.panes.console_pane import ConsolePane
 from tui.panes.events_pane import EventTable
 from tui.panes.filter_bar import FilterBar
 from tui.panes.header_bar import Header
+from tui.panes.key_bar import KeyBar
 from tui.panes.line_view import LineView
 from tui.panes.progress_pane import Steps
 from tui.panes.rate_graph import RateGraph
@@ -134,7 +135,7 @@ class ZapApp(App[Outcome | None]):
             yield self._console
             yield self._audit
         yield self._filter
-        yield Footer()
+        yield KeyBar()
         yield Static(TOO_SMALL, id="too-small", markup=False)
 
     def on_mount(self) -> None:

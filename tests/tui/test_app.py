@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 from textual.events import Key
+from textual.geometry import Region
 from textual.pilot import Pilot
+from textual.strip import Strip
+from textual.widget import Widget
 from textual.widgets import Input
 
 from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of, until
@@ -127,6 +130,36 @@ def test_the_wheel_holds_too() -> None:
         await until(lambda: table.allow_vertical_scroll)
         table.scroll_to(y=5, animate=False)
         await until(lambda: table.held)
+
+    drive(app_of(), driver)
+
+
+def test_nothing_is_drawn_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Widget] = []
+    render_lines = Widget.render_lines
+
+    def noted(widget: Widget, crop: Region) -> list[Strip]:
+        drawn.append(widget)
+        return render_lines(widget, crop)
+
+    async def undrawn(app: ZapApp, shots: int) -> bool:
+        drawn.clear()
+        seen = {id(app.latest): app.latest}
+
+        def new() -> int:
+            seen[id(app.latest)] = app.latest
+            return len(seen) - 1
+
+        await until(lambda: new() >= shots, "more snapshots")
+        return not drawn
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        await press(app, "2")
+        monkeypatch.setattr(Widget, "render_lines", noted)
+        assert any([await undrawn(app, 5) for _ in range(4)])  # what the key moved settles first
+        source_of(app).say(page_event(0xABC))
+        await until(lambda: app.query_one(EventTable) in drawn, "the newer event")
 
     drive(app_of(), driver)
 

@@ -21,13 +21,13 @@ class AuditPane(LineView):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.audited = Audited(None, NO_DUMP)
-        self.border_title = "4 Audit"
+        self.entitle("4 Audit")
 
     def show(self, audited: Audited) -> None:
         """Take what is known."""
         self.audited = audited
         many = len(audited.findings)
-        self.border_title = f"4 Audit ({many:,})" if many else "4 Audit"
+        self.entitle(f"4 Audit ({many:,})" if many else "4 Audit")
         self.changed()
 
     def chosen(self, line: int) -> Finding:

@@ -92,17 +92,16 @@ class ConsolePane(LineView):
         super().__init__(id=id)
         self._log = ConsoleLog()
         self._marked: dict[int, Splat] = {}
-        self.border_title = "3 Console"
+        self.entitle("3 Console")
 
     def show(self, log: ConsoleLog) -> None:
         """Take a newer log."""
         following = self.cursor >= self.count() - 1
         self._log = log
         self._marked = dict(log.splats)
-        self.border_title = "3 Console"
-        if log.splats:
-            many = len(log.splats)
-            self.border_title += f" · ✖ {many} splat{'s' if many > 1 else ''} (n: next)"
+        many = len(log.splats)
+        splats = f" · ✖ {many} splat{'s' if many > 1 else ''} (n: next)" if many else ""
+        self.entitle(f"3 Console{splats}")
         self.changed()
         if following:
             self.action_last()

@@ -107,7 +107,7 @@ class EventTable(LineView):
         if self.held:
             last = _end(self._chunks)
             said.append(f"‖ HELD, {_end(self._newest) - last:,} newer (space follows)")
-        self.border_title = " · ".join(said)
+        self.entitle(" · ".join(said))
 
     # Lines.
 

@@ -30,7 +30,7 @@ class Header(Static):
         """What is happening, where the source does not report it."""
         self.snapshot = Snapshot()
         self._title = title
-        self._lines = 0
+        self._said = Text()
 
     def show(self, snapshot: Snapshot) -> None:
         """Take a snapshot."""
@@ -40,9 +40,10 @@ class Header(Static):
     def draw(self) -> None:
         """Write it anew; the screen's layout changes only with the number of lines."""
         text = self._text(max(self.size.width - 2, 1))
-        lines = text.plain.count("\n")
-        self.update(text, layout=lines != self._lines)
-        self._lines = lines
+        if text != self._said:
+            lines, before = text.plain.count("\n"), self._said.plain.count("\n")
+            self._said = text
+            self.update(text, layout=lines != before)
 
     def on_mount(self) -> None:
         """Something stands there from the beginning."""

@@ -76,6 +76,7 @@ class LineView(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.cursor = 0
+        self._title = ""
 
     # What a subclass says.
 
@@ -114,6 +115,12 @@ class LineView(ScrollView, can_focus=True):
         """Hear that the pane has another size."""
 
     # Drawing.
+
+    def entitle(self, title: str) -> None:
+        """Set the pane's title; Textual would draw the whole pane anew for the same one, too."""
+        if title != self._title:
+            self._title = title
+            self.border_title = title
 
     def changed(self) -> None:
         """Lines came, went or say something else."""

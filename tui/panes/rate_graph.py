@@ -41,9 +41,10 @@ class RateGraph(Widget):
 
     def show(self, snapshot: Snapshot) -> None:
         """Take a snapshot."""
-        rows = len(self._kinds())
+        before, rows = self.snapshot, len(self._kinds())
         self.snapshot = snapshot
-        self.refresh(layout=len(self._kinds()) != rows)
+        if before.totals != snapshot.totals or not np.array_equal(before.rates, snapshot.rates):
+            self.refresh(layout=len(self._kinds()) != rows)
 
     def render(self) -> Text:
         """See Textual."""

@@ -20,7 +20,7 @@ class SuspectList(LineView):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._suspects: tuple[Suspect, ...] = ()
-        self.border_title = "2 Suspects"
+        self.entitle("2 Suspects")
 
     def show(self, snapshot: Snapshot) -> None:
         """Take a snapshot."""
@@ -31,8 +31,8 @@ class SuspectList(LineView):
         for at, one in enumerate(self._suspects):
             if here and (one.pfn, one.page) == (here.pfn, here.page):
                 self.cursor = at
-        self.border_title = f"2 Suspects ({snapshot.suspected:,})" if snapshot.suspected else ""
-        self.border_title = self.border_title or "2 Suspects"
+        many = f" ({snapshot.suspected:,})" if snapshot.suspected else ""
+        self.entitle(f"2 Suspects{many}")
         self.changed()
 
     def chosen(self, line: int) -> Suspect:

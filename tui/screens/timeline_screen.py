@@ -9,12 +9,13 @@ import numpy as np
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui.feed.snapshot import Snapshot
 from tui.findings_text import finding_lines
 from tui.format import Piece
 from tui.layout import LOW
+from tui.panes.key_bar import KeyBar
 from tui.panes.line_view import LineView
 from tui.timeline import Line, PageName, story_of, timeline_lines
 from zaptrace.explain.suspects import Suspect
@@ -80,7 +81,7 @@ class TimelineScreen(Screen[None]):
         """See Textual."""
         yield self._head
         yield self._view
-        yield Footer()
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Tell the story as far as it has come."""

@@ -13,10 +13,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tui.findings_text import counters
 from tui.format import clock
+from tui.panes.key_bar import KeyBar
 from tui.timeline import PageName, StoryWanted
 from zaptrace.explain.verdict_table import row_of
 from zaptrace.model.findings import Finding
@@ -51,7 +52,7 @@ class VerdictScreen(Screen[None]):
         yield Static(headline(self.verdict), id="headline", markup=False)
         with VerticalScroll():
             yield Static(page(self.verdict), id="verdict")
-        yield Footer()
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Give the keys to what scrolls."""
