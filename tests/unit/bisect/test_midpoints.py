@@ -35,13 +35,17 @@ def search(
     """The suspects, how many rounds it took, and what was skipped."""
     *_, bad = history.parents
     marks = {bad: Mark.BAD}
+    buggy = {first}
+    for commit, below in history.parents.items():
+        if not buggy.isdisjoint(below):
+            buggy.add(commit)
     rounds = 0
     while chosen := history.next(marks, count):
         rounds += 1
         assert len(set(chosen)) == len(chosen) <= count and not set(chosen) & set(marks)
         for commit in chosen:
-            has = first in history.ancestors(commit)
-            marks[commit] = Mark.SKIP if commit in broken else Mark.BAD if has else Mark.GOOD
+            told = Mark.BAD if commit in buggy else Mark.GOOD
+            marks[commit] = Mark.SKIP if commit in broken else told
         assert rounds < 100
     skipped = {commit for commit, mark in marks.items() if mark is Mark.SKIP}
     return history.suspects(marks), rounds, skipped

@@ -32,27 +32,24 @@ class History:
         inside = {row[0] for row in rows}
         return cls({row[0]: [one for one in row[1:] if one in inside] for row in rows})
 
-    def ancestors(self, commit: str) -> set[str]:
-        """Return the commit, and what is below it in the range."""
-        found, waiting = {commit}, [commit]
-        while waiting:
-            new = [one for one in self.parents[waiting.pop()] if one not in found]
-            found.update(new)
-            waiting += new
-        return found
-
     def suspects(self, marks: Mapping[str, Mark]) -> tuple[str, ...]:
         """Return the commits of which any may be the first bad one, newest first.
 
         It is below each bad commit, and not below a good one.
         """
-        left = set(self.parents)
-        for commit, mark in marks.items():
-            if commit in self.parents and mark is Mark.BAD:
-                left &= self.ancestors(commit)
-            elif commit in self.parents and mark is Mark.GOOD:
-                left -= self.ancestors(commit)
-        return tuple(commit for commit in reversed([*self.parents]) if commit in left)
+        told = [one for one in marks if one in self.parents and marks[one] is not Mark.SKIP]
+        bit = {commit: 1 << number for number, commit in enumerate(told)}
+        bad = sum(bit[commit] for commit in told if marks[commit] is Mark.BAD)
+        left = []
+        above: dict[str, int] = {}
+        """Commit -> the bits of what it is below of, itself included: one way down for all."""
+        for commit in reversed([*self.parents]):
+            seen = above.pop(commit, 0) | bit.get(commit, 0)
+            if seen == bad:
+                left.append(commit)
+            for parent in self.parents[commit]:
+                above[parent] = above.get(parent, 0) | seen
+        return tuple(left)
 
     def next(self, marks: Mapping[str, Mark], count: int) -> list[str]:
         """Up to `count` commits whose trials leave the fewest suspects, whatever they come to.
