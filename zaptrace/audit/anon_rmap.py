@@ -33,9 +33,8 @@ from zaptrace.audit.rmap import Owners, Place
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import Flags, has_bit
-from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS, MEMBERS
+from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
 from zaptrace.audit.vmatable import VmaTable, anon_pgoff_of
-from zaptrace.memory.members import first_name
 from zaptrace.model.findings import Finding, FindingClass
 
 UNREADABLE = "anonymous pages whose VMA cannot be read"
@@ -121,19 +120,12 @@ def _with_rmap(state: KernelState, page: Index, mm: Index, address: Words) -> _M
 def _rmap_of(state: KernelState, heads: Index) -> tuple[Words, Words, Mask]:
     """Return of some folios' first pages: index, anon_vma, and which are anonymous and not
     KSM's."""
-    mapping = state.pages.column("mapping", heads)
+    pages = state.pages
+    if not pages.has("index"):
+        raise LookupError("struct page without index")
+    mapping = pages.column("mapping", heads)
     ordinary = (mapping & np.uint64(MAPPING_FLAGS)) == MAPPING_ANON
-    some, back = np.unique(heads, return_inverse=True)
-    member = first_name(state.prog.type("struct page"), *MEMBERS["index"])
-    rows, good = read_members(
-        state.prog,
-        state.pages.layout,
-        "struct page",
-        {"index": member},
-        state.pages.addresses(some),
-    )
-    ordinary &= good[back]
-    return rows["index"][back], mapping - np.uint64(MAPPING_ANON), ordinary
+    return pages.column("index", heads), mapping - np.uint64(MAPPING_ANON), ordinary
 
 
 def _in_swap_cache(state: KernelState) -> _Mapped:

@@ -31,6 +31,8 @@ _PLAIN_MAPCOUNT = -1  # raw mapcount of a page without mappings; what is less ha
 
 DENSE = ("flags", "mapping", "compound_head", "raw_mapcount", "refcount")
 """The columns that are held for every page."""
+_DENSE_IF_THERE = ("index",)
+"""The same, of kernels that have them."""
 
 _NEEDED = ("private", "compound_mapcount")
 """What else there is no audit without: how large blocks are, how often large folios are mapped."""
@@ -67,7 +69,8 @@ class StructPages:
         layout: where they lie.
         dtype: a struct page as it lies in memory, a field for each column.
         readable: which of them are in the dump; those that are not read as zeros.
-        dense: column of DENSE -> native values, shape (number of pages,).
+        dense: column of DENSE, and of _DENSE_IF_THERE what there is, -> native values, shape
+            (number of pages,).
         kept: the indices of those that are held whole, ascending.
         whole: the bytes of those, shape of `kept`.
         fetch: reads the struct page of a PFN.
@@ -219,9 +222,11 @@ class Gatherer:
     def __post_init__(self) -> None:
         total = sum(len(span) for span in self.layout.valid)
         assert self.dtype.fields is not None
-        kinds = [self.dtype.fields[name][0].newbyteorder("=") for name in DENSE]
+        fields = self.dtype.fields
+        names = [*DENSE, *(name for name in _DENSE_IF_THERE if name in fields)]
+        kinds = [fields[name][0].newbyteorder("=") for name in names]
         *columns, self._readable = side_by_side(total, [*kinds, np.bool_])
-        self._dense = dict(zip(DENSE, columns, strict=True))
+        self._dense = dict(zip(names, columns, strict=True))
 
     def add(self, count: int, raw: bytes | None) -> None:
         """Add the next `count` struct pages, None when they are not in the dump."""
