@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+from typing import Any
 
 import drgn
 import jsonschema
@@ -101,7 +102,7 @@ def libraries(files: list[Path]) -> set[Path]:
 
 @pytest.fixture(scope="module")
 def console(initrd: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a guest said that audited itself twice."""
+    """What a guest said that audited itself twice, and then looked at one page."""
     row, folder = arch_named("x86_64"), tmp_path_factory.mktemp("looks")
     command = f"{PYTHON} -m zaptrace inspect --live --vmlinux /vmlinux --json"
     config = GuestConfig(
@@ -118,10 +119,15 @@ def console(initrd: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def told(console: str, fault: str) -> AuditResult:
     """What the audit found with that fault."""
-    begin = console.index("\n", console.index(f"BEGIN {fault} "))
-    document = json.loads(console[begin : console.index(f"END {fault}")])
+    document = printed(console, fault)
     jsonschema.validate(document, SCHEMA)
     return AuditResult.from_json(document)
+
+
+def printed(console: str, run: str) -> Any:
+    """What a run of the command printed."""
+    begin = console.index("\n", console.index(f"BEGIN {run} "))
+    return json.loads(console[begin : console.index(f"END {run}")])
 
 
 def bugs(result: AuditResult) -> list[Finding]:
@@ -160,3 +166,17 @@ def test_a_leaked_page_is_found_while_the_kernel_runs_and_nothing_else(console: 
     assert found.pfn == int(victim[2])
     assert (found.ptes, found.mapcount) == (0, 1)
     assert int(victim[1]) in [owner.pid for owner in found.mappings]
+
+
+def test_a_page_of_the_running_kernel_has_its_account(console: str) -> None:
+    victim = VICTIM.search(console)
+    assert victim is not None, console[-2000:]
+    (page,) = printed(console, "page")["pages"]
+    assert (page["pfn"], page["kind"]) == (int(victim[2]), "anon")
+    assert (page["ptes"], page["mapcount"], page["finding"]["class"]) == (
+        *(0, 1),
+        FindingClass.MORE_MAPCOUNT_THAN_PTES.value,
+    )
+    held = sum(one["count"] for one in page["references"]["holders"])
+    assert held + page["references"]["unexplained"] == page["refcount"]
+    assert page["use"]["lost"] == [] and page["use"]["content"]

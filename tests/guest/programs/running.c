@@ -3,8 +3,9 @@
  * An init that runs a command while the page tables change all the time:
  *	running run COMMAND ARGUMENT ...
  * the last arguments of the kernel's command line.  It is run on a kernel without fault, and
- * again when "/victim leak" has been struck and holds.  What it prints stands on the console
- * alone, between "BEGIN none" (or "BEGIN leak") and "END"; at last it says "ENDED" and stays.
+ * again when "/victim leak" has been struck and holds, and once more with "--pfn" and the page that
+ * was struck.  What it prints stands on the console alone, between "BEGIN none" (or "leak", "page")
+ * and "END"; at last it says "ENDED" and stays.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -108,20 +109,47 @@ static void tell(const char *fault, char **command)
 		fclose(told);
 }
 
-static void strike(void)
+/* Returns the page that was struck. */
+static char *strike(void)
 {
+	static char said[4096];
+	char *pfn;
+	int file, status;
+
 	static char *victim[] = { "/victim", "leak", NULL };
 	int fault = open("/sys/module/kernel/parameters/zapfault", O_WRONLY);
 
 	if (write(fault, "leak", 4) != 4)
 		perror("zapfault");
 	close(fault);
-	printf("\nVICTIM %d\n", run(victim, NULL));
+	status = run(victim, "/tmp/victim");
+	file = open("/tmp/victim", O_RDONLY);
+	if (read(file, said, sizeof(said) - 1) < 0)
+		perror("/tmp/victim");
+	close(file);
+	printf("\nVICTIM %d\n%s\n", status, said);
 	fflush(stdout);
+	pfn = strstr(said, " pfn ");
+	return pfn ? strtok(pfn + 5, " \n") : "0";
+}
+
+static void tell_of(char *pfn, char **command)
+{
+	char *longer[32] = { NULL };
+	int count = 0;
+
+	while (command[count] && count < 28) {
+		longer[count] = command[count];
+		count++;
+	}
+	longer[count++] = "--pfn";
+	longer[count] = pfn;
+	tell("page", longer);
 }
 
 int main(int argc, char **argv)
 {
+	char *pfn;
 	int first = 1;
 
 	while (first < argc && strcmp(argv[first], "run"))
@@ -139,8 +167,9 @@ int main(int argc, char **argv)
 	if (!fork())
 		flicker();
 	tell("none", argv + first + 1);
-	strike();
+	pfn = strike();
 	tell("leak", argv + first + 1);
+	tell_of(pfn, argv + first + 1);
 	printf("\nENDED\n");
 	fflush(stdout);
 	for (;;)
