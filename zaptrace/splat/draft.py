@@ -13,6 +13,8 @@ from zaptrace.splat.wraps import grows
 
 MOST_UNREAD = 50
 """Lines of a report that are kept though no rule reads them; all are counted."""
+MOST_WORDS = 64
+"""Words of `raw:` lines; a struct page has 8 to 16."""
 MOST_FRAMES = 512
 """Frames of a stack; the kernel's own limit is below 100."""
 _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
@@ -144,7 +146,7 @@ class Draft:
             self._early.clear()
         for name, value in said.fields.items():
             if name == "raw":
-                self.fields["raw"] = (*self.fields.get("raw", ()), *value)[:64]
+                self.fields["raw"] = (*self.fields.get("raw", ()), *value)[:MOST_WORDS]
             elif self.fields.get(name) is None or (name == "reason" and self._is_reasons(said)):
                 self.fields[name] = value
 
@@ -207,7 +209,10 @@ class Draft:
         self._commit()
         fields = self._owners.get(begun.name, self.fields)
         for name, value in adds.items():
-            if fields.get(name) in (None, begun.fields.get(name)):
+            before, now = begun.fields.get(name), fields.get(name)
+            if name == "raw" and now and before and now[-len(before) :] == before:
+                fields[name] = (*now[: -len(before)], *value)[:MOST_WORDS]  # of lines before it
+            elif now in (None, before):
                 fields[name] = value
 
     def take_frame(self, frame: Frame, *, instead: bool = False) -> None:

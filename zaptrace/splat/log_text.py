@@ -22,6 +22,7 @@ _LONGEST_JSON = 1 << 16
 _ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]{0,64}+[ -/]{0,8}+[@-~]|\][^\x07\x1b\n]{0,256}+(?:\x07|\x1b\\)|[@-_])?"
 )
+_NO_BREAK = "\xa0".encode()
 _CONTROLS = dict.fromkeys(
     [code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"]
 )
@@ -121,7 +122,11 @@ def is_journal_field(text: str) -> bool:
 
 
 def utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Blocks of a file as UTF-8 without NULs: UTF-16 is known by its mark or by its NULs."""
+    """Yield blocks of a file as UTF-8 without NULs and no-break spaces.
+
+    UTF-16 is known by its mark or by its NULs.  Mailers and web pages put no-break spaces where
+    blanks follow each other.
+    """
     decoder: codecs.IncrementalDecoder | None = None
     first = True
     for block in blocks:
@@ -131,9 +136,10 @@ def utf8(blocks: Iterable[bytes]) -> Iterator[bytes]:
             if name := _utf16(block):
                 decoder = codecs.getincrementaldecoder(name)("replace")
         if decoder:
-            yield decoder.decode(block).encode("utf-8", "replace")
-        else:
-            yield block.translate(None, b"\0") if b"\0" in block else block
+            block = decoder.decode(block).encode("utf-8", "replace")
+        elif b"\0" in block:
+            block = block.translate(None, b"\0")
+        yield block.replace(_NO_BREAK, b" ") if _NO_BREAK in block else block
 
 
 def _utf16(block: bytes) -> str | None:

@@ -17,10 +17,10 @@ from zaptrace.splat.attributes import attribute
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
-from zaptrace.splat.prefixes import Prefix, learn, says_kernel, seconds
+from zaptrace.splat.prefixes import LONGEST, STAMP, Prefix, learn, says_kernel, seconds
 from zaptrace.splat.streams import Stream
 from zaptrace.splat.windows import BLOCK, windows
-from zaptrace.splat.wraps import is_full
+from zaptrace.splat.wraps import Last, rejoined
 
 OPEN_STREAMS = 16
 """Sources whose reports can be under way at once."""
@@ -68,14 +68,19 @@ def _blocks(log: bytes | BinaryIO | Iterable[bytes]) -> Iterable[bytes]:
 
 
 _QUOTES = re.compile(r"[>|\s]*")
+_STAMP = re.compile(STAMP)
 
 
 def _broken(first: str, second: str) -> Headline | None:
     """Return the headline of a report that two lines hold together, and neither alone."""
-    rest = _QUOTES.sub("", second, count=1)
-    if not rest or not is_full(len(first), rest) or says_kernel(second):
+    stamp = _STAMP.search(first, 0, LONGEST)
+    outer = first[: stamp.start()] if stamp else ""  # z/VM's console repeats it
+    rest = _QUOTES.sub("", second.removeprefix(outer), count=1)
+    last = Last(first, None, first, 0)
+    if not rest or not last.is_full(rest) or says_kernel(second):
         return None
-    begins = headline(f"{first} {rest}")
+    joined = (headline(text) for text in rejoined(last, rest))
+    begins = next((one for one in joined if one), None)
     if begins is None or begins.kind.name == "page_dump" or begins.suppressed:
         return None
     alone = headline(first)
@@ -185,8 +190,11 @@ class _Reader:
         if is_journal_field(text):
             return
         taken = False
-        for stream in list(self._streams.values()):
-            body = None if taken else stream.prefix.body(text)
+        streams = list(self._streams.values())
+        owner = next((one for one in streams if one.prefix.is_of(text)), None)
+        for stream in streams:
+            is_others = taken or (owner not in (None, stream) and not stream.prefix.bare)
+            body = None if is_others else stream.prefix.body(text)
             if body is None:
                 stream.miss()
             else:

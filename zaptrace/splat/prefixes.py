@@ -107,6 +107,8 @@ class Prefix:
         own: matches it.
         alike: matches another source's in the same form; None when it has no words.
         inner: matches it from printk's stamp on; None when it has no stamp.
+        outer: matches what stands before that stamp, which also stands before the rest of a
+            line that was broken; None when nothing does.
         caller: printk's caller id, or None.
         bare: it is empty: any line can be this source's.
         thin: quotes and blanks: what a mailer puts before each line that it breaks, too.
@@ -117,6 +119,7 @@ class Prefix:
     own: re.Pattern[str]
     alike: re.Pattern[str] | None
     inner: re.Pattern[str] | None
+    outer: re.Pattern[str] | None
     caller: str | None
     bare: bool
     thin: bool
@@ -135,6 +138,18 @@ class Prefix:
         same = self.known and other.known and self.caller == other.caller
         return same and self.body(text) is not None
 
+    def is_anothers(self, text: str, last: str) -> bool:
+        """Return whether a line without a stamp is no rest of the last one.
+
+        z/VM's console breaks lines, and puts the CPU's number before each piece: the same number.
+        """
+        outer = self.outer.match(text) if self.outer else None
+        return outer is not None and not last.startswith(outer[0].rstrip())
+
+    def is_of(self, text: str) -> bool:
+        """Return whether a line begins with this prefix, to the letter."""
+        return not self.bare and self.own.match(text) is not None
+
     def body(self, text: str) -> tuple[str, bool] | None:
         """Return a line's words, and whether the whole prefix stands before them; None: not this
         one's."""
@@ -150,6 +165,8 @@ class Prefix:
         known = strip_known(text)
         if known.daemon or known.caller not in (None, self.caller):
             return None
+        if not known.end and self.outer and (found := self.outer.match(text)):
+            return text[found.end() :].strip(), False
         return text[known.end :].strip(), known.end > 0
 
 
@@ -187,10 +204,11 @@ def learn(before: str) -> Prefix:
         own.append(str(same))
         alike.append(str(other))
     inner = "".join(own[inner_at:]) if inner_at is not None else None
+    outer = "".join(own[:inner_at]) if inner_at else None
     is_known = not before[strip_known(before).end :].strip()
     is_thin = _QUOTES.fullmatch(before) is not None
     others = "".join(alike) if has_words else None
-    return _prefix("".join(own), others, inner, caller, is_thin, is_known)
+    return _prefix("".join(own), others, inner, outer, caller, is_thin, is_known)
 
 
 @lru_cache(maxsize=512)
@@ -198,6 +216,7 @@ def _prefix(
     own: str,
     alike: str | None,
     inner: str | None,
+    outer: str | None,
     caller: str | None,
     is_thin: bool,
     is_known: bool,
@@ -207,6 +226,7 @@ def _prefix(
         re.compile(own),
         re.compile(alike) if alike else None,
         re.compile(inner) if inner else None,
+        re.compile(outer) if outer else None,
         caller,
         not own,
         is_thin,

@@ -31,8 +31,14 @@ _DUMP_IS_NEAR = 8
 """Lines from a dump of VM_BUG_ON_PAGE() to the headline that it belongs to."""
 _DUMP_IS_NEXT = 2
 """... of another dump, with another reason: `cut here` can stand between."""
+_CHECK = re.compile(r"[Kk]ernel BUG at |WARNING: |BUG: failure at |Kernel bug")
 _CUT = re.compile(r"-{2,}\[ cut here")
 _OF_A_REPORT = re.compile(r"The buggy address belongs to (?:the )?(?:physical )?page")
+
+
+def _is_check(draft: Draft) -> bool:
+    """Return whether a headline is a BUG()'s or a WARN()'s: what dumps a page checks it, too."""
+    return _CHECK.search(draft.fields.get("reason") or "") is not None
 
 
 class Stream:
@@ -64,7 +70,7 @@ class Stream:
                 one.closed = True
             self.open = [*self.open, draft][-keep:]
         self._begun = draft
-        self._last = Last(draft.headline.text, None, len(text), number)
+        self._last = Last(draft.headline.text, None, text, number)
 
     def repeats(self, begins: Headline, text: str, number: int) -> bool:
         """Whether a headline is the last one, printed once more.
@@ -89,7 +95,7 @@ class Stream:
         for dump in reversed(self.open):
             near = self._lines - dump.last_line
             reason = dump.fields.get("reason") or ""
-            is_next = near <= _DUMP_IS_NEXT and not dump.was_passed
+            is_next = near <= _DUMP_IS_NEXT and not dump.was_passed and _is_check(draft)
             ours = reason.startswith("VM_") or (is_next and not reason.startswith("kasan:"))
             if dump.kind.name == "page_dump" and not (dump.traced or "task" in dump.taken):
                 if near <= _DUMP_IS_NEAR and ours:
@@ -110,7 +116,7 @@ class Stream:
             self._elsewhere = 0
         else:
             self._elsewhere += 1
-        next_to = self._is_next(number, own=own)
+        next_to = self._is_next(raw, number, own=own)
         if next_to and self._begun and self._goes_on(text, raw, number):
             return
         self._settle()
@@ -145,18 +151,18 @@ class Stream:
         self.open[-1].shows_page |= self._page_belongs
         if self.open[-1].traced and _CUT.match(text):
             self.open[-1].ended = True  # another report begins
-        self._last = Last(text, said, len(raw), number)
+        self._last = Last(text, said, raw, number)
 
     def _goes_on(self, text: str, raw: str, number: int) -> bool:
         """Take a line as the rest of the headline before it; return whether it is."""
         if self._begun is None or self._last is None:
             return False
         full = self._last.is_full(text)
-        if not full and attribute(text) is not None:
+        if is_known(text) or (not full and attribute(text) is not None):
             return False
         whole_text = self._begun.go_on(rejoined(self._last, text), full=full)
         if whole_text is not None:
-            self._last = Last(whole_text, None, len(raw), number)
+            self._last = Last(whole_text, None, raw, number)
         return whole_text is not None
 
     def _join(self, joined: Whole) -> None:
@@ -246,10 +252,13 @@ class Stream:
             self._took(owner)
         return bool(shown)
 
-    def _is_next(self, number: int, *, own: bool) -> bool:
+    def _is_next(self, raw: str, number: int, *, own: bool) -> bool:
         """Whether a line can be the rest of the one before: that has no stamp of its own."""
+        last = self._last
         is_rest = not own or self.prefix.thin
-        return is_rest and self._last is not None and number - self._last.number == 1
+        if last is None or not is_rest or number - last.number != 1:
+            return False
+        return not self.prefix.is_anothers(raw, last.raw)
 
     def _nothing(self, text: str) -> None:
         owner = self.open[-1]

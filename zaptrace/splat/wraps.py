@@ -30,18 +30,34 @@ class Last:
     Attributes:
         text: its words.
         said: what it says of a report, None when nothing.
-        width: its columns, prefix and all.
+        raw: it, prefix and all.
         number: line of the file.
     """
 
     text: str
     said: Attribute | None
-    width: int
+    raw: str
     number: int
+
+    @property
+    def width(self) -> int:
+        """Its columns, prefix and all."""
+        return len(self.raw)
+
+    @property
+    def columns(self) -> int:
+        """Its columns without a mail's quotes."""
+        return len(self.raw) - _quoted(self.raw)
+
+    @property
+    def fills_columns(self) -> bool:
+        """It is as wide as a terminal, with its quotes or without."""
+        return not TERMINALS.isdisjoint((self.width, self.columns))
 
     def is_full(self, text: str) -> bool:
         """Whether a line had no room for the first word of the next one."""
-        return is_full(self.width, text)
+        words = text.split(maxsplit=1)
+        return bool(words) and self.width + 1 + len(words[0]) > NARROWEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +81,11 @@ class Whole:
     instead: bool = False
 
 
-def is_full(width: int, text: str) -> bool:
-    """Whether a line of so many columns had no room for the first word of a text."""
-    words = text.split(maxsplit=1)
-    return bool(words) and width + 1 + len(words[0]) > NARROWEST
-
-
 def rejoined(last: Last, text: str) -> list[str]:
     """Return the ways to join a line to the one before, the likelier first."""
     rest = text[_quoted(text) :]
     blank, glued = f"{last.text} {rest}", last.text + rest
-    return [glued, blank] if last.width in TERMINALS else [blank]
+    return [glued, blank] if last.fills_columns else [blank]
 
 
 def grows(before: str, reason: str, *, full: bool) -> bool:
@@ -89,21 +99,25 @@ _PLACE = re.compile(r"\+0x[0-9a-f]{1,16}/0x[0-9a-f]")
 
 def whole(last: Last, text: str) -> Whole | None:
     """Return what a line says with the one before it; None when it is not the rest of that one."""
+    more: Whole | None = None
     for joined in rejoined(last, text):
         glued = joined == last.text + text[_quoted(text) :]
         if said := attribute(joined):
             if last.said is None:
                 return Whole(joined, said)
-            if said.name == last.said.name:
-                adds = _adds(last, said, text, glued=glued)
-                if adds:
-                    return Whole(joined, said, adds)
-        elif last.said is None and (_AWAITS.search(last.text) or _ENDS.match(text)):
+            adds = _adds(last, said, text, glued=glued) if said.name == last.said.name else {}
+            if len(adds) > len(more.adds or () if more else ()):
+                more = Whole(joined, said, adds)
+        elif last.said is None and (
+            _AWAITS.search(last.text)
+            or _ENDS.match(text)
+            or (glued and frame(text) is None and frame(joined) != frame(last.text))
+        ):
             if (shown := fault(joined)) and not fault(last.text):
                 return Whole(joined, fault=shown)
             if shown := frame(joined):
                 return Whole(joined, frame=shown, instead=frame(last.text) is not None)
-    return None
+    return more
 
 
 _ENDS = re.compile(r"\(unreliable\)|\([A-Z]{1,3}\)$|\[\w{1,64}\]$")  # what stands after a symbol

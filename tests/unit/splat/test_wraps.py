@@ -56,3 +56,34 @@ def test_a_terminal_breaks_inside_words() -> None:
     data = f"[  904.000100] BUG: Bad page state in process a  pfn:0019a\n{line[:80]}\n{line[80:]}\n"
     (splat,) = parse(data.encode())
     assert (splat.index, splat.pfn) == (0x7F00AA1B, 0x19A)
+
+
+def test_words_of_raw_lines_that_a_mailer_broke() -> None:
+    (splat,) = parse(
+        b"> > [ 3994.900000] BUG: Bad page state in process sh  pfn:15028\n"
+        b"> > [ 3994.907255] page: refcount:9 mapcount:1 mapping:0000000000000000\n"
+        b"> > index:0x7f90b3e98 pfn:0x15028\n"
+        b"> > [ 3994.914449] head: order:3 mapcount:8 entire_mapcount:0\n"
+        b"> > nr_pages_mapped:8 pincount:0\n"
+        b"> > [ 3994.933479] raw: 0017ffffc002084c ffff88816edd9128 ffffea000beac108\n"
+        b"> > ffff8882e8ba6bc9\n"
+        b"> > [ 3994.936251] raw: 00000007f90b3e98 0000000000000000 0000000900000000\n"
+        b"> > ffff888106746000\n"
+    )
+    assert splat.index == 0x7F90B3E98
+    assert splat.folio is not None
+    assert (splat.folio.nr_pages_mapped, splat.folio.pincount) == (8, 0)
+    assert splat.raw[3:5] == (0xFFFF8882E8BA6BC9, 0x7F90B3E98)
+    assert len(splat.raw) == 8
+
+
+def test_a_line_of_its_own_is_no_part_of_a_headline() -> None:
+    lockup, fault = parse(
+        b"  watchdog: BUG: soft lockup - CPU#0 stuck for 23s! [tester/0:1] with a long name\n"
+        b"  Modules linked in:\n"
+        b"  CPU: 0 PID: 1 Comm: tester/0 Not tainted 5.4.0-test #7\n"
+        b" BUG: kernel NULL pointer dereference, address: 0000000000000010\n"
+        b" #PF: supervisor read access in kernel mode\n"
+    )
+    assert (lockup.reason or "").endswith("long name")
+    assert (fault.reason or "").endswith("0010")

@@ -167,6 +167,15 @@ def _stamped(lines: Lines) -> Lines:
     return [f"{_stamp(at)} {line}" for at, line in enumerate(lines)]
 
 
+def _zvm(lines: Lines) -> bytes:
+    """z/VM's console: 80 columns, a CPU's number before each piece of a line."""
+    return "".join(
+        f"01: {line[start : start + 76]}\n"
+        for line in _stamped(lines)
+        for start in range(0, len(line), 76)
+    ).encode()
+
+
 def _other_host(lines: Lines) -> bytes:
     """Two hosts in one log; the other one tells of another page."""
     out = []
@@ -205,6 +214,10 @@ TRANSPORTS: dict[str, Dress] = {
     "journalctl -o export": _export,
     "journalctl -o json-pretty": _pretty,
     "docker's json": _json_docker,
+    "z/VM": _zvm,
+    "no-break spaces": lambda lines: "".join(
+        f"> {line}\n".replace("  ", " \xa0") for line in _stamped(lines)
+    ).encode(),
     "two hosts": _other_host,
     "blank lines between": lambda lines: "\n\n".join([*_stamped(lines), ""]).encode(),
     "comments between": lambda lines: "".join(
