@@ -351,9 +351,9 @@ _KNOWN = re.compile(
     r"|Bad pagetable: |Trying to fix it up|Exception |Call [Tt]race|irq event stamp"
     r"|(?:hard|soft)irqs last"
     r"|#PF: |[LB]E PAGE_SIZE=|REGS: |PSW: |R:[01] T:|Stack from|Register r[0-9]|E?SR: |FAR: "
-    r"|(?:Task|IRQ|Overflow) stack: |tsk->|TSTATE: |I[AI]SQ: |IIR: |ORIG_R|RP\(r2\)|Unloaded tainted"
-    r"|(?:illegal operation|monitor event): |[#>*]?[0-9a-f]{8,16}: [0-9a-f]{4}|[0-9a-f]{4}: [0-9a-f]{8}"
-    r"|[sr]{1,2}[0-9]{2}-[0-9]{2} |\(null\)$|\[?\.{2,5}\]?$"
+    r"|(?:Task|IRQ|Overflow) stack: |tsk->|TSTATE: |I[AI]SQ: |IIR: |ORIG_R|RP\(r2\)"
+    r"|Unloaded tainted|(?:illegal operation|monitor event): |[#>*]?[0-9a-f]{8,16}: [0-9a-f]{4}"
+    r"|[0-9a-f]{4}: [0-9a-f]{8}|[sr]{1,2}[0-9]{2}-[0-9]{2} |\(null\)$|\[?\.{2,5}\]?$"
     r"|Kernel Offset|kasan|KASAN|Dumping ftrace|PKRU: |Modules|Last Breaking|Hardware name|note: ",
     re.ASCII,
 )

@@ -46,6 +46,7 @@ class Draft:
         dropped: it is no report.
         foreign: another task's lines have come; its own can come yet.
         shows_page: it says that a page's dump is a part of it.
+        awaits_copy: it is but a headline, and the stamps went back: it may come once more.
     """
 
     def __init__(self, begins: Headline, raw: str, number: int, time: float | None) -> None:
@@ -63,9 +64,10 @@ class Draft:
         self.dropped = False
         self.foreign = False
         self.shows_page = False
+        self.awaits_copy = False
         self._trace: list[Frame] = []
         self._early: list[Frame] = []  # before "Call Trace:", which may be lost
-        self._fault: Frame | None = None
+        self._fault: list[Frame] = []  # the functions inlined there, and the one that holds them
         self._owners: dict[str, dict[str, Any]] = {}
         self._stacks: dict[str, list[Frame]] = {}
         self._section: str | None = None
@@ -78,6 +80,11 @@ class Draft:
     def traced(self) -> bool:
         """Whether its call trace, or what may be it, has begun."""
         return bool(self._trace or self._early) and self._section is None
+
+    @property
+    def is_bare(self) -> bool:
+        """None of its lines but the headline has come."""
+        return not (self.taken or self._trace or self._early or self._fault or self.dropped)
 
     @property
     def was_passed(self) -> bool:
@@ -222,21 +229,32 @@ class Draft:
             frame: it.
             instead: of the last one, which was a part of it.
         """
-        if self._section in OWNERS:
-            stack = self._stacks.setdefault(str(self._section), [])
-        elif self._section == "other stack" or self.foreign or "trace's end" in self.taken:
+        stack = self._stack()
+        if stack is None:
             return
-        else:
-            stack = self._trace if "trace" in self.taken else self._early
         self._commit()
         if instead and stack:
             stack[-1] = frame
         elif len(stack) < MOST_FRAMES:
             stack.append(frame)
 
+    def _stack(self) -> list[Frame] | None:
+        """Return the stack that is being printed; None when it is not the report's."""
+        if self._section in OWNERS:
+            return self._stacks.setdefault(str(self._section), [])
+        if self._section == "other stack" or self.foreign or "trace's end" in self.taken:
+            return None
+        return self._trace if "trace" in self.taken else self._early
+
+    @property
+    def lacks_offsets(self) -> bool:
+        """The stack's frames are names alone, as far as they have come."""
+        stack = self._stack()
+        return not stack or stack[-1].offset is None
+
     def take_fault(self, frame: Frame) -> bool:
         """Take the function that the CPU was in, by its registers; return whether it was taken."""
-        if self.foreign or (self._fault and _same_place(self._fault, frame)):
+        if self.foreign or any(_same_place(one, frame) for one in self._fault):
             return False  # said once more at the end of an oops
         if "trace's end" in self.taken:
             return False
@@ -246,7 +264,8 @@ class Draft:
                 return True
             return False
         self._commit()
-        self._fault = self._fault or frame
+        if not self._fault or self._fault[-1].offset is None:
+            self._fault.append(frame)
         return True
 
     def pass_over(self, text: str, *, belongs: bool = False) -> None:
@@ -291,8 +310,8 @@ class Draft:
         if self.dropped or (self.kind.name == "page_dump" and not self._is_whole_dump()):
             return None
         trace = self._trace if "trace" in self.taken else self._early
-        if self._fault and not (trace and _same_place(trace[0], self._fault)):
-            trace = [self._fault, *trace]
+        if self._fault and not (trace and _same_place(trace[0], self._fault[-1])):
+            trace = [*self._fault, *trace]
         return Splat(
             kind=self.kind.name,
             **{name: said for name, said in self.fields.items() if name in _FIELDS},

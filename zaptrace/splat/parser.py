@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from zaptrace.model.splats import Splat
 from zaptrace.splat.attributes import attribute
+from zaptrace.splat.copies import Copies, bare_copy
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
@@ -24,6 +25,8 @@ from zaptrace.splat.wraps import Last, rejoined
 
 OPEN_STREAMS = 16
 """Sources whose reports can be under way at once."""
+AWAITED = 200
+"""Reports that come before one that was but named is given up."""
 
 
 def parse(log: bytes | BinaryIO | Iterable[bytes]) -> list[Splat]:
@@ -96,9 +99,11 @@ class _Reader:
         self._streams: dict[str, Stream] = {}
         self._drafts: deque[Draft] = deque()
         self._suppressed: dict[str, int] = {}
+        self._copies = Copies()
         self._last_text = ""
         self._last_number = -1
         self._may_go_on = False
+        self._closed = False
 
     def begins(self, before: str, line: str, after: str) -> bool:
         """Whether a report begins at a line, or a dump's reason stands there.
@@ -154,7 +159,13 @@ class _Reader:
             one.repeats(begins, text, number) for one in self._streams.values()
         ) or self._is_last(begins, text):
             return True
-        draft = Draft(begins, text, number, seconds(begins.before))
+        time = seconds(begins.before)
+        is_copy = self._copies.is_copy(begins, time)
+        bare = bare_copy(begins, time, self._drafts) if is_copy else None
+        draft = Draft(begins, text, number, time)
+        if bare:
+            bare.dropped = bare.closed = True
+        draft.dropped = is_copy and not bare
         draft.fields["suppressed"] = self._suppressed.pop(kind, None)
         self._drafts.append(draft)
         if stream is None:
@@ -204,10 +215,13 @@ class _Reader:
     def ended(self) -> Iterator[Splat]:
         """Yield the reports that no line can belong to any more."""
         while self._drafts and self._drafts[0].closed:
+            if self._drafts[0].awaits_copy and len(self._drafts) < AWAITED and not self._closed:
+                break
             if splat := self._drafts.popleft().splat():
                 yield splat
 
     def close(self) -> None:
         """Take the log's end."""
+        self._closed = True
         for stream in self._streams.values():
             stream.close()

@@ -56,8 +56,14 @@ _OLD = re.compile(
 _ANOTHER = re.compile(rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )", re.ASCII)
 
 # What scripts/decode_stacktrace.sh and syzkaller make of a line.
-_FILE = r"\(?(?P<source>[\w.+/-]{1,200}\.(?:[chS]|rs|inc):[0-9]{1,7})\b"
+_FILE = r"\(?(?P<source>[\w.+/-]{1,200}\.(?:[chS]|rs|inc):(?:[0-9]{1,7}\b|\?))"
 _SOURCE = re.compile(rf"\(?(?:\([A-Z]{{1,3}}\) )?(?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
+# A name alone: what is left of a frame when somebody cuts off its offsets.
+_NAME_ALONE = re.compile(
+    r"(?P<clue>\? )?(?P<symbol>[a-z_][\w.]{2,127})(?: \[(?P<module>\w{1,64})\])?$"
+)
+_FIRST_ALONE = re.compile(r"(?:unwind|dump)_backtrace$|show_stack$|(?:__)?dump_stack(?:_lvl)?$")
+_ANNOTATION = re.compile(r"(?:\(inlined by\) )?[\w.]{1,128} at \S{1,200}\.[chS]:(?:[0-9]{1,7}|\?)")
 _DECODED = re.compile(_LEAD + _NAME + rf" (?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
 
 # The faulting function:
@@ -90,9 +96,9 @@ def fault(text: str) -> Frame | None:
     if found := _FAULT_SYMBOL.match(text, begins.end()):
         offset, size = int(found["offset"], 16), int(found["size"], 16)
         source = _SOURCE.match(text, min(found.end() + 1, len(text)))
-        return Frame(found["symbol"], offset, size, address, source["source"] if source else None)
+        return Frame(found["symbol"], offset, size, address, _source(source))
     if found := _FAULT_DECODED.match(text, begins.end()):
-        return Frame(found["symbol"], address=address, source=found["source"])
+        return Frame(found["symbol"], address=address, source=_source(found))
     if found := _OLD.search(text, 0, 200):
         return Frame(found["symbol"], int(found["offset"]), None, int(found["address"], 16))
     return None
@@ -113,7 +119,7 @@ def frame(text: str) -> Frame | None:
             int(found["offset"], 16),
             int(found["size"], 16),
             _address(found),
-            source["source"] if source else None,
+            _source(source),
             _is_reliable(found, rest, callee=callee is not None),
             module["module"] if module else None,
         )
@@ -145,12 +151,37 @@ def decoded_frame(text: str) -> Frame | None:
     if not found:
         return None
     reliable = _is_reliable(found, text[found.end() :], callee=False)
-    return Frame(found["symbol"], None, None, _address(found), found["source"], reliable)
+    return Frame(found["symbol"], None, None, _address(found), _source(found), reliable)
+
+
+def frame_alone(text: str, *, goes_on: bool) -> Frame | None:
+    """Return a frame of which only the name is left.
+
+    Args:
+        text: the line.
+        goes_on: the line before it was of a stack, too; else only what prints stacks begins one.
+    """
+    found = (_NAME_ALONE if goes_on else _FIRST_ALONE).match(text)
+    if not found:
+        return None
+    if not goes_on:
+        return Frame(text)
+    return Frame(found["symbol"], reliable=not found["clue"], module=found["module"])
+
+
+def is_annotation(text: str) -> bool:
+    """Return whether a line says where a frame's code stands, as scripts/faddr2line prints it."""
+    return _ANNOTATION.match(text) is not None
 
 
 def _is_reliable(found: re.Match[str], rest: str, *, callee: bool) -> bool:
     clue = found["clue"] or found["clue0"] or (found["paren"] and not callee)
     return not clue and "(unreliable)" not in rest
+
+
+def _source(found: re.Match[str] | None) -> str | None:
+    """Return `file:line`; None where the script did not find the line."""
+    return found["source"] if found and not found["source"].endswith("?") else None
 
 
 def _address(found: re.Match[str]) -> int | None:

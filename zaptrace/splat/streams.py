@@ -12,11 +12,18 @@ import re
 
 from zaptrace.model.splats import Frame
 from zaptrace.splat.attributes import Attribute, attribute, is_known
+from zaptrace.splat.copies import is_of_another_time
 from zaptrace.splat.draft import OTHER_STACK, OWNERS, Draft
 from zaptrace.splat.headlines import Headline
 from zaptrace.splat.kinds import OF_PAGES
-from zaptrace.splat.prefixes import Prefix
-from zaptrace.splat.stack_frames import decoded_frame, fault, frames
+from zaptrace.splat.prefixes import Prefix, seconds
+from zaptrace.splat.stack_frames import (
+    decoded_frame,
+    fault,
+    frame_alone,
+    frames,
+    is_annotation,
+)
 from zaptrace.splat.wraps import Last, Whole, rejoined, whole
 
 PATIENCE = 40
@@ -52,10 +59,12 @@ class Stream:
         self._page_belongs = False
         self._last: Last | None = None
         self._begun: Draft | None = None  # by the last line
+        self._of_stack = -1  # the number of the last line that was of a stack
 
     def begin(self, draft: Draft, text: str, number: int) -> None:
         """Begin a report."""
         self._settle()
+        self._leave(draft.fields.get("time"))
         self._lines += 1
         self._elsewhere = 0
         draft.last_line = self._lines
@@ -122,6 +131,8 @@ class Stream:
         self._settle()
         self._begun = None
         self._expire()
+        if own and self.open:
+            self._leave(seconds(raw[: len(raw) - len(text)]))
         if self.open and text:
             self._read(text, raw, number, own=own, next_to=next_to)
 
@@ -134,7 +145,7 @@ class Stream:
             shown = fault(text)
             if shown:
                 self._fault(shown)
-            elif not self._frame(text):
+            elif not self._frame(text, number):
                 joined = whole(last, text) if last else None
                 if joined is None and not own:
                     return  # a comment between a mail's lines
@@ -143,7 +154,8 @@ class Stream:
         elif said is not None:
             self._attribute(said, text)
             if said.name == "trace":
-                self._frame(text.partition(":")[2].strip())
+                self._frame(text.partition(":")[2].strip(), number)
+                self._of_stack = number
         if joined is not None:
             self._join(joined)
             text, said = joined.text, joined.said
@@ -215,6 +227,14 @@ class Stream:
             one.closed = self._lines - one.last_line > PATIENCE or self._elsewhere > ELSEWHERE
         self.open = [one for one in self.open if not one.closed]
 
+    def _leave(self, time: float | None) -> None:
+        """Close the reports that are of another time than a line: another log begins."""
+        for one in self.open:
+            if is_of_another_time(one, time):
+                one.closed = True
+                one.awaits_copy = one.is_bare
+        self.open = [one for one in self.open if not one.closed]
+
     def _attribute(self, said: Attribute, text: str) -> None:
         newest = self.open[-1]
         owner = newest
@@ -241,15 +261,22 @@ class Stream:
         if not owner.ended and is_its and owner.take_fault(shown):
             self._took(owner)
 
-    def _frame(self, text: str) -> bool:
+    def _frame(self, text: str, number: int) -> bool:
         owner = self.open[-1]
-        shown = list(frames(text)) or (
-            [one] if owner.awaits_frames and (one := decoded_frame(text)) else []
-        )
+        goes_on = number - self._of_stack == 1
+        if goes_on and is_annotation(text):
+            self._of_stack = number
+            return True
+        shown = list(frames(text))
+        if not shown and "trace" in owner.kind.follows:
+            one = decoded_frame(text) if owner.awaits_frames else None
+            one = one or frame_alone(text, goes_on=goes_on and owner.lacks_offsets)
+            shown = [one] if one else []
         if shown and not owner.ended:
             for one in shown:
                 owner.take_frame(one)
             self._took(owner)
+            self._of_stack = number
         return bool(shown)
 
     def _is_next(self, raw: str, number: int, *, own: bool) -> bool:

@@ -169,6 +169,29 @@ STACKS: dict[str, tuple[str, str]] = {
         ),
         "dump_stack_lvl ?bad_page zap_pte_range free_one nv_free exit_mmap",
     ),
+    "decoded, some lines unknown": (
+        (
+            "Call Trace:\n ? die (arch/x86/kernel/dumpstack.c:?)\n"
+            "free_all (mm/memblock.c:12)\n start_it (init/main.c:?)\n"
+        ),
+        "?die free_all start_it",
+    ),
+    "names alone": (
+        (
+            "Call trace:\n dump_backtrace\n show_stack\n ? bad_page\n free_it [nvidia]\n"
+            " free_all at mm/page_alloc.c:1348\n (inlined by) free_it at mm/page_alloc.c:9\n"
+            " vfree\nThanks\n"
+        ),
+        "dump_backtrace show_stack ?bad_page free_it vfree",
+    ),
+    "names alone, without a title": (
+        "unwind_backtrace\nshow_stack\nbad_page\n\nvfree\n",
+        "unwind_backtrace show_stack bad_page",
+    ),
+    "a word after a stack": (
+        "Call Trace:\n bad_page+0x60/0x8f\nrebooting\n",
+        "bad_page",
+    ),
 }
 
 # What is printed of the registers -> the function.
@@ -232,3 +255,15 @@ def test_where_the_cpu_was_not_is_no_frame(line: str) -> None:
     data = f"{BUG}PC is at fault+0x1/0x2\n{line}\nCall Trace:\n caller+0x1/0x2\n"
     (splat,) = parse(data.encode())
     assert [one.symbol for one in splat.trace] == ["fault", "caller"]
+
+
+def test_functions_inlined_at_the_fault() -> None:
+    """Syzkaller gives each of them a line of its own, innermost first."""
+    data = (
+        f"{BUG}RIP: 0010:put_one include/linux/mm.h:1135 [inline]\n"
+        "RIP: 0010:put_all include/linux/mm.h:1141 [inline]\n"
+        "RIP: 0010:free_it+0x8ee/0x8f0 io_uring/kbuf.c:196\nCall Trace:\n caller+0x1/0x2\n"
+        "RIP: 0010:put_one include/linux/mm.h:1135 [inline]\n"
+    )
+    (splat,) = parse(data.encode())
+    assert [one.symbol for one in splat.trace] == ["put_one", "put_all", "free_it", "caller"]

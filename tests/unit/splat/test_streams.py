@@ -38,3 +38,39 @@ def test_a_dump_is_no_part_of_what_is_no_check() -> None:
         "Not a kmalloc allocation",
     )
     assert (other.kind, other.pfn) == ("other", None)
+
+
+LOG = (
+    b"[  125.616489] WARNING: CPU: 5 PID: 742 at kernel/trace/trace.c:1727 update_it+0xa8/0x148\n"
+    b"[  125.645310] CPU: 5 PID: 742 Comm: worker Not tainted 5.9.0-test #1\n"
+    b"[  125.657877] Call trace:\n"
+    b"[  125.662120]  update_it+0xa8/0x148\n"
+    b"[  231.493344] BUG: Bad page state in process sh  pfn:98af8\n"
+    b"[  231.499000] page:0000000011223344 refcount:-1 mapcount:0 mapping:0 index:0x0 pfn:0x98af8\n"
+    b"[  231.499500] page dumped because: nonzero _refcount\n"
+    b"[  231.500310] CPU: 1 PID: 7037 Comm: sh Not tainted 5.9.0-test #1\n"
+)
+
+
+def test_reports_that_are_named_before_the_log_are_counted_once() -> None:
+    summary = b"".join(
+        line + b"\n" for line in LOG.splitlines() if b"BUG" in line or b"WARN" in line
+    )
+    warning, bad = parse(summary + b"\nThis is the log:\n\n" + LOG)
+    assert (warning.pid, [frame.symbol for frame in warning.trace]) == (742, ["update_it"])
+    assert (bad.pid, bad.reason, bad.trace) == (7037, "nonzero _refcount", ())
+
+
+def test_a_log_that_an_answer_quotes_is_counted_once() -> None:
+    quoted = b"".join(b"> " + line + b"\n" for line in LOG.splitlines())
+    assert len(parse(LOG + b"I see this, too.\n" + quoted)) == 2
+
+
+def test_a_line_of_another_time_is_no_part_of_a_report() -> None:
+    bad, _ = parse(
+        b"[  231.493344] BUG: Bad page state in process sh  pfn:98af8\n"
+        b"[    1.500310] CPU: 1 PID: 7037 Comm: sh Not tainted 5.9.0-test #1\n"
+        b"[  331.493344] BUG: Bad page state in process sh  pfn:98af9\n"
+        b"[  931.500310] CPU: 1 PID: 7037 Comm: sh Not tainted 5.9.0-test #1\n"
+    )
+    assert bad.pid is None

@@ -1,0 +1,63 @@
+"""Reports that one log holds twice.
+
+People name the reports of a log before they paste it, and mails quote the log that they answer to:
+the same words with the same stamp, where the stamps begin anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zaptrace.splat.draft import Draft
+from zaptrace.splat.headlines import Headline
+
+BACK = 1.0
+"""Seconds; stamps of several CPUs are that close."""
+LONGEST_REPORT = 60.0
+"""Seconds from a report's first line to its last."""
+MOST_HEADLINES = 10_000
+"""That are remembered."""
+
+
+def is_of_another_time(draft: Draft, time: float | None) -> bool:
+    """Return whether a line's stamp cannot be that of a report's line."""
+    began = draft.fields.get("time")
+    if time is None or began is None:
+        return False
+    return not began - BACK <= time <= began + LONGEST_REPORT
+
+
+class Copies:
+    """The headlines so far, with their stamps."""
+
+    def __init__(self) -> None:
+        self._now: set[tuple[str, float]] = set()
+        self._before: set[tuple[str, float]] = set()  # the stamps went back
+        self._last = 0.0
+
+    def is_copy(self, begins: Headline, time: float | None) -> bool:
+        """Return whether a headline stood further up, before the stamps went back."""
+        if not time:  # none, or so early that all stamps are 0
+            return False
+        if time < self._last - BACK:
+            self._before |= self._now
+            self._now.clear()
+        self._last = time
+        key = (begins.text, time)
+        if key in self._before:
+            return True
+        if len(self._now) + len(self._before) < MOST_HEADLINES:
+            self._now.add(key)
+        return False
+
+
+def bare_copy(begins: Headline, time: float | None, drafts: Iterable[Draft]) -> Draft | None:
+    """Return the report of which but the headline was named further up; None when none was."""
+    return next(
+        (
+            one
+            for one in drafts
+            if one.headline.text == begins.text and one.fields["time"] == time and one.is_bare
+        ),
+        None,
+    )
