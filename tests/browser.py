@@ -110,7 +110,7 @@ class Browser:
         return message
 
     def _take(self, message: dict[str, Any]) -> None:
-        """An event that nobody has asked for."""
+        """An event that was not requested."""
         method, params = message.get("method"), message.get("params", {})
         if method == "Page.loadEventFired":
             self._loaded = True

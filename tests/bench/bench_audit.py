@@ -1,6 +1,6 @@
 """The audit beside a loop over drgn's follow_page on the same dump, and as dumps grow.
 
-Both start from the same mms.  The loop asks for the page behind every address of
+Both start from the same mms.  The loop asks for the page at every address of
 every VMA and reads its two counters: it sees mapped pages only, so it could not
 find the founding bug's page at all.  The audit also reads every struct page, every free
 list and every rss counter.
@@ -95,7 +95,7 @@ def _further_checks(arch: str, dump: Dump) -> dict[str, object]:
 
 
 def _growth(folder: Path) -> Iterator[dict[str, Any]]:
-    """Of each of SIZES_MB what inside_audit.py tells, and `memory`, MB.
+    """Return, for each of SIZES_MB, what inside_audit.py prints, and `memory`, MB.
 
     Dumps of guests of which a sixteenth is anonymous memory of sixteen processes, and a
     sixty-fourth is mapped by all of them.
@@ -111,7 +111,7 @@ def _growth(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def growth_rows(told: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, object]]:
-    """A row for each limit, out of what `_growth` tells; `measure` says which."""
+    """A row for each limit, from what `_growth` returns; `measure` says which."""
     yield _linear(told)
     yield from map(_beside_reading, told)
     yield from chain.from_iterable(map(_peaks, told))

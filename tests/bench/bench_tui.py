@@ -47,7 +47,7 @@ class Flood:
         return Events(records, names.strings, names.stacks, names.symbols, meta)
 
     def _slice(self, count: int) -> Records:
-        """The next records, their clocks going on."""
+        """The next records, with later clocks."""
         count = min(count, RATE)
         start = self.sent % len(self._template.records)
         records = self._records[start : start + count].copy()

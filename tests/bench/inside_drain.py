@@ -35,7 +35,7 @@ def _rings(descriptor: int, callback: Callable[[Any, Any, int], None]) -> Any:
 
 
 def _going_on(callback: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, int], int]:
-    """bcc's own wrapper: libbpf goes on at 0."""
+    """bcc's own wrapper: libbpf continues at 0."""
 
     def wrapped(context: Any, data: Any, size: int) -> int:
         callback(context, data, size)

@@ -1,4 +1,4 @@
-"""What a number must reach, told beside it."""
+"""What a number must reach, printed beside it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The lab source with the batch zap in the configuration of Debian 12's own s390x kernel (no
 modules), in a guest of 512 MB whose user space begins with modprobe: built, booted, explained,
 and written into docs/founding-report.md.  It compiles for most of an hour, once: what an earlier
-run has left in the cache is not done again, and the page then tells the seconds of the rest.  Exit
+run has left in the cache is not done again, and the page then shows the seconds of the rest.  Exit
 status is 1, and the page stays as it was, when the verdict is another one.
 """
 

@@ -39,7 +39,7 @@ def touch(lab: Lab, pages: int = PAGES, rounds: int = ROUNDS) -> int:
 def removed_in_each_zap(lines: Lines, pid: int, pages: int) -> list[int]:
     """Pages whose rmap went, range by range of so many pages, up to what the thread did next.
 
-    A range may be zapped in parts: zap_pte_range() breaks off for whoever else wants the CPU.
+    A range may be zapped in parts: zap_pte_range() breaks off when another task wants the CPU.
     """
     mine = [line for line in lines if line.get("pid") == pid]
     counts: list[int] = []

@@ -36,7 +36,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedGues
 
 
 class BySharedGuests(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
-    """An architecture's tests run in one process, and each file of what is of none.
+    """An architecture's tests run in one process, and each other file in one of its own.
 
     xdist's own `--dist loadgroup` does not see its groups with pytest 9.2.
     """

@@ -79,7 +79,7 @@ class Lab:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
 
     def send(self, command: str) -> None:
-        """Have the guest run a line of shell whose answer nobody waits for."""
+        """Have the guest run a line of shell without waiting for its answer."""
         asyncio.run_coroutine_threadsafe(self._guest.run(command, 600), self._loop)
 
     def end(self, seconds: float) -> str:
@@ -168,7 +168,7 @@ def booted(
 
 @contextlib.contextmanager
 def running(request: live_guest.Request, folder: Path) -> Iterator[Lab]:
-    """A live guest as it was asked for, and with the test programs."""
+    """A live guest as requested, with the test programs."""
     arch = request.arch.name
     programs = {path.stem: compiled(arch, path, folder) for path in sorted(PROGRAMS.glob("*.c"))}
     request = dataclasses.replace(request, files=programs | dict(request.files))

@@ -1,4 +1,4 @@
-"""A guard: whoever walks all struct pages through drgn, one after the other, fails."""
+"""A guard: code that walks all struct pages through drgn, one after the other, fails."""
 
 from __future__ import annotations
 

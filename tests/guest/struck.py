@@ -1,7 +1,7 @@
 """A fault in a boot of any kernel: one page's _mapcount, lowered from outside the guest.
 
 What `tests.matrix.fault` does to a live guest, here in a repro boot: the guest is
-stopped when its init has said which page it maps, and goes on with a page that
+stopped when its init has said which page it maps, and continues with a page that
 says one mapping less than there is.  The repro boot itself is the user's, step by
 step, but for what stops the guest: that is wrapped.
 
@@ -51,7 +51,7 @@ class Striker:
 
     Args:
         vmlinux: the kernel's.
-        code: what the victim's last system call shall do instead, one of CODE, or "".
+        code: what the victim's last system call does instead, one of CODE, or "".
     """
 
     def __init__(self, vmlinux: Path, code: str = "") -> None:
@@ -91,7 +91,7 @@ class Striker:
         await guest.write_physical(place, struct.pack(f"{order}i", raw - 1))
         if self._code:
             await guest.write_physical(call, CODE[self._code][guest.config.arch.name])
-        await guest.write_physical(pfn * 4096, b"\2")  # go on
+        await guest.write_physical(pfn * 4096, b"\2")  # continue
 
 
 def _physical(prog: drgn.Program, symbol: str) -> int:

@@ -58,7 +58,7 @@ def clean(clean_exit: Boot) -> Dump:
 
 @pytest.fixture(params=["bug", "clean"])
 def dump(arch: str, request: pytest.FixtureRequest) -> Dump:
-    """Of each architecture (`arch` is what the fixture asked for depends on)."""
+    """Of each architecture (the requested fixture depends on `arch`)."""
     found: Dump = request.getfixturevalue(request.param)
     return found
 
@@ -110,7 +110,7 @@ def test_the_mm_that_is_being_zapped_is_in_flight(bug: Dump, founding: Boot) -> 
     for found in bug.result.findings:
         assert {mapping.mm for mapping in found.mappings} <= set(busy)
     assert "inside this mm's page tables" in str(finding.note)
-    # x86_64's locks do not name their holder: two CPUs inside page tables are not told apart.
+    # x86_64's locks do not name their holder: two CPUs inside page tables are not distinguished.
     if founding.arch == "s390x":
         assert "unmap_page_range" in str(finding.note)
 
@@ -259,7 +259,7 @@ async def stop_at(founding: Boot, addresses: list[int], folder: Path, stops: int
     return dumps
 
 
-def test_looking_at_the_founding_page_and_address_tells_the_same_story(
+def test_looking_at_the_founding_page_and_address_gives_the_same_story(
     bug: Dump, founding: Boot
 ) -> None:
     inspector = audit(bug.prog, cpus=cpu_registers(bug.vmcore)).inspect()

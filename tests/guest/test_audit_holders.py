@@ -174,7 +174,7 @@ def test_a_page_s_full_account_says_what_it_is_in_use_for(held: Held, found: Aud
         assert all(len(line) <= 80 for line in page_lines(view))
 
 
-def test_free_pages_and_slabs_are_told_where_they_are(found: Audited) -> None:
+def test_free_pages_and_slabs_are_reported_with_their_place(found: Audited) -> None:
     """Each kind of page, against the lists and caches themselves."""
     state, inspector = found.state, found.inspect()
     listed, _ = on_cpu_lists(state.prog, state.pages)

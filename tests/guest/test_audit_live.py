@@ -63,7 +63,7 @@ def test_every_kind_was_built(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(LACKING))
-def test_what_could_not_be_built_is_told(guest: Guest, kind: str) -> None:
+def test_what_could_not_be_built_is_reported(guest: Guest, kind: str) -> None:
     assert guest.told.lacking <= {*LACKING, "/proc/sys/vm/nr_hugepages"}
     if kind in guest.told.lacking:
         assert kind not in guest.machine.holds
@@ -89,7 +89,7 @@ def test_nothing_is_wrong_and_nothing_is_unseen_but_what_a_stuck_execve_holds(gu
     assert guest.result.details["zero_page_ptes"] >= 4
 
 
-def test_entries_of_types_that_are_not_told_raise_no_alarm(guest: Guest) -> None:
+def test_entries_of_types_that_are_unknown_raise_no_alarm(guest: Guest) -> None:
     prog = open_program(guest.vmcore, guest.vmlinux)
     Hidden(prog, "swap_info")
     result = audit(prog, cpus=cpu_registers(guest.vmcore)).result()
@@ -138,7 +138,7 @@ def test_who_is_inside_execve_is_in_flight(guest: Guest) -> None:
     assert "execve" in (found.note or "")
 
 
-def test_entries_that_map_nothing_now_are_told_apart(guest: Guest) -> None:
+def test_entries_that_map_nothing_now_are_distinguished(guest: Guest) -> None:
     """fork() gave them to the child, too, but what a device has for itself came after it."""
     told, found = guest.told.absent, guest.result.details["not_present"]
     assert set(told) == guest.machine.holds & {"hwpoison", "device private", "device exclusive"}
@@ -205,7 +205,7 @@ def test_every_mapcount_is_what_kpagecount_says(guest: Guest) -> None:
             assert state.ptes[index] == page.mapcount, f"{name} at {address:#x}"
 
 
-def test_every_page_is_of_the_kind_that_kpageflags_says(guest: Guest) -> None:
+def test_every_page_has_the_kind_that_kpageflags_says(guest: Guest) -> None:
     state = guest.state
     recorded, mappings = state.recorded, state.pages.column("mapping")
     # From 6.10 on kpageflags tested for one of two bits, and called all anonymous pages KSM, until
@@ -270,7 +270,7 @@ def test_looking_at_a_large_page_names_its_folio(guest: Guest) -> None:
 
 
 def test_a_running_guest_is_inspected_through_its_monitor(guest: Guest, tmp_path: Path) -> None:
-    """And goes on; a dump of it taken between two looks that agree says the same."""
+    """And continues; a dump taken between two audits that agree says the same."""
     config = dataclasses.replace(guest.config, console=tmp_path / "console.log")
     argv = [word for word in command_line(config, tmp_path) if word != "-S"]
     monitor, vmcore = tmp_path / "qmp", tmp_path / "vmcore"

@@ -55,7 +55,7 @@ def audited(boot: Boot, hidden: str) -> AuditResult:
         ("mm_struct.mm_mt", ()),
     ],
 )
-def test_what_one_can_do_without_is_told_and_the_founding_page_is_found(
+def test_what_one_can_do_without_is_reported_and_the_founding_page_is_found(
     hidden: str, gaps: tuple[str, ...], founding: Boot
 ) -> None:
     whole = audit(open_program(founding.vmcore, founding.vmlinux)).result()
@@ -71,7 +71,7 @@ def bugs(result: AuditResult) -> list[tuple[FindingClass, int | None]]:
     return [one for one in found if one[0] is not FindingClass.IN_FLIGHT]
 
 
-def test_a_page_whose_rmap_cannot_be_followed_may_belong_to_whoever_is_in_flight(
+def test_a_page_whose_rmap_cannot_be_followed_may_belong_to_any_mm_in_flight(
     founding: Boot,
 ) -> None:
     prog = open_program(founding.vmcore, founding.vmlinux)
@@ -86,7 +86,7 @@ def classes(result: AuditResult, pfn: int) -> list[FindingClass]:
 
 
 def without_its_entry(prog: drgn.Program) -> int:
-    """Blot out the one entry that maps some anonymous page, of an mm that nobody is changing; the
+    """Blot out the one entry that maps some anonymous page, of an mm that is not being changed; the
     page's PFN."""
     state = read_state(prog, None)
     alone = state.recorded.anon & (state.ptes == 1) & (state.recorded.order == 0)

@@ -155,7 +155,7 @@ def test_a_clean_kernel_that_is_busy_has_no_finding(console: str) -> None:
     result = told(console, "none")
     assert bugs(result) == []
     assert result.ptes > 1000
-    assert CHANGED in [one.what for one in result.unseen], "nobody was busy"
+    assert CHANGED in [one.what for one in result.unseen], "no task was busy"
 
 
 def test_a_leaked_page_is_found_while_the_kernel_runs_and_nothing_else(console: str) -> None:

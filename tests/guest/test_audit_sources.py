@@ -51,7 +51,7 @@ def told(result: AuditResult) -> set[tuple[FindingClass, int | None, int | None]
     return {(found.cls, found.pfn, found.mapcount) for found in result.findings}
 
 
-def test_a_compressed_dump_tells_what_the_elf_dump_tells(founding: Boot, tmp_path: Path) -> None:
+def test_a_compressed_dump_gives_what_the_elf_dump_gives(founding: Boot, tmp_path: Path) -> None:
     compressed(founding.vmcore, tmp_path / "vmcore")
     whole, packed = audited(founding.vmcore, founding), audited(tmp_path / "vmcore", founding)
     assert packed.findings == whole.findings
@@ -61,7 +61,7 @@ def test_a_compressed_dump_tells_what_the_elf_dump_tells(founding: Boot, tmp_pat
 
 
 @pytest.mark.parametrize("level", ["0", "31"])
-def test_makedumpfiles_own_output_tells_what_the_elf_dump_tells(
+def test_makedumpfiles_own_output_gives_what_the_elf_dump_gives(
     level: str, founding: Boot, tmp_path: Path
 ) -> None:
     """Compressed by zlib; level 31 leaves out free pages, zero pages, caches and user data."""
@@ -101,7 +101,7 @@ def test_a_page_table_that_is_missing_is_counted_and_raises_no_alarm(
     gaps = unseen(result)
     assert gaps["page tables not in the dump"] >= len(tables)
     assert gaps["pages that may be mapped where the audit could not look"] > 0
-    # Who looks at one thing is told no more than that.
+    # `inspect --pfn` prints no more than that page.
     prog = open_program(tmp_path / "vmcore", clean_exit.vmlinux)
     inspector = audit(prog).inspect()
     suspects = invariants.judge(inspector.state.ptes, inspector.state.recorded)
@@ -128,7 +128,7 @@ def test_struct_pages_that_are_missing_are_counted_and_raise_no_alarm(
 
 
 @pytest.mark.parametrize("percent", [95, 60, 30])
-def test_a_dump_cut_short_tells_how_much_and_raises_no_alarm(
+def test_a_dump_cut_short_says_how_much_and_raises_no_alarm(
     percent: int, clean_exit: Boot, tmp_path: Path
 ) -> None:
     """As /proc/vmcore is copied onto a full disk: headers first, then memory."""

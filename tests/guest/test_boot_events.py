@@ -140,7 +140,7 @@ def test_nothing_was_lost_or_it_is_counted(told: Boot, overrun: Boot) -> None:
         records = read(run.capture).of_kind(Kind.LOST)
         of_ring = records["cpu"] != NO_CPU
         assert least <= records["nr"][of_ring].sum() == lost(run) <= most
-        # Probes go on missing hits after the guest has told of it.
+        # Probes still miss hits after the guest has reported them.
         assert records["nr"][~of_ring].sum() >= missed(run)
 
 
@@ -175,7 +175,7 @@ def test_the_founding_bug_s_last_moments(founding: Boot) -> None:
 
 
 def test_every_address_of_a_stack_has_a_name(founding_exit: Boot) -> None:
-    """Also the return address of a call that does not return, which may lie behind its function."""
+    """Also the return address of a call that does not return, past its function's end."""
     events = read(founding_exit.capture)
     met = {address for stack in events.stacks.values() for address in stack}
     assert met and met <= events.symbols.keys()

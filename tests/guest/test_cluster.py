@@ -108,7 +108,7 @@ def test_two_at_once_with_skips_a_lost_worker_and_a_killed_client(
     client.kill()
     client.wait()
     begun = [int(one[2]) for one in tried(log) if one[0] == "16"]
-    assert all(gone(pid) for pid in begun)  # nobody waits for it any more
+    assert all(gone(pid) for pid in begun)  # its client is gone
     (home / "wait-16").unlink()
     known = json.loads(next(home.glob("state/zaptrace/bisects/*/session.json")).read_text())
 

@@ -1,4 +1,4 @@
-"""The pieces of real boots: each says of which boot it is, and two boots' are told apart."""
+"""The pieces of real boots: each names its boot, and those of two boots are distinguished."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_all_of_the_memory_is_there(founding: Boot, prog: drgn.Program) -> None:
     ram = ram_ranges(prog)
     if founding.arch == "s390x":
         assert ram == [range(MEMORY)]
-    else:  # the firmware keeps some of it, and the BIOS area is none
+    else:  # the firmware keeps some of it, and the BIOS area is not RAM
         assert 0.99 * MEMORY < sum(map(len, ram)) < MEMORY
     layout = page_layout(prog)
     assert [len(span) for span in layout.valid] == [MEMORY >> layout.page_shift]

@@ -32,7 +32,7 @@ def ended(healthy: Boot, folder: Path, code: str, *more: str) -> tuple[int, RunF
 
 
 def explained(run: RunFolder) -> dict[str, Any]:
-    """The verdict is of the struck page, and `explain` on the folder says the same."""
+    """The verdict is about the struck page, and `explain` on the folder says the same."""
     said, verdict = struck.SAYS.search(run.console.read_bytes()), run.verdict()
     assert said is not None
     assert verdict is not None
@@ -45,10 +45,10 @@ def explained(run: RunFolder) -> dict[str, Any]:
 
 
 def test_an_oops_is_explained_soon(clean_exit: Boot, tmp_path: Path) -> None:
-    """Its task is gone with a lock of the init's, or without: nobody waits for the limit."""
+    """Its task is gone with a lock of the init's, or without: the time limit is not reached."""
     status, run, seconds = ended(clean_exit, tmp_path, "oops")
     assert status == 1
-    assert run.facts().ended in ("oops", "exit")  # the init may go on, and power off
+    assert run.facts().ended in ("oops", "exit")  # the init may continue, and power off
     assert seconds < LIMIT
     explained(run)
     assert b"[#1]" in run.console.read_bytes()

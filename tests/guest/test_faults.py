@@ -203,11 +203,11 @@ def test_the_page_of_a_report_is_found_as_it_was(arch: str, fault: str, tmp_path
     run.vmcore.unlink()
 
 
-def test_three_faults_at_once_are_told_apart(arch: str, tmp_path: Path) -> None:
+def test_three_faults_at_once_are_distinguished(arch: str, tmp_path: Path) -> None:
     check(struck(arch, tmp_path, *THREE), *THREE)
 
 
-def test_all_faults_at_once_are_told_apart(arch: str, tmp_path: Path) -> None:
+def test_all_faults_at_once_are_distinguished(arch: str, tmp_path: Path) -> None:
     check(struck(arch, tmp_path, *STRIKING), *STRIKING)
 
 
@@ -238,7 +238,7 @@ async def stopped_under_load(arch: str, folder: Path) -> list[Path]:
         while b"workload begins" not in config.console.read_bytes():
             assert await guest.run_until((), 0.05) == "timeout"
         for number in range(LOAD_STOPS):
-            if number % 4 == 3:  # the load goes on: another workload comes to its end
+            if number % 4 == 3:  # the load continues: another workload ends
                 await _another_ended(guest, config.console)
             assert await guest.run_until((), 0.2 + 0.03 * number) == "timeout"
             dumps.append(folder / f"vmcore{number}")

@@ -1,4 +1,4 @@
-"""Tries that go on from one saved guest: each is a boot of its own, and no two run alike."""
+"""Tries that start from one saved guest: each is a boot of its own, and no two run alike."""
 
 from __future__ import annotations
 

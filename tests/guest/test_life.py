@@ -164,7 +164,7 @@ VERDICTS = {
     "read": ("refcount_overput", "shmem_file_read_iter"),
     "scribble": ("scribbled", "zapfault_stray_store"),
 }
-"""Fault -> kind and function, where nothing but the life tells both."""
+"""Fault -> kind and function, where only the life shows both."""
 
 
 @pytest.mark.parametrize("fault", VERDICTS)
@@ -304,7 +304,7 @@ def test_without_a_compiler_a_clean_boot_is_clean_all_the_same(
 
 
 def test_what_a_debugger_wrote_is_named(arch: str, tmp_path: Path) -> None:
-    """A word of a struct page that was changed behind the CPUs' back."""
+    """A word of a struct page that was changed by no CPU."""
     lab = arch_named(arch)
     built = lab_kernel.build(lab, ignore)
     folder = RunFolder.create(arch, tmp_path / "run")

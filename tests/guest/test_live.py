@@ -32,7 +32,7 @@ def touched_and_nothing_lost(
 ) -> tuple[Recording, int]:
     """A recording of all that happens while pages are touched and unmapped; who did that.
 
-    An interrupt that comes into a probe may lose its own events, which is told: then again.
+    An interrupt inside a probe may lose its own events, which is reported: then again.
     """
     for _ in range(3):
         recording, pid = lab.recorded(options, lambda: touch(lab, pages, rounds))
@@ -60,7 +60,7 @@ def test_each_page_is_named_once_and_was_mapped_once(live_lab: Lab, source: str)
         if line["kind"] == "zap" and line["end"] - line["addr"] == 64 * PAGE_SIZE
     ]
     end = recording.lines[zap]["end"]
-    # A range may be zapped in parts, each of which is told.
+    # A range may be zapped in parts, each of which is reported.
     others = [line for line in recording.lines[zap + 1 :] if line.get("end") != end]
     removals = others[:64]
     assert {line["kind"] for line in removals} == {"rmap_remove"}
@@ -86,7 +86,7 @@ def test_bcc_filters_in_the_kernel(live_lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("number", ["INT", "TERM", "KILL"])
-def test_nothing_stays_behind_in_tracefs(live_lab: Lab, number: str) -> None:
+def test_nothing_is_left_in_tracefs(live_lab: Lab, number: str) -> None:
     left = "ls /sys/kernel/tracing/instances; cat /sys/kernel/tracing/kprobe_events"
     live_lab.output("rm -f /run/capture")
     live_lab.output("zaptrace record /run/capture --source tracefs >/dev/null 2>&1 &")
@@ -117,7 +117,7 @@ def test_without_bcc_tracefs_is_taken_and_it_is_said(live_lab: Lab) -> None:
     assert "bcc" in refused.err
 
 
-def test_who_is_not_root_is_told_so(live_lab: Lab) -> None:
+def test_who_is_not_root_gets_a_clear_error(live_lab: Lab) -> None:
     for source in ("bcc", "tracefs"):
         command = f"setpriv --reuid=1000 env HOME=/tmp zaptrace live --no-tui --source {source}"
         done = live_lab.run(command)
@@ -172,7 +172,7 @@ def test_a_clean_guest_has_no_suspects(arch: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["booted", "recording", "running"])
-def test_a_guest_that_dies_is_told(arch: str, moment: str, tmp_path: Path) -> None:
+def test_a_guest_that_dies_is_reported(arch: str, moment: str, tmp_path: Path) -> None:
     words = ("live", "--guest", arch, "--no-tui", "--run", "echo begun; while :; do ls /; done")
     child = subprocess.Popen(
         [sys.executable, "-m", "zaptrace", *words],
@@ -200,7 +200,7 @@ def test_a_guest_that_dies_is_told(arch: str, moment: str, tmp_path: Path) -> No
 POWER_OFF = "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x4321FEDC)'"
 
 
-def test_a_guest_that_powers_off_is_told(arch: str) -> None:
+def test_a_guest_that_powers_off_is_reported(arch: str) -> None:
     with (
         watched_guest(arch, ignore, fault="none", run=POWER_OFF) as guest,
         pytest.raises(CannotTell, match="has powered off or rebooted; its console ends with"),
@@ -209,7 +209,7 @@ def test_a_guest_that_powers_off_is_told(arch: str) -> None:
             guest.source.read(0.5)
 
 
-def test_a_guest_that_hangs_is_told(
+def test_a_guest_that_hangs_is_reported(
     arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its QEMU lives on and says nothing: here it is stopped, which leaves no other trace."""

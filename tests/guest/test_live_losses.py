@@ -1,4 +1,4 @@
-"""What bcc's kprobes could not deliver is told, and they leave nothing behind."""
+"""What bcc's kprobes could not deliver is reported, and they leave nothing in tracefs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_hits_that_bpf_skips_are_counted(live_lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("number", ["INT", "TERM", "KILL"])
-def test_bcc_leaves_nothing_behind_in_tracefs(live_lab: Lab, number: str) -> None:
+def test_bcc_leaves_nothing_in_tracefs(live_lab: Lab, number: str) -> None:
     live_lab.output("rm -f /run/capture")
     live_lab.output("zaptrace record /run/capture --source bcc >/dev/null 2>&1 &")
     live_lab.until("grep -q '\"sites\"' /run/capture")

@@ -1,4 +1,4 @@
-"""`zaptrace repro --repeat` from the outside: many guests, counted, and none left behind."""
+"""`zaptrace repro --repeat` from the outside: many guests, counted, and none left running."""
 
 from __future__ import annotations
 

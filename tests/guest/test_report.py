@@ -119,7 +119,7 @@ def test_the_splat_alone_gives_the_lines_that_the_dump_gives(
         assert tuple(told[role]["inline_chain"]) == sites[role].inline_chain
 
 
-def test_a_whole_boot_is_told_in_every_format(founding_exit: Boot, tmp_path: Path) -> None:
+def test_a_whole_boot_is_reported_in_every_format(founding_exit: Boot, tmp_path: Path) -> None:
     document = founding_exit.result.document
     assert "Rmap removed" in report(founding_exit, "html", tmp_path / "r.html").read_text("utf-8")
     assert report(founding_exit, "perfetto", tmp_path / "t.pftrace").stat().st_size > 100_000

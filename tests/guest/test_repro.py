@@ -52,14 +52,14 @@ def test_the_founding_bug_is_found_and_explained(arch: str, tmp_path: Path) -> N
         "mm/memory.c:" in line for line in freed["inline_chain"]
     )
     assert any("try_zap_anon_pte_range" in line for line in freed["inline_chain"])
-    # A free in an interrupt that comes into another probe may be missed: no more, and told.
+    # A free in an interrupt inside another probe may be missed: no more, and it is reported.
     lost = [doubt for doubt in verdict["doubts"] if " lost" in doubt]
     assert len(lost) == (document["lost"] > 0)
     assert all(doubt.startswith(f"{document['lost']} page_free event") for doubt in lost)
 
 
 def test_the_kernel_itself_says_the_same(founding: Boot) -> None:
-    """The report that the kernel prints when it is let go names the page of the verdict."""
+    """The report that the kernel prints when it is resumed names the page of the verdict."""
     document = founding.result.document
     assert document["splats"] >= 1
     said = f"pfn:{document['verdict']['pfn']:05x}"
@@ -233,7 +233,7 @@ def test_a_vmlinux_of_another_build_names_both_build_ids(founding: Boot, tmp_pat
 
 @pytest.mark.parametrize("after", [0.0, 0.4, 1.0, 1.6, 2.4])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_at_any_moment_nothing_stays_behind(
+def test_interrupted_at_any_moment_nothing_is_left(
     after: float, number: signal.Signals, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"

@@ -57,7 +57,7 @@ def test_two_of_one_snapshot_share_nothing_but_their_boot(
     assert one == other and first != second and some != more
 
 
-def test_a_restored_guest_goes_on_to_its_proper_end(arch: str, word: str, tmp_path: Path) -> None:
+def test_a_restored_guest_runs_to_its_proper_end(arch: str, word: str, tmp_path: Path) -> None:
     with lab.booted(arch, tmp_path, append=word) as guest:
         off = "python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x4321FEDC)'"
         guest.send(f"sleep 1; {off}")

@@ -51,7 +51,7 @@ def test_it_is_the_stock_kernel(stock_lab: Lab) -> None:
     assert stock_lab.output("uname -r").strip() == kernel_of(stock_lab.arch).release
 
 
-def test_a_plan_is_made_of_what_the_kernel_tells(stock_lab: Lab) -> None:
+def test_a_plan_is_made_of_what_the_kernel_shows(stock_lab: Lab) -> None:
     plan = json.loads(stock_lab.output("zaptrace probes --json"))
     schema = Path(__file__).parents[1] / "schemas" / "probes.schema.json"
     jsonschema.validate(plan, json.loads(schema.read_text()))
@@ -67,7 +67,7 @@ def test_a_plan_is_made_of_what_the_kernel_tells(stock_lab: Lab) -> None:
 def test_exactly_23_pages_without_debug_info(stock_lab: Lab, source: str) -> None:
     recording, pid = stock_lab.recorded(f"--source {source}", lambda: touch(stock_lab))
     assert recording.status == 0, recording.errors
-    # Pages that an interrupt frees (RCU) while another probe runs are missed, and it is told:
+    # Pages that an interrupt frees (RCU) while another probe runs are missed, which is reported:
     # kprobes on ftrace (s390x) run with interrupts on.
     lost = [line["site_symbol"] for line in recording.lines if line["kind"] == "lost"]
     assert all("free" in symbol for symbol in lost), lost
@@ -102,7 +102,7 @@ print(at[:5].decode(), flush=True)
 
 
 def test_its_memory_can_be_damaged_from_outside(stock_lab: Lab) -> None:
-    """The matrix's faults are made so: the guest goes on, with what was written."""
+    """The matrix's faults are made so: the guest continues, with what was written."""
     script = base64.b64encode(HOLDER.encode()).decode()
     stock_lab.output(f"echo {script} | base64 -d >/run/holder.py")
     stock_lab.output("python3 /run/holder.py >/run/held 2>&1 &")

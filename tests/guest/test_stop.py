@@ -61,7 +61,7 @@ def test_the_probes_saw_the_same_page(founding: Boot, events: Events) -> None:
 
 
 def test_what_came_after_the_stop_is_in_the_capture(founding: Boot) -> None:
-    """The removal that made it this bug; the dump that told of it is gone."""
+    """The removal that made it this bug; the dump that showed it is gone."""
     recorded = read(founding.capture)
     refused = recorded.of_kind(Kind.BAD_PAGE)[0]
     assert (recorded.of_kind(Kind.RMAP_REMOVE)["clock"] > refused["clock"]).any()

@@ -67,7 +67,7 @@ def test_the_console_has_what_the_kernel_s_log_has(founding_exit: Boot) -> None:
     assert len(log) == 1000
 
 
-def test_a_panic_is_told_from_a_power_off(founding: Boot, tmp_path: Path) -> None:
+def test_a_panic_is_distinguished_from_a_power_off(founding: Boot, tmp_path: Path) -> None:
     some = config(founding, tmp_path, "rdinit=/nothing init=/nothing")
 
     async def go() -> str:

@@ -101,7 +101,7 @@ def do(row: Row) -> None:
 
 
 def _keep(row: Row, outcome: Outcome) -> None:
-    """Write what became of a row, every cell of it, and what it left."""
+    """Write a row's results, every cell of it, and what it left."""
     left = dict(outcome.left)
     done: dict[str, dict[str, Any]] = json.loads(left.pop(DONE, b"{}"))
     for cell in list(cells(row, done, f"the row {outcome.why}")):
@@ -129,7 +129,7 @@ def _write() -> list[Cell]:
 
 
 def told(out: Path) -> dict[str, dict[str, Any]]:
-    """What a row's file says; nothing when there is none."""
+    """What a row's file says; nothing without one."""
     try:
         done: dict[str, dict[str, Any]] = json.loads(out.read_bytes())
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """One row of the matrix, in a process of its own: `python -m tests.matrix.row NAME OUT FOLDER`.
 
-After each step its result is added to OUT, so that whoever ends this process
+After each step its result is added to OUT, so that a caller that ends this process
 knows how far it came.  What the steps leave lies in FOLDER, which is empty
 before.
 """
@@ -32,7 +32,7 @@ _LONGEST_REASON = 300
 
 
 def main(name: str, out: Path, folder: Path) -> None:
-    """Do every step, whatever becomes of those before it."""
+    """Do every step, also when those before it failed."""
     row = named(name)
     done: dict[str, dict[str, Any]] = {}
 

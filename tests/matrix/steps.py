@@ -82,7 +82,7 @@ class Steps:
         return self._guest
 
     def plan(self) -> str:
-        """The plan that the guest has: from debug info where it is kept, else what it tells."""
+        """The guest's plan: from debug info where that is kept, else from BTF and kallsyms."""
         plan = json.loads(self.guest.output("zaptrace probes --json"))
         _need_arguments(plan)
         sites = [site for site in plan["sites"] if site["event"] in EVENTS]
@@ -190,7 +190,7 @@ class Steps:
         checks.test_swap_entries_are_as_many_as_pagemap_says(guest)
         checks.test_every_page_is_where_pagemap_says(guest)
         checks.test_every_mapcount_is_what_kpagecount_says(guest)
-        checks.test_every_page_is_of_the_kind_that_kpageflags_says(guest)
+        checks.test_every_page_has_the_kind_that_kpageflags_says(guest)
         checks.test_what_is_shared_is_counted_for_each_who_maps_it(guest)
         checks.test_who_is_inside_execve_is_in_flight(guest)
         checks.test_the_walk_finds_what_drgn_finds_at_every_page_of_every_vma(guest)
@@ -229,8 +229,8 @@ class Steps:
         run.vmcore.unlink()
         words = f"{told['events']} events, {told['splats']} splats, {verdict['kind']} of page "
         words += f"{verdict['pfn']}: {verdict['summary']}"
-        # No zap removed it twice: the count was changed behind the kernel's back, and no event
-        # tells of that.  To name a culprit would be a false verdict.
+        # No zap removed it twice: the count was changed from outside the kernel, without an
+        # event.  To name a culprit would be a false verdict.
         assert verdict["kind"] == "unexplained", words
         assert verdict["pfn"] == damage.pfn, words
         assert "removed more often than it was added" in verdict["summary"], words
@@ -301,7 +301,7 @@ def _kernel(row: Row) -> stock.StockKernel:
 
 
 def _symbols(row: Row) -> str:
-    """Fetch the debug symbols; why they are not to be had, or ""."""
+    """Fetch the debug symbols; why they are not available, or ""."""
     try:
         stock.fetch(row.suite, arch_named(row.arch), ignore, row.version, debug=True)
     except (BadInput, Missing, CannotTell) as error:

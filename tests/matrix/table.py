@@ -21,7 +21,7 @@ MARKS = {PASSED: "passed", FAILED: "FAILED", NOT_POSSIBLE: "not possible"}
 
 
 def show(cells: Sequence[Cell]) -> None:
-    """The table, and behind it every reason."""
+    """The table, followed by every reason."""
     console = Console(width=110, highlight=False)
     table = Table(title="zaptrace matrix")
     for column in ("kernel", "arch", *STEPS):

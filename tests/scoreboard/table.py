@@ -25,7 +25,7 @@ made this page ({date}); what is expected, and why not more, stands in
 `tests/scoreboard/elsewhere.py`.
 
 A tick is the fault's own verdict, of a page that was struck, by its task and in
-the function at fault: the victims say beforehand which page that is. A number
+the function at fault: the victims say in advance which page that is. A number
 is a verdict that says less, as it must: the evidence leaves more than one
 reading, for the reason below, and the verdict names them. A cross is wrong.
 

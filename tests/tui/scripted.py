@@ -130,7 +130,7 @@ class Script:
 
 
 class Tape(Script):
-    """A source with a clock; notes what it is told to do."""
+    """A source with a clock; notes what it is asked to do."""
 
     def __init__(self, increments: Sequence[Events]) -> None:
         super().__init__(increments)

@@ -438,8 +438,8 @@ def test_a_filter_typed_ahead_of_a_slow_screen_is_a_filter() -> None:
     drive(app_of(), driver)
 
 
-def test_keys_behind_a_filter_in_the_same_burst_are_commands() -> None:
-    """Enter ends the filter for every key behind it."""
+def test_keys_after_a_filter_in_the_same_burst_are_commands() -> None:
+    """Enter ends the filter for every key after it."""
 
     async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
         await filled(app)

@@ -121,7 +121,7 @@ def test_a_source_that_breaks_keeps_what_it_said() -> None:
     assert last.events == len(founding_bug().records)
 
 
-def test_a_bug_of_ours_is_told() -> None:
+def test_a_bug_of_ours_is_reported() -> None:
     class Wrong(Script):
         def read(self, seconds: float) -> Events | None:
             raise RuntimeError("not the user's fault")

@@ -181,7 +181,7 @@ def normal(picture: str) -> str:
     return re.sub(r"terminal-\d+-", "terminal-", picture)
 
 
-def test_a_picture_can_be_told_from_another() -> None:
+def test_a_picture_differs_from_another() -> None:
     """The comparison would be worth nothing if pictures did not hold the screen's words."""
     kept = (FOLDER / "events_120x40.svg").read_text(encoding="utf-8")
     assert "rmap_remove" in kept and "6.1.0-zaptrace" in kept.replace("&#160;", " ")

@@ -57,7 +57,7 @@ def test_a_right_page_s_counters_before_and_after() -> None:
     ]
 
 
-def test_what_left_the_ring_is_still_told_once() -> None:
+def test_what_left_the_ring_is_still_reported_once() -> None:
     noise = events_of([{**ZAP, "pid": 9, "clock": 10_000 + at} for at in range(100)])
     flood = [Events(noise.records.repeat(300))] * 3
     before = snapshot_of(founding())

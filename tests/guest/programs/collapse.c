@@ -2,7 +2,7 @@
 /*
  * Runs as init: makes what MADV_COLLAPSE makes one huge page of, prints "NOW", waits a moment,
  * and collapses it.  "anon": 512 anonymous pages.  "file": a huge page of a memfd that PTEs map.
- * Prints "READY" behind that, or "no collapse".
+ * Prints "READY" after that, or "no collapse".
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

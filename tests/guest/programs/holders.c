@@ -54,7 +54,7 @@ static void put(const char *path, const char *text)
 	close(fd);
 }
 
-/* The number behind a word in a file of /proc, -1 without. */
+/* The number after a word in a file of /proc, -1 without. */
 static long number(const char *path, const char *word)
 {
 	FILE *file = fopen(path, "r");

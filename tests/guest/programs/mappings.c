@@ -236,7 +236,7 @@ static void swap_out(void)
 		printf("no swapping out\n");
 }
 
-/* Where no memory is: remap_pfn_range() maps it at once, and nobody may look at it. */
+/* Where no memory is: remap_pfn_range() maps it at once, and it must not be accessed. */
 static void no_memory(void)
 {
 	int fd = open("/dev/mem", O_RDONLY);
@@ -486,7 +486,7 @@ static int fault_of(int pid, int fd)
 
 /*
  * A child that stays inside execve(): it copies the arguments from the last to the first, and
- * nobody answers its fault at the one before the last, which userfaultfd watches.
+ * its fault at the one before the last, which userfaultfd watches, is never answered.
  */
 static void executing(void)
 {

@@ -28,7 +28,7 @@ COMMON = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Columns beside the common ones, and how hugetlb is told."""
+    """Columns beside the common ones, and how hugetlb is marked."""
 
     tail: dict[str, tuple[str, int]]
     flags: Flags

@@ -77,7 +77,7 @@ class Builder:
         return at
 
     def mm(self, top: int) -> int:
-        """An ASCE whose topmost table is of level `top`."""
+        """An ASCE whose topmost table has level `top`."""
         return self.table(top) | TYPES[top] | 0x3 | 0x1C0
 
     def map(self, asce: int, address: int, entry: int, level: int = PTE_LEVEL) -> None:

@@ -47,7 +47,7 @@ def owners(mms: dict[int, int]) -> Owners:
         ((), False, {2: 8, 3: 8}, [1]),
     ],
 )
-def test_a_page_with_too_few_ptes_is_no_finding_if_it_may_be_mapped_where_nobody_looked(
+def test_a_page_with_too_few_ptes_is_no_finding_if_it_may_be_mapped_where_the_audit_did_not_look(
     blind: tuple[int, ...], whole: bool, mms: dict[int, int], sure: list[int]
 ) -> None:
     known = state(frozenset(blind), whole=whole)

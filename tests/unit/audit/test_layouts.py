@@ -136,7 +136,7 @@ def test_the_struct_pages_of_a_hugetlb_folio_may_be_one_page_again_and_again() -
     assert recorded.mapcount[256:768].tolist() == [3] * 512
     assert recorded.order[256] == 9
     assert recorded.hugetlb[256:768].all()
-    # Whoever has no PG_head is nobody's copy, whatever the link behind it says.
+    # What has no PG_head is not a copy of a head, whatever the link after it says.
     pages.raw["flags"][256] &= ~np.uint64(1 << 6)
     recorded = derive(pages.gathered(), layout.flags, np.zeros(0, np.int64))
     assert recorded.head[256 + 64] == 256 + 64

@@ -144,7 +144,7 @@ def test_types_in_the_top_byte_leave_more_room_for_underflow() -> None:
     assert recorded.free.tolist() == [False, False, True]
 
 
-def test_pages_that_nobody_initialised_or_that_are_not_there_are_unknown() -> None:
+def test_pages_that_are_uninitialised_or_missing_are_unknown() -> None:
     pages = struct_pages(3)
     pages.raw["flags"][0] = 2**64 - 1
     pages.readable[1] = False

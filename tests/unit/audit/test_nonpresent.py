@@ -96,7 +96,7 @@ def test_types_that_are_not_known_are_not_guessed() -> None:
     assert not absent.pfn.any()
 
 
-def test_the_mms_with_entries_of_a_type_that_is_not_told_are_known() -> None:
+def test_the_mms_with_entries_of_a_type_that_is_unknown_are_known() -> None:
     fmt = FORMATS["x86_64"]
     entries = [
         (x86_entry(30, 5, 4), 0, 4),
@@ -131,7 +131,7 @@ def test_the_mms_with_entries_of_a_type_that_is_not_told_are_known() -> None:
             {"migrate_pages", "memory_failure", "make_device_exclusive"},
             "HWPOISON MIGRATION*3 DEVICE_PRIVATE*2 DEVICE_EXCLUSIVE MARKER",
         ),
-        (25, {"migrate_pages"}, None),  # three that nobody knows
+        (25, {"migrate_pages"}, None),  # three unknown ones
         (30, {"migrate_pages"}, None),  # one too many
     ],
 )

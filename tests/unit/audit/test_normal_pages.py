@@ -45,7 +45,7 @@ def leaves(fmt: TableFormat, *rows: tuple[int, int, int, int]) -> Walked:
 
 
 def no_areas(mm: int) -> Areas:
-    raise AssertionError("the VMAs are asked for large leaves only")
+    raise AssertionError("the VMAs are read for large leaves only")
 
 
 def area(flags: int) -> Areas:
@@ -102,7 +102,7 @@ def test_a_large_leaf_is_judged_by_itself_and_its_vma(
     assert answer.tolist() == [slow_pmd(pfn, address, sum(flags), entry)]
 
 
-def test_a_bit_that_a_kernel_has_not_tells_nothing() -> None:
+def test_a_bit_that_a_kernel_lacks_means_nothing() -> None:
     """Bit 58 without pfn_t, and on s390x what is SPECIAL in a PTE."""
     walked = leaves(X86_64, (0x77600, AREA[0], X86_PSE | 0x67 | X86_DEVMAP, PMD))
     only = Uncounted(X86_64.tables.large_special, None, 12)

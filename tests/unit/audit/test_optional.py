@@ -38,7 +38,7 @@ def ours_too() -> object:
 
 
 @pytest.mark.parametrize("fault", [missing_member, missing_key, libelf])
-def test_the_dumps_faults_are_one_message_and_what_can_be_spared_is_told(
+def test_the_dumps_faults_are_one_message_and_what_can_be_spared_is_reported(
     fault: Callable[[], object],
 ) -> None:
     with pytest.raises(BadInput, match="cannot be read"), as_bad_input():

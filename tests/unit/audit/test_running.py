@@ -169,7 +169,7 @@ def test_only_what_every_look_finds_with_the_same_numbers_is_a_finding(looks: li
     assert found.looks == {"looks": LOOKS, "cleared_by_another_look": 3}
 
 
-def test_when_nothing_is_left_nobody_looks_again(looks: list[Any]) -> None:
+def test_when_nothing_is_left_the_audit_is_not_repeated(looks: list[Any]) -> None:
     looks += [(finding(1),), (finding(2),), (finding(1),)]
     found = found_live()
     assert found.findings == ()

@@ -114,7 +114,7 @@ def add_sheaves(kernel: Kernel, members: Members) -> Type:
     kernel.words(CACHE + 8, DIRECT + 0x2000)
     main, spare, full, barn = (DIRECT + at for at in (0x3000, 0x3100, 0x3200, 0x4000))
     kernel.words(DIRECT + 0x2000, main, spare, main + 0x80, 0)
-    kernel.words(main, 0, 0, 0, 1, of(4), of(7))  # behind its size: what was there before
+    kernel.words(main, 0, 0, 0, 1, of(4), of(7))  # after its size: what was there before
     kernel.words(main + 0x80, 0, 0, 0, 0, of(7))
     kernel.words(spare, 0, 0, 0, 1, of(5))
     kernel.words(barn, full, full)
@@ -186,7 +186,7 @@ def struct_pages(kernel: Kernel, layout: Layout) -> Any:
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
-    """What drgn's helpers need a whole kernel for is told; whoever asks page by page fails."""
+    """What drgn's helpers need a whole kernel for is replaced; a walk page by page fails."""
     made_up = Kernel()
     monkeypatch.setattr(slub, "for_each_possible_cpu", lambda _: range(2))
     monkeypatch.setattr(slub, "per_cpu_ptr", lambda pointer, cpu: pointer + cpu)
@@ -214,7 +214,7 @@ def test_objects_on_no_list_of_free_ones_are_allocated_and_no_page_is_asked_for(
     assert not gaps
 
 
-def test_a_list_that_cannot_be_read_is_told(kernel: Kernel) -> None:
+def test_a_list_that_cannot_be_read_is_reported(kernel: Kernel) -> None:
     cache, _ = made(kernel, slab_6_18)
     kernel.words(CACHE, 0xFFFF999000000000, 0xFFFF999000000000)  # not in the dump
     pages, gaps = struct_pages(kernel, LAYOUTS["6.12"]), Counter[str]()

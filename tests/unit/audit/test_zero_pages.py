@@ -94,7 +94,7 @@ def test_one_without_a_reference_that_page_tables_map(
     assert all(one.cls is FindingClass.MAPPED_BUT_FREE and one.ptes == 1 for one in findings)
 
 
-def test_what_has_a_finding_already_and_what_nobody_maps_has_none() -> None:
+def test_what_has_a_finding_already_and_what_is_not_mapped_has_none() -> None:
     one = state(BOTH, {HUGE: 0, SMALL: 0}, set())
     assert list(freed_zero_pages(one, OWNERS, frozenset({HUGE, SMALL}))) == []
     one.normal[:] = True

@@ -1,4 +1,4 @@
-"""How sure a bisect is, and how it tells its end."""
+"""How sure a bisect is, and how it reports its result."""
 
 from __future__ import annotations
 

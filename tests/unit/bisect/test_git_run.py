@@ -39,7 +39,7 @@ def test_the_first_bad_commit_is_found_and_the_users_tree_untouched(tmp_path: Pa
     assert state(tree) == before
 
 
-def test_a_bisect_of_the_users_own_goes_on(tmp_path: Path) -> None:
+def test_a_bisect_of_the_users_own_continues(tmp_path: Path) -> None:
     tree = history(tmp_path / "linux")
     git(tree, "bisect", "start", "bad", "good")
     log, head = git(tree, "bisect", "log"), git(tree, "rev-parse", "HEAD")

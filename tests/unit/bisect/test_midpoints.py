@@ -87,7 +87,7 @@ def test_it_is_among_the_suspects_and_all_others_were_skipped(
     assert len([one for one in suspects if one not in skipped]) <= 1 or suspects == (bad,)
 
 
-def test_a_stretch_that_does_not_build_is_left_behind() -> None:
+def test_a_stretch_that_does_not_build_is_left_out() -> None:
     broken = frozenset(str(one) for one in range(300, 700))
     suspects, rounds, skipped = search(line(1000), "900", 1, broken)
     assert suspects == ("900",)

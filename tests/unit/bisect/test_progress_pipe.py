@@ -29,5 +29,5 @@ def test_an_update_is_a_line_and_back() -> None:
         '{"zaptrace": "update", "state": "done", "more": 1}',
     ],
 )
-def test_whatever_else_git_or_make_print_is_none(line: str) -> None:
+def test_whatever_else_git_or_make_print_is_no_update(line: str) -> None:
     assert progress_pipe.parse(line) is None

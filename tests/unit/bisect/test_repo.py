@@ -32,7 +32,7 @@ def test_a_folder_without_history_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving a tree away needs root")
-def test_a_tree_of_another_user_is_told_how_git_works_in_it(tree: Path) -> None:
+def test_a_tree_of_another_user_is_shown_how_git_works_in_it(tree: Path) -> None:
     os.chown(tree, 65534, 65534)
     os.chown(tree / ".git", 65534, 65534)
     with pytest.raises(BadInput, match="another user owns it") as error:
@@ -57,7 +57,7 @@ def test_an_unknown_revision_is_named(tree: Path, name: str) -> None:
         Repo(tree).commit(name)
 
 
-def test_ends_the_wrong_way_round_are_told_so(tree: Path) -> None:
+def test_ends_the_wrong_way_round_are_refused(tree: Path) -> None:
     repo = Repo(tree)
     with pytest.raises(BadInput, match="is not an ancestor") as error:
         repo.check_range(repo.commit("bad"), repo.commit("good"))
@@ -70,7 +70,7 @@ def test_the_same_end_twice_is_no_range(tree: Path) -> None:
         repo.check_range(repo.commit("bad"), repo.commit("HEAD"))
 
 
-def test_a_tree_shallower_than_the_range_is_told_how_to_deepen_it(
+def test_a_tree_shallower_than_the_range_is_shown_how_to_deepen_it(
     tree: Path, tmp_path: Path
 ) -> None:
     shallow = tmp_path / "shallow"

@@ -26,7 +26,7 @@ def opened(good: str = "1" * 40, guest: Guest | None = None, config: Path | None
     return open_session(Path("/linux"), good, "2" * 40, "s390x", guest, config)
 
 
-def test_the_same_request_goes_on_where_it_was() -> None:
+def test_the_same_request_continues_where_it_was() -> None:
     session = opened()
     session.bug = BUG
     session.remember("3" * 40, OUTCOME)

@@ -37,7 +37,7 @@ def story() -> Events:
         record(Kind.BAD_PAGE, ABSENT, pfn=PFN, origin=Origin.REGISTERS),
         record(Kind.BAD_PAGE, ABSENT, pfn=PFN + 1, pid=5, origin=Origin.REGISTERS, reason=1),
         record(Kind.LOST, 5 * MS, nr=7, pid=-1),
-        record(Kind.BAD_PTE, 100 * MS, pid=-1),  # nobody's: not everybody's
+        record(Kind.BAD_PTE, 100 * MS, pid=-1),  # of no thread: not of every thread
     ]
     records = np.concatenate(rows)
     records["addr"] = range(len(records))
@@ -72,7 +72,7 @@ def test_a_page_without_trouble_has_its_whole_life() -> None:
     assert around(whole, PFN).records["addr"].tolist() == [0]
 
 
-def test_a_page_that_nobody_spoke_of() -> None:
+def test_a_page_without_any_event() -> None:
     for pfn in (0, PFN + 9, ABSENT, 2**64 - 2):
         with pytest.raises(BadInput, match="about pfn"):
             around(story(), pfn)

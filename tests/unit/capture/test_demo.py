@@ -32,7 +32,7 @@ def test_its_first_suspect_is_the_page_of_the_first_splat() -> None:
 
 
 def test_every_address_of_its_stacks_has_a_name() -> None:
-    """Also the return address of exit_group()'s call, which lies behind the function."""
+    """Also the return address of exit_group()'s call, which lies past the function's end."""
     events = read(demo.path())
     met = {address for stack in events.stacks.values() for address in stack}
     assert met <= events.symbols.keys()

@@ -93,7 +93,7 @@ def test_speed() -> None:
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_speed_that_is_none_is_refused(speed: float) -> None:
+def test_an_invalid_speed_is_refused(speed: float) -> None:
     replay, _ = player()
     with pytest.raises(ValueError, match="speed"):
         replay.speed = speed

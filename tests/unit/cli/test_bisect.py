@@ -99,7 +99,7 @@ def test_a_bad_revision_that_does_not_build_is_no_verdict(cli: Cli) -> None:
     assert "the bad revision cannot be judged: it does not build: mm/memory.c:7:1" in done.stderr
 
 
-def test_a_work_tree_that_somebody_removed_is_made_again(cli: Cli) -> None:
+def test_a_work_tree_that_was_removed_is_made_again(cli: Cli) -> None:
     (cli.tree / "broken").touch()
     git(cli.tree, "add", "broken")
     git(cli.tree, "commit", "--quiet", "--message", "break it")
@@ -112,7 +112,7 @@ def test_a_work_tree_that_somebody_removed_is_made_again(cli: Cli) -> None:
     assert worktree.exists()
 
 
-def test_a_step_never_tells_git_that_a_commit_is_bad_by_mistake(cli: Cli) -> None:
+def test_a_step_never_means_to_git_that_a_commit_is_bad_by_mistake(cli: Cli) -> None:
     """Git takes 1 to 124 for bad: neither our errors nor argparse's may be one of them."""
     for args in (
         ("--typo",),

@@ -25,7 +25,7 @@ def records(kind: Kind, count: int) -> Records:
 
 
 class Scripted:
-    """A source that gives what it was asked for; endless ones wait when they have no more."""
+    """A source that gives what it was made with; endless ones wait when they have no more."""
 
     def __init__(self, *increments: Events, endless: bool = False) -> None:
         self.increments = list(increments)

@@ -120,6 +120,6 @@ def test_the_readme_names_every_command() -> None:
         "--fault batch s390x -- uname -a",
     ],
 )
-def test_the_command_of_vm_boot_may_stand_behind_options(words: str) -> None:
+def test_the_command_of_vm_boot_may_follow_options(words: str) -> None:
     args = build_parser().parse_args(["vm", "boot", *words.split()])
     assert (args.arch, args.command) == ("s390x", ["uname", "-a"])

@@ -172,7 +172,7 @@ def without_reader(*args: str, errors_too: bool = False) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("args", [["--all"], ["--json"]])
-def test_a_bug_is_a_bug_when_nobody_reads_about_it(args: list[str], tmp_path: Path) -> None:
+def test_a_bug_is_a_bug_without_a_reader(args: list[str], tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.write_text("BUG: Bad page state in process init  pfn:00026\n" * 5000)
     assert without_reader("splat", str(log), *args) == (1, b"")
@@ -180,7 +180,7 @@ def test_a_bug_is_a_bug_when_nobody_reads_about_it(args: list[str], tmp_path: Pa
     assert without_reader("splat", str(log), *args) == (0, b"")
 
 
-def test_a_recording_is_judged_whole_when_nobody_reads_it() -> None:
+def test_a_recording_is_judged_whole_without_a_reader() -> None:
     assert without_reader("replay", "--no-tui") == (1, b"")
 
 
@@ -207,7 +207,7 @@ zaptrace.cli.main.entry()
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM"])
-def test_a_signal_behind_the_end_changes_nothing(name: str) -> None:
+def test_a_signal_after_the_end_changes_nothing(name: str) -> None:
     argv = [sys.executable, "-c", LATE.replace("{name}", name)]
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

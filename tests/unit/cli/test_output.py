@@ -1,4 +1,4 @@
-"""Progress for logs: a line now and then, also where nobody knows how much there is to do."""
+"""Progress for logs: a line now and then, also where the amount of work is not known."""
 
 from __future__ import annotations
 

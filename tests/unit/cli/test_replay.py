@@ -83,7 +83,7 @@ def test_ctrl_c_ends_the_printing_and_nothing_is_torn(bug: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
-def test_a_speed_that_is_none_is_a_usage_error(speed: str, bug: Path) -> None:
+def test_an_invalid_speed_is_a_usage_error(speed: str, bug: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["replay", str(bug), "--speed", speed])
     assert ended.value.code == 2

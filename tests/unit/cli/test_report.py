@@ -1,4 +1,4 @@
-"""`zaptrace report`: each format goes where it was told to, from what the run has."""
+"""`zaptrace report`: each format goes where it should, from what the run has."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_clean_run_is_a_success(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("broken", ["[]", "{}", '{"verdict": {"kind": "?"}}', '{"verdict": []}'])
-def test_a_verdict_that_is_none_is_refused(
+def test_an_invalid_verdict_is_refused(
     run: RunFolder, capsys: pytest.CaptureFixture[str], broken: str
 ) -> None:
     (run.path / "verdict.json").write_text(broken)

@@ -80,7 +80,7 @@ LEAKED = [ELSEWHERE, zap(1000), freed(3000, order=0), refused(4000), zap(9000)]
 
 
 def in_gather(address: int) -> CodeSite | None:
-    """x86_64: the stack of a free behind the zap, when what it gathered is flushed."""
+    """x86_64: the stack of a free after the zap, when what it gathered is flushed."""
     named = {RETURN_INTO_FREE: "free_unref_page_list", RETURN_INTO_ZAP: "tlb_finish_mmu"}
     return CodeSite(named.get(address, "exit_mmap"), 0x10, None, (), None, address)
 

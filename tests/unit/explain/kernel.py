@@ -78,7 +78,7 @@ class Kernel:
         }
 
     def allocate(self, cpu: int) -> int | None:
-        """A page that nobody uses, its counters as new."""
+        """A page that is not in use, its counters as new."""
         if self.hot.get(cpu):
             pfn = self.hot[cpu].pop()
         else:
@@ -117,7 +117,7 @@ class Kernel:
         pages.append(new)
 
     def migrate(self, thread: Thread) -> None:
-        """try_to_migrate_one(), for a page that somebody maps: its PTEs go to a new page."""
+        """try_to_migrate_one(), for a page that is mapped: its PTEs go to a new page."""
         others = [(who, pages) for who, pages in self.mapped.values() if pages]
         if not others:
             return
@@ -227,7 +227,7 @@ class Kernel:
 
     def process(self, thread: Thread, shared: list[int], bug: str | None) -> Iterator[None]:
         """Map, write, unmap a part, map and write again, exit."""
-        # Whose pages are shared is told apart by another test than whose order is wrong.
+        # Shared pages and a wrong order have a test each.
         pages = self.map_pages(thread, [] if bug else shared)
         if not bug:
             shared[:] = [pfn for pfn in pages if self.rng.random() < 0.3]

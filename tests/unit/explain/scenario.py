@@ -109,7 +109,7 @@ class Machine:
         self.emit(who, Kind.BAD_PAGE, **self.about(pfn), reason=1, stack=number)
 
     def zap(self, who: Process, *ranges: tuple[int, int], remove: bool = True) -> None:
-        """unmap_vmas() of some ranges: one zap_pte_range() each, freed at once or behind all."""
+        """unmap_vmas() of some ranges: one zap_pte_range() each, freed at once or after all."""
         gathered: list[int] = []
         for begin, end in ranges:
             self.emit(who, Kind.ZAP, addr=begin, end=end, mm=who.mm, site=ZAP_SITE)

@@ -1,4 +1,4 @@
-"""A dump alone, the console alone: what one piece of evidence can tell, and what not."""
+"""A dump alone, the console alone: what one piece of evidence can show, and what not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from zaptrace.splat import parse
         (finding(BELOW, 1, 2, 1), VerdictKind.MAPPING_LEAKED),
         (finding(FindingClass.MAPCOUNT_UNDERFLOW, 0, -1, 1), VerdictKind.UNEXPLAINED),
         (finding(BELOW, 2, 2, 1, OTHER, OTHER), VerdictKind.REFCOUNT_OVERPUT),
-        (finding(BELOW, 2, 2, 1), VerdictKind.UNEXPLAINED),  # whose PTEs, nobody knows
+        (finding(BELOW, 2, 2, 1), VerdictKind.UNEXPLAINED),  # whose PTEs is not known
         (finding(FREED, 1, 1, 0, OTHER), VerdictKind.REFCOUNT_OVERPUT),
         (replace(finding(FREED, 1, 0, 0, OTHER), folio=FREE), VerdictKind.PTE_LEFT_BEHIND),
         (finding(FREED, 1, 0, 0, OTHER), VerdictKind.UNEXPLAINED),  # refused, and reset
@@ -113,7 +113,7 @@ def test_a_mapcount_below_zero_on_the_console_may_be_either() -> None:
     assert "never added" in never and "wrote over the counter" in other
 
 
-def test_the_console_alone_tells_the_founding_bug() -> None:
+def test_the_console_alone_shows_the_founding_bug() -> None:
     splats = parse((GOLDEN / "s390x_6.1_crlf.log").read_bytes())
     verdict = explain(Evidence(None, splats))
     assert verdict.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED

@@ -71,7 +71,7 @@ def test_a_zap_that_another_call_began_is_another_zap() -> None:
     assert told(state, map_).kind is VerdictKind.UNEXPLAINED
 
 
-def test_without_a_call_trace_nobody_is_said_to_have_freed() -> None:
+def test_without_a_call_trace_no_task_is_said_to_have_freed() -> None:
     verdict = told(replace(STATE, trace=()))
     assert "only came by" in verdict.summary
     assert "init/30 freed" not in verdict.summary

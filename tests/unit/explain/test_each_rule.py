@@ -78,7 +78,7 @@ RSS = finding(FindingClass.RSS_MISMATCH, 0, 0, 0)
 
 
 def of(evidence: Evidence) -> Case:
-    """The first story that the evidence tells."""
+    """The first story in the evidence."""
     story = next(story for tier in stories(evidence) for story in tier)
     return Case(story, code_sites(story, evidence), evidence)
 
@@ -142,7 +142,7 @@ RULES: dict[Callable[..., Any], Table] = {
     ),
     rules.in_one_zap: (
         ((STATE, MAP), True),
-        ((STATE, replace(MAP, trace=MAP.trace[:2])), True),  # cut behind the zap
+        ((STATE, replace(MAP, trace=MAP.trace[:2])), True),  # cut after the zap
         ((STATE, replace(MAP, trace=MAP.trace[:1])), False),
         ((STATE, replace(MAP, trace=(*MAP.trace[:2], Frame("unmap_vmas", 0x9, 0x20)))), False),
         ((STATE, replace(MAP, trace=(*MAP.trace[:1], Frame("zap_huge_pmd", 1, 9)))), False),
@@ -179,7 +179,7 @@ RULES: dict[Callable[..., Any], Table] = {
     rules.never_removed: (
         ((case(LEAKED),), True),
         ((case(LEAKED, lost=1),), False),
-        ((case(LEAKED[:4], "timeout"),), False),  # the zap may be going on
+        ((case(LEAKED[:4], "timeout"),), False),  # the zap may not be over
         ((case([*LEAKED, removed(9500, pid=99)]),), False),
         ((case([*LEAKED[:4], removed(5000, mm=MM + 0x800), LEAKED[4]]),), False),
         ((BY_EVENTS,), False),
@@ -264,7 +264,7 @@ RULES: dict[Callable[..., Any], Table] = {
         ((stopped(LEAKED, 1, MINE),), False),
         ((stopped(LEAKED, 0),), False),
         ((found(busy(finding(FREED, 1, 1, 0, OTHER))),), True),
-        ((found(busy(finding(FREED, 1, 1, 0))),), False),  # whose PTE, nobody knows
+        ((found(busy(finding(FREED, 1, 1, 0))),), False),  # whose PTE is not known
         ((found(busy(finding(FREED, 1, 0, 0, OTHER))),), False),
         ((case(LEAKED),), False),
     ),

@@ -231,7 +231,7 @@ def test_a_sentence_on_a_store_that_is_not_there_or_of_another_is_objected_to() 
     assert "made by do_fork() at mm/memory.c:250" in objected(instead(wrong), evidence)
 
 
-def test_a_reference_that_nobody_holds_is_told_by_who_took_it() -> None:
+def test_a_reference_without_a_holder_is_reported_by_who_took_it() -> None:
     page = Mapped()
     page.refs(1, 7, 0x23)
     page.zap()

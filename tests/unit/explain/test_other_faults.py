@@ -1,6 +1,6 @@
 """Faults that the rules were not made for: every sentence is true, and the cause is among the open.
 
-Both ways to free: at once, as on s390x, and by mmu_gather, behind many zaps.
+Both ways to free: at once, as on s390x, and by mmu_gather, after many zaps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def cow(machine: Machine) -> None:
 
 
 def cow_alone(machine: Machine) -> None:
-    """The same, of a page that nobody else maps: the copy-on-write frees it."""
+    """The same, of a page that is mapped nowhere else: the copy-on-write frees it."""
     parent = machine.new(40, "sh", PARENT)
     machine.map(parent, 0x2000, STRUCK)
     machine.zap(parent, (0x7F0000, 0x800000))
@@ -90,7 +90,7 @@ def extra_put(machine: Machine) -> None:
 
 
 def drained(machine: Machine) -> None:
-    """6.1 without DEBUG_VM: whoever empties the CPU's list finds the page."""
+    """6.1 without DEBUG_VM: the task that empties the CPU's list finds the page."""
     other = machine.new(60, "kworker/0:1", 0x8000_2000)
     machine.mapcount[STRUCK], machine.refcount[STRUCK] = 1, 0
     machine.bad_page(other, STRUCK, "free_pcppages_bulk", "drain_pages_zone")
@@ -267,7 +267,7 @@ def test_a_counter_that_was_written_to_is_said_to_have_changed() -> None:
 
 
 def test_the_story_of_a_gather_begins_with_the_page_s_own_zap() -> None:
-    """exit_mmap() zaps three ranges and frees behind the last: the page was in the first."""
+    """exit_mmap() zaps three ranges and frees after the last: the page was in the first."""
     verdict = explain(evidence(run(cow, gathers=True), audited=True))
     (zap,) = [step for step in verdict.order if step.what.startswith("zap_pte_range")]
     assert "0x1000-0x4000" in zap.what
@@ -374,7 +374,7 @@ def test_less_evidence_never_says_more(
     )
 
 
-def test_a_leak_behind_another_s_removal_does_not_deny_that() -> None:
+def test_a_leak_after_another_s_removal_does_not_deny_that() -> None:
     machine = Machine(gathers=False)
     parent = machine.new(40, "sh", PARENT)
     machine.map(parent, 0x2000, STRUCK)
@@ -388,7 +388,7 @@ def test_a_leak_behind_another_s_removal_does_not_deny_that() -> None:
     assert verdict.order[-1].what == "the page's rmap is never removed by that zap"
 
 
-def test_pages_that_no_dump_is_of_may_tell_the_story_of_the_one_that_has_a_dump() -> None:
+def test_pages_without_a_dump_may_share_the_story_of_the_one_with_a_dump() -> None:
     """A fork takes no reference; the PTEs of the first page alone were counted at its free."""
     machine = Machine(gathers=False)
     parent = machine.new(40, "sh", PARENT)
@@ -404,7 +404,7 @@ def test_pages_that_no_dump_is_of_may_tell_the_story_of_the_one_that_has_a_dump(
     assert verdict.others == ("2 more pages: no verdict of their own",)
 
 
-def test_a_refused_page_is_told_of_however_many_bad_ptes_were_reported_before() -> None:
+def test_a_refused_page_is_reported_however_many_bad_ptes_were_reported_before() -> None:
     machine = Machine(gathers=False)
     who = machine.new(40, "sh", PARENT)
     machine.mapcount[OTHER_PAGE], machine.refcount[OTHER_PAGE] = -1, 9
@@ -432,7 +432,7 @@ def test_a_zap_of_other_pages_is_no_zap_of_the_page_that_it_frees() -> None:
 
 
 def test_a_page_that_another_task_frees_later_was_removed_twice_by_one() -> None:
-    """7.3: a batch of the LRU lists holds a reference, and whoever empties it frees the page."""
+    """7.3: a batch of the LRU lists holds a reference; the task that empties it frees the page."""
     machine = Machine(gathers=False)
     who, other = machine.new(40, "sh", PARENT), machine.new(41, "x", CHILD)
     machine.map(who, 0x2000, STRUCK)

@@ -67,7 +67,7 @@ def test_at_the_stop_a_late_removal_and_none_look_alike() -> None:
     assert any("comes late" in doubt and "or never" in doubt for doubt in verdict.doubts)
 
 
-def test_the_second_look_tells_them_apart() -> None:
+def test_the_second_dump_distinguishes_them() -> None:
     proof = finding(FindingClass.REFCOUNT_BELOW_MAPCOUNT, 0, 1, 0)
     cut = [zap(1000), freed(3000), refused(4000)]
     known: dict[str, Any] = {"audit": busy(proof, MM), "resolve": resolve}
@@ -108,7 +108,7 @@ def test_a_capture_s_plan_is_hostile(meta: dict[str, Any]) -> None:
 
 
 def test_the_stop_alone_proves_nothing() -> None:
-    """No count of PTEs, no source line: it may as well have been freed by somebody else."""
+    """No count of PTEs, no source line: another task may have freed it."""
     verdict = told(AT_THE_STOP, "bad_page")
     assert verdict.kind is VerdictKind.UNEXPLAINED
     assert (verdict.pfn, verdict.pid) == (PFN, 30)
@@ -179,7 +179,7 @@ def test_a_zap_is_over_when_another_thread_runs_on_its_cpu() -> None:
     assert explain(replace(evidence, events=same)).kind is VerdictKind.UNEXPLAINED
 
 
-def test_a_removal_by_somebody_else_is_one_all_the_same() -> None:
+def test_a_removal_by_another_task_still_counts() -> None:
     assert told([*LEAKED, removed(9500, pid=99)], resolve=resolve).kind is VerdictKind.UNEXPLAINED
 
 
@@ -232,7 +232,7 @@ def test_a_page_mapped_twice_in_one_zap_needs_its_ptes_counted() -> None:
     assert counted.kind is VerdictKind.FREED_BEFORE_RMAP_REMOVED
 
 
-def test_somebody_else_s_removal_is_not_this_zap_s() -> None:
+def test_another_task_s_removal_is_not_this_zap_s() -> None:
     late = removed(6500, pid=99, tgid=99)
     verdict = told([zap(1000), freed(3000), refused(4000), late, zap(9000)])
     assert verdict.kind is VerdictKind.UNEXPLAINED
@@ -249,7 +249,7 @@ ANOTHER: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh"}
 @pytest.mark.parametrize(
     ("rows", "named"),
     [
-        # Copied on write, from another mm, held by somebody, found unmapped, with no name at all.
+        # Copied on write, from another mm, still referenced, found unmapped, with no name at all.
         ([*UNSEEN, removed(9_000_000, caller=RETURN_INTO_WP)], True),
         ([*UNSEEN, removed(9_000_000, mm=MM + 0x800)], True),
         ([*UNSEEN, removed(9_000_000, refcount=1)], True),
@@ -259,10 +259,10 @@ ANOTHER: dict[str, Any] = {"pid": 99, "tgid": 99, "comm": b"sh"}
         ([*UNSEEN, removed(9_000_000, cpu=0)], True),
         ([*UNSEEN, removed(5000, pfn=1, **ANOTHER), removed(9000)], True),
         ([*UNSEEN, removed(5000, cpu=0, **ANOTHER), removed(9000)], True),
-        # Refused only afterwards, by whoever freed it next.
+        # Refused only afterwards, at its next free.
         ([*UNSEEN, removed(9_000_000), refused(9_500_000)], False),
         ([*UNSEEN, removed(9_000_000, refcount=1), refused(9_500_000)], True),
-        # Refused, and so used by nobody again: a removal of another mapping all the same.
+        # Refused, and so never used again: a removal of another mapping all the same.
         ([*UNSEEN, refused(4000), removed(9_000_000, caller=RETURN_INTO_WP)], True),
         ([*UNSEEN, refused(4000), removed(9_000_000, mm=MM + 0x800)], True),
         ([*UNSEEN, refused(4000), removed(9_000_000, raw=3)], True),
@@ -335,7 +335,7 @@ def test_a_count_below_zero_alone_does_not_say_whose_removal_was_too_many() -> N
     assert told(rows, console=True).kind is VerdictKind.CLEAN
 
 
-def test_a_pte_that_a_later_zap_finds_was_left_behind() -> None:
+def test_a_pte_that_a_later_zap_finds_was_not_cleared() -> None:
     verdict = told(AGAIN, resolve=in_zap)
     assert verdict.kind is VerdictKind.PTE_LEFT_BEHIND
     assert "init/30 zapped pfn 0xa80 and removed its rmap. A later zap" in verdict.summary
@@ -354,7 +354,7 @@ def test_a_pte_that_a_later_zap_finds_was_left_behind() -> None:
         [*AGAIN[:4], removed(2200, raw=-2), *AGAIN[4:]],
     ],
 )
-def test_what_else_removes_twice_is_no_pte_left_behind(rows: list[dict[str, Any]]) -> None:
+def test_what_else_removes_twice_is_no_leftover_pte(rows: list[dict[str, Any]]) -> None:
     def known(address: int) -> CodeSite | None:
         return None if address == 1 else in_zap(address)
 
@@ -362,7 +362,7 @@ def test_what_else_removes_twice_is_no_pte_left_behind(rows: list[dict[str, Any]
 
 
 def test_a_zapped_page_whose_pte_is_still_there() -> None:
-    """It is in use elsewhere: only events and page tables together tell."""
+    """It is in use elsewhere: only events and page tables together show that."""
     proof = finding(FindingClass.MORE_PTES_THAN_MAPCOUNT, 1, 0, 1, MINE)
     verdict = told(AGAIN[:2], audit=busy(proof), resolve=in_zap)
     assert verdict.kind is VerdictKind.PTE_LEFT_BEHIND

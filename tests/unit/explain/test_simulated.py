@@ -66,7 +66,7 @@ def test_a_wrong_order_is_found_in_a_whole_run(seed: int, resets: bool, share: f
 
 @settings(max_examples=30, deadline=None)
 @given(SEEDS, st.booleans(), st.booleans(), st.booleans())
-def test_a_leak_is_never_told_as_a_wrong_order(
+def test_a_leak_is_never_reported_as_a_wrong_order(
     seed: int, checks: bool, every_free: bool, named: bool
 ) -> None:
     """Not where the page is used again by the same thread, copied on write or migrated."""
@@ -123,7 +123,7 @@ def test_a_story_that_is_cut_at_the_stop_is_left_open(seed: int, proof: str) -> 
 @settings(max_examples=30, deadline=None)
 @given(SEEDS, st.integers(1, 40))
 def test_events_lost_at_random_never_make_another_bug(seed: int, share: int) -> None:
-    """What is left after losses may be too little to tell, but never tells something else."""
+    """What is left after losses may be too little to explain it, but never explains it wrongly."""
     rng = random.Random(seed)
     kernel = Kernel(rng)
     kernel.run(processes=20, buggy_share=0.5)
@@ -178,7 +178,7 @@ def whole(events: Events) -> bool:
 
 
 @pytest.mark.parametrize("bug", ["batch", "leak"])
-def test_an_undamaged_capture_tells_all(bug: str) -> None:
+def test_an_undamaged_capture_shows_all(bug: str) -> None:
     verdict = explain(Evidence(read(io.BytesIO(captured(bug, 1))), resolve=resolve))
     assert (
         verdict.kind.value == {"batch": "freed_before_rmap_removed", "leak": "mapping_leaked"}[bug]

@@ -83,7 +83,7 @@ def test_the_founding_pair() -> None:
     assert second.reasons[0] == "rmap removed 3.5 µs after the free"
 
 
-def test_somebody_else_s_removal_and_an_earlier_one_are_not_late() -> None:
+def test_another_task_s_removal_and_an_earlier_one_are_not_late() -> None:
     rows = [removal(7, 900), refusal(7, 1000), removal(7, 5000, pid=42), removal(6, 6000)]
     (only,) = ranked(events_of(rows))
     assert only.reasons == ("freed with mapcount 1", "bad_page: nonzero mapcount")

@@ -195,7 +195,7 @@ def test_stacks_belong_to_the_record_before_and_the_same_thread(order: str) -> N
     payloads = [
         stack(order, 30, 1),  # its event was overwritten
         rmap(order, 30, 0),
-        stack(order, 31, 2),  # somebody else's
+        stack(order, 31, 2),  # another stack
         rmap(order, 30, 0),
         head(order, OTHER, 30) + bytes(8),
         stack(order, 30, 3),  # the other event's

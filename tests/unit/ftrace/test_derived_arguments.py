@@ -72,7 +72,7 @@ def test_an_older_entry_does_not_stand_in_for_a_lost_one() -> None:
     assert set(records["vma"][records["kind"] == Kind.ZAP]) == {ABSENT}
 
 
-def test_without_the_range_s_end_a_block_cannot_be_told() -> None:
+def test_without_the_range_s_end_a_block_is_unknown() -> None:
     records = events(
         (Kind.ZAP_ENTER, 1, {"vma": 11, "addr": 0x1000, "end": PMD}), (Kind.ZAP, 1, {})
     )

@@ -35,7 +35,7 @@ def test_a_page_without_loss(order: str) -> None:
 
 
 @both
-def test_lost_records_are_counted_behind_the_data(order: str) -> None:
+def test_lost_records_are_counted_after_the_data(order: str) -> None:
     data = b"12345678" + struct.pack(f"{order}Q", 99)
     found, lost = read_page(page(order, 1, 8 | 3 << 30, data), HEADER, order)
     assert (found.data, lost) == (b"12345678", 99)

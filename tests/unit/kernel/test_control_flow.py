@@ -167,7 +167,7 @@ end:
         "past the entry",
         "never meet",
         "in a loop",
-        "behind a BUG",
+        "after a BUG",
         "jump label",
         "out of the function",
         "by a register",

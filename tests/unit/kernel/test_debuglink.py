@@ -103,7 +103,7 @@ def test_a_vmlinux_in_the_folder_at_hand_is_taken_when_it_is_that_build(
     assert running_vmlinux(identity) == Path("vmlinux")
 
 
-def test_the_other_half_is_of_another_build(bare: Mimic, tmp_path: Path) -> None:
+def test_the_other_half_belongs_to_another_build(bare: Mimic, tmp_path: Path) -> None:
     split(bare, tmp_path)
     objcopy(bare, "--remove-section=.note.gnu.build-id", tmp_path / "vmlinux.debug")
     with pytest.raises(BadInput, match=r"no symbol table|no debug info"):

@@ -24,7 +24,7 @@ from zaptrace.model.errors import BadInput
 from zaptrace.model.plan import ProbePlan
 
 SLOWEST_MS = 60_000
-"""A plan of the mimic takes some 60 ms; what goes round in circles takes for ever."""
+"""A plan of the mimic takes some 60 ms; an endless loop takes for ever."""
 
 HOSTILE = settings(
     max_examples=40,

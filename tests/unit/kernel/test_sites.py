@@ -107,7 +107,7 @@ def test_instructions_begin_where_objdump_sees_them(bare: Mimic) -> None:
     assert begins == set(disassembled(bare, "unmap_page_range"))
 
 
-def test_instructions_go_on_where_objdump_says(bare: Mimic) -> None:
+def test_instructions_continue_where_objdump_says(bare: Mimic) -> None:
     """Every instruction of the file, and where each branch leads to."""
     listing = disassembled(bare)
     with Image(bare.path) as image:

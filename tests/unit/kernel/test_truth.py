@@ -273,7 +273,7 @@ def test_identity(runnable: Mimic, run: Run) -> None:
 
 
 def test_variants_differ_in_what_they_test(run: Run, runnable: Mimic) -> None:
-    """Guards the guard: the variants must go on exercising what they are for."""
+    """Guards the guard: the variants must still exercise what they are for."""
     zaps = [site for site in run.plan.sites if site.event == "zap"]
     assert [site.inlined for site in zaps].count(True) == 2
     args = [arg for site in zaps for arg in site.args.values()]

@@ -19,7 +19,7 @@ def test_a_recording_of_all_stores_is_complete() -> None:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_what_nobody_recorded_is_named(order: str) -> None:
+def test_what_was_not_recorded_is_named(order: str) -> None:
     some = a_zapped_page(order)
     memory = _memory(some)
     some.memory[PFN][REFCOUNT : REFCOUNT + 4] = some.counters(0, 77)[4:]

@@ -163,7 +163,7 @@ def test_freed_before_its_rmap_was_removed() -> None:
     ]
 
 
-def test_a_reference_that_nobody_drops_is_still_held() -> None:
+def test_a_reference_that_is_not_dropped_is_still_held() -> None:
     page = Page()
     page.fault()
     page.refs(1, 7, 0x23)
@@ -209,7 +209,7 @@ def test_where_nothing_can_be_paired_it_is_said_why() -> None:
     assert "value" in (page.ledger().unpaired or "")
 
 
-def test_a_reserved_page_has_a_reference_of_the_boots_that_is_nobodys_to_drop() -> None:
+def test_a_reserved_page_has_a_reference_of_the_boots_that_nothing_may_drop() -> None:
     """It is never allocated: what gets and puts it is paired all the same."""
 
     def of_the_boot(*, reserved: bool) -> Page:
@@ -297,7 +297,7 @@ def test_of_two_faults_of_one_task_both_are_named() -> None:
 
 
 def test_of_a_folio_whose_other_pages_are_mapped_it_is_one_of_several() -> None:
-    """Sixteen PTEs, of which the head's life has one rmap: the rest is told apart by number."""
+    """Sixteen PTEs, of which the head's life has one rmap: the rest is distinguished by number."""
     page = a_huge_page()
     page.refs(15, 2, 0x25)
     page.refs(1, 7, 0x23)

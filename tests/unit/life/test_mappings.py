@@ -109,7 +109,7 @@ def test_a_pte_that_mprotect_loses_is_named() -> None:
     assert page.left() == [What.PTE_CLEARED]
 
 
-def test_a_removal_that_leaves_the_pte_is_told_from_one_too_many() -> None:
+def test_a_removal_that_leaves_the_pte_is_distinguished_from_one_too_many() -> None:
     page = Mapped()
     page.unmap()
     page.zap()
@@ -128,7 +128,7 @@ def test_a_mapping_without_a_reference_of_its_own_is_named() -> None:
     assert page.left() == [What.MAPPED_WITHOUT_GET]
 
 
-def test_a_reference_of_the_page_cache_is_nobody_elses() -> None:
+def test_a_reference_of_the_page_cache_belongs_to_nothing_else() -> None:
     NAMES[0x50] = "folio_get at include/linux/mm.h:1|shmem_add_to_page_cache at mm/shmem.c:300"
     NAMES[0x51] = "folio_put at include/linux/mm.h:1|shmem_file_read_iter at mm/shmem.c:310"
     page = Mapped()

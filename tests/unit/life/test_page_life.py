@@ -26,7 +26,7 @@ def test_each_store_says_what_was_before_and_after(order: str) -> None:
     assert change is not None and (change.before, change.after) == (0, -1)
 
 
-def test_the_whole_life_begins_with_what_nobody_knows() -> None:
+def test_the_whole_life_begins_with_what_is_unknown() -> None:
     found = page_life(a_zapped_page().life(), PFN, since_boot=True)
     assert len(found.writes) == found.all == 7
     assert [(one.name, one.before, one.after) for one in found.writes[0].changes] == [

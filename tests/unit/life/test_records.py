@@ -29,7 +29,7 @@ def test_a_torn_record_is_left_out_and_counted() -> None:
     assert life.numbers.tolist() == list(range(7))
 
 
-def test_a_stack_that_is_no_node_is_none_and_circles_end() -> None:
+def test_a_stack_that_is_no_node_is_empty_and_circles_end() -> None:
     some = Recorder()
     some.store(REFCOUNT, 1, stack=77)
     some.nodes += [(2, 0, 0xA), (1, 0, 0xB), (9, 0, 0xC)]

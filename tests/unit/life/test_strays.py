@@ -1,4 +1,4 @@
-"""Stray stores: named by who made them, and what others do is none."""
+"""Stray stores: named by the code that made them; ordinary stores are not reported."""
 
 from __future__ import annotations
 

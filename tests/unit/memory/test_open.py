@@ -1,4 +1,4 @@
-"""What a user is told when a dump and a vmlinux cannot be opened together."""
+"""The error when a dump and a vmlinux cannot be opened together."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def vmcore(path: Path, build_id: bytes | None = OURS) -> Path:
 
 
 def vmlinux(path: Path, build_id: bytes | None = OURS) -> Path:
-    """A linked s390x program without debug info, of the build ID that is asked for."""
+    """A linked s390x program without debug info, with the requested build ID."""
     compiler = shutil.which("s390x-linux-gnu-gcc")
     if compiler is None:
         pytest.skip("s390x-linux-gnu-gcc is not installed: make setup")

@@ -190,7 +190,7 @@ def test_reader_page_first_then_from_head_to_commit(arch: str) -> None:
 
 
 @both
-def test_a_head_pointer_that_lags_behind_is_corrected_by_the_flag(arch: str) -> None:
+def test_a_head_pointer_that_lags_is_corrected_by_the_flag(arch: str) -> None:
     kernel = Kernel(arch, [short(arch, 0, index) for index in range(4)], head=2, commit=3)
     prog = kernel.build()
     kernel.put(CPU_BUFFER, "Q", kernel.node(0))  # the CPU was about to move it
@@ -211,7 +211,7 @@ def test_writing_still_on_the_reader_page(arch: str) -> None:
 
 
 @both
-def test_what_a_reader_consumed_is_not_told_again_but_counts_for_time(arch: str) -> None:
+def test_what_a_reader_consumed_is_not_reported_again_but_counts_for_time(arch: str) -> None:
     first, second = short(arch, 5, 1), short(arch, 6, 2)
     kernel = Kernel(arch, [b"", b""], reader=first + second, commit=None, consumed=len(first))
     assert contents(kernel.rings()[0], kernel.order) == [(1000 + 2 + 11, (2,))]

@@ -1,4 +1,4 @@
-"""The word that tells one boot from another: written, printed, read again."""
+"""The word that distinguishes boots: written, printed, read again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_command_line_without_it_has_none(line: str) -> None:
     assert boot_ids.of_command_line(line) is None
 
 
-def test_a_console_tells_of_which_boots_it_is() -> None:
+def test_a_console_names_its_boots() -> None:
     line = b"[    0.230502] Kernel command line: a=1 zaptrace.boot=%s bootconfig\r\n"
     log = b"[    0.1] Linux version 6.1\r\n" + line % ID.encode()
     assert boot_ids.on_console(log) == (ID,)

@@ -1,4 +1,4 @@
-"""Steps tell of their start, their end and their failure, and are timed."""
+"""Steps report their start, their end and their failure, and are timed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from zaptrace.model.progress import State, Update, step
 
 
-def test_a_step_is_told_and_timed() -> None:
+def test_a_step_is_reported_and_timed() -> None:
     told: list[Update] = []
     timing = {"build": 1.0}
     with step("build", "Build", told.append, timing) as current:
@@ -19,7 +19,7 @@ def test_a_step_is_told_and_timed() -> None:
     assert 1.0 < timing["build"] < 1.5  # the same name twice adds up
 
 
-def test_a_failure_is_told_and_passes_on() -> None:
+def test_a_failure_is_reported_and_passes_on() -> None:
     told: list[Update] = []
     with pytest.raises(RuntimeError), step("build", "Build", told.append):
         raise RuntimeError

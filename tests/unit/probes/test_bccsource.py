@@ -44,7 +44,7 @@ def test_a_kernel_that_takes_no_kprobe_is_no_source_though_its_tracepoint_works(
     assert raised.value.hint == "zaptrace doctor"
 
 
-def test_whoever_closes_it_meanwhile_waits_until_all_is_detached() -> None:
+def test_who_closes_it_meanwhile_waits_until_all_is_detached() -> None:
     source: Any = BccSource.__new__(BccSource)
     source._used, source._closed = threading.Lock(), False
     source._clean_up = contextlib.ExitStack()

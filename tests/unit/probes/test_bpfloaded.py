@@ -92,7 +92,7 @@ def test_counts_are_of_each_site_and_cpu(loaded: Loaded) -> None:
     assert not np.any(counts["entered"])
 
 
-def test_what_the_kernel_refuses_is_told_in_its_words(loaded: Loaded) -> None:
+def test_what_the_kernel_refuses_is_reported_in_its_words(loaded: Loaded) -> None:
     with pytest.raises(OSError, match=r"back-edge|loop|unreachable"):
         loaded.program("bad", bpfcalls.KPROBE)
 

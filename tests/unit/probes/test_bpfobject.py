@@ -155,7 +155,7 @@ def test_a_key_depends_on_each_part_and_on_where_it_ends() -> None:
     assert len(keys) == 5
 
 
-def test_a_map_tells_how_it_was_made() -> None:
+def test_a_map_shows_how_it_was_made() -> None:
     fdinfo = (
         "pos:\t0\nflags:\t02000002\nmap_type:\t27\nkey_size:\t0\nvalue_size:\t0\n"
         "max_entries:\t16777216\nmap_flags:\t0x0\nmap_extra:\t0x0\nmemlock:\t16855128\n"

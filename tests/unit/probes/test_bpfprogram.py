@@ -105,7 +105,7 @@ def test_tasks_by_pid_and_by_name() -> None:
 
 
 def test_we_do_not_watch_ourselves() -> None:
-    """And the text is the same whoever reads: it is compiled once."""
+    """And the text is the same for every reader: it is compiled once."""
     text = render(plan("x86_64", site("zap")), Filters()).text
     assert "#define ZT_TASK(tgid, self) (tgid != self)" in text
 

@@ -43,7 +43,7 @@ def test_only_new_misses_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert records["clock"].tolist() == [77, 77]
 
 
-def test_what_is_missed_in_the_last_second_is_told_by_a_last_read(tmp_path: Path) -> None:
+def test_what_is_missed_in_the_last_second_is_reported_by_a_last_read(tmp_path: Path) -> None:
     profile(tmp_path, 0, 0)
     misses = misses_of(tmp_path)
     profile(tmp_path, 5, 0)

@@ -81,7 +81,7 @@ def test_a_stack_that_comes_later_meets_its_record(folder: Path, pipe: RawPipe) 
     assert (kinds(pipe.read()[0]), pipe.read()[1]) == ([], None)
 
 
-def test_what_was_lost_is_told_once(folder: Path, pipe: RawPipe) -> None:
+def test_what_was_lost_is_reported_once(folder: Path, pipe: RawPipe) -> None:
     stats(folder, 10, 2)
     write(folder, record(PLAIN))
     assert pipe.read()[0].lost == 12
@@ -102,7 +102,7 @@ def test_without_the_buffers_counters_the_pages_tell(folder: Path, pipe: RawPipe
     assert (kinds(ring), ring.lost) == ([PLAIN], 40)
 
 
-def test_a_page_that_is_none_is_told_and_the_next_one_read(folder: Path, pipe: RawPipe) -> None:
+def test_an_invalid_page_is_reported_and_the_next_one_read(folder: Path, pipe: RawPipe) -> None:
     write(folder, record(PLAIN), flags=4096)
     write(folder, record(STACK))
     ring, _ = pipe.read()

@@ -43,7 +43,7 @@ def test_records_come_in_order_also_around_the_end(start: int) -> None:
     assert taken == 5 * STRIDE
 
 
-def test_behind_a_busy_record_nothing_is_read() -> None:
+def test_after_a_busy_record_nothing_is_read() -> None:
     data = ring([record(0), record(1, int(BUSY)), record(2)], 0)
     ready, taken = ready_records(data, 0, 3 * STRIDE, LENGTH)
     assert numbers(ready) == [0]

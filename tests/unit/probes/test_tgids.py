@@ -27,7 +27,7 @@ def asked_twice(tasks: Tgids) -> list[int]:
     return [int(tasks.tgids(np.array([NO_SUCH + n], np.int32))[0]) for n in (1, 2)]
 
 
-def test_a_filter_has_every_thread_told_also_one_after_another(root: Path) -> None:
+def test_a_filter_gets_every_thread_also_one_after_another(root: Path) -> None:
     assert asked_twice(Tgids(root, certain=True)) == [NO_SUCH, NO_SUCH]
 
 
@@ -56,5 +56,5 @@ def test_one_that_is_noted_only_now_is_waited_for(
     assert late.looks == 3
 
 
-def test_what_the_kernel_has_no_notes_of_stays_unknown_and_nobody_waits(tmp_path: Path) -> None:
+def test_what_the_kernel_has_no_notes_of_stays_unknown_and_nothing_waits(tmp_path: Path) -> None:
     assert asked_twice(Tgids(tmp_path, certain=True)) == [-1, -1]

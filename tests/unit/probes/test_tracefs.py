@@ -41,7 +41,7 @@ PAGE = {
     "caller": ProbeArg("+0(%sp)", "x64"),
 }
 FUNCTIONS = {
-    # Event -> a function of the C library that nobody calls, and what is fetched there.
+    # Event -> a function of the C library that is never called, and what is fetched there.
     "rmap_remove": ("labs", PAGE),
     "page_free": ("llabs", PAGE),
     "bad_page": ("gnu_dev_major", {**PAGE, "reason": ProbeArg("+0(%dx)", "string")}),
@@ -191,7 +191,7 @@ def test_only_frees_of_mapped_pages_and_a_stack_each(source: TracefsSource) -> N
 
 
 @live
-def test_reasons_are_told_once(source: TracefsSource) -> None:
+def test_reasons_are_reported_once(source: TracefsSource) -> None:
     told: list[dict[int, str]] = []
     for text in (b"nonzero mapcount", b"nonzero _refcount", b"nonzero mapcount"):
         call("gnu_dev_major", 1, 2, ctypes.c_char_p(text))
@@ -318,7 +318,7 @@ def test_a_task_name_chooses_and_a_dead_tasks_process_is_known() -> None:
 
 
 @live
-def test_what_the_kernel_refuses_is_said_in_its_words_and_the_rest_goes_on() -> None:
+def test_what_the_kernel_refuses_is_said_in_its_words_and_the_rest_continues() -> None:
     bad = ProbeSite(
         "bad_pte", place_of("labs"), 0, None, False, None, {"page": ProbeArg("%nox", "x64")}
     )
@@ -411,7 +411,7 @@ def test_without_tracefs_that_is_said(tmp_path: Path) -> None:
         TracefsSource(empty, root=tmp_path, control=CONTROL)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="root is told of what comes behind its right to it")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gets past the check of its rights")
 def test_a_kernel_that_is_locked_down_says_so(tmp_path: Path) -> None:
     lockdown = tmp_path / "lockdown"
     lockdown.write_text("none integrity [confidentiality]\n")
@@ -422,7 +422,7 @@ def test_a_kernel_that_is_locked_down_says_so(tmp_path: Path) -> None:
         check(tmp_path, CONTROL, lockdown)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="root is told of what comes behind its right to it")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gets past the check of its rights")
 def test_a_kernel_without_kprobes_says_so_before_it_is_asked_for_tracefs(tmp_path: Path) -> None:
     kallsyms = tmp_path / "kallsyms"
     kallsyms.write_text("0000000000000000 T register_kprobes\n")

@@ -94,7 +94,7 @@ def test_what_is_not_known_is_not_guessed(kcore: Path, iomem: Path, tmp_path: Pa
     assert find_vmemmap(SYMBOLS, "x86_64", 64, kcore, tmp_path / "none") is None
 
 
-def test_a_kcore_that_is_none(tmp_path: Path, kcore: Path) -> None:
+def test_an_invalid_kcore(tmp_path: Path, kcore: Path) -> None:
     assert read_word(kcore, VARIABLES + 32) is None
     for content in (b"", b"\x7fELF\x02", b"\x7fELF\x02".ljust(64, b"\xff"), b"x" * 100):
         path = tmp_path / "bad"

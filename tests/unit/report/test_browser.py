@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing asked for, nothing cut off, wide and narrow."""
+"""The page in a real browser: no request, nothing cut off, wide and narrow."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def test_it_follows_the_reader_s_light(chromium: browser.Browser, tmp_path: Path
 
 
 def contrast(chromium: browser.Browser, selector: str) -> float:
-    """Of an element's text against what is behind it."""
+    """The contrast of an element's text with its background."""
     script = f"""(() => {{
       const one = document.querySelector({selector!r});
-      let behind = one;
+      let backdrop = one;
       const none = "rgba(0, 0, 0, 0)";
-      while (getComputedStyle(behind).backgroundColor === none) behind = behind.parentElement;
+      while (getComputedStyle(backdrop).backgroundColor === none) backdrop = backdrop.parentElement;
       const light = text => {{
         const parts = text.match(/[0-9.]+/g).slice(0, 3).map(part => part / 255).map(
           part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
         return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2] + 0.05;
       }};
-      const [a, b] = [getComputedStyle(one).color, getComputedStyle(behind).backgroundColor].map(
+      const [a, b] = [getComputedStyle(one).color, getComputedStyle(backdrop).backgroundColor].map(
         light);
       return Math.max(a, b) / Math.min(a, b);
     }})()"""

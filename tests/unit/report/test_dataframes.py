@@ -62,7 +62,7 @@ def test_a_stretch_of_time_can_be_cut_out_of_any_order() -> None:
     records["origin"][1] = Origin.REGISTERS
     events = Run(Events(records)).events
     assert events.loc["1us":"6us", "pid"].tolist() == [2, 5]
-    # Nobody knows when it was: behind all that is known.
+    # Its time is not known: it comes after all others.
     assert events["pid"].tolist() == [2, 5, 9, 1]
     assert events["timed"].tolist() == [True, True, True, False]
     assert events.index[3] == pd.Timedelta(9_001, "ns")

@@ -83,7 +83,7 @@ def test_dots_stand_where_their_time_is() -> None:
     assert (middle - first) / (last - first) == pytest.approx(0.25, abs=0.001)
 
 
-def test_what_has_no_time_stands_behind_all_that_has() -> None:
+def test_what_has_no_time_comes_after_all_that_has() -> None:
     steps = [OrderStep("a", 1000), OrderStep("b", 9000), OrderStep("c", None)]
     drawn = timeline(steps)
     places = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', drawn)]

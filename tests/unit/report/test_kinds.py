@@ -55,7 +55,7 @@ def test_a_finding_of_every_class(cls: FindingClass) -> None:
             assert finding.note in words(told)
 
 
-def test_the_counters_of_a_page_that_nobody_freed_are_the_audit_s() -> None:
+def test_the_counters_of_a_page_that_was_not_freed_are_the_audit_s() -> None:
     shown = page(of_kind(VerdictKind.PTE_LEFT_BEHIND), INFO)
     facts = re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", shown)
     assert ("mapcount", "1") in facts and ("PTEs that map it", "2") in facts

@@ -51,7 +51,7 @@ def test_each_store_says_what_it_changed_and_whose_line_it_was() -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_what_is_left_over_is_told_of_a_page_that_was_never_allocated() -> None:
+def test_what_is_left_over_is_reported_of_a_page_that_was_never_allocated() -> None:
     life, named = a_life()
     put = LeftOver(What.PUT_WITHOUT_GET, 1, (named.writes[-2],))
     unpaired = "its allocation was not recorded"
@@ -112,7 +112,7 @@ def test_no_life_is_said() -> None:
         (Change("flags", None, 0), "flags = none"),
     ],
 )
-def test_a_change_is_told_in_the_kernels_terms(change: Change, text: str) -> None:
+def test_a_change_is_reported_in_the_kernels_terms(change: Change, text: str) -> None:
     life, _ = a_life()
     assert change_text(change, life.fields) == text
 

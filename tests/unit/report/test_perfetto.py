@@ -140,7 +140,7 @@ def test_no_events_make_an_empty_trace() -> None:
 
 
 def test_the_trace_processor_reads_it(founding: Events, tmp_path: Path) -> None:
-    """With Perfetto's own binary, where somebody has installed it: no test downloads one."""
+    """With Perfetto's own binary, where it is installed: no test downloads one."""
     shell = shutil.which("trace_processor_shell") or shutil.which("trace_processor")
     prebuilt = sorted((Path.home() / ".local/share/perfetto/prebuilts").glob("*shell-*"))
     shell = shell or next((str(one) for one in prebuilt if one.suffix != ".tmp"), None)

@@ -54,7 +54,7 @@ def test_a_site_is_given_once_to_the_last_step_that_it_can_be_of() -> None:
     ]
 
 
-def test_what_clears_is_told_from_a_zap_that_does_so_somewhere() -> None:
+def test_what_clears_is_distinguished_from_a_zap_that_does_so_somewhere() -> None:
     assert title(CLEARED) == "PTE cleared"
     assert title(site("pte_cleared")) == "Zap entered"
 
@@ -70,7 +70,7 @@ def test_a_pte_is_cleared_where_its_clearing_is_called() -> None:
     assert marked_line(freed) == ("zap_it", "mm/memory.c:9")
 
 
-def test_the_outer_links_are_told_once() -> None:
+def test_the_outer_links_are_reported_once() -> None:
     assert shared_tail(CLEARED, FREED) == 2 and shared_tail(FREED, FREED) == 0
     assert shared_tail(site("reported"), FREED) == 0  # it would have nothing of its own left
 

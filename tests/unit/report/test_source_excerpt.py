@@ -86,7 +86,7 @@ def test_lines_that_are_near_are_shown_as_one(tree: Path) -> None:
     assert shown.first + len(shown.lines) - 1 == line + CONTEXT
 
 
-def test_two_deeds_at_one_line_are_both_told(tree: Path) -> None:
+def test_two_deeds_at_one_line_are_both_reported(tree: Path) -> None:
     other = CodeSite("unmap_page_range", 4, None, chain(), "reported")
     (shown,) = read_sources(tree, [freed(), other]).excerpts
     assert shown.marks == {at("full ="): "the page is freed; the page is refused"}

@@ -58,7 +58,7 @@ def test_the_proof_is_a_table() -> None:
     assert "flags: referenced|uptodate|swapbacked" in text
 
 
-def test_environment_and_doubts_are_told() -> None:
+def test_environment_and_doubts_are_reported() -> None:
     text = render(VERDICT, INFO)
     for said in ("6.1.176-zaptrace s390x", "ab" * 20, "1234 events (7 lost)", "boot=1.61"):
         assert said in text
@@ -132,7 +132,7 @@ def test_a_wrapped_command_is_the_same_command(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["", "echo 'open"])
-def test_a_command_that_is_none(command: str) -> None:
+def test_an_invalid_command(command: str) -> None:
     assert all(len(line) <= WIDTH for line in wrapped(command, WIDTH))
 
 

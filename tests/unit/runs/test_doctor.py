@@ -50,7 +50,7 @@ def test_an_able_kernel(tmp_path: Path) -> None:
 def test_what_a_kernel_lacks_is_said_with_its_option(
     tmp_path: Path, ability: kernel.Ability
 ) -> None:
-    # A function whose name only begins so is none.
+    # A function whose name only begins so does not count.
     symbols = ABLE.replace(f" {ability.function}\n", f" {ability.function}_more\n")
     check = looked_at(tmp_path, kallsyms=symbols)[ability.name]
     assert check.works is False

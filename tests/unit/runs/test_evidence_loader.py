@@ -1,4 +1,4 @@
-"""A run's audit is used for as long as the dump is the one that it is of."""
+"""A run's audit is used as long as it belongs to the run's dump."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A console that tells of its kernel's end is heard, and waited for until it is whole."""
+"""A report of the kernel's end on its console is noticed, and waited for until it is whole."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_it_is_heard(text: bytes, kind: str, tmp_path: Path) -> None:
     assert kind_of(console) == kind
 
 
-def test_a_kernel_that_goes_on_is_left_alone(tmp_path: Path) -> None:
+def test_a_kernel_that_continues_is_left_alone(tmp_path: Path) -> None:
     console = tmp_path / "console.log"
     assert kind_of(console, 0.1) is None
     console.write_bytes(b"[    1.2] BUG: Bad page state in process init  pfn:00b12\n[#]\n" * 100)

@@ -40,7 +40,7 @@ def test_what_was_built_of_a_tree_is_built_again() -> None:
     assert command(request) == "zaptrace repro s390x --kernel-tree linux --config my.config"
 
 
-def test_probes_go_behind_the_initrd_where_the_kernel_reads_them_there() -> None:
+def test_probes_go_after_the_initrd_where_the_kernel_reads_them_there() -> None:
     assert _tracing(plan(boot_tracing=True), BOOT) == (("bootconfig",), ["one was dropped"])
 
 

@@ -1,4 +1,4 @@
-"""A repro guest after its dump: how long it is let go, and what its death costs."""
+"""A repro guest after its dump: how long it runs on, and what its death costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def seconds_until_reported(console: Path, words: list[bytes]) -> float:
     return time.monotonic() - begun
 
 
-def test_it_goes_on_for_as_long_as_it_speaks(console: Path) -> None:
+def test_it_runs_for_as_long_as_it_speaks(console: Path) -> None:
     assert asyncio.run(seconds_until_reported(console, [b"x\n"] * 8)) >= 0.8 + 0.3
 
 
@@ -50,7 +50,7 @@ def test_the_end_of_the_report_is_the_end(console: Path) -> None:
 
 @needs_qemu
 @pytest.mark.parametrize("breakpoints", [(), (0x1000,)])
-def test_a_death_while_it_is_let_go_costs_what_came_after_only(
+def test_a_death_while_it_is_resumed_costs_what_came_after_only(
     tmp_path: Path, breakpoints: tuple[int, ...]
 ) -> None:
     some = config(tmp_path)

@@ -97,7 +97,7 @@ def compiled(folder: Path, *flags: str) -> Path:
 
 
 def returns(vmlinux: Path, function: str, call: int = 0) -> tuple[int, int]:
-    """Of a call of free_unref_page in a function: the bytes behind, the function's size."""
+    """Of a call of free_unref_page in a function: the bytes after it, the function's size."""
     argv = ["objdump", "-d", f"--disassemble={function}", str(vmlinux)]
     text = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     code = [int(one, 16) for one in re.findall(r"^ +([0-9a-f]+):\t", text, re.MULTILINE)]
@@ -148,7 +148,7 @@ def test_the_helper_that_frees_is_the_one_that_clears(tmp_path: Path) -> None:
         if free_line == str(line_of("HELPER FREED")):
             line = ("remove_one", str(line_of("HELPER CLEARED")))
             assert told["pte_cleared"][1:3] == [line, ("zap_pte_range", str(line_of("HELPED")))]
-        else:  # the zap's own page: the helper clears in it, too, so nobody can tell
+        else:  # the zap's own page: the helper clears in it, too: undecidable
             assert "pte_cleared" not in told
     assert seen == {str(line_of("HELPER FREED")), str(line_of("FREED"))}
 

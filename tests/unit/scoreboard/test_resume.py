@@ -1,4 +1,4 @@
-"""A scoreboard that was broken off goes on with the boots that are not there yet."""
+"""An interrupted scoreboard continues with the boots that are missing."""
 
 from __future__ import annotations
 

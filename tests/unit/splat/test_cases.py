@@ -3,7 +3,7 @@
 `NAME.expected.json` lists the reports with the keys that matter.  `trace` is every frame's symbol
 in order, `unreliable` those among them, `last_of_trace` the last; `reason_contains` are parts of
 the reason; `exit_status` is the command's.  Two values differ from the list that the cases came
-with: 25's pid is the log's own, and 04's VM_BUG_ON_FOLIO() is of the same kind as 14's.
+with: 25's pid is the log's own, and 04's VM_BUG_ON_FOLIO() has the same kind as 14's.
 """
 
 from __future__ import annotations

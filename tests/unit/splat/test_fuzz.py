@@ -1,7 +1,7 @@
 """Logs cut, interleaved, thinned, wrapped and dressed anew: never a crash, never a foreign field.
 
 Each report of a log has numbers and names that no other has: what a splat says must be of one
-report, and of the one that its headline is of.
+report, the one of its headline.
 """
 
 from __future__ import annotations

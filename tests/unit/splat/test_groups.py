@@ -1,4 +1,4 @@
-"""Fingerprints, groups of many logs, and what a CI is told."""
+"""Fingerprints, groups of many logs, and what a CI gets."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OTHER = [
 ]
 
 
-def test_a_fingerprint_is_of_the_bug_not_of_the_page() -> None:
+def test_a_fingerprint_identifies_the_bug_not_the_page() -> None:
     assert len({mark(data) for data in SAME}) == 1
     marks = [mark(data) for data in (SAME[0], *OTHER)]
     assert len(set(marks)) == len(marks)
@@ -179,7 +179,7 @@ def test_what_fails_a_ci(data: bytes, options: list[str], code: int, tmp_path: P
     assert ktap.read_text().splitlines()[-1].startswith("not ok 1" if code else "ok 1")
 
 
-def test_a_class_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_class(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["splat", "--fail-on", "oops", "x"])
     assert left.value.code == 2

@@ -123,7 +123,7 @@ def test_a_report_ends_when_the_log_goes_elsewhere() -> None:
 
 
 def test_another_report_s_stack_is_not_taken() -> None:
-    """A second stack behind a whole report belongs to something that we do not know."""
+    """A second stack after a whole report belongs to something unknown."""
     report_of_sh = (
         b"BUG: Bad page state in process sh  pfn:00001\n"
         b"CPU: 1 PID: 9 Comm: sh Not tainted 6.1.0 #1\nCall Trace:\n one+0x1/0x2\n"

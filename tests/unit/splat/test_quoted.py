@@ -60,7 +60,7 @@ def test_a_prefix_is_no_quote(prefix: str) -> None:
     assert (splat.kind, splat.process, splat.pfn) == ("bad_page_state", "sh", 1)
 
 
-def test_what_the_terminals_of_a_host_are_told_is_said_once() -> None:
+def test_what_the_terminals_of_a_host_get_is_said_once() -> None:
     (splat,) = parse(
         f"Message from syslogd@box at Mar  5 09:07:35 ...\n kernel:{REPORT}\n"
         f"Mar  5 09:07:35 box kernel: {REPORT}\n".encode()

@@ -177,7 +177,7 @@ def _zvm(lines: Lines) -> bytes:
 
 
 def _other_host(lines: Lines) -> bytes:
-    """Two hosts in one log; the other one tells of another page."""
+    """Two hosts in one log; the other one is about another page."""
     out = []
     for at, line in enumerate(lines):
         out.append(f"Mar  5 {_clock(at)} other kernel: usb 1-1: reset {at}")

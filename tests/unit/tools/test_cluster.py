@@ -85,7 +85,7 @@ def test_a_row_that_hangs_is_ended(dask: Cluster, tmp_path: Path) -> None:
     assert gone(begun(tmp_path, SECOND)[0][1])
 
 
-def test_a_row_that_nobody_waits_for_is_ended(dask: Cluster, tmp_path: Path) -> None:
+def test_a_row_without_a_client_is_ended(dask: Cluster, tmp_path: Path) -> None:
     sleeping = that(tmp_path, {SECOND: "sleep"})
     given = outcomes(dask.address, [SECOND], sleeping)
     with interrupted_when(lambda: begun(tmp_path, SECOND)), pytest.raises(KeyboardInterrupt):
@@ -107,7 +107,7 @@ def test_a_worker_with_another_checkout_is_not_used(
     assert f"(zaptrace-{theirs}, not zaptrace-0123)" in capfd.readouterr().err
 
 
-def test_a_scheduler_that_goes_away_is_told(dask: Cluster, tmp_path: Path) -> None:
+def test_a_scheduler_that_goes_away_is_reported(dask: Cluster, tmp_path: Path) -> None:
     given = outcomes(dask.address, [SECOND, THIRD], that(tmp_path, {}))
     next(given)
     dask.processes["scheduler"].kill()

@@ -1,4 +1,4 @@
-"""`make soak` on two small tests: what is kept of each run, and that it goes on after a kill."""
+"""`make soak` on two small tests: what is kept of each run, and that it continues after a kill."""
 
 from __future__ import annotations
 

@@ -335,7 +335,7 @@ def test_what_holds_for_some_reports_only_says_so() -> None:
 
 
 def test_list_poison_is_at_home_where_the_layout_is_not_known() -> None:
-    """Up to 4.17 `lru` stood behind the counters: those of another layout prove nothing."""
+    """Up to 4.17 `lru` came after the counters: those of another layout prove nothing."""
     old = [1, 0, 0, 0xFFFFFFFF, 0xDEAD000000000100, 0xDEAD000000000200, 0, 0]
     assert not found(log(Dump(mapcount=1, raw=old)), "poison")
     assert found(log(Dump(mapcount=1, words={5: 0xDEAD000000000100})), "poison")

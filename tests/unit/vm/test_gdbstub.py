@@ -55,7 +55,7 @@ def test_console_output_packets_before_the_stop_are_passed_over(tmp_path: Path) 
     assert asyncio.run(session(tmp_path / "gdb", stub)) == "S05"
 
 
-def test_a_stop_that_is_told_late_is_no_answer(tmp_path: Path) -> None:
+def test_a_stop_that_comes_late_is_no_answer(tmp_path: Path) -> None:
     """A guest that powered off was written to before the stub had said that it stopped."""
     late = packet(b"T03thread:01;") + packet(b"OK")
     stub = Stub([late, packet(b"T05thread:02;")])

@@ -1,4 +1,4 @@
-"""The host's programs: missing, failing, left behind."""
+"""The host's programs: missing, failing, left running."""
 
 from __future__ import annotations
 

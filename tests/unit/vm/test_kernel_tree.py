@@ -52,7 +52,7 @@ def test_a_tree_without_git_has_no_mirror(tmp_path: Path) -> None:
         mirror(tmp_path, tmp_path / "mirror")
 
 
-def test_a_tree_of_somebody_else_s_has_no_mirror(
+def test_a_tree_of_another_user_has_no_mirror(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")

@@ -40,7 +40,7 @@ def test_what_is_not_there_has_no_tree(facts: object) -> None:
     assert not (cache_home() / "source").exists()
 
 
-def test_somebody_s_own_kernel_has_no_lab_source(tmp_path: Path) -> None:
+def test_a_users_own_kernel_has_no_lab_source(tmp_path: Path) -> None:
     name = "linux-source-6.1_6.1.1-1_all.deb"
     deb = cache_home() / "debs" / "bookworm-amd64" / name
     deb.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Tests whose guest was lost are told apart from tests that failed."""
+"""Tests whose guest was lost are reported apart from tests that failed."""
 
 from __future__ import annotations
 

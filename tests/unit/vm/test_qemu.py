@@ -139,12 +139,12 @@ def test_a_missing_emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         enter(config(tmp_path), tmp_path)
 
 
-def test_nobody_listens_at_a_socket(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener(tmp_path: Path) -> None:
     with pytest.raises(GuestLost, match="no monitor answers"):
         asyncio.run(dump_through(tmp_path / "qmp", tmp_path / "dump"))
 
 
-def test_an_unknown_architecture_is_told_the_known_ones() -> None:
+def test_an_unknown_architecture_is_answered_with_the_known_ones() -> None:
     with pytest.raises(BadInput) as caught:
         arch_named("vax")
     assert "s390x" in (caught.value.hint or "")
@@ -181,7 +181,7 @@ def test_a_qemu_that_opens_its_sockets_and_says_nothing(
 
 
 class Stuck:
-    """A monitor that begins to dump and never goes on; it keeps the pipe open."""
+    """A monitor that begins to dump and hangs; it keeps the pipe open."""
 
     def __init__(self) -> None:
         self.pipe = -1

@@ -13,13 +13,13 @@ from zaptrace.model.plan import ProbePlan, ProbeSite
 TEXT = b"Linux version 6.12 "
 BYTES = """\
 {at:016x}: 0x4c 0x69 0x6e 0x75 0x78 0x20 0x76 0x65\r
-{behind:016x}: 0x72 0x73 0x69 0x6f 0x6e 0x20 0x36 0x2e\r
+{after:016x}: 0x72 0x73 0x69 0x6f 0x6e 0x20 0x36 0x2e\r
 {last:016x}: 0x31 0x32 0x20\r
 """
 
 
 def banner(at: int) -> str:
-    return BYTES.format(at=at, behind=at + 8, last=at + 16)
+    return BYTES.format(at=at, after=at + 8, last=at + 16)
 
 
 def found(arch: str, anchors: Anchors, answers: dict[str, str]) -> int | None:
@@ -41,7 +41,7 @@ def test_a_new_psw_and_the_banner_tell_on_s390x() -> None:
     said = "00000000000001d0: 0x0400c00180000000 0x000003ffe0c158a0\r\n"
     banner_at = "x /19xb 0x3ffe0d7f200"
     assert found("s390x", S390, {PSW: said, banner_at: banner(0x3FFE0D7F200)}) == 0x3FFE0000000
-    assert found("s390x", S390, {PSW: said}) is None  # no banner there: somebody else's handler
+    assert found("s390x", S390, {PSW: said}) is None  # no banner there: another kernel's handler
     wrong = banner(0x3FFE0D7F200).replace("0x36", "0x37")
     assert found("s390x", S390, {PSW: said, banner_at: wrong}) is None
 
@@ -58,7 +58,7 @@ def test_a_gate_and_the_banner_tell_on_x86_64() -> None:
 @pytest.mark.parametrize(
     "said", ["", "0x12", "IDT= nonsense", "00000000000001d0: 0x0000000000000000\r\n"]
 )
-def test_what_cannot_be_read_tells_nothing(said: str) -> None:
+def test_what_cannot_be_read_means_nothing(said: str) -> None:
     for arch, anchors in (("s390x", S390), ("x86_64", X86)):
         assert found(arch, anchors, {PSW: said, "info registers": said}) is None
 

@@ -119,7 +119,7 @@ def config(tmp_path: Path, arch: str = "s390x") -> GuestConfig:
     )
 
 
-def test_a_key_is_of_the_guest_and_not_of_where_its_files_are(tmp_path: Path) -> None:
+def test_a_key_depends_on_the_guest_and_not_on_where_its_files_are(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     one = config(tmp_path)
     key = key_of(one, "checkout")
@@ -172,7 +172,7 @@ def test_another_emulator_makes_another_key(tmp_path: Path) -> None:
 
 
 class Kept:
-    """What becomes of the guest that is kept: QEMU's answers, one a try."""
+    """What happens to the guest that is kept: QEMU's answers, one a try."""
 
     def __init__(self, *answers: BaseException | None) -> None:
         self.answers = list(answers)
@@ -232,6 +232,6 @@ def test_one_that_cannot_be_loaded_is_made_anew_once_then_booted(
     assert asyncio.run(go()) == how
     assert kept_one.saved == saved
     assert saved_guest.is_refused(key) is refused
-    if refused:  # nobody tries again
+    if refused:  # it is not tried again
         assert asyncio.run(go()) == "booted"
         assert kept_one.saved == saved

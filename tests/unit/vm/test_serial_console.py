@@ -1,4 +1,4 @@
-"""What is told of a guest's console: it is gone with the guest's folder."""
+"""What is reported of a guest's console: it is gone with the guest's folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_last_whole_line(tmp_path: Path) -> None:
     assert last_line(console) == "booting  [1m..."
 
 
-def test_a_live_guest_that_hangs_is_told_by_its_last_words(
+def test_a_live_guest_that_hangs_is_reported_with_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "BOOT_SECONDS", 0.1)

@@ -1,4 +1,4 @@
-"""The zoo's table, its folders and the kernels' patches are of the same bugs."""
+"""The zoo's table, its folders and the kernels' patches have the same bugs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_kernels_know_the_bugs_that_they_are_booted_with() -> None:
         assert kernels_names(*kernel) == names, kernel
 
 
-def test_each_has_a_folder_and_each_folder_is_of_one() -> None:
+def test_each_has_a_folder_and_each_folder_has_one() -> None:
     assert {path.parent.name for path in HERE.glob("*/trigger.c")} == set(BUGS)
     for bug in BUGS.values():
         told = (bug.folder / "README.md").read_text()
@@ -60,7 +60,7 @@ def test_the_line_at_fault_is_the_ledgers_or_a_site_of_the_verdict() -> None:
 
 
 @pytest.mark.parametrize("bug", BUGS.values(), ids=lambda bug: bug.name)
-def test_the_page_tells_each_bug_and_what_became_of_it(bug: Bug, tmp_path: Path) -> None:
+def test_the_page_lists_each_bug_and_its_result(bug: Bug, tmp_path: Path) -> None:
     row: Row = {
         "bug": bug.name,
         "arch": "s390x",
