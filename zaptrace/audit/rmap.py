@@ -84,7 +84,8 @@ class Owners:
 
         Follows page->mapping (rmap_walk_anon(), rmap_walk_file(): mm/rmap.c).  A page on
         its way to the allocator has lost its mapping already (free_pages_prepare()),
-        but not its index: it is looked for in the mms that may have a gather under way.
+        but not its index: it is looked for in the mms that may have a gather under way, where
+        anonymous pages are mapped.
 
         Args:
             index: of the struct page.
@@ -172,7 +173,8 @@ class Owners:
     def _vmas(self, mapping: int) -> Iterator[drgn.Object]:
         if mapping <= MAPPING_FLAGS:
             for number in self._unsettled:
-                yield from vmas(self._state.mms[number])
+                # The page was anonymous: what a file's mappings have, the page cache has.
+                yield from (vma for vma in vmas(self._state.mms[number]) if vma.anon_vma)
         elif mapping & MAPPING_FLAGS == MAPPING_ANON:
             yield from self._anon_vmas(mapping - MAPPING_ANON)
         elif not mapping & MAPPING_FLAGS:

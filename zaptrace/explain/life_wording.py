@@ -64,11 +64,13 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     pfn = case.story.pfn
     if case.account is None:
         return
-    for number, one in enumerate(reported(case)):
-        text = _sentence(one, case.account.fields)
+    said: dict[str, list[LeftOver]] = {}
+    for one in reported(case):
+        said.setdefault(_sentence(one, case.account.fields), []).append(one)
+    for number, (text, facts) in enumerate(said.items()):
         start = f"By the recorded life of {page(case.story)}, " if number == 0 else "And "
-        yield Sentence(f"{start}{text}.", _refer(one.among, pfn))
-        yield from _taken_for(one, pfn)
+        times = f" ({len(facts)} times)" if len(facts) > 1 else ""
+        yield Sentence(f"{start}{text}{times}.", _refer((w for one in facts for w in one.among), pfn))
     yield from _late(case)
     yield from _flag(case)
 

@@ -30,12 +30,17 @@ MOST_OWNERS = 8
 
 
 def owner_lines(finding: Finding, most: int = MOST_OWNERS) -> Iterator[str]:
-    """Yield who maps the page, or whose mm it is; a line each, the first `most`."""
-    for owner in finding.mappings[:most]:
+    """Yield who maps the page, or whose mm it is; a line each, the first `most`.
+
+    After those of its PTEs stand the places where the rmap, or the page's index alone, says that
+    one may be missing.
+    """
+    for number, owner in enumerate(finding.mappings[:most]):
         if finding.cls in _OF_AN_MM and owner.address is None:
             yield f"mm {hexadecimal(owner.mm)} of {who(owner)}"
             continue
-        mapped = "was mapped by" if finding.ptes == 0 else "mapped by"
+        there = finding.ptes is None or number < finding.ptes
+        mapped = "mapped by" if there else "may have been mapped by"
         yield f"{mapped} {who(owner)} at {hexadecimal(owner.address)}  {owner.vma or ''}".rstrip()
     more = len(finding.mappings) - most
     if more > 0:

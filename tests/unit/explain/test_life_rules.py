@@ -197,6 +197,18 @@ def test_by_the_audit_alone_the_life_says_the_rest() -> None:
     assert "the evidence does not say" not in verdict.summary
 
 
+def test_what_was_done_twice_is_said_once() -> None:
+    """A migration that keeps the rmap fails, and is tried ten times (6.12, migrate_pages_batch())."""
+    copied_twice = Mapped()
+    for slot in (OTHER, OTHER + 8):
+        copied_twice.refs(1, 7, 0x25)
+        copied_twice.sets(0x33, 0x25, slot=slot)
+    one = replace(finding(FindingClass.MORE_PTES_THAN_MAPCOUNT, 3, 1, 3), pfn=PFN)
+    summary = explain(Evidence(None, audit=busy(one), lives=Kept(copied_twice))).summary
+    assert summary.count("added no rmap for that") == 1
+    assert "and added no rmap for that (2 times)." in summary
+
+
 def test_who_set_the_flag_that_a_page_was_refused_for_is_named() -> None:
     page = Mapped()
     page.store(FLAGS, 0, 8, pc=1, stack=page.stack(0x20, 0x21))

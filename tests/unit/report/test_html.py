@@ -47,7 +47,7 @@ def test_what_matters_is_there() -> None:
         "0x1f3c5",
         "try_zap_anon_pte_range",
         "more_mapcount_than_ptes",
-        "was mapped by mount/41",
+        "may have been mapped by mount/41",
         "__tlb_remove_page();  ◄ the page is freed",
         "mm/rmap.c is not shown: it is not in the tree.",
         "zaptrace repro s390x",
