@@ -25,8 +25,9 @@ def _begins_with(case: Case, *kinds: What) -> bool:
 
 
 def scribbled(case: Case) -> bool:
-    """Return whether the struct page was written by code that has no business there."""
-    return _has(case, What.STRAY)
+    """Return whether the struct page was written by code that has no business there, or by no
+    store at all."""
+    return _has(case, What.STRAY, What.UNSEEN)
 
 
 def freed_twice(case: Case) -> bool:

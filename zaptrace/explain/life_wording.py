@@ -13,6 +13,7 @@ from zaptrace.life.ledger import LeftOver, What
 from zaptrace.life.named_life import Frame, NamedWrite
 from zaptrace.life.page_life import Change
 from zaptrace.life.page_members import PageFields
+from zaptrace.life.unseen import changed_unseen
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import CodeSite, Reference, Sentence
 
@@ -34,6 +35,7 @@ _SAID = {
     What.GET_WITHOUT_PUT: "the reference that {by} took was never dropped",
 }
 _BY_COUNT = (What.RMAP_NOT_REMOVED, What.REMOVED_TOO_OFTEN, What.PUT_OR_RMAP)
+_NO_STORE = "a bit of memory flipped, a device wrote there, or a store was not recorded"
 _ONE_OF = {
     What.PUT_WITHOUT_GET: "dropped a reference that had not been taken",
     What.PUT_OR_RMAP: "dropped a reference that had not been taken, or without removing an rmap",
@@ -78,6 +80,12 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
 def _sentence(one: LeftOver, fields: PageFields) -> str:
     places = list(dict.fromkeys(_by(write) for write in one.among))[:_MOST_NAMED]
     first = one.among[0]
+    if one.what is What.UNSEEN:
+        _, counter = changed_unseen(one.among) or (first, "a counter")
+        return (
+            f"its {counter.removeprefix('_')} had changed when {_by(first)} stored to it, and no "
+            f"recorded store had done that: {_NO_STORE}"
+        )
     if one.what is What.STRAY:
         return f"{_by(first)} stored into its struct page: {_changes(first, fields)}"
     if one.what in _ONE_OF:
@@ -126,6 +134,11 @@ def _flag(case: Case) -> Iterator[Sentence]:
         setter = _setter(account, name)
         if setter is not None:
             text = f"{_by(setter)} set flag {name}, which was not cleared before the free."
+            if any("clear" in (frame.function or "") for frame in setter.frames):
+                text = (
+                    f"Flag {name} was set when {_by(setter)} cleared another, and no recorded "
+                    f"store had set it: {_NO_STORE}."
+                )
             yield Sentence(text, _refer((setter,), story.pfn))
 
 
@@ -182,7 +195,7 @@ def _refer(writes: Iterable[NamedWrite], pfn: int | None) -> tuple[Reference, ..
 def culprit(case: Case) -> CodeSite | None:
     """Return where the first of those stores is, as a code site."""
     facts = reported(case)
-    if not facts:
+    if not facts or facts[0].what is What.UNSEEN:
         return None
     one = facts[0].among[0]
     by = author(one)

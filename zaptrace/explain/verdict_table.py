@@ -59,7 +59,7 @@ RULES = (
         kind=VerdictKind.SCRIBBLED,
         applies=life_rules.scribbled,
         summary=wording.found_wrong,
-        subject="stray store into a struct page",
+        subject="struct page written over",
         headline="struct page written over",
         cleared_in_zap=False,
     ),

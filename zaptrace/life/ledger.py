@@ -18,6 +18,7 @@ from zaptrace.life.mappings import Mappings, is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
 from zaptrace.life.page_members import PageFields
+from zaptrace.life.unseen import changed_unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class What(enum.StrEnum):
     """What is left over."""
 
     STRAY = "stray_store"
+    UNSEEN = "changed_without_a_store"
     FREED_TWICE = "put_of_free_page"
     PTE_WITHOUT_RMAP = "pte_set_without_rmap"
     PTE_CLEARED = "pte_cleared_rmap_not_removed"
@@ -123,6 +125,7 @@ class LeftOver:
 
 _SAID = {
     What.STRAY: "stray store",
+    What.UNSEEN: "a counter was another before, and no recorded store did it",
     What.FREED_TWICE: "put when its last reference had gone",
     What.PTE_WITHOUT_RMAP: "PTE set and no rmap added",
     What.PTE_CLEARED: "PTE cleared and its rmap not removed",
@@ -186,6 +189,9 @@ def ledger(
         return Ledger(unpaired=unknown)
     if any(not one.write.valued for one in writes):
         return Ledger(unpaired="the value of a store is not known")
+    if (odd := changed_unseen(writes)) is not None:
+        unseen = LeftOver(What.UNSEEN, 1, (odd[0],))
+        return Ledger(left_over=(unseen,), unpaired=f"its {odd[1]} changed without a store")
     adds = units_of(writes, ("mapped",), MAPCOUNT)
     removals = units_of(writes, ("unmapped",), MAPCOUNT)
     gets = units_of(writes, ("allocated", "got"), REFCOUNT)

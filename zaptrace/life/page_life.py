@@ -60,6 +60,7 @@ class Write:
         storage: of a storage-to-storage instruction.
         after_stop: after the guest was stopped and dumped.
         valued: what it stored is known.
+        unchanged: members that it covers, and that had this value before.
         slot: where in the guest's memory the entry lies, of a store to a page table; else None.
         pte: what such a store was to the page.
     """
@@ -75,6 +76,7 @@ class Write:
     storage: bool = False
     after_stop: bool = False
     valued: bool = True
+    unchanged: list[str] = field(default_factory=list)
     slot: int | None = None
     pte: Role | None = None
 
@@ -264,6 +266,8 @@ class _Words:
                 # Two CPUs stored to this word at once: the other's record saw this one's value.
                 early[0].changes.remove(early[1])
                 write.changes.append(Change(one.name, early[1].before, early[1].after))
+            else:
+                write.unchanged.append(one.name)
         elif was is not None and was != now:
             change = Change(one.name, was, now, stored=False)
             write.changes.append(change)

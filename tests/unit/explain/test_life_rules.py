@@ -197,6 +197,21 @@ def test_by_the_audit_alone_the_life_says_the_rest() -> None:
     assert "the evidence does not say" not in verdict.summary
 
 
+@pytest.mark.parametrize("flipped", [1, 4], ids=["to what it was", "above"])
+def test_a_counter_that_no_store_changed_blames_nobody(flipped: int) -> None:
+    """Memory of a running 6.12 changed from outside: the removal was said to add an rmap."""
+    page = Mapped()
+    page.mapcount ^= flipped
+    page.zap()
+    verdict = explain(Evidence(None, [STATE], console=True, lives=Kept(page)))
+    assert verdict.kind is VerdictKind.SCRIBBLED
+    assert "its mapcount had changed when zap_pte_range() at mm/memory.c:105" in verdict.summary
+    assert "no recorded store had done that: a bit of memory flipped" in verdict.summary
+    assert "culprit" not in [one.role for one in verdict.sites]
+    assert "rmap" not in verdict.summary.partition("By the recorded life")[2]
+    assert not life_rules.scribbled(case(Kept(page, whole=False)))
+
+
 def test_what_was_done_twice_is_said_once() -> None:
     """A migration that keeps the rmap fails, and is tried ten times (6.12, migrate_pages_batch())."""
     copied_twice = Mapped()
