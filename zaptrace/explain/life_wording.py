@@ -72,7 +72,9 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     for number, (text, facts) in enumerate(said.items()):
         start = f"By the recorded life of {page(case.story)}, " if number == 0 else "And "
         times = f" ({len(facts)} times)" if len(facts) > 1 else ""
-        yield Sentence(f"{start}{text}{times}.", _refer((w for one in facts for w in one.among), pfn))
+        yield Sentence(
+            f"{start}{text}{times}.", _refer((w for one in facts for w in one.among), pfn)
+        )
     yield from _late(case)
     yield from _flag(case)
 

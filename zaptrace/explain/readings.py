@@ -152,7 +152,7 @@ _BELOW_ZERO = (
     ),
     Reading(
         _below,
-        "a mapping was made and never added to the rmap (fork, mremap, a fault)",
+        "a mapping was made and never added to the rmap (a page fault, fork, mremap, migration)",
         _several_processes,
     ),
     Reading(_below, "something else wrote over the counter", _counter_fell),
@@ -232,7 +232,7 @@ def _gone(case: Case) -> str:
     many = _excess(case)
     if many == 1:
         return "a PTE of it went and its rmap was"
-    return f"{many} PTEs of it went, each by a fault of its own, and their rmaps were"
+    return f"{many} PTEs of it went, one by one, and their rmaps were"
 
 
 def _rose(case: Case) -> Speaks | None:
@@ -364,7 +364,8 @@ _OF_STATE = (
     ),
     Reading(
         _folio_counts(False),
-        "a mapping of its folio was made and never added to the rmap (fork, mremap, a fault)",
+        "a mapping of its folio was made and never added to the rmap (a page fault, fork, mremap, "
+        "migration)",
     ),
     Reading(
         _says(*FOLIO_MAPCOUNTS),

@@ -112,19 +112,29 @@ def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sen
     if pages < 2:
         return ()
     pfn = case.story.pfn
-    tales = {one.story.pfn: _tale(one, row) for one, row in others if one.story.witnesses}
+    tales = {one.story.pfn: (_tale(one, row), row) for one, row in others if one.story.witnesses}
     tales.pop(pfn, None)
     # Of the others less is known: no dump was taken when they went wrong.
     alike = {_tale(case, rule), _tale(*_judged(_without_audit(case.story), case.evidence))}
-    same = sum(tale in alike for tale in tales.values())
-    said = [f"{same} by the same story"] if same else []
-    said += [f"{len(tales) - same} by another"] if len(tales) > same else []
+    counts = Counter(_likeness(rule, row, same=tale in alike) for tale, row in tales.values())
+    said = [f"{many} {how}" for how, many in counts.items()]
     rest = pages - 1 - len(tales)
     said += [f"{rest} not looked at one by one"] if rest > 0 else []
     text = f"{pages - 1} more page{'s' if pages > 2 else ''} went wrong in this run"
     pieces = [piece for one, _ in others for piece in one.story.witnesses[:1]]
     rests_on = refer_all(pieces) or whole(case.evidence, "recording", "console")
     return (Sentence(f"{text}: {', '.join(said)}." if said else f"{text}.", rests_on),)
+
+
+def _likeness(rule: Rule, other: Rule, *, same: bool) -> str:
+    """Return how another page compares: a page that nothing explains has a state, and no story."""
+    if rule is UNEXPLAINED:
+        if other is not UNEXPLAINED:
+            return "by a story that is known"
+        return "in the same state" if same else "in another"
+    if same:
+        return "by the same story"
+    return "not explained" if other is UNEXPLAINED else "by another"
 
 
 def _without_audit(story: Story) -> Story:

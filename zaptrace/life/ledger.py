@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zaptrace.life.calls import Unit, place, same_call, shared_frames, units_of
+from zaptrace.life.flags import is_head, is_large, is_reserved
 from zaptrace.life.mappings import Mappings, is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
@@ -187,11 +188,8 @@ def ledger(
     reserved = unknown is not None and is_reserved(writes, fields)
     if unknown and not (named.life.entries or reserved):
         return Ledger(unpaired=unknown)
-    if any(not one.write.valued for one in writes):
-        return Ledger(unpaired="the value of a store is not known")
-    if (odd := changed_unseen(writes)) is not None:
-        unseen = LeftOver(What.UNSEEN, 1, (odd[0],))
-        return Ledger(left_over=(unseen,), unpaired=f"its {odd[1]} changed without a store")
+    if (broken := _broken(writes)) is not None:
+        return broken
     adds = units_of(writes, ("mapped",), MAPCOUNT)
     removals = units_of(writes, ("unmapped",), MAPCOUNT)
     gets = units_of(writes, ("allocated", "got"), REFCOUNT)
@@ -233,6 +231,17 @@ def ledger(
         left = [_by_rarity(one, often) for one in left]
     left.sort(key=_order)
     return Ledger(len(adds), len(removals), len(gets), len(puts), tuple(left), why)
+
+
+def _broken(writes: Sequence[NamedWrite]) -> Ledger | None:
+    """Return the ledger of a life whose stores do not give its counters; None when they do."""
+    if any(not one.write.valued for one in writes):
+        return Ledger(unpaired="the value of a store is not known")
+    odd = changed_unseen(writes)
+    if odd is None:
+        return None
+    unseen = LeftOver(What.UNSEEN, 1, (odd[0],))
+    return Ledger(left_over=(unseen,), unpaired=f"its {odd[1]} changed without a store")
 
 
 def _by_entries(named: NamedLife, rmaps: list[Unit], *, large: bool) -> Mappings | None:
@@ -299,17 +308,6 @@ def _since_the_boot(gets: list[Unit], puts: list[Unit]) -> Iterator[LeftOver]:
     return _references(gets, puts, [], False)
 
 
-def is_reserved(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
-    """Return whether PG_reserved was set, and not cleared again: never given to the allocator."""
-    last = ""
-    for one in writes:
-        change = one.write.change("flags")
-        if change is not None and change.before is not None:
-            flips = fields.flag_changes(change.before, change.after)
-            last = next((name for name in flips if name[1:] == "reserved"), last)
-    return last == "+reserved"
-
-
 def _no_references(writes: Iterable[NamedWrite], fields: PageFields) -> str | None:
     """Why the page's references cannot be paired."""
     for one in writes:
@@ -320,23 +318,6 @@ def _no_references(writes: Iterable[NamedWrite], fields: PageFields) -> str | No
     if is_large(writes, fields) and not is_head(writes, fields):
         return "it is a tail of a large folio, whose references are its head's"
     return None
-
-
-def is_large(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
-    """Return whether the page is known to be a part of a large folio."""
-    for one in writes:
-        flags, link = one.write.change("flags"), one.write.change("lru.next")
-        # A tail's compound_head shares the place of lru.next, and has bit 0 set.
-        if (flags and "head" in fields.flag_names(flags.after)) or (link and link.after & 1):
-            return True
-    return False
-
-
-def is_head(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
-    """Return whether the page is a large folio's first at the end of its life."""
-    changes = (one.write.change("flags") for one in writes)
-    flags = [change.after for change in changes if change is not None]
-    return bool(flags) and "head" in fields.flag_names(flags[-1])
 
 
 def _folio_references(

@@ -54,9 +54,7 @@ def _is_odd(one: NamedWrite, counter: str) -> bool:
 def _direction(one: NamedWrite, counter: str) -> int:
     """Return 1 for a store that only counts up, -1 for one that counts down, 0 when not known: by
     the functions at the instruction."""
-    down, up = (
-        any(which[counter].search(name) for name in _names(one)) for which in (_DOWN, _UP)
-    )
+    down, up = (any(which[counter].search(name) for name in _names(one)) for which in (_DOWN, _UP))
     return int(up) - int(down)
 
 

@@ -213,7 +213,7 @@ def test_a_counter_that_no_store_changed_blames_nobody(flipped: int) -> None:
 
 
 def test_what_was_done_twice_is_said_once() -> None:
-    """A migration that keeps the rmap fails, and is tried ten times (6.12, migrate_pages_batch())."""
+    """A migration that keeps the rmap fails, and is tried ten times: migrate_pages_batch()."""
     copied_twice = Mapped()
     for slot in (OTHER, OTHER + 8):
         copied_twice.refs(1, 7, 0x25)

@@ -248,7 +248,7 @@ def test_two_pages_that_nothing_explains_have_not_the_same_story() -> None:
         machine.mapcount[pfn], machine.refcount[pfn] = mapcount, 0
         machine.bad_page(parent, pfn, "free_unref_page", "wp_page_copy")
     verdict = explain(evidence(machine, audited=False))
-    assert "2 more pages went wrong in this run: 1 by the same story, 1 by another." in (
+    assert "2 more pages went wrong in this run: 1 in the same state, 1 in another." in (
         verdict.summary
     )
 
