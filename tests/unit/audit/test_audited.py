@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Container
 
 import numpy as np
 import pytest
 
+from tests.unit.audit.partial import partial
 from zaptrace.audit.audited import HIDDEN, MAX_FOLLOWED, provable
-from zaptrace.audit.invariants import Suspect
+from zaptrace.audit.invariants import Recorded, Suspect
 from zaptrace.audit.rmap import Owners
+from zaptrace.audit.state import KernelState
 from zaptrace.model.findings import FindingClass
 
 LEAKED = FindingClass.MORE_MAPCOUNT_THAN_PTES
@@ -19,22 +20,24 @@ FREE = FindingClass.MAPPED_BUT_FREE
 SUSPECTS = [Suspect(1, FREE, 1), Suspect(2, LEAKED, 0), Suspect(3, LEAKED, 0)]
 
 
-def state(blind: frozenset[int], *, whole: bool = True) -> Any:
-    return SimpleNamespace(
+def state(blind: frozenset[int], *, whole: bool = True) -> KernelState:
+    return partial(
+        KernelState,
         blind=blind,
         whole=whole,
         gaps=Counter(),
-        recorded=SimpleNamespace(head=np.arange(MAX_FOLLOWED + 10)),
+        recorded=partial(Recorded, head=np.arange(MAX_FOLLOWED + 10)),
     )
 
 
-def owners(mms: dict[int, int]) -> Owners:
+class Rmaps(Owners):
     """Page -> the one mm that its rmap leads to; without one it cannot be followed."""
 
-    def may_be_in(blind: frozenset[int], index: int, head: int) -> bool:
-        return index not in mms or mms[index] in blind
+    def __init__(self, mms: dict[int, int]) -> None:
+        self._leads_to = mms
 
-    return cast(Owners, SimpleNamespace(may_be_in=may_be_in))
+    def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:
+        return index not in self._leads_to or self._leads_to[index] in mms
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,7 @@ def test_a_page_with_too_few_ptes_is_no_finding_if_it_may_be_mapped_where_the_au
     blind: tuple[int, ...], whole: bool, mms: dict[int, int], sure: list[int]
 ) -> None:
     known = state(frozenset(blind), whole=whole)
-    found = provable(known, owners(mms), SUSPECTS)
+    found = provable(known, Rmaps(mms), SUSPECTS)
     assert [suspect.index for suspect in found] == sure
     assert known.gaps[HIDDEN] == 3 - len(sure)
 
@@ -59,6 +62,6 @@ def test_a_page_with_too_few_ptes_is_no_finding_if_it_may_be_mapped_where_the_au
 def test_not_every_rmap_of_a_ruined_dump_is_followed() -> None:
     known = state(frozenset([7]))
     many = [Suspect(index, LEAKED, 0) for index in range(MAX_FOLLOWED + 5)]
-    found = provable(known, owners(dict.fromkeys(range(len(many)), 8)), many)
+    found = provable(known, Rmaps(dict.fromkeys(range(len(many)), 8)), many)
     assert len(found) == MAX_FOLLOWED
     assert known.gaps[HIDDEN] == 5

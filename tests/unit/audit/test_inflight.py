@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from tests.unit.audit.partial import partial
 from zaptrace.audit import findings
 from zaptrace.audit.inflight import InFlight
+from zaptrace.audit.invariants import Recorded
 from zaptrace.audit.mms import Task
 from zaptrace.audit.rmap import Place
+from zaptrace.audit.state import KernelState
 
 TABLE = 1 << 21
 HELD = (4 * TABLE, 5 * TABLE - 1)
@@ -42,14 +44,15 @@ class MadeUp:
     def is_empty(self, place: Place) -> bool:
         return place not in self.mapped
 
-    def state(self, in_flight: dict[int, InFlight]) -> Any:
-        recorded = SimpleNamespace(
+    def state(self, in_flight: dict[int, InFlight]) -> KernelState:
+        recorded = partial(
+            Recorded,
             head=np.array([0]),
             anon=np.array([self.anon]),
             hugetlb=np.array([False]),
             order=np.array([self.order]),
         )
-        return SimpleNamespace(recorded=recorded, in_flight=in_flight)
+        return partial(KernelState, recorded=recorded, in_flight=in_flight)
 
     def excused(self, in_flight: dict[int, InFlight], short: int = 1) -> int:
         """For how many missing PTEs those in flight are good."""

@@ -14,6 +14,7 @@ import pytest
 import zaptrace.audit.inspect
 import zaptrace.memory.open
 from tests.unit.audit.inspect_words import FREED
+from tests.unit.audit.partial import partial
 from tests.unit.audit.struct_pages import Memory, struct_pages
 from tests.unit.audit.struct_pages import judged as counters_of
 from zaptrace.audit import running
@@ -41,8 +42,10 @@ def memory() -> Memory:
 
 
 @pytest.fixture
-def state(memory: Memory) -> Any:
-    return SimpleNamespace(pages=memory.gathered(), recorded=counters_of(memory), gaps=Counter())
+def state(memory: Memory) -> KernelState:
+    return partial(
+        KernelState, pages=memory.gathered(), recorded=counters_of(memory), gaps=Counter()
+    )
 
 
 @pytest.fixture
@@ -53,8 +56,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def steady(state: Any) -> Pages:
-    return tuple(suspect.index for suspect in running.steady(cast(KernelState, state), SUSPECTS))
+def steady(state: KernelState) -> Pages:
+    return tuple(suspect.index for suspect in running.steady(state, SUSPECTS))
 
 
 @pytest.mark.parametrize(
@@ -68,21 +71,23 @@ def steady(state: Any) -> Pages:
 )
 @pytest.mark.usefixtures("pauses")
 def test_who_has_changed_since_it_was_read_is_no_suspect(
-    memory: Memory, state: Any, column: str, at: int, left: Pages
+    memory: Memory, state: KernelState, column: str, at: int, left: Pages
 ) -> None:
     memory.raw[column][at] += 1
     assert steady(state) == left
 
 
 @pytest.mark.usefixtures("pauses")
-def test_what_a_tail_of_a_folio_counts_is_in_its_first_page(memory: Memory, state: Any) -> None:
+def test_what_a_tail_of_a_folio_counts_is_in_its_first_page(
+    memory: Memory, state: KernelState
+) -> None:
     state.recorded.head[3] = 2
     memory.raw["refcount"][2] += 1
     assert steady(state) == (1,)
 
 
 def test_who_changes_and_changes_back_is_no_suspect_either(
-    memory: Memory, state: Any, monkeypatch: pytest.MonkeyPatch
+    memory: Memory, state: KernelState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a page that fork() and exit() map and unmap all the time both readings may be the same:
     three looks in a row called it leaked, once in some hundred audits."""
@@ -95,7 +100,7 @@ def test_who_changes_and_changes_back_is_no_suspect_either(
 
 
 def test_one_waits_as_long_as_there_are_suspects(
-    memory: Memory, state: Any, pauses: list[float]
+    memory: Memory, state: KernelState, pauses: list[float]
 ) -> None:
     assert steady(state) == (1, 2, 3)
     assert pauses == list(PAUSES)
@@ -104,7 +109,7 @@ def test_one_waits_as_long_as_there_are_suspects(
     assert steady(state) == ()
     assert pauses == [PAUSES[0]]
     assert state.gaps[CHANGED] == 3
-    assert running.steady(cast(KernelState, state), []) == []
+    assert running.steady(state, []) == []
 
 
 @pytest.fixture

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.unit.audit.partial import partial
+from zaptrace.audit.invariants import Recorded
 from zaptrace.audit.pagetables.normal_pages import HUGE_ZERO, ZERO, zero_kinds
+from zaptrace.audit.pagetables.walk import Walked
+from zaptrace.audit.state import KernelState
 from zaptrace.audit.zero_pages import freed_zero_pages
 from zaptrace.model.findings import FindingClass
 
@@ -37,16 +41,18 @@ class Prog:
         return Value({"PAGE_SHIFT": 12}[name])
 
 
-def state(prog: Prog, refcounts: dict[int, int], free: set[int]) -> Any:
+def state(prog: Prog, refcounts: dict[int, int], free: set[int]) -> KernelState:
     """Sixteen struct pages, and leaves: a normal one, one of each zero page."""
     pages = 16
     refcount = np.ones(pages, np.int32)
     for index, count in refcounts.items():
         refcount[index] = count
-    return SimpleNamespace(
+    return partial(
+        KernelState,
         prog=prog,
         pages=SimpleNamespace(indices=lambda pfns: pfns.astype(np.int64)),
-        recorded=SimpleNamespace(
+        recorded=partial(
+            Recorded,
             known=np.ones(pages, bool),
             refcount=refcount,
             raw_mapcount=np.full(pages, -1, np.int32),
@@ -54,7 +60,8 @@ def state(prog: Prog, refcounts: dict[int, int], free: set[int]) -> Any:
             free=np.isin(np.arange(pages), list(free)),
         ),
         normal=np.array([True, False, False]),
-        walked=SimpleNamespace(
+        walked=partial(
+            Walked,
             pfn=np.array([1, SMALL, HUGE], np.uint64),
             mm=np.array([0, 0, 1]),
             address=np.array([0x1000, 0x2000, 0x200000], np.uint64),
