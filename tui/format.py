@@ -56,7 +56,7 @@ def page(record: Records) -> str:
 
 
 def mapcount_of(record: Records) -> int | None:
-    """raw_mapcount + 1; None when absent, or when the field holds a page type."""
+    """Return raw_mapcount + 1; None when absent, or when the field holds a page type."""
     raw = number_of(record, "raw_mapcount", ABSENT_I32)
     return None if raw is None or raw < PAGE_MAPCOUNT_RESERVE else raw + 1
 

@@ -15,7 +15,8 @@ TOO_SMALL = f"zaptrace needs at least\n{TINY.width}×{TINY.height} characters.\n
 
 
 def size_class(size: Size) -> str:
-    """One pane at a time, all panes below each other, or all panes in two columns."""
+    """Return the CSS class of a size: one pane at a time, all below each other, or in two
+    columns."""
     if size.width < TINY.width or size.height < TINY.height:
         return "-tiny"
     if size.width < _MEDIUM.width or size.height < _MEDIUM.height:

@@ -59,14 +59,9 @@ def dumped(arch: str, crowd: Crowd, folder: Path) -> Dump:
     """
     row, name = arch_named(arch), f"{arch}-{crowd.memory}"
     built = lab_kernel.build(row, ignore, flavour="live")
-    config = GuestConfig(
-        arch=row,
-        kernel=built.image,
-        initrd=lab.initrd(lab.compiled(arch, SOURCE, folder), folder),
-        append=f"{row.append} nokaslr {NO_DEVICE} -- {crowd.processes} {crowd.own} {crowd.shared}",
-        console=folder / f"console-{name}",
-        memory=f"{crowd.memory}M",
-    )
+    words = f"{NO_DEVICE} -- {crowd.processes} {crowd.own} {crowd.shared}"
+    console, memory = folder / f"console-{name}", f"{crowd.memory}M"
+    config = lab.config_of(row, built, SOURCE, folder, words, console=console, memory=memory)
     vmcore = folder / f"vmcore-{name}"
     asyncio.run(_dumped(config, vmcore, folder / "qemu.log"))
     standardise(vmcore)

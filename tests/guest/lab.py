@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from tests.guest import postmortem
 from vm import host, lab_kernel, live_guest
 from vm.cpio import Archive
-from zaptrace.arch import arch_named
+from vm.qemu import GuestConfig
+from zaptrace.arch import Arch, arch_named
 from zaptrace.kernel import plan_for
 from zaptrace.model.errors import GuestLost, ZaptraceError
 from zaptrace.model.paths import cache_home
@@ -209,6 +210,26 @@ def initrd(init: Path, folder: Path, files: Mapping[str, Path] | None = None) ->
     path = folder / "initrd"
     path.write_bytes(archive.finish())
     return path
+
+
+def config_of(
+    arch: Arch, kernel: lab_kernel.Kernel, source: Path, folder: Path, words: str = "", **more: Any
+) -> GuestConfig:
+    """A guest whose init is a test program; its files are in `folder`.
+
+    Args:
+        source: the program's C source.
+        words: more kernel arguments.
+        more: what differs from GuestConfig's defaults, and `files` for `initrd`.
+    """
+    files = more.pop("files", None)
+    return GuestConfig(
+        arch=arch,
+        kernel=kernel.image,
+        initrd=initrd(compiled(arch.name, source, folder), folder, files),
+        append=f"{arch.append} nokaslr {words}".rstrip(),
+        **{"console": folder / "console.log", **more},
+    )
 
 
 def quoted(*words: str) -> str:

@@ -192,15 +192,14 @@ def boot(machine: Machine, folder: Path, built: lab_kernel.Kernel | None = None)
     """
     row = arch_named(machine.arch)
     built = built or lab_kernel.build(row, ignore, flavour="live")
-    init = lab.compiled(machine.arch, lab.PROGRAMS / "mappings.c", folder)
     modules = built.modules if isinstance(built, StockKernel) else ()
-    files = {f"/modules/{module.name}": module for module in modules}
-    config = GuestConfig(
-        arch=row,
-        kernel=built.image,
-        initrd=lab.initrd(init, folder, files),
-        append=f"{row.append} nokaslr secretmem.enable=1 {machine.append}",
-        console=folder / "console.log",
+    config = lab.config_of(
+        row,
+        built,
+        lab.PROGRAMS / "mappings.c",
+        folder,
+        f"secretmem.enable=1 {machine.append}",
+        files={f"/modules/{module.name}": module for module in modules},
         cpu=machine.cpu,
         memory=machine.memory,
         smp=machine.smp,

@@ -32,15 +32,8 @@ def stopped(kind: str, function: str, folder: Path) -> Dump:
     `kind` calls it."""
     row = arch_named("x86_64")
     built = lab_kernel.build(row, ignore)
-    program = lab.compiled("x86_64", lab.PROGRAMS / "collapse.c", folder)
-    config = GuestConfig(
-        arch=row,
-        kernel=built.image,
-        initrd=lab.initrd(program, folder),
-        append=f"{row.append} nokaslr zapfault=none -- {kind}",
-        console=folder / "console.log",
-        memory="256M",
-    )
+    source, words = lab.PROGRAMS / "collapse.c", f"zapfault=none -- {kind}"
+    config = lab.config_of(row, built, source, folder, words, memory="256M")
     vmcore = folder / "vmcore"
     asyncio.run(dumped(config, address_of(built.vmlinux, function), folder, vmcore))
     standardise(vmcore)

@@ -22,7 +22,6 @@ from drgn.helpers.linux.mm import page_to_pfn, pfn_to_page, virt_to_page
 
 from tests.guest import lab, mappings
 from vm import lab_kernel
-from vm.qemu import GuestConfig
 from zaptrace.arch import arch_named
 from zaptrace.audit.audited import Audited, audit
 from zaptrace.audit.page_use import PageUse
@@ -88,13 +87,12 @@ class Held:
 def boot(arch: str, folder: Path, words: str) -> Held:
     row = arch_named(arch)
     built = lab_kernel.build(row, ignore, flavour="live")
-    init = lab.compiled(arch, lab.PROGRAMS / "holders.c", folder)
-    config = GuestConfig(
-        arch=row,
-        kernel=built.image,
-        initrd=lab.initrd(init, folder),
-        append=f"{row.append} nokaslr {words}",
-        console=folder / "console.log",
+    config = lab.config_of(
+        row,
+        built,
+        lab.PROGRAMS / "holders.c",
+        folder,
+        words,
         memory="512M",
         disks={"swap": mappings.swap_space(folder / "swap")},
     )

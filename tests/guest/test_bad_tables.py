@@ -37,15 +37,8 @@ BAD = {"x86_64": bytes.fromhex("0100000000000000"), "s390x": bytes.fromhex("0000
 def test_a_guest_is_stopped_where_a_bad_entry_is_cleared(arch: str, tmp_path: Path) -> None:
     row = arch_named(arch)
     built = lab_kernel.build(row, ignore, flavour="live")
-    init = lab.compiled(arch, lab.PROGRAMS / "overwritten.c", tmp_path)
-    config = GuestConfig(
-        arch=row,
-        kernel=built.image,
-        initrd=lab.initrd(init, tmp_path),
-        append=f"{row.append} nokaslr",
-        console=tmp_path / "console.log",
-        memory="256M",
-    )
+    source = lab.PROGRAMS / "overwritten.c"
+    config = lab.config_of(row, built, source, tmp_path, memory="256M")
     plan = plan_for(built.vmlinux)
     where = stops.of_the_bug(plan, *stops.EVENTS["bad_table"])
     assert len(where.addresses) == stops.HARDWARE

@@ -51,9 +51,9 @@ class Clocked(Protocol):
         ...
 
     def read(self, seconds: float) -> Events | None:
-        """As any source's."""
+        """See `Source.read`."""
         ...
 
     def close(self) -> None:
-        """As any source's."""
+        """See `Source.close`."""
         ...

@@ -94,7 +94,7 @@ def _left(state: KernelState, owners: Owners, head: int, mapped: list[Place]) ->
 
 
 def _in_flight_at(state: KernelState, owners: Owners, place: Place) -> bool:
-    """Whether the PTE of a place may be there or not at this moment."""
+    """Return whether the PTE of a place may be there or not at this moment."""
     busy = state.in_flight.get(place.mm)
     if busy is None:
         return False

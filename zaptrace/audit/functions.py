@@ -6,7 +6,7 @@ import drgn
 
 
 def has_function(prog: drgn.Program, name: str) -> bool:
-    """Whether the kernel has a function of its own of that name."""
+    """Return whether the kernel has a function of its own of that name."""
     # By symbol: the debug info of a function may be a copy without an address.
     try:
         prog.symbol(name)

@@ -78,7 +78,7 @@ def text_of(account: Account) -> str:
 
 
 def _is_known_kind(state: KernelState, head: int) -> bool:
-    """Whether all that may hold references of such a folio for long is known.
+    """Return whether all that may hold references of such a folio for long is known.
 
     File systems and drivers keep references to the page cache (btrfs its extent buffers, graphics
     drivers their objects, whose mapping is unevictable), tmpfs by itself none.

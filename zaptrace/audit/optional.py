@@ -50,7 +50,7 @@ class optional_step:
 
 
 def is_broken(error: Exception) -> bool:
-    """Whether an exception is about the dump or its kernel, and no bug of ours."""
+    """Return whether an exception is about the dump or its kernel, and no bug of ours."""
     if isinstance(error, AttributeError):  # drgn's, for a struct without that member
         return "has no member" in str(error)
     # drgn has bare Exceptions for kernels whose own numbers are broken.

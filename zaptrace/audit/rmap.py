@@ -99,7 +99,7 @@ class Owners:
         return places, False
 
     def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:
-        """Whether a page may be mapped in one of some mms: the rmap leads there, or nowhere.
+        """Return whether a page may be mapped in one of some mms: the rmap leads there, or nowhere.
 
         Args:
             mms: by index.
@@ -121,12 +121,13 @@ class Owners:
         return "file" if mapping and not mapping & MAPPING_FLAGS else "other"
 
     def is_empty(self, place: Place) -> bool:
-        """Whether nothing is mapped there (a large leaf counts at its first address only)."""
+        """Return whether nothing is mapped there (a large leaf counts at its first address
+        only)."""
         here = self._by_address.find(place.address)
         return not (self._state.walked.mm[here] == place.mm).any()
 
     def has_table(self, place: Place) -> bool:
-        """Whether there is a table of PTEs for that address."""
+        """Return whether there is a table of PTEs for that address."""
         shift = self._state.fmt.levels[-2].shift
         return (place.mm, place.address >> shift) in self._tables
 
@@ -160,7 +161,7 @@ class Owners:
         self._state.gaps["rmaps that cannot be followed"] += 1
 
     def _has_rmap(self, head: int) -> bool:
-        """Whether a folio's mapping can be followed: not without one, and not KSM's."""
+        """Return whether a folio's mapping can be followed: not without one, and not KSM's."""
         mapping = self._mapping(head)
         return mapping > MAPPING_FLAGS and mapping & MAPPING_FLAGS in (0, MAPPING_ANON)
 

@@ -126,7 +126,7 @@ class _Slub:
         return [address for address in inside if address not in free]
 
     def _free_on_cpus(self) -> set[int]:
-        """Each CPU has one slab's freelist for itself."""
+        """Return the objects on the CPUs' own freelists: each CPU has one slab's for itself."""
         free: set[int] = set()
         if not hasattr(self._cache, "cpu_slab") or not self._size:
             return free

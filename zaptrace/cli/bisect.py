@@ -123,7 +123,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_boot_arguments(parser: argparse.ArgumentParser) -> None:
-    """How every commit is built and booted."""
+    """Add the arguments for how every commit is built and booted."""
     add = parser.add_argument
     add("--arch", default="s390x", help=f"guest architecture: {NAMES}; default: %(default)s")
     add(

@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the events come from, and which."""
+    """Add the arguments for where the events come from, and which."""
     parser.add_argument(
         "--vmlinux", type=Path, metavar="FILE", help="the running kernel's, with debug info"
     )

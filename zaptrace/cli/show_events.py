@@ -23,7 +23,7 @@ STDIO = Path("-")
 
 
 def add_printing_arguments(parser: argparse.ArgumentParser) -> None:
-    """How events are shown where there is no TUI."""
+    """Add the arguments for how events are shown without the TUI."""
     parser.add_argument("--no-tui", action="store_true", help="print one line an event")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object an event (no TUI)"
@@ -34,7 +34,7 @@ def add_printing_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def printed(args: argparse.Namespace) -> bool:
-    """Whether lines are wanted, and not the TUI.
+    """Return whether lines are wanted, and not the TUI.
 
     Raises:
         BadInput: --filter without lines.
@@ -82,7 +82,7 @@ def drain(
 
 
 def at_terminal() -> bool:
-    """Whether a person sits in front: Textual reads keys from stdin and draws on stderr."""
+    """Return whether a person sits in front: Textual reads keys from stdin and draws on stderr."""
     return all(file.isatty() for file in (sys.stdin, sys.stdout, sys.stderr))
 
 

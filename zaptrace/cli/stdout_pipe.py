@@ -31,7 +31,7 @@ def ignore_broken_stdout() -> None:
 
 
 def abandoned() -> bool:
-    """Whether standard output was seen to have no reader any more: a stream may end then."""
+    """Return whether standard output was seen to have no reader any more: a stream may end then."""
     pipe = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(pipe, _Pipe) and pipe.abandoned
 

@@ -136,7 +136,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_fetch(verbs: Actions, above: argparse.ArgumentParser) -> None:
-    """`kernel fetch`."""
+    """Add the arguments of `kernel fetch`."""
     fetch = verbs.add_parser(
         "fetch",
         help="fetch a stock kernel of Debian's",
@@ -156,7 +156,7 @@ def _configure_fetch(verbs: Actions, above: argparse.ArgumentParser) -> None:
 
 
 def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
-    """`boot` and `shell`."""
+    """Add the arguments of `boot` and `shell`."""
     from zaptrace.cli import vm_guests
 
     boot = actions.add_parser(

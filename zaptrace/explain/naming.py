@@ -69,7 +69,7 @@ def when_freed(splats: Sequence[Splat]) -> str:
 
 
 def lateness(story: Story) -> float | None:
-    """µs from the free to the rmap removal that came after it."""
+    """Return µs from the free to the rmap removal that came after it."""
     fault, late = story.fault, story.removed_late
     if not fault or not late or fault.time_ns is None or late.time_ns is None:
         return None

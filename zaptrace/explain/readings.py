@@ -323,13 +323,13 @@ _OVERPUT = (
 
 
 def _says(*words: str) -> Callable[[Case], bool]:
-    """bad_page() refused the page for a reason that holds one of some words."""
+    """Return a test of whether bad_page() refused the page for a reason with one of some words."""
     return lambda case: any(one in (case.story.reason or "") for one in words)
 
 
 def _folio_counts(above: bool) -> Callable[[Case], bool]:
-    """Return the folio counts mappings still, or fewer than none, as far as its mapcount was
-    printed."""
+    """Return a test of whether the folio still counts mappings, or fewer than none, as its mapcount
+    was printed."""
 
     def possible(case: Case) -> bool:
         if not _says(*FOLIO_MAPCOUNTS)(case):

@@ -292,7 +292,7 @@ def _strays(writes: Iterable[NamedWrite]) -> Iterator[LeftOver]:
 
 
 def _is_of_free_page(one: NamedWrite) -> bool:
-    """Whether it dropped a reference of a page that had none any more."""
+    """Return whether it dropped a reference of a page that had none any more."""
     change = one.write.change(REFCOUNT)
     return change is not None and change.before is not None and change.before <= 0
 
@@ -385,7 +385,7 @@ def _pair_mappings(
 
 
 def _lasts(get: Unit) -> bool:
-    """Whether it is held until its own kind drops it."""
+    """Return whether it is held until its own kind drops it."""
     functions = set(get.write.functions())
     return any(kind.lasting and kind.gets & functions for kind in KINDS)
 

@@ -80,6 +80,6 @@ def _is_rmap(one: NamedWrite) -> bool:
 
 
 def _is_reset(one: NamedWrite, after: int) -> bool:
-    """Whether it is what the allocator or its initialisation leaves: no mapping."""
+    """Return whether it is what the allocator or its initialisation leaves: no mapping."""
     reset = any(frame.function in RESETTERS for frame in one.frames)
     return reset or (after == -1 and any(frame.file.startswith("mm/") for frame in one.frames))

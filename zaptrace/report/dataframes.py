@@ -258,7 +258,7 @@ def pages_frame(events: pd.DataFrame, findings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _stacks(events: Events) -> dict[int, str]:
-    """Each stack as one line, innermost first."""
+    """Return each stack as one line, innermost first."""
     return {
         number: " < ".join(events.symbols.get(one, f"{one:#x}") for one in stack)
         for number, stack in events.stacks.items()

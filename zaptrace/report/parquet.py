@@ -11,7 +11,7 @@ NAMES = ("events", "pages", "findings")
 
 
 def write(run: Run, into: Path) -> list[Path]:
-    """One file a frame; the paths.
+    """Write one file a frame; return the paths.
 
     Raises:
         Missing: pandas or pyarrow is not installed.

@@ -23,7 +23,7 @@ class _Wrapper(textwrap.TextWrapper):
 
 
 def plain(text: str) -> str:
-    """Text from a guest, fit for a terminal: what cannot be printed becomes `?`."""
+    """Return text from a guest, fit for a terminal: what cannot be printed becomes `?`."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 

@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_to_end(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, interruptible at any moment.
+    """Do what `asyncio.run` does, interruptible at any moment.
 
     An exception that a signal handler raises inside the event loop lands in
     whichever callback happens to run, and some libraries' tasks then end

@@ -65,7 +65,7 @@ def check(pieces: Pieces) -> None:
 
 
 def _same(what: str, known: Sequence[Said], fit: Callable[[str, str], bool] = operator.eq) -> None:
-    """All the pieces that say something say the same."""
+    """Check that all the pieces that say something say the same."""
     said = [(name, value) for name, value in known if value]
     for (first, wanted), (name, value) in itertools.combinations(said, 2):
         if not fit(value, wanted):

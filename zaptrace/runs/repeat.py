@@ -148,7 +148,7 @@ def repeat(request: Request, count: int, jobs: int, listener: Listener) -> Repea
 
 
 def begun(request: Request, count: int) -> Repeats:
-    """Nothing done yet.
+    """Return an empty count: nothing is booted yet.
 
     Raises:
         BadInput: the folder for their run folders is not empty.

@@ -32,7 +32,8 @@ class Signature:
         return self.kind != VerdictKind.UNEXPLAINED.value
 
     def matches(self, other: Signature) -> bool:
-        """Whether a boot's verdict is this bug; one without a function is any of its kind."""
+        """Return whether a boot's verdict is this bug; one without a function is any of its
+        kind."""
         return self.kind == other.kind and self.function in (None, other.function)
 
     @classmethod

@@ -360,5 +360,5 @@ _KNOWN = re.compile(
 
 
 def is_known(text: str) -> bool:
-    """Whether a line is a usual one of reports, and holds nothing that a Splat has."""
+    """Return whether a line is a usual one of reports, and holds nothing that a Splat has."""
     return _KNOWN.match(text) is not None

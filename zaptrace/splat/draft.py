@@ -195,7 +195,7 @@ class Draft:
         return said
 
     def is_repeated(self, begins: Headline, raw: str) -> bool:
-        """Whether a headline is this report's own, printed once more.
+        """Return whether a headline is this report's own, printed once more.
 
         Where nothing says that two lines are one, the same words are two reports.
         """
@@ -338,7 +338,8 @@ class Draft:
 
 
 def _same_task(process: str | None, comm: str | None) -> bool:
-    """Whether a headline's process can be the task line's: either can be cut or its blanks lost."""
+    """Return whether a headline's process can be the task line's: either can be cut or its blanks
+    lost."""
     return process is None or comm is None or process.split() == comm.split()
 
 

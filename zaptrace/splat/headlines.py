@@ -59,7 +59,7 @@ class Headline:
 
 
 def has_mark(text: str) -> bool:
-    """Whether a report may begin at a line: a cheap test."""
+    """Return whether a report may begin at a line: a cheap test."""
     return _MARKS.search(text) is not None
 
 

@@ -117,7 +117,7 @@ def _of_record(record: dict[object, object]) -> str:
 
 
 def is_journal_field(text: str) -> bool:
-    """Whether a line is a journal entry's field other than its message."""
+    """Return whether a line is a journal entry's field other than its message."""
     return _FIELD.match(text) is not None and _MESSAGE.match(text) is None
 
 

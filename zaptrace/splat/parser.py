@@ -106,7 +106,7 @@ class _Reader:
         self._closed = False
 
     def begins(self, before: str, line: str, after: str) -> bool:
-        """Whether a report begins at a line, or a dump's reason stands there.
+        """Return whether a report begins at a line, or a dump's reason stands there.
 
         Args:
             before, after: its neighbours, with which it may be one broken line.
@@ -118,7 +118,8 @@ class _Reader:
         return any(_broken(*pair) is not None for pair in pairwise(lines))
 
     def idle(self) -> bool:
-        """Whether no report is under way, and the last line cannot be the beginning of one."""
+        """Return whether no report is under way, and the last line cannot be the beginning of
+        one."""
         return not self._streams and not self._may_go_on
 
     def feed(self, number: int, line: str) -> None:

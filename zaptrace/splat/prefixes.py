@@ -273,7 +273,8 @@ _CALENDAR = re.compile(
 
 
 def says_kernel(before: str) -> bool:
-    """Whether a prefix says that the kernel speaks: a stamp, a level, a daemon's `kernel:`."""
+    """Return whether a prefix says that the kernel speaks: a stamp, a level, a daemon's
+    `kernel:`."""
     known = strip_known(before)
     if known.end and not before[known.end :].strip():
         return True

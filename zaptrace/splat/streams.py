@@ -82,7 +82,7 @@ class Stream:
         self._last = Last(draft.headline.text, None, text, number)
 
     def repeats(self, begins: Headline, text: str, number: int) -> bool:
-        """Whether a headline is the last one, printed once more.
+        """Return whether a headline is the last one, printed once more.
 
         Args:
             begins: the headline.
@@ -94,7 +94,7 @@ class Stream:
         return is_near and self._begun is not None and self._begun.is_repeated(begins, text)
 
     def takes_dump(self, said: Attribute) -> bool:
-        """Whether the first line of a dump belongs to a report under way."""
+        """Return whether the first line of a dump belongs to a report under way."""
         return self._page_belongs or any(not one.refuses(said) for one in self._candidates())
 
     def _candidates(self) -> list[Draft]:
@@ -205,7 +205,7 @@ class Stream:
             self._begun = None
 
     def close(self) -> None:
-        """No more lines."""
+        """End the input: no more lines come."""
         self._settle()
         for one in self.open:
             one.closed = True
@@ -280,7 +280,7 @@ class Stream:
         return bool(shown)
 
     def _is_next(self, raw: str, number: int, *, own: bool) -> bool:
-        """Whether a line can be the rest of the one before: that has no stamp of its own."""
+        """Return whether a line can be the rest of the one before: that has no stamp of its own."""
         last = self._last
         is_rest = not own or self.prefix.thin
         if last is None or not is_rest or number - last.number != 1:

@@ -50,7 +50,7 @@ _KERNEL = re.compile(
 
 
 def _is_worth(text: bytes, mark: bytes, place: int) -> bool:
-    """Whether a mark is one of the kernel's words."""
+    """Return whether a mark is one of the kernel's words."""
     if mark == b"WARNING:":
         start = text.rfind(b"\n", max(0, place - LONGEST), place) + 1
         return _WARNING.match(text, place) is not None or (

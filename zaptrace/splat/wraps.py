@@ -55,7 +55,7 @@ class Last:
         return not TERMINALS.isdisjoint((self.width, self.columns))
 
     def is_full(self, text: str) -> bool:
-        """Whether a line had no room for the first word of the next one."""
+        """Return whether a line had no room for the first word of the next one."""
         words = text.split(maxsplit=1)
         return bool(words) and self.width + 1 + len(words[0]) > NARROWEST
 
@@ -89,7 +89,7 @@ def rejoined(last: Last, text: str) -> list[str]:
 
 
 def grows(before: str, reason: str, *, full: bool) -> bool:
-    """Whether a headline's words may be the beginning of longer ones."""
+    """Return whether a headline's words may be the beginning of longer ones."""
     is_whole = before.endswith("!") or _PLACE.search(before)
     return before == reason or (full and not is_whole and reason.startswith(before))
 
@@ -147,7 +147,7 @@ def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, A
 
 
 def _grows(name: str, before: Any, value: Any) -> bool:
-    """Whether a field of the first line may be the beginning of the whole's."""
+    """Return whether a field of the first line may be the beginning of the whole's."""
     if isinstance(value, tuple):
         return bool(value[: len(before)] == before)
     if isinstance(value, FolioCounters):
@@ -182,7 +182,7 @@ _HARDWARE_ENDS = re.compile(r"(?:[0-9]{2}/[0-9]{2}/[0-9]{2,4}|\))$")
 
 
 def _was_incomplete(old: dict[str, Any], adds: dict[str, Any]) -> bool:
-    """Whether words that were broken lacked something that the kernel prints."""
+    """Return whether words that were broken lacked something that the kernel prints."""
     if reason := adds.get("reason"):
         was = old.get("reason") or ""
         closes = was.count("(") > was.count(")") and reason.count("(") == reason.count(")")

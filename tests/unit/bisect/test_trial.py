@@ -11,10 +11,9 @@ from vm.kernel_tree import TreeKernel
 from zaptrace.model.errors import CannotTell
 from zaptrace.model.progress import Update, ignore
 from zaptrace.model.verdict import Verdict, VerdictKind
-from zaptrace.runs.bisect import drive, trial
-from zaptrace.runs.bisect.drive import _doubt
+from zaptrace.runs.bisect import trial
+from zaptrace.runs.bisect.drive import _doubt, bug_of
 from zaptrace.runs.bisect.seen_by import Sight, Wanted
-from zaptrace.runs.bisect.session import Session
 from zaptrace.runs.bisect.trial import Guest, Mark, Outcome, Seen, _judged, _most_often
 from zaptrace.runs.explain_run import Result
 from zaptrace.runs.repro import Request
@@ -109,13 +108,8 @@ def test_a_bug_that_no_rule_explains_counts_only_where_no_other_is_seen() -> Non
     assert _most_often(seen[:2], 3).signature == UNKNOWN
 
 
-def test_a_bug_that_no_rule_explains_cannot_be_bisected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = Session(tmp_path, tmp_path, "1" * 40, "2" * 40, "s390x", Guest())
+def test_a_bug_that_no_rule_explains_cannot_be_bisected() -> None:
     outcome = _most_often([Seen(UNKNOWN, RUN)], 3)
-    monkeypatch.setattr(drive, "_tried", lambda *_: outcome)
     with pytest.raises(CannotTell, match="no rule explains") as error:
-        drive._learn(None, session, drive.Here(), ignore)  # type: ignore[arg-type]  # no tree
+        bug_of(outcome)
     assert error.value.hint == "zaptrace explain /run"
-    assert session.bug is None

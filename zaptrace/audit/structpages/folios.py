@@ -127,7 +127,7 @@ class Folios:
         return mapcount, mappings, counted
 
     def _folio_mapcounts(self, of_pages: Counts, anon: Mask) -> Counts:
-        """folio_mapcount() of every large folio, from the sum of its pages' own."""
+        """Return folio_mapcount() of every large folio, from the sum of its pages' own."""
         total = of_pages + self._entire
         if self._old:
             total -= np.where(anon, self._double, self._entire) * self._sizes

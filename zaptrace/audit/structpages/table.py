@@ -88,7 +88,7 @@ class StructPages:
         return len(self.readable)
 
     def has(self, name: str) -> bool:
-        """Whether this kernel has the column."""
+        """Return whether this kernel has the column."""
         return name in (self.dtype.names or ())
 
     def column(self, name: str, where: Index | None = None) -> npt.NDArray[Any]:

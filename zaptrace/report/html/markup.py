@@ -23,12 +23,13 @@ Content = str | Iterable[str]
 
 
 def escaped(text: str) -> Markup:
-    """Text as HTML; what cannot be printed, or turns the reading direction, becomes `?`."""
+    """Return text as HTML; what cannot be printed, or turns the reading direction, becomes `?`."""
     return Markup(html.escape(plain(text), quote=True))
 
 
 def tag(name: str, *content: Content, **attributes: object) -> Markup:
-    """One element.  `class_` is `class`, other `_` are `-`; an attribute None is left out."""
+    """Return one element.  `class_` is `class`, other `_` are `-`; an attribute None is left
+    out."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escaped(_number(value))}"'
         for key, value in attributes.items()

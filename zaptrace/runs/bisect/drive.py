@@ -19,6 +19,7 @@ from zaptrace.runs.bisect.repo import Repo
 from zaptrace.runs.bisect.session import Session, held, open_session
 from zaptrace.runs.bisect.trial import Guest, Mark, Outcome, try_tree
 from zaptrace.runs.hit_rate import boots_needed, passes_unseen
+from zaptrace.runs.signature import Signature
 
 DOUBT = 0.10
 """The probability of taking a bad commit for a good one at which the user is warned."""
@@ -72,7 +73,7 @@ def bisect(request: Request, listener: Listener, trials: Trials | None = None) -
             return found
         work = _worktree(repo, session, listener)
         _keep_config_changes(session, listener)
-        _learn(work, session, trials, listener)
+        _identify(work, session, trials, listener)
         suspects = trials.search(work, session, listener)
         log = work.run("bisect", "log")
         work.run("bisect", "reset", "HEAD")
@@ -132,13 +133,29 @@ def _keep_config_changes(session: Session, listener: Listener) -> None:
         current.note = f"{len(lines)} lines changed, see {path}"
 
 
-def _learn(work: Repo, session: Session, trials: Trials, listener: Listener) -> None:
-    """Which bug it is, from the bad revision; and that the good one does not have it.
+def _identify(work: Repo, session: Session, trials: Trials, listener: Listener) -> None:
+    """Find out which bug the bad revision has, and that the good one does not have it.
 
     Raises:
         CannotTell: they do not show that.
     """
     bad = _tried(work, session, trials, "bad", listener)
+    session.bug = bug_of(bad)
+    session.save()
+    _doubt(bad, session.guest.boots, listener)
+    good = _tried(work, session, trials, "good", listener)
+    if good.mark is Mark.BAD:
+        raise CannotTell(f"the good revision has the bug too: {good.why}", "an older --good")
+    if good.mark is Mark.SKIP:
+        raise CannotTell(f"the good revision cannot be judged: {good.why}")
+
+
+def bug_of(bad: Outcome) -> Signature:
+    """Return the bug that the bad revision shows.
+
+    Raises:
+        CannotTell: it shows none, or none that distinguishes commits.
+    """
     if bad.mark is Mark.GOOD:
         raise CannotTell(f"the bad revision shows no bug: {bad.why}", "a larger --repeat")
     if bad.mark is Mark.SKIP or bad.signature is None:
@@ -149,14 +166,7 @@ def _learn(work: Repo, session: Session, trials: Trials, listener: Listener) -> 
             "any such bug would be called bad",
             f"zaptrace explain {bad.run}" if bad.run else None,
         )
-    session.bug = bad.signature
-    session.save()
-    _doubt(bad, session.guest.boots, listener)
-    good = _tried(work, session, trials, "good", listener)
-    if good.mark is Mark.BAD:
-        raise CannotTell(f"the good revision has the bug too: {good.why}", "an older --good")
-    if good.mark is Mark.SKIP:
-        raise CannotTell(f"the good revision cannot be judged: {good.why}")
+    return bad.signature
 
 
 def _doubt(bad: Outcome, boots: int, listener: Listener) -> None:
@@ -172,7 +182,7 @@ def _doubt(bad: Outcome, boots: int, listener: Listener) -> None:
 
 
 def _tried(work: Repo, session: Session, trials: Trials, name: str, listener: Listener) -> Outcome:
-    """One end's outcome: known, or tried now (again, when it could not be judged)."""
+    """Return one end's outcome: known, or tried now (again, when it could not be judged)."""
     commit = session.bad if name == "bad" else session.good
     known = session.outcomes.get(commit)
     if known is None or known.mark is Mark.SKIP:

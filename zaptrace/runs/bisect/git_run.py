@@ -66,7 +66,7 @@ def candidates(repo: Repo) -> tuple[str, ...]:
 def _running(
     worktree: Path, step: Sequence[str], env: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """git bisect run in a session of its own: Ctrl-C is ours to pass on, to each once."""
+    """Run git bisect run in a session of its own: Ctrl-C is ours to pass on, to each once."""
     tied = ("setpriv", "--pdeathsig", "TERM")
     try:
         child = subprocess.Popen(

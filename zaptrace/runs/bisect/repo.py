@@ -83,7 +83,7 @@ class Repo:
         return self.run("log", "-1", "--format=%an <%ae>  %ad", "--date=iso", commit)
 
     def is_merge(self, commit: str) -> bool:
-        """Whether the commit has more than one parent."""
+        """Return whether the commit has more than one parent."""
         return len(self.run("rev-list", "--parents", "-1", commit).split()) > 2
 
     def check_clean(self) -> None:

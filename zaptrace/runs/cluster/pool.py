@@ -180,7 +180,8 @@ def connected(
 
 
 def only_workers(tell: Callable[[str], object]) -> Callable[[str], None]:
-    """Of the lines that come, report those on workers: what tasks print comes back with them."""
+    """Return a listener that reports the lines on workers only: tasks' own lines come back with
+    them."""
 
     def some(line: str) -> None:
         if line.startswith("worker "):

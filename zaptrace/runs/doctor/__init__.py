@@ -23,7 +23,7 @@ def examine() -> list[Check]:
 
 
 def is_healthy(checks: Iterable[Check]) -> bool:
-    """Whether nothing is missing that cannot be done without."""
+    """Return whether nothing is missing that cannot be done without."""
     return not any(check.works is False and check.needed for check in checks)
 
 

@@ -75,7 +75,7 @@ def _compiler(arch: Arch) -> Check:
 
 
 def _lives() -> Iterable[Check]:
-    """Whether the plugin that records pages' lives can be built, and QEMU takes it."""
+    """Check whether the plugin that records pages' lives can be built, and QEMU takes it."""
     try:
         library = plugin.build()
     except ZaptraceError as error:
@@ -91,7 +91,7 @@ def _lives() -> Iterable[Check]:
 
 
 def _kvm() -> Check:
-    """Whether KVM boots a guest: that it opens and answers proves nothing."""
+    """Check whether KVM boots a guest: that it opens and answers proves nothing."""
     arch = ARCHES.get(platform.machine())
     if arch is None or not accel.KVM.exists():
         says = f"no {accel.KVM}: guests run under TCG, ten times as slow"
