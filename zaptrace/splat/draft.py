@@ -20,12 +20,24 @@ MOST_FRAMES = 512
 _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
 # The order in which the kernel prints the parts of a report: the page, its mapping, the task.
 _ORDER = {
-    **dict.fromkeys(("page", "folio", "memcg", "flags", "page_type", "raw", "reason", "owner"), 1),
-    **dict.fromkeys(("vma", "file"), 2),
-    **dict.fromkeys(("task", "hardware"), 3),
-    **dict.fromkeys(("trace", "trace's end"), 4),
+    name: place
+    for place, names in enumerate(
+        (
+            ("page",),
+            ("folio", "memcg"),
+            ("flags",),
+            ("page_type", "raw"),
+            ("reason",),
+            ("owner",),
+            ("vma", "file"),
+            ("task", "hardware"),
+            ("trace", "trace's end"),
+        )
+    )
+    for name in names
 }
-_LATEST = 9
+_OF_TASK = _ORDER["task"]
+_LATEST = len(_ORDER)
 _REPEATED = frozenset({"raw", "page vma", "allocated", "freed", "owner", "other stack"})
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
@@ -67,7 +79,8 @@ class Draft:
         self.awaits_copy = False
         self._trace: list[Frame] = []
         self._early: list[Frame] = []  # before "Call Trace:", which may be lost
-        self._fault: list[Frame] = []  # the functions inlined there, and the one that holds them
+        self._early_is_trace = False
+        self._fault: Frame | None = None
         self._owners: dict[str, dict[str, Any]] = {}
         self._stacks: dict[str, list[Frame]] = {}
         self._section: str | None = None
@@ -98,9 +111,12 @@ class Draft:
 
     def is_named_by(self, said: Attribute) -> bool:
         """Return whether the line names this very report's page or task."""
-        pfn, comm = said.fields.get("pfn"), said.fields.get("comm")
-        return (pfn is not None and pfn == self.fields.get("pfn")) or (
-            comm is not None and said.name == "task" and comm == self.fields.get("process")
+        names = [("pfn", "pfn")]
+        if said.name == "task":
+            names += [("comm", "process"), ("pid", "pid")]
+        return any(
+            said.fields.get(name) is not None and said.fields[name] == self.fields.get(own)
+            for name, own in names
         )
 
     def refuses(self, said: Attribute) -> bool:
@@ -110,7 +126,7 @@ class Draft:
             return False
         if self.ended or name not in self.kind.follows:
             return True
-        if self.foreign and name in ("trace", "hardware", "fault"):
+        if self.foreign and not self.is_named_by(said):
             return True
         if name in self.taken and name not in _REPEATED and not self._begins_again(name):
             return True
@@ -122,12 +138,23 @@ class Draft:
             return True  # an oops shows its registers before its call trace
         if name in OWNERS and name in self._owners:
             return True
+        if self._early_is_trace and name in ("task", "hardware", "trace"):
+            return True
+        if self.kind.name == "page_dump" and self.was_passed and name in ("task", "trace"):
+            return True  # most dumps stand alone
         if _ORDER.get(name, _LATEST) < self._came:
             return True
-        pfn, comm = self.fields.get("pfn"), self.fields.get("process")
+        return self._is_of_another(said)
+
+    def _is_of_another(self, said: Attribute) -> bool:
+        """Return whether the line names another page or another task."""
+        pfn, pid = self.fields.get("pfn"), self.fields.get("pid")
         if pfn not in (None, said.fields.get("pfn", pfn)) or self._cannot_have_pfn(said):
             return True
-        return name == "task" and not _same_task(comm, said.fields.get("comm"))
+        return said.name == "task" and not (
+            _same_task(self.fields.get("process"), said.fields.get("comm"))
+            and pid in (None, said.fields.get("pid", pid))
+        )
 
     def _cannot_have_pfn(self, said: Attribute) -> bool:
         """Return whether the kernel prints no pfn: those whose bad_page() headline has none print
@@ -136,8 +163,20 @@ class Draft:
         return old and "pfn" not in self._said and "pfn" in said.fields
 
     def _begins_again(self, name: str) -> bool:
-        """Return whether `Call Trace:` follows `Backtrace:`."""
-        return name == "trace" and not self._trace
+        """Return whether this is the `Call Trace:` after `Backtrace:`."""
+        return name == "trace" and not self._trace and not self.was_passed
+
+    def meets(self, said: Attribute) -> None:
+        """Take note of a line that is another report's, of which the headline may be lost."""
+        if said.name in _ORDER and not (self.shows_page or self.is_named_by(said)):
+            self.foreign = True
+
+    def gives_way(self) -> None:
+        """Take note that another report begins, or this dump's own headline is to come."""
+        if self.traced:
+            self.ended = True
+        elif self.kind.name != "page_dump":
+            self.foreign = True
 
     def take(self, said: Attribute) -> None:
         """Take what one of its lines says; nothing that it has already said is overwritten."""
@@ -233,6 +272,10 @@ class Draft:
         if stack is None:
             return
         self._commit()
+        if stack is self._early:
+            # After a page's dump it may be page_owner's, whose own first line is lost.
+            self._early_is_trace |= self._came >= _OF_TASK or "page" not in self.taken
+            self._came = max(self._came, _OF_TASK)  # no line of the page's follows a stack
         if instead and stack:
             stack[-1] = frame
         elif len(stack) < MOST_FRAMES:
@@ -264,8 +307,8 @@ class Draft:
                 return True
             return False
         self._commit()
-        if not self._fault or self._fault[-1].offset is None:
-            self._fault.append(frame)
+        self._came = max(self._came, _OF_TASK)  # the page was dumped before the BUG()
+        self._fault = self._fault or frame
         return True
 
     def pass_over(self, text: str, *, belongs: bool = False) -> None:

@@ -46,7 +46,8 @@ _DUMP = (*_PAGE, "reason", "owner", "allocated", "freed")
 OF_PAGES = frozenset(_DUMP)
 """Names of the lines that a page's dump can have."""
 _OLD_TASK = ("old task", "old cpu", "old taint", "old release", "old process")
-_TASK = ("task", *_OLD_TASK, "hardware", "trace", "trace's end")
+_OLD_STACK = ("task", *_OLD_TASK, "trace")
+_TASK = (*_OLD_STACK, "hardware", "trace's end")
 _OOPS = ("fault", *_TASK)
 _BEGIN = r"(?<![A-Za-z_])(?<!Oops - )"  # arm: "Internal error: Oops - BUG: 0 [#1]"
 _HEX = r"(?:0x)?[0-9a-fA-F]{1,16}\b"
@@ -63,17 +64,30 @@ def _pattern(*forms: str) -> re.Pattern[str]:
 
 KINDS = (
     Kind(
-        # bad_page() in mm/page_alloc.c; "Bad page state in process '%s'" before 2.6.29.
+        # bad_page() in mm/page_alloc.c.
         name="bad_page_state",
         title="Bad page state",
         headline=_pattern(
             rf"{_BEGIN}BUG: Bad page state(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
             r"|(?= in process |:| in$|$))",
-            r"Bad page state (?:at \w{1,64} \()?in process '(?P<process_2>.{0,64}?)'"
-            r"(?:, page \S{1,20}\))?",
         ),
         task_before=False,
         follows=(*_DUMP, *_TASK),
+        one_line=False,
+        kernel_only=False,
+        dump_before=False,
+        about_pages=True,
+    ),
+    Kind(
+        # bad_page() before 2.6.29, which named no pfn at all.
+        name="bad_page_state",
+        title="Bad page state",
+        headline=_pattern(
+            r"Bad page state (?:at \w{1,64} \()?in process '(?P<process>.{0,64}?)'"
+            r"(?:, page \S{1,20}\))?",
+        ),
+        task_before=False,
+        follows=("page", "page flags", *_OLD_STACK),
         one_line=False,
         kernel_only=False,
         dump_before=False,
@@ -104,7 +118,7 @@ KINDS = (
             rf"vm_flags = (?P<vm_flags>{_HEX}), vaddr = (?P<addr>{_HEX})",
         ),
         task_before=False,
-        follows=_TASK,
+        follows=_OLD_STACK,
         one_line=False,
         kernel_only=False,
         dump_before=False,

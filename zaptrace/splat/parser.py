@@ -97,6 +97,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}
+        self._spoke_last: Stream | None = None  # a line without a prefix goes on with its words
+        self._unfinished: Stream | None = None  # whose last line broke after its prefix
         self._drafts: deque[Draft] = deque()
         self._suppressed: dict[str, int] = {}
         self._copies = Copies()
@@ -175,6 +177,7 @@ class _Reader:
                 oldest = next(iter(self._streams))
                 self._streams.pop(oldest).close()
             self._streams[prefix.key] = stream
+        self._spoke_last = stream
         stream.begin(draft, text, number)
         if kind == "page_dump":
             stream.feed(begins.text, text, number, own=True)
@@ -202,16 +205,23 @@ class _Reader:
         if is_journal_field(text):
             return
         taken = False
-        streams = list(self._streams.values())
-        owner = next((one for one in streams if one.prefix.is_of(text)), None)
-        for stream in streams:
-            is_others = taken or (owner not in (None, stream) and not stream.prefix.bare)
-            body = None if is_others else stream.prefix.body(text)
+        unfinished, self._unfinished = self._unfinished, None
+        for stream in list(self._streams.values()):
+            body = None if taken else stream.prefix.body(text)
             if body is None:
                 stream.miss()
+                continue
+            words, own = body
+            dressed = own and not stream.prefix.bare
+            follows = stream is (unfinished or self._spoke_last)
+            if dressed or follows or (own and not unfinished):
+                stream.feed(words, text, number, own=own)
             else:
-                stream.feed(body[0], text, number, own=body[1])
-                taken = body[1] and not stream.prefix.bare
+                stream.miss()
+            if dressed:
+                taken = True
+                self._spoke_last = stream
+                self._unfinished = None if words else stream
 
     def ended(self) -> Iterator[Splat]:
         """Yield the reports that no line can belong to any more."""

@@ -161,9 +161,9 @@ class Stream:
             text, said = joined.text, joined.said
         self._page_belongs = _OF_A_REPORT.match(text) is not None
         self.open[-1].shows_page |= self._page_belongs
-        if self.open[-1].traced and _CUT.match(text):
-            self.open[-1].ended = True  # another report begins
-        self._last = Last(text, said, raw, number)
+        if _CUT.match(text):  # another report begins
+            self.open[-1].gives_way()
+        self._last = Last(text, said, len(raw), number)
 
     def _goes_on(self, text: str, raw: str, number: int) -> bool:
         """Take a line as the rest of the headline before it; return whether it is."""
@@ -248,12 +248,12 @@ class Stream:
             self._took(owner)
         elif said.name in ("task", "trace") and newest.awaits_frames:
             newest.ended = True  # another report's stack begins
-        elif said.name == "task":
-            newest.foreign = True
         elif said.name in OWNERS:
             newest.take(OTHER_STACK)
-        elif not newest.ended:
-            newest.pass_over(text, belongs=newest.shows_page and said.name in OF_PAGES)
+        else:
+            newest.meets(said)
+            if not newest.ended and said.name != "task":
+                newest.pass_over(text, belongs=newest.shows_page and said.name in OF_PAGES)
 
     def _fault(self, shown: Frame) -> None:
         owner = self.open[-1]
