@@ -98,7 +98,6 @@ class _Reader:
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}
         self._spoke_last: Stream | None = None  # a line without a prefix goes on with its words
-        self._unfinished: Stream | None = None  # whose last line broke after its prefix
         self._drafts: deque[Draft] = deque()
         self._suppressed: dict[str, int] = {}
         self._copies = Copies()
@@ -204,24 +203,19 @@ class _Reader:
     def _go_on(self, text: str, number: int) -> None:
         if is_journal_field(text):
             return
-        taken = False
-        unfinished, self._unfinished = self._unfinished, None
-        for stream in list(self._streams.values()):
-            body = None if taken else stream.prefix.body(text)
-            if body is None:
+        bodies = [(one, one.prefix.body(text)) for one in self._streams.values()]
+        speaks = next(
+            (one for one, body in bodies if body and body[1] and not one.prefix.bare), None
+        )
+        taken = speaks is not None
+        # Without a prefix it goes on with what spoke last; else it is of a source that has none.
+        first = speaks or self._spoke_last
+        for stream, body in sorted(bodies, key=lambda pair: pair[0] is not first):
+            if body is None or (stream is not first and (taken or not body[1])):
                 stream.miss()
-                continue
-            words, own = body
-            dressed = own and not stream.prefix.bare
-            follows = stream is (unfinished or self._spoke_last)
-            if dressed or follows or (own and not unfinished):
-                stream.feed(words, text, number, own=own)
             else:
-                stream.miss()
-            if dressed:
-                taken = True
-                self._spoke_last = stream
-                self._unfinished = None if words else stream
+                taken |= stream.feed(body[0], text, number, own=body[1])
+        self._spoke_last = first
 
     def ended(self) -> Iterator[Splat]:
         """Yield the reports that no line can belong to any more."""

@@ -257,7 +257,7 @@ def _same(kind: str, text: str) -> str | None:
     return "[A-Z]" if len(text) == 1 and text.isupper() else None  # logcat's level
 
 
-_TAG = re.compile(r"(?P<tag>[\w./@-]{1,64})(?P<pid>\[[0-9]{1,10}\])?: *$")
+_TAG = re.compile(r"(?P<tag>[\w./@-]{1,64})(?P<pid>\[[0-9]{1,10}\])? {0,8}: *$")
 # A time, a host, and a tag that is not the kernel's.
 _SYSLOG = re.compile(
     r"[0-9]:[0-9]{2}[0-9.,:+Z-]{0,24}\s+[\w.-]{1,64}\s+(?!\w{0,3}tty)[a-zA-Z][\w./-]{0,63}: *$"

@@ -112,8 +112,8 @@ class Stream:
                     self.open.remove(dump)
                 return
 
-    def feed(self, text: str, raw: str, number: int, *, own: bool) -> None:
-        """Take one line without its prefix.
+    def feed(self, text: str, raw: str, number: int, *, own: bool) -> bool:
+        """Take one line without its prefix; return whether a report did.
 
         Args:
             text: its words.
@@ -127,18 +127,16 @@ class Stream:
             self._elsewhere += 1
         next_to = self._is_next(raw, number, own=own)
         if next_to and self._begun and self._goes_on(text, raw, number):
-            return
+            return True
         self._settle()
         self._begun = None
         self._expire()
-        if own and self.open:
-            self._leave(seconds(raw[: len(raw) - len(text)]))
-        if self.open and text:
-            self._read(text, raw, number, own=own, next_to=next_to)
+        return bool(self.open and text) and self._read(text, raw, number, own=own, next_to=next_to)
 
-    def _read(self, text: str, raw: str, number: int, *, own: bool, next_to: bool) -> None:
+    def _read(self, text: str, raw: str, number: int, *, own: bool, next_to: bool) -> bool:
         """Take a line of the open reports, or the rest of a line that a mailer broke."""
         last = self._last if next_to else None
+        taken = True
         joined = whole(last, text) if last and last.is_full(text) else None
         said = None if joined else attribute(text)
         if joined is None and said is None:
@@ -148,22 +146,24 @@ class Stream:
             elif not self._frame(text, number):
                 joined = whole(last, text) if last else None
                 if joined is None and not own:
-                    return  # a comment between a mail's lines
+                    return False  # a comment between a mail's lines
                 if joined is None:
+                    taken = False
                     self._nothing(text)
         elif said is not None:
-            self._attribute(said, text)
+            taken = self._attribute(said, text)
             if said.name == "trace":
                 self._frame(text.partition(":")[2].strip(), number)
                 self._of_stack = number
         if joined is not None:
-            self._join(joined)
+            taken = self._join(joined)
             text, said = joined.text, joined.said
         self._page_belongs = _OF_A_REPORT.match(text) is not None
         self.open[-1].shows_page |= self._page_belongs
         if _CUT.match(text):  # another report begins
             self.open[-1].gives_way()
-        self._last = Last(text, said, len(raw), number)
+        self._last = Last(text, said, len(raw), number, taken=taken)
+        return taken
 
     def _goes_on(self, text: str, raw: str, number: int) -> bool:
         """Take a line as the rest of the headline before it; return whether it is."""
@@ -177,19 +177,21 @@ class Stream:
             self._last = Last(whole_text, None, raw, number)
         return whole_text is not None
 
-    def _join(self, joined: Whole) -> None:
-        """Take what a line says with the one before it."""
+    def _join(self, joined: Whole) -> bool:
+        """Take what a line says with the one before it; return whether a report did."""
         owner, last = self.open[-1], self._last
         if joined.adds is not None and last is not None and last.said is not None:
+            if not last.taken:
+                return False
             owner.amend(last.said, joined.adds)
         elif joined.said is not None:
-            self._attribute(joined.said, joined.text)
+            return self._attribute(joined.said, joined.text)
         elif joined.fault is not None:
             self._fault(joined.fault)
         elif joined.frame is not None and not owner.ended:
             owner.take_frame(joined.frame, instead=joined.instead)
-        if owner in self.open:
-            self._took(owner)
+        self._took(owner)
+        return True
 
     def miss(self) -> None:
         """Take note of a line of another source."""
@@ -227,15 +229,8 @@ class Stream:
             one.closed = self._lines - one.last_line > PATIENCE or self._elsewhere > ELSEWHERE
         self.open = [one for one in self.open if not one.closed]
 
-    def _leave(self, time: float | None) -> None:
-        """Close the reports that are of another time than a line: another log begins."""
-        for one in self.open:
-            if is_of_another_time(one, time):
-                one.closed = True
-                one.awaits_copy = one.is_bare
-        self.open = [one for one in self.open if not one.closed]
-
-    def _attribute(self, said: Attribute, text: str) -> None:
+    def _attribute(self, said: Attribute, text: str) -> bool:
+        """Give a line to the report that it is of; return whether one took it."""
         newest = self.open[-1]
         owner = newest
         if newest.refuses(said) or not newest.is_named_by(said):
@@ -246,6 +241,7 @@ class Stream:
         elif not owner.refuses(said):
             owner.take(said)
             self._took(owner)
+            return True
         elif said.name in ("task", "trace") and newest.awaits_frames:
             newest.ended = True  # another report's stack begins
         elif said.name in OWNERS:
@@ -254,6 +250,7 @@ class Stream:
             newest.meets(said)
             if not newest.ended and said.name != "task":
                 newest.pass_over(text, belongs=newest.shows_page and said.name in OF_PAGES)
+        return False
 
     def _fault(self, shown: Frame) -> None:
         owner = self.open[-1]

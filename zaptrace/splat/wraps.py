@@ -32,12 +32,14 @@ class Last:
         said: what it says of a report, None when nothing.
         raw: it, prefix and all.
         number: line of the file.
+        taken: a report took it.
     """
 
     text: str
     said: Attribute | None
     raw: str
     number: int
+    taken: bool = True
 
     @property
     def width(self) -> int:
