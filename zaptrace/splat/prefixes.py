@@ -207,6 +207,8 @@ def learn(before: str) -> Prefix:
     outer = "".join(own[:inner_at]) if inner_at else None
     is_known = not before[strip_known(before).end :].strip()
     is_thin = _QUOTES.fullmatch(before) is not None
+    if before and is_thin:
+        own = [_QUOTES.pattern]  # a mail quotes its lines as deep as they were answered
     others = "".join(alike) if has_words else None
     return _prefix("".join(own), others, inner, outer, caller, is_thin, is_known)
 

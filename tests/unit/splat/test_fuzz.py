@@ -135,6 +135,28 @@ def test_cut_wrapped_and_dressed_anew_it_is_read_or_left(
         parse(log)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from(NAMES), min_size=2, max_size=3),
+    st.sampled_from(sorted(PREFIXES)),
+    st.integers(0, 2**32),
+    st.sampled_from((70, 72, 76, 78, 79, 80)),
+)
+def test_what_a_mailer_broke_stays_with_its_report(
+    names: list[str], transport: str, seed: int, width: int
+) -> None:
+    rng = random.Random(seed)
+    prefix = PREFIXES[transport]
+    lines = [
+        line for mark, name in enumerate(names) for line in (*marked(name, mark), "usb 1-1: reset")
+    ]
+    out = []
+    for at, line in enumerate(lines):
+        whole = prefix(at) + line
+        out += wrapped(whole, width) if rng.random() < 0.5 else [whole]
+    check("\n".join(out).encode())
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(NAMES), st.integers(0, 2**32))
 def test_bytes_that_flip_crash_nothing(name: str, seed: int) -> None:
