@@ -80,7 +80,7 @@ class Draft:
         self._trace: list[Frame] = []
         self._early: list[Frame] = []  # before "Call Trace:", which may be lost
         self._early_is_trace = False
-        self._fault: Frame | None = None
+        self._fault: list[Frame] = []  # the functions inlined there, and the one that holds them
         self._owners: dict[str, dict[str, Any]] = {}
         self._stacks: dict[str, list[Frame]] = {}
         self._section: str | None = None
@@ -308,7 +308,8 @@ class Draft:
             return False
         self._commit()
         self._came = max(self._came, _OF_TASK)  # the page was dumped before the BUG()
-        self._fault = self._fault or frame
+        if not self._fault or self._fault[-1].offset is None:
+            self._fault.append(frame)
         return True
 
     def pass_over(self, text: str, *, belongs: bool = False) -> None:

@@ -204,9 +204,8 @@ class _Reader:
         if is_journal_field(text):
             return
         bodies = [(one, one.prefix.body(text)) for one in self._streams.values()]
-        speaks = next(
-            (one for one, body in bodies if body and body[1] and not one.prefix.bare), None
-        )
+        dressed = [one for one, body in bodies if body and body[1] and not one.prefix.bare]
+        speaks = next((one for one in dressed if one.prefix.is_of(text)), next(iter(dressed), None))
         taken = speaks is not None
         # Without a prefix it goes on with what spoke last; else it is of a source that has none.
         first = speaks or self._spoke_last

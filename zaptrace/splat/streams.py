@@ -131,6 +131,8 @@ class Stream:
         self._settle()
         self._begun = None
         self._expire()
+        if own and self.open:
+            self._leave(seconds(raw[: len(raw) - len(text)]))
         return bool(self.open and text) and self._read(text, raw, number, own=own, next_to=next_to)
 
     def _read(self, text: str, raw: str, number: int, *, own: bool, next_to: bool) -> bool:
@@ -162,7 +164,7 @@ class Stream:
         self.open[-1].shows_page |= self._page_belongs
         if _CUT.match(text):  # another report begins
             self.open[-1].gives_way()
-        self._last = Last(text, said, len(raw), number, taken=taken)
+        self._last = Last(text, said, raw, number, taken=taken)
         return taken
 
     def _goes_on(self, text: str, raw: str, number: int) -> bool:
@@ -227,6 +229,14 @@ class Stream:
     def _expire(self) -> None:
         for one in self.open:
             one.closed = self._lines - one.last_line > PATIENCE or self._elsewhere > ELSEWHERE
+        self.open = [one for one in self.open if not one.closed]
+
+    def _leave(self, time: float | None) -> None:
+        """Close the reports that are of another time than a line: another log begins."""
+        for one in self.open:
+            if is_of_another_time(one, time):
+                one.closed = True
+                one.awaits_copy = one.is_bare
         self.open = [one for one in self.open if not one.closed]
 
     def _attribute(self, said: Attribute, text: str) -> bool:
