@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from zaptrace.life.calls import Unit, same_call
 from zaptrace.life.ledger import Ledger, LeftOver, What
 from zaptrace.life.named_life import NamedLife, NamedWrite
 from zaptrace.life.page_members import PageFields
@@ -38,7 +39,18 @@ class PageAccount:
     def _may_be_said(self, one: LeftOver) -> bool:
         if one.what in _POSITIVE:
             return True
-        return self.whole and (self.over or one.what not in _WITHIN_A_CALL)
+        if one.what in _WITHIN_A_CALL and not self.over:
+            return self.whole and all(map(self._is_over, one.among))
+        return self.whole
+
+    def _is_over(self, one: NamedWrite) -> bool:
+        """Return whether the call that made a store has ended: its task made another since."""
+        root, at = one.write.root, one.write.number
+        later = (other for other in self.named.writes if other.write.number > at)
+        return root != 0 and any(
+            other.write.root == root and not same_call(Unit(0, one), Unit(0, other))
+            for other in later
+        )
 
     def first(self, *kinds: What) -> LeftOver | None:
         """Return the first fact of some kinds."""

@@ -159,6 +159,13 @@ def test_a_call_that_may_be_at_work_may_still_make_it_good(rule: Callable[[Case]
     assert not rule(case(Kept(LIVES[rule](), over=False)))
 
 
+def test_a_call_is_over_when_its_task_has_made_another() -> None:
+    """Of a guest that was busy for longer than its console may be silent."""
+    page = copied()
+    page.refs(1, 7, 0x23)
+    assert life_rules.mapping_leaked(case(Kept(page, over=False)))
+
+
 STATE = Splat("bad_page_state", pfn=PFN, mapcount=1, refcount=0, reason="nonzero mapcount", line=3)
 SAID = {
     scribbled: ("scribbled", "sys_uname() at kernel/sys.c:400 stored into its struct page: _map"),
