@@ -301,6 +301,29 @@ def _not_counted(case: Case) -> bool:
     return finding.mapcount is not None and finding.mapcount < (finding.ptes or 0)
 
 
+def _referenced_and_uncounted(case: Case) -> bool:
+    """Return whether PTEs map the page that have their references, and are not counted."""
+    finding = case.story.finding
+    if finding is None or finding.mapcount is None or _mapped_without_reference(case):
+        return False
+    return finding.mapcount < (finding.ptes or 0)
+
+
+_UNCOUNTED = (
+    Reading(
+        _referenced_and_uncounted,
+        "a mapping was made and never added to the rmap (a page fault, fork, mremap, migration)",
+    ),
+    Reading(
+        _referenced_and_uncounted,
+        "the rmap of a mapping was removed, and its PTE and its reference stayed (pte_left_behind)",
+    ),
+    Reading(
+        _referenced_and_uncounted,
+        "the rmap of another mapping was removed twice (rmap_underflow)",
+    ),
+    Reading(_referenced_and_uncounted, "something else wrote over the counter"),
+)
 _OVERPUT = (
     Reading(
         _not_counted,
@@ -392,5 +415,5 @@ _OF_STATE = (
     Reading(_says("_refcount"), "a reference was taken of a page that was free"),
 )
 
-_ALL = (_BELOW_ZERO, _ABOVE, _OVERPUT, _OF_STATE)
+_ALL = (_BELOW_ZERO, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_STATE)
 """The first table of which a reading is possible is the story's."""

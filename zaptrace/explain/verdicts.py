@@ -17,7 +17,7 @@ from zaptrace.explain.life_wording import culprit, life_sentences
 from zaptrace.explain.order import order
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer_all, whole
-from zaptrace.explain.sites import code_sites, freed_by
+from zaptrace.explain.sites import code_sites
 from zaptrace.explain.stories import COUNTERS, pages_at_fault, stories
 from zaptrace.explain.story import Story
 from zaptrace.explain.verdict_table import RANK, UNEXPLAINED, Rule, rule_of
@@ -162,8 +162,7 @@ def _tale(case: Case, rule: Rule) -> tuple[object, ...]:
     """Return what two pages with the same story have in common."""
     if rule is not UNEXPLAINED:
         return (rule.name,)
-    story = case.story
-    return (story.reason, story.raw_mapcount, story.refcount, freed_by(case.sites))
+    return (case.story.reason, case.story.raw_mapcount, case.story.refcount)
 
 
 def _counted(pfn: int | None, others: list[Judged], total: int) -> tuple[str, ...]:

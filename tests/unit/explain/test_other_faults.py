@@ -341,6 +341,17 @@ def test_counters_of_the_wrong_type_are_one_mistake() -> None:
     assert "too many" not in one.summary
 
 
+def test_a_pte_that_is_referenced_and_not_counted_may_never_have_been() -> None:
+    """A COW that adds no rmap, patched into a running 6.12: seen by the audit alone."""
+    owner = Owner(40, "sh", 0x2000, None, PARENT)
+    wrong = Finding(
+        FindingClass.MORE_PTES_THAN_MAPCOUNT, STRUCK, 1, 0, 2, (), (owner,), raw_mapcount=-1
+    )
+    verdict = explain(Evidence(None, (), busy(wrong)))
+    assert len(verdict.readings) == 4
+    assert "a mapping was made and never added to the rmap (a page fault" in verdict.readings[0]
+
+
 def test_a_report_names_who_freed_the_mm_and_an_audit_whose_it_is() -> None:
     """check_mm() runs in the next task on the CPU of one that ended: so seen on 7.3."""
     printed = Splat("bad_rss_counter", rss_type="MM_ANONPAGES", rss_value=1, comm="init", pid=1)
