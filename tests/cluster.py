@@ -30,13 +30,18 @@ class Cluster:
             assert time.monotonic() < deadline, said.decode()
             time.sleep(0.05)
         self.address = said.split(b"Scheduler at:")[1].split()[0].decode()
-        for name, program in (
-            ("one", (WORKER,)),
-            ("two", (WORKER,)),
-            ("foreign", ("dask", "worker")),
-        ):
-            scratch = ("--local-directory", str(folder / f"{name}.scratch"))
-            self._start(name, *program, self.address, "--no-nanny", *scratch)
+        for name in ("one", "two"):
+            self.start_worker(name)
+        self.start_worker("foreign", "dask", "worker")
+
+    def start_worker(self, name: str, *program: str) -> None:
+        """Start one, with this checkout if no other program is named."""
+        scratch = ("--local-directory", str(self._folder / f"{name}.scratch"))
+        self._start(name, *(program or (WORKER,)), self.address, "--no-nanny", *scratch)
+
+    def workers(self) -> list[str]:
+        """Return the names of those with this checkout."""
+        return [name for name in self.processes if name not in ("scheduler", "foreign")]
 
     def _start(self, name: str, *words: str) -> None:
         here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0", "--no-dashboard")

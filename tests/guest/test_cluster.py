@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster, gone
-from tests.guest.lab import guests_of
+from tests.guest.sharing import share_out
 from tests.unit.bisect.toy import git, history, state
 from zaptrace.model.progress import ignore
 from zaptrace.runs.bisect import elsewhere
@@ -25,7 +25,6 @@ from zaptrace.runs.bisect.repo import Repo
 from zaptrace.runs.bisect.session import open_session
 from zaptrace.runs.bisect.trial import Guest, Mark
 from zaptrace.runs.cluster.process import FOLDER
-from zaptrace.runs.folder import RunFolder
 
 pytestmark = pytest.mark.guest
 BOOTS = 8
@@ -157,33 +156,5 @@ def test_a_change_on_top_of_a_commit_is_tried_with_it(home: Path, dask: Cluster)
     assert trials.commit(work, session, session.bad, ignore).mark is Mark.BAD
 
 
-def test_boots_are_shared_out_and_a_lost_workers_is_made_again(home: Path, dask: Cluster) -> None:
-    share_out(home, dask, BOOTS)
-
-
-def share_out(home: Path, dask: Cluster, boots: int) -> None:
-    """Make some boots; one worker is killed while its guest runs."""
-    runs = home / "runs"
-    argv = [sys.executable, "-m", "zaptrace", "repro", "s390x", "--json", "--run", str(runs)]
-    argv += ["--timeout", "300", "--no-life", "--fault", "none", "--stop-at", "exit"]
-    argv += ["--repeat", str(boots), "--scheduler", dask.address]
-    client = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    scratch = home / "cluster" / "one.scratch"
-    deadline = time.monotonic() + 300
-    while not guests_of(scratch):
-        assert client.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    dask.processes["one"].kill()
-    out, err = client.communicate(timeout=1800)
-    assert client.returncode == 0, err
-    assert "is lost" in err
-    found = json.loads(out)
-    assert (found["boots"], found["hits"], found["lost"]) == (boots, 0, 0)
-    folders = [RunFolder(Path(one["run"])) for one in found["runs"]]
-    assert [folder.path for folder in folders] == [
-        runs / f"boot-{number:03}" for number in range(1, boots + 1)
-    ]
-    ids = {folder.facts().boot_id for folder in folders}
-    assert len(ids) == boots and None not in ids
-    assert all("--scheduler" not in folder.facts().command for folder in folders)
-    assert not guests_of(scratch)
+def test_boots_are_shared_out_and_a_lost_workers_is_made_again(tmp_path: Path) -> None:
+    share_out(tmp_path, BOOTS)
