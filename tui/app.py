@@ -11,6 +11,7 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -140,8 +141,14 @@ class ZapApp(App[Outcome | None]):
 
     def on_mount(self) -> None:
         """Start the threads."""
-        # All widgets' styles are computed anyway when the screen is shown first.
-        self._classed({"-console": self._watch is not None, "-job": self._job is not None}, False)
+        # All at once: each change computes the styles of all widgets.
+        has = {
+            "-source": self._source is not None,
+            "-audit": self._audited is not None,
+            "-console": self._watch is not None,
+            "-job": self._job is not None,
+        }
+        self._classed(has | _sizes(self.size), False)
         if self._source:
             self.watch_source(self._source)
         if self._audited:
@@ -394,9 +401,7 @@ class ZapApp(App[Outcome | None]):
 
     def on_resize(self, event: Resize) -> None:
         """Lay the panes out for the terminal's size."""
-        fits = size_class(event.size)
-        sizes = {name: name == fits for name in ("-tiny", "-small", "-medium", "-large")}
-        self._classed(sizes | {"-low": event.size.height < LOW})
+        self._classed(_sizes(event.size))
 
     def _classed(self, classes: dict[str, bool], update: bool = True) -> None:
         """Have the main screen bear some classes and not others: styles are computed once."""
@@ -416,3 +421,10 @@ class ZapApp(App[Outcome | None]):
         """Draw the names of the panes, where only one pane is seen."""
         panes = self._panes()
         self._tabs.show(list(panes.values()), panes.get(self._pane))
+
+
+def _sizes(size: Size) -> dict[str, bool]:
+    """Return which classes of sizes the main screen has."""
+    fits = size_class(size)
+    sizes = {name: name == fits for name in ("-tiny", "-small", "-medium", "-large")}
+    return sizes | {"-low": size.height < LOW}
