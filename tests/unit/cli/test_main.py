@@ -12,9 +12,12 @@ import pytest
 from zaptrace.cli.main import COMMANDS, main
 
 
-def run(*args: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "zaptrace", *args]
-    return subprocess.run(argv, check=False, capture_output=True, text=True)
+def refused(*args: str) -> int:
+    """The exit status of a command line that is not taken."""
+    try:
+        return main([*args])
+    except SystemExit as ended:
+        return int(ended.code or 0)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -30,14 +33,14 @@ def test_each_command_has_help_that_fits_the_screen(
     assert max(map(len, lines)) <= 80
 
 
-def test_no_command_is_a_usage_error() -> None:
-    done = run()
-    assert done.returncode == 2
-    assert "usage: zaptrace" in done.stderr
+def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused() == 2
+    assert "usage: zaptrace" in capsys.readouterr().err
 
 
 def test_an_error_is_one_clear_line_with_its_fix() -> None:
-    done = run("repro", "vax")
+    argv = [sys.executable, "-m", "zaptrace", "repro", "vax"]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "zaptrace does not know the architecture 'vax'" in done.stderr
@@ -48,16 +51,16 @@ def test_an_error_is_one_clear_line_with_its_fix() -> None:
     "args",
     [("vm", "boot", "s390x", "--", "id\nls"), ("live", "--guest", "s390x", "--run", "id\nls")],
 )
-def test_a_command_for_a_guest_is_one_line(args: tuple[str, ...]) -> None:
-    done = run(*args)
-    assert done.returncode == 2
-    assert "a command for a guest is one line" in done.stderr
+def test_a_command_for_a_guest_is_one_line(
+    args: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(*args) == 2
+    assert "a command for a guest is one line" in capsys.readouterr().err
 
 
-def test_a_kernel_of_your_own_needs_its_vmlinux() -> None:
-    done = run("repro", "s390x", "--kernel", "bzImage")
-    assert done.returncode == 2
-    assert "vmlinux" in done.stderr
+def test_a_kernel_of_your_own_needs_its_vmlinux(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused("repro", "s390x", "--kernel", "bzImage") == 2
+    assert "vmlinux" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -79,11 +82,7 @@ def test_a_kernel_of_your_own_needs_its_vmlinux() -> None:
 def test_a_boot_that_cannot_be_made_is_refused(
     args: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        status = main(["repro", "s390x", *args])
-    except SystemExit as ended:
-        status = int(ended.code or 0)
-    assert status == 2
+    assert refused("repro", "s390x", *args) == 2
     assert words in " ".join(capsys.readouterr().err.split())
 
 
@@ -103,11 +102,7 @@ def test_what_live_does_not_take(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("zaptrace.cli.live.at_terminal", lambda: True)
-    try:
-        status = main(["live", *args])
-    except SystemExit as ended:
-        status = int(ended.code or 0)
-    assert status == 2
+    assert refused("live", *args) == 2
     assert words in " ".join(capsys.readouterr().err.split())
 
 

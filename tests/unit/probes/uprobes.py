@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
@@ -28,6 +29,7 @@ FUNCTIONS = {
 }
 
 
+@functools.cache
 def place_of(function: str) -> str:
     """PATH:OFFSET of a function of the C library, as uprobe_events wants it."""
     lines = Path("/proc/self/maps").read_text().splitlines()
