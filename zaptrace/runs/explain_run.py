@@ -90,55 +90,20 @@ def analyse(
     with step("explain", "Explain", listener, facts.timing) as current:
         console = _console(folder)
         splats = parse_console(console)
-        _note_a_missing_stop(folder, facts, events, splats)
         pieces = consistency.Pieces(
             folder, facts, events, found, splats, console, loader.identity()
         )
+        _note_a_missing_stop(pieces)
         consistency.check(pieces)
-        ended = facts.ended or "interrupted"
         names = loader.debug_info(events)
-        located = addressed(names, splats) if names else splats
         lives, unread = _lives(folder, names)
-        evidence = Evidence(
-            events,
-            located,
-            found,
-            resolver(names, events),
-            ended,
-            # Runs of before `life_unrecorded` say of lives there, too.
-            unrecorded=tuple(one for one in facts.unrecorded if not one.startswith("Pages' lives")),
-            console=bool(console.strip()),
-            lives=lives,
-        )
+        evidence = _evidence(pieces, names, lives)
         verdict = explain(evidence)
         verdict = sharpened(names, verdict) if names else verdict
         current.note = verdict.kind.value
-    info = RunInfo(
-        run=str(folder.path),
-        arch=facts.arch,
-        kernel_release=_release(found, events, splats),
-        build_id=events.meta.get("build_id") if events else None,
-        machine=facts.machine,
-        command=facts.command,
-        qemu=facts.qemu,
-        ended=ended,
-        unseen=(
-            *_unseen(facts, events),
-            *unread,
-            *loader.unopened,
-            *_half(facts, folder),
-            *_unchecked(loader.prog),
-        ),
-        splat=kernels_words(console, splats, verdict.kind, verdict.pfn),
-        splats=len(splats),
-        events=len(events.records) if events else 0,
-        lost=events.lost if events else 0,
-        findings=_bugs(found),
-        timing=facts.timing,
-        triage=triage(Console(tuple(splats))),
-    )
+    info = _info(pieces, verdict, (*unread, *loader.unopened), _unchecked(loader.prog))
     reported = any(from_mm(splat) for splat in splats)
-    suspicious = reported or info.findings > 0 or ended in EVENTS
+    suspicious = reported or info.findings > 0 or evidence.ended in EVENTS
     result = Result(
         verdict,
         {**summary(verdict, info), "suspicious": suspicious},
@@ -150,6 +115,62 @@ def analyse(
     )
     folder.save_verdict(result.document, result.report)
     return result
+
+
+def _evidence(
+    pieces: consistency.Pieces, names: drgn.Program | None, lives: RunLife | None
+) -> Evidence:
+    """Return what the rules judge: the pieces of a run, with addresses that `names` resolves."""
+    return Evidence(
+        pieces.events,
+        addressed(names, pieces.splats) if names else pieces.splats,
+        pieces.found,
+        resolver(names, pieces.events),
+        _ended(pieces.facts),
+        # Runs of before `life_unrecorded` say of lives there, too.
+        unrecorded=tuple(
+            one for one in pieces.facts.unrecorded if not one.startswith("Pages' lives")
+        ),
+        console=bool(pieces.console.strip()),
+        lives=lives,
+    )
+
+
+def _info(
+    pieces: consistency.Pieces,
+    verdict: Verdict,
+    unread: tuple[str, ...],
+    unchecked: tuple[str, ...],
+) -> RunInfo:
+    """Return what a report says of the run beside its verdict.
+
+    Args:
+        unread: files of the run that could not be read, a sentence each.
+        unchecked: that the kernel does not check pages, where that is so.
+    """
+    facts, events = pieces.facts, pieces.events
+    return RunInfo(
+        run=str(pieces.folder.path),
+        arch=facts.arch,
+        kernel_release=_release(pieces.found, events, pieces.splats),
+        build_id=events.meta.get("build_id") if events else None,
+        machine=facts.machine,
+        command=facts.command,
+        qemu=facts.qemu,
+        ended=_ended(facts),
+        unseen=(*_unseen(facts, events), *unread, *_half(facts, pieces.folder), *unchecked),
+        splat=kernels_words(pieces.console, pieces.splats, verdict.kind, verdict.pfn),
+        splats=len(pieces.splats),
+        events=len(events.records) if events else 0,
+        lost=events.lost if events else 0,
+        findings=_bugs(pieces.found),
+        timing=facts.timing,
+        triage=triage(Console(tuple(pieces.splats))),
+    )
+
+
+def _ended(facts: RunFacts) -> str:
+    return facts.ended or "interrupted"
 
 
 def _sources(facts: RunFacts, verdict: Verdict) -> Sources | None:
@@ -193,14 +214,13 @@ def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
     return (*said, *missing, *meta.get("damage", ()))
 
 
-def _note_a_missing_stop(
-    folder: RunFolder, facts: RunFacts, events: Events | None, splats: Sequence[Splat]
-) -> None:
+def _note_a_missing_stop(pieces: consistency.Pieces) -> None:
     """Say in run.json that bad_page() ran and the guest was not stopped at it."""
+    facts, events = pieces.facts, pieces.events
     if facts.stop_at not in EVENTS or facts.ended in (None, *EVENTS):
         return
     ran = len(events.of_kind(Kind.BAD_PAGE)) if events else 0
-    ran = ran or sum(splat.kind == "bad_page_state" for splat in splats)
+    ran = ran or sum(splat.kind == "bad_page_state" for splat in pieces.splats)
     if not ran:
         return
     why = "its breakpoint was not hit"
@@ -211,7 +231,7 @@ def _note_a_missing_stop(
         f"bad_page() ran {times}, and the guest was not stopped there ({why}): its memory "
         "shows a later moment."
     )
-    folder.save_facts(facts)
+    pieces.folder.save_facts(facts)
 
 
 def _unchecked(prog: drgn.Program | None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.kernel_death import Trouble
 from zaptrace.runs.life_recorder import LifeRecorder
 
-LET_GO_SECONDS = 60.0
+RESUMED_SECONDS = 60.0
 """How long a dumped guest may run on: to print its own report, and to show what came after."""
 QUIET_SECONDS = 10.0
 """And how long without a word on its console: a busy machine emulates slowly, but not silently."""
@@ -113,7 +113,7 @@ async def run_guest(
             after = await _resume(guest, stop.at, config.console)
         if dump and after != "lost":
             with step("look_again", "Dump what came after", listener, timing):
-                after = await _look_again(guest, folder.later, after)
+                after = await _dump_again(guest, folder.later, after)
     return End(stopped_at, after)
 
 
@@ -144,7 +144,7 @@ async def _resume(guest: Guest, stopped_at: tuple[int, ...], console: Path) -> s
     try:
         for address in stopped_at:
             await guest.clear_breakpoint(address)
-        return await guest.run_until((), LET_GO_SECONDS, also=watching)
+        return await guest.run_until((), RESUMED_SECONDS, also=watching)
     except GuestLost:
         # It is dumped: an error from here on costs only what comes after the stop.
         return "lost"
@@ -152,7 +152,7 @@ async def _resume(guest: Guest, stopped_at: tuple[int, ...], console: Path) -> s
         watching.cancel()
 
 
-async def _look_again(guest: Guest, later: Path, after: str) -> str:
+async def _dump_again(guest: Guest, later: Path, after: str) -> str:
     """Dump it once more; see `End.after`."""
     try:
         await guest.dump(later)
