@@ -47,7 +47,6 @@ SWAP_CACHE = "swap cache"
 
 _MOST_SLOTS = 1 << 16  # of one pipe; pipe_max_size is 256 pages unless root raised it
 _MOST_IN_BATCH = 64  # PAGEVEC_SIZE is 15, since 6.12 31
-_BATCH_TYPES = ("struct folio_batch", "struct pagevec")
 _FLAGS = (
     *("lru", "private", "private_2", "swapcache", "swapbacked"),
     *("locked", "writeback", "hwpoison", "reserved"),

@@ -15,7 +15,6 @@ from zaptrace.life.record_layout import (
     ALIAS,
     NODE,
     NOT_SEEN,
-    RECORD,
     U64,
     UNKNOWN,
     VALID,
@@ -164,7 +163,7 @@ def checked(
     if not own.all():
         ptes = pte_stores(records[~own], numbers[~own], fields.order)
         records, numbers = records[own], numbers[own]
-    records, numbers = _in_the_range(records, numbers, facts.base)
+    records, numbers = _in_the_range(records, numbers)
     missed = facts.missed + int(np.count_nonzero(~good))
     values = int(np.count_nonzero((records["flags"] & VALUE) == 0))
     facts = dataclasses.replace(facts, missed=missed, values=values)
@@ -185,7 +184,7 @@ def _believable(nodes: Array) -> Array:
     return nodes
 
 
-def _in_the_range(records: Array, numbers: Array, base: int) -> tuple[Array, Array]:
+def _in_the_range(records: Array, numbers: Array) -> tuple[Array, Array]:
     """Give aliases the address that their struct page has in the range."""
     alias = (records["flags"] & ALIAS) != 0
     if not alias.any():
@@ -254,8 +253,3 @@ def _needed(nodes: Array, used: Array) -> tuple[Array, Array]:
     kept["parent"] = renumbered[kept["parent"]]
     kept["next"] = 0
     return kept, renumbered
-
-
-def no_records() -> Array:
-    """Return an empty array of records."""
-    return np.zeros(0, RECORD)

@@ -27,18 +27,6 @@ def first_member(obj: drgn.Object, *paths: str) -> drgn.Object:
     raise LookupError(f"{obj.type_.type_name()} has none of {', '.join(paths)}")
 
 
-def first_name(kind: drgn.Type, *names: str) -> str:
-    """Return the first of some names that a struct's type has a member of.
-
-    Raises:
-        LookupError: it has none of them.
-    """
-    for name in names:
-        if kind.has_member(name):
-            return name
-    raise LookupError(f"{kind.type_name()} has none of {', '.join(names)}")
-
-
 def first_type(prog: drgn.Program, *names: str) -> drgn.Type:
     """Return the first type that a kernel has.
 

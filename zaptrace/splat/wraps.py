@@ -140,7 +140,7 @@ def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, A
         before = old.get(name)
         if value == before:
             continue
-        if not (before is None or glued or (full and _grows(name, before, value))):
+        if not (before is None or glued or (full and _grows(before, value))):
             return {}
         adds[name] = value
     if set(adds) <= _WORDS and not _was_incomplete(old, adds):
@@ -148,7 +148,7 @@ def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, A
     return adds
 
 
-def _grows(name: str, before: Any, value: Any) -> bool:
+def _grows(before: Any, value: Any) -> bool:
     """Return whether a field of the first line may be the beginning of the whole's."""
     if isinstance(value, tuple):
         return bool(value[: len(before)] == before)
