@@ -21,7 +21,7 @@ APPLETS = (
 )
 PROGRAMS = {
     "workload": ("workload.c",),
-    "victim": ("victim.c", "victim_zap.c", "victim_elsewhere.c"),
+    "victim": ("victim.c", "victim_zap.c", "victim_elsewhere.c", "victim_references.c"),
     "client": ("client.c",),
 }
 """Program -> its sources in `vm/guest`."""

@@ -29,12 +29,18 @@ from zaptrace.model.events import Kind
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.lab_faults import FAULTS
 from zaptrace.model.progress import ignore
+from zaptrace.model.verdict import VerdictKind
 from zaptrace.runs.repro import Request
 
 pytestmark = pytest.mark.guest
 
 STRIKING = [name for name in FAULTS if name not in ("batch", "none")]
-ELSEWHERE = STRIKING[STRIKING.index("cow") :]
+FATAL = ("twice",)
+"""The kernel's own check ends the victim, and zaptrace the guest."""
+MOVING = ("migrate",)
+"""It moves the pages of the other victims as well."""
+TOGETHER = [name for name in STRIKING if name not in (*FATAL, *MOVING)]
+ELSEWHERE = TOGETHER[TOGETHER.index("cow") :]
 """Faults of other functions than the zap."""
 OF_THE_ZAP = STRIKING[: STRIKING.index("cow")]
 LOAD_STOPS = 8
@@ -46,6 +52,7 @@ MORE = FindingClass.MORE_PTES_THAN_MAPCOUNT
 REFS = FindingClass.REFCOUNT_BELOW_MAPCOUNT
 UNDER = FindingClass.MAPCOUNT_UNDERFLOW
 RSS = FindingClass.RSS_MISMATCH
+HELD = FindingClass.REFCOUNT_LEAKED
 
 LEFT: dict[tuple[str, str], tuple[set[FindingClass], set[FindingClass]]] = {
     ("leak", "quiet"): ({FEWER}, set()),
@@ -85,6 +92,14 @@ LEFT: dict[tuple[str, str], tuple[set[FindingClass], set[FindingClass]]] = {
     ("scribble", "quiet"): ({REFS, FEWER}, set()),
     ("scribble", "loud"): (set(), set()),
     ("flag", "loud"): (set(), set()),
+    ("hold", "quiet"): ({HELD}, set()),
+    ("hold", "lost"): ({HELD}, set()),
+    ("twice", "loud"): (set(), set()),
+    ("driver", "loud"): (set(), set()),
+    ("migrate", "quiet"): ({MORE}, set()),
+    ("migrate", "loud"): (set(), set()),
+    ("swap", "quiet"): ({FEWER, REFS}, set()),
+    ("swap", "loud"): (set(), set()),
 }
 """Fault and evidence -> one of which classes the page has (rss: its owner's mm) when all is over,
 and which its folio's first page.  What bad_page() has seen is clean again: it resets the count.
@@ -105,6 +120,8 @@ STOPPED = {
     "fork": UNDER,
     "pipe": FREE,
     "scribble": REFS,
+    "migrate": UNDER,
+    "swap": REFS,
 }
 """What the loud page is at the first instruction of bad_page(), before that resets its count."""
 
@@ -167,8 +184,8 @@ def _check_victim(victim: Victim, bugs: list[Finding]) -> None:
     assert len(here) == bool(page), (victim, here)
     for bug in here:
         assert bug.cls in page, (victim, bug)
-        if victim.fault in LOST_PTE and victim.evidence == "exit":
-            continue  # its mm is gone
+        if (victim.fault in LOST_PTE and victim.evidence == "exit") or victim.evidence == "lost":
+            continue  # its mm is gone, or its mapping
         _check_owner(victim, bug)
     if head:
         (bug,) = [bug for bug in bugs if bug.pfn == victim.head]
@@ -181,7 +198,7 @@ def _check_owner(victim: Victim, bug: Finding) -> None:
     assert (owner.comm, owner.address) == (victim.fault, victim.address)
 
 
-@pytest.mark.parametrize("fault", OF_THE_ZAP)
+@pytest.mark.parametrize("fault", [*OF_THE_ZAP, *MOVING])
 def test_each_fault_is_found_and_its_victim_named(arch: str, fault: str, tmp_path: Path) -> None:
     check(struck(arch, tmp_path, fault), fault)
 
@@ -189,6 +206,14 @@ def test_each_fault_is_found_and_its_victim_named(arch: str, fault: str, tmp_pat
 def test_faults_of_other_functions_are_found_too(arch: str, tmp_path: Path) -> None:
     """In one boot: what each of them leaves, and to whom."""
     check(struck(arch, tmp_path, *ELSEWHERE), *ELSEWHERE)
+
+
+def test_a_put_of_a_free_page_ends_the_victim_and_leaves_nothing(arch: str, tmp_path: Path) -> None:
+    run = struck(arch, tmp_path, *FATAL)
+    (said,) = victims_of(run)
+    assert (said.fault, said.evidence) in LEFT and bugs_of(run) == []
+    assert run.result.verdict.kind is VerdictKind.FREED_TWICE
+    assert run.result.verdict.pfn == said.pfn
 
 
 @pytest.mark.parametrize("fault", STOPPED)
@@ -208,7 +233,7 @@ def test_three_faults_at_once_are_distinguished(arch: str, tmp_path: Path) -> No
 
 
 def test_all_faults_at_once_are_distinguished(arch: str, tmp_path: Path) -> None:
-    check(struck(arch, tmp_path, *STRIKING), *STRIKING)
+    check(struck(arch, tmp_path, *TOGETHER), *TOGETHER)
 
 
 def test_a_clean_guest_under_load_has_no_finding(arch: str, tmp_path: Path) -> None:

@@ -125,11 +125,23 @@ ELSEWHERE = {
     ("scribble", "quiet"): (What.STRAY, "zapfault_stray_store"),
     ("scribble", "loud"): (What.STRAY, "zapfault_stray_store"),
     ("flag", "loud"): (What.STRAY, "zapfault_stray_store"),
+    ("hold", "quiet"): (What.GET_WITHOUT_PUT, "iter_to_pipe"),
+    ("hold", "lost"): (What.GET_WITHOUT_PUT, "iter_to_pipe"),
+    ("driver", "loud"): (What.MAPPED_WITHOUT_GET, "do_set_pte"),
+    ("swap", "quiet"): (What.PTE_CLEARED, "try_to_unmap_one"),
+    ("swap", "loud"): (What.PTE_CLEARED, "try_to_unmap_one"),
 }
+MOVING = {
+    ("migrate", "quiet"): (What.PTE_WITHOUT_RMAP, "remove_migration_pte"),
+    ("migrate", "loud"): (What.PTE_WITHOUT_RMAP, "remove_migration_pte"),
+}
+"""These move the pages of other victims as well."""
 _FOLLOWS = {What.FREED_WHILE_MAPPED, What.GET_WITHOUT_PUT}
 
 
-@pytest.mark.parametrize("blames", [OF_THE_ZAP, ELSEWHERE], ids=["zap", "elsewhere"])
+@pytest.mark.parametrize(
+    "blames", [OF_THE_ZAP, ELSEWHERE, MOVING], ids=["zap", "elsewhere", "moving"]
+)
 def test_each_fault_leaves_what_it_did_in_the_ledger(
     arch: str, blames: dict[tuple[str, str], tuple[What, str]], tmp_path: Path
 ) -> None:

@@ -106,6 +106,39 @@ CAUSES = {
         symptom=("c", "v", "cv"),
         by_life=("scribbled", "zapfault_stray_store"),
     ),
+    "hold": Cause(
+        frozenset({"refcount_leaked"}),
+        reading=r"did not drop it",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|mapping_leaked|refcount_overput",
+        silent=("c", "s", "cs"),
+        by_life=("refcount_leaked", "iter_to_pipe"),
+    ),
+    "twice": Cause(
+        frozenset({"freed_twice"}),
+        reading=r"put is one too many",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|mapping_leaked",
+        silent=("c", "v", "cv"),
+        by_life=("freed_twice", "page_cache_pipe_buf_release"),
+    ),
+    "driver": Cause(
+        frozenset({"refcount_overput"}),
+        reading=_OVERPUT,
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|{_LATE}|mapping_leaked",
+        symptom=("v",),
+        by_life=("refcount_overput", "perf_mmap_fault"),
+    ),
+    "migrate": Cause(
+        frozenset({"rmap_underflow", "mapped_without_rmap"}),
+        reading=r"never added to the rmap|never was added",
+        impossible=rf"{_TWO_REMOVALS}|{_NO_REMOVAL}",
+        by_life=("mapped_without_rmap", "remove_migration_pte"),
+    ),
+    "swap": Cause(
+        frozenset({"mapping_leaked"}),
+        reading=r"its rmap was (not|never) removed|mapping_leaked",
+        impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}",
+        by_life=("mapping_leaked", "try_to_unmap_one"),
+    ),
 }
 """Fault -> what it does."""
 

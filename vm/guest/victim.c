@@ -15,6 +15,7 @@
  *   freed   the page goes to the allocator, whose check does not see it
  *   loud    the kernel notices, and the page is lost
  *   exit    a process ends, and its mm is found to be wrong
+ *   lost    nothing maps the page any more, and nothing frees it
  * Z is 0 when the page is not known yet: whatever the exit comes upon first.
  */
 #include "victim.h"
@@ -102,6 +103,23 @@ void zap(char *at, size_t size)
 		fail("MADV_DONTNEED");
 }
 
+/* A page that the faults of whoever looks at a VMA may strike: others they leave alone. */
+char *marked_page(void)
+{
+	char *page = map(page_size);
+
+	if (madvise(page, page_size, MADV_DONTDUMP))
+		fail("MADV_DONTDUMP");
+	*page = 1;
+	return page;
+}
+
+/* New pages wait for their LRU list, with a reference: a zap ends that. */
+void settle(void)
+{
+	zap(map(page_size), page_size);
+}
+
 void name_ourselves(const char *name)
 {
 	if (prctl(PR_SET_NAME, name))
@@ -161,6 +179,11 @@ static const struct {
 	{ "read", reads },
 	{ "scribble", scribble },
 	{ "flag", flag },
+	{ "hold", held },
+	{ "twice", put_when_free },
+	{ "driver", driver },
+	{ "migrate", migrate },
+	{ "swap", reclaim },
 };
 
 /* On one CPU: its pages wait for their LRU list there, and a zap flushes that. */

@@ -39,6 +39,8 @@ char *map(size_t size);
 char *small_page(void);
 int pin(char *page);
 void zap(char *at, size_t size);
+char *marked_page(void);
+void settle(void);
 
 void name_ourselves(const char *name);
 pid_t child(void);
@@ -65,5 +67,12 @@ void pipes(void);
 void reads(void);
 void scribble(void);
 void flag(void);
+
+/* Of references, and of what moves pages: victim_references.c. */
+void held(void);
+void put_when_free(void);
+void driver(void);
+void migrate(void);
+void reclaim(void);
 
 #endif /* VICTIM_H */

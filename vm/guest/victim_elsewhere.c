@@ -5,23 +5,6 @@
  */
 #include "victim.h"
 
-/* A page of a marked VMA: of all VMAs, the faults outside the zap strike only those. */
-static char *marked_page(void)
-{
-	char *page = map(page_size);
-
-	if (madvise(page, page_size, MADV_DONTDUMP))
-		fail("MADV_DONTDUMP");
-	*page = 1;
-	return page;
-}
-
-/* New pages wait for their LRU list, with a reference: a zap ends that. */
-static void settle(void)
-{
-	zap(map(page_size), page_size);
-}
-
 /* A child writes to our pages, gets copies, and leaves the pages counted as its own. */
 void cow(void)
 {

@@ -66,7 +66,7 @@ def pool_findings(
     notes = [f"{name}: {said}" for name, counters in pools if (said := _differences(counters))]
     if not notes:
         return []
-    if what := holders_at_large(state.prog, files(), running=running):
+    if what := holders_at_large(state, files(), running=running):
         state.gaps[f"pools of huge pages that may be in use by {what}"] += len(notes)
         return []
     return [

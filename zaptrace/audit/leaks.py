@@ -58,7 +58,7 @@ def leaked(
     if state.blind or not state.whole:
         state.gaps["folios with references of mappings that may not have been seen"] += len(found)
         return []
-    what = holders_at_large(state.prog, references.files, running=running)
+    what = holders_at_large(state, references.files, running=running)
     if what is None and references.unread:
         what = next(iter(references.unread))
     if what is not None:

@@ -9,6 +9,8 @@ nothing explains was leaked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import drgn
 from drgn.helpers.linux.cpumask import for_each_online_cpu
 from drgn.helpers.linux.pid import for_each_task
@@ -17,6 +19,8 @@ from drgn.helpers.linux.sched import cpu_curr
 from zaptrace.audit.mms import printable, state_of
 from zaptrace.audit.openfiles import OpenFile, OpenFiles
 from zaptrace.audit.optional import is_broken
+from zaptrace.audit.state import KernelState
+from zaptrace.memory.registers import CpuRegisters, as_pt_regs
 
 _MOST_TASKS = 1 << 15
 _MOST_FRAMES = 64
@@ -72,6 +76,8 @@ _SCHEDULING = frozenset(
         *("schedule_hrtimeout_range", "schedule_hrtimeout_range_clock"),
     )
 )
+_PREEMPTS = ("preempt_schedule", "irqentry_", "raw_irqentry_")
+"""How functions begin that leave a CPU wherever the task is."""
 _OFF = frozenset(
     (
         # A CPU that is about to power off, to halt or to reboot the machine.
@@ -94,7 +100,7 @@ _PLAIN_FILES = (
 )
 
 
-def holders_at_large(prog: drgn.Program, files: OpenFiles, *, running: bool) -> str | None:
+def holders_at_large(state: KernelState, files: OpenFiles, *, running: bool) -> str | None:
     """Return what may hold pages unseen; None when nothing does.
 
     Args:
@@ -102,7 +108,8 @@ def holders_at_large(prog: drgn.Program, files: OpenFiles, *, running: bool) -> 
         running: the kernel runs: repeated audits have already separated
             what its CPUs are doing from what stays.
     """
-    if not running and (busy := _busy_cpu(prog)):
+    prog = state.prog
+    if not running and (busy := _busy_cpu(prog, state.cpus)):
         return busy
     if task := _task_at_work(prog, running=running):
         return task
@@ -111,11 +118,13 @@ def holders_at_large(prog: drgn.Program, files: OpenFiles, *, running: bool) -> 
     return next(filter(None, map(_holding_file, files.files)), None)
 
 
-def _busy_cpu(prog: drgn.Program) -> str | None:
+def _busy_cpu(prog: drgn.Program, cpus: Sequence[CpuRegisters]) -> str | None:
     try:
         for cpu in for_each_online_cpu(prog):
             task = cpu_curr(prog, cpu)
-            if task.pid.value_() and not _OFF & set(_functions(prog, task)):
+            stopped = next((one for one in cpus if one.cpu == cpu), None)
+            at = task if stopped is None else as_pt_regs(prog, stopped)
+            if task.pid.value_() and not _OFF & set(_functions(prog, at)):
                 return f"{_name(task)}, which runs on CPU {cpu}"
     except Exception as error:
         if not is_broken(error):
@@ -144,8 +153,11 @@ def _waits(prog: drgn.Program, task: drgn.Object, *, running: bool) -> bool:
     if task.exit_state.value_():  # dead; perhaps its stack is, too
         return True
     functions = _functions(prog, task)
-    if state_of(task) == 0:  # on a CPU, which is asked itself, or preempted
-        return running or bool(task.on_cpu.value_()) or bool(_OFF & set(functions))
+    if state_of(task) == 0:  # on a CPU, which is asked itself; else woken, or preempted
+        if running or task.on_cpu.value_() or _OFF & set(functions):
+            return True
+        if "schedule" not in functions or any(name.startswith(_PREEMPTS) for name in functions):
+            return False
     if _AT_PAGES & set(functions):
         return False
     if task.flags.value_() & _PF_KTHREAD:
@@ -162,9 +174,10 @@ def _is_between_work(functions: list[str]) -> bool:
     return main or bool((_BETWEEN_WORK | _OFF) & set(functions))
 
 
-def _functions(prog: drgn.Program, task: drgn.Object) -> list[str]:
+def _functions(prog: drgn.Program, where: drgn.Object) -> list[str]:
+    """Return the functions on the stack of a task, or from some registers on, innermost first."""
     try:
-        trace = prog.stack_trace(task)
+        trace = prog.stack_trace(where)
     except (ValueError, LookupError, drgn.FaultError):
         return []
     return [trace[number].name for number in range(min(len(trace), _MOST_FRAMES))]

@@ -47,6 +47,7 @@ class KernelState:
             could not be read, or an entry is of a kind that this kernel's symbols do not define.
         whole: no mm is missing.
         gaps: what could not be looked at -> how many.
+        cpus: the CPUs' registers; empty where they are not known.
     """
 
     prog: drgn.Program
@@ -66,6 +67,7 @@ class KernelState:
     blind: frozenset[int]
     whole: bool
     gaps: Counter[str]
+    cpus: Sequence[CpuRegisters] = ()
 
 
 def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> KernelState:
@@ -124,6 +126,7 @@ def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Kerne
         blind=walked.blind | absent.mms_with(SwapKind.UNKNOWN),
         whole=not gaps[MMS_UNREADABLE] and not gaps[NO_CACHE],
         gaps=gaps,
+        cpus=cpus or (),
     )
 
 

@@ -115,7 +115,7 @@ def _reported(case: Case, found: Splat) -> Iterator[str]:
     said = counters(raw, found.refcount)
     yield _ended(
         f"The kernel reported {page(story)} ({said}){_while(case)}"
-        f"{_where(found)}: {_cut(found.reason) or described(found)}"
+        f"{where(found)}: {_cut(found.reason) or described(found)}"
     )
     yield "The report says what was found there, not how it came to be."
 
@@ -129,7 +129,7 @@ def without_page(splat: Splat) -> tuple[str, ...]:
     at = "" if splat.addr is None else f", address {splat.addr:#x}"
     said = f"The kernel reported {described(splat)}{entry}{at}{who if known else ''}"
     reason = f": {_cut(splat.reason)}" if splat.reason else ""
-    return (_ended(f"{said}{_where(splat)}{reason}"), "No page is named in it.")
+    return (_ended(f"{said}{where(splat)}{reason}"), "No page is named in it.")
 
 
 def unexplained_kinds(splats: Iterable[Splat]) -> tuple[str, ...]:
@@ -161,7 +161,8 @@ def _stack(stack: OwnerStack) -> str:
     return " ".join(part for part in (who, f"in {callers[0].symbol}()" if callers else "") if part)
 
 
-def _where(splat: Splat) -> str:
+def where(splat: Splat) -> str:
+    """Return `, in FUNCTION()`: the first function of its stack that is not the check's."""
     callers = read_stack(splat.trace).callers
     return f", in {callers[0].symbol}()" if callers else ""
 

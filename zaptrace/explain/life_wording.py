@@ -8,10 +8,11 @@ from zaptrace.explain.naming import flags_of, page
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case, is_a
 from zaptrace.explain.rests_on import refer_all
-from zaptrace.life.calls import ENTRIES, author
+from zaptrace.explain.rules import put_when_free
+from zaptrace.life.calls import ENTRIES, author, before_in_call
 from zaptrace.life.ledger import LeftOver, What
 from zaptrace.life.named_life import Frame, NamedWrite
-from zaptrace.life.page_life import Change
+from zaptrace.life.page_life import Change, Role
 from zaptrace.life.page_members import PageFields
 from zaptrace.life.unseen import changed_unseen
 from zaptrace.model.findings import FindingClass
@@ -75,8 +76,11 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         yield Sentence(
             f"{start}{text}{times}.", _refer((w for one in facts for w in one.among), pfn)
         )
+        yield from _taken_for(facts[0], pfn)
+        yield from _prepared(case, facts[0])
     yield from _late(case)
     yield from _flag(case)
+    yield from _freed_before(case)
 
 
 def _sentence(one: LeftOver, fields: PageFields) -> str:
@@ -113,6 +117,35 @@ def _callers(one: NamedWrite) -> list[Frame]:
     chain, by = one.chain, author(one)
     outside = chain[chain.index(by) + 1 :] if by in chain else ()
     return [frame for frame in outside if frame.is_code and frame.function not in ENTRIES]
+
+
+def _prepared(case: Case, one: LeftOver) -> Iterator[Sentence]:
+    """Who else stored to the page in the call that mapped it without a reference.
+
+    A driver's fault handler is over when its page is mapped: its own stores are what shows it.
+    """
+    if one.what is not What.MAPPED_WITHOUT_GET or case.account is None:
+        return
+    earlier = before_in_call(case.account.named.writes, one.among[0])
+    others = [mine for mine in earlier if author(mine).file and not _is_mm(mine)]
+    if others:
+        places = list(dict.fromkeys(map(_by, others)))[:_MOST_NAMED]
+        text = f"In the same call, before that, {' and '.join(places)} stored to its struct page."
+        yield Sentence(text, _refer(others, case.story.pfn))
+
+
+def _is_mm(one: NamedWrite) -> bool:
+    return author(one).file.startswith(("mm/", "arch/"))
+
+
+def _freed_before(case: Case) -> Iterator[Sentence]:
+    """Who had freed a page whose reference was about to be dropped again."""
+    if not put_when_free(case) or case.account is None or not case.account.whole:
+        return
+    freed = [one for one in case.account.named.writes if one.role == Role.FREED]
+    if freed and not freed[-1].write.after_stop and not reported(case):
+        text = f"By the recorded life of {page(case.story)}, {_by(freed[-1])} had dropped the last"
+        yield Sentence(f"{text} one.", _refer(freed[-1:], case.story.pfn))
 
 
 def _late(case: Case) -> Iterator[Sentence]:

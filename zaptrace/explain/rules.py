@@ -7,6 +7,7 @@ no is unexplained; `table.RULES` has them in order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from zaptrace.explain import late_removal
@@ -39,6 +40,9 @@ from zaptrace.model.findings import FindingClass, Owner
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite
 from zaptrace.triage.stacks import base_name, reliable
+
+_PUT_CHECK = re.compile(r"VM_BUG_ON_(?:PAGE|FOLIO)\((?:page|folio)_ref_count\(\w{1,40}\) == 0\)")
+"""What put_page_testzero() is called with must not be (include/linux/mm.h)."""
 
 REPORTS_SECONDS = 5.0
 """How far the two reports of one zap may be apart."""
@@ -370,6 +374,15 @@ def refcount_leaked(case: Case) -> bool:
     """Return whether, by the audit alone, a page has references that nothing holds or could hold
     unseen."""
     return not case.story.fault and is_a(case.story.finding, FindingClass.REFCOUNT_LEAKED)
+
+
+def put_when_free(case: Case) -> bool:
+    """Return the kernel's own check ended a task that was about to drop a reference to a page
+    without one (put_page_testzero(), include/linux/mm.h)."""
+    report = case.story.report
+    if case.story.fault or case.story.state or report is None or report.refcount != 0:
+        return False
+    return _PUT_CHECK.search(report.reason or "") is not None
 
 
 def locked_vm_mismatch(case: Case) -> bool:

@@ -73,6 +73,15 @@ RULES = (
         cleared_in_zap=False,
     ),
     Rule(
+        name="put_when_free",
+        kind=VerdictKind.FREED_TWICE,
+        applies=rules.put_when_free,
+        summary=wording_counters.put_when_free,
+        subject="reference dropped to a page without one",
+        headline="put when its last reference had gone",
+        cleared_in_zap=False,
+    ),
+    Rule(
         name="mapped_without_rmap",
         kind=VerdictKind.MAPPED_WITHOUT_RMAP,
         applies=life_rules.mapped_without_rmap,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.naming import page, rss_value, when_freed
+from zaptrace.explain.console_only import where
+from zaptrace.explain.naming import counters, page, rss_value, task, when_freed
 from zaptrace.explain.predicates import Case, zero_kind
 from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.model.findings import Finding, FindingClass
@@ -25,6 +26,22 @@ def refcount_leaked(case: Case) -> Sentences:
         "Something took such a reference and did not drop it: no page table, cache, batch or pipe "
         "holds it, and no task of the dump was where it could. The page is never freed.",
         (*refer(finding), *whole(case.evidence, "audit")),
+    )
+
+
+def put_when_free(case: Case) -> Sentences:
+    """Yield the put that the kernel refused, and what is not known of it."""
+    story, report = case.story, case.story.report
+    assert report is not None
+    said = counters(None if report.mapcount is None else report.mapcount - 1, report.refcount)
+    yield Sentence(
+        f"{task(story)} was about to drop a reference to {page(story)}{where(report)}, which had "
+        f"none left ({said}): {report.reason}.",
+        refer(report),
+    )
+    yield Sentence(
+        "That put is one too many, or an earlier one was, or a reference was never taken.",
+        refer(report),
     )
 
 

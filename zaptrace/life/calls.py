@@ -17,6 +17,7 @@ ENTRIES = frozenset(
         # arch/x86/entry/entry_64.S, common.c, arch/x86/mm/fault.c
         *("entry_SYSCALL_64", "do_syscall_64", "do_syscall_x64", "asm_exc_page_fault"),
         *("exc_page_fault", "handle_page_fault", "do_user_addr_fault", "x64_sys_call"),
+        *("asm_exc_invalid_op", "exc_invalid_op", "handle_bug", "monitor_event_exception"),
         *(
             "entry_SYSCALL_64_after_hwframe",
             "ret_from_fork",
@@ -25,7 +26,8 @@ ENTRIES = frozenset(
         ),
     }
 )
-"""How the kernel is entered: functions that stores of different calls have in common as well."""
+"""How the kernel is entered: functions that stores of different calls have in common as well.  One
+in the middle of a stack begins a call of its own: a fault in a system call, an exit in an oops."""
 
 
 @dataclass(slots=True, eq=False)
@@ -37,13 +39,12 @@ class Unit:
     partner: Unit | None = None
 
     def entry(self) -> int:
-        """Return how many of `calls` are the kernel's entry."""
-        count = 1
-        for frames in reversed(self.write.callers):
-            if not all(frame.function in ENTRIES for frame in frames):
-                break
-            count += 1
-        return count
+        """Return how many of `calls` lie outside its own: up to the kernel's innermost entry."""
+        callers = self.write.callers
+        for at, frames in enumerate(callers):
+            if all(frame.function in ENTRIES for frame in frames):
+                return 1 + len(callers) - at
+        return 1
 
     def calls(self) -> tuple[int, ...]:
         """Return the call stack, outermost first: the kernel stack, then the return addresses."""
@@ -63,7 +64,7 @@ def units_of(writes: Sequence[NamedWrite], roles: Sequence[str], counter: str) -
 
 def same_call(one: Unit, other: Unit) -> bool:
     """Return whether both stores belong to one system call, fault or exit, by their stacks."""
-    return shared_frames(one, other) > one.entry()
+    return shared_frames(one, other) > max(one.entry(), other.entry())
 
 
 def shared_frames(one: Unit, other: Unit) -> int:
@@ -98,13 +99,22 @@ _COUNTERS = frozenset(
     }
 )
 """Functions that only change a counter: their callers are what matters."""
+_LIBRARIES = frozenset({"mm/gup.c", "lib/iov_iter.c"})
+"""Files whose functions take references for their callers: get_user_pages() and what calls it."""
 
 
 def author(one: NamedWrite) -> Frame:
-    """Return the innermost frame in a .c file that is not a counter's function."""
+    """Return the innermost frame in a .c file that is not a counter's function, nor a library's."""
     if one.write.slot is not None:
         return one.author
-    own = [frame for frame in one.chain if frame.is_code]
-    return next(
-        (one for one in own if one.function not in _COUNTERS), own[0] if own else one.author
-    )
+    code = [frame for frame in one.chain if frame.is_code]
+    own = [frame for frame in code if frame.function not in _COUNTERS]
+    users = (frame for frame in own if frame.file not in _LIBRARIES)
+    return next(users, (own or code or [one.author])[0])
+
+
+def before_in_call(writes: Sequence[NamedWrite], of: NamedWrite) -> list[NamedWrite]:
+    """Return the stores of a page that the same call made before one of them."""
+    this = Unit(0, of)
+    earlier = (one for one in writes if one.write.number < of.write.number)
+    return [one for one in earlier if same_call(Unit(0, one), this)]

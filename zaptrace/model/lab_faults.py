@@ -24,7 +24,14 @@ FAULTS = {
     "read": "read() drops one reference to a file's page too many",
     "scribble": "a stray store changes a page's _mapcount",
     "flag": "a stray store sets a page's PG_reserved",
+    "hold": "a pipe keeps its reference to a page",
+    "twice": "a pipe drops a reference to a page that is free",
+    "driver": "a driver's mmap maps a page without a reference",
+    "migrate": "a page is migrated, its new PTE gets no rmap",
+    "swap": "reclaim unmaps a page, its rmap is not removed",
 }
 """What a lab kernel's `zapfault=` takes (the table in its patches' mm/zapfault.c), and what
 that is.  Those after "none" strike only tasks of their name (vm/guest/victim.c); those from
 "cow" on are faults of other functions than the zap."""
+OF_6_1 = frozenset({"hold", "twice", "driver", "migrate", "swap"})
+"""Those that the repro kernels of the 6.1 series have alone."""

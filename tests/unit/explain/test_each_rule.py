@@ -94,6 +94,17 @@ def copied_on_write(address: int) -> CodeSite | None:
     return CodeSite(named.get(address, "wp_page_copy"), 0x10, None, (), None, address)
 
 
+PUT = Splat(
+    "vm_bug_on",
+    pfn=0x5DA,
+    refcount=0,
+    mapcount=0,
+    comm="victim",
+    pid=41,
+    reason="kernel BUG at include/linux/mm.h:780! (VM_BUG_ON_PAGE(page_ref_count(page) == 0))",
+)
+
+
 def printed(*splats: Splat) -> Case:
     return of(Evidence(None, splats))
 
@@ -282,6 +293,12 @@ RULES: dict[Callable[..., Any], Table] = {
         ((found(busy(finding(NEVER, 1, 2, 2))),), False),
         ((BY_EVENTS,), False),
     ),
+    rules.put_when_free: (
+        ((printed(PUT),), True),
+        ((printed(replace(PUT, refcount=1)),), False),
+        ((printed(STATE),), False),
+        ((BY_EVENTS,), False),
+    ),
     rules.zero_page_freed: (
         ((found(audit(ZERO_FREED)),), True),
         ((found(audit(replace(ZERO_FREED, folio=FOLIO))),), False),
@@ -364,6 +381,7 @@ def test_every_rule_has_a_table_with_both_answers() -> None:
             "references",
             VerdictKind.REFCOUNT_LEAKED,
         ),
+        (printed(PUT), "put_when_free", VerdictKind.FREED_TWICE),
         (printed(STATE), "unexplained", VerdictKind.UNEXPLAINED),
     ],
 )

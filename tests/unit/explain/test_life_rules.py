@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.explain.checked import explain
 from tests.unit.explain.rows import busy, finding
-from tests.unit.life.builders import FLAGS, PFN, page_fields
+from tests.unit.life.builders import FLAGS, MAPPING, PFN, page_fields
 from tests.unit.life.test_ledger import NAMES, resolve
 from tests.unit.life.test_mappings import OTHER, Mapped
 from zaptrace.explain import Evidence, life_rules, verdict_table
@@ -241,6 +241,49 @@ def test_who_set_the_flag_that_a_page_was_refused_for_is_named() -> None:
     verdict = explain(Evidence(None, [state], console=True, lives=Kept(page)))
     assert verdict.kind is VerdictKind.UNEXPLAINED
     assert "drv_put() at drivers/drv.c:81 set flag locked" in verdict.summary
+
+
+def test_a_mapping_without_a_reference_names_who_prepared_the_page_in_that_call() -> None:
+    page = Mapped()
+    page.zap()
+    page.refs(1, 1, 0x23)
+    page.store(MAPPING, 0x1234, 8, pc=17, stack=page.stack(0x20, 0x21))
+    page.maps(1, 2, 0x21)
+    page.sets(0x30, 0x21)
+    page.zap()
+    state = replace(STATE, reason="non-NULL mapping", mapcount=0)
+    evidence = Evidence(None, [state], console=True, lives=Kept(page))
+    verdict = explain(evidence)
+    assert verdict.kind is VerdictKind.REFCOUNT_OVERPUT
+    assert "set a PTE that maps it, and took no reference for that. In the same call, before " in (
+        verdict.summary
+    )
+    assert "perf_mmap_fault() at kernel/events/core.c:16 stored to its struct" in verdict.summary
+    assert objected(verdict, evidence) == ""
+
+
+PUT = replace(
+    STATE,
+    kind="vm_bug_on",
+    mapcount=0,
+    reason="kernel BUG at include/linux/mm.h:780! (VM_BUG_ON_PAGE(page_ref_count(page) == 0))",
+)
+
+
+def test_a_put_that_the_kernel_refused_is_told_with_who_dropped_the_last_reference() -> None:
+    page = Mapped()
+    page.refs(1, 7, 0x2A)
+    page.zap()
+    page.refs(-1, 8, 0x23)
+    evidence = Evidence(None, [PUT], console=True, lives=Kept(page))
+    verdict = explain(evidence)
+    assert (verdict.kind, verdict.rule) == (VerdictKind.FREED_TWICE, "put_when_free")
+    assert "drv_put() at drivers/drv.c:81 had dropped the last one" in verdict.summary
+    assert objected(verdict, evidence) == ""
+    torn = explain(Evidence(None, [PUT], console=True, lives=Kept(page, whole=False)))
+    assert torn.kind is VerdictKind.FREED_TWICE and "had dropped" not in torn.summary
+    got = replace(PUT, reason="VM_BUG_ON_PAGE(page_ref_count(page) != 1)")
+    assert explain(Evidence(None, [got], console=True)).kind is VerdictKind.UNEXPLAINED
 
 
 def objected(verdict: Verdict, evidence: Evidence) -> str:

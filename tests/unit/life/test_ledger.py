@@ -32,6 +32,8 @@ NAMES = {
     13: "folio_ref_try_add_rcu at include/linux/page_ref.h:280|mapping_get_entry at mm/filemap.c:1",
     14: "shmem_add_to_page_cache at mm/shmem.c:704",
     15: "filemap_free_folio at mm/filemap.c:237",
+    16: "try_get_folio at mm/gup.c:14|gup_pte_range at mm/gup.c:15",
+    17: "perf_mmap_fault at kernel/events/core.c:16",
     0x20: "__do_syscall at arch/s390/kernel/syscall.c:1",
     0x21: "handle_mm_fault at mm/memory.c:100",
     0x22: "zap_pte_range at mm/memory.c:105",
@@ -40,6 +42,9 @@ NAMES = {
     0x25: "copy_page_range at mm/memory.c:130",
     0x26: "shmem_fault at mm/shmem.c:2157",
     0x27: "exit_mmap at mm/mmap.c:3000",
+    0x28: "pgm_check_handler at arch/s390/kernel/entry.S:2",
+    0x29: "iov_iter_get_pages at lib/iov_iter.c:27",
+    0x2A: "iter_to_pipe at fs/splice.c:28",
 }
 
 
@@ -241,6 +246,25 @@ def test_the_rmap_of_a_pmd_has_no_pte_to_be_missed() -> None:
     page.maps(1, 11, 0x21)
     page.maps(-1, 12, 0x22)
     assert said(page.ledger(tables=1)) == []
+
+
+def test_who_asked_for_a_pin_is_its_author_and_not_get_user_pages() -> None:
+    page = Page()
+    page.fault()
+    page.refs(1, 16, 0x2A, 0x29)
+    page.unmap()
+    assert said(page.ledger(ptes=0)) == ["got and not put yet: iter_to_pipe fs/splice.c:28"]
+
+
+def test_what_an_exit_in_the_middle_of_a_call_unmaps_is_no_part_of_that_call() -> None:
+    """An oops: the task exits on the stack of the call that it died in."""
+    page = Page()
+    page.fault()
+    page.refs(1, 7, 0x2A)
+    page.refs(-1, 8, 0x23)
+    page.refs(-1, 8, 0x23)
+    page.maps(-1, 5, 0x23, 0x28, 0x22)
+    assert said(page.ledger(ptes=1))[0] == "put without a get: drv_put drivers/drv.c:81"
 
 
 def test_a_hostile_count_is_no_long_list() -> None:
