@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tests.unit.audit.partial import partial
+from zaptrace.audit import rmap
 from zaptrace.audit.audited import HIDDEN, MAX_FOLLOWED, provable
 from zaptrace.audit.invariants import Recorded, Suspect
 from zaptrace.audit.rmap import Owners
@@ -65,3 +67,23 @@ def test_not_every_rmap_of_a_ruined_dump_is_followed() -> None:
     found = provable(known, Rmaps(dict.fromkeys(range(len(many)), 8)), many)
     assert len(found) == MAX_FOLLOWED
     assert known.gaps[HIDDEN] == 5
+
+
+class Freed(Owners):
+    """Of an mm that may have a gather under way."""
+
+    def __init__(self) -> None:
+        self._state = partial(KernelState, mms=[None])
+        self.__dict__["_unsettled"] = [0]
+
+    def areas(self) -> list[str]:
+        return [str(area.name) for area in self._vmas(0)]
+
+
+def test_a_page_without_mapping_may_have_been_where_anonymous_pages_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A page of a deleted file was said to have been mapped by /init's text, vvar and vdso."""
+    areas = [SimpleNamespace(name="text", anon_vma=None), SimpleNamespace(name="heap", anon_vma=1)]
+    monkeypatch.setattr(rmap, "vmas", lambda _mm: areas)
+    assert Freed().areas() == ["heap"]
