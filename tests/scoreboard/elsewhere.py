@@ -31,7 +31,8 @@ class Cause:
         silent: subsets of the evidence in which nothing shows: `clean` is right, too.
         symptom: subsets in which something shows, and not what could be a cause of it.
         shows: all of the evidence leaves no reading but one: `unexplained` is wrong then.
-        by_life: what the life of the page shows: the verdict, and the function that it must name.
+        by_life: what the life of the page shows: the verdict, and the function that it must
+            name (a pattern).
     """
 
     kinds: frozenset[str]
@@ -62,7 +63,7 @@ CAUSES = {
         frozenset({"rmap_underflow", "mapped_without_rmap"}),
         reading=r"never added to the rmap|never was added",
         impossible=rf"{_TWO_REMOVALS}|{_NO_REMOVAL}",
-        by_life=("mapped_without_rmap", "copy_present_pte"),
+        by_life=("mapped_without_rmap", "(__)?copy_present_ptes?"),  # since 6.9 of several
     ),
     "mprotect": Cause(
         frozenset({"mapping_leaked", "rss_mismatch"}),
@@ -258,7 +259,7 @@ def _unnamed(
 ) -> Iterator[str]:
     """The cause, where nothing names it: by the life a function, else a reading."""
     if LIFE in subset and cause.by_life is not None:
-        if not any(f"{cause.by_life[1]}() at " in one for one in facts):
+        if not any(re.search(rf"\b{cause.by_life[1]}\(\) at ", one) for one in facts):
             yield f"it does not name {cause.by_life[1]}()"
         return
     if LIFE in subset and verdict["kind"] in cause.kinds:

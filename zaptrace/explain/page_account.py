@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from zaptrace.life.calls import Unit, same_call
+from zaptrace.life.calls import Unit, call_is_over, same_call
 from zaptrace.life.ledger import Ledger, LeftOver, What
 from zaptrace.life.named_life import NamedLife, NamedWrite
 from zaptrace.life.page_members import PageFields
@@ -23,6 +24,7 @@ class PageAccount:
         whole: no store to its struct page is missing: each word's last record was its memory at
             the stop, and nothing of the recording was lost.
         over: the guest ran on to its end: no call is still at work.
+        last: kernel stack -> the last store on it (`zaptrace.life.calls.call_is_over`).
     """
 
     named: NamedLife
@@ -30,6 +32,7 @@ class PageAccount:
     ledger: Ledger
     whole: bool
     over: bool
+    last: Mapping[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def facts(self) -> tuple[LeftOver, ...]:
@@ -45,6 +48,8 @@ class PageAccount:
 
     def _is_over(self, one: NamedWrite) -> bool:
         """Return whether the call that made a store has ended: its task made another since."""
+        if call_is_over(one, self.last):
+            return True
         root, at = one.write.root, one.write.number
         later = (other for other in self.named.writes if other.write.number > at)
         return root != 0 and any(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zaptrace.life.named_life import Frame, NamedWrite
@@ -65,6 +65,26 @@ def units_of(writes: Sequence[NamedWrite], roles: Sequence[str], counter: str) -
 def same_call(one: Unit, other: Unit) -> bool:
     """Return whether both stores belong to one system call, fault or exit, by their stacks."""
     return shared_frames(one, other) > max(one.entry(), other.entry())
+
+
+def call_is_over(one: NamedWrite, last: Mapping[int, tuple[int, tuple[int, ...]]]) -> bool:
+    """Return whether the task of a store has made another call since.
+
+    Args:
+        last: kernel stack -> the number and the call stack of the last store on it, outermost
+            first.
+    """
+    root = one.write.root
+    if not root or root not in last:
+        return False
+    number, calls = last[root]
+    mine = Unit(0, one)
+    common = 0
+    for its, other in zip(mine.calls(), calls, strict=False):
+        if its != other:
+            break
+        common += 1
+    return number > one.write.number and common <= mine.entry()
 
 
 def shared_frames(one: Unit, other: Unit) -> int:

@@ -26,7 +26,7 @@ from zaptrace.model.paths import write_whole
 _FIRST: Final = b"zaptrace life 1\n"
 _MOST_DOCUMENT = 1 << 22
 _MOST_BYTES = 1 << 30
-"""Of one array; a full recording has 200 MB."""
+"""Of one array; a full recording has 800 MB."""
 _KINDS = {"records": RECORD, "numbers": np.dtype("<u8"), "nodes": NODE, "writers": WRITER}
 _KINDS["ptes"] = PTE  # a recording of before page tables were followed has none
 _LEVEL = 1  # a quarter of the time of 6 for a tenth more

@@ -85,7 +85,8 @@ class Life:
         records: RECORD; every `va` is inside the range, of aliases as well.
         numbers: each record's place in the whole recording, ascending.
         nodes: NODE; a parent stands before its children.
-        pfns: the pages whose every record is here; None: all of them.
+        pfns: the pages whose every record is here; None: all of them.  Others' are here only where
+            they are the last on a kernel stack.
         writers: WRITER, of the whole recording: instructions and how often each stored.
         ptes: PTE, stores to page tables; of some pages alone those that map or mapped them.
         pte_format: what a PTE maps; None: stores to page tables were not recorded.
@@ -213,6 +214,7 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
         return dataclasses.replace(life, writers=writers)
     pages = np.unique(np.array(pfns, np.uint64))
     kept = np.isin(life.pages(), pages)
+    kept |= _last_of_the_same(life, life.records["stack"][kept])
     records = life.records[kept].copy()
     ptes = life.ptes[_maps(life, pages)].copy()
     used = np.concatenate((records["stack"], ptes["stack"]))
@@ -230,6 +232,34 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
         ptes,
         life.pte_format,
     )
+
+
+def last_of_stacks(life: Life) -> dict[int, int]:
+    """Return kernel stack -> the index of the last record on it."""
+    roots = life.nodes["address"][_roots(life.nodes)][life.records["stack"]]
+    found, backwards = np.unique(roots[::-1], return_index=True)
+    last = len(roots) - 1 - backwards
+    return {root: at for root, at in zip(found.tolist(), last.tolist(), strict=True) if root}
+
+
+def _last_of_the_same(life: Life, used: Array) -> npt.NDArray[np.bool_]:
+    """Return the last record of each kernel stack that some nodes are on: whether a call is over
+    is seen by what its task did later, to whatever page."""
+    mine = set(life.nodes["address"][_roots(life.nodes)][np.unique(used)].tolist())
+    found = np.zeros(len(life.records), bool)
+    found[[at for root, at in last_of_stacks(life).items() if root in mine]] = True
+    return found
+
+
+def _roots(nodes: Array) -> Array:
+    """Return each node's root: a parent stands before its children."""
+    found = np.arange(len(nodes), dtype=np.uint32)
+    for _ in range(DEEPEST):
+        above = nodes["parent"][found]
+        if not above.any():
+            break
+        found = np.where(above != 0, above, found)
+    return found
 
 
 def _maps(life: Life, pages: U64) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.life_file import read
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.life.record_layout import NOT_SEEN
-from zaptrace.life.records import Life
+from zaptrace.life.records import Life, last_of_stacks
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError
@@ -39,6 +39,7 @@ class RunLife:
     over: bool = False
     _often: dict[int, int] = field(default_factory=dict)
     _named: dict[int, NamedLife] = field(default_factory=dict)
+    _last: dict[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     _sites: dict[tuple[int, bool], CodeSite] = field(default_factory=dict)
 
     @property
@@ -75,12 +76,21 @@ class RunLife:
             self._named[pfn] = self.page(pfn)
         named = self._named[pfn]
         account = self._ledger(named, audit)
-        return PageAccount(named, self.life.fields, account, self._whole(pfn), self.over)
+        whole = self._whole(pfn)
+        return PageAccount(named, self.life.fields, account, whole, self.over, self._last_calls())
 
     def _ledger(self, named: NamedLife, audit: AuditResult | None) -> Ledger:
         if not self._often:
             self._often.update(self.life.writers.tolist())
         return ledger(named, self.life.fields, _ptes(named, audit), self._often)
+
+    def _last_calls(self) -> dict[int, tuple[int, tuple[int, ...]]]:
+        """Return kernel stack -> the number and the call stack of the last store on it."""
+        if not self._last:
+            for root, at in last_of_stacks(self.life).items():
+                stack = self.life.stack(int(self.life.records["stack"][at]))
+                self._last[root] = (int(self.life.numbers[at]), stack[::-1])
+        return self._last
 
     def _whole(self, pfn: int) -> bool:
         """Return whether no store to a page's struct page is missing, as measured at the stop."""

@@ -20,7 +20,7 @@ from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
 from zaptrace.explain.verdict_check import objections
 from zaptrace.life.ledger import ledger
-from zaptrace.life.named_life import named_life
+from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
@@ -28,6 +28,10 @@ from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
 NAMES |= {
     0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
 }
+
+
+def named(page: Mapped) -> NamedLife:
+    return named_life(page.life(tables=1), PFN, resolve)
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,22 @@ def test_a_call_is_over_when_its_task_has_made_another() -> None:
     page = copied()
     page.refs(1, 7, 0x23)
     assert life_rules.mapping_leaked(case(Kept(page, over=False)))
+
+
+def test_a_call_is_over_when_its_task_has_stored_to_another_page_since() -> None:
+    page = copied()
+    clear = next(one for one in named(page).writes if one.role == "PTE cleared")
+    fault = clear.write.root, *reversed(clear.write.stack)
+    for number, calls, over in (
+        (1 << 20, (fault[0], 0x20, 0x27), True),  # of an exit
+        (1 << 20, fault, False),  # perhaps the same page fault
+        (0, (fault[0], 0x20, 0x27), False),  # before
+    ):
+        account = Kept(page, over=False).account(PFN, None)
+        assert account is not None
+        account = replace(account, last={fault[0]: (number, calls)})
+        one = Case(Story(PFN), (), Evidence(None), account)
+        assert life_rules.mapping_leaked(one) is over
 
 
 STATE = Splat("bad_page_state", pfn=PFN, mapcount=1, refcount=0, reason="nonzero mapcount", line=3)

@@ -15,7 +15,7 @@ from tests.unit.life.builders import (
 )
 from zaptrace.life.page_life import page_life
 from zaptrace.life.record_layout import ALIAS, NOT_SEEN, VALID, VALUE
-from zaptrace.life.records import DEEPEST, Facts, checked, of_pages
+from zaptrace.life.records import DEEPEST, Facts, checked, last_of_stacks, of_pages
 
 
 def test_a_torn_record_is_left_out_and_counted() -> None:
@@ -82,6 +82,18 @@ def test_kept_pages_keep_their_stacks_and_all_writers() -> None:
     assert len(kept.nodes) == 4 and kept.numbers.tolist() == [7]
     assert dict(kept.writers.tolist())[0x1300] == 1 and len(kept.writers) == 8
     assert of_pages(life, None).pfns is None
+
+
+def test_the_last_store_on_a_kept_stack_is_kept_whatever_its_page() -> None:
+    some = Recorder()
+    some.store(REFCOUNT, 1, stack=some.stack(0x500, root=0x10000))
+    for pfn, root in ((PFN + 1, 0x10000), (PFN + 2, 0x20000), (PFN + 3, 0x10000)):
+        some.store(REFCOUNT, 1, pfn=pfn, stack=some.stack(0x600, root=root))
+    some.store(REFCOUNT, 2, pfn=PFN + 4)  # on a stack that is not known
+    kept = of_pages(some.life(), (PFN,))
+    assert kept.pages().tolist() == [PFN, PFN + 3]
+    assert last_of_stacks(kept) == {0x10000: 1}
+    assert last_of_stacks(some.life()) == {0x10000: 3, 0x20000: 2}
 
 
 def test_what_is_missing_is_said() -> None:
