@@ -7,13 +7,16 @@ import os
 import select
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from zaptrace.model.errors import CannotTell, Missing
 
 SECONDS = 600.0
 _LOOK_SECONDS = 0.2
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 SBIN = "/usr/sbin:/sbin"
 """Debian's users do not have these in their PATH, and mke2fs is there."""
 
@@ -66,23 +69,54 @@ def lines_of(argv: Sequence[str], grace: float = 0.0) -> Iterator[subprocess.Pop
     Args:
         grace: seconds that it is given to clean up when it is left early.
     """
-    child = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    child = None
     try:
+        with _signals_held():
+            child = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         yield child
     finally:
-        if child.poll() is None:
-            if grace:
-                _signal(child, signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    child.communicate(timeout=grace)  # reads on: a full pipe holds no one up
-            _signal(child, signal.SIGKILL)
-        child.wait()
+        if child is not None:
+            _end(child, grace)
+
+
+def _end(child: subprocess.Popen[bytes], grace: float) -> None:
+    if child.poll() is None:
+        if grace:
+            _signal(child, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.communicate(timeout=grace)  # reads on: a full pipe holds no one up
+        _signal(child, signal.SIGKILL)
+    child.wait()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Have what would interrupt us do so at the block's end.
+
+    A handler that raises while a program is being started leaves a program that nobody knows of:
+    it has been forked, and its Popen is not there yet.
+    """
+    handlers: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no other one is interrupted
+        handlers = {number: signal.getsignal(number) for number in _INTERRUPTS}
+    came: list[int] = []
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for caught in came:
+            signal.raise_signal(caught)
 
 
 def lines(child: subprocess.Popen[bytes]) -> Iterator[str]:

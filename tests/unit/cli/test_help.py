@@ -26,7 +26,8 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser
                 yield from parsers(below)
 
 
-EVERY = {parser.prog: parser for parser in parsers(build_parser())}
+PARSER = build_parser()
+EVERY = {parser.prog: parser for parser in parsers(PARSER)}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -70,7 +71,7 @@ def refusal(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for parser in {type(parser) for parser in EVERY.values()}:
         monkeypatch.setattr(parser, "error", refuse)
     try:
-        build_parser().parse_args(shlex.split(command))
+        PARSER.parse_args(shlex.split(command))
     except ValueError as error:
         return str(error)
     except SystemExit:  # --help

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +58,32 @@ def test_children_of_a_left_block_are_gone() -> None:
     with pytest.raises(ProcessLookupError):
         while time.monotonic() < deadline:
             os.killpg(child.pid, 0)
+            time.sleep(0.05)
+
+
+def test_an_interrupt_while_a_program_starts_leaves_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A busy machine runs the program before it returns from its start."""
+    path = tmp_path / "pid"
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            deadline = time.monotonic() + PATIENCE
+            while not (path.exists() and path.read_text()):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    script = f"sleep 1000 & echo $$ >{path}; wait"
+    with pytest.raises(KeyboardInterrupt), host.lines_of(["sh", "-c", script]):
+        pytest.fail("it was not interrupted")
+    deadline = time.monotonic() + PATIENCE
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(int(path.read_text()), 0)
             time.sleep(0.05)
 
 
