@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline
+from zaptrace.splat.prefixes import says_kernel
 
 BACK = 1.0
 """Seconds; stamps of several CPUs are that close."""
@@ -51,13 +52,21 @@ class Copies:
         return False
 
 
-def bare_copy(begins: Headline, time: float | None, drafts: Iterable[Draft]) -> Draft | None:
-    """Return the report of which but the headline was named further up; None when none was."""
-    return next(
-        (
-            one
-            for one in drafts
-            if one.headline.text == begins.text and one.fields["time"] == time and one.is_bare
-        ),
-        None,
-    )
+def mention(
+    begins: Headline, time: float | None, drafts: Iterable[Draft], *, is_copy: bool
+) -> Draft | None:
+    """Return the headline above that may be a report's own: a title, a summary, a torn line."""
+    for one in drafts:
+        if one.is_bare and _is_named(one, begins, time, is_copy=is_copy):
+            return one
+    return None
+
+
+def _is_named(one: Draft, begins: Headline, time: float | None, *, is_copy: bool) -> bool:
+    said, head = one.fields.get("time"), one.headline
+    if said is not None:  # the console can tear a line, and print it again
+        torn = head.text != begins.text and begins.text.startswith(head.text)
+        return said == time and (torn or (is_copy and head.text == begins.text))
+    same = (head.kind, head.fields) == (begins.kind, begins.fields)
+    known = not begins.fields.keys().isdisjoint(("pfn", "pte"))
+    return same and not says_kernel(head.before) and (known or says_kernel(begins.before))

@@ -58,7 +58,7 @@ class Draft:
         dropped: it is no report.
         foreign: another task's lines have come; its own can come yet.
         shows_page: it says that a page's dump is a part of it.
-        awaits_copy: it is but a headline, and the stamps went back: it may come once more.
+        mention: a headline above that may be this one's, named before it.
     """
 
     def __init__(self, begins: Headline, raw: str, number: int, time: float | None) -> None:
@@ -76,7 +76,7 @@ class Draft:
         self.dropped = False
         self.foreign = False
         self.shows_page = False
-        self.awaits_copy = False
+        self.mention: Draft | None = None
         self._trace: list[Frame] = []
         self._early: list[Frame] = []  # before "Call Trace:", which may be lost
         self._early_is_trace = False
@@ -98,6 +98,11 @@ class Draft:
     def is_bare(self) -> bool:
         """None of its lines but the headline has come."""
         return not (self.taken or self._trace or self._early or self._fault or self.dropped)
+
+    @property
+    def awaits_copy(self) -> bool:
+        """Return whether the whole report can come yet: this is but a headline."""
+        return self.is_bare and not self.kind.one_line
 
     @property
     def was_passed(self) -> bool:
@@ -324,7 +329,16 @@ class Draft:
         if belongs:
             self._commit()
 
+    def take_back(self, text: str) -> None:
+        """Forget that a line was not read: it is, with its rest."""
+        if self._passed and self._passed[-1] == text:
+            self._passed.pop()
+            self._passed_count -= 1
+
     def _commit(self) -> None:
+        if self.mention:  # the report is here, of which but the headline stood above
+            self.mention.dropped = self.mention.closed = True
+            self.mention = None
         if self._passed_count:
             self._unread = (self._unread + self._passed)[:MOST_UNREAD]
             self._unread_count += self._passed_count

@@ -265,6 +265,7 @@ KINDS = (
         headline=_pattern(
             r"(?<![\w.])page:(?=.{0,200}?\b(?:ref)?count: ?-?[0-9])",
             r"(?<![\w.])flags:\S{1,20} mapping:\S{1,20} mapcount:",
+            r"(?<![\w.])raw:(?: [0-9a-f]{8}(?:[0-9a-f]{8})?){2,8}$",  # its first line is lost
             r"(?<![\w.])(?P<dumped>vma|mm) [0-9a-fx]{8,18} (?:start|mmap|task_size) [0-9a-f]",
             r"Eeek! page_mapcount\(page\) went negative! \((?P<mapcount>-[0-9]{1,10})\)",
         ),

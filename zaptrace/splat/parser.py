@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from zaptrace.model.splats import Splat
 from zaptrace.splat.attributes import attribute
-from zaptrace.splat.copies import Copies, bare_copy
+from zaptrace.splat.copies import Copies, mention
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
@@ -163,11 +163,9 @@ class _Reader:
             return True
         time = seconds(begins.before)
         is_copy = self._copies.is_copy(begins, time)
-        bare = bare_copy(begins, time, self._drafts) if is_copy else None
         draft = Draft(begins, text, number, time)
-        if bare:
-            bare.dropped = bare.closed = True
-        draft.dropped = is_copy and not bare
+        draft.mention = mention(begins, time, self._drafts, is_copy=is_copy)
+        draft.dropped = is_copy and not draft.mention
         draft.fields["suppressed"] = self._suppressed.pop(kind, None)
         self._drafts.append(draft)
         if stream is None:

@@ -265,6 +265,10 @@ _SYSLOG = re.compile(
     r"[0-9]:[0-9]{2}[0-9.,:+Z-]{0,24}\s+[\w.-]{1,64}\s+(?!\w{0,3}tty)[a-zA-Z][\w./-]{0,63}: *$"
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")
+_TITLE = re.compile(
+    r"[>|\s]*(?:subject|summary|title|description|synopsis|headline|re|fwd?|bug [0-9]{1,9})\s*[:-]",
+    re.IGNORECASE,
+)
 _SPOKEN = re.compile(rf"{STAMP}|\b(?:kernel|klogd|kmsg)(?:\[[0-9]{{1,10}}\])?:(?=\s|$)")
 # MediaTek: ` -(5)[4321:task]`, Samsung: ` [5:  task: 4321]`.
 _INNER = re.compile(r"[\s-]{0,8}(?:\([0-9]{1,4}\))?(?:\[[^\[\]]{1,64}\])?[\s:;-]{0,4}")
@@ -291,7 +295,7 @@ def is_prefix(before: str) -> bool:
 
     People quote headlines: in commit messages, in commands, in what their programs log.
     """
-    if len(before) > LONGEST:
+    if len(before) > LONGEST or _TITLE.match(before):
         return False
     if _QUOTES.fullmatch(before):
         return True

@@ -37,7 +37,8 @@ _LEAD = (
 )
 _FRAME = re.compile(_LEAD + _SYMBOL, re.ASCII)
 _BARE = re.compile(
-    rf"(?P<paren>\()?(?P<clue0>\? )?(?:\[<(?P<address>{_ADDRESS})>\] *)?(?P<clue>\? )?"
+    rf"(?P<paren>\()?(?P<clue0>\? )?(?:\[<(?P<address>{_ADDRESS})>\] *"
+    rf"|(?:\[{_ADDRESS}\] {{0,4}})?\[{_ADDRESS}\] {{1,4}})?(?P<clue>\? )?"
     r"(?P<bare>0x[0-9a-f]{8,16})\)?(?: \(\w{1,12}\))?$"
     r"|(?P<paren2>\()?\[<(?P<alone>[0-9a-f]{8,16})>\]\)?$",
     re.ASCII,
@@ -126,6 +127,7 @@ def frame(text: str) -> Frame | None:
     if found := _BARE.match(text, start):
         bare = found["bare"] or found["alone"]
         clue = found["clue"] or found["clue0"] or found["paren"] or found["paren2"]
+        clue = clue or "(unreliable)" in text
         return Frame(None, address=_hex(found["address"]) or int(bare, 16), reliable=not clue)
     return None
 

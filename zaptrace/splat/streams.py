@@ -39,6 +39,8 @@ _DUMP_IS_NEAR = 8
 _DUMP_IS_NEXT = 2
 """... of another dump, with another reason: `cut here` can stand between."""
 _CHECK = re.compile(r"[Kk]ernel BUG at |WARNING: |BUG: failure at |Kernel bug")
+_HALF_IRQ = re.compile(r"(?:hard|soft)irqs last [^+]{0,80}$")
+"""A line of lockdep's that was broken before the function that it names."""
 _CUT = re.compile(r"-{2,}\[ cut here")
 _OF_A_REPORT = re.compile(r"The buggy address belongs to (?:the )?(?:physical )?page")
 
@@ -131,7 +133,7 @@ class Stream:
         self._settle()
         self._begun = None
         self._expire()
-        if own and self.open:
+        if self.open and self.prefix.is_of(raw):
             self._leave(seconds(raw[: len(raw) - len(text)]))
         return bool(self.open and text) and self._read(text, raw, number, own=own, next_to=next_to)
 
@@ -182,6 +184,8 @@ class Stream:
     def _join(self, joined: Whole) -> bool:
         """Take what a line says with the one before it; return whether a report did."""
         owner, last = self.open[-1], self._last
+        if last is not None:
+            owner.take_back(last.text)
         if joined.adds is not None and last is not None and last.said is not None:
             if not last.taken:
                 return False
@@ -236,7 +240,6 @@ class Stream:
         for one in self.open:
             if is_of_another_time(one, time):
                 one.closed = True
-                one.awaits_copy = one.is_bare
         self.open = [one for one in self.open if not one.closed]
 
     def _attribute(self, said: Attribute, text: str) -> bool:
@@ -274,6 +277,9 @@ class Stream:
         if goes_on and is_annotation(text):
             self._of_stack = number
             return True
+        last = self._last
+        if last and number - last.number == 1 and _HALF_IRQ.match(last.text):
+            return False
         shown = list(frames(text))
         if not shown and "trace" in owner.kind.follows:
             one = decoded_frame(text) if owner.awaits_frames else None

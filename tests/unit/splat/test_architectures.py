@@ -188,6 +188,13 @@ STACKS: dict[str, tuple[str, str]] = {
         "unwind_backtrace\nshow_stack\nbad_page\n\nvfree\n",
         "unwind_backtrace show_stack bad_page",
     ),
+    "powerpc, without names": (
+        (
+            "Call Trace:\n[c000000006763880] [c0000000067638c0] 0xc0000000067638c0 (unreliable)\n"
+            "[c0000000067638c0] [c000000000087c28] set_pte_at+0x68/0x210\n"
+        ),
+        "?None set_pte_at",
+    ),
     "a word after a stack": (
         "Call Trace:\n bad_page+0x60/0x8f\nrebooting\n",
         "bad_page",

@@ -74,3 +74,62 @@ def test_a_line_of_another_time_is_no_part_of_a_report() -> None:
         b"[  931.500310] CPU: 1 PID: 7037 Comm: sh Not tainted 5.9.0-test #1\n"
     )
     assert bad.pid is None
+
+
+def test_a_title_is_no_report() -> None:
+    """Bug trackers begin with a summary, web pages with a title."""
+    (bad,) = parse(
+        b"            Bug ID: 216099\n"
+        b"           Summary: [generic/388] BUG: Bad page state in process\n"
+        b"                    worker  pfn:20bb5\n"
+        b"           Product: File System\n"
+        b"Bug 216099 - BUG: Bad page state in process worker pfn:20bb5\n"
+        b"[36238.060736] BUG: Bad page state in process worker  pfn:20bb5\n"
+        b"[36238.060900] page dumped because: nonzero mapcount\n"
+    )
+    assert (bad.time, bad.reason) == (36238.060736, "nonzero mapcount")
+
+
+def test_a_headline_that_the_console_tore_and_printed_again() -> None:
+    (bad,) = parse(
+        b"[27065.826372] BUG: Bad page s\n"
+        b"** replaying previous printk message **\n"
+        b"[27065.826372] BUG: Bad page state in process fsx  pfn:26045\n"
+        b"[27065.826408] page dumped because: nonzero mapcount\n"
+    )
+    assert (bad.kind, bad.pfn, bad.reason) == ("bad_page_state", 0x26045, "nonzero mapcount")
+
+
+def test_two_reports_without_a_dump_are_two() -> None:
+    two = parse(b"BUG: Bad page state in process fsx  pfn:26045\nsomething else\n" * 2)
+    assert len(two) == 2
+
+
+def test_a_dump_whose_first_line_is_lost() -> None:
+    (bug,) = parse(
+        b"page:ffffea0000000000 is uninitialized and poisoned\n"
+        b"raw: ffffffffffffffff ffffea0000000008 ffffea0000000008 ffffffffffffffff\n"
+        b"page dumped because: VM_BUG_ON_PAGE(PageCompound(page))\n"
+        b"------------[ cut here ]------------\n"
+        b"kernel BUG at include/linux/page-flags.h:356!\n"
+    )
+    assert bug.kind == "vm_bug_on"
+    assert "PageCompound" in (bug.reason or "")
+    assert len(bug.raw) == 4
+    (dump,) = parse(
+        b"> raw: 005005b48008000d dead000000000100 dead000000000122 ffff8897c7c76ad1\n"
+        b"> page dumped because: VM_WARN_ON_ONCE_PAGE(!memcg)\n"
+        b"> ...\n"
+    )
+    assert (dump.kind, dump.reason) == ("page_dump", "VM_WARN_ON_ONCE_PAGE(!memcg)")
+
+
+def test_an_answer_in_the_middle_of_a_report() -> None:
+    (bug,) = parse(
+        b"> [   32.396193] kernel BUG at mm/mmap.c:3164!\n"
+        b"> [   32.396195] Oops: Exception in kernel mode, sig: 5 [#1]\n"
+        b"I see another one:\n"
+        b" [  579.877217] mmap: tester (4287): VmData 1 exceed data ulimit 0.\n"
+        b"> [   32.396262] CPU: 5 PID: 3023 Comm: tester Not tainted 5.18.0-test #16\n"
+    )
+    assert bug.pid == 3023

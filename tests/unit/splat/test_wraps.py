@@ -87,3 +87,14 @@ def test_a_line_of_its_own_is_no_part_of_a_headline() -> None:
     )
     assert (lockup.reason or "").endswith("long name")
     assert (fault.reason or "").endswith("0010")
+
+
+def test_the_rest_of_a_line_of_lockdeps_is_no_frame() -> None:
+    (splat,) = parse(
+        b"> BUG: Bad page state in process sh  pfn:15028\n"
+        b"> Call Trace:\n"
+        b"> [c7147d10] [c02097a4] bad_page+0x44/0x8c\n"
+        b"> hardirqs last  enabled at (77): [<c10391e4>] \n"
+        b"> _raw_spin_unlock_irqrestore+0x70/0xa8\n"
+    )
+    assert [frame.symbol for frame in splat.trace] == ["bad_page"]
