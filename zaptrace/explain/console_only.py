@@ -13,11 +13,11 @@ from zaptrace.explain.naming import counters, flags_of, page, task
 from zaptrace.explain.predicates import Case, way_of
 from zaptrace.model.splats import OwnerStack, Splat
 from zaptrace.model.task_name import task_name
-from zaptrace.splat.kinds import TITLES
+from zaptrace.splat.kinds import OF_NAME, TITLES
 from zaptrace.triage.console import Console
 from zaptrace.triage.dump import at_allocation, below_zero, described
 from zaptrace.triage.mapped import readings
-from zaptrace.triage.stacks import Way, deferral, read_stack, reliable
+from zaptrace.triage.stacks import Way, deferral, read_stack, reliable, without_printing
 
 MOST_STEPS = 3
 """Functions of the allocator that a sentence names."""
@@ -129,7 +129,11 @@ def without_page(splat: Splat) -> tuple[str, ...]:
     at = "" if splat.addr is None else f", address {splat.addr:#x}"
     said = f"The kernel reported {described(splat)}{entry}{at}{who if known else ''}"
     reason = f": {_cut(splat.reason)}" if splat.reason else ""
-    return (_ended(f"{said}{where(splat)}{reason}"), "No page is named in it.")
+    shown = "No page is named in it."
+    if splat.mapcount is not None and splat.pfn is None:
+        page_counters = counters(splat.mapcount - 1, splat.refcount)
+        shown = f"It shows a page ({page_counters}), and not its number."
+    return (_ended(f"{said}{where(splat)}{reason}"), shown)
 
 
 def unexplained_kinds(splats: Iterable[Splat]) -> tuple[str, ...]:
@@ -162,8 +166,9 @@ def _stack(stack: OwnerStack) -> str:
 
 
 def where(splat: Splat) -> str:
-    """Return `, in FUNCTION()`: the first function of its stack that is not the check's."""
-    callers = read_stack(splat.trace).callers
+    """Return `, in FUNCTION()`: where the check stands that failed, or who called the allocator."""
+    checks = OF_NAME[splat.kind].dump_before
+    callers = without_printing(splat.trace) if checks else read_stack(splat.trace).callers
     return f", in {callers[0].symbol}()" if callers else ""
 
 

@@ -65,7 +65,8 @@ def when_freed(splats: Sequence[Splat]) -> str:
     tasks = {task_name(one.comm or one.process, one.pid) for one in known}
     if len(tasks) == 1:
         return f"when {tasks.pop()} freed an mm"
-    return "when mms were freed" if tasks else "when an mm was freed"
+    several = len({one.mm for one in splats if one.mm is not None}) > 1
+    return "when mms were freed" if tasks or several else "when an mm was freed"
 
 
 def lateness(story: Story) -> float | None:

@@ -350,6 +350,17 @@ def _says(*words: str) -> Callable[[Case], bool]:
     return lambda case: any(one in (case.story.reason or "") for one in words)
 
 
+def _refcount_is_left(above: bool) -> Callable[[Case], bool]:
+    """Return whether bad_page() refused the page for a refcount above 0, or else below it."""
+
+    def holds(case: Case) -> bool:
+        count = case.story.refcount
+        refused = _says("_refcount", "nonzero _count")(case)
+        return refused and (count is None or (count > 0) is above)
+
+    return holds
+
+
 def _folio_counts(above: bool) -> Callable[[Case], bool]:
     """Return a test of whether the folio still counts mappings, or fewer than none, as its mapcount
     was printed."""
@@ -411,8 +422,14 @@ _OF_STATE = (
     Reading(
         _says("cgroup"), "its charge was not given back, or something else wrote to its struct page"
     ),
-    Reading(_says("_refcount"), "a reference was dropped after the last one (refcount_overput)"),
-    Reading(_says("_refcount"), "a reference was taken of a page that was free"),
+    Reading(
+        _refcount_is_left(False), "a reference was dropped after the last one (refcount_overput)"
+    ),
+    Reading(
+        _refcount_is_left(True),
+        "it was given to the allocator by what does not look at the count, and was still held",
+    ),
+    Reading(_refcount_is_left(True), "a reference was taken of a page that was free"),
 )
 
 _ALL = (_BELOW_ZERO, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_STATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from zaptrace.explain.console_only import only_printed
@@ -164,13 +165,18 @@ def overput(case: Case) -> Sentences:
 def rss(case: Case) -> Sentences:
     """Yield that an mm's counters differ from what it maps."""
     story = case.story
-    printed = [one for one in story.rss_splats if one.rss_value is not None][:4]
+    printed = [one for one in story.rss_splats if one.rss_value is not None]
     said = [f"{task(story)}: {one.note}" for one in story.rss[:1] if one.note]
     if printed:
-        counted = ", ".join(rss_value(one) for one in printed)
+        times = Counter(rss_value(one) for one in printed)
+        counted = ", ".join(
+            f"{value} ({many} times)" if many > 1 else value
+            for value, many in list(times.items())[:4]
+        )
+        counted += ", …" if len(times) > 4 else ""
         said.append(f"{counted} pages {when_freed(printed)}")
     where = f" ({'; '.join(said)})" if said else ""
-    pieces = refer_all((*printed, *story.rss[:4])) or refer_all(story.rss_splats)
+    pieces = refer_all((*printed[:4], *story.rss[:4])) or refer_all(story.rss_splats)
     yield Sentence(
         f"An mm's resident-set counters do not agree with what it maps{where}; no page is "
         "known to be wrong.",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.console import Console
 from zaptrace.triage.row import Candidate, Row, Seen, Sign, each
 from zaptrace.triage.signs import FOREIGN_MODULES, IN_MODULE, calls, reader, several_pages
+from zaptrace.triage.stacks import base_name, without_printing
 
 
 def _swap(splat: Splat, _console: Console) -> str | None:
@@ -74,7 +76,44 @@ def _failed(splat: Splat, console: Console) -> str | None:
     return "A check of the mm code failed: what it was given is not as it must be."
 
 
+_REQUEST = re.compile(
+    r"__alloc_(?:frozen_)?pages\w*|get_page_from_freelist|rmqueue\w*|page_alloc_\w+"
+)
+
+
+def _request(splat: Splat, _console: Console) -> str | None:
+    """Return that the allocator warned of a request: no page is wrong."""
+    reason = splat.reason or ""
+    site = next(iter(without_printing(splat.trace)), None)
+    of_request = site is not None and _REQUEST.fullmatch(base_name(site.symbol or ""))
+    if not (reason.startswith("WARNING") and "mm/page_alloc.c:" in reason and of_request):
+        return None
+    return "The allocator warned of a request for pages, not of a page."
+
+
 ROWS = (
+    Row(
+        name="request",
+        title="a request that the allocator does not serve",
+        sees=each(_request),
+        causes=(
+            Candidate(
+                "more pages at once than there can be (order above MAX_PAGE_ORDER), often a size "
+                "that user space gave",
+                2,
+            ),
+            Candidate(
+                "__GFP_NOFAIL for more than two pages at once",
+                1,
+                (Sign(2, "it is not at the entry", calls(r"get_page_from_freelist|rmqueue\w*")),),
+            ),
+        ),
+        measure=(
+            "the first frame outside of the allocator asks: where does its size come from?",
+            "kvmalloc(), an upper bound, or __GFP_NOWARN there",
+        ),
+        source="__alloc_frozen_pages_noprof(), rmqueue(), mm/page_alloc.c",
+    ),
     Row(
         name="swap_entry",
         title="a swap entry that cannot be",

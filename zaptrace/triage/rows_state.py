@@ -292,6 +292,14 @@ ROWS = (
                 (Sign(3, "the refcount is below 0", lambda one, _: (one.refcount or 0) < 0),),
             ),
             Candidate(
+                "it was given to the allocator by what does not look at the count, and still held",
+                0,
+                (
+                    Sign(2, "the refcount is above 0", lambda one, _: (one.refcount or 0) > 0),
+                    Sign(2, "the stack is that of the free", way_is(Way.FREE)),
+                ),
+            ),
+            Candidate(
                 "a reference was taken to a page that was free: use after free",
                 1,
                 (Sign(2, "the refcount is above 0", lambda one, _: (one.refcount or 0) > 0),),

@@ -48,7 +48,7 @@ class Reading:
 
 
 _PRINTS = re.compile(
-    r"show_stack\w*|(?:__)?dump_stack\w*|dump_page|__dump_page|dump_backtrace|bad_page(?:_\w+)?"
+    r"_?printk|vprintk\w*|show_stack\w*|(?:__)?dump_stack\w*|dump_page|__dump_page|dump_backtrace|bad_page(?:_\w+)?"
     r"|print_bad_(?:pte|page_map)|report_bug|__warn\w*|warn_slowpath\w*|handle_bug|exc_invalid_op"
     r"|asm_exc_invalid_op|do_error_trap|do_invalid_op|invalid_op|bug_handler|brk_handler"
     r"|call_break_hook|do_debug_exception|el1_\w+|el1h_\w+|die|show_regs|panic|oops_\w+"

@@ -12,6 +12,7 @@ from zaptrace.explain import Evidence
 from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
 from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.splat import parse
+from zaptrace.splat.kinds import from_mm
 
 
 def frames(*names: str) -> tuple[Frame, ...]:
@@ -134,3 +135,63 @@ def test_counters_of_an_mm_follow_from_a_bad_entry_before_them() -> None:
     assert verdict.kind is VerdictKind.UNEXPLAINED
     assert "Bad swap file entry" in verdict.summary
     assert any("Bad rss-counter" in one for one in verdict.others)
+
+
+def test_a_page_that_is_given_back_with_references() -> None:
+    """__folio_put() does not look at the count: nothing was dropped too often."""
+    splats = parse(
+        b"BUG: Bad page state in process btrfs  pfn:40ab0\n"
+        b"page: refcount:1 mapcount:0 mapping:0000000000000000 index:0x61be5 pfn:0x40ab0\n"
+        b"page dumped because: nonzero _refcount\n"
+        b"Call Trace:\n"
+        b" bad_page+0xea/0xf0\n"
+        b" free_unref_page+0x8e1/0x900\n"
+        b" __folio_put+0xe6/0x190\n"
+        b" do_encoded_write+0x445/0x780\n"
+    )
+    verdict = told(*splats)
+    readings = [one.text for one in verdict.sentences if one.reading]
+    assert "does not look at the count" in readings[0]
+    assert not any("after the last one" in one for one in readings)
+    assert verdict.summary.startswith("btrfs freed pfn 0x40ab0")
+
+
+def test_where_a_check_stands() -> None:
+    """It stands in the function that holds it, also when that is the allocator's."""
+    splats = parse(
+        b"kernel BUG at include/linux/mm.h:592!\n"
+        b"CPU: 0 PID: 1 Comm: swapper Not tainted 5.5.0-test #1\n"
+        b"EIP: __free_pages+0x14/0x40\n"
+        b"Call Trace:\n"
+        b" pgd_free+0x5a/0x170\n"
+    )
+    assert "in __free_pages()" in told(*splats).summary
+
+
+def test_a_page_without_a_number() -> None:
+    splats = parse(
+        b"BUG: Bad page map in process mount  pte:00b70401 pmd:8e5dc000\n"
+        b"page:80c24880 refcount:1 mapcount:-1 mapping:00000000 index:0x0\n"
+        b"page dumped because: bad pte\n"
+    )
+    summary = told(*splats).summary
+    assert "while mount ran" in summary
+    assert "It shows a page (mapcount -1, refcount 1), and not its number." in summary
+
+
+def test_counters_of_several_mms() -> None:
+    splats = parse(
+        b"BUG: Bad rss-counter state mm:00000000dc60f1c1 type:MM_ANONPAGES val:36\n"
+        b"BUG: Bad rss-counter state mm:000000008eb9341b type:MM_ANONPAGES val:36\n"
+    )
+    assert "MM_ANONPAGES +36 (2 times) pages when mms were freed" in told(*splats).summary
+
+
+def test_a_check_of_what_handles_pages_is_suspicious() -> None:
+    for line in (
+        "kernel BUG at mm/page-writeback.c:2655!",
+        "kernel BUG at mm/swap_cgroup.c:141!",
+        "kernel BUG at arch/powerpc/mm/book3s64/pgtable.c:387!",
+    ):
+        (splat,) = parse(f"{line}\n".encode())
+        assert from_mm(splat)

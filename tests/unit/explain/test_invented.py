@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.triage.builders import ALLOCATED, DRAINED, FREED, Dump, bad_map, log
 from zaptrace.explain import Evidence, explain
 from zaptrace.explain.evidence import LOG
+from zaptrace.model.task_name import task_name
 from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.report.clues import clue_lines, short_lines
 from zaptrace.splat import parse
@@ -88,7 +89,7 @@ def is_true(data: bytes) -> None:
         assert verdict.kind is not VerdictKind.CLEAN
     assert verdict.pfn is None or any(splat.pfn == verdict.pfn for splat in splats)
     freers = [
-        f"{splat.comm or splat.process or '?'}/{'?' if splat.pid is None else splat.pid} freed"
+        f"{task_name(splat.comm or splat.process, splat.pid)} freed"
         for splat in splats
         if splat.kind == "bad_page_state" and read_stack(splat.trace).way is Way.FREE
     ]

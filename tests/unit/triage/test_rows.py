@@ -236,6 +236,20 @@ CASES = [
         SMALL,
     ),
     Case(
+        "request",
+        log(
+            [
+                "WARNING: CPU: 0 PID: 8 at mm/page_alloc.c:4744 __alloc_pages+0x2e8/0x3a0",
+                "CPU: 0 PID: 8 Comm: dog Not tainted 6.4.0-test #1",
+                "Call Trace:",
+                " __alloc_pages+0x2e8/0x3a0",
+                " __kmalloc_large_node+0xbc/0x160",
+            ]
+        ),
+        "user space gave",
+        SMALL,
+    ),
+    Case(
         "failed_check",
         log(
             ["WARNING: CPU: 0 PID: 8 at include/linux/rmap.h:414 folio_add_file_rmap_ptes+0x1/0x2"]
