@@ -35,6 +35,22 @@ class Copies:
         self._now: set[tuple[str, float]] = set()
         self._before: set[tuple[str, float]] = set()  # the stamps went back
         self._last = 0.0
+        self._whole: set[tuple[str, object, object, object]] = set()
+
+    def is_repeated(self, draft: Draft) -> bool:
+        """Return whether a report of a page is but the headline of a whole one before it.
+
+        So it is where somebody adds what grep found.
+        """
+        said = draft.said
+        key = (draft.kind.name, said.get("process"), said.get("pfn"), said.get("pte"))
+        if key[2:] == (None, None) or draft.dropped:
+            return False
+        if draft.is_bare:
+            return key in self._whole
+        if len(self._whole) < MOST_HEADLINES:
+            self._whole.add(key)
+        return False
 
     def is_copy(self, begins: Headline, time: float | None) -> bool:
         """Return whether a headline stood further up, before the stamps went back."""

@@ -90,6 +90,11 @@ class Draft:
         self._passed_count = 0
 
     @property
+    def said(self) -> dict[str, Any]:
+        """What its headline says, with the rest of a broken one."""
+        return self._said
+
+    @property
     def traced(self) -> bool:
         """Whether its call trace, or what may be it, has begun."""
         return bool(self._trace or self._early) and self._section is None
@@ -382,7 +387,8 @@ class Draft:
     def _is_whole_dump(self) -> bool:
         if self.fields.get("reason", "").startswith("kasan:"):  # a part of KASAN's own report
             return False
-        return "reason" in self.taken or "page count" in self.taken
+        shows = self.taken & {"page", "raw"}
+        return ("reason" in self.taken and bool(shows)) or "page count" in self.taken
 
     def _page_owner(self) -> PageOwner | None:
         if not self._owners:

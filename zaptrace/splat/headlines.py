@@ -14,7 +14,7 @@ from zaptrace.splat.values import decimal, hexadecimal
 # A cheap test before the patterns: every headline has one of these.
 _MARKS = re.compile(
     r"BUG|WARNING:|Bad p|bad p|d swap|Corrupted p|Unable to h|panic - n|general prot|Eeek!"
-    r"|count:|raw: |(?:vma|mm) [0-9a-fx]{8}"
+    r"|count:|raw: |ed because: VM_|(?:vma|mm) [0-9a-fx]{8}"
 )
 _SUPPRESSED = re.compile(r": ([0-9]{1,20}) messages suppressed")
 _RSS_TYPES = {"0": "MM_FILEPAGES", "1": "MM_ANONPAGES", "2": "MM_SWAPENTS", "3": "MM_SHMEMPAGES"}

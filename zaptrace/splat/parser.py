@@ -72,6 +72,7 @@ def _blocks(log: bytes | BinaryIO | Iterable[bytes]) -> Iterable[bytes]:
 
 _QUOTES = re.compile(r"[>|\s]*")
 _STAMP = re.compile(STAMP)
+_WARNED = re.compile(r"WARNING: CPU: [0-9]{1,5} PID: [0-9]{1,10} at$")
 
 
 def _broken(first: str, second: str) -> Headline | None:
@@ -88,7 +89,8 @@ def _broken(first: str, second: str) -> Headline | None:
         return None
     alone = headline(first)
     if begins.kind.name == "other":
-        return begins if alone is None and says_kernel(begins.before) else None
+        sure = says_kernel(begins.before) or _WARNED.search(first)
+        return begins if alone is None and sure else None
     return begins if alone is None or alone.kind.name == "other" else None
 
 
@@ -219,7 +221,9 @@ class _Reader:
         while self._drafts and self._drafts[0].closed:
             if self._drafts[0].awaits_copy and len(self._drafts) < AWAITED and not self._closed:
                 break
-            if splat := self._drafts.popleft().splat():
+            draft = self._drafts.popleft()
+            splat = None if self._copies.is_repeated(draft) else draft.splat()
+            if splat:
                 yield splat
 
     def close(self) -> None:

@@ -133,3 +133,28 @@ def test_an_answer_in_the_middle_of_a_report() -> None:
         b"> [   32.396262] CPU: 5 PID: 3023 Comm: tester Not tainted 5.18.0-test #16\n"
     )
     assert bug.pid == 3023
+
+
+def test_the_reason_alone_of_a_dump() -> None:
+    """Somebody left out the rest; alone, without the BUG() that follows, it says nothing."""
+    (bug,) = parse(
+        b"> page dumped because: VM_BUG_ON_FOLIO(folio_test_private_2(folio))\n"
+        b"> ------------[ cut here ]------------\n"
+        b"> kernel BUG at include/linux/netfs.h:44!\n"
+        b"> ...\n"
+        b"> page dumped because: VM_BUG_ON_FOLIO(folio_test_private_2(folio))\n"
+        b"is what I look at.\n"
+    )
+    assert bug.kind == "vm_bug_on"
+    assert "folio_test_private_2" in (bug.reason or "")
+
+
+def test_what_grep_found_after_the_report() -> None:
+    whole, other = parse(
+        b"Sep 15 08:51:36 box kernel: BUG: Bad page map in process sh  pte:80845 pmd:7e54a5067\n"
+        b"Sep 15 08:51:36 box kernel: page dumped because: bad pte\n"
+        b"\n$ grep -i 'bad page' messages\n"
+        b"Sep 15 08:51:36 box kernel: BUG: Bad page map in process sh  pte:80845 pmd:7e54a5067\n"
+        b"Sep 15 08:51:36 box kernel: BUG: Bad page state in process sh  pfn:7e2e09\n"
+    )
+    assert (whole.kind, other.kind) == ("bad_page_map", "bad_page_state")

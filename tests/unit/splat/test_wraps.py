@@ -98,3 +98,13 @@ def test_the_rest_of_a_line_of_lockdeps_is_no_frame() -> None:
         b"> _raw_spin_unlock_irqrestore+0x70/0xa8\n"
     )
     assert [frame.symbol for frame in splat.trace] == ["bad_page"]
+
+
+def test_a_warning_whose_place_stands_in_the_next_line() -> None:
+    (splat,) = parse(
+        b"2019-09-12 12:41:47     WARNING: CPU: 2 PID: 0 at\n"
+        b"net/sched/sch_generic.c:443 dev_watchdog+0x254/0x260\n"
+        b"2019-09-12 12:41:47     CPU: 2 PID: 0 Comm: swapper/2 Not tainted 5.2.14 #1\n"
+    )
+    assert (splat.pid, splat.comm) == (0, "swapper/2")
+    assert (splat.reason or "").endswith("dev_watchdog+0x254/0x260")
