@@ -121,7 +121,6 @@ STOPPED = {
     "pipe": FREE,
     "scribble": REFS,
     "migrate": UNDER,
-    "swap": REFS,
 }
 """What the loud page is at the first instruction of bad_page(), before that resets its count."""
 
