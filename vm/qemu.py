@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import re
 import shutil
-import threading
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +20,7 @@ from typing import Any, BinaryIO
 from qemu.qmp import QMPClient
 from qemu.qmp.error import QMPError
 
-from vm import host, migration, relocation, sparse
+from vm import host, migration, monitor, relocation
 from vm.gdbstub import GdbStub
 from vm.migration import execute
 from vm.plugin import Plugin
@@ -30,8 +28,6 @@ from zaptrace.arch import Arch
 from zaptrace.model.errors import BadInput, GuestLost, Missing
 from zaptrace.model.paths import scratch_folder
 
-CONNECT_SECONDS = 20.0
-DUMP_SECONDS = 300.0
 SEES_PATCHED_CODE = (8, 1)
 """The first QEMU whose emulated CPUs never continue with code that another one has just changed
 ("accel/tcg: Always lock pages before translation").  With those before, a CPU can be left at the
@@ -306,7 +302,7 @@ class Guest:
             GuestLost: QEMU could not.
             OSError: the file cannot be written (a full disk).
         """
-        await _dump(self._qmp, path)
+        await monitor.dump(self._qmp, path)
 
     async def save(self, file: BinaryIO) -> str:
         """Write the stopped guest's whole state; it does not continue from here.
@@ -322,51 +318,6 @@ class Guest:
 
     async def _stop(self) -> None:
         await execute(self._qmp, "stop")
-
-
-async def dump_through(socket: Path, path: Path) -> None:
-    """Dump a guest that another program started; it is paused meanwhile.
-
-    Args:
-        socket: its QMP unix socket.
-        path: the file to write.
-
-    Raises:
-        GuestLost: no one answers there, or QEMU could not dump.
-    """
-    qmp = QMPClient("zaptrace")
-    try:
-        await asyncio.wait_for(qmp.connect(str(socket)), CONNECT_SECONDS)
-        await _dump(qmp, path)
-    except TimeoutError:
-        raise GuestLost(f"no monitor answers at {socket}") from None
-    except QMPError as error:
-        raise GuestLost(f"no monitor answers at {socket}: {error}") from None
-    finally:
-        await _whole(_hang_up(qmp))
-
-
-async def _dump(qmp: QMPClient, path: Path) -> None:
-    """Let QEMU write into a pipe, and keep what is not zero."""
-    with scratch_folder() as folder:
-        pipe = folder / "dump"
-        os.mkfifo(pipe, 0o600)
-        # Our own writing end keeps the pipe from ending before QEMU has opened it.
-        source = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-        ours = os.open(pipe, os.O_WRONLY)
-        os.set_blocking(source, True)
-        given_up = threading.Event()
-        receive = asyncio.to_thread(sparse.receive, source, path, given_up)
-        receiving = asyncio.create_task(receive)
-        arguments: dict[str, object] = {"paging": False, "protocol": f"file:{pipe}"}
-        try:
-            await execute(qmp, "dump-guest-memory", arguments, seconds=DUMP_SECONDS)
-        except BaseException:
-            given_up.set()  # a QEMU that is stuck holds its end of the pipe open
-            raise
-        finally:
-            os.close(ours)
-            await receiving  # its error (a full disk) is the cause of QEMU's
 
 
 @contextlib.asynccontextmanager
@@ -411,37 +362,14 @@ async def running(config: GuestConfig, log: Path, state: int | None = None) -> A
             finally:
                 await gdb.close()
         finally:
-            await _whole(_end(process, qmp))
+            await monitor.whole(_end(process, qmp))
 
 
 async def _end(process: asyncio.subprocess.Process, qmp: QMPClient) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.wait()
-    await _hang_up(qmp)
-
-
-async def _hang_up(qmp: QMPClient) -> None:
-    with contextlib.suppress(QMPError, EOFError, OSError):
-        await qmp.disconnect()
-
-
-async def _whole(ending: Coroutine[Any, Any, None]) -> None:
-    """Await all of it, also when cancelled in between; that is reported afterwards.
-
-    A disconnect() that is cancelled leaves its tasks' exceptions to no one:
-    asyncio then prints them, with their tracebacks.
-    """
-    task = asyncio.create_task(ending)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            cancelled = True
-    task.result()
-    if cancelled:
-        raise asyncio.CancelledError
+    await monitor.hang_up(qmp)
 
 
 async def _connect(
@@ -450,7 +378,7 @@ async def _connect(
     """Connect the monitor and the gdbstub as soon as their sockets are there."""
     # It has ended in between, or (TimeoutError is an OSError) it is stuck.
     with contextlib.suppress(QMPError, OSError):
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(monitor.CONNECT_SECONDS):
             while process.returncode is None:
                 if (sockets / "qmp").exists() and (sockets / "gdb").exists():
                     await qmp.connect(str(sockets / "qmp"))

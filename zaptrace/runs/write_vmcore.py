@@ -7,7 +7,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from vm.qemu import dump_through
+from vm.monitor import dump_through
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.errors import BadInput
 from zaptrace.runs.asyncio_run import run_to_end

@@ -15,8 +15,9 @@ import pytest
 from qemu.qmp import QMPClient
 
 from tests.unit.vm.builders import config, needs_qemu
-from vm import qemu
-from vm.qemu import GuestConfig, command_line, dump_through, running
+from vm import monitor
+from vm.monitor import dump, dump_through
+from vm.qemu import GuestConfig, command_line, running
 from zaptrace.arch import ARCHES, arch_named
 from zaptrace.model.errors import BadInput, GuestLost, Missing
 
@@ -165,7 +166,7 @@ time.sleep(60)
 def test_a_qemu_that_opens_its_sockets_and_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qemu, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(monitor, "CONNECT_SECONDS", 1.0)
     mute = tmp_path / "mute"
     mute.write_text(f"#!{sys.executable}\n{MUTE}")
     mute.chmod(0o755)
@@ -195,18 +196,18 @@ class Stuck:
 def test_a_dump_that_gets_stuck_has_a_deadline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qemu, "DUMP_SECONDS", 0.5)
-    monitor = Stuck()
+    monkeypatch.setattr(monitor, "DUMP_SECONDS", 0.5)
+    stuck = Stuck()
 
     async def go() -> None:
         async with asyncio.timeout(20):
-            await qemu._dump(cast(QMPClient, monitor), tmp_path / "dump")
+            await dump(cast(QMPClient, stuck), tmp_path / "dump")
 
     try:
         with pytest.raises(GuestLost, match="did not answer 'dump-guest-memory'"):
             asyncio.run(go())
     finally:
-        os.close(monitor.pipe)
+        os.close(stuck.pipe)
 
 
 @needs_qemu
