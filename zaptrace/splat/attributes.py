@@ -321,6 +321,9 @@ _LINES: tuple[_Row, ...] = (
     ("other stack", "La", re.compile(r"Last potentially related work creation:"), _nothing),
     ("other stack", "Se", re.compile(r"Second to last potentially related "), _nothing),
     ("other stack", "Un", re.compile(r"Uninit was "), _nothing),
+    # Lockdep's chains: where each lock was taken.
+    ("other stack", "->", re.compile(r"-> ?#[0-9]{1,3} ?\("), _nothing),
+    ("other stack", "..", re.compile(r"\.\.\. ?which became "), _nothing),
     ("trace's end", "</", re.compile(r"</TASK>"), _nothing),
     # After the trace: where the last branch came from is no caller.
     ("end", "La", re.compile(r"Last Breaking-Event-Address"), _nothing),

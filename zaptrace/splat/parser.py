@@ -186,6 +186,8 @@ class _Reader:
         """Return the stream of a headline's source; its prefix can differ from line to line."""
         if stream := self._streams.get(prefix.key):
             return stream
+        if prefix.thin:
+            return self._thin_stream(prefix)
         return next(
             (
                 one
@@ -194,6 +196,14 @@ class _Reader:
             ),
             None,
         )
+
+    def _thin_stream(self, prefix: Prefix) -> Stream | None:
+        """Return the stream of lines with quotes or nothing before them: they are of one source."""
+        found = next((one for one in self._streams.values() if one.prefix.thin), None)
+        if found and found.prefix.bare:  # quotes come now
+            self._streams[prefix.key] = self._streams.pop(found.prefix.key)
+            found.prefix = prefix
+        return found
 
     def _is_last(self, begins: Headline, text: str) -> bool:
         """Return whether a one-line report is the last one printed again."""

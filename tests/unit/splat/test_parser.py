@@ -212,3 +212,23 @@ def test_the_stack_of_a_report_without_headline_is_not_the_last_one_s() -> None:
         b" </TASK>\nOops: invalid opcode\nRIP: 0010:other+0x5/0x9\nCall Trace:\n more+0x7/0x9\n"
     )
     assert [frame.symbol for frame in splat.trace] == ["bad_page"]
+
+
+def test_where_locks_were_taken_is_not_the_call_trace() -> None:
+    """Lockdep prints the chain of the locks before the task and its stack."""
+    (splat,) = parse(
+        b"[ 3055.417777] WARNING: possible circular locking dependency detected\n"
+        b"[ 3055.417781] 6.9.0-test #1 Not tainted\n"
+        b"[ 3055.417922] -> #1 (fs_reclaim){+.+.}-{0:0}:\n"
+        b"[ 3055.417922]        __lock_acquire+0x5c8/0xf60\n"
+        b"[ 3055.417928]        lock_acquire+0xd0/0x280\n"
+        b"[ 3055.418237] -> #0 (&one_lock#3){++++}-{3:3}:\n"
+        b"[ 3055.418237]        check_prev_add+0x170/0x113c\n"
+        b"[ 3055.418810] stack backtrace:\n"
+        b"[ 3055.418815] CPU: 5 PID: 83 Comm: kswapd1 Not tainted 6.9.0-test #1\n"
+        b"[ 3055.418826] Call Trace:\n"
+        b"[ 3055.418830]  dump_stack_lvl+0x74/0x90\n"
+        b"[ 3055.418832]  print_circular_bug+0x1/0x2\n"
+    )
+    assert splat.pid == 83
+    assert [frame.symbol for frame in splat.trace] == ["dump_stack_lvl", "print_circular_bug"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from zaptrace.splat import parse
 
 
@@ -158,3 +160,25 @@ def test_what_grep_found_after_the_report() -> None:
         b"Sep 15 08:51:36 box kernel: BUG: Bad page state in process sh  pfn:7e2e09\n"
     )
     assert (whole.kind, other.kind) == ("bad_page_map", "bad_page_state")
+
+
+@pytest.mark.parametrize("quotes", [("> ", ""), ("", "> ")])
+def test_a_report_below_another_with_quotes_or_without(quotes: tuple[str, str]) -> None:
+    """An answer quotes one report and adds another, or the other way round."""
+    report = (
+        "BUG: Bad page map in process sh  pte:14ee2418 pmd:01372913\n"
+        "addr:00000000f8406000 vm_flags:00000075 anon_vma:0 mapping:000000007f67e1a8 index:25\n"
+        "CPU: 3 PID: 1 Comm: sh Not tainted 6.2.0+ #1\n"
+        "Backtrace:\n"
+        "  [<000000004020ac50>] show_stack+0x70/0x90\n"
+    )
+    one = "".join(f"{quotes[0]}{line}\n" for line in report.splitlines())
+    other = report.replace("14ee2418", "14ee2419").replace("PID: 1", "PID: 2")
+    other = "".join(f"{quotes[1]}{line}\n" for line in other.splitlines())
+    first, second = parse(f"{one}I see this, too:\n{other}".encode())
+    assert [(splat.pid, len(splat.trace)) for splat in (first, second)] == [(1, 1), (2, 1)]
+
+
+def test_a_report_all_of_whose_blanks_are_no_break_spaces() -> None:
+    (bug,) = parse("kernel BUG at mm/memory.c:3865!\n".replace(" ", "\xa0").encode())
+    assert bug.reason == "kernel BUG at mm/memory.c:3865!"
