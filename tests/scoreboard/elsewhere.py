@@ -71,7 +71,7 @@ CAUSES = {
         impossible=rf"{_NO_REMOVAL}|{_TWO_REMOVALS}|\bzapped\b",
         silent=("c",),
         symptom=("s", "cs"),
-        by_life=("mapping_leaked", "change_pte_range"),
+        by_life=("mapping_leaked", "change_(pte_range|present_ptes)"),  # the latter since 7.x
     ),
     "mremap": Cause(
         frozenset({"mapping_leaked", "rss_mismatch"}),

@@ -18,6 +18,7 @@ from zaptrace.explain.naming import page, rss_value, when_freed
 from zaptrace.explain.predicates import (
     Case,
     all_at_rest,
+    is_a,
     ptes_at_the_stop,
     removals_are_seen,
     seen_at_its_free,
@@ -26,6 +27,7 @@ from zaptrace.explain.predicates import (
 from zaptrace.explain.rests_on import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
 from zaptrace.model.events import Kind
+from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import Reference, Sentence
 
 Speaks = tuple[str, tuple[Reference, ...]]
@@ -345,6 +347,31 @@ _OVERPUT = (
 )
 
 
+def _folio_lacks_references(case: Case) -> bool:
+    """Return whether a large folio in use counts more mappings than references, as a whole."""
+    finding = case.story.finding
+    return (
+        is_a(finding, FindingClass.REFCOUNT_BELOW_MAPCOUNT)
+        and finding is not None
+        and bool((finding.folio or {}).get("order"))
+        and bool(finding.refcount)
+    )
+
+
+_OF_FOLIO = (
+    Reading(
+        _folio_lacks_references,
+        "a PTE of a page of its folio went and its rmap was not removed (mapping_leaked)",
+    ),
+    Reading(
+        _folio_lacks_references,
+        "a reference of its folio was dropped by something that did not hold it, or never taken "
+        "for a mapping (refcount_overput)",
+    ),
+    Reading(_folio_lacks_references, "something else wrote to the counters of its folio"),
+)
+
+
 def _says(*words: str) -> Callable[[Case], bool]:
     """Return a test of whether bad_page() refused the page for a reason with one of some words."""
     return lambda case: any(one in (case.story.reason or "") for one in words)
@@ -432,5 +459,5 @@ _OF_STATE = (
     Reading(_refcount_is_left(True), "a reference was taken of a page that was free"),
 )
 
-_ALL = (_BELOW_ZERO, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_STATE)
+_ALL = (_BELOW_ZERO, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_FOLIO, _OF_STATE)
 """The first table of which a reading is possible is the story's."""

@@ -330,6 +330,10 @@ def refcount_overput(case: Case) -> bool:
         return False
     if story.fault or story.state:
         return freed_while_counted(case) and ptes_at_the_stop(case) is not None
+    # A large folio with a reference for each PTE counts a mapping too many: none is missing.
+    mapped = (finding.folio or {}).get("ptes")
+    if mapped is not None and (finding.refcount or 0) >= mapped:
+        return False
     short = is_a(finding, FindingClass.REFCOUNT_BELOW_MAPCOUNT, FindingClass.MAPPED_BUT_FREE)
     return short and folio_is_mapped_as_counted(case)
 

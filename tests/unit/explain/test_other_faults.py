@@ -352,6 +352,19 @@ def test_a_pte_that_is_referenced_and_not_counted_may_never_have_been() -> None:
     assert "a mapping was made and never added to the rmap (a page fault" in verdict.readings[0]
 
 
+def test_a_large_folio_that_counts_more_mappings_than_references() -> None:
+    """Another page's PTE went and its rmap stayed; as its mm was in flight the head alone is found
+    (leak-large on s390x's 6.12)."""
+    owner = Owner(40, "sh", 0x2000, None, PARENT)
+    folio = {"order": 4, "ptes": 15, "kind": "anon", "free": False}
+    wrong = Finding(
+        FindingClass.REFCOUNT_BELOW_MAPCOUNT, STRUCK, 1, 1, 15, (), (owner,), folio, raw_mapcount=0
+    )
+    verdict = explain(Evidence(None, (), busy(wrong)))
+    assert "rmap was not removed (mapping_leaked)" in verdict.readings[0]
+    assert len(verdict.readings) == 3 and "a reference is missing" not in verdict.summary
+
+
 def test_a_report_names_who_freed_the_mm_and_an_audit_whose_it_is() -> None:
     """check_mm() runs in the next task on the CPU of one that ended: so seen on 7.3."""
     printed = Splat("bad_rss_counter", rss_type="MM_ANONPAGES", rss_value=1, comm="init", pid=1)
