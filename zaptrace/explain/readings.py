@@ -231,10 +231,13 @@ def _excess(case: Case) -> int:
 
 
 def _gone(case: Case) -> str:
-    many = _excess(case)
+    many, finding = _excess(case), case.story.finding
+    # A part of a large folio may have been mapped by the folio's PMD.
+    large = finding is not None and bool((finding.folio or {}).get("order"))
+    entry = "mapping" if large else "PTE"
     if many == 1:
-        return "a PTE of it went and its rmap was"
-    return f"{many} PTEs of it went, one by one, and their rmaps were"
+        return f"a {entry} of it went and its rmap was"
+    return f"{many} {entry}s of it went, one by one, and their rmaps were"
 
 
 def _rose(case: Case) -> Speaks | None:

@@ -352,6 +352,18 @@ def test_a_pte_that_is_referenced_and_not_counted_may_never_have_been() -> None:
     assert "a mapping was made and never added to the rmap (a page fault" in verdict.readings[0]
 
 
+def test_a_part_of_a_huge_page_may_have_been_mapped_by_its_pmd() -> None:
+    """A zap_huge_pmd() that keeps the rmap: no PTE went."""
+    folio = {"order": 9, "ptes": 0, "kind": "other", "free": False}
+    lost = Finding(
+        FindingClass.MORE_MAPCOUNT_THAN_PTES, STRUCK, 0, 1, 0, (), (), folio, raw_mapcount=0
+    )
+    readings = explain(Evidence(None, (), busy(lost))).readings
+    assert any("a mapping of it went and its rmap was not removed" in one for one in readings)
+    small = explain(Evidence(None, (), busy(replace(lost, folio=None)))).readings
+    assert any("a PTE of it went and its rmap was not removed" in one for one in small)
+
+
 def test_a_large_folio_that_counts_more_mappings_than_references() -> None:
     """Another page's PTE went and its rmap stayed; as its mm was in flight the head alone is found
     (leak-large on s390x's 6.12)."""
