@@ -51,12 +51,22 @@ class Unit:
         return (self.write.write.root, *reversed(self.write.write.stack))
 
 
-def units_of(writes: Sequence[NamedWrite], roles: Sequence[str], counter: str) -> list[Unit]:
-    """Return one unit for each step of a counter, of the stores that have one of some roles."""
+def units_of(
+    writes: Sequence[NamedWrite],
+    roles: Sequence[str],
+    counter: str,
+    also: NamedWrite | None = None,
+) -> list[Unit]:
+    """Return one unit for each step of a counter, of the stores that have one of some roles.
+
+    Args:
+        also: a store that counts as well, whatever its role.
+    """
     found: list[Unit] = []
     for at, one in enumerate(writes):
         change = one.write.change(counter)
-        if one.role in roles and change is not None and change.before is not None:
+        counts = one.role in roles or one is also
+        if counts and change is not None and change.before is not None:
             count = min(abs(change.after - change.before), MOST_UNITS)
             found += [Unit(at, one) for _ in range(count)]
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zaptrace.life.named_life import NamedWrite
+from zaptrace.life.page_life import REFCOUNT
 from zaptrace.life.page_members import PageFields
 
 
@@ -34,3 +35,17 @@ def is_head(writes: Iterable[NamedWrite], fields: PageFields) -> bool:
     changes = (one.write.change("flags") for one in writes)
     flags = [change.after for change in changes if change is not None]
     return bool(flags) and "head" in fields.flag_names(flags[-1])
+
+
+def last_put_by_freeze(writes: Iterable[NamedWrite]) -> NamedWrite | None:
+    """Return the freeze that dropped the page's last references: none were given back after it.
+
+    folio_batch_move_lru() of 7.x frees a folio whose only reference is its own that way.
+    """
+    found = None
+    for one in writes:
+        change = one.write.change(REFCOUNT)
+        if change is None or one.write.after_stop:
+            continue
+        found = one if one.role == "frozen" and change.after == 0 else None
+    return found

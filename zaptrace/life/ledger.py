@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from zaptrace.life.calls import Unit, place, same_call, shared_frames, units_of
-from zaptrace.life.flags import is_head, is_large, is_reserved
+from zaptrace.life.flags import is_head, is_large, is_reserved, last_put_by_freeze
 from zaptrace.life.mappings import Mappings, is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
@@ -193,11 +193,12 @@ def ledger(
     adds = units_of(writes, ("mapped",), MAPCOUNT)
     removals = units_of(writes, ("unmapped",), MAPCOUNT)
     gets = units_of(writes, ("allocated", "got"), REFCOUNT)
-    puts = units_of(writes, ("put", "freed"), REFCOUNT)
-    left = [*_strays(writes), *_freed(writes)]
+    frozen = last_put_by_freeze(writes)
+    puts = units_of(writes, ("put", "freed"), REFCOUNT, also=frozen)
+    left = [*_strays(writes), *_freed(writes, frozen)]
     left += _since_the_boot(gets, puts) if reserved else []
     dropped: tuple[NamedWrite, ...] = ()
-    why = unknown or _no_references(writes, fields)
+    why = unknown or _no_references([one for one in writes if one is not frozen], fields)
     large = is_large(writes, fields)
     mappings = _by_entries(named, [*adds, *removals], large=large)
     if mappings is not None and ptes is None:
@@ -274,14 +275,14 @@ def _is_mapped(adds: list[Unit], removals: list[Unit], ptes: int | None) -> bool
     return ptes >= there[0] - there[1]
 
 
-def _freed(writes: Sequence[NamedWrite]) -> Iterator[LeftOver]:
+def _freed(writes: Sequence[NamedWrite], frozen: NamedWrite | None) -> Iterator[LeftOver]:
     """Frees of a page that was mapped."""
     mapcount = -1
     for one in writes:
         change = one.write.change(MAPCOUNT)
         if change is not None:
             mapcount = change.after
-        if one.role == "freed" and mapcount >= 0:
+        if (one.role == "freed" or one is frozen) and mapcount >= 0:
             yield LeftOver(What.FREED_WHILE_MAPPED, 1, (one,))
 
 
@@ -308,7 +309,7 @@ def _since_the_boot(gets: list[Unit], puts: list[Unit]) -> Iterator[LeftOver]:
     return _references(gets, puts, [], False)
 
 
-def _no_references(writes: Iterable[NamedWrite], fields: PageFields) -> str | None:
+def _no_references(writes: Sequence[NamedWrite], fields: PageFields) -> str | None:
     """Why the page's references cannot be paired."""
     for one in writes:
         if one.role in ("frozen", "thawed"):

@@ -203,6 +203,7 @@ def test_where_nothing_can_be_paired_it_is_said_why() -> None:
     page = Page()
     page.fault()
     page.refs(-1, 10, 0x23)
+    page.refs(1, 10, 0x23)
     assert "frozen" in (page.ledger().unpaired or "")
     page = Page()
     page.fault()
@@ -212,6 +213,25 @@ def test_where_nothing_can_be_paired_it_is_said_why() -> None:
     page.fault()
     page.store(FLAGS, 1, 8, pc=1, flags=1)
     assert "value" in (page.ledger().unpaired or "")
+
+
+def test_a_freeze_that_nothing_gives_back_drops_the_last_reference() -> None:
+    """folio_batch_move_lru() of 7.x: a double put elsewhere had no culprit."""
+    page = Page()
+    page.fault()
+    page.refs(1, 7, 0x23)
+    page.refs(-1, 8, 0x23)
+    page.refs(-1, 8, 0x23)
+    before = page.ledger().left_over[0]
+    page = Page()
+    page.fault()
+    page.refs(1, 7, 0x23)
+    page.refs(1, 3, 0x21)  # a batch of the LRU lists
+    page.refs(-1, 8, 0x23)
+    page.refs(-1, 8, 0x23)
+    page.refs(-1, 10, 0x24)
+    assert page.refcount == 0 and page.ledger().unpaired is None
+    assert before.what in [one.what for one in page.ledger().left_over]
 
 
 def test_a_reserved_page_has_a_reference_of_the_boots_that_nothing_may_drop() -> None:
