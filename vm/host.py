@@ -99,7 +99,7 @@ def _end(child: subprocess.Popen[bytes], grace: float) -> None:
 def _signals_held() -> Iterator[None]:
     """Have what would interrupt us do so at the block's end.
 
-    A handler that raises while a program is being started leaves a program that nobody knows of:
+    A handler that raises while a program is being started leaves a program that is never ended:
     it has been forked, and its Popen is not there yet.
     """
     handlers: dict[signal.Signals, Any] = {}

@@ -103,7 +103,7 @@ void zap(char *at, size_t size)
 		fail("MADV_DONTNEED");
 }
 
-/* A page that the faults of whoever looks at a VMA may strike: others they leave alone. */
+/* A page of a marked VMA: of all VMAs, the faults outside the zap strike only those. */
 char *marked_page(void)
 {
 	char *page = map(page_size);

@@ -381,8 +381,8 @@ def refcount_leaked(case: Case) -> bool:
 
 
 def put_when_free(case: Case) -> bool:
-    """Return the kernel's own check ended a task that was about to drop a reference to a page
-    without one (put_page_testzero(), include/linux/mm.h)."""
+    """Return whether the kernel's own check stopped a task that was about to drop a reference to a
+    page without one (put_page_testzero(), include/linux/mm.h)."""
     report = case.story.report
     if case.story.fault or case.story.state or report is None or report.refcount != 0:
         return False

@@ -40,7 +40,7 @@ class Copies:
     def is_repeated(self, draft: Draft) -> bool:
         """Return whether a report of a page is but the headline of a whole one before it.
 
-        So it is where somebody adds what grep found.
+        So it is where grep's output was added.
         """
         said = draft.said
         key = (draft.kind.name, said.get("process"), said.get("pfn"), said.get("pte"))

@@ -101,7 +101,7 @@ class Draft:
 
     @property
     def is_bare(self) -> bool:
-        """None of its lines but the headline has come."""
+        """Whether only its headline has come so far."""
         return not (self.taken or self._trace or self._early or self._fault or self.dropped)
 
     @property
@@ -301,7 +301,7 @@ class Draft:
 
     @property
     def lacks_offsets(self) -> bool:
-        """The stack's frames are names alone, as far as they have come."""
+        """Whether the stack's frames, so far, are names alone."""
         stack = self._stack()
         return not stack or stack[-1].offset is None
 

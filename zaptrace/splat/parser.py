@@ -99,7 +99,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}
-        self._spoke_last: Stream | None = None  # a line without a prefix goes on with its words
+        self._spoke_last: Stream | None = None  # a line without a prefix continues it
         self._drafts: deque[Draft] = deque()
         self._suppressed: dict[str, int] = {}
         self._copies = Copies()
@@ -217,7 +217,7 @@ class _Reader:
         dressed = [one for one, body in bodies if body and body[1] and not one.prefix.bare]
         speaks = next((one for one in dressed if one.prefix.is_of(text)), next(iter(dressed), None))
         taken = speaks is not None
-        # Without a prefix it goes on with what spoke last; else it is of a source that has none.
+        # Without a prefix it continues the last stream; else its source has no prefixes.
         first = speaks or self._spoke_last
         for stream, body in sorted(bodies, key=lambda pair: pair[0] is not first):
             if body is None or (stream is not first and (taken or not body[1])):

@@ -59,7 +59,7 @@ _ANOTHER = re.compile(rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )", re.ASC
 # What scripts/decode_stacktrace.sh and syzkaller make of a line.
 _FILE = r"\(?(?P<source>[\w.+/-]{1,200}\.(?:[chS]|rs|inc):(?:[0-9]{1,7}\b|\?))"
 _SOURCE = re.compile(rf"\(?(?:\([A-Z]{{1,3}}\) )?(?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
-# A name alone: what is left of a frame when somebody cuts off its offsets.
+# A name alone: what is left of a frame when its offsets are cut off.
 _NAME_ALONE = re.compile(
     r"(?P<clue>\? )?(?P<symbol>[a-z_][\w.]{2,127})(?: \[(?P<module>\w{1,64})\])?$"
 )
@@ -161,7 +161,7 @@ def frame_alone(text: str, *, goes_on: bool) -> Frame | None:
 
     Args:
         text: the line.
-        goes_on: the line before it was of a stack, too; else only what prints stacks begins one.
+        goes_on: the line before it was in a stack, too; else only what prints stacks begins one.
     """
     found = (_NAME_ALONE if goes_on else _FIRST_ALONE).match(text)
     if not found:

@@ -61,7 +61,7 @@ class Stream:
         self._page_belongs = False
         self._last: Last | None = None
         self._begun: Draft | None = None  # by the last line
-        self._of_stack = -1  # the number of the last line that was of a stack
+        self._of_stack = -1  # the number of the last line of a stack
 
     def begin(self, draft: Draft, text: str, number: int) -> None:
         """Begin a report."""
@@ -236,14 +236,14 @@ class Stream:
         self.open = [one for one in self.open if not one.closed]
 
     def _leave(self, time: float | None) -> None:
-        """Close the reports that are of another time than a line: another log begins."""
+        """Close the reports from another time than a line: another log begins."""
         for one in self.open:
             if is_of_another_time(one, time):
                 one.closed = True
         self.open = [one for one in self.open if not one.closed]
 
     def _attribute(self, said: Attribute, text: str) -> bool:
-        """Give a line to the report that it is of; return whether one took it."""
+        """Give a line to its report; return whether one took it."""
         newest = self.open[-1]
         owner = newest
         if newest.refuses(said) or not newest.is_named_by(said):

@@ -53,7 +53,7 @@ class Last:
 
     @property
     def fills_columns(self) -> bool:
-        """It is as wide as a terminal, with its quotes or without."""
+        """Whether it is as wide as a terminal, with its quotes or without."""
         return not TERMINALS.isdisjoint((self.width, self.columns))
 
     def is_full(self, text: str) -> bool:

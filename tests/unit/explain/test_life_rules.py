@@ -12,8 +12,7 @@ import pytest
 from tests.unit.explain.checked import explain
 from tests.unit.explain.rows import busy, finding
 from tests.unit.life.builders import FLAGS, MAPPING, PFN, page_fields
-from tests.unit.life.test_ledger import NAMES, resolve
-from tests.unit.life.test_mappings import OTHER, Mapped
+from tests.unit.life.lives import NAMES, OTHER, Mapped, resolve
 from zaptrace.explain import Evidence, life_rules, verdict_table
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case

@@ -2,49 +2,12 @@
 
 from __future__ import annotations
 
-from tests.unit.life.builders import PFN, page_fields
-from tests.unit.life.test_ledger import NAMES, Page, resolve
-from zaptrace.life.ledger import Ledger, What, ledger
-from zaptrace.life.mappings import Mappings, Odd, pair_mappings
+from tests.unit.life.builders import PFN
+from tests.unit.life.lives import NAMES, OTHER, Mapped, Page, resolve
+from zaptrace.life.ledger import What
+from zaptrace.life.mappings import Odd
 from zaptrace.life.named_life import named_life
 from zaptrace.life.page_life import Role
-
-NAMES |= {
-    0x30: "set_pte_at at arch/s390/include/asm/pgtable.h:1|do_anonymous_page at mm/memory.c:200",
-    0x31: "ptep_get_and_clear at arch/s390/include/asm/pgtable.h:2|zap_pte_range at mm/memory.c:21",
-    0x32: "ptep_xchg_commit at arch/s390/mm/pgtable.c:3|ptep_xchg_lazy at arch/s390/mm/pgtable.c:4",
-    0x33: "set_pte_at at arch/s390/include/asm/pgtable.h:1|copy_present_pte at mm/memory.c:220",
-    0x34: "move_ptes at mm/mremap.c:230",
-    0x40: "change_pte_range at mm/mprotect.c:240",
-    0x41: "wp_page_copy at mm/memory.c:250",
-}
-OTHER = 0x8000
-
-
-class Mapped(Page):
-    """A page that a fault has mapped, PTE and all."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fault()
-        self.sets(0x30, 0x21)
-
-    def zap(self, slot: int = 0x4000) -> None:
-        self.clears(0x31, 0x22, slot=slot)
-        self.unmap()
-
-    def mappings(self) -> Mappings:
-        named = named_life(self.life(tables=1), PFN, resolve)
-        return pair_mappings(named.writes)
-
-    def odds(self) -> list[tuple[Odd, str | None]]:
-        return [(one.odd, one.write.author.source) for one in self.mappings().alone]
-
-    def account(self, **facts: int | None) -> Ledger:
-        return ledger(named_life(self.life(tables=1, **facts), PFN, resolve), page_fields())
-
-    def left(self) -> list[What]:
-        return [one.what for one in self.account().left_over]
 
 
 def test_a_page_that_is_mapped_and_zapped_leaves_nothing() -> None:

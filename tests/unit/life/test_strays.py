@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.life.builders import FLAGS, MAPPING, PFN
-from tests.unit.life.test_ledger import NAMES, Page, resolve
+from tests.unit.life.lives import NAMES, Page, resolve
 from zaptrace.life.ledger import What
 from zaptrace.life.named_life import STRAY, named_life
 from zaptrace.life.page_life import Role

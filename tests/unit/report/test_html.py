@@ -11,8 +11,7 @@ from hypothesis import given, settings
 
 from tests.sentences import sentences
 from tests.unit.life.builders import PFN, page_fields
-from tests.unit.life.test_ledger import NAMES, resolve
-from tests.unit.life.test_mappings import Mapped
+from tests.unit.life.lives import NAMES, Mapped, resolve
 from tests.unit.report.builders import (
     HOSTILE,
     INFO,

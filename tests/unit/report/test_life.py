@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.unit.life.builders import FLAGS, PFN, REFCOUNT
-from tests.unit.life.test_ledger import Page, resolve
+from tests.unit.life.lives import Page, resolve
 from zaptrace.life.completeness import Completeness, Word
 from zaptrace.life.ledger import Ledger, LeftOver, What, ledger
 from zaptrace.life.named_life import NamedLife, named_life
