@@ -134,6 +134,8 @@ class Splat:
     """bad_page_map: the file's mmap function, as printed after `mmap:`."""
     memcg: int | None = None
     """page->memcg_data, as printed after `memcg:`."""
+    aops: str | None = None
+    """The operations of the page's address space, as printed after `aops:`: its file system's."""
     flags_word: int | None = None
     """page->flags as printed after `flags:`: node, zone and so on too.  Not in JSON."""
     raw: tuple[int, ...] = ()

@@ -159,6 +159,10 @@ def _number(name: str, read: Callable[[str | None], int | None]) -> Callable[...
     return lambda found: {name: read(found[1])}
 
 
+def _aops(found: re.Match[str]) -> Fields:
+    return {"aops": found[1]}
+
+
 def _owner(found: re.Match[str]) -> Fields:
     said = {name: text for name, text in found.groupdict().items() if text is not None}
     words = ("comm", "gfp", "migratetype", "state")
@@ -193,6 +197,9 @@ _LINES: tuple[_Row, ...] = (
     ("page vma", "vm", re.compile(r"vma->vm_\S{1,40} = \S{1,80}"), _nothing),
     ("folio", "he", re.compile(r"head:(?:[0-9a-fx]{1,18}|\S{1,20})? ?order:"), _folio),
     ("memcg", "me", re.compile(r"memcg: ?([0-9a-f]{1,16})\b"), _number("memcg", hexadecimal)),
+    # dump_mapping() in fs/inode.c, __dump_page() before it: of which file system a file's page is.
+    ("aops", "ao", re.compile(r"aops:([A-Za-z_]\w{0,127})"), _aops),
+    ("aops", "ma", re.compile(r"mapping->aops:([A-Za-z_]\w{0,127})"), _aops),
     ("flags", "pa", re.compile(r"page flags: (?:0x)?([0-9a-f]{1,16})\(([^)]*)"), _flags),
     (
         "page_type",

@@ -24,7 +24,7 @@ _ORDER = {
     for place, names in enumerate(
         (
             ("page",),
-            ("folio", "memcg"),
+            ("folio", "memcg", "aops"),
             ("flags",),
             ("page_type", "raw"),
             ("reason",),

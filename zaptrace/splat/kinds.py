@@ -41,7 +41,7 @@ class Kind:
 
 
 _OLD_PAGE = ("page pfn", "page flags", "page count", "page mapping", "page vma")
-_PAGE = ("page", *_OLD_PAGE, "folio", "memcg", "flags", "page_type", "raw")
+_PAGE = ("page", *_OLD_PAGE, "folio", "memcg", "aops", "flags", "page_type", "raw")
 _DUMP = (*_PAGE, "reason", "owner", "allocated", "freed")
 OF_PAGES = frozenset(_DUMP)
 """Names of the lines that a page's dump can have."""

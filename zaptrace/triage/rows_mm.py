@@ -53,7 +53,8 @@ def _tables_left(splat: Splat, _console: Console) -> str | None:
 def _page_cache(splat: Splat, _console: Console) -> str | None:
     if splat.kind != "bad_page_cache":
         return None
-    return "A page left the page cache while it was still mapped."
+    whose = f" ({splat.aops})" if splat.aops else ""
+    return f"A page left the page cache while it was still mapped{whose}."
 
 
 def _check(splat: Splat, _console: Console) -> str | None:

@@ -139,9 +139,10 @@ def _mapping(splat: Splat) -> str | None:
     if not checks and splat.reason != "non-NULL mapping":
         return None
     raw = word(splat, "mapping")
+    whose = f" ({splat.aops})" if splat.aops else ""
     if not raw:
-        return "A free page has a mapping."
-    return f"A free page has a mapping, whose low bits say: {_MAPPINGS[raw & 3]}."
+        return f"A free page has a mapping{whose}."
+    return f"A free page has a mapping, whose low bits say: {_MAPPINGS[raw & 3]}{whose}."
 
 
 def _tail(splat: Splat, _console: Console) -> str | None:

@@ -232,3 +232,21 @@ def test_where_locks_were_taken_is_not_the_call_trace() -> None:
     )
     assert splat.pid == 83
     assert [frame.symbol for frame in splat.trace] == ["dump_stack_lvl", "print_circular_bug"]
+
+
+def test_of_which_file_system_a_page_is() -> None:
+    lines = (
+        "aops:xfs_address_space_operations [xfs] ino:302",
+        'mapping->aops:xfs_address_space_operations [xfs] dentry name:"lvm"',
+    )
+    for line in lines:
+        (splat,) = parse(
+            b"BUG: Bad page cache in process umount  pfn:7655f\n"
+            b"page: refcount:9 mapcount:1 mapping:00000000ecd1b54a index:0x0 pfn:0x7655f\n"
+            b"memcg:ffff888104f36000\n" + line.encode() + b"\n"
+            b"flags: 0x17ffffc000016d(locked|uptodate|lru|active|node=0|zone=2)\n"
+            b"page dumped because: still mapped when deleted\n"
+        )
+        assert (splat.aops, splat.memcg) == ("xfs_address_space_operations", 0xFFFF888104F36000)
+        assert splat.flags == ("locked", "uptodate", "lru", "active")
+        assert splat.unread_count == 0
