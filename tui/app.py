@@ -121,6 +121,7 @@ class ZapApp(App[Outcome | None]):
         self._tabs = Tabs()
         self._filter = FilterBar(id="filter-bar")
         self._pane = "events"
+        self._begun = False
 
     # Building and ending.
 
@@ -141,14 +142,17 @@ class ZapApp(App[Outcome | None]):
 
     def on_mount(self) -> None:
         """Start the threads."""
-        # All at once: each change computes the styles of all widgets.
+        # All at once, and without the styles of all widgets: the screen, when it is shown first,
+        # computes those.
         has = {
             "-source": self._source is not None,
             "-audit": self._audited is not None,
             "-console": self._watch is not None,
             "-job": self._job is not None,
         }
-        self._classed(has | _sizes(self.size), False)
+        pane = "events" if self._source else "console"
+        self._classed(has | _sizes(self.size) | _only(pane), False)
+        self._begun = True
         if self._source:
             self.watch_source(self._source)
         if self._audited:
@@ -159,7 +163,7 @@ class ZapApp(App[Outcome | None]):
             self._header.state = "● WORKING"
             self._header.draw()
             self._job.start()
-        self.action_pane("events" if self._source else "console")
+        self.action_pane(pane)
 
     def watch_source(self, source: Source) -> None:
         """Show a source's events from now on."""
@@ -329,7 +333,7 @@ class ZapApp(App[Outcome | None]):
 
     def _show_pane(self, name: str) -> None:
         self._pane = name
-        self._classed({f"-pane-{pane}": pane == name for pane in PANES})
+        self._classed(_only(name))
         self._draw_tabs()
 
     def action_filter(self) -> None:
@@ -401,7 +405,7 @@ class ZapApp(App[Outcome | None]):
 
     def on_resize(self, event: Resize) -> None:
         """Lay the panes out for the terminal's size."""
-        self._classed(_sizes(event.size))
+        self._classed(_sizes(event.size), self._begun)
 
     def _classed(self, classes: dict[str, bool], update: bool = True) -> None:
         """Have the main screen bear some classes and not others: styles are computed once."""
@@ -428,3 +432,8 @@ def _sizes(size: Size) -> dict[str, bool]:
     fits = size_class(size)
     sizes = {name: name == fits for name in ("-tiny", "-small", "-medium", "-large")}
     return sizes | {"-low": size.height < LOW}
+
+
+def _only(name: str) -> dict[str, bool]:
+    """Return which classes of panes the main screen has."""
+    return {f"-pane-{pane}": pane == name for pane in PANES}
