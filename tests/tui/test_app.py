@@ -164,6 +164,21 @@ def test_nothing_is_drawn_while_nothing_changes(monkeypatch: pytest.MonkeyPatch)
     drive(app_of(), driver)
 
 
+def test_the_thumb_is_where_the_lines_are() -> None:
+    """Also when they were scrolled before there was a scroll bar, as on a busy machine."""
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await filled(app)
+        table = app.query_one(EventTable)
+        await until(lambda: table.allow_vertical_scroll)
+        table.show_vertical_scrollbar = False
+        table.scroll_y = 5
+        table.show_vertical_scrollbar = True
+        assert table.vertical_scrollbar.position == table.scroll_offset.y == 5
+
+    drive(app_of(), driver)
+
+
 def test_filtering_as_one_types() -> None:
     async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
         await filled(app)

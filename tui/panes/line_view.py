@@ -215,3 +215,8 @@ class LineView(ScrollView, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if round(old_value) != round(new_value):
             self.moved()
+
+    def watch_show_vertical_scrollbar(self, shown: bool) -> None:
+        """Put the thumb where the lines are: Textual 8.2 moves it only while it is shown."""
+        if shown:
+            self.vertical_scrollbar.position = self.scroll_y
