@@ -126,6 +126,11 @@ _COUNTERS = frozenset(
         *("mapping_get_entry", "filemap_get_entry", "pagecache_get_page", "__filemap_get_folio"),
         *("find_get_entry", "find_lock_entries", "find_get_entries", "filemap_get_folios"),
         *("shmem_get_folio_gfp", "shmem_get_folio", "shmem_getpage_gfp"),
+        # They take a page out of hugetlb's pool: mm/hugetlb.c.
+        *("dequeue_hugetlb_folio_node_exact", "dequeue_hugetlb_folio_nodemask"),
+        *("dequeue_hugetlb_folio_vma", "alloc_hugetlb_folio_reserve", "alloc_hugetlb_folio"),
+        *("alloc_hugetlb_folio_nodemask", "dequeue_huge_page_node_exact", "alloc_huge_page"),
+        *("dequeue_huge_page_nodemask", "dequeue_huge_page_vma", "alloc_huge_page_nodemask"),
     }
 )
 """Functions that only change a counter: their callers are what matters."""

@@ -19,58 +19,8 @@ from zaptrace.life.mappings import Mappings, is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
 from zaptrace.life.page_members import PageFields
+from zaptrace.life.reference_kinds import FOLIO_KINDS, KINDS, RefKind
 from zaptrace.life.unseen import changed_unseen
-
-
-@dataclass(frozen=True, slots=True)
-class RefKind:
-    """References that are taken in one place and dropped in another, by the functions there.
-
-    Attributes:
-        lasting: it is held until it is dropped there: no other put can be its own.
-    """
-
-    name: str
-    gets: frozenset[str]
-    puts: frozenset[str]
-    lasting: bool = False
-
-
-KINDS = (
-    # mm/swap.c: a page waits in a per-CPU batch, which holds it, until the batch is moved.
-    RefKind(
-        "LRU batch",
-        frozenset(
-            {
-                *("folio_add_lru", "lru_cache_add", "folio_activate", "folio_rotate_reclaimable"),
-                *("deactivate_file_folio", "folio_deactivate", "deactivate_page"),
-                *("folio_mark_lazyfree", "mark_page_lazyfree", "folio_batch_add_and_move"),
-            }
-        ),
-        frozenset({"folio_batch_move_lru", "pagevec_lru_move_fn", "__pagevec_lru_add"}),
-    ),
-    # mm/mlock.c: the same for mlock's.
-    RefKind(
-        "mlock batch",
-        frozenset({"mlock_folio", "mlock_new_folio", "munlock_folio"})
-        | {"mlock_new_page", "munlock_page"},
-        frozenset({"mlock_folio_batch", "mlock_pagevec"}),
-    ),
-    # mm/filemap.c, mm/shmem.c: while a page is in the page cache, that holds it.
-    RefKind(
-        "page cache",
-        frozenset({"__filemap_add_folio", "__add_to_page_cache_locked", "shmem_add_to_page_cache"}),
-        frozenset({"filemap_free_folio", "page_cache_free_page", "shmem_delete_from_page_cache"}),
-        lasting=True,
-    ),
-    # mm/swap_state.c
-    RefKind(
-        "swap cache",
-        frozenset({"add_to_swap_cache"}),
-        frozenset({"delete_from_swap_cache", "__delete_from_swap_cache"}),
-        lasting=True,
-    ),
-)
 
 
 class What(enum.StrEnum):
@@ -329,7 +279,7 @@ def _folio_references(
     Those that mappings of its other pages hold are among them, and their rmap is in those pages'
     lives: such gets and puts are told apart by number alone, and any of them may be the one.
     """
-    _pair_by_kind(gets, puts)
+    _pair_by_kind(gets, puts, FOLIO_KINDS)
     mine = _pair_mappings(adds, removals, gets, puts)
     rest = [one for one in gets if one not in mine and not _lasts(one)]
     _pair_same_call(rest, puts)
@@ -351,15 +301,17 @@ def _mappings(
         yield LeftOver(What.REMOVED_TOO_OFTEN, -count, _writes(removals))
 
 
-def _pair_by_kind(gets: list[Unit], puts: list[Unit]) -> None:
+def _pair_by_kind(gets: list[Unit], puts: list[Unit], kinds: Sequence[RefKind] = KINDS) -> None:
     """Pair the references of batches in the order in which they were taken."""
-    for kind in KINDS:
+    for kind in kinds:
         taken = [one for one in gets if kind.gets & set(one.write.functions())]
-        for put in puts:
-            if put.partner is None and kind.puts & set(put.write.functions()):
-                get = next((one for one in taken if one.partner is None and one.at < put.at), None)
-                if get is not None:
-                    _pair(get, put)
+        dropped = [one for one in puts if kind.puts & set(one.write.functions())]
+        if kind.alike and len(taken) != len(dropped):
+            continue
+        for put in (one for one in dropped if one.partner is None):
+            get = next((one for one in taken if one.partner is None and one.at < put.at), None)
+            if get is not None:
+                _pair(get, put)
 
 
 def _pair_mappings(

@@ -49,6 +49,18 @@ class Frame:
         return (self.source or "").partition(":")[0]
 
 
+def of_the_pool(frames: tuple[Frame, ...]) -> bool:
+    """Return whether a store is of hugetlb's pool, whose pages have no reference.
+
+    A huge page is taken out of it by a thaw of its count, folio_ref_unfreeze(), since "mm/hugetlb:
+    convert dequeue_hugetlb_page_node functions to folios" (in v6.3); before that, by
+    set_page_refcounted().
+    """
+    code = next((one for one in frames if one.is_code), None)
+    thaws = any(one.function in FREEZERS for one in frames)
+    return thaws and code is not None and code.file == "mm/hugetlb.c"
+
+
 @dataclass(frozen=True, slots=True)
 class NamedWrite:
     """A store, named.
@@ -95,7 +107,7 @@ class NamedWrite:
             return STRAY
         if any(one.function in RESETTERS for one in self.frames) and self.write.role in _MAPPINGS:
             return "reset"
-        if any(one.function in FREEZERS for one in self.frames):
+        if any(one.function in FREEZERS for one in self.frames) and not of_the_pool(self.frames):
             return "frozen" if self.write.role in (Role.FREED, Role.PUT) else "thawed"
         return str(self.write.role)
 
@@ -113,23 +125,31 @@ class NamedLife:
 
 
 def named_life(life: Life, pfn: int, resolve: Resolver, *, since_boot: bool = False) -> NamedLife:
-    """Return the life of a page, with names for the code that stored."""
+    """Return a page's life with names for its code."""
     frames = functools.cache(lambda address, back: _frames(resolve(address, back)))
 
     def allocates(address: int) -> bool:
-        return any(one.function in ALLOCATORS for one in frames(address, False))
+        here = frames(address, False)
+        return any(one.function in ALLOCATORS for one in here) or of_the_pool(here)
 
     found = page_life(life, pfn, since_boot=since_boot, allocates=allocates)
-    writes = tuple(
-        NamedWrite(
-            write,
-            frames(write.pc, False),
-            tuple(frames(address, True) for address in write.stack),
-            resolve(write.pc, False).offset,
-        )
-        for write in found.writes
-    )
-    return NamedLife(found, writes)
+    return NamedLife(found, tuple(named_write(write, resolve, frames) for write in found.writes))
+
+
+def named_write(
+    write: Write,
+    resolve: Resolver,
+    frames: Callable[[int, bool], tuple[Frame, ...]] | None = None,
+) -> NamedWrite:
+    """Return one store with names for its code.
+
+    Args:
+        frames: what remembers the frames of addresses.
+    """
+    look_up = frames or (lambda address, back: _frames(resolve(address, back)))
+    site = resolve(write.pc, False)
+    callers = tuple(look_up(address, True) for address in write.stack)
+    return NamedWrite(write, look_up(write.pc, False), callers, site.offset)
 
 
 def _frames(site: CodeSite) -> tuple[Frame, ...]:

@@ -26,6 +26,13 @@ NAMES = {
     15: "filemap_free_folio at mm/filemap.c:237",
     16: "try_get_folio at mm/gup.c:14|gup_pte_range at mm/gup.c:15",
     17: "perf_mmap_fault at kernel/events/core.c:16",
+    26: "folio_ref_unfreeze at include/linux/page_ref.h:9|"
+    "dequeue_hugetlb_folio_node_exact at mm/hugetlb.c:1354|memfd_alloc_folio at mm/memfd.c:88",
+    27: "folio_ref_freeze at include/linux/page_ref.h:9|alloc_buddy at mm/hugetlb.c:2037",
+    28: "try_grab_folio at mm/gup.c:171",
+    29: "gup_put_folio at mm/gup.c:121",
+    30: "filemap_get_folios_contig at mm/filemap.c:2206",
+    31: "folios_put_refs at mm/swap.c:968|__folio_batch_release at mm/swap.c:1055",
     0x20: "__do_syscall at arch/s390/kernel/syscall.c:1",
     0x21: "handle_mm_fault at mm/memory.c:100",
     0x22: "zap_pte_range at mm/memory.c:105",

@@ -268,3 +268,46 @@ def test_of_a_folio_whose_other_pages_are_mapped_it_is_one_of_several() -> None:
     assert said(page.ledger(ptes=0)) == [
         "got and not put yet: copy_page_range mm/memory.c:130 or drv_get drivers/drv.c:71"
     ]
+
+
+def a_pinned_huge_page() -> Page:
+    """Of hugetlb, taken out of the pool for a pin of its memfd."""
+    page = Page()
+    page.refs(1, 1, 0x25)
+    page.store(FLAGS, 1 << HEAD, 8, pc=1)
+    page.refs(-1, 27, 0x25)
+    page.refs(1, 26, 0x23)
+    page.store(FLAGS, 1 << HEAD | 4, 8, pc=1)
+    page.refs(512, 14, 0x23)
+    page.refs(1, 30, 0x23)
+    page.refs(1, 28, 0x23)
+    page.refs(-1, 31, 0x23)
+    return page
+
+
+def test_a_huge_page_is_taken_out_of_its_pool_with_a_reference() -> None:
+    page = a_pinned_huge_page()
+    page.refs(-1, 8, 0x23)
+    page.refs(-1, 29, 0x24)
+    page.refs(-512, 15, 0x24)
+    account = page.ledger(ptes=0)
+    assert (account.gets, account.puts, said(account)) == (515, 515, [])
+
+
+def test_who_took_a_huge_page_out_of_its_pool_and_kept_the_reference_is_named() -> None:
+    page = a_pinned_huge_page()
+    page.refs(-1, 29, 0x24)
+    page.refs(-512, 15, 0x24)
+    assert said(page.ledger(ptes=0)) == ["got and not put yet: memfd_alloc_folio mm/memfd.c:88"]
+
+
+def test_pins_and_gets_of_the_same_functions_are_told_apart_by_number_alone() -> None:
+    page = a_pinned_huge_page()
+    page.refs(1, 28, 0x22)
+    page.refs(-1, 8, 0x23)
+    page.refs(-1, 29, 0x24)
+    page.refs(-512, 15, 0x24)
+    (left,) = page.ledger(ptes=0).left_over
+    assert left.sentence() == (
+        "got and not put yet: memfd_alloc_folio mm/memfd.c:88 or zap_pte_range mm/memory.c:105"
+    )

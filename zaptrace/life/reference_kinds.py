@@ -1,0 +1,76 @@
+"""References by who takes and who drops them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RefKind:
+    """References that are taken in one place and dropped in another, by the functions there.
+
+    Attributes:
+        lasting: it is held until it is dropped there: no other put can be its own.
+        alike: others are taken by the same functions: paired only where as many were dropped.
+    """
+
+    name: str
+    gets: frozenset[str]
+    puts: frozenset[str]
+    lasting: bool = False
+    alike: bool = False
+
+
+KINDS = (
+    # mm/swap.c: a page waits in a per-CPU batch, which holds it, until the batch is moved.
+    RefKind(
+        "LRU batch",
+        frozenset(
+            {
+                *("folio_add_lru", "lru_cache_add", "folio_activate", "folio_rotate_reclaimable"),
+                *("deactivate_file_folio", "folio_deactivate", "deactivate_page"),
+                *("folio_mark_lazyfree", "mark_page_lazyfree", "folio_batch_add_and_move"),
+            }
+        ),
+        frozenset({"folio_batch_move_lru", "pagevec_lru_move_fn", "__pagevec_lru_add"}),
+    ),
+    # mm/mlock.c: the same for mlock's.
+    RefKind(
+        "mlock batch",
+        frozenset({"mlock_folio", "mlock_new_folio", "munlock_folio"})
+        | {"mlock_new_page", "munlock_page"},
+        frozenset({"mlock_folio_batch", "mlock_pagevec"}),
+    ),
+    # mm/filemap.c, mm/shmem.c: while a page is in the page cache, that holds it.
+    RefKind(
+        "page cache",
+        frozenset({"__filemap_add_folio", "__add_to_page_cache_locked", "shmem_add_to_page_cache"}),
+        frozenset({"filemap_free_folio", "page_cache_free_page", "shmem_delete_from_page_cache"}),
+        lasting=True,
+    ),
+    # mm/swap_state.c
+    RefKind(
+        "swap cache",
+        frozenset({"add_to_swap_cache"}),
+        frozenset({"delete_from_swap_cache", "__delete_from_swap_cache"}),
+        lasting=True,
+    ),
+)
+
+FOLIO_KINDS = (
+    *KINDS,
+    # mm/filemap.c: folios that are looked up into a batch, which drops them all.
+    RefKind(
+        "lookup",
+        frozenset({"filemap_get_folios", "filemap_get_folios_contig", "filemap_get_folios_tag"}),
+        frozenset({"__folio_batch_release", "folio_batch_release", "__pagevec_release"}),
+    ),
+    # mm/gup.c: FOLL_PIN; FOLL_GET takes its own by the same functions.
+    RefKind(
+        "pin",
+        frozenset({"try_grab_folio", "try_grab_folio_fast", "try_grab_page"}),
+        frozenset({"gup_put_folio"}),
+        alike=True,
+    ),
+)
+"""What else is told apart in the life of a large folio: its refcount does not show its pins."""
