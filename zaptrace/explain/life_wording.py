@@ -78,6 +78,7 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         )
         yield from _taken_for(facts[0], pfn)
         yield from _prepared(case, facts[0])
+    yield from _entry(case)
     yield from _late(case)
     yield from _flag(case)
     yield from _freed_before(case)
@@ -109,6 +110,26 @@ def _taken_for(one: LeftOver, pfn: int | None) -> Iterator[Sentence]:
     if callers:
         text = f"It took it for {', called by '.join(callers[:_MOST_CALLERS])}."
         yield Sentence(text, _refer(one.among, pfn))
+
+
+def entry_store(case: Case) -> NamedWrite | None:
+    """Return the store that put a (swap) PTE where the page's rmap does not lead, as far as the
+    page tables' stores are known."""
+    account = case.account
+    wrong = is_a(case.story.finding, FindingClass.WRONG_RMAP)
+    return account.entry if account is not None and account.whole and wrong else None
+
+
+def _entry(case: Case) -> Iterator[Sentence]:
+    """Yield who stored the (swap) PTE that the rmap does not lead to."""
+    one = entry_store(case)
+    finding = case.story.finding
+    if one is None or finding is None:
+        return
+    what = "PTE" if finding.ptes else "swap entry"
+    callers = [f"{frame}() at {frame.source}" for frame in _callers(one)][:_MOST_CALLERS]
+    text = ", called by ".join((f"That {what} was last stored by {_by(one)}", *callers))
+    yield Sentence(f"{text}.", _refer((one,), case.story.pfn))
 
 
 def _callers(one: NamedWrite) -> list[Frame]:
@@ -228,11 +249,13 @@ def _refer(writes: Iterable[NamedWrite], pfn: int | None) -> tuple[Reference, ..
 
 
 def culprit(case: Case) -> CodeSite | None:
-    """Return where the first of those stores is, as a code site."""
+    """Return where the first of those stores is, as a code site; else that of a (swap) PTE."""
     facts = reported(case)
-    if not facts or facts[0].what is What.UNSEEN:
+    if facts and facts[0].what is What.UNSEEN:
         return None
-    one = facts[0].among[0]
+    one = facts[0].among[0] if facts else entry_store(case)
+    if one is None:
+        return None
     by = author(one)
     code = next((frames for frames in (one.frames, *one.callers) if by in frames), one.frames)
     chain = code[code.index(by) :] if by in code else code
@@ -241,6 +264,6 @@ def culprit(case: Case) -> CodeSite | None:
         offset=one.offset if code is one.frames else None,
         source=by.source,
         inline_chain=tuple(f"{frame} at {frame.source or '?'}" for frame in chain),
-        role="culprit",
+        role="culprit" if facts else "entry_stored",
         address=one.write.pc if code is one.frames else None,
     )

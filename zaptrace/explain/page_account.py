@@ -25,6 +25,7 @@ class PageAccount:
             the stop, and nothing of the recording was lost.
         over: the guest ran on to its end: no call is still at work.
         last: kernel stack -> the last store on it (`zaptrace.life.calls.call_is_over`).
+        entry: the last store to the page's (swap) PTE, where its rmap does not lead to that.
     """
 
     named: NamedLife
@@ -33,6 +34,7 @@ class PageAccount:
     whole: bool
     over: bool
     last: Mapping[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
+    entry: NamedWrite | None = None
 
     @property
     def facts(self) -> tuple[LeftOver, ...]:
@@ -63,7 +65,8 @@ class PageAccount:
 
     def write(self, number: int) -> NamedWrite | None:
         """Return the store of a number."""
-        return next((one for one in self.named.writes if one.write.number == number), None)
+        own = (*self.named.writes, *((self.entry,) if self.entry else ()))
+        return next((one for one in own if one.write.number == number), None)
 
     def late_removal(self) -> NamedWrite | None:
         """Return the rmap removal that came after the page was freed while mapped; None without."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -169,21 +170,38 @@ def _entries(life: Life, pfn: int, stacks: dict[int, tuple[int, ...]]) -> Iterat
         role = Role.PTE_SET if not before[at] else Role.PTE_CLEARED
         if before[at] and after[at]:
             role = Role.PTE_CHANGED
-        was = int(record["before"]) if record["known"] else None
-        number = int(record["number"])
-        stack = _stack(life, int(record["stack"]), stacks)
-        yield Write(
-            number=number,
-            ns=max(int(record["ns"]) - life.facts.start_ns, 0),
-            cpu=int(record["cpu"]),
-            pc=int(record["pc"]),
-            stack=stack[:-1],
-            root=stack[-1] if stack else 0,
-            changes=[Change(ENTRY, was, int(record["after"]))],
-            after_stop=_is_after_stop(life, number),
-            slot=int(record["slot"]),
-            pte=role,
-        )
+        yield _to_entry(life, record, role, stacks)
+
+
+def last_store(life: Life, slot: int) -> Write | None:
+    """Return the last store to a page-table entry before the stop, whatever it stored; None
+    without one.
+
+    Args:
+        slot: where the entry lies in the guest's memory.
+    """
+    mine = life.ptes[life.ptes["slot"] == np.uint64(slot)]
+    found = [one for one in mine if not _is_after_stop(life, int(one["number"]))]
+    return _to_entry(life, found[-1], Role.PTE_CHANGED, {}) if found else None
+
+
+def _to_entry(life: Life, record: Any, role: Role, stacks: dict[int, tuple[int, ...]]) -> Write:
+    """Return a record of PTE as a store."""
+    was = int(record["before"]) if record["known"] else None
+    number = int(record["number"])
+    stack = _stack(life, int(record["stack"]), stacks)
+    return Write(
+        number=number,
+        ns=max(int(record["ns"]) - life.facts.start_ns, 0),
+        cpu=int(record["cpu"]),
+        pc=int(record["pc"]),
+        stack=stack[:-1],
+        root=stack[-1] if stack else 0,
+        changes=[Change(ENTRY, was, int(record["after"]))],
+        after_stop=_is_after_stop(life, number),
+        slot=int(record["slot"]),
+        pte=role,
+    )
 
 
 def _stack(life: Life, node: int, stacks: dict[int, tuple[int, ...]]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -204,8 +205,12 @@ def _in_the_range(records: Array, numbers: Array) -> tuple[Array, Array]:
     return cast(Array, records[known]), cast(Array, numbers[known])
 
 
-def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
-    """Return the records of these pages alone, with the stacks that they need, and all writers."""
+def of_pages(life: Life, pfns: tuple[int, ...] | None, entries: Sequence[int] = ()) -> Life:
+    """Return the records of these pages alone, with the stacks that they need, and all writers.
+
+    Args:
+        entries: physical addresses of page-table entries, whose stores are kept as well.
+    """
     stored = np.concatenate((life.records["pc"], life.ptes["pc"]))
     pcs, counts = np.unique(stored, return_counts=True)
     writers = np.zeros(len(pcs), WRITER)
@@ -216,7 +221,8 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None) -> Life:
     kept = np.isin(life.pages(), pages)
     kept |= _last_of_the_same(life, life.records["stack"][kept])
     records = life.records[kept].copy()
-    ptes = life.ptes[_maps(life, pages)].copy()
+    at = np.isin(life.ptes["slot"], np.array(entries, np.uint64))
+    ptes = life.ptes[_maps(life, pages) | at].copy()
     used = np.concatenate((records["stack"], ptes["stack"]))
     nodes, renumbered = _needed(life.nodes, used)
     records["stack"] = renumbered[records["stack"]]

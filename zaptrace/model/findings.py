@@ -38,6 +38,7 @@ class Owner:
         address: user virtual address, bytes.
         vma: `start-end flags what` in /proc/PID/maps style.
         mm: address of the mm_struct.
+        entry_at: physical address of the (swap) PTE, where it was looked up.
     """
 
     pid: int | None
@@ -45,6 +46,7 @@ class Owner:
     address: int | None
     vma: str | None
     mm: int | None = None
+    entry_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,8 @@ class CodeSite:
 
     Attributes:
         role: `freed`, `rmap_removed`, `pte_cleared`, `reported`; `culprit`: of a store in the
-            page's life that has no partner.
+            page's life that has no partner; `entry_stored`: of the last store to the (swap) PTE
+            that the page's rmap does not lead to.
         source: `file:line` of the innermost frame, or None.
         inline_chain: `function at file:line`, innermost first.
     """

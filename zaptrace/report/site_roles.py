@@ -15,6 +15,7 @@ _TITLES = {
     _ZAP_ENTRY: "Zap entered",
     "reported": "Reported",
     "culprit": "By its life",
+    "entry_stored": "Entry stored",
 }
 _MARKS = {
     "freed": "the page is freed",
@@ -22,6 +23,7 @@ _MARKS = {
     "pte_cleared": "the PTE is cleared",
     "reported": "the page is refused",
     "culprit": "this has no partner",
+    "entry_stored": "the rmap does not lead to this entry",
 }
 # Steps are sentences: explain.order's.
 _STEPS = (

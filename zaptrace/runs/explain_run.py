@@ -31,9 +31,9 @@ from zaptrace.report.text import render
 from zaptrace.runs import consistency
 from zaptrace.runs.evidence_loader import EvidenceLoader, resolver
 from zaptrace.runs.folder import RunFacts, RunFolder
-from zaptrace.runs.keep_lives import keep_lives, suspects
+from zaptrace.runs.keep_lives import MOST_PAGES, keep_lives, suspects
 from zaptrace.runs.life_recorder import LifeRecorder
-from zaptrace.runs.run_life import RunLife, kept_lives
+from zaptrace.runs.run_life import RunLife, kept_lives, wrong_entries
 from zaptrace.runs.source_lines import addressed, sharpened
 from zaptrace.runs.stops import EVENTS
 from zaptrace.splat import parse_console
@@ -85,7 +85,9 @@ def analyse(
     if recorder is not None:
         names = loader.debug_info(events)
         pfns = None if keep_life else suspects(events, found, parse_console(_console(folder)))
-        keep_lives(folder, facts, recorder, loader.prog, names, pfns, listener)
+        wrong = found.findings[:MOST_PAGES] if found is not None else ()
+        entries = [at for finding in wrong for at in wrong_entries(finding)]
+        keep_lives(folder, facts, recorder, loader.prog, names, pfns, listener, entries)
         folder.save_facts(facts)
     with step("explain", "Explain", listener, facts.timing) as current:
         console = _console(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import drgn
 import numpy as np
@@ -36,6 +36,7 @@ def keep_lives(
     names: drgn.Program | None,
     pfns: tuple[int, ...] | None,
     listener: Listener,
+    entries: Sequence[int] = (),
 ) -> None:
     """Write life.zap, and say in `facts` what it is worth.
 
@@ -43,6 +44,7 @@ def keep_lives(
         prog: the opened dump; without one nothing is compared.
         names: what knows the kernel's types.
         pfns: the pages to keep; None: all.
+        entries: physical addresses of page-table entries whose stores are kept as well.
     """
     with step("life", "Keep the lives of suspect pages", listener, facts.timing) as current:
         if recorder.base is None or names is None:
@@ -54,7 +56,7 @@ def keep_lives(
         try:
             life = _life(recorder.recording, recorder.base, names, pte_format(facts.arch))
             complete = _complete(life, prog)
-            size = write(folder.life, of_pages(life, pfns), complete)
+            size = write(folder.life, of_pages(life, pfns, entries), complete)
         except (BadInput, OSError) as error:
             facts.life_unrecorded.append(f"Pages' lives were not kept: {error}.")
             current.note = "not kept"

@@ -11,13 +11,14 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.life_file import read
-from zaptrace.life.named_life import NamedLife, named_life
+from zaptrace.life.named_life import NamedLife, NamedWrite, named_life, named_write
+from zaptrace.life.page_life import last_store
 from zaptrace.life.record_layout import NOT_SEEN
 from zaptrace.life.records import Life, last_of_stacks
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError
-from zaptrace.model.findings import AuditResult
+from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.verdict import CodeSite
 from zaptrace.runs.folder import RunFacts, RunFolder
 
@@ -76,8 +77,18 @@ class RunLife:
             self._named[pfn] = self.page(pfn)
         named = self._named[pfn]
         account = self._ledger(named, audit)
-        whole = self._whole(pfn)
-        return PageAccount(named, self.life.fields, account, whole, self.over, self._last_calls())
+        entry = self._entry(pfn, audit)
+        whole, last = self._whole(pfn), self._last_calls()
+        return PageAccount(named, self.life.fields, account, whole, self.over, last, entry)
+
+    def _entry(self, pfn: int, audit: AuditResult | None) -> NamedWrite | None:
+        """Return the last store to a (swap) PTE that the page's rmap does not lead to."""
+        for finding in audit.findings if audit is not None else ():
+            if finding.pfn == pfn:
+                for slot in wrong_entries(finding):
+                    write = last_store(self.life, slot)
+                    return None if write is None else named_write(write, self._resolve)
+        return None
 
     def _ledger(self, named: NamedLife, audit: AuditResult | None) -> Ledger:
         if not self._often:
@@ -114,6 +125,13 @@ class RunLife:
         if type(pfn) is int and (kept is None or pfn in kept):
             return pfn
         return kept[0] if kept else None
+
+
+def wrong_entries(finding: Finding) -> list[int]:
+    """Return where the (swap) PTEs lie that a page's rmap does not lead to."""
+    if finding.cls is not FindingClass.WRONG_RMAP:
+        return []
+    return [owner.entry_at for owner in finding.mappings if owner.entry_at is not None]
 
 
 def _ptes(named: NamedLife, audit: AuditResult | None) -> int | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.life.builders import FLAGS, MAPCOUNT, PFN, REFCOUNT, Recorder, a_zapped_page
-from zaptrace.life.page_life import Role, page_life
+from zaptrace.life.page_life import Role, last_store, page_life
 from zaptrace.life.record_layout import STORAGE, VALID, VALUE
+from zaptrace.life.records import of_pages
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -97,3 +98,18 @@ def test_a_store_that_changes_nothing_is_there_all_the_same() -> None:
 def test_what_came_after_the_stop_is_marked() -> None:
     found = page_life(a_zapped_page().life(stop=6), PFN)
     assert [write.after_stop for write in found.writes] == [False] * 4 + [True]
+
+
+def test_the_last_store_to_an_entry_is_the_one_before_the_stop() -> None:
+    """Whatever it stored: a swap entry maps no page."""
+    some = a_zapped_page()
+    some.entry(0x12340400, slot=0x5000, pc=0x7000)
+    some.entry(0x400, slot=0x5000, pc=0x7004)
+    some.entry(0x12340400, slot=0x6000, pc=0x7008)
+    some.entry(0x400, slot=0x6000, pc=0x700C)
+    life = some.life(stop=len(some.rows) - 1)
+    last = last_store(life, 0x6000)
+    assert last is not None and (last.pc, last.slot, last.role) == (0x7008, 0x6000, "PTE changed")
+    assert last_store(life, 0x8000) is None
+    kept = of_pages(life, (PFN,), (0x6000,))
+    assert last_store(kept, 0x6000) == last and last_store(kept, 0x5000) is None

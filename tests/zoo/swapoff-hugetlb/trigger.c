@@ -4,27 +4,10 @@
  * swap area is taken away.  The guest needs hugepagesz=1G hugepages=1.
  */
 #include "../trigger.h"
+#include "../swap.h"
 
 #define HUGE (1UL << 30)
 #define PAGES 16
-#define DEVICE "/dev/ram0"
-
-/* As mkswap does it (union swap_header in include/linux/swap.h). */
-static void make_swap(void)
-{
-	struct {
-		char boot[1024];
-		uint32_t version, last_page, bad_pages;
-		char rest[4096 - 1024 - 12 - 10];
-		char magic[10];
-	} header = { .version = 1, .last_page = 1023, .magic = "SWAPSPACE2" };
-	int fd = open(DEVICE, O_WRONLY);
-
-	if (fd < 0 || write(fd, &header, sizeof(header)) != sizeof(header) || fsync(fd) || close(fd))
-		fail(DEVICE);
-	if (swapon(DEVICE, 0))
-		fail("swapon");
-}
 
 static void swapped(void)
 {
