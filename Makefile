@@ -68,7 +68,7 @@ scoreboard: setup-tests
 soak: setup-tests
 	@$(BIN)/python -m tests.soak
 zoo: setup-tests
-	@$(BIN)/python -m tests.zoo
+	@$(BIN)/python -m tests.zoo $(if $(RESUME),--resume)
 
 founding-report: setup-tests
 	@$(BIN)/python -m tests.founding

@@ -1,6 +1,7 @@
 """`make zoo`: boots each bug of the zoo, prints what became of it, writes docs/zoo.md.
 
-With names of bugs as arguments only those, and no page in the documentation.
+With names of bugs as arguments only those, and no page in the documentation.  With --resume only
+the boots that build/zoo.json does not have: those that the last call, broken off, did not come to.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ OUTPUT = Path("build/zoo.json")
 PAGE = Path("docs/zoo.md")
 STOCK = "12"
 """The Debian release whose kernel has the bugs that no `zoo=` puts back."""
-RACES = 10
+RACES = 5
 """Boots of a bug that strikes in some of them only."""
 
 
@@ -35,28 +36,46 @@ def main(words: list[str]) -> int:
     parser.add_argument("bugs", nargs="*", metavar="BUG", help="all when none is named")
     parser.add_argument("--arch", choices=("s390x", "x86_64"), help="both")
     parser.add_argument("--keep", type=Path, help="a folder for the runs; they are removed else")
+    parser.add_argument("--resume", action="store_true", help="go on where the last call ended")
     args = parser.parse_args(words)
-    rows = []
+    rows: list[Row] = json.loads(OUTPUT.read_text()) if args.resume and OUTPUT.exists() else []
+    done = {_name(one["bug"], one["arch"], one["folder"]) for one in rows}
     with tempfile.TemporaryDirectory(prefix="zaptrace-zoo-") as made:
-        for one in _rows(args.bugs or list(BUGS), args.arch, args.keep or Path(made)):
+        for one in _rows(args.bugs or list(BUGS), args.arch, args.keep or Path(made), done):
             rows.append(one)
+            _keep(rows)
             said = "ok" if one["ok"] else f"WRONG: {'; '.join(one['wrong'])}"
             print(f"{one['kernel']} {one['bug']} {one['arch']}: {one['got']} {said}", flush=True)
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
+    rows.sort(key=lambda one: list(BUGS).index(one["bug"]))
+    _keep(rows)
     if not (args.bugs or args.arch):
         PAGE.write_text(page(rows))
     return 0 if all(one["ok"] for one in rows) else 1
 
 
-def _rows(names: list[str], only: str | None, runs: Path) -> Iterator[Row]:
-    """Boot each bug on each architecture, on the lab kernel and, where it has it, Debian's."""
+def _keep(rows: list[Row]) -> None:
+    OUTPUT.parent.mkdir(exist_ok=True)
+    OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _name(bug: str, arch: str, kernel: str) -> str:
+    return f"{bug}-{arch}-{kernel}"
+
+
+def _rows(names: list[str], only: str | None, runs: Path, done: set[str]) -> Iterator[Row]:
+    """Boot each bug on each architecture, on the lab kernel and, where it has it, Debian's.
+
+    Args:
+        done: the boots that are left out, by `_name`.
+    """
     for bug in (BUGS[name] for name in names):
         for arch in bug.arches:
             if only not in (None, arch):
                 continue
             for which in _kernels(bug, arch):
-                yield _row(bug, arch, which, runs / f"{bug.name}-{arch}-{which.folder.name}")
+                name = _name(bug.name, arch, which.folder.name)
+                if name not in done:
+                    yield _row(bug, arch, which, runs / name)
 
 
 def _kernels(bug: Bug, arch: str) -> Iterator[Kernel]:
@@ -75,7 +94,8 @@ def _row(bug: Bug, arch: str, which: Kernel, runs: Path) -> Row:
         _, document = boot(bug, arch, which, run)
         rows.append((struck(run), row(bug, arch, which.folder.name, run, document)))
     hits = [one for did, one in rows if did]
-    return {**(hits or [one for _, one in rows])[0], "boots": boots, "hits": len(hits)}
+    one = (hits or [one for _, one in rows])[0]
+    return {**one, "boots": boots, "hits": len(hits), "folder": which.folder.name}
 
 
 if __name__ == "__main__":
