@@ -12,7 +12,8 @@ from zaptrace.audit.mms import printable
 
 _OWNER, _ALLOCATED = "PAGE_EXT_OWNER", "PAGE_EXT_OWNER_ALLOCATED"
 _INVALID = 1  # PAGE_EXT_INVALID, mm/page_ext.c
-_MOST_FRAMES = 32
+_MOST_FRAMES = 64
+_ITS_OWN = ("save_stack", "__set_page_owner", "set_page_owner", "reset_page_owner")
 
 
 def page_owner(prog: drgn.Program, pfn: int) -> dict[str, Any] | None:
@@ -67,10 +68,21 @@ def _page_ext(prog: drgn.Program, pfn: int) -> drgn.Object | None:
 
 
 def _stack(handle: drgn.Object) -> list[str]:
-    """Return a stack's frames, innermost first; none where no stack was kept."""
+    """Return a stack's frames, `function at file:line`, innermost first; none where no stack was
+    kept."""
     if not handle.value_():
         return []
     trace = stack_depot_fetch(handle)
     if trace is None:
         return []
-    return [str(trace[number]) for number in range(min(len(trace), _MOST_FRAMES))]
+    frames = [trace[number] for number in range(min(len(trace), _MOST_FRAMES))]
+    return [_text(frame) for frame in frames if frame.name not in _ITS_OWN]
+
+
+def _text(frame: drgn.StackFrame) -> str:
+    name = printable((frame.name or "?").encode())
+    try:
+        file, line, _ = frame.source()
+    except LookupError:
+        return name
+    return f"{name} at {printable(file.removeprefix('./').encode())}:{line}"
