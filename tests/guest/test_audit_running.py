@@ -177,6 +177,6 @@ def test_a_page_of_the_running_kernel_has_its_account(console: str) -> None:
         *(0, 1),
         FindingClass.MORE_MAPCOUNT_THAN_PTES.value,
     )
-    held = sum(one["count"] for one in page["references"]["holders"])
+    held = sum(one["references"] for one in page["references"]["holders"])
     assert held + page["references"]["unexplained"] == page["refcount"]
     assert page["use"]["lost"] == [] and page["use"]["content"]
