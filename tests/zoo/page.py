@@ -65,5 +65,6 @@ def _count(rows: list[Row]) -> str:
     named = {name for name in right if all(row["culprit"] for row in rows if row["bug"] == name)}
     return (
         f"{sum(row['ok'] for row in rows)} of {len(rows)} boots are explained right; "
-        f"{len(right)} of {len(bugs)} bugs in every boot, {len(named)} of them with the line at fault."
+        f"{len(right)} of {len(bugs)} bugs in every boot, "
+        f"{len(named)} of them with the line at fault."
     )
