@@ -67,7 +67,7 @@ def zapped_without_removal(case: Case) -> Sentences:
     among = f" (one of {zaps} zaps whose pages were freed together)" if zaps else ""
     removals = "no removal of it is in the recording"
     if story.removals:
-        by = dict.fromkeys(f"{one.comm or '?'}/{one.pid}" for one in story.removals[:3])
+        by = dict.fromkeys(task_name(one.comm, one.pid) for one in story.removals[:3])
         more = ", ..." if len(story.removals) > len(by) else ""
         removals = f"the removals of it in the recording are others' ({', '.join(by)}{more})"
     yield Sentence(
