@@ -25,7 +25,7 @@ from zaptrace.splat.wraps import Last, rejoined
 
 OPEN_STREAMS = 16
 """Sources whose reports can be under way at once."""
-AWAITED = 200
+AWAITED = 64
 """Reports that come before one that was but named is given up."""
 
 
