@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.scoreboard import elsewhere
-from tests.scoreboard.expected import FAULTS, LARGE, OWN, PARTS, SUBSETS, expected, weaker
+from tests.scoreboard.expected import FAULTS, OWN, PARTS, SUBSETS, expected, weaker
 from tests.scoreboard.truth import Row, Truth, disagreements, of_another_address, truth
 from vm.series import DEFAULT, SERIES
 from zaptrace.model.lab_faults import OF_6_1
