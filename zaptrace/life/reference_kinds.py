@@ -30,6 +30,7 @@ KINDS = (
                 *("folio_add_lru", "lru_cache_add", "folio_activate", "folio_rotate_reclaimable"),
                 *("deactivate_file_folio", "folio_deactivate", "deactivate_page"),
                 *("folio_mark_lazyfree", "mark_page_lazyfree", "folio_batch_add_and_move"),
+                "__folio_batch_add_and_move",
             }
         ),
         frozenset({"folio_batch_move_lru", "pagevec_lru_move_fn", "__pagevec_lru_add"}),
