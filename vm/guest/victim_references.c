@@ -77,18 +77,53 @@ static void compact(void)
 		fail(command);
 }
 
-/* Compaction moves two pages from the bottom of memory to its top; one of them is zapped. */
+/* Whether a mapping of the page is counted: a page that cannot be moved is mapped again in vain. */
+static int is_counted(const char *page)
+{
+	return (int64_t)entry("/proc/kpagecount", pfn_of(page)) > 0;
+}
+
+/* The lowest of many new pages, marked: the others are kept, so that they are not had again. */
+static char *low_page(void)
+{
+	enum { PAGES = 256 };
+	char *pages = map(PAGES * page_size), *low = pages;
+
+	for (char *page = pages; page < pages + PAGES * page_size; page += page_size) {
+		*page = 1;
+		if (pfn_of(page) < pfn_of(low))
+			low = page;
+	}
+	if (madvise(low, page_size, MADV_DONTDUMP))
+		fail("MADV_DONTDUMP");
+	settle();
+	return low;
+}
+
+/* Another one for a page that is not moved. */
+static char *instead_of(char *page)
+{
+	if (madvise(page, page_size, MADV_DODUMP))
+		fail("MADV_DODUMP");
+	return low_page();
+}
+
+/* Compaction moves two pages from the bottom of memory to its top, or maps them again where they
+ * are; one of them is zapped.
+ */
 void migrate(void)
 {
-	char *quiet = marked_page(), *loud = marked_page();
-	unsigned long was[] = { pfn_of(quiet), pfn_of(loud) };
+	char *quiet = low_page(), *loud = low_page();
 
-	settle();
-	for (int tries = 0; pfn_of(quiet) == was[0] || pfn_of(loud) == was[1]; tries++) {
-		if (tries == 100)
+	for (int tries = 0; is_counted(quiet) || is_counted(loud); tries++) {
+		if (tries == 50)
 			fail("nothing is moved");
 		compact();
 		usleep(10000);	/* whatever else has them puts them */
+		if (is_counted(quiet))
+			quiet = instead_of(quiet);
+		if (is_counted(loud))
+			loud = instead_of(loud);
 	}
 	say(quiet, "quiet");
 	say(loud, "loud");
