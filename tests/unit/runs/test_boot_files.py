@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.test_faults import LEFT, STRIKING
+from tests.victims import LEFT, STRIKING
 from vm.series import DEFAULT, SERIES
 from zaptrace.model.errors import BadInput
 from zaptrace.model.lab_faults import FAULTS, OF_6_1
