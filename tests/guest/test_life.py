@@ -86,7 +86,9 @@ def test_a_clean_boot_is_complete_and_has_no_suspect(clean_exit: Boot) -> None:
     assert 100 < len(lives.life.writers) < 1000
 
 
-def test_its_command_prints_it(founding: Boot, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_command_prints_it(
+    founding: Boot, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert main(["life", str(founding.path)]) == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 80
@@ -100,6 +102,9 @@ def test_its_command_prints_it(founding: Boot, capsys: pytest.CaptureFixture[str
     document = json.loads(capsys.readouterr().out)
     jsonschema.validate(document, SCHEMA)
     assert document["complete"]["differ"] == 0
+    assert main(["life", str(founding.path), "--perfetto", str(tmp_path / "page.pftrace")]) == 0
+    assert b"page_add_new_anon_rmap mm/rmap.c" in (tmp_path / "page.pftrace").read_bytes()
+    capsys.readouterr()
     assert main(["life", str(founding.path), "0x1ffff"]) == 2
     assert "--keep-life" in capsys.readouterr().err
 

@@ -15,6 +15,7 @@ examples:
   zaptrace life RUN 0x5da --stack      a page of a run, with every caller
   zaptrace life RUN --list             the pages whose lives the run has kept
   zaptrace life --since boot --json | jq '.writes[].role'
+  zaptrace life RUN 0x5da --perfetto page.pftrace
 
 A repro boot of an emulated guest records every store to every struct page,
 and keeps the suspects' (those of all pages with --keep-life).  A store is shown
@@ -27,6 +28,10 @@ _mapcount of -1 is no mapping.
 The lines with * are what is left over when each get is paired with its put and
 each rmap with its removal, by call and kind.  Where one of several stores is
 the one too many, all of them are named.
+
+--perfetto writes the same for ui.perfetto.dev: the counters as steps, a slice
+for each allocation and each PTE that mapped the page, and an instant for each
+store, with its line and its stack.  Times are since the recording began.
 """
 
 
@@ -61,7 +66,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--newest-first", action="store_true", help="the last store first")
     parser.add_argument("--list", action="store_true", help="list the pages that were kept")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print one JSON document")
+    forms.add_argument(
+        "--perfetto",
+        type=Path,
+        metavar="FILE",
+        help="write a trace for ui.perfetto.dev; - is standard output",
+    )
 
 
 def run(args: argparse.Namespace) -> Exit:
@@ -86,6 +98,12 @@ def run(args: argparse.Namespace) -> Exit:
             f"{lives.folder.path}: there is no suspect: name a page", "zaptrace life RUN PFN"
         )
     named = lives.page(pfn, since_boot=args.since == "boot")
+    if args.perfetto is not None:
+        from zaptrace.cli.report import put
+        from zaptrace.report.life_perfetto import life_trace
+
+        put(life_trace(named, lives.life.fields), args.perfetto)
+        return Exit.OK
     account = lives.ledger(named) if args.since == "alloc" else None
     if args.json:
         run = str(lives.folder.path)

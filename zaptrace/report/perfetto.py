@@ -2,9 +2,6 @@
 
 A track for each task and each CPU: zaps are slices, everything else instants;
 and a counter track with the mapcount of each page that was refused.
-Field numbers: protos/perfetto/trace/{trace,trace_packet}.proto and
-track_event/*.proto of the Perfetto project.
-
 A record says when a zap began, not when it ended: the slice reaches to the last
 event that its thread had before its next zap, which its `ends` argument says.
 """
@@ -18,16 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, Events, Kind, Records
-from zaptrace.report.protobuf import message, number, text
 from zaptrace.report.record_order import in_order
+from zaptrace.report.trace_packets import BEGIN, END, INSTANT, Timed, count, event, fact, trace_of
+from zaptrace.report.trace_packets import track as descriptor
 
-_PACKET = 1  # Trace.packet
-_TIMESTAMP, _SEQUENCE, _EVENT, _SEQUENCE_FLAGS, _CLOCK, _DESCRIPTOR = 8, 10, 11, 13, 58, 60
-_CLEARED = 1  # SEQ_INCREMENTAL_STATE_CLEARED
-_BOOTTIME = 6  # ClockSnapshot.Clock.BuiltinClocks
-_ANNOTATION, _TYPE, _TRACK, _CATEGORY, _NAME, _COUNTER = 4, 9, 11, 22, 23, 30  # TrackEvent
-_BEGIN, _END, _INSTANT, _COUNT = 1, 2, 3, 4  # TrackEvent.Type
-_OUR_SEQUENCE = 1
 _CPUS, _PAGES, _FIRST_TASK = 1 << 32, 2 << 32, 3 << 32  # track uuids begin here
 MOST_PAGES = 64
 """Pages that get a counter track of their own."""
@@ -44,18 +35,10 @@ def trace(events: Events) -> bytes:
     tracks = _Tasks(records)
     pages = _refused_pages(records)
     traced = Events(records, events.strings, events.stacks, events.symbols, events.meta)
-    out = [_packet(number(_SEQUENCE_FLAGS, _CLEARED))]
-    out += [_packet(one) for one in _descriptors(records, tracks, pages)]
     todo = [*_slices(traced, clocks, tracks), *_instants(traced, clocks, tracks)]
     todo += _counters(records, clocks, pages)
-    # At one time an end stands before what begins there; sorting keeps the order otherwise.
-    for clock, _, body in sorted(todo, key=lambda one: one[:2]):
-        out.append(_packet(number(_TIMESTAMP, clock), number(_CLOCK, _BOOTTIME), body))
-    return b"".join(out)
-
-
-def _packet(*parts: bytes) -> bytes:
-    return message(_PACKET, *parts, number(_SEQUENCE, _OUR_SEQUENCE))
+    # At one time an end stands before what begins there.
+    return trace_of(_descriptors(records, tracks, pages), todo)
 
 
 class _Tasks:
@@ -84,34 +67,26 @@ def _refused_pages(records: Records) -> list[int]:
 
 
 def _descriptors(records: Records, tasks: _Tasks, pages: list[int]) -> Iterator[bytes]:
-    """Names of the tracks (TrackDescriptor: uuid=1, name=2, parent=5, thread=4, counter=8)."""
-    yield message(_DESCRIPTOR, number(1, _CPUS), text(2, "CPUs"))
+    """Names of the tracks."""
+    yield descriptor(_CPUS, "CPUs")
     cpus = np.unique(records["cpu"])
     for cpu in cpus[cpus < MOST_CPUS].tolist():
-        parts = (number(1, _CPUS + 1 + cpu), text(2, f"CPU {cpu}"), number(5, _CPUS))
-        yield message(_DESCRIPTOR, *parts)
+        yield descriptor(_CPUS + 1 + cpu, f"CPU {cpu}", _CPUS)
     for at, one in enumerate(tasks.last):
         comm = bytes(one["comm"]).decode("utf-8", "replace") or "?"
-        uuid = number(1, _FIRST_TASK + at)
+        uuid = _FIRST_TASK + at
         pid, tgid = int(one["pid"]), int(one["tgid"])
         if pid <= 0:  # unknown, or a CPU's idle task: no thread of any process
-            yield message(_DESCRIPTOR, uuid, text(2, comm))
+            yield descriptor(uuid, comm)
             continue
-        # ThreadDescriptor: pid=1, tid=2, thread_name=5
-        thread = (number(1, tgid if tgid > 0 else pid), number(2, pid), text(5, comm))
-        yield message(_DESCRIPTOR, uuid, message(4, *thread))
+        yield descriptor(uuid, thread=(tgid if tgid > 0 else pid, pid, comm))
     if pages:
-        yield message(_DESCRIPTOR, number(1, _PAGES), text(2, "Refused pages"))
+        yield descriptor(_PAGES, "Refused pages")
     for at, pfn in enumerate(pages):
-        page = (number(1, _PAGES + 1 + at), number(5, _PAGES))
-        yield message(_DESCRIPTOR, *page, text(2, f"mapcount of pfn {pfn:#x}"), message(8))
+        yield descriptor(_PAGES + 1 + at, f"mapcount of pfn {pfn:#x}", _PAGES, counter=True)
 
 
-_Timed = tuple[int, int, bytes]
-"""Clock, rank among what has the same clock, the packet's body."""
-
-
-def _slices(events: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed]:
+def _slices(events: Events, clocks: list[int], tasks: _Tasks) -> Iterator[Timed]:
     """Yield each zap, on its task's track and on its CPU's."""
     records = events.records
     yield from _nested(events, clocks, tasks.of, tasks.of, tasks.track)
@@ -125,7 +100,7 @@ def _nested(
     threads: Places,
     lanes: npt.NDArray[Any],
     track: Callable[[int], int],
-) -> Iterator[_Timed]:
+) -> Iterator[Timed]:
     """Yield the zaps of each lane, one after the other."""
     order = np.argsort(lanes, kind="stable")
     zap = events.records["kind"][order] == Kind.ZAP
@@ -138,9 +113,9 @@ def _nested(
         uuid = track(at)
         if uuid == 0:
             continue
-        yield clocks[at], 1, _event(_BEGIN, uuid, "zap_pte_range", _facts(events, at))
+        yield clocks[at], 1, event(BEGIN, uuid, "zap_pte_range", _facts(events, at))
         end = clocks[int(same[-1])]
-        yield end, 0 if end > clocks[at] else 2, _event(_END, uuid)
+        yield end, 0 if end > clocks[at] else 2, event(END, uuid)
 
 
 def _cpu_track(records: Records, at: int) -> int:
@@ -149,7 +124,7 @@ def _cpu_track(records: Records, at: int) -> int:
     return 0 if cpu == NO_CPU or cpu >= MOST_CPUS else _CPUS + 1 + cpu
 
 
-def _instants(events: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Timed]:
+def _instants(events: Events, clocks: list[int], tasks: _Tasks) -> Iterator[Timed]:
     """Everything that is no zap, on both tracks."""
     names = {int(kind): kind.name.lower() for kind in Kind}
     left_out = np.isin(events.records["kind"], (Kind.ZAP, Kind.ZAP_ENTER))
@@ -157,39 +132,32 @@ def _instants(events: Events, clocks: list[int], tasks: _Tasks) -> Iterator[_Tim
         name = names.get(int(events.records["kind"][at]), "unknown")
         for uuid in (tasks.track(at), _cpu_track(events.records, at)):
             if uuid:
-                yield clocks[at], 1, _event(_INSTANT, uuid, name, _facts(events, at))
+                yield clocks[at], 1, event(INSTANT, uuid, name, _facts(events, at))
 
 
-def _counters(records: Records, clocks: list[int], pages: list[int]) -> Iterator[_Timed]:
+def _counters(records: Records, clocks: list[int], pages: list[int]) -> Iterator[Timed]:
     """Yield the mapcount of refused pages, each time that a record has it."""
     for lane, pfn in enumerate(pages):
         here = (records["pfn"] == np.uint64(pfn)) & (records["raw_mapcount"] != ABSENT_I32)
         for at in np.flatnonzero(here).tolist():
             mapcount = int(records["raw_mapcount"][at]) + 1
-            body = (number(_TYPE, _COUNT), number(_TRACK, _PAGES + 1 + lane))
-            yield clocks[at], 1, message(_EVENT, *body, number(_COUNTER, mapcount))
-
-
-def _event(kind: int, track: int, name: str | None = None, facts: bytes = b"") -> bytes:
-    said = b"" if name is None else text(_NAME, name) + text(_CATEGORY, "zaptrace")
-    return message(_EVENT, number(_TYPE, kind), number(_TRACK, track), said, facts)
+            yield clocks[at], 1, count(_PAGES + 1 + lane, mapcount)
 
 
 def _facts(events: Events, at: int) -> bytes:
-    """Return a record's fields, as debug annotations (name=10, int=4, string=6, pointer=7)."""
+    """Return a record's fields, as debug annotations."""
     record = events.records[at]
     out = [
-        message(_ANNOTATION, text(10, name), number(7, int(record[name])))
+        fact(name, int(record[name]), address=True)
         for name in ("pfn", "addr", "end", "mm", "page")
         if record[name] != ABSENT
     ]
     if record["raw_mapcount"] != ABSENT_I32:
-        mapcount = int(record["raw_mapcount"]) + 1
-        out.append(message(_ANNOTATION, text(10, "mapcount"), number(4, mapcount)))
+        out.append(fact("mapcount", int(record["raw_mapcount"]) + 1))
     if record["refcount"] != ABSENT_I32:
-        out.append(message(_ANNOTATION, text(10, "refcount"), number(4, int(record["refcount"]))))
+        out.append(fact("refcount", int(record["refcount"])))
     if record["nr"]:
-        out.append(message(_ANNOTATION, text(10, "nr"), number(4, int(record["nr"]))))
+        out.append(fact("nr", int(record["nr"])))
     names = {"reason": events.strings.get(int(record["reason"]))}
     names["where"] = events.symbols.get(int(record["site"]))
     stack = events.stacks.get(int(record["stack"]), ())
@@ -198,7 +166,4 @@ def _facts(events: Events, at: int) -> bytes:
         names["ends"] = "at the last event seen in it"
     if record["clock"] == ABSENT:
         names["time"] = "unknown: read from a stopped CPU's registers"
-    out += [
-        message(_ANNOTATION, text(10, key), text(6, said)) for key, said in names.items() if said
-    ]
-    return b"".join(out)
+    return b"".join([*out, *(fact(key, said) for key, said in names.items() if said)])
