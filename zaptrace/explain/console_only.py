@@ -15,7 +15,7 @@ from zaptrace.model.splats import OwnerStack, Splat
 from zaptrace.model.task_name import task_name
 from zaptrace.splat.kinds import OF_NAME, TITLES
 from zaptrace.triage.console import Console
-from zaptrace.triage.dump import at_allocation, below_zero, described
+from zaptrace.triage.dump import at_allocation, below_zero, described, entry_level
 from zaptrace.triage.mapped import readings
 from zaptrace.triage.stacks import Way, deferral, read_stack, reliable, without_printing
 
@@ -98,15 +98,22 @@ def _while(case: Case) -> str:
 def _bad_pte(case: Case, found: Splat) -> Iterator[str]:
     story = case.story
     raw = None if found.mapcount is None else found.mapcount - 1
-    entry = "" if found.pte is None else f" {found.pte:#x}"
+    entry = _entry(found)
     at = "" if found.addr is None else f" at {found.addr:#x}"
     said = counters(raw, found.refcount)
-    yield f"{task(story)} met PTE{entry}{at}, which maps {page(story)}: {said}."
+    yield f"{task(story)} met {entry}{at}, which maps {page(story)}: {said}."
     if below := below_zero(found):
         yield f"It counts fewer mappings than none ({below})."
     open_ = readings(found, Console(tuple(case.evidence.splats)))
     listed = "; ".join(f"({number}) {reading}" for number, reading in enumerate(open_, 1))
     yield f"Open readings, the likelier first: {listed}." if listed else "Why, it does not say."
+
+
+def _entry(splat: Splat) -> str:
+    """Return `PTE 0x1234`, or the level alone where the value is not printed."""
+    level = entry_level(splat)
+    value = splat.pmd if level == "PMD" else splat.pte
+    return level if value is None else f"{level} {value:#x}"
 
 
 def _reported(case: Case, found: Splat) -> Iterator[str]:
@@ -125,7 +132,7 @@ def without_page(splat: Splat) -> tuple[str, ...]:
     followed."""
     who = f" while {task_name(splat.comm or splat.process, splat.pid)} ran"
     known = splat.comm or splat.process or splat.pid is not None
-    entry = "" if splat.pte is None else f", pte {splat.pte:#x}"
+    entry = f", {_entry(splat)}" if splat.pte is not None or entry_level(splat) == "PMD" else ""
     at = "" if splat.addr is None else f", address {splat.addr:#x}"
     said = f"The kernel reported {described(splat)}{entry}{at}{who if known else ''}"
     reason = f": {_cut(splat.reason)}" if splat.reason else ""

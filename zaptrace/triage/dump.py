@@ -90,6 +90,16 @@ def _old_type(value: int) -> str | None:
     return _BITS.get(clear) if value >> 16 == 0xFFFF else None
 
 
+def entry_level(splat: Splat) -> str:
+    """Return `PTE`, or `PMD` where a report of a bad mapping is about a huge page's entry.
+
+    Since "mm/memory: convert print_bad_pte() to print_bad_page_map()" (6.18) the headline names
+    the level; the line of the tables below it has a PMD for a PTE too.
+    """
+    of_pmd = any("_pmd" in (frame.symbol or "") for frame in splat.trace)
+    return "PMD" if splat.pte is None and splat.pmd is not None and of_pmd else "PTE"
+
+
 def below_zero(splat: Splat) -> str | None:
     """Return `mapcount -1`: which mapcount is below zero; page types are not counts."""
     if splat.mapcount is not None and _MAPCOUNT_OF_BUDDY[0] < splat.mapcount < 0:

@@ -6,7 +6,7 @@ import re
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.console import Console
-from zaptrace.triage.dump import below_zero, page_type, table_value
+from zaptrace.triage.dump import below_zero, entry_level, page_type, table_value
 from zaptrace.triage.row import Candidate, Row, Sign, each
 from zaptrace.triage.signs import (
     FOREIGN_MODULES,
@@ -45,7 +45,7 @@ def _underflow(splat: Splat, _console: Console) -> str | None:
     below = below_zero(splat)
     if below is None or splat.kind != "bad_page_map":
         return None
-    return f"A PTE's page counts fewer mappings than none ({below})."
+    return f"A {entry_level(splat)}'s page counts fewer mappings than none ({below})."
 
 
 def _below_in_another(splat: Splat, _console: Console) -> str | None:
@@ -60,14 +60,14 @@ def _counted(splat: Splat, _console: Console) -> str | None:
         return None
     if below_zero(splat) or splat.mapcount is None:
         return None
-    return f"A PTE was reported as bad whose page has mapcount {splat.mapcount}."
+    return f"A {entry_level(splat)} was reported as bad whose page has mapcount {splat.mapcount}."
 
 
 def _without_page(splat: Splat, _console: Console) -> str | None:
     # The VMA's line follows the page's: without it, lines are missing.
     if splat.kind != "bad_page_map" or _names_page(splat) or splat.addr is None:
         return None
-    return "A PTE was reported as bad, and no page with it."
+    return f"A {entry_level(splat)} was reported as bad, and no page with it."
 
 
 def _special(splat: Splat, _console: Console) -> str | None:
@@ -94,7 +94,7 @@ def _typed(splat: Splat, _console: Console) -> str | None:
 def _reserved(splat: Splat, _console: Console) -> str | None:
     if splat.kind != "bad_page_map" or "reserved" not in splat.flags:
         return None
-    return "The page that the PTE maps is reserved."
+    return f"The page that the {entry_level(splat)} maps is reserved."
 
 
 def _bad_table(splat: Splat, _console: Console) -> str | None:

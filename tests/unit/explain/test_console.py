@@ -195,3 +195,14 @@ def test_a_check_of_what_handles_pages_is_suspicious() -> None:
     ):
         (splat,) = parse(f"{line}\n".encode())
         assert from_mm(splat)
+
+
+def test_an_entry_of_a_huge_page_is_no_pte() -> None:
+    """Since 6.18 the headline of a bad mapping names the level of the entry."""
+    huge = replace(MAP, pte=None, pmd=0x8000000123400867, refcount=512, mapcount=-1)
+    of_pmd = told(replace(huge, trace=frames("print_bad_page_map", "vm_normal_page_pmd", *IN_ZAP)))
+    assert "met PMD 0x8000000123400867, which maps" in of_pmd.summary
+    of_pte = told(
+        replace(MAP, pte=0x1234025, pmd=0x1234067, trace=frames("print_bad_page_map", *IN_ZAP))
+    )
+    assert "met PTE 0x1234025, which" in of_pte.summary and "PMD" not in of_pte.summary
