@@ -14,12 +14,12 @@ import jsonschema
 import pytest
 
 from tests.guest.conftest import Boot, boot
+from tests.verdict_check import objections
 from tests.victims import victims
 from vm import initramfs, lab_kernel, plugin, qemu
 from vm.qemu import Guest, GuestConfig
 from zaptrace.arch import arch_named
 from zaptrace.cli.main import main
-from zaptrace.explain.verdict_check import objections
 from zaptrace.life.calls import author
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.ledger import What

@@ -136,7 +136,7 @@ def _no_verdict(said: list[str]) -> Row:
 
 def explained(run: Path, subset: str) -> Row:
     """The verdict from a part of what a run left: the other files are not there."""
-    from zaptrace.explain.verdict_check import objections
+    from tests.verdict_check import objections
     from zaptrace.model.progress import ignore
     from zaptrace.runs.explain_run import analyse
     from zaptrace.runs.folder import RunFolder

@@ -110,7 +110,7 @@ def culprits(lives: dict[str, Any], verdict: dict[str, Any]) -> list[str]:
 
 def objections(run: Path) -> list[str]:
     """Return the verdict's sentences that do not rest on the run's evidence."""
-    from zaptrace.explain.verdict_check import objections as of
+    from tests.verdict_check import objections as of
     from zaptrace.model.progress import ignore
     from zaptrace.runs.explain_run import analyse
     from zaptrace.runs.folder import RunFolder

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zaptrace.explain
+from tests.verdict_check import objections
 from zaptrace.explain import Evidence
-from zaptrace.explain.verdict_check import objections
 from zaptrace.model.verdict import Verdict
 
 

@@ -13,11 +13,11 @@ from tests.unit.explain.checked import explain
 from tests.unit.explain.rows import busy, finding
 from tests.unit.life.builders import FLAGS, MAPPING, PFN, page_fields
 from tests.unit.life.lives import NAMES, OTHER, Mapped, resolve
+from tests.verdict_check import objections
 from zaptrace.explain import Evidence, life_rules, verdict_table
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
-from zaptrace.explain.verdict_check import objections
 from zaptrace.life.ledger import ledger
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.model.findings import AuditResult, FindingClass

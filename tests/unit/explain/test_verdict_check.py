@@ -12,10 +12,10 @@ import zaptrace.explain
 from tests.unit.explain.builders import AGAIN, STATE, in_zap
 from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import MINE, MM, PFN, busy, finding, freed, refused, removed, zap
+from tests.verdict_check import objections
 from zaptrace.explain import Evidence, verdict_table
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer, whole
-from zaptrace.explain.verdict_check import objections
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import Reference, Sentence
 
