@@ -34,6 +34,7 @@ from zaptrace.memory.members import first_type
 from zaptrace.memory.pages import byte_order
 from zaptrace.memory.registers import CpuRegisters
 from zaptrace.memory.stopped_stack import stack_of
+from zaptrace.model.task_name import task_name
 
 NO_LOCKS = "mms whose page-table locks cannot be seen: in flight is what may run"
 
@@ -83,9 +84,9 @@ class InFlight:
         cpu, task = self.cpu, self.task
         who = "a task" if cpu is None else f"CPU {cpu}"
         if task is not None and cpu is None:
-            who = f"{task.comm} (pid {task.pid})"
+            who = task_name(task.comm, task.pid)
         elif task is not None:
-            who += f" ({task.comm}, pid {task.pid})"
+            who += f" ({task_name(task.comm, task.pid)})"
         if self.spans == ():
             return f"{who} may be collapsing a huge page in this mm"
         what = "" if self.function is None else f", in {self.function}"

@@ -21,6 +21,7 @@ from zaptrace.audit.openfiles import OpenFile, OpenFiles
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.state import KernelState
 from zaptrace.memory.registers import CpuRegisters, as_pt_regs
+from zaptrace.model.task_name import task_name
 
 _MOST_TASKS = 1 << 15
 _MOST_FRAMES = 64
@@ -208,4 +209,4 @@ def _has_data(file: drgn.Object) -> bool:
 
 
 def _name(task: drgn.Object) -> str:
-    return f"{printable(task.comm.string_())} ({task.pid.value_()})"
+    return task_name(printable(task.comm.string_()), task.pid.value_())

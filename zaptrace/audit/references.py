@@ -38,6 +38,7 @@ from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import has_bit
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.memory.members import first_member
+from zaptrace.model.task_name import task_name
 
 DEVICE_KINDS = (SwapKind.DEVICE_PRIVATE, SwapKind.DEVICE_EXCLUSIVE)
 PIN = 1 << 10  # GUP_PIN_COUNTING_BIAS, include/linux/mm.h
@@ -126,7 +127,8 @@ class References:
                     continue
                 seen.add(pipe.value_())
                 for index in self._in_pipe(pipe):
-                    found.setdefault(index, []).append(f"{self._comm(file.pid)} ({file.pid})")
+                    who = task_name(self._comm(file.pid), file.pid)
+                    found.setdefault(index, []).append(who)
         if not self.files.complete:
             self.unread[PIPES_UNREAD] += 1
         return found
@@ -237,7 +239,8 @@ class References:
         mms = self._state.walked.mm[self.leaves_of(head)]
         for number, count in sorted(Counter(mms.tolist()).items()):
             owner = self._owners.owner_of_mm(number)
-            who = "an mm that no task uses" if owner.pid is None else f"{owner.comm} ({owner.pid})"
+            unused = owner.pid is None
+            who = "an mm that no task uses" if unused else task_name(owner.comm, owner.pid)
             yield Holder("PTEs", count, who)
 
         of_devices = self._device_entries[head]
@@ -293,12 +296,12 @@ class References:
             return max(int(folio.member_("_pincount").counter.value_()), 0)
         return 0
 
-    def _comm(self, pid: int) -> str:
+    def _comm(self, pid: int) -> str | None:
         for mm in self._state.mms:
             for task in mm.tasks:
                 if task.tgid == pid:
                     return task.comm
-        return "pid"
+        return None
 
     def _batches_of(self, cpu: int) -> Iterator[tuple[str, drgn.Object]]:
         """Yield a CPU's batches by name. 5.18 to 6.0 made folio_batches of pagevecs."""

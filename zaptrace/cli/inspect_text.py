@@ -127,7 +127,7 @@ def _owner(owner: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what page_owner recorded."""
     state = "allocated" if owner["allocated"] else "was allocated"
     stack = " < ".join(owner["stack"]) or "no stack kept"
-    text = f"{state} by {owner['comm']} ({owner['pid']}), order {owner['order']}, at "
+    text = f"{state} by {task(owner['comm'], owner['pid'])}, order {owner['order']}, at "
     yield "page_owner", f"{text}{owner['ts_ns'] / 1e9:.6f} s: {stack}"
     if owner["free_stack"]:
         yield (

@@ -17,7 +17,7 @@ FREED = Finding(
     mappings=(Owner(29, "init", 0x3FFFFFFB000, "3ffffffb000-3ffffffc000 rw-p", 0xF9C000),),
     folio={"pfn": 2688, "order": 0, "kind": "other", "free": False},
     raw_mapcount=0,
-    note="CPU 1 (init, pid 29) is inside this mm's page tables, in unmap_page_range",
+    note="CPU 1 (init/29) is inside this mm's page tables, in unmap_page_range",
 )
 
 

@@ -120,4 +120,4 @@ def test_the_rss_may_lack_what_the_held_tables_map() -> None:
 def test_it_says_who_does_what() -> None:
     assert str(ZAPPING) == "CPU 1 is inside this mm's page tables"
     assert str(InFlight()) == "a task is inside this mm's page tables"
-    assert str(COLLAPSING) == "khugepaged (pid 34) may be collapsing a huge page in this mm"
+    assert str(COLLAPSING) == "khugepaged/34 may be collapsing a huge page in this mm"

@@ -55,7 +55,7 @@ PAGE = PageView(
     mappings=(OWNER,),
     neighbours=(BESIDE,),
     finding=FREED,
-    references=Account(3, (Holder("PTEs", 1, "init (28)"), Holder("page cache", 1)), 1, ("pipes",)),
+    references=Account(3, (Holder("PTEs", 1, "init/28"), Holder("page cache", 1)), 1, ("pipes",)),
     use=PageUse(
         free_list=None,
         slab=None,
@@ -136,7 +136,7 @@ def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> No
     assert "order 4, 3 mappings, mapping 0xf00d1" in text
     assert "init/28 at 0x3ffffffb000" in text
     assert "refcount_below_mapcount" in text
-    held = Account(1, (Holder("PTEs", 1, "init (28)"),), 0, ())
+    held = Account(1, (Holder("PTEs", 1, "init/28"),), 0, ())
     well = dataclasses.replace(PAGE, finding=None, mapcount=0, references=held)
     assert "nothing is wrong" in "\n".join(inspect_text.page_lines(well))
 
@@ -144,12 +144,12 @@ def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> No
 def test_a_page_shows_who_holds_its_references_and_what_it_is_in_use_for() -> None:
     text = "\n".join(inspect_text.page_lines(PAGE))
     assert "references  3 of the folio" in text
-    assert "1  PTEs  init (28)" in text
+    assert "1  PTEs  init/28" in text
     assert "1  unexplained: leaked, or held by" in text
     assert "not looked at: pipes" in text
     assert "/lib/libc.so.6 (tmpfs), page 0x10 of it" in text
     assert "/user.slice" in text
-    assert "allocated by init (28), order 0, at 1.234568 s" in text
+    assert "allocated by init/28, order 0, at 1.234568 s" in text
     assert "content     not in the dump" in text
     assert "lost        slab" in text
 
