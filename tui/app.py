@@ -22,6 +22,7 @@ from tui.feed.playback import Clocked
 from tui.feed.snapshot import Snapshot
 from tui.findings_text import Audited
 from tui.layout import CSS, LOW, TOO_SMALL, size_class
+from tui.life_lines import Lives
 from tui.messages import Broken, ConsoleSaid, JobEnded, JobProgressed, Shot
 from tui.panes.audit_pane import AuditPane
 from tui.panes.console_pane import ConsolePane
@@ -57,6 +58,7 @@ class ZapApp(App[Outcome | None]):
         console: the guest's whole serial log so far; called from a thread.
         work: done in a thread; its steps are shown, and its verdict.
         audit: what is known of the audit of the source's run; None when there is no run.
+        lives: reads the recorded life of one of the run's pages; None without.
         now: the wall's clock, seconds.
     """
 
@@ -94,6 +96,7 @@ class ZapApp(App[Outcome | None]):
         console: Callable[[], str] | None = None,
         work: Work | None = None,
         audit: Audited | None = None,
+        lives: Lives | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
@@ -117,6 +120,7 @@ class ZapApp(App[Outcome | None]):
         self._console = ConsolePane(id="console")
         self._audit = AuditPane(id="audit")
         self._audited = audit
+        self._lives = lives
         self._steps = Steps(id="steps")
         self._tabs = Tabs()
         self._filter = FilterBar(id="filter-bar")
@@ -252,6 +256,7 @@ class ZapApp(App[Outcome | None]):
         self._header.state = None if outcome.source else "■ DONE"
         self._steps.done(f"{headline(outcome.verdict)}  (v: the verdict)")
         self._show_audit(Audited(outcome.audit))
+        self._lives = outcome.lives
         if outcome.source:
             self.watch_source(outcome.source)
             self.action_pane("events")
@@ -280,7 +285,7 @@ class ZapApp(App[Outcome | None]):
 
     def _open_story(self, page: PageName) -> None:
         findings = self._audited.about(page) if self._audited else ()
-        self.push_screen(TimelineScreen(page, lambda: self.latest, findings))
+        self.push_screen(TimelineScreen(page, lambda: self.latest, findings, self._lives))
 
     def action_hold(self) -> None:
         """Stop or start a replay's clock; hold the screen of anything else."""
@@ -371,7 +376,11 @@ class ZapApp(App[Outcome | None]):
     def action_help(self) -> None:
         """Show the help page."""
         self.push_screen(
-            HelpScreen(replay=self._header.clock is not None, audit=self._audited is not None)
+            HelpScreen(
+                replay=self._header.clock is not None,
+                audit=self._audited is not None,
+                life=self._lives is not None,
+            )
         )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

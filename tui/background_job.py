@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tui.life_lines import Lives
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.progress import Listener, Update
 from zaptrace.model.source import Source
@@ -27,12 +28,14 @@ class Outcome:
         report: the text report.
         source: the run's events, to be looked at afterwards; None without any.
         audit: what the audit of its dump found; None when there is no dump.
+        lives: reads the recorded life of a page; None where none was recorded.
     """
 
     verdict: Verdict
     report: str
     source: Source | None = None
     audit: AuditResult | None = None
+    lives: Lives | None = None
 
 
 Work = Callable[[Listener], Outcome]

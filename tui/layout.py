@@ -10,6 +10,8 @@ _MEDIUM = Size(100, 32)
 LOW = 20
 """Rows below which the rates make room for the rest."""
 _LARGE = Size(160, 45)
+BESIDE = 160
+"""Columns from which a page's life is shown beside its events."""
 
 TOO_SMALL = f"zaptrace needs at least\n{TINY.width}×{TINY.height} characters.\n\nq quits."
 

@@ -15,6 +15,7 @@ from tests.tui.scripted import Script, console_text, founding_bug
 from tui.app import ZapApp
 from tui.background_job import Work
 from tui.findings_text import Audited
+from tui.life_lines import Lives
 from zaptrace.model.events import Events, Kind
 
 PATIENCE = 60.0
@@ -32,6 +33,7 @@ def app_of(
     work: Work | None = None,
     source: bool = True,
     audit: Audited | None = None,
+    lives: Lives | None = None,
 ) -> ZapApp:
     """The app on a scripted source, the founding bug's when nothing else is said."""
     events = [founding_bug()] if increments is None else increments
@@ -43,6 +45,7 @@ def app_of(
         work=work,
         now=lambda: 0.0,
         audit=audit,
+        lives=lives,
     )
 
 

@@ -19,6 +19,7 @@ from tests.tui.audits import about, of_an_mm, real_audit
 from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of, until
 from tests.tui.scripted import founding_bug, lost
 from tests.tui.work import Work
+from tests.unit.life.recorded import founding_shown
 from tui.app import ZapApp
 from tui.findings_text import Audited
 from tui.panes.console_pane import ConsolePane
@@ -47,6 +48,12 @@ async def story(app: ZapApp) -> None:
     await press(app, "2", "enter")
     await until(lambda: isinstance(app.screen, TimelineScreen))
     await sees(app, "too late")
+
+
+async def life(app: ZapApp) -> None:
+    await story(app)
+    await press(app, "l")
+    await sees(app, "post_alloc_hook")
 
 
 async def audit(app: ZapApp) -> None:
@@ -97,6 +104,7 @@ Scene = Callable[[ZapApp], Awaitable[None]]
 SCENES: dict[str, tuple[Scene, tuple[tuple[int, int], ...]]] = {
     "events": (events, SIZES),
     "story": (story, SIZES),
+    "life": (life, SIZES),
     "audit": (audit, SIZES),
     "audit_story": (audit_story, SIZES[:2]),
     "steps": (steps, SIZES),
@@ -130,7 +138,8 @@ def app_for(name: str) -> tuple[ZapApp, Work | None]:
     if name not in ("steps", "verdict"):
         found = Audited(real_audit(about(refused_pfns()[0]), of_an_mm()))
         audited = found if name.startswith("audit") else None
-        return app_of(ends=True, console=True, audit=audited), None
+        lives = founding_shown if name == "life" else None
+        return app_of(ends=True, console=True, audit=audited, lives=lives), None
     work = Work(waits_in="boot" if name == "steps" else None)
     return app_of(console=True, work=work, source=False), work
 

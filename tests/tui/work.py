@@ -7,6 +7,7 @@ import threading
 from tests.sentences import sentences
 from tests.tui.scripted import Script, founding_bug
 from tui.background_job import Outcome
+from tui.life_lines import Lives
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.progress import Listener, State, Update, step
 from zaptrace.model.verdict import CodeSite, OrderStep, Verdict, VerdictKind
@@ -57,6 +58,7 @@ class Work:
         verdict: Verdict = VERDICT,
         with_source: bool = False,
         audit: AuditResult | None = None,
+        lives: Lives | None = None,
     ) -> None:
         self.go_on = threading.Event()
         self.unwound: BaseException | None = None
@@ -64,6 +66,7 @@ class Work:
         self._error = error
         self._verdict = verdict
         self._audit = audit
+        self._lives = lives
         self._source = Script([founding_bug()], ends=True) if with_source else None
 
     def __call__(self, listener: Listener) -> Outcome:
@@ -73,7 +76,7 @@ class Work:
         except BaseException as error:
             self.unwound = error
             raise
-        return Outcome(self._verdict, REPORT, self._source, self._audit)
+        return Outcome(self._verdict, REPORT, self._source, self._audit, self._lives)
 
     def _step(self, name: str, listener: Listener) -> None:
         title = f"{name.capitalize()} the s390x guest"

@@ -50,6 +50,10 @@ AUDIT = (
     ("owner", "who maps the page, or did; +2: and two more"),
     *((label, MEANINGS[cls]) for cls, label in LABELS.items()),
 )
+LIFE = (
+    ("l", "in a page's story: every store to its struct page, by line; again: the events alone"),
+    ("✖", "a store that has no partner, or one of those that may be the one"),
+)
 FILTERS = (
     ("pid=41 comm=mount", "both; also: or, not, ( )"),
     ("kind=bad_page", "a kind; bad_* for several"),
@@ -75,8 +79,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("escape,question_mark,q", "app.pop_screen", "Close"),
     ]
 
-    def __init__(self, *, replay: bool, audit: bool = False) -> None:
+    def __init__(self, *, replay: bool, audit: bool = False, life: bool = False) -> None:
         super().__init__()
+        self._life = life
         self._audit = audit
         self._replay = replay
 
@@ -85,20 +90,21 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll() as scroll:
             scroll.border_title = "Help"
             scroll.border_subtitle = "Escape closes"
-            yield Static(_page(self._replay, self._audit))
+            yield Static(_page(self._replay, self._audit, self._life))
 
     def on_mount(self) -> None:
         """Give the keys to what scrolls."""
         self.query_one(VerticalScroll).focus()
 
 
-def _page(replay: bool, audit: bool) -> RenderableType:
+def _page(replay: bool, audit: bool, life: bool) -> RenderableType:
     kinds = tuple((f"{row.mark} {kind.name.lower()}", row.help) for kind, row in KINDS.items())
     parts: list[RenderableType] = []
     for title, rows in (
         ("Keys", KEYS),
         ("Replay", REPLAY_KEYS if replay else ()),
         ("Audit", AUDIT if audit else ()),
+        ("Life", LIFE if life else ()),
         ("Events", kinds),
         ("Columns", COLUMNS),
         ("Filter", FILTERS),

@@ -14,6 +14,7 @@ from zaptrace.model.errors import BadInput, Exit
 
 if TYPE_CHECKING:
     from tui.findings_text import Audited
+    from tui.life_lines import Lives
     from zaptrace.model.source import Source
 
 HELP = "watch a recording again: a capture, a run, or the founding bug"
@@ -108,7 +109,8 @@ def _bugs_shown(args: argparse.Namespace) -> int:
     events = read(path)
     usual = DEMO_SPEED if args.recording is None else 1.0
     console, audit = _console(args.recording), _audit(args.recording)
-    show(Replay(events, args.speed or usual), f"replay {path.name}", console, audit)
+    lives = _lives(args.recording)
+    show(Replay(events, args.speed or usual), f"replay {path.name}", console, audit, lives)
     tally = Tally()
     tally.add(events)
     say_what_is_missing(tally)
@@ -153,3 +155,13 @@ def _audit(recording: Path | None) -> Audited | None:
     folder = RunFolder(recording)
     not_yet = f"no audit yet: zaptrace explain {recording} makes it"
     return Audited(folder.audit(), not_yet if folder.vmcore.is_file() else NO_DUMP)
+
+
+def _lives(recording: Path | None) -> Lives | None:
+    """Return what reads the life of one of a run's pages, None where the run has recorded none."""
+    if recording is None or not recording.is_dir():
+        return None
+    from zaptrace.cli.shown_life import lives_of
+    from zaptrace.runs.folder import RunFolder
+
+    return lives_of(RunFolder(recording))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zaptrace.model.progress import Update
     from zaptrace.model.pte_window import TableWindow
     from zaptrace.model.verdict import Verdict
-    from zaptrace.report.html.life_section import ShownLife
+    from zaptrace.report.life import ShownLife
     from zaptrace.report.run_info import RunInfo
     from zaptrace.report.source_excerpt import Sources
     from zaptrace.runs.folder import RunFolder
@@ -135,17 +135,15 @@ def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace)
 
 def _life(folder: RunFolder, verdict: Verdict) -> ShownLife | None:
     """Return the life of the verdict's page; None when the run has not kept it."""
-    from zaptrace.report.html.life_section import ShownLife
+    from zaptrace.cli.shown_life import shown_life
     from zaptrace.runs.run_life import open_life
 
     if verdict.pfn is None or not folder.life.is_file():
         return None
     lives = open_life(folder)
-    account = lives.account(verdict.pfn, folder.audit())
-    if account is None:
+    if lives.account(verdict.pfn, folder.audit()) is None:
         return None
-    said = tuple(one.sentence() for one in account.facts)
-    return ShownLife(account.named, account.fields, said)
+    return shown_life(lives, verdict.pfn)
 
 
 def _parquet(folder: RunFolder, _document: dict[str, Any], args: argparse.Namespace) -> None:

@@ -262,6 +262,7 @@ def _run_with_tui(request: Request) -> Result | None:
     from tui.background_job import Outcome
     from zaptrace.capture.reader import read
     from zaptrace.capture.replay import Replay
+    from zaptrace.cli.shown_life import lives_of
     from zaptrace.runs.folder import RunFolder
     from zaptrace.runs.repro import repro
 
@@ -273,7 +274,8 @@ def _run_with_tui(request: Request) -> Result | None:
         result = repro(request, listener)
         results.append(result)
         source = Replay(read(folder.capture)) if folder.capture.is_file() else None
-        return Outcome(result.verdict, result.report, source, folder.audit())
+        lives = lives_of(folder)
+        return Outcome(result.verdict, result.report, source, folder.audit(), lives)
 
     def console() -> str:
         return folder.console.read_text(errors="replace") if folder.console.exists() else ""

@@ -14,6 +14,7 @@ from zaptrace.model.errors import BadInput, Missing, ZaptraceError
 
 if TYPE_CHECKING:
     from tui.findings_text import Audited
+    from tui.life_lines import Lives
     from zaptrace.capture.writer import Writer
     from zaptrace.cli.event_stream import Sink, Tally
     from zaptrace.model.events import Events
@@ -108,12 +109,13 @@ def show(
     title: str,
     console: Callable[[], str] | None = None,
     audit: Audited | None = None,
+    lives: Lives | None = None,
 ) -> None:
     """Run the TUI on a source until the user leaves it; the app closes the source."""
     from tui.app import ZapApp
 
     try:
-        ZapApp(source, title=title, console=console, audit=audit).run()
+        ZapApp(source, title=title, console=console, audit=audit, lives=lives).run()
     finally:
         source.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from zaptrace.life.completeness import Completeness, Word
@@ -16,6 +17,23 @@ WIDTH = 80
 _INDENT = " " * 19
 _COUNTERS = ("_mapcount", "_refcount")
 """Decimal; everything else is an address or bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLife:
+    """What is shown of a page's life.
+
+    Attributes:
+        sentences: what has no partner, of its ledger.
+        blamed: numbers of the stores that those are about.
+        notes: what the recording is worth, and what is not in it.
+    """
+
+    named: NamedLife
+    fields: PageFields
+    sentences: tuple[str, ...] = ()
+    blamed: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
 
 
 def life_text(

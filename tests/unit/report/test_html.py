@@ -30,11 +30,11 @@ from zaptrace.capture.reader import read
 from zaptrace.life.named_life import named_life
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
-from zaptrace.report.html.life_section import ShownLife
 from zaptrace.report.html.page import page
 from zaptrace.report.html.pte_map import table_map
 from zaptrace.report.html.steps_table import steps_table
 from zaptrace.report.html.timeline import nice, rates, timeline
+from zaptrace.report.life import ShownLife
 from zaptrace.report.run_info import RunInfo
 
 

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from zaptrace.life.named_life import STRAY, Frame, NamedLife, NamedWrite
+from zaptrace.life.named_life import STRAY, Frame, NamedWrite
 from zaptrace.life.page_life import ENTRY, MAPCOUNT, REFCOUNT, Role
 from zaptrace.life.page_members import TYPED_BELOW, PageFields
 from zaptrace.report.html.markup import Markup, joined, tag
 from zaptrace.report.html.timeline import picture
-from zaptrace.report.life import change_text
+from zaptrace.report.life import ShownLife, change_text
 
 MOST_STORES = 200
 """Stores that are shown, the last ones: a suspect has some 40 that count."""
 _LANES = ("refcount", "mapcount", "PTEs")
 _LEFT, _RIGHT, _LANE = 90.0, 930.0, 44.0
-
-
-@dataclass(frozen=True, slots=True)
-class ShownLife:
-    """What is shown of a page's life.
-
-    Attributes:
-        sentences: what has no partner, of its ledger.
-    """
-
-    named: NamedLife
-    fields: PageFields
-    sentences: tuple[str, ...] = ()
 
 
 def life_content(life: ShownLife) -> Markup:

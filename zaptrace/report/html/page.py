@@ -11,13 +11,14 @@ from zaptrace.model.pte_window import TableWindow
 from zaptrace.model.verdict import OrderStep, Verdict, VerdictKind
 from zaptrace.report.clues import still_open
 from zaptrace.report.finding_meanings import MEANINGS, owner_lines
-from zaptrace.report.html.life_section import ShownLife, life_content
+from zaptrace.report.html.life_section import life_content
 from zaptrace.report.html.markup import Content, Markup, joined, tag
 from zaptrace.report.html.pte_map import COLUMNS, table_map
 from zaptrace.report.html.source_section import source_section
 from zaptrace.report.html.steps_table import steps_table
 from zaptrace.report.html.style import CSS
 from zaptrace.report.html.timeline import rates, timeline
+from zaptrace.report.life import ShownLife
 from zaptrace.report.run_info import RunInfo
 from zaptrace.report.shell_commands import wrapped
 from zaptrace.report.site_roles import is_freed_wrong, is_turn
