@@ -17,7 +17,18 @@ BEFORE = 24
 """Lines before it, for a dump that precedes a BUG() or a WARN()."""
 _HEADLINE = "BUG: "
 _DUMPED_BEFORE = {kind.name for kind in KINDS if kind.dump_before}
-_QUOTED = ("page", "flags", "reason", "vma", "task")
+_QUOTED = (
+    "page",
+    "folio",
+    "memcg",
+    "aops",
+    "flags",
+    "page_type",
+    "reason",
+    "vma",
+    "file",
+    "task",
+)
 _SAID_TWICE = ("mapping", "index")  # of the page, and of the VMA
 
 
@@ -57,8 +68,15 @@ def _own(lines: list[Line], splat: Splat) -> list[str]:
     own: dict[str, str] = {}
     for line in lines:
         said = attribute(line.text)
-        if said and said.name in _QUOTED and said.name not in own:
-            values = ((key, value) for key, value in said.fields.items() if key not in _SAID_TWICE)
-            if all(getattr(splat, key) == value for key, value in values):
-                own[said.name] = line.text
+        if not said or said.name not in _QUOTED or said.name in own:
+            continue
+        if all(_says(splat, key, value) for key, value in said.fields.items()):
+            own[said.name] = line.text
     return list(own.values())
+
+
+def _says(splat: Splat, key: str, value: object) -> bool:
+    """Return whether a value of a line is the splat's, as far as that can be told."""
+    if key == "reason":  # a VM_BUG_ON's names the place, too
+        return str(value) in (splat.reason or "")
+    return key in _SAID_TWICE or getattr(splat, key) == value

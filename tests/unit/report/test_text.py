@@ -96,6 +96,27 @@ def test_the_splat_is_quoted_without_its_dumps() -> None:
     assert "    ? __pfx_ext4_release+0x10/0x10" in lines
 
 
+def test_what_a_page_is_is_quoted() -> None:
+    """Its type, its folio's counters, its file system, and why it was dumped before a BUG()."""
+    log = b"""[ 7.000001] page: refcount:2 mapcount:1 mapping:0000000000000000 index:0x5 pfn:0x7a7a7
+[ 7.000002] head: order:1 mapcount:1 entire_mapcount:0 nr_pages_mapped:1 pincount:0
+[ 7.000003] memcg:ffff888100041500
+[ 7.000004] aops:ext4_da_aops ino:1c2 dentry name(?):"log"
+[ 7.000005] flags: 0x20000000000006d(locked|referenced|uptodate|lru|head|node=0|zone=2)
+[ 7.000006] page_type: f5(slab)
+[ 7.000007] raw: 0200000000000040 ffff888100041500 dead000000000100 dead000000000122
+[ 7.000008] page dumped because: VM_BUG_ON_FOLIO(folio_mapped(folio))
+[ 7.000009] ------------[ cut here ]------------
+[ 7.000010] kernel BUG at mm/filemap.c:154!
+[ 7.000011] CPU: 7 UID: 0 PID: 4470 Comm: manager Not tainted 6.18.0-test #54 PREEMPT(voluntary)
+[ 7.000012] RIP: 0010:filemap_unaccount_folio+0x153/0x1f0
+"""
+    said = excerpt(log, parse(log)[0])
+    begun = ("page:", "head:", "memcg:", "aops:", "flags:", "page_type:", "page dumped", "kernel")
+    assert all(any(line.startswith(word) for line in said) for word in begun), said
+    assert not any(line.startswith("raw:") for line in said)
+
+
 def test_a_neighbour_s_lines_are_not_quoted() -> None:
     log = (GOLDEN / "two_cpus_no_callers.log").read_bytes()
     for splat, other in zip(parse(log), ("beta", "alpha"), strict=True):
