@@ -104,9 +104,16 @@ def _bad_pte(case: Case, found: Splat) -> Iterator[str]:
     yield f"{task(story)} met {entry}{at}, which maps {page(story)}: {said}."
     if below := below_zero(found):
         yield f"It counts fewer mappings than none ({below})."
-    open_ = readings(found, Console(tuple(case.evidence.splats)))
-    listed = "; ".join(f"({number}) {reading}" for number, reading in enumerate(open_, 1))
-    yield f"Open readings, the likelier first: {listed}." if listed else "Why, it does not say."
+    if not entry_readings(case):
+        yield "Why, it does not say."
+
+
+def entry_readings(case: Case) -> tuple[str, ...]:
+    """Return the causes that a bad PTE leaves open which is all that is known of its page."""
+    story = case.story
+    if story.state or story.map is None:
+        return ()
+    return readings(story.map, Console(tuple(case.evidence.splats)))
 
 
 def _entry(splat: Splat) -> str:

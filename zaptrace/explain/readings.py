@@ -6,7 +6,7 @@ evidence excludes is not listed; what excludes it stands in `possible`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -58,12 +58,19 @@ def readings(case: Case) -> Iterator[Sentence]:
     )
     rows = [(row, row.speaks(case)) for row in possible]
     rows.sort(key=lambda one: one[1] is None)  # stable
-    for number, (row, speaks) in enumerate(rows, start=1):
-        rests_on = refer_all((*case.story.witnesses, case.story.finding))
-        why = "." if speaks is None else f": {speaks[0]}."
+    rests_on = refer_all((*case.story.witnesses, case.story.finding))
+    causes = []
+    for row, speaks in rows:
         cause = row.text if isinstance(row.text, str) else row.text(case)
-        text = f"Reading {number} of {len(rows)}: {cause}{why}"
-        yield Sentence(text, (speaks[1] if speaks else ()) or rests_on, reading=True)
+        why = f": {speaks[0]}" if speaks else ""
+        causes.append((cause + why, (speaks[1] if speaks else ()) or rests_on))
+    yield from numbered(causes)
+
+
+def numbered(causes: Sequence[tuple[str, tuple[Reference, ...]]]) -> Iterator[Sentence]:
+    """Yield a sentence for each cause that is left open, with what it rests on."""
+    for number, (cause, rests_on) in enumerate(causes, start=1):
+        yield Sentence(f"Reading {number} of {len(causes)}: {cause}.", rests_on, reading=True)
 
 
 def raw_below_zero(case: Case) -> tuple[int, Piece] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from zaptrace.explain.console_only import only_printed
+from zaptrace.explain.console_only import entry_readings, only_printed
 from zaptrace.explain.console_only import sentences as printed_sentences
 from zaptrace.explain.life_wording import settled
 from zaptrace.explain.mapcount_gaps import jump_of
@@ -20,7 +20,7 @@ from zaptrace.explain.naming import (
     when_freed,
 )
 from zaptrace.explain.predicates import Case, freed_while_counted, seen_at_its_free, way_of
-from zaptrace.explain.readings import raw_below_zero, readings
+from zaptrace.explain.readings import numbered, raw_below_zero, readings
 from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.explain.sites import freed_by, line_of
 from zaptrace.model.findings import Finding
@@ -211,8 +211,10 @@ def found_wrong(case: Case) -> Sentences:
     if only_printed(case) and not settled(case):
         rests_on = refer_all(story.witnesses)
         yield from (Sentence(one, rests_on) for one in printed_sentences(case))
-        if story.state or (story.report and not story.map):  # a bad PTE's are the console's own
+        if story.state or (story.report and not story.map):
             yield from readings(case)
+        else:  # a bad PTE's are the console's own
+            yield from numbered([(one, rests_on) for one in entry_readings(case)])
         return
     below = None if settled(case) else raw_below_zero(case)
     if below:

@@ -117,6 +117,9 @@ def _refused_before(splat: Splat, console: Console) -> bool:
 
 
 _GARBAGE = "the PTE itself is garbage: its page table was overwritten, or used for something else"
+_NEVER_ADDED = (
+    "a mapping was made and never added to the rmap (a page fault, fork, mremap, migration)"
+)
 _NEVER = "the page was mapped without an rmap being added (special, PFN or driver mapping)"
 
 ROWS = (
@@ -135,6 +138,7 @@ ROWS = (
                 3,
                 (Sign(-1, "the page is reserved", has_flag("reserved")),),
             ),
+            Candidate(_NEVER_ADDED, 2, (Sign(-1, "the page is reserved", has_flag("reserved")),)),
             Candidate(
                 _NEVER,
                 1,
@@ -168,6 +172,7 @@ ROWS = (
         sees=each(_below_in_another),
         causes=(
             Candidate("its rmap was removed more often than it was added", 3),
+            Candidate(_NEVER_ADDED, 2),
             Candidate(_NEVER, 1),
             Candidate("the counter itself was overwritten", 0),
         ),

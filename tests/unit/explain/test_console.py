@@ -126,6 +126,24 @@ def test_a_warning_of_a_count_below_zero_has_its_readings() -> None:
     assert any("never added to the rmap" in one for one in readings)
 
 
+def test_a_bad_pte_alone_has_its_readings() -> None:
+    """A fork that adds no rmap leaves no more than this of a page that is still referenced."""
+    splats = parse(
+        b"BUG: Bad page map in process fork  pte:00000000008b831d\n"
+        b"page: refcount:2 mapcount:-1 mapping:0000000000000000 index:0x3ffa55f7 pfn:0x8b8\n"
+        b"anon flags: 0x20008(uptodate|swapbacked|zone=0)\n"
+        b"page dumped because: bad page map\n"
+        b"addr:000003ffa55f7000 vm_flags:04100073 anon_vma:00000000013172a0 "
+        b"mapping:0000000000000000 index:3ffa55f7\n"
+        b"file:(null) fault:0x0 mmap:0x0 mmap_prepare: 0x0 read_folio:0x0\n"
+    )
+    verdict = told(*splats)
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert any("never added to the rmap" in one for one in verdict.readings)
+    assert "removed twice" not in verdict.facts
+    assert not any("special" in one for one in verdict.readings[:3])
+
+
 def test_counters_of_an_mm_follow_from_a_bad_entry_before_them() -> None:
     """Of a log that holds both, the counters are not the story."""
     entry = b"_swap_info_get: Bad swap file entry 40101010a050609\n"
