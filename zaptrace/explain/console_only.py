@@ -17,7 +17,7 @@ from zaptrace.splat.kinds import OF_NAME, TITLES
 from zaptrace.triage.console import Console
 from zaptrace.triage.dump import at_allocation, below_zero, described, entry_level
 from zaptrace.triage.mapped import readings
-from zaptrace.triage.stacks import Way, deferral, read_stack, reliable, without_printing
+from zaptrace.triage.stacks import Way, check_site, deferral, read_stack, reliable
 
 MOST_STEPS = 3
 """Functions of the allocator that a sentence names."""
@@ -182,8 +182,9 @@ def _stack(stack: OwnerStack) -> str:
 def where(splat: Splat) -> str:
     """Return `, in FUNCTION()`: where the check stands that failed, or who called the allocator."""
     checks = OF_NAME[splat.kind].dump_before
-    callers = without_printing(splat.trace) if checks else read_stack(splat.trace).callers
-    return f", in {callers[0].symbol}()" if callers else ""
+    callers = read_stack(splat.trace).callers
+    site = check_site(splat) if checks else callers[0].symbol if callers else None
+    return f", in {site}()" if site else ""
 
 
 def _ended(text: str) -> str:

@@ -228,7 +228,10 @@ def _blind(evidence: Evidence) -> Verdict:
 
 def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
     """Return reports about pages when none of them names a page that could have a story."""
-    first = splats[0]
+    first = next((splat for splat in splats if _says_what(splat)), splats[0])
+    after = splats[splats.index(first) + 1 :]
+    if first.kind == "bad_swap_entry" and after and after[0].kind == "bad_page_map":
+        first = after[0]  # free_swap_and_cache() said why, print_bad_pte() where
     return Verdict(
         VerdictKind.UNEXPLAINED,
         tuple(Sentence(one, refer_all((first,))) for one in without_page(first)),
@@ -236,9 +239,15 @@ def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
         pid=first.pid,
         doubts=gaps(evidence),
         evidence=evidence.parts,
-        others=unexplained_kinds(splats[1:]),
+        others=unexplained_kinds(splat for splat in splats if splat is not first),
         rule=UNEXPLAINED.name,
     )
+
+
+def _says_what(splat: Splat) -> bool:
+    """Return whether a report is more than a stack, of which the beginning is lost."""
+    shown = (splat.reason, splat.pte, splat.mapcount, splat.rss_value)
+    return any(value is not None for value in shown)
 
 
 def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:

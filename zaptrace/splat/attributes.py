@@ -136,6 +136,7 @@ _WHO = (
 )
 
 
+_BY_TASK = r"(?: by task (?P<comm>.{1,64})/(?P<pid>[0-9]{1,10})$)?"
 _TORN = re.compile(r" (?:Kdump:|Not$|Tainted:).*$")
 
 
@@ -251,11 +252,11 @@ _LINES: tuple[_Row, ...] = (
         ),
         lambda found: {"pmd": hexadecimal(found[1]), "pte": hexadecimal(found[2])},
     ),
-    ("vma", "ad", re.compile(r"addr:\S{1,24} vm_flags:"), _vma),
+    ("vma", "ad", re.compile(r"addr:(?:0x)?[0-9a-f]{4,16} vm_|addr:\S{1,24} vm_flags:"), _vma),
     (
         "file",
         "fi",
-        re.compile(r"file:(.{0,300}) fault: {0,4}(\S{1,128})(?: mmap: {0,4}(\S{1,128}))?"),
+        re.compile(r"file:(.{0,300}?) fault: {0,32}(\S{1,128})(?: mmap: {0,32}(\S{1,128}))?"),
         _file,
     ),
     (
@@ -284,6 +285,7 @@ _LINES: tuple[_Row, ...] = (
         re.compile(r"CPU: {1,8}(?P<cpu>[0-9]{1,5})$"),
         _task,
     ),
+    ("old cpu", "CP", re.compile(r"CPU (?P<cpu>[0-9]{1,5}) ?:?$"), _task),  # x86_64 until 3.2
     (
         "old taint",
         "EI",
@@ -297,6 +299,28 @@ _LINES: tuple[_Row, ...] = (
         "old release",
         "EF",
         re.compile(r"EFLAGS: [0-9a-f]{8} {1,8}\((?P<release>[0-9][^\s()]{0,64})"),
+        _task,
+    ),
+    (
+        "old release",  # powerpc before 3.10: with the registers
+        "RE",
+        re.compile(
+            r"REGS: [0-9a-f]{8,16} TRAP: [0-9a-f]{1,8} {1,8}"
+            r"(?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z ]|-(?=[ -]))*+))"
+            r" *\((?P<release>[0-9][^\s()]{0,64})"
+        ),
+        _task,
+    ),
+    (
+        "access",  # KASAN's: of the task, where dump_stack() does not name it
+        "Re",
+        re.compile(r"Read of size [0-9]{1,20} at addr \S{1,20}" + _BY_TASK),
+        _task,
+    ),
+    (
+        "access",
+        "Wr",
+        re.compile(r"Write of size [0-9]{1,20} at addr \S{1,20}" + _BY_TASK),
         _task,
     ),
     (
@@ -360,7 +384,11 @@ _KNOWN = re.compile(
     r"|Data abort|ISV = |CM = |swapper pgtable|user pgtable|invalid opcode|(?:pc|ip|fp) : "
     r"|Bad pagetable: |Trying to fix it up|Exception |Call [Tt]race|irq event stamp"
     r"|(?:hard|soft)irqs last"
-    r"|#PF: |[LB]E PAGE_SIZE=|REGS: |PSW: |R:[01] T:|Stack from|Register r[0-9]|E?SR: |FAR: "
+    r"|#PF(?: error)?: |(?:[LB]E |PREEMPT |SMP |DEBUG_PAGEALLOC )*(?:SMP|NUMA|PREEMPT)\b"
+    r"|Faulting instruction address|EA = |GCS = |DEAR: |Supported: |page does not match folio"
+    r"|\[[0-9a-f]{8,16}\] (?:pgd=|user address )|The buggy address|Memory state around"
+    r"|which belongs to|allocated [0-9]{1,10}-byte region|Mem abort info|Data abort info"
+    r"|[LB]E PAGE_SIZE=|REGS: |PSW: |R:[01] T:|Stack from|Register r[0-9]|E?SR: |FAR: "
     r"|(?:Task|IRQ|Overflow) stack: |tsk->|TSTATE: |I[AI]SQ: |IIR: |ORIG_R|RP\(r2\)"
     r"|Unloaded tainted|(?:illegal operation|monitor event): |[#>*]?[0-9a-f]{8,16}: [0-9a-f]{4}"
     r"|[0-9a-f]{4}: [0-9a-f]{8}|[sr]{1,2}[0-9]{2}-[0-9]{2} |\(null\)$|\[?\.{2,5}\]?$"

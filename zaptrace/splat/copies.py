@@ -6,16 +6,21 @@ the same words with the same stamp, where the stamps begin anew.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline
-from zaptrace.splat.prefixes import says_kernel
+from zaptrace.splat.prefixes import LONGEST, STAMP, says_kernel
+
+_STAMP = re.compile(STAMP)
 
 BACK = 1.0
 """Seconds; stamps of several CPUs are that close."""
 LONGEST_REPORT = 60.0
 """Seconds from a report's first line to its last."""
+MOST_RESTS = 8
+"""Lines that one line of a console can be broken into."""
 MOST_HEADLINES = 10_000
 """That are remembered."""
 
@@ -26,6 +31,36 @@ def is_of_another_time(draft: Draft, time: float | None) -> bool:
     if time is None or began is None:
         return False
     return not began - BACK <= time <= began + LONGEST_REPORT
+
+
+class Doubles:
+    """Lines that stand twice, stamp and all: of two consoles that are one.
+
+    Attributes:
+        are_there: a headline stood twice.
+    """
+
+    def __init__(self) -> None:
+        self.are_there = False
+        self._line: list[str] = []  # the last stamped one, with its rests where it was broken
+        self._at: int | None = None  # the next of them that is to come again
+
+    def is_double(self, text: str) -> bool:
+        """Return whether a line is the one before it again, or the rest of such a line."""
+        if not self.are_there:
+            return False
+        if self._at is not None and self._at < len(self._line) and text == self._line[self._at]:
+            self._at += 1
+            return True
+        self._at = None
+        if _STAMP.search(text, 0, LONGEST):
+            if self._line and text == self._line[0]:
+                self._at = 1
+                return True
+            self._line = [text]
+        elif len(self._line) < MOST_RESTS:
+            self._line.append(text)
+        return False
 
 
 class Copies:

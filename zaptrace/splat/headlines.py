@@ -14,7 +14,7 @@ from zaptrace.splat.values import decimal, hexadecimal
 # A cheap test before the patterns: every headline has one of these.
 _MARKS = re.compile(
     r"BUG|WARNING:|Bad p|bad p|d swap|Corrupted p|Unable to h|panic - n|general prot|Eeek!"
-    r"|count:|raw: |ed because: VM_|(?:vma|mm) [0-9a-fx]{8}"
+    r"|: 0000 \[|count:|raw: |ed because: VM_|(?:vma|mm) [0-9a-fx]{8}"
 )
 _SUPPRESSED = re.compile(r": ([0-9]{1,20}) messages suppressed")
 _RSS_TYPES = {"0": "MM_FILEPAGES", "1": "MM_ANONPAGES", "2": "MM_SWAPENTS", "3": "MM_SHMEMPAGES"}
@@ -32,6 +32,7 @@ _READ: dict[str, Callable[[str], Any]] = {
 }
 # Since 6.18 WARN() ends its first line with the task.
 _AT_TASK = re.compile(r", CPU#(?P<cpu>[0-9]{1,5}): (?P<comm>.{0,64})/(?P<pid>[0-9]{1,10})$")
+_TRACE = re.compile(r"\s+Call [Tt]race:$")  # the next line, joined by a mailer
 _MARKS_BEFORE = (": ", "] ", "> ", "; ", ";", "| ", "]", "Z ", "\t")
 _CLOCK = re.compile(r".{0,24}[0-9]:[0-9]{2}")
 _COMM = 15  # TASK_COMM_LEN less the NUL
@@ -118,7 +119,7 @@ def fields_of(found: re.Match[str]) -> dict[str, Any]:
         if name == "rss_index":
             fields["rss_type"] = _RSS_TYPES.get(text)
         else:
-            fields[name] = _READ[name](text) if name in _READ else text.strip()
+            fields[name] = _READ[name](text) if name in _READ else _TRACE.sub("", text.strip())
     if "rss_value" in fields and "comm" in fields:
         fields["process"] = fields["comm"]
     if at := _AT_TASK.search(fields.get("reason") or ""):

@@ -48,7 +48,7 @@ OF_PAGES = frozenset(_DUMP)
 _OLD_TASK = ("old task", "old cpu", "old taint", "old release", "old process")
 _OLD_STACK = ("task", *_OLD_TASK, "trace")
 _TASK = (*_OLD_STACK, "hardware", "trace's end")
-_OOPS = ("fault", *_TASK)
+_OOPS = ("access", "fault", *_TASK)
 _BEGIN = r"(?<![A-Za-z_])(?<!Oops - )"  # arm: "Internal error: Oops - BUG: 0 [#1]"
 _HEX = r"(?:0x)?[0-9a-fA-F]{1,16}\b"
 _IN_PROCESS = r" in process (?P<process>.{0,64}?)"
@@ -284,7 +284,8 @@ KINDS = (
         headline=_pattern(
             rf"(?P<reason>(?:(?:NMI )?watchdog: )?{_BEGIN}BUG: \S.{{0,300}}"
             r"|kernel BUG at .{0,300}|Unable to handle kernel .{0,300}"
-            r"|Kernel panic - not syncing.{0,300}|general protection fault.{0,300}"
+            r"|Kernel panic - not syncing.{0,300}|(?:Oops: )?general protection fault.{0,300}"
+            r"|(?:Oops: )?(?:divide error|stack segment|bounds|alignment check): 0.{0,100}"
             r"|WARNING: CPU: (?P<cpu>[0-9]{1,5}) PID: (?P<pid>[0-9]{1,10}) at .{0,300}"
             r"|WARNING: (?:at )?\S{1,200}:[0-9]{1,6} (?:at )?.{0,300})"
         ),

@@ -27,7 +27,9 @@ _CONTROLS = dict.fromkeys(
     [code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"]
 )
 _STAMP = re.compile(STAMP)
-_HALF_STAMP = re.compile(r" {0,11}[0-9]{1,12}\.[0-9]{6}\]")  # the first character was not copied
+# The first character was not copied.
+_HALF_STAMP = re.compile(r"(?P<quotes>(?:[>|]{1,16} ?)?)(?= {0,11}[0-9]{1,12}\.[0-9]{6}\])")
+_HALF_BEGINS = frozenset("0123456789>| ")
 _BREAK = re.compile(r"\r+|<br ?/?>|\\r?\\n(?=[\[<0-9 ])", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:p|pre|span|div|code|tt|td|tr|font|b|i|em|strong|blockquote|body)(?: [^<>]{0,200})?>",
@@ -57,8 +59,8 @@ def pieces(whole: str) -> Iterator[str]:
             text = _ENTITY.sub(lambda found: html.unescape(found[0]).replace("\xa0", " "), text)
         if "<" in text and "/" in text:
             text = _TAG.sub("", text)
-        if text[:1].isdigit() and _HALF_STAMP.match(text):
-            text = f"[{text}"
+        if text[:1] in _HALF_BEGINS and (half := _HALF_STAMP.match(text)):
+            text = f"{half['quotes']}[{text[half.end() :]}"
         for piece in _at_stamps(text) if "[" in text else [text]:
             if piece := piece[:LONGEST].rstrip():
                 yield piece

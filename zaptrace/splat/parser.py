@@ -13,8 +13,9 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from zaptrace.model.splats import Splat
-from zaptrace.splat.attributes import attribute
-from zaptrace.splat.copies import Copies, mention
+from zaptrace.splat.attributes import Attribute, attribute
+from zaptrace.splat.beginnings import Beginning, printed
+from zaptrace.splat.copies import Copies, Doubles, is_of_another_time, mention
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
@@ -103,6 +104,8 @@ class _Reader:
         self._drafts: deque[Draft] = deque()
         self._suppressed: dict[str, int] = {}
         self._copies = Copies()
+        self._doubles = Doubles()
+        self._beginning = Beginning()
         self._last_text = ""
         self._last_number = -1
         self._may_go_on = False
@@ -115,7 +118,7 @@ class _Reader:
             before, after: its neighbours, with which it may be one broken line.
         """
         texts = list(pieces(line))
-        if any("dumped because" in text or headline(text) for text in texts):
+        if any("dumped because" in text or headline(text) or printed(text) for text in texts):
             return True
         lines = [*list(pieces(before))[-1:], *texts, *list(pieces(after))[:1]]
         return any(_broken(*pair) is not None for pair in pairwise(lines))
@@ -128,15 +131,22 @@ class _Reader:
     def feed(self, number: int, line: str) -> None:
         """Take a line of the file."""
         for text in pieces(line):
+            if self._doubles.is_double(text):
+                continue
             begins = headline(text)
             if begins is None and number - self._last_number == 1:
                 begins = self._broken(text)
             if begins is None or not self._begin(begins, text, number):
                 self._go_on(text, number)
+                if not self._streams:
+                    self._begin_torn(text, number)
             self._last_text, self._last_number = text, number
             self._may_go_on = begins is None and has_mark(text)
         if self._streams:
+            self._beginning.clear()
             self._streams = {key: one for key, one in self._streams.items() if one.alive}
+        else:
+            self._doubles.are_there = False
 
     def _broken(self, text: str) -> Headline | None:
         """Return the headline that a line continues; the report that its beginning made is
@@ -159,9 +169,12 @@ class _Reader:
             said = attribute(begins.text)
             if said and stream and stream.takes_dump(said):
                 return False
+            if said and self._take_over(said, begins, prefix, text, number):
+                return True
         if any(
             one.repeats(begins, text, number) for one in self._streams.values()
         ) or self._is_last(begins, text):
+            self._doubles.are_there = True
             return True
         time = seconds(begins.before)
         is_copy = self._copies.is_copy(begins, time)
@@ -170,17 +183,51 @@ class _Reader:
         draft.dropped = is_copy and not draft.mention
         draft.fields["suppressed"] = self._suppressed.pop(kind, None)
         self._drafts.append(draft)
-        if stream is None:
-            stream = Stream(prefix)
-            if len(self._streams) >= OPEN_STREAMS:
-                oldest = next(iter(self._streams))
-                self._streams.pop(oldest).close()
-            self._streams[prefix.key] = stream
+        stream = stream or self._new_stream(prefix)
         self._spoke_last = stream
         stream.begin(draft, text, number)
         if kind == "page_dump":
             stream.feed(begins.text, text, number, own=True)
         return True
+
+    def _new_stream(self, prefix: Prefix) -> Stream:
+        if len(self._streams) >= OPEN_STREAMS:
+            oldest = next(iter(self._streams))
+            self._streams.pop(oldest).close()
+        self._streams[prefix.key] = Stream(prefix)
+        return self._streams[prefix.key]
+
+    def _take_over(
+        self, said: Attribute, begins: Headline, prefix: Prefix, text: str, number: int
+    ) -> bool:
+        """Give a page's dump to the headline above that names the page, and has another prefix: a
+        prompt stood before it, or its first characters are lost."""
+        time = seconds(begins.before)
+        draft = next((one for one in self._drafts if one.is_bare and one.is_named_by(said)), None)
+        if draft is None or draft.closed or draft.refuses(said) or is_of_another_time(draft, time):
+            return False
+        for stream in self._streams.values():
+            stream.let_go(draft)
+        self._spoke_last = self._streams.get(prefix.key) or self._new_stream(prefix)
+        self._spoke_last.begin(draft, text, number)
+        self._spoke_last.feed(begins.text, text, number, own=True)
+        return True
+
+    def _begin_torn(self, text: str, number: int) -> None:
+        """Begin a report of which the headline is lost, where a frame says what printed it."""
+        self._beginning.add(text, number)
+        found = printed(text)
+        parts = self._beginning.parts(found) if found else []
+        if not found or not parts:
+            return
+        first = parts[0]
+        before = first.raw[: len(first.raw) - len(first.text)]
+        draft = Draft(found, first.raw, first.number, seconds(before))
+        self._drafts.append(draft)
+        self._spoke_last = self._new_stream(learn(found.before))
+        self._spoke_last.begin(draft, first.raw, first.number)
+        for part in parts:
+            self._spoke_last.feed(part.text, part.raw, part.number, own=True)
 
     def _stream_of(self, prefix: Prefix, before: str, text: str) -> Stream | None:
         """Return the stream of a headline's source; its prefix can differ from line to line."""

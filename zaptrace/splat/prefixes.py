@@ -167,7 +167,13 @@ class Prefix:
             return None
         if not known.end and self.outer and (found := self.outer.match(text)):
             return text[found.end() :].strip(), False
-        return text[known.end :].strip(), known.end > 0
+        start = known.end or _quotes_end(text)
+        return text[start:].strip(), known.end > 0
+
+
+def _quotes_end(text: str) -> int:
+    found = _QUOTES.match(text)
+    return found.end() if found else 0
 
 
 _EXTENDED = re.compile(r"[0-9]{1,4},[0-9]{1,20},(?P<micros>[0-9]{1,20}),[-c]")  # /dev/kmsg

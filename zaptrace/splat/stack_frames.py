@@ -67,6 +67,14 @@ _FIRST_ALONE = re.compile(r"(?:unwind|dump)_backtrace$|show_stack$|(?:__)?dump_s
 _ANNOTATION = re.compile(r"(?:\(inlined by\) )?[\w.]{1,128} at \S{1,200}\.[chS]:(?:[0-9]{1,7}|\?)")
 _DECODED = re.compile(_LEAD + _NAME + rf" (?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
 
+# syzkaller's symbolizer until 2016: [<     inline     >] symbol file:line
+# ... and with the function that holds it: [<     inlined    >] holder+0x1/0x2 symbol file:line
+_INLINED = re.compile(
+    r"\[< {0,8}inlined? {0,8}>\] (?P<clue>\? )?"
+    rf"(?:[\w.$]{{1,512}}\+0x[0-9a-f]{{1,16}}/0x[0-9a-f]{{1,16}} )?{_NAME} {_FILE}",
+    re.ASCII,
+)
+
 # The faulting function:
 #   x86:      RIP: 0010:symbol+0x1/0x2, RIP: 0010:[<...>]  [<...>] symbol+0x1/0x2,
 #             RIP  [<...>] symbol+0x1/0x2, RIP: symbol (file:line), EIP: symbol+0x1/0x2,
@@ -111,7 +119,7 @@ def frame(text: str) -> Frame | None:
     text = text[tag.end() :] if tag else text
     callee = _CALLEE.match(text)
     start = callee.end() if callee else 0
-    if found := _FRAME.match(text, start):
+    if (found := _FRAME.match(text, start)) and not _INLINED.match(text, start):
         rest = text[found.end() : found.end() + 300]
         source = _SOURCE.search(rest)
         module = _MODULE.match(rest)
@@ -124,6 +132,8 @@ def frame(text: str) -> Frame | None:
             _is_reliable(found, rest, callee=callee is not None),
             module["module"] if module else None,
         )
+    if found := _INLINED.match(text, start):
+        return Frame(found["symbol"], source=found["source"], reliable=not found["clue"])
     if found := _BARE.match(text, start):
         bare = found["bare"] or found["alone"]
         clue = found["clue"] or found["clue0"] or found["paren"] or found["paren2"]

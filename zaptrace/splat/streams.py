@@ -24,7 +24,7 @@ from zaptrace.splat.stack_frames import (
     frames,
     is_annotation,
 )
-from zaptrace.splat.wraps import Last, Whole, rejoined, whole
+from zaptrace.splat.wraps import Last, Whole, rejoined, unquoted, whole
 
 PATIENCE = 40
 """A report ends when so many lines in a row of its source were not its own."""
@@ -41,6 +41,7 @@ _DUMP_IS_NEXT = 2
 _CHECK = re.compile(r"[Kk]ernel BUG at |WARNING: |BUG: failure at |Kernel bug")
 _HALF_IRQ = re.compile(r"(?:hard|soft)irqs last [^+]{0,80}$")
 """A line of lockdep's that was broken before the function that it names."""
+_BAD_FLAGS = frozenset({"bad because of flags:", "bad because of flags"})
 _CUT = re.compile(r"-{2,}\[ cut here")
 _OF_A_REPORT = re.compile(r"The buggy address belongs to (?:the )?(?:physical )?page")
 
@@ -135,6 +136,9 @@ class Stream:
         self._expire()
         if self.open and self.prefix.is_of(raw):
             self._leave(seconds(raw[: len(raw) - len(text)]))
+        if self.open and self._shows_again(text):
+            self._last = None
+            return True
         return bool(self.open and text) and self._read(text, raw, number, own=own, next_to=next_to)
 
     def _read(self, text: str, raw: str, number: int, *, own: bool, next_to: bool) -> bool:
@@ -169,12 +173,17 @@ class Stream:
         self._last = Last(text, said, raw, number, taken=taken)
         return taken
 
+    def _shows_again(self, text: str) -> bool:
+        """Return whether a line shows the page's flags once more: those that are wrong."""
+        last = self._last
+        return text.startswith("flags: ") and last is not None and last.text in _BAD_FLAGS
+
     def _goes_on(self, text: str, raw: str, number: int) -> bool:
         """Take a line as the rest of the headline before it; return whether it is."""
         if self._begun is None or self._last is None:
             return False
         full = self._last.is_full(text)
-        if is_known(text) or (not full and attribute(text) is not None):
+        if is_known(unquoted(text)) or attribute(text) is not None:
             return False
         whole_text = self._begun.go_on(rejoined(self._last, text), full=full)
         if whole_text is not None:
@@ -205,12 +214,15 @@ class Stream:
         self._elsewhere += 1
         self._expire()
 
+    def let_go(self, draft: Draft) -> None:
+        """Give up a report: another source has its lines."""
+        self.open = [one for one in self.open if one is not draft]
+        self._begun = None if self._begun is draft else self._begun
+
     def drop(self, draft: Draft) -> None:
         """Forget a report: its headline was the beginning of another one's."""
         draft.dropped = draft.closed = draft.ended = True
-        self.open = [one for one in self.open if one is not draft]
-        if self._begun is draft:
-            self._begun = None
+        self.let_go(draft)
 
     def close(self) -> None:
         """End the input: no more lines come."""
@@ -261,7 +273,7 @@ class Stream:
             newest.take(OTHER_STACK)
         else:
             newest.meets(said)
-            if not newest.ended and said.name != "task":
+            if not newest.ended and said.name != "task" and not is_known(text):
                 newest.pass_over(text, belongs=newest.shows_page and said.name in OF_PAGES)
         return False
 

@@ -30,6 +30,9 @@ _MARKS = (
     b"Unable to handle",
     b"panic - not",
     b"general protection",
+    b": 0000 [#1]",  # of traps that have no headline
+    b"bad_page",  # of reports of which it is lost
+    b"print_bad_p",
     b"Eeek! page",
     b"dumped because",
     b'"MESSAGE":[',  # journalctl -o json, of what is not plain ASCII

@@ -13,7 +13,7 @@ from typing import Any
 
 from zaptrace.model.splats import FolioCounters, Frame
 from zaptrace.splat.attributes import Attribute, attribute
-from zaptrace.splat.stack_frames import fault, frame
+from zaptrace.splat.stack_frames import decoded_frame, fault, frame
 
 NARROWEST = 64
 """Mailers break lines at 66 columns or more."""
@@ -85,9 +85,9 @@ class Whole:
 
 def rejoined(last: Last, text: str) -> list[str]:
     """Return the ways to join a line to the one before, the likelier first."""
-    rest = text[_quoted(text) :]
+    rest = unquoted(text)
     blank, glued = f"{last.text} {rest}", last.text + rest
-    return [glued, blank] if last.fills_columns else [blank]
+    return [glued, blank] if last.fills_columns or last.text.endswith("-") else [blank]
 
 
 def grows(before: str, reason: str, *, full: bool) -> bool:
@@ -103,7 +103,7 @@ def whole(last: Last, text: str) -> Whole | None:
     """Return what a line says with the one before it; None when it is not the rest of that one."""
     more: Whole | None = None
     for joined in rejoined(last, text):
-        glued = joined == last.text + text[_quoted(text) :]
+        glued = joined == last.text + unquoted(text)
         if said := attribute(joined):
             if last.said is None:
                 return Whole(joined, said)
@@ -113,15 +113,18 @@ def whole(last: Last, text: str) -> Whole | None:
         elif last.said is None and (
             _AWAITS.search(last.text)
             or _ENDS.match(text)
+            or (_FILES.match(text) and _NAME.fullmatch(last.text))
             or (glued and frame(text) is None and frame(joined) != frame(last.text))
         ):
             if (shown := fault(joined)) and not fault(last.text):
                 return Whole(joined, fault=shown)
-            if shown := frame(joined):
+            if shown := frame(joined) or (decoded_frame(joined) if _FILES.match(text) else None):
                 return Whole(joined, frame=shown, instead=frame(last.text) is not None)
     return more
 
 
+_NAME = re.compile(r"(?:\? )?[A-Za-z_][\w.$]{0,511}", re.ASCII)
+_FILES = re.compile(r"\([\w.+/-]{1,200}\.[chS]:[0-9]")  # of a frame that was decoded
 _ENDS = re.compile(r"\(unreliable\)|\([A-Z]{1,3}\)$|\[\w{1,64}\]$")  # what stands after a symbol
 # What ends where a frame's symbol, or its address, must follow.
 _AWAITS = re.compile(
@@ -194,6 +197,11 @@ def _was_incomplete(old: dict[str, Any], adds: dict[str, Any]) -> bool:
             _HARDWARE_ENDS.search(hardware)
         )
     return False
+
+
+def unquoted(text: str) -> str:
+    """Return a line without a mail's quotes."""
+    return text[_quoted(text) :]
 
 
 def _quoted(text: str) -> int:

@@ -7,9 +7,17 @@ from collections.abc import Iterator
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.console import Console
+from zaptrace.triage.dump import at_allocation, checked_flags
 from zaptrace.triage.row import Candidate, Row, Seen, Sign, each
-from zaptrace.triage.signs import FOREIGN_MODULES, IN_MODULE, calls, reader, several_pages
-from zaptrace.triage.stacks import base_name, without_printing
+from zaptrace.triage.signs import (
+    FOREIGN_MODULES,
+    IN_MODULE,
+    MANY_PAGES,
+    calls,
+    reader,
+    several_pages,
+)
+from zaptrace.triage.stacks import check_site
 
 
 def _swap(splat: Splat, _console: Console) -> str | None:
@@ -85,14 +93,48 @@ _REQUEST = re.compile(
 def _request(splat: Splat, _console: Console) -> str | None:
     """Return that the allocator warned of a request: no page is wrong."""
     reason = splat.reason or ""
-    site = next(iter(without_printing(splat.trace)), None)
-    of_request = site is not None and _REQUEST.fullmatch(base_name(site.symbol or ""))
+    of_request = _REQUEST.fullmatch(check_site(splat) or "")
     if not (reason.startswith("WARNING") and "mm/page_alloc.c:" in reason and of_request):
         return None
     return "The allocator warned of a request for pages, not of a page."
 
 
+def _slab(splat: Splat, _console: Console) -> str | None:
+    if splat.kind != "bad_page_state" or "slab" not in checked_flags(splat):
+        return None
+    if at_allocation(splat):
+        return None
+    return "A page of the slab allocator was given to the page allocator."
+
+
 ROWS = (
+    Row(
+        name="slab",
+        title="a slab page, freed as a page",
+        sees=each(_slab),
+        causes=(
+            Candidate(
+                "memory of kmalloc() was freed with put_page() or free_pages(): a fragment of a "
+                "packet, an entry of a scatterlist",
+                2,
+                (
+                    Sign(
+                        2,
+                        "the stack goes through the network's buffers",
+                        calls(r"\w*skb_\w+|page_frag_\w+|sg_\w+|sendpage\w*|tcp_\w+"),
+                    ),
+                    IN_MODULE,
+                ),
+            ),
+            Candidate("a reference was dropped by something that did not hold it", 1),
+            Candidate("its struct page was overwritten by other code", 0, (MANY_PAGES,)),
+        ),
+        measure=(
+            "who made the buffer: the driver or protocol below kfree_skb() or put_page()",
+            "boot with slub_debug=FZPU, or a kernel with KASAN",
+        ),
+        source="PAGE_FLAGS_CHECK_AT_FREE, include/linux/page-flags.h; sendpage_ok()",
+    ),
     Row(
         name="request",
         title="a request that the allocator does not serve",

@@ -22,7 +22,8 @@ _USUAL = re.compile(
     r"(?:generic|filemap|shmem|ext[234]|xfs|btrfs|f2fs|nfs|fuse|ovl|squashfs|ramfs|v9fs|erofs"
     r"|hugetlb(?:fs)?|secretmem|zonefs|nilfs|ubifs|gfs2|ocfs2|cifs|ceph|afs|bch2?|bcachefs|ntfs3?"
     r"|jffs2|udf|isofs|reiserfs|jfs|exfat|fat|kernfs|proc|sysfs)_\w+|0x0|\(null\)|x_\w+"
-    r"|special_mapping_\w+|vm_special_mapping\w*",
+    r"|special_mapping_\w+|vm_special_mapping\w*"
+    r"|(?:0x)?[0-9a-f]{6,16}",  # a kernel without kallsyms names nothing
     re.ASCII,
 )
 
@@ -82,7 +83,7 @@ def module_in_stack(splat: Splat, _console: Console) -> bool:
 def driver(splat: Splat) -> str | None:
     """Return the function of a driver that maps the VMA, as `fault:` and `mmap:` name it."""
     for name in (splat.vm_fault, splat.file_mmap):
-        if name and not _USUAL.fullmatch(name):
+        if name and not _USUAL.fullmatch(base_name(name)):
             return name
     return None
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from zaptrace.model.splats import Frame
+from zaptrace.model.splats import Frame, Splat
 
 
 class Way(enum.Enum):
@@ -117,6 +117,17 @@ def without_printing(trace: Iterable[Frame]) -> tuple[Frame, ...]:
     frames = reliable(trace)
     at = next((at for at, frame in enumerate(frames) if not _prints(frame)), len(frames))
     return frames[at:]
+
+
+_CHECKED = re.compile(r"WARNING: .{1,200}? (?:at )?([A-Za-z_][\w.]{0,127})\+0x[0-9a-f]{1,8}/0x")
+
+
+def check_site(splat: Splat) -> str | None:
+    """Return the function that holds a BUG() or WARN(): as a WARNING says, or by the trace."""
+    if found := _CHECKED.match(splat.reason or ""):
+        return base_name(found[1])
+    frame = next(iter(without_printing(splat.trace)), None)
+    return base_name(frame.symbol) if frame and frame.symbol else None
 
 
 def read_stack(trace: Sequence[Frame]) -> Reading:

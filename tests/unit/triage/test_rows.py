@@ -39,8 +39,8 @@ def dumped(mapcount: int) -> list[str]:
     ]
 
 
-def warned(text: str) -> bytes:
-    return log([text])
+def warned(*lines: str) -> bytes:
+    return log(list(lines))
 
 
 BOOT = BootFacts("6.8.0", "quiet", "stack:all(zero), heap alloc:off, heap free:off", True)
@@ -128,6 +128,26 @@ CASES = [
         "last reference",
         SMALL,
     ),
+    Case(
+        "slab",
+        log(Dump(flags="slab|head|node=0", reason="PAGE_FLAGS_CHECK_AT_FREE flag(s) set")),
+        "kmalloc",
+        log(Dump(flags="slab|node=0", reason="PAGE_FLAGS_CHECK_AT_PREP flag(s) set")),
+    ),
+    Case(
+        "request",
+        warned(
+            "WARNING: CPU: 3 PID: 8 at mm/page_alloc.c:5350 __alloc_pages+0x27e/0x3e0",
+            "Call Trace:",
+            " kmalloc_order+0x2a/0xb0",
+        ),
+        "more pages at once",
+        warned(
+            "WARNING: CPU: 3 PID: 8 at mm/page_alloc.c:5350 free_pcppages_bulk+0x27e/0x3e0",
+            "Call Trace:",
+            " kmalloc_order+0x2a/0xb0",
+        ),
+    ),
     Case("page_table", log(Dump(extra=["page_type: f2(table)"])), "shared or pinned", SMALL),
     Case(
         "mapping", log(Dump(mapping=0xFFFF888100000000, reason="non-NULL mapping")), "cache", SMALL
@@ -172,6 +192,12 @@ CASES = [
         log(bad_map(vm_flags=0x400, handlers="fault:0x0 mmap:nv_mmap")),
         "driver",
         log(bad_map()),
+    ),
+    Case(
+        "special_vma",
+        log(bad_map(handlers="fault:0x0 mmap:nv_mmap")),
+        "driver",
+        log(bad_map(handlers="fault:0x80134bb4 mmap:ext4_file_mmap.llvm.109587849811")),
     ),
     Case(
         "reserved_mapped",
