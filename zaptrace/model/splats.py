@@ -151,20 +151,32 @@ class Splat:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as `splat --json` prints it."""
-        data = dataclasses.asdict(self)
-        del data["unread"], data["unread_count"], data["flags_word"]
+        # Not dataclasses.asdict(), which copies each value of each frame.
+        data: dict[str, Any] = {name: getattr(self, name) for name in _PRINTED}
         data["flags"] = list(self.flags)
         data["trace"] = [_frame_json(frame) for frame in self.trace]
         data["raw"] = list(self.raw) or None
-        for stack in (data["page_owner"] or {}).values():
-            if isinstance(stack, dict):
-                stack["trace"] = list(stack["trace"])
+        if self.folio:
+            data["folio"] = dataclasses.asdict(self.folio)
+        if self.page_owner:
+            data["page_owner"] = dataclasses.asdict(self.page_owner)
+            for stack in data["page_owner"].values():
+                if isinstance(stack, dict):
+                    stack["trace"] = list(stack["trace"])
         return data
+
+
+_PRINTED = tuple(
+    field.name
+    for field in dataclasses.fields(Splat)
+    if field.name not in ("unread", "unread_count", "flags_word")
+)
+_OF_A_FRAME = tuple(field.name for field in dataclasses.fields(Frame))
 
 
 def _frame_json(frame: Frame) -> dict[str, Any]:
     """Return a frame; a module only where there is one."""
-    data = dataclasses.asdict(frame)
+    data = {name: getattr(frame, name) for name in _OF_A_FRAME}
     if frame.module is None:
         del data["module"]
     return data

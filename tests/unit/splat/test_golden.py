@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,17 @@ def test_json_is_the_schema_s(log: Path) -> None:
 NUMBERS = ("pfn", "pte", "pmd", "addr", "refcount", "mapcount", "index", "cpu", "pid", "rss_value")
 
 
+def numbers(splats: Iterable[Splat]) -> set[tuple[str, int]]:
+    """Each number that they say, and of what."""
+    said = ((key, getattr(splat, key)) for splat in splats for key in NUMBERS)
+    return {(key, value) for key, value in said if value}
+
+
 @pytest.mark.parametrize("log", LOGS, ids=lambda path: path.stem)
 def test_a_log_that_is_cut_says_no_number_that_the_whole_does_not(log: Path) -> None:
     """A guest that is ended, or read while it speaks, leaves "pfn:00de" of "pfn:00de3"."""
     data = log.read_bytes()
-    whole = {
-        (key, value)
-        for splat in parse(data)
-        for key, value in said(splat).items()
-        if key in NUMBERS and value
-    }
+    whole = numbers(parse(data))
     begun = data.find(b"BUG: Bad")
     for end in range(begun, min(len(data), begun + 1500)):
-        told = {
-            (key, value)
-            for splat in parse_console(data[:end])
-            for key, value in said(splat).items()
-            if key in NUMBERS and value
-        }
-        assert told <= whole, data[:end][-60:]
+        assert numbers(parse_console(data[:end])) <= whole, data[:end][-60:]
