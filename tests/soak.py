@@ -32,7 +32,7 @@ COMPILERS = 2
 SELECTION = ("--numprocesses", "auto", "tests/guest")
 PASSED, FAILED, BROKEN = "passed", "failed", "broken"
 _LONGEST_CAUSE = 300
-_STATEMENTS = 4000
+STATEMENTS = 4000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +106,7 @@ def _compilers(count: int) -> Iterator[str]:
     ended = threading.Event()
     with tempfile.TemporaryDirectory(prefix="zaptrace-soak-") as scratch:
         source = Path(scratch) / "load.c"
-        lines = [f"\tx = x * {n | 1}u + (x >> {n % 31 + 1});" for n in range(_STATEMENTS)]
+        lines = [f"\tx = x * {n | 1}u + (x >> {n % 31 + 1});" for n in range(STATEMENTS)]
         whole = ["unsigned f(unsigned x)", "{", *lines, "\treturn x;", "}"]
         source.write_text("".join(f"{line}\n" for line in whole))
 

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import jsonschema
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
@@ -86,6 +85,8 @@ def test_html_shows_the_lines_of_a_tree(run: RunFolder, tmp_path: Path, named: s
 
 
 def test_parquet_reads_as_it_was(run: RunFolder, tmp_path: Path) -> None:
+    import pandas as pd
+
     assert report(run, "--format", "parquet", "-o", str(tmp_path / "out")) == 1
     frames = open_run(run.path)
     for name in ("events", "pages", "findings"):

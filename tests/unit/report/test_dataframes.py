@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import zaptrace
@@ -31,6 +30,8 @@ def founding() -> Events:
 
 
 def test_every_event_is_a_row_with_its_own_numbers(founding: Events) -> None:
+    import pandas as pd
+
     events = zaptrace.open_run(demo.path()).events
     assert len(events) == len(founding.records)
     for name in ("pfn", "raw_mapcount", "refcount", "addr", "end", "pid", "cpu", "mm", "site"):
@@ -55,6 +56,8 @@ def test_the_index_is_the_boot_clock(founding: Events) -> None:
 
 
 def test_a_stretch_of_time_can_be_cut_out_of_any_order() -> None:
+    import pandas as pd
+
     records = blank(4)
     records["clock"] = (9_000, ABSENT, 2_000, 5_000)
     records["kind"] = Kind.BAD_PAGE
@@ -70,6 +73,8 @@ def test_a_stretch_of_time_can_be_cut_out_of_any_order() -> None:
 
 
 def test_names_are_categories(founding: Events) -> None:
+    import pandas as pd
+
     events = Run(founding).events
     for name in ("kind", "comm", "reason", "where", "origin", "stack"):
         assert isinstance(events[name].dtype, pd.CategoricalDtype), name

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import jsonschema
-import pandas as pd
 import pytest
 
 from tests.unit.life.builders import FLAGS, PFN, REFCOUNT
@@ -130,6 +129,8 @@ def test_json_is_as_its_schema_says() -> None:
 
 
 def test_a_frame_has_a_row_for_each_change() -> None:
+    import pandas as pd
+
     _, named = a_life()
     frame = Run(Events(), lives=lambda pfn: named).life(PFN)
     assert frame["role"].dropna().tolist() == [

@@ -15,9 +15,7 @@ from tests.cluster import Cluster, gone
 from tests.matrix import __main__ as matrix
 from tests.matrix.rows import PASSED, ROWS, STEPS, Row
 from zaptrace.model.errors import CannotTell, Missing
-from zaptrace.runs.cluster import pool
 from zaptrace.runs.cluster.process import FOLDER, Outcome, Task
-from zaptrace.runs.cluster.worker import checkout
 
 FIRST, SECOND, THIRD = ROWS[:3]
 ROW = """\
@@ -48,6 +46,8 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    from zaptrace.runs.cluster import pool
+
     monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(pool, "CONNECT_SECONDS", 1)
 
@@ -99,6 +99,9 @@ def test_a_worker_with_another_checkout_is_not_used(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from zaptrace.runs.cluster import pool
+    from zaptrace.runs.cluster.worker import checkout
+
     theirs = checkout()
     monkeypatch.setattr(pool, "checkout", lambda: "0123")
     with pytest.raises(Missing, match=r"no worker with this checkout \(zaptrace-0123\)") as caught:
@@ -129,6 +132,8 @@ def test_no_scheduler_is_one_line(
 def outcomes(
     scheduler: str, rows: Sequence[Row], task: Callable[[Row], Task], patience: float = 60
 ) -> Iterator[tuple[Row, Outcome]]:
+    from zaptrace.runs.cluster import pool
+
     with pool.connected(scheduler, matrix.tell, patience=patience) as workers:
         waiting = list(rows)
         while waiting or workers.running:
