@@ -18,6 +18,7 @@ from zaptrace.audit.optional import optional_step
 from zaptrace.audit.pagetables.normal_pages import zero_kinds
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
+from zaptrace.audit.vmatable import anon_pgoff_of
 from zaptrace.model.findings import Owner
 
 _MAX_RMAP = 1 << 20  # VMAs looked at in one rmap tree
@@ -168,8 +169,11 @@ class Owners:
     def _candidates(self, index: int, head: int) -> Iterator[Place]:
         where = np.array([head], np.int64)
         pgoff = int(self._state.pages.column("index", where)[0]) + index - head
-        for vma in self._vmas(self._mapping(head)):
-            yield from self._places(vma, pgoff)
+        mapping = self._mapping(head)
+        # One on its way to the allocator was anonymous: see `_vmas`.
+        anonymous = mapping <= MAPPING_FLAGS or bool(mapping & MAPPING_ANON)
+        for vma in self._vmas(mapping):
+            yield from self.places(vma, pgoff, anonymous=anonymous)
 
     def _vmas(self, mapping: int) -> Iterator[drgn.Object]:
         if mapping <= MAPPING_FLAGS:
@@ -192,11 +196,18 @@ class Owners:
         root = space.i_mmap.rb_root.address_of_()
         yield from islice(_in_tree("struct vm_area_struct", root, "shared.rb"), _MAX_RMAP)
 
-    def _places(self, vma: drgn.Object, pgoff: int) -> list[Place]:
-        """vma_address() (mm/internal.h): where a VMA maps that page, if it does."""
+    def places(self, vma: drgn.Object, pgoff: int, *, anonymous: bool) -> list[Place]:
+        """Return where a VMA maps a page, if it does (vma_address(), mm/internal.h).
+
+        Args:
+            pgoff: the page's index.
+            anonymous: what that counts from: since 7.x a private mapping of a file numbers the
+                file's pages and its own copies differently (vma_anon_address()).
+        """
         number = self._numbers.get(vma.vm_mm.value_())
         start, end = vma.vm_start.value_(), vma.vm_end.value_()
-        address = start + ((pgoff - vma.vm_pgoff.value_()) << self._state.fmt.page_shift)
+        first = anon_pgoff_of(vma) if anonymous else vma.vm_pgoff.value_()
+        address = start + ((pgoff - first) << self._state.fmt.page_shift)
         if number is None or not start <= address < end:
             return []
         return [Place(number, address)]
