@@ -269,6 +269,17 @@ def _unnamed(
         yield f"the cause is not among its readings: {cause.reading}"
 
 
+_OTHERS = re.compile(r"(?P<many>\d+) more pages?: (?P<kind>\w+)$")
+
+
+def false_others(fault: str, verdict: dict[str, Any]) -> Iterator[str]:
+    """Verdicts on other pages that no fault of the boot has, a phrase each."""
+    kinds = {kind for cause in causes(fault) for kind in cause.kinds} if fault != "none" else set()
+    for said in verdict.get("others", ()):
+        if (found := _OTHERS.match(said)) and found["kind"] not in kinds:
+            yield f"no page is that: {said}"
+
+
 def _facts(verdict: dict[str, Any]) -> Iterator[str]:
     """What the verdict says has happened."""
     sentences = verdict.get("sentences") or [{"text": verdict["summary"]}]

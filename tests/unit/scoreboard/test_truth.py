@@ -147,6 +147,19 @@ def test_on_another_kernel_less_is_right_where_the_cause_is_named() -> None:
         assert row["expected"] == "unexplained or mapping_leaked"
 
 
+@pytest.mark.parametrize(
+    ("others", "right"),
+    [
+        (["1 more page: mapping_leaked"], True),
+        (["2 more pages: no verdict of their own"], True),
+        (["2 more pages: rmap_underflow"], False),  # two pages that a COW was just copying
+    ],
+)
+def test_other_pages_are_no_other_bugs(others: list[str], right: bool) -> None:
+    said = verdict(kind="unexplained", doubts=[TRUE_READING], function=None, others=others)
+    assert _row("x86_64", "cow", "csv", said, truth("cow", COW))["ok"] is right
+
+
 def test_every_cause_elsewhere_differs_from_what_did_not_happen() -> None:
     for fault, cause in (ZAP_CAUSES | CAUSES).items():
         assert "clean" not in cause.kinds, fault
