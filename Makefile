@@ -16,7 +16,8 @@ help:
 	@echo "make bench        measure; writes build/bench.json"
 	@echo "make matrix       every step on Debian's kernels in guests; writes docs/matrix.md"
 	@echo "make matrix SCHEDULER=tcp://...   the same on a Dask cluster: docs/cluster.md"
-	@echo "make scoreboard   explain every fault from every subset of the evidence"
+	@echo "make scoreboard   explain every fault from every subset of the evidence (RESUME=1: go on)"
+	@echo "make scoreboard HEALTHY=50   so many boots without a fault of each kernel: resumable"
 	@echo "make soak         the tests with guests ten times, six beside compilers: resumable; hours"
 	@echo "make zoo          bugs that upstream shipped, given back to kernels, and explained"
 	@echo "make founding-report   the set-up of the founding report as it was: most of an hour"
@@ -64,7 +65,7 @@ worker: setup-tests
 	@$(BIN)/python -m zaptrace.runs.cluster.worker $(SCHEDULER)
 
 scoreboard: setup-tests
-	@$(BIN)/python -m tests.scoreboard $(if $(RESUME),--resume)
+	@$(BIN)/python -m $(if $(HEALTHY),tests.scoreboard.healthy $(HEALTHY),tests.scoreboard $(if $(RESUME),--resume))
 
 soak: setup-tests
 	@$(BIN)/python -m tests.soak

@@ -93,15 +93,28 @@ def rows(series: str, arch: str, fault: str) -> list[Row]:
 
 def boot(series: str, arch: str, fault: str, run: Path) -> Row | None:
     """`zaptrace repro`, as a user types it; what it said instead of a verdict when it failed."""
+    said = boot_once(series, arch, fault, run, UNDER_LOAD if fault == "none" else "")
+    return None if said is None else _no_verdict(said)
+
+
+def boot_once(
+    series: str, arch: str, fault: str, run: Path, append: str = "", options: Iterable[str] = ()
+) -> list[str] | None:
+    """Boot, and explain; the last lines that it said instead of a verdict when it failed.
+
+    Args:
+        append: more words for the kernel.
+        options: more words for `zaptrace repro`.
+    """
     words = ["repro", arch, "--run", str(run), "--json", "--timeout", str(GUEST_SECONDS)]
-    append = [UNDER_LOAD] if fault == "none" else []
+    appended = [append] if append else []
     if series == DEFAULT:
         words += ["--fault", fault]
     else:
         words += _as_own_kernel(series, arch)
-        append += [f"zapfault={fault}"]
-    words += ["--append", " ".join(append)] if append else []
-    words += ONE_CPU.get((series, arch), [])
+        appended += [f"zapfault={fault}"]
+    words += ["--append", " ".join(appended)] if appended else []
+    words += [*ONE_CPU.get((series, arch), []), *options]
     try:
         done = subprocess.run(
             [sys.executable, "-m", "zaptrace", *words],
@@ -112,10 +125,10 @@ def boot(series: str, arch: str, fault: str, run: Path) -> Row | None:
             env={**os.environ, "NO_COLOR": "1"},
         )
     except subprocess.TimeoutExpired:
-        return _no_verdict([f"no verdict within {SECONDS:g} s"])
+        return [f"no verdict within {SECONDS:g} s"]
     if (run / "verdict.json").exists():
         return None
-    return _no_verdict(done.stderr.strip().splitlines()[-2:])
+    return done.stderr.strip().splitlines()[-2:]
 
 
 def _as_own_kernel(series: str, arch: str) -> list[str]:
@@ -170,6 +183,7 @@ def _row(
         if verdict["kind"] == wanted:
             wrong = list(disagreements(verdict, real, subset, less))
     wrong += of_another_address(verdict, real)
+    wrong += elsewhere.false_others(fault, verdict)
     wrong += verdict.get("objections", [])  # a sentence that does not rest on the evidence
     if not verdict.get("sentences", True):
         wrong.append("it has no sentences")

@@ -35,6 +35,9 @@ weaker kind that is true all the same, with the true cause named among the readi
 no sentence that is false.
 """
 
+HEALTHY = "## Healthy boots"
+"""The headline of `make scoreboard HEALTHY=50`'s table."""
+
 
 def show(rows: list[Row]) -> None:
     console = Console(width=100, highlight=False)
@@ -67,6 +70,27 @@ def page(rows: list[Row]) -> str:
         lines += ["", _clean(mine)]
     lines += ["", *_notes(rows), ""]
     return "\n".join(lines)
+
+
+def healthy_page(text: str, boots: list[Row]) -> str:
+    """The page with its table of healthy boots, new or replaced.
+
+    Args:
+        text: the page so far.
+        boots: build/healthy.json.
+    """
+    lines = [HEALTHY, "", "| kernel | arch | boots | clean | not clean |", "|---|---|--:|--:|---|"]
+    for pair in sorted({(one["series"], one["arch"]) for one in boots}):
+        mine = [one for one in boots if (one["series"], one["arch"]) == pair]
+        wrong = [one for one in mine if one["kind"] != "clean"]
+        named = ", ".join(f"{one['number']} ({one['variant']}): `{one['kind']}`" for one in wrong)
+        cells = (*pair, str(len(mine)), str(len(mine) - len(wrong)), named)
+        lines.append("| " + " | ".join(cells) + " |")
+    ways = ", ".join(dict.fromkeys(str(one["variant"]) for one in boots))
+    lines += ["", f"In turn: {ways}.", ""]
+    before, found, rest = text.partition(HEALTHY)
+    after = rest[rest.find("\n## ") :] if "\n## " in rest else ""
+    return (before if found else before.rstrip() + "\n\n") + "\n".join(lines) + after
 
 
 def _kernels(rows: list[Row]) -> Iterator[tuple[str, list[Row]]]:
