@@ -264,6 +264,7 @@ def test_looking_at_a_large_page_names_its_folio(guest: Guest) -> None:
     address = guest.told.areas["thp"].start + 5 * PAGE
     (view,) = audit(guest.state.prog).inspect().address(address, 1)
     assert view.page is not None
+    assert view.page.folio is not None
     assert view.steps[-1].level == "pmd"
     assert view.page.folio["order"] == 9
     assert view.pfn == view.page.pfn == view.page.folio["pfn"] + 5

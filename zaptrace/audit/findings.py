@@ -15,12 +15,16 @@ from zaptrace.audit.pagetables.nonpresent import IN_RSS, SwapKind
 from zaptrace.audit.pagetables.walk import Runs
 from zaptrace.audit.rmap import Owners, Place
 from zaptrace.audit.state import KernelState
+from zaptrace.audit.structpages.mapcount import uninitialised
 from zaptrace.model.findings import Finding, FindingClass
 
 MAX_MAPPINGS = 64
 """Mappings named in one finding; libc's pages can have thousands."""
 MAX_FINDINGS = 10_000
 """Pages that are described; the rest is counted in `unseen`."""
+NOT_INITIALISED = "not initialised"
+NOT_IN_DUMP = "not in the dump"
+"""Kinds of pages of which nothing is known."""
 NEIGHBOURS = 2
 """Pages shown on each side of a page."""
 
@@ -145,7 +149,8 @@ def folio(state: KernelState, owners: Owners, head: int) -> dict[str, Any]:
 def neighbours(state: KernelState, owners: Owners, index: int) -> list[dict[str, Any]]:
     """Return the pages around a page, itself left out: what lay beside it when it went wrong.
 
-    Of each: pfn, kind, ptes, mapcount (None when the field counts no mappings), refcount.
+    Of each: pfn, kind, ptes, mapcount (None when the field counts no mappings), refcount (None
+    when it is not known).
     """
     recorded, pages = state.recorded, state.pages
     around = range(max(0, index - NEIGHBOURS), min(len(pages), index + NEIGHBOURS + 1))
@@ -160,7 +165,7 @@ def neighbours(state: KernelState, owners: Owners, index: int) -> list[dict[str,
                 "kind": kind(state, owners, here),
                 "ptes": int(state.ptes[here]),
                 "mapcount": int(recorded.mapcount[here]) if mappable else None,
-                "refcount": int(recorded.refcount[here]),
+                "refcount": int(recorded.refcount[here]) if recorded.known[here] else None,
             }
         )
     return found
@@ -170,7 +175,8 @@ def kind(state: KernelState, owners: Owners, index: int) -> str:
     """Return what a page is, in one or two words."""
     recorded = state.recorded
     if not recorded.known[index]:
-        return "not initialised" if state.pages.readable[index] else "not in the dump"
+        never = uninitialised(state.pages, np.array([index]))[0]
+        return NOT_INITIALISED if never else NOT_IN_DUMP
     if recorded.free[index]:
         return "free"
     if recorded.hugetlb[index]:

@@ -66,6 +66,9 @@ def pool_findings(
     notes = [f"{name}: {said}" for name, counters in pools if (said := _differences(counters))]
     if not notes:
         return []
+    if not state.pages.readable.all():  # nor are the VMAs whose slabs those pages are
+        state.gaps[UNREADABLE] += len(notes)
+        return []
     if what := holders_at_large(state, files(), running=running):
         state.gaps[f"pools of huge pages that may be in use by {what}"] += len(notes)
         return []

@@ -21,7 +21,7 @@ from zaptrace.audit.page_use import PageUse, use_of
 from zaptrace.audit.pagetables.nonpresent import SwapKind
 from zaptrace.audit.pagetables.ram import DumpRam
 from zaptrace.audit.pagetables.translate import Step, follow, mapped_pfn
-from zaptrace.audit.references import SWAP_CACHE, Account, References
+from zaptrace.audit.references import Account, References
 from zaptrace.audit.rmap import Owners, Place, describe_vma
 from zaptrace.audit.state import KernelState
 from zaptrace.model.errors import BadInput
@@ -36,6 +36,8 @@ class PageView:
         page: address of its struct page.
         kind: free, anon, file, hugetlb, kernel, ...
         ptes: PTEs that map it.
+        raw_mapcount, refcount, folio, references: None where its struct page, or another of its
+            folio, is not in the dump, or was never initialised: `flags` are then none.
         mapcount: None when the field counts no mappings.
         folio: pfn, order, kind, free, and its `mappings` (folio_mapcount()), `mapping` and
             `index` as stored in its first page.
@@ -51,14 +53,14 @@ class PageView:
     kind: str
     flags: tuple[str, ...]
     ptes: int
-    raw_mapcount: int
+    raw_mapcount: int | None
     mapcount: int | None
-    refcount: int
-    folio: dict[str, Any]
+    refcount: int | None
+    folio: dict[str, Any] | None
     mappings: tuple[Owner, ...]
     neighbours: tuple[dict[str, Any], ...]
     finding: Finding | None
-    references: Account
+    references: Account | None
     use: PageUse
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +71,7 @@ class PageView:
             "mappings": [dataclasses.asdict(owner) for owner in self.mappings],
             "neighbours": list(self.neighbours),
             "finding": None if self.finding is None else self.finding.to_json(),
-            "references": dataclasses.asdict(self.references),
+            "references": self.references and dataclasses.asdict(self.references),
             "use": dataclasses.asdict(self.use),
         }
 
@@ -205,22 +207,23 @@ class Inspector:
         where = np.array([index])
         pfn, head = int(state.pages.pfns(where)[0]), int(recorded.head[index])
         places = owners.mapped_at(index)[: findings.MAX_MAPPINGS]
-        references = self._references.account(head)
+        known = bool(recorded.known[index])
+        references = self._references.account(head) if known else None
         return PageView(
             pfn=pfn,
             page=state.pages.layout.address(pfn),
             kind=findings.kind(state, owners, index),
-            flags=findings.flag_names(state, index),
+            flags=findings.flag_names(state, index) if known else (),
             ptes=int(state.ptes[index]),
-            raw_mapcount=int(recorded.raw_mapcount[index]),
+            raw_mapcount=int(recorded.raw_mapcount[index]) if known else None,
             mapcount=int(recorded.mapcount[index]) if recorded.mappable[index] else None,
-            refcount=int(recorded.refcount[index]),
-            folio=findings.folio(state, owners, head) | self._stored(head),
+            refcount=int(recorded.refcount[index]) if known else None,
+            folio=findings.folio(state, owners, head) | self._stored(head) if known else None,
             mappings=tuple(owners.owner(place) for place in places),
             neighbours=tuple(findings.neighbours(state, owners, index)),
             finding=self._finding(index, pfn),
             references=references,
-            use=use_of(state, index, any(one.what == SWAP_CACHE for one in references.holders)),
+            use=use_of(state, index, swapped=references is not None and references.swapped),
         )
 
     def _finding(self, index: int, pfn: int) -> Finding | None:

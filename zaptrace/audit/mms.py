@@ -33,6 +33,7 @@ _MAX_VMAS = 1 << 20  # vm.max_map_count is 65,530 unless it was raised
 
 UNREADABLE = "mms not in the dump"
 NO_CACHE = "mms that no task uses: their slab cache cannot be read"
+NO_SLABS = "mms that no task uses: their slabs' struct pages may not be in the dump"
 NO_RSS = "mms whose rss counters cannot be read"
 NO_TASKS = "tasks, and which mms they use"
 
@@ -124,16 +125,21 @@ def find_mms(
 def _addresses(
     prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counter[str]
 ) -> list[int]:
-    """Every mm_struct; where the slab cache cannot be read, those that tasks use."""
-    with optional_step(lambda: gaps.update([NO_CACHE])):
-        return allocated_objects(prog["mm_cachep"], pages, flags, gaps)
+    """Every mm_struct; where not all slabs of their cache are found, those that tasks use too."""
     found: set[int] = set()
+    with optional_step(lambda: gaps.update([NO_CACHE])):
+        found.update(allocated_objects(prog["mm_cachep"], pages, flags, gaps))
+        if pages.readable.all():
+            return sorted(found)
+        gaps[NO_SLABS] += 1
     try:
         for task in for_each_task(prog):
             found |= {task.mm.value_(), task.active_mm.value_()}
     except Exception as error:
         if not is_broken(error):
             raise
+        if found:
+            return sorted(found - {0})
         raise BadInput(f"the kernel's mm_structs cannot be found: {error}") from error
     return sorted(found - {0})
 

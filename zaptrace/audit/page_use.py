@@ -21,9 +21,11 @@ from zaptrace.audit.mms import printable
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.page_owner import page_owner
 from zaptrace.audit.state import KernelState
+from zaptrace.audit.structpages.mapcount import uninitialised
 from zaptrace.audit.structpages.page_flags import flags_of
 from zaptrace.audit.structpages.pcp_lists import listed_at
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
+from zaptrace.memory.left_out import is_left_out
 from zaptrace.memory.open import vmcoreinfo_of
 
 _MOST_ORDER = 20
@@ -56,7 +58,7 @@ class PageUse:
     lost: tuple[str, ...]
 
 
-def use_of(state: KernelState, index: int, swapped: bool) -> PageUse:
+def use_of(state: KernelState, index: int, *, swapped: bool) -> PageUse:
     """Return what a page is in use for.
 
     Args:
@@ -74,13 +76,20 @@ def use_of(state: KernelState, index: int, swapped: bool) -> PageUse:
             lost.append(what)
             return None
 
+    def of_struct_page(what: str, answer: Callable[[], Any]) -> Any:
+        if state.recorded.known[index]:
+            return asked(what, answer)
+        if not uninitialised(state.pages, np.array([index]))[0]:
+            lost.append(what)
+        return None
+
     head = int(state.recorded.head[index])
     return PageUse(
-        free_list=asked("free list", lambda: _free_list(state, index)),
-        slab=asked("slab", lambda: _slab(state, head)),
-        file=asked("file", lambda: _file(state, index, head)),
+        free_list=of_struct_page("free list", lambda: _free_list(state, index)),
+        slab=of_struct_page("slab", lambda: _slab(state, head)),
+        file=of_struct_page("file", lambda: _file(state, index, head)),
         swap=asked("swap entry", lambda: _swap(state, index, head)) if swapped else None,
-        cgroup=asked("cgroup", lambda: _cgroup(state, head)),
+        cgroup=of_struct_page("cgroup", lambda: _cgroup(state, head)),
         owner=asked("page_owner", lambda: page_owner(state.prog, _pfn(state, index))),
         content=_has_content(state, index),
         lost=tuple(lost),
@@ -98,6 +107,8 @@ def _page(state: KernelState, index: int) -> drgn.Object:
 
 def _has_content(state: KernelState, index: int) -> bool:
     address = _pfn(state, index) << state.pages.layout.page_shift
+    if is_left_out(state.prog, address):
+        return False
     try:
         state.prog.read(address, 1, True)
     except drgn.FaultError:

@@ -44,7 +44,8 @@ DEVICE_KINDS = (SwapKind.DEVICE_PRIVATE, SwapKind.DEVICE_EXCLUSIVE)
 PIN = 1 << 10  # GUP_PIN_COUNTING_BIAS, include/linux/mm.h
 BATCHES_UNREAD = "per-CPU batches of folios"
 PIPES_UNREAD = "pipes"
-SWAP_CACHE = "swap cache"
+TABLES_UNREAD = "some page tables"
+_SWAP_CACHE = "swap cache"
 
 _MOST_SLOTS = 1 << 16  # of one pipe; pipe_max_size is 256 pages unless root raised it
 _MOST_IN_BATCH = 64  # PAGEVEC_SIZE is 15, since 6.12 31
@@ -85,6 +86,11 @@ class Account:
     holders: tuple[Holder, ...]
     unexplained: int
     unread: tuple[str, ...]
+
+    @property
+    def swapped(self) -> bool:
+        """Whether the folio is in the swap cache."""
+        return any(one.what == _SWAP_CACHE for one in self.holders)
 
 
 class References:
@@ -182,7 +188,10 @@ class References:
         if left > 0 and not self._is_user(head) and not self._state.recorded.free[head]:
             holders.append(Holder("allocator's user", 1, self._use(head)))
             left -= 1
-        return Account(refcount, tuple(holders), left, tuple(sorted(self.unread)))
+        unread = set(self.unread)
+        if self._state.blind or not self._state.whole:
+            unread.add(TABLES_UNREAD)
+        return Account(refcount, tuple(holders), left, tuple(sorted(unread)))
 
     def leaves_of(self, head: int) -> Index:
         """Return the leaves of the page tables that map a folio."""
@@ -266,7 +275,7 @@ class References:
         where = np.array([head])
         for what, counts in (
             ("page cache", self._in_page_cache(where)),
-            (SWAP_CACHE, self._in_swap_cache(where)),
+            (_SWAP_CACHE, self._in_swap_cache(where)),
         ):
             if counts[0]:
                 yield Holder(what, int(counts[0]))

@@ -13,7 +13,7 @@ from zaptrace.audit import inflight, invariants
 from zaptrace.audit.arrays import NOWHERE, Counts, Index, Mask, keep_freed_memory
 from zaptrace.audit.inflight import InFlight
 from zaptrace.audit.invariants import Recorded
-from zaptrace.audit.mms import NO_CACHE, Mm, find_mms, vmas
+from zaptrace.audit.mms import NO_CACHE, NO_SLABS, Mm, find_mms, vmas
 from zaptrace.audit.mms import UNREADABLE as MMS_UNREADABLE
 from zaptrace.audit.optional import optional_step
 from zaptrace.audit.pagetables import normal_pages
@@ -22,7 +22,7 @@ from zaptrace.audit.pagetables.nonpresent import NO_TYPES, Absent, SwapKind, cla
 from zaptrace.audit.pagetables.ram import DumpRam
 from zaptrace.audit.pagetables.table_format import TableFormat
 from zaptrace.audit.pagetables.walk import Walked, walk
-from zaptrace.audit.structpages.mapcount import derive
+from zaptrace.audit.structpages.mapcount import derive, uninitialised
 from zaptrace.audit.structpages.page_flags import Flags, flags_of
 from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
 from zaptrace.audit.structpages.table import StructPages, read_all
@@ -124,7 +124,7 @@ def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Kerne
         ptes=ptes,
         in_flight=busy,
         blind=walked.blind | absent.mms_with(SwapKind.UNKNOWN),
-        whole=not gaps[MMS_UNREADABLE] and not gaps[NO_CACHE],
+        whole=not any(gaps[what] for what in (MMS_UNREADABLE, NO_CACHE, NO_SLABS)),
         gaps=gaps,
         cpus=cpus or (),
     )
@@ -161,8 +161,10 @@ def _recorded(prog: drgn.Program, pages: StructPages, flags: Flags, gaps: Counte
     gaps["pages of large folios without a mapcount of their own"] += int(
         np.count_nonzero(~recorded.counted)
     )
-    gaps["struct pages never initialised"] += int(
-        np.count_nonzero(pages.readable & ~recorded.known)
+    never = np.count_nonzero(uninitialised(pages))
+    gaps["struct pages never initialised"] += int(never)
+    gaps["struct pages whose folio's others are not known"] += int(
+        np.count_nonzero(pages.readable & ~recorded.known) - never
     )
     return recorded
 

@@ -33,6 +33,37 @@ def page_lines(view: PageView) -> Iterator[str]:
     yield f"pfn {view.pfn:#x}: {view.kind}, struct page at {view.page:#x}"
     if view.flags:
         yield from labelled("flags", "|".join(view.flags))
+    yield from _counters(view)
+    for owner in view.mappings:
+        yield from labelled("mapped by", owner_text(owner))
+    for label, text in _use(view.use):
+        yield from labelled(label, text)
+    if view.references is not None:
+        yield ""
+        yield from _references(view.references)
+    yield ""
+    yield "  beside it   pfn              kind             PTEs  mapcount  refcount"
+    for page in view.neighbours:
+        yield (
+            f"              {page['pfn']:<#16x} {page['kind']:16.16} {page['ptes']:4,}"
+            f"  {number(page['mapcount']):>8}  {number(page['refcount']):>8}"
+        )
+    if view.finding is None:
+        yield ""
+        yield from _nothing_found(view)
+        return
+    yield ""
+    yield f"{view.finding.cls.value}:"
+    yield from wrapped(MEANING[view.finding.cls], "  ", "  ")
+    yield from finding_lines(view.finding, beside=False)
+
+
+def _counters(view: PageView) -> Iterator[str]:
+    """Yield a page's counters and its folio, as far as the dump has its struct page."""
+    if view.raw_mapcount is None or view.refcount is None or view.folio is None:
+        known = f"{view.ptes:,} PTEs; nothing else is known of its struct page"
+        yield from labelled("counters", known)
+        return
     yield from labelled(
         "counters",
         f"{view.ptes:,} PTEs, mapcount {number(view.mapcount)} (stored as "
@@ -45,36 +76,25 @@ def page_lines(view: PageView) -> Iterator[str]:
         f"mapping {folio['mapping']:#x}"
         + (f", index {folio['index']:#x}" if "index" in folio else ""),
     )
-    for owner in view.mappings:
-        yield from labelled("mapped by", owner_text(owner))
-    for label, text in _use(view.use):
-        yield from labelled(label, text)
-    yield ""
-    yield from _references(view.references)
-    yield ""
-    yield "  beside it   pfn              kind             PTEs  mapcount  refcount"
-    for page in view.neighbours:
-        yield (
-            f"              {page['pfn']:<#16x} {page['kind']:16.16} {page['ptes']:4,}"
-            f"  {number(page['mapcount']):>8}  {page['refcount']:8,}"
-        )
-    if view.finding is None:
-        yield ""
-        left = view.references.unexplained
-        if view.mapcount in (None, view.ptes) and not left:
-            yield "nothing is wrong with this page"
-        elif view.mapcount in (None, view.ptes):
-            are = "1 reference is" if left == 1 else f"{left:,} references are"
-            text = f"PTEs and mapcount agree; {are} not explained, which proves nothing by itself"
-            yield from wrapped(text, "", "")
-        else:
-            yield "PTEs and mapcount differ, but that does not prove anything wrong here: it may be"
-            yield "mapped where the audit could not read, or have changed meanwhile"
+
+
+def _nothing_found(view: PageView) -> Iterator[str]:
+    """Yield what it means that no finding names the page."""
+    if view.references is None:
+        yield "whether anything is wrong with this page cannot be told"
         return
-    yield ""
-    yield f"{view.finding.cls.value}:"
-    yield from wrapped(MEANING[view.finding.cls], "  ", "  ")
-    yield from finding_lines(view.finding, beside=False)
+    left = view.references.unexplained
+    if view.mapcount not in (None, view.ptes):
+        yield "PTEs and mapcount differ, but that does not prove anything wrong here: it may be"
+        yield "mapped where the audit could not read, or have changed meanwhile"
+    elif left:
+        are = "1 reference is" if left == 1 else f"{left:,} references are"
+        text = f"PTEs and mapcount agree; {are} not explained, which proves nothing by itself"
+        yield from wrapped(text, "", "")
+    elif view.references.unread or view.use.lost:
+        yield "nothing is wrong with this page, as far as it could be read"
+    else:
+        yield "nothing is wrong with this page"
 
 
 def _references(account: Account) -> Iterator[str]:
@@ -118,7 +138,7 @@ def _use(use: PageUse) -> Iterator[tuple[str, str]]:
     if use.owner:
         yield from _owner(use.owner)
     if not use.content:
-        yield "content", "not in the dump (filtered out, or cut off)"
+        yield "content", "not in the dump (filtered out, cut off, or all zero)"
     if use.lost:
         yield "lost", f"{', '.join(use.lost)}: what shows it is not in the dump"
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import drgn
 
-from zaptrace.elf.core import opened, read_headers
+from zaptrace.elf.core import Segment, opened, read_headers
 from zaptrace.kernel import build_id
 from zaptrace.memory import vmcore
+from zaptrace.memory.left_out import note_left_out
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, Missing
 
@@ -43,7 +44,7 @@ def open_program(core: Path, vmlinux: Path, *, whole: bool = True) -> drgn.Progr
             `vmlinux` is another build's or has no debug info.
         Missing: one of them does not exist or cannot be read.
     """
-    _check_core(core, whole)
+    loads = _check_core(core, whole)
     prog = drgn.Program()
     try:
         prog.set_core_dump(str(core))
@@ -53,6 +54,7 @@ def open_program(core: Path, vmlinux: Path, *, whole: bool = True) -> drgn.Progr
         raise BadInput(f"{core}: not a vmcore that drgn can open: {error}") from error
     if not prog.flags & drgn.ProgramFlags.IS_LINUX_KERNEL:
         raise _without_vmcoreinfo(core)
+    note_left_out(prog, loads)
     _load_debug_info(prog, core, vmlinux)
     return prog
 
@@ -128,15 +130,17 @@ def cut_off(core: Path) -> int:
     return sum(load.filesz for load in loads) - sum(ends)
 
 
-def _check_core(core: Path, whole: bool) -> None:
+def _check_core(core: Path, whole: bool) -> list[Segment]:
+    """Return the segments that hold memory; none of another format, which libkdumpfile checks."""
     if _is_kdump(core):
-        return  # libkdumpfile checks them
+        return []
     with opened(core) as file:
         try:
             headers = read_headers(file, core)
         except BadInput as error:
             raise BadInput(f"{core}: not a vmcore: {error}") from error
         vmcore.check_core(headers, whole)
+        return headers.loads()
 
 
 def _is_kdump(core: Path) -> bool:

@@ -137,8 +137,9 @@ def test_a_page_shows_its_counters_its_folio_its_owner_and_what_is_wrong() -> No
     assert "init/28 at 0x3ffffffb000" in text
     assert "refcount_below_mapcount" in text
     held = Account(1, (Holder("PTEs", 1, "init/28"),), 0, ())
-    well = dataclasses.replace(PAGE, finding=None, mapcount=0, references=held)
-    assert "nothing is wrong" in "\n".join(inspect_text.page_lines(well))
+    use = dataclasses.replace(PAGE.use, lost=())
+    well = dataclasses.replace(PAGE, finding=None, mapcount=0, references=held, use=use)
+    assert "\n".join(inspect_text.page_lines(well)).endswith("nothing is wrong with this page")
 
 
 def test_a_page_shows_who_holds_its_references_and_what_it_is_in_use_for() -> None:
@@ -163,6 +164,29 @@ def test_a_page_that_was_not_judged_is_not_called_well() -> None:
     hidden = "\n".join(inspect_text.page_lines(dataclasses.replace(PAGE, finding=None)))
     assert "nothing is wrong with" not in hidden
     assert "does not prove anything wrong" in hidden
+
+
+def test_of_a_page_whose_struct_page_is_missing_no_counter_is_printed() -> None:
+    gone = dataclasses.replace(
+        PAGE, kind="not in the dump", flags=(), references=None, finding=None, folio=None
+    )
+    gone = dataclasses.replace(gone, raw_mapcount=None, mapcount=None, refcount=None)
+    text = "\n".join(inspect_text.page_lines(gone))
+    assert "counters    0 PTEs; nothing else is known of its struct page" in text
+    assert "refcount 0" not in text
+    assert "references" not in text
+    assert text.endswith("whether anything is wrong with this page cannot be told")
+    assert gone.to_json()["references"] is None
+
+
+def test_a_page_of_which_not_all_could_be_read_is_called_well_as_far_as_that_goes() -> None:
+    held = Account(1, (Holder("PTEs", 1, "init/28"),), 0, ("some page tables",))
+    text = "\n".join(
+        inspect_text.page_lines(
+            dataclasses.replace(PAGE, finding=None, mapcount=0, references=held)
+        )
+    )
+    assert text.endswith("nothing is wrong with this page, as far as it could be read")
 
 
 def test_a_process_shows_where_its_counters_differ() -> None:

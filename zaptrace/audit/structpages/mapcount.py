@@ -36,7 +36,7 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
     """
     bits = pages.column("flags")
     raw: npt.NDArray[np.int32] = pages.column("raw_mapcount")
-    known = _legible(pages) & (bits != _POISON)
+    known = _legible(pages) & ~uninitialised(pages)
     head, tails = heads(pages, known, flags.head_mask)
     known[tails] &= known[head[tails]]
     # What a folio's pages have in common is said by the first one.
@@ -69,6 +69,12 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
         hugetlb=folios.hugetlb,
         order=folios.order,
     )
+
+
+def uninitialised(pages: StructPages, where: Index | None = None) -> Mask:
+    """Return which struct pages, of all or of some, the kernel never initialised."""
+    never: Mask = pages.column("flags", where) == _POISON
+    return never
 
 
 def _legible(pages: StructPages) -> Mask:
