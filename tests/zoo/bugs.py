@@ -145,7 +145,6 @@ _BUGS = (
         "userfaultfd moves a swap entry, and its page in the swap cache stays at the source",
         "wrong_rmap",
         ("move_swap_pte", "move_pages_pte"),
-        arches=X86_64,
         series="6.12",
         flavour="zoo",
     ),
