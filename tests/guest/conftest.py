@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.guest import lab
+from tests.guest import lab, shared_runs
 from tests.guest.lab import Lab
 from tests.guest.lost import (  # noqa: F401  pytest finds its hooks here
     pytest_report_teststatus,
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
+from tests.guest.shared_runs import SharedRuns
 from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
 from zaptrace.memory.open import open_program
@@ -33,6 +34,11 @@ from zaptrace.runs.repro import Request, repro
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedGuests:
     """Several processes, as `make test` has them, share no guest."""
     return BySharedGuests(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make room for the boots that several tests look at."""
+    shared_runs.configure(config)
 
 
 class BySharedGuests(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
@@ -110,6 +116,12 @@ def founding_exit(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """zapfault=batch, let run to the guest's power-off: every report, every event."""
     folder = tmp_path_factory.mktemp("exit") / "run"
     return boot(Request(arch, stop_at="exit", folder=folder))
+
+
+@pytest.fixture(scope="session")
+def shared() -> SharedRuns:
+    """Boots of single faults, stopped at the bug, that several tests look at."""
+    return SharedRuns()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.guest.conftest import Boot, boot
+from tests.guest.shared_runs import SharedRuns
 from tests.victims import (
     FREE,
     LEFT,
@@ -74,22 +75,22 @@ STOPPED = {
 """What the loud page is at the first instruction of bad_page(), before that resets its count."""
 
 
-def victims_of(run: Boot) -> list[Victim]:
-    return victims(run.console.read_text(errors="replace"))
+def victims_of(run: Path) -> list[Victim]:
+    return victims((run / "console.log").read_text(errors="replace"))
 
 
-def bugs_of(run: Boot) -> list[Finding]:
-    found = AuditResult.from_json(json.loads((run.path / "audit.json").read_text()))
+def bugs_of(run: Path) -> list[Finding]:
+    found = AuditResult.from_json(json.loads((run / "audit.json").read_text()))
     return [one for one in found.findings if one.cls is not FindingClass.IN_FLIGHT]
 
 
-def struck(arch: str, folder: Path, *faults: str, stop_at: str = "exit") -> Boot:
-    return boot(Request(arch, fault=",".join(faults), stop_at=stop_at, folder=folder / "run"))
+def struck(arch: str, folder: Path, *faults: str) -> Boot:
+    return boot(Request(arch, fault=",".join(faults), stop_at="exit", folder=folder / "run"))
 
 
 def check(run: Boot, *faults: str) -> None:
     """All that the victims said is found, and nothing else."""
-    said, bugs = victims_of(run), bugs_of(run)
+    said, bugs = victims_of(run.path), bugs_of(run.path)
     wanted = Counter(key for key in LEFT if key[0] in faults)
     assert Counter((one.fault, one.evidence) for one in said) == wanted
     for victim in said:
@@ -159,22 +160,21 @@ def test_faults_of_other_functions_are_found_too(arch: str, tmp_path: Path) -> N
 
 def test_a_put_of_a_free_page_ends_the_victim_and_leaves_nothing(arch: str, tmp_path: Path) -> None:
     run = struck(arch, tmp_path, *FATAL)
-    (said,) = victims_of(run)
-    assert (said.fault, said.evidence) in LEFT and bugs_of(run) == []
+    (said,) = victims_of(run.path)
+    assert (said.fault, said.evidence) in LEFT and bugs_of(run.path) == []
     assert run.result.verdict.kind is VerdictKind.FREED_TWICE
     assert run.result.verdict.pfn == said.pfn
 
 
 @pytest.mark.parametrize("fault", STOPPED)
-def test_the_page_of_a_report_is_found_as_it_was(arch: str, fault: str, tmp_path: Path) -> None:
-    run = struck(arch, tmp_path, fault, stop_at="bad_page")
+def test_the_page_of_a_report_is_found_as_it_was(arch: str, fault: str, shared: SharedRuns) -> None:
+    run = shared.run(arch, fault)
     said, bugs = victims_of(run), bugs_of(run)
     (loud,) = [victim for victim in said if victim.evidence == "loud"]
     (bug,) = [bug for bug in bugs if bug.pfn == loud.pfn]
     assert bug.cls is STOPPED[fault]
     _check_owner(loud, bug)
     _check_nothing_else(said, bugs)
-    run.vmcore.unlink()
 
 
 def test_three_faults_at_once_are_distinguished(arch: str, tmp_path: Path) -> None:

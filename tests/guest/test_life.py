@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 from tests.guest.conftest import Boot, boot
+from tests.guest.shared_runs import SharedRuns
 from tests.verdict_check import objections
 from tests.victims import victims
 from vm import initramfs, lab_kernel, plugin, qemu
@@ -28,6 +29,7 @@ from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout
 from zaptrace.memory.vmcore import standardise
 from zaptrace.model.progress import ignore
+from zaptrace.runs.explain_run import analyse
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.keep_lives import keep_lives
 from zaptrace.runs.life_recorder import life_recorder
@@ -186,16 +188,17 @@ VERDICTS = {
 
 @pytest.mark.parametrize("fault", VERDICTS)
 def test_the_verdict_names_the_function_whatever_it_is(
-    arch: str, fault: str, tmp_path: Path
+    arch: str, fault: str, shared: SharedRuns
 ) -> None:
     """With kprobes beside: the life says what they do not see."""
-    found = boot(Request(arch, fault=fault, folder=tmp_path / "run"))
+    folder = RunFolder(shared.run(arch, fault))
+    found = analyse(folder, folder.facts(), ignore)
     kind, function = VERDICTS[fault]
-    verdict = found.result.verdict
+    verdict = found.verdict
     assert verdict.kind.value == kind
     assert f"{function}() at " in verdict.facts and not verdict.readings
-    assert "life" in found.result.document["verdict"]["evidence"] or fault in ("cow", "mremap")
-    assert objections(verdict, found.result.evidence) == []
+    assert "life" in found.document["verdict"]["evidence"] or fault in ("cow", "mremap")
+    assert objections(verdict, found.evidence) == []
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,13 @@ import jsonschema
 import pytest
 
 from tests.guest.builders import zaptrace
-from tests.guest.conftest import Boot
+from tests.guest.conftest import Boot, boot
 from tests.guest.lab import guests_of
 from vm import debian, initramfs
 from vm.cpio import Archive
 from zaptrace.arch import ARCHES
+from zaptrace.cli.repro import exit_code
+from zaptrace.runs.repro import Request
 
 pytestmark = pytest.mark.guest
 CLEAN_BOOTS = 20
@@ -85,10 +87,11 @@ def test_a_healthy_kernel_is_clean(arch: str, tmp_path: Path) -> None:
 def test_twenty_healthy_boots_are_twenty_times_clean(arch: str, tmp_path: Path) -> None:
     kinds = []
     for number in range(CLEAN_BOOTS):
-        folder = tmp_path / str(number)
-        status, document = repro(folder, "--fault", "none", arch=arch)
+        found = boot(Request(arch, fault="none", folder=tmp_path / str(number)))
+        document = found.result.document
+        status = exit_code(found.result, None)
         kinds.append((status, document["verdict"]["kind"], document["findings"]))
-        (folder / "vmcore").unlink()
+        found.vmcore.unlink()
     assert kinds == [(0, "clean", 0)] * CLEAN_BOOTS
 
 
@@ -112,8 +115,6 @@ def test_frees_that_interrupts_hide_take_no_verdict_away(tmp_path: Path) -> None
 
 
 def test_expect_turns_the_exit_code_round(founding: Boot, clean_exit: Boot) -> None:
-    from zaptrace.cli.repro import exit_code
-
     assert exit_code(founding.result, "freed_before_rmap_removed") == 0
     assert exit_code(founding.result, "clean") == 1
     assert exit_code(founding.result, None) == 1

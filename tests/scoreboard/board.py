@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +52,7 @@ def board(
     clean: int = 0,
     kernels: Iterable[str] = (DEFAULT,),
     made: Mapping[tuple[str, str, str], int] = MappingProxyType({}),
+    look: Callable[[str, str, str], list[Row]] | None = None,
 ) -> Iterator[Row]:
     """Rows of the scoreboard as they come, those of one boot in a row.
 
@@ -60,6 +61,7 @@ def board(
             architecture.
         kernels: series of lab kernels.
         made: (series, architecture, fault) -> how many boots of it there are already.
+        look: (series, architecture, fault) -> the rows of a boot of it; `rows` by default.
     """
     wanted = [*faults, *("none" for _ in range(clean))]
     all_jobs = [
@@ -71,7 +73,7 @@ def board(
     ]
     jobs = list((Counter(all_jobs) - Counter(made)).elements())
     with ThreadPoolExecutor(JOBS) as pool:
-        for done in as_completed([pool.submit(rows, *job) for job in jobs]):
+        for done in as_completed([pool.submit(look or rows, *job) for job in jobs]):
             yield from done.result()
 
 
@@ -79,16 +81,20 @@ def rows(series: str, arch: str, fault: str) -> list[Row]:
     """Boot once, explain from each subset."""
     with tempfile.TemporaryDirectory(prefix="zaptrace-scoreboard-") as folder:
         run = Path(folder) / "run"
-        lost = boot(series, arch, fault, run)
-        path = run / "console.log"
-        console = path.read_text(errors="replace") if path.exists() else ""
-        release = _RELEASE.search(console)
-        kernel = {"kernel": release[1] if release else series, "series": series}
-        real = truth(fault, console)
-        return [
-            kernel | _row(arch, fault, subset, lost or explained(run, subset), real, series)
-            for subset in SUBSETS
-        ]
+        return rows_of(series, arch, fault, run, boot(series, arch, fault, run))
+
+
+def rows_of(series: str, arch: str, fault: str, run: Path, lost: Row | None) -> list[Row]:
+    """What a boot is explained as from each subset; the same row for each when it was lost."""
+    path = run / "console.log"
+    console = path.read_text(errors="replace") if path.exists() else ""
+    release = _RELEASE.search(console)
+    kernel = {"kernel": release[1] if release else series, "series": series}
+    real = truth(fault, console)
+    return [
+        kernel | _row(arch, fault, subset, lost or explained(run, subset), real, series)
+        for subset in SUBSETS
+    ]
 
 
 def boot(series: str, arch: str, fault: str, run: Path) -> Row | None:
