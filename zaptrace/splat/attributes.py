@@ -195,6 +195,12 @@ _LINES: tuple[_Row, ...] = (
     ),
     ("page pfn", "pa", re.compile(r"page pfn = ([0-9a-f]{1,16})\b"), _number("pfn", hexadecimal)),
     ("page flags", "pa", re.compile(r"page->flags = [0-9a-f]{1,16}$"), _nothing),
+    (
+        "page memcg",  # until 5.10
+        "pa",
+        re.compile(r"page->mem_cgroup:([0-9a-f]{1,16})\b"),
+        _number("memcg", hexadecimal),
+    ),
     ("page vma", "vm", re.compile(r"vma->vm_\S{1,40} = \S{1,80}"), _nothing),
     ("folio", "he", re.compile(r"head:(?:[0-9a-fx]{1,18}|\S{1,20})? ?order:"), _folio),
     ("memcg", "me", re.compile(r"memcg: ?([0-9a-f]{1,16})\b"), _number("memcg", hexadecimal)),
@@ -265,6 +271,16 @@ _LINES: tuple[_Row, ...] = (
         re.compile(
             r"CPU: (?P<cpu>[0-9]{1,5}) (?:UID: [0-9]{1,10} )?PID: (?P<pid>[0-9]{1,10}) Comm: "
             + _WHO
+        ),
+        _task,
+    ),
+    (
+        "task",  # of which the name was left out
+        "CP",
+        re.compile(
+            r"CPU: (?P<cpu>[0-9]{1,5}) (?:UID: [0-9]{1,10} )?PID: (?P<pid>[0-9]{1,10}) {1,8}"
+            r"(?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z \t]|-(?=[ -]))*+))"
+            r"[ \t]*\(?(?P<release>[0-9][^\s()]{0,64})?"
         ),
         _task,
     ),
@@ -385,6 +401,7 @@ _KNOWN = re.compile(
     r"|Bad pagetable: |Trying to fix it up|Exception |Call [Tt]race|irq event stamp"
     r"|(?:hard|soft)irqs last"
     r"|#PF(?: error)?: |(?:[LB]E |PREEMPT |SMP |DEBUG_PAGEALLOC )*(?:SMP|NUMA|PREEMPT)\b"
+    r"|(?:<?[0-9a-f]{2}>?(?: |$)){2,64}$|#[0-9]{1,3}: \S{1,20} \(|[0-9]{1,4} locks? held by "
     r"|Faulting instruction address|EA = |GCS = |DEAR: |Supported: |page does not match folio"
     r"|\[[0-9a-f]{8,16}\] (?:pgd=|user address )|The buggy address|Memory state around"
     r"|which belongs to|allocated [0-9]{1,10}-byte region|Mem abort info|Data abort info"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
@@ -42,6 +43,8 @@ _REPEATED = frozenset({"raw", "page vma", "allocated", "freed", "owner", "other 
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
 OTHER_STACK = Attribute("other stack")
+_MICROSECONDS = re.compile(r"[0-9]\.[0-9]{6}(?![0-9])")
+_KASAN = re.compile(r"BUG: K[A-Z]{2,4}AN: [\w-]{1,64} in ")
 
 
 class Draft:
@@ -52,7 +55,7 @@ class Draft:
         kind: its row of the table.
         fields: what was said, by name of the Splat's field.
         taken: the names of the lines that it has.
-        last_line: the last of them, as its stream counts.
+        first_line, last_line: the first and the last of them, as its stream counts.
         ended: no line can be its any more.
         closed: no stream holds it open.
         dropped: it is no report.
@@ -70,7 +73,7 @@ class Draft:
         self._dump_reason: str | None = None
         self._came = 0
         self.taken: set[str] = set()
-        self.last_line = 0
+        self.first_line = self.last_line = 0
         self.ended = begins.kind.one_line
         self.closed = False
         self.dropped = False
@@ -119,15 +122,23 @@ class Draft:
         """Whether its last line began a stack, frames aside."""
         return "trace" in self.taken or self._section is not None
 
+    def overlaps(self, other: Draft) -> bool:
+        """Return whether two reports were printed at once: one has a line after the other began."""
+        return self is not other and (
+            self.first_line <= other.first_line < self.last_line
+            or other.first_line <= self.first_line < other.last_line
+        )
+
     def is_named_by(self, said: Attribute) -> bool:
         """Return whether the line names this very report's page or task."""
         names = [("pfn", "pfn")]
         if said.name == "task":
             names += [("comm", "process"), ("pid", "pid")]
-        return any(
+        named = any(
             said.fields.get(name) is not None and said.fields[name] == self.fields.get(own)
             for name, own in names
         )
+        return named or _maps(self.fields.get("pte"), said.fields.get("pfn"))
 
     def refuses(self, said: Attribute) -> bool:
         """Return whether the line cannot belong to this report."""
@@ -248,10 +259,13 @@ class Draft:
 
         Where nothing says that two lines are one, the same words are two reports.
         """
+        if self.kind is begins.kind and _is_inlined(self.said, begins.fields):
+            return True
         if self.kind is not begins.kind or self.headline.fields != begins.fields or self.taken:
             return False
         if raw == self.raw:  # stamp and all
-            return any(char.isdigit() for char in begins.before)
+            exact = _MICROSECONDS.search(begins.before) is not None
+            return exact or (not self.kind.one_line and any(map(str.isdigit, begins.before)))
         names = begins.fields.keys() & {"pfn", "pte"}
         return bool(names) and begins.before != self.headline.before  # a terminal's `wall`, too
 
@@ -401,10 +415,26 @@ class Draft:
         return PageOwner(self._owners.get("owner", {}).get("state"), **stacks)
 
 
+def _maps(pte: int | None, pfn: int | None) -> bool:
+    """Return whether a PTE of some architecture can hold a page's number."""
+    if not pte or not pfn:
+        return False
+    mask = (1 << (pfn.bit_length() + 4)) - 1
+    return any(pte >> shift & mask == pfn for shift in range(6, 17))
+
+
 def _same_task(process: str | None, comm: str | None) -> bool:
     """Return whether a headline's process can be the task line's: either can be cut or its blanks
     lost."""
     return process is None or comm is None or process.split() == comm.split()
+
+
+def _is_inlined(said: dict[str, Any], again: dict[str, Any]) -> bool:
+    """Return whether a symbolizer repeats KASAN's headline, for the function that holds the
+    inlined one."""
+    first, second = said.get("reason") or "", again.get("reason") or ""
+    found = _KASAN.match(first)
+    return bool(found and first.endswith(" [inline]") and second.startswith(found[0]))
 
 
 def _same_place(one: Frame, other: Frame) -> bool:

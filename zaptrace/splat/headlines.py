@@ -30,8 +30,13 @@ _READ: dict[str, Callable[[str], Any]] = {
     "mapcount": decimal,
     "rss_value": decimal,
 }
-# Since 6.18 WARN() ends its first line with the task.
-_AT_TASK = re.compile(r", CPU#(?P<cpu>[0-9]{1,5}): (?P<comm>.{0,64})/(?P<pid>[0-9]{1,10})$")
+# Since 6.18 WARN() ends its first line with the task; watchdogs and __schedule_bug() always did.
+_AT_TASK = re.compile(
+    r", CPU#(?P<cpu>[0-9]{1,5}): (?P<comm>.{0,64})/(?P<pid>[0-9]{1,10})$"
+    r"|lockup - CPU#(?P<cpu_2>[0-9]{1,5}) stuck for .{1,24} "
+    r"\[(?P<comm_2>.{1,64}):(?P<pid_2>[0-9]{1,10})\]$"
+    r"|scheduling while atomic: (?P<comm_3>.{1,64})/(?P<pid_3>[0-9]{1,10})/0x[0-9a-f]{1,8}$"
+)
 _TRACE = re.compile(r"\s+Call [Tt]race:$")  # the next line, joined by a mailer
 _MARKS_BEFORE = (": ", "] ", "> ", "; ", ";", "| ", "]", "Z ", "\t")
 _CLOCK = re.compile(r".{0,24}[0-9]:[0-9]{2}")
@@ -123,5 +128,8 @@ def fields_of(found: re.Match[str]) -> dict[str, Any]:
     if "rss_value" in fields and "comm" in fields:
         fields["process"] = fields["comm"]
     if at := _AT_TASK.search(fields.get("reason") or ""):
-        fields |= {"cpu": int(at["cpu"]), "comm": at["comm"], "pid": int(at["pid"])}
+        fields |= {"comm": at["comm"] or at["comm_2"] or at["comm_3"]}
+        fields |= {"pid": int(at["pid"] or at["pid_2"] or at["pid_3"])}
+        if cpu := at["cpu"] or at["cpu_2"]:
+            fields["cpu"] = int(cpu)
     return fields

@@ -40,7 +40,7 @@ class Kind:
     about_pages: bool
 
 
-_OLD_PAGE = ("page pfn", "page flags", "page count", "page mapping", "page vma")
+_OLD_PAGE = ("page pfn", "page flags", "page count", "page mapping", "page vma", "page memcg")
 _PAGE = ("page", *_OLD_PAGE, "folio", "memcg", "aops", "flags", "page_type", "raw")
 _DUMP = (*_PAGE, "reason", "owner", "allocated", "freed")
 OF_PAGES = frozenset(_DUMP)
@@ -326,7 +326,7 @@ _OF_PAGES = re.compile(
     r"|migrate_device|mremap|mprotect|madvise|filemap|truncate|vmscan|workingset|ksm|gup"
     r"|pgtable\w{0,12}|pgtable-generic|page_vma_mapped|shmem|khugepaged|memory-failure|memcontrol"
     r"|memcontrol-v1|memory_hotplug|memremap|compaction|folio-compat|debug_vm_pgtable"
-    r"|page_isolation|mlock|vma|userfaultfd|zswap)\.c):"
+    r"|page_isolation|readahead|mlock|vma|userfaultfd|zswap)\.c):"
 )
 
 

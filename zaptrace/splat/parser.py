@@ -174,7 +174,7 @@ class _Reader:
         if any(
             one.repeats(begins, text, number) for one in self._streams.values()
         ) or self._is_last(begins, text):
-            self._doubles.are_there = True
+            self._doubles.are_there = begins.text == self._drafts[-1].headline.text
             return True
         time = seconds(begins.before)
         is_copy = self._copies.is_copy(begins, time)
@@ -186,7 +186,7 @@ class _Reader:
         stream = stream or self._new_stream(prefix)
         self._spoke_last = stream
         stream.begin(draft, text, number)
-        if kind == "page_dump":
+        if kind == "page_dump" and attribute(begins.text):
             stream.feed(begins.text, text, number, own=True)
         return True
 

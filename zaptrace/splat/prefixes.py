@@ -276,6 +276,7 @@ _TITLE = re.compile(
     re.IGNORECASE,
 )
 _SPOKEN = re.compile(rf"{STAMP}|\b(?:kernel|klogd|kmsg)(?:\[[0-9]{{1,10}}\])?:(?=\s|$)")
+_LEVEL = re.compile(r"\s{0,4}<[0-9]{1,4}>")  # klogd's, of a message that did not end a line
 # MediaTek: ` -(5)[4321:task]`, Samsung: ` [5:  task: 4321]`.
 _INNER = re.compile(r"[\s-]{0,8}(?:\([0-9]{1,4}\))?(?:\[[^\[\]]{1,64}\])?[\s:;-]{0,4}")
 _CALENDAR = re.compile(
@@ -307,7 +308,9 @@ def is_prefix(before: str) -> bool:
         return True
     spoken = list(_SPOKEN.finditer(before))
     if spoken:  # what follows is the kernel's own: nothing but a tag is a prefix
-        return _INNER.fullmatch(before, strip_known(before, spoken[-1].end()).end) is not None
+        level = _LEVEL.match(before, spoken[-1].end())
+        known = strip_known(before, level.end() if level else spoken[-1].end())
+        return _INNER.fullmatch(before, known.end) is not None
     tag = _TAG.search(before)
     if tag and tag["tag"].lower() in _DAEMONS:
         return True

@@ -39,7 +39,10 @@ _DUMP_IS_NEAR = 8
 _DUMP_IS_NEXT = 2
 """... of another dump, with another reason: `cut here` can stand between."""
 _CHECK = re.compile(r"[Kk]ernel BUG at |WARNING: |BUG: failure at |Kernel bug")
-_HALF_IRQ = re.compile(r"(?:hard|soft)irqs last [^+]{0,80}$")
+_ADDRESS = re.compile(r"[0-9a-f]{8,16}\b")
+_HALF_IRQ = re.compile(
+    r"(?:hard|soft)irqs last [^+]{0,80}$|#[0-9]{1,3}: \S{1,20} \(.{1,200}(?:at:|,)$"
+)
 """A line of lockdep's that was broken before the function that it names."""
 _BAD_FLAGS = frozenset({"bad because of flags:", "bad because of flags"})
 _CUT = re.compile(r"-{2,}\[ cut here")
@@ -70,7 +73,7 @@ class Stream:
         self._leave(draft.fields.get("time"))
         self._lines += 1
         self._elsewhere = 0
-        draft.last_line = self._lines
+        draft.first_line = draft.last_line = self._lines
         if draft.kind.dump_before:
             self._adopt(draft)
         if draft.kind.one_line:
@@ -183,7 +186,8 @@ class Stream:
         if self._begun is None or self._last is None:
             return False
         full = self._last.is_full(text)
-        if is_known(unquoted(text)) or attribute(text) is not None:
+        awaited = self._last.text.endswith(" address") and _ADDRESS.match(unquoted(text))
+        if not awaited and (is_known(unquoted(text)) or attribute(text) is not None):
             return False
         whole_text = self._begun.go_on(rejoined(self._last, text), full=full)
         if whole_text is not None:
@@ -259,8 +263,11 @@ class Stream:
         newest = self.open[-1]
         owner = newest
         if newest.refuses(said) or not newest.is_named_by(said):
-            others = (one for one in self.open if one.is_named_by(said) and not one.refuses(said))
-            owner = next(others, newest)
+            takers = [one for one in self.open if not one.refuses(said)]
+            named = (one for one in takers if one.is_named_by(said))
+            owner = next(named, None) or newest
+            if owner.refuses(said):
+                owner = self._first_of(takers) or newest
         if said.name == "end":
             newest.ended = True
         elif not owner.refuses(said):
@@ -277,6 +284,11 @@ class Stream:
                 newest.pass_over(text, belongs=newest.shows_page and said.name in OF_PAGES)
         return False
 
+    def _first_of(self, takers: list[Draft]) -> Draft | None:
+        """Return the first of several reports that are printed at once: it is ahead."""
+        ahead = [one for one in takers if any(one.overlaps(other) for other in self.open)]
+        return min(ahead, key=lambda one: one.first_line, default=None)
+
     def _fault(self, shown: Frame) -> None:
         owner = self.open[-1]
         is_its = "fault" in owner.kind.follows or "trace" in owner.taken
@@ -291,7 +303,7 @@ class Stream:
             return True
         last = self._last
         if last and number - last.number == 1 and _HALF_IRQ.match(last.text):
-            return False
+            return True  # the rest of that line
         shown = list(frames(text))
         if not shown and "trace" in owner.kind.follows:
             one = decoded_frame(text) if owner.awaits_frames else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zaptrace.model.splats import FolioCounters, Frame
-from zaptrace.splat.attributes import Attribute, attribute
+from zaptrace.splat.attributes import Attribute, attribute, is_known
 from zaptrace.splat.stack_frames import decoded_frame, fault, frame
 
 NARROWEST = 64
@@ -87,7 +87,7 @@ def rejoined(last: Last, text: str) -> list[str]:
     """Return the ways to join a line to the one before, the likelier first."""
     rest = unquoted(text)
     blank, glued = f"{last.text} {rest}", last.text + rest
-    return [glued, blank] if last.fills_columns or last.text.endswith("-") else [blank]
+    return [glued, blank] if last.fills_columns or last.text.endswith(("-", "_")) else [blank]
 
 
 def grows(before: str, reason: str, *, full: bool) -> bool:
@@ -146,7 +146,7 @@ def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, A
         if not (before is None or glued or (full and _grows(before, value))):
             return {}
         adds[name] = value
-    if set(adds) <= _WORDS and not _was_incomplete(old, adds):
+    if set(adds) <= _WORDS and not _was_incomplete(old, adds, text):
         return {}
     return adds
 
@@ -186,15 +186,17 @@ _REASONS = (
 _HARDWARE_ENDS = re.compile(r"(?:[0-9]{2}/[0-9]{2}/[0-9]{2,4}|\))$")
 
 
-def _was_incomplete(old: dict[str, Any], adds: dict[str, Any]) -> bool:
+def _was_incomplete(old: dict[str, Any], adds: dict[str, Any], text: str) -> bool:
     """Return whether words that were broken lacked something that the kernel prints."""
     if reason := adds.get("reason"):
         was = old.get("reason") or ""
         closes = was.count("(") > was.count(")") and reason.count("(") == reason.count(")")
         return closes or any(one.startswith(reason) for one in _REASONS)
     if hardware := adds.get("hardware"):
-        return not _HARDWARE_ENDS.search(old.get("hardware") or "") and bool(
-            _HARDWARE_ENDS.search(hardware)
+        was = old.get("hardware") or ""
+        in_word = was.endswith(("-", "_")) and attribute(text) is None and not is_known(text)
+        return in_word or (
+            not _HARDWARE_ENDS.search(was) and _HARDWARE_ENDS.search(hardware) is not None
         )
     return False
 

@@ -333,3 +333,174 @@ def test_a_quoted_report_of_which_only_the_headline_has_a_stamp() -> None:
 """
     (splat,) = parsed(log)
     assert (splat.time, splat.pid, names(splat)) == (127.02208, 5982, ["foo", "bar"])
+
+
+def test_a_dump_goes_to_the_report_whose_pte_maps_its_page() -> None:
+    log = """\
+<1>[70895.601454] BUG: Bad page map in process worker-7  pte:05ba4a8d pmd:86149000
+<1>[70895.606154] BUG: Bad page map in process pppd  pte:05c28b8f pmd:8604d000
+<4>[70895.609099] page:d1553dd9 refcount:0 mapcount:-1 mapping:00000000 index:0x1 pfn:0x5ba4
+<4>[70895.615639] page:b2031e65 refcount:2 mapcount:-2 mapping:00000000 index:0x2 pfn:0x5c28
+"""
+    assert [(one.process, one.pfn, one.mapcount) for one in parsed(log)] == [
+        ("worker-7", 0x5BA4, -1),
+        ("pppd", 0x5C28, -2),
+    ]
+
+
+def test_a_headline_of_many_lines_is_no_unread_line() -> None:
+    log = """\
+> Eeek! page_mapcount(page) went negative! (-1)
+>   page pfn = 36233
+>   page->flags = 40000834
+>   page->count = 2
+>   page->mapping = c1cfed14
+"""
+    (splat,) = parsed(log)
+    assert (splat.pfn, splat.mapcount, splat.unread_count) == (0x36233, -1, 0)
+
+
+@pytest.mark.parametrize("level", ["<1>", " <1>", "  <1>"])
+def test_a_level_behind_a_daemon_s_name(level: str) -> None:
+    log = f"""\
+Oct 26 19:25:29 box kernel: {level}Unable to handle kernel paging request at
+virtual address 2064656e
+Oct 26 19:25:29 box kernel:  printing eip:
+Oct 26 19:25:29 box kernel: CPU:    0
+"""
+    (splat,) = parsed(log)
+    assert splat.reason == "Unable to handle kernel paging request at virtual address 2064656e"
+    assert splat.cpu == 0
+
+
+@pytest.mark.parametrize(
+    ("prefix", "many"), [("Oct 15 12:41:31 box kernel: ", 3), ("[  12.000001] ", 1), ("", 3)]
+)
+def test_one_line_reports_in_one_second_are_several(prefix: str, many: int) -> None:
+    log = f"{prefix}swap_dup: Bad swap file entry 00000020\n" * 3
+    assert len(parsed(log)) == many
+
+
+def test_a_task_line_without_a_name() -> None:
+    log = """\
+>>> kernel BUG at mm/slub.c:309!
+>>> CPU: 3 PID: 5929 Tainted: G S   W   5.4.96-arm64-desktop #1
+>>> pc : __slab_free+0x5c/0x424
+"""
+    (splat,) = parsed(log)
+    assert (splat.cpu, splat.pid, splat.comm, splat.tainted) == (3, 5929, None, "GSW")
+    assert (splat.kernel_release, splat.unread_count) == ("5.4.96-arm64-desktop", 0)
+
+
+def test_hardware_that_was_broken_in_its_version() -> None:
+    log = """\
+> BUG: Bad page state in process sh  pfn:2b4c1
+> page:ffffea000560f2c0 refcount:2 mapcount:0 mapping:000000008544e0ea index:0xf
+> page->mem_cgroup:ffff88817287d000
+> CPU: 2 PID: 2038 Comm: sh Not tainted 5.8.0-rc1 #44
+> Hardware name: QEMU Standard PC (i440FX + PIIX, 1996), BIOS ?-20190727_
+>   073836-buildvm-ppc64le-16.ppc.4
+> Call Trace:
+>  foo+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert splat.hardware == (
+        "QEMU Standard PC (i440FX + PIIX, 1996), BIOS ?-20190727_073836-buildvm-ppc64le-16.ppc.4"
+    )
+    assert (splat.memcg, splat.unread_count, names(splat)) == (0xFFFF88817287D000, 0, ["foo"])
+
+
+def test_inlined_functions_have_a_kasan_headline_each() -> None:
+    log = """\
+BUG: KASAN: slab-use-after-free in foo_band net/foo.h:1737 [inline]
+BUG: KASAN: slab-use-after-free in foo_tim+0x1d7/0x15a0 net/foo.c:5001
+Read of size 8 at addr ffff888031b68890 by task sh/15086
+
+CPU: 0 UID: 0 PID: 15086 Comm: sh Not tainted 6.12.1 #0
+Call Trace:
+ foo_tim+0x1d7/0x15a0 net/foo.c:5001
+"""
+    (splat,) = parsed(log)
+    assert (splat.line, splat.pid) == (1, 15086)
+    assert splat.reason == "BUG: KASAN: slab-use-after-free in foo_band net/foo.h:1737 [inline]"
+
+
+LOCKS = """\
+BUG: scheduling while atomic: kworker/4:1/46/0x00000003
+5 locks held by kworker/4:1/46:
+ #0: ffff0000dfc06738 ((wq_completion)events){+.+.}-{0:0}, at: process_one_work+0x200/0x718
+ #1: ffff80001320bdd0 (deferred_probe_work){+.+.}-{0:0}, at:
+process_one_work+0x200/0x718
+Modules linked in:
+CPU: 4 PID: 46 Comm: kworker/4:1 Not tainted 5.9.0-rc2+ #1570
+Call trace:
+ dump_backtrace+0x0/0x1d0
+ __schedule_bug+0x64/0x98
+"""
+
+
+@pytest.mark.parametrize("quote", ["", "> "])
+def test_the_locks_that_a_task_holds_are_no_frames(quote: str) -> None:
+    (splat,) = parsed("".join(f"{quote}{line}\n" for line in LOCKS.splitlines()))
+    assert (splat.comm, splat.pid, splat.cpu) == ("kworker/4:1", 46, 4)
+    assert names(splat) == ["dump_backtrace", "__schedule_bug"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "task"),
+    [
+        ("BUG: scheduling while atomic: mount.cifs/60057/0x00000002", ("mount.cifs", 60057, None)),
+        ("watchdog: BUG: soft lockup - CPU#12 stuck for 23s! [io:w/2:28]", ("io:w/2", 28, 12)),
+    ],
+)
+def test_the_task_of_a_headline(reason: str, task: tuple[str, int, int | None]) -> None:
+    (splat,) = parsed(f"[    1.000000] {reason}\n[    1.000001] Hardware name: ACME\n")
+    assert (splat.comm, splat.pid, splat.cpu) == task
+    assert splat.reason == reason
+
+
+def test_an_address_that_was_broken_from_its_headline() -> None:
+    log = """\
+> Unable to handle kernel NULL pointer dereference at virtual address
+> 0000000000000008
+> Mem abort info:
+> pc : foo+0xb4/0x79c
+"""
+    (splat,) = parsed(log)
+    assert splat.reason == (
+        "Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008"
+    )
+
+
+def test_code_that_was_broken_is_no_unread_line() -> None:
+    log = """\
+> kernel BUG at mm/foo.c:98!
+> CPU: 1 PID: 17170 Comm: sh Not tainted 5.3.0-rc7+ #0
+> RIP: 0010:foo+0xb9/0xbb mm/foo.c:98
+> Code: e8 05 c9 c1 ff 49 89 d9 4d 89 e8 4c 89 e1 41 56 48 89 ee 48 c7 c7 00
+> f7 cd 85 ff 74 24 08 41 57 48 8b 54 24 20 e8 c6 91 c1 ff <0f> 0b e8 36 f0
+> d6 ff e8 a1 90 fd ff 8b 54 24 04 49 89 d8 4c 89 e1
+> Call Trace:
+>  bar+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert (names(splat), splat.unread_count) == (["foo", "bar"], 0)
+
+
+def test_what_the_last_report_cannot_have_is_another_s_that_is_under_way() -> None:
+    log = """\
+<1>[70895.601454] BUG: Bad page map in process worker-7  pte:05ba4a8d pmd:86149000
+<1>[70895.606154] BUG: Bad page map in process pppd  pte:05c28b8f pmd:8604d000
+<4>[70895.609099] page:d1553dd9 refcount:0 mapcount:-1 mapping:00000000 index:0x1 pfn:0x5ba4
+<4>[70895.615639] page:b2031e65 refcount:0 mapcount:-1 mapping:00000000 index:0x1 pfn:0x5c28
+<4>[70895.623542] flags: 0xa(referenced|dirty)
+<4>[70895.623607] page dumped because: bad pte
+<4>[70895.631502] flags: 0xb(uptodate)
+<1>[70895.635475] addr:00636000 vm_flags:00100077 anon_vma:83777f90 mapping:00000000 index:636
+<4>[70895.641871] CPU: 2 PID: 28149 Comm: pppd Tainted: G    B   W         5.10.138 #0
+<4>[70895.641872] CPU: 1 PID: 7 Comm: worker-7 Tainted: G    B   W         5.10.138 #0
+"""
+    first, second = parsed(log)
+    assert (first.flags, first.addr, first.pid, first.cpu) == (("uptodate",), 0x636000, 7, 1)
+    assert (second.flags, second.reason) == (("referenced", "dirty"), "bad pte")
+    assert (second.addr, second.pid, second.cpu) == (None, 28149, 2)
