@@ -31,8 +31,14 @@ def scribbled(case: Case) -> bool:
 
 
 def freed_twice(case: Case) -> bool:
-    """Return whether a reference was dropped when the page had none left."""
-    return _has(case, What.FREED_TWICE)
+    """Return whether a reference was dropped when the page had none left.
+
+    Where one was put too often before, or was never taken for a mapping, that is why.
+    """
+    if case.account is None:
+        return False
+    first = case.account.first(What.FREED_TWICE, What.MAPPED_WITHOUT_GET, What.PUT_WITHOUT_GET)
+    return first is not None and first.what is What.FREED_TWICE
 
 
 def mapped_without_rmap(case: Case) -> bool:

@@ -19,7 +19,7 @@ from zaptrace.life.mappings import Mappings, is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
 from zaptrace.life.page_members import PageFields
-from zaptrace.life.reference_kinds import FOLIO_KINDS, KINDS, RefKind
+from zaptrace.life.reference_kinds import FOLIO_KINDS, KINDS, TAKES_ITS_OWN, RefKind
 from zaptrace.life.unseen import changed_unseen
 
 
@@ -324,14 +324,16 @@ def _pair_mappings(
     """
     taken: list[Unit] = []
     for add in adds:
-        get = _nearest(add, [one for one in gets if one not in taken and not _of_kind(one)])
+        own = bool(TAKES_ITS_OWN & set(add.write.functions()))
+        free = [one for one in gets if one not in taken and not _of_kind(one)]
+        get = _nearest(add, [one for one in free if not (own and one.write.role == "allocated")])
         taken += [get] if get is not None else []
         add.partner = get
-    free = list(taken)
+    held = list(taken)
     for removal in removals:
         put = _nearest(removal, puts)
-        if put is not None and free:
-            _pair(free.pop(0), put)
+        if put is not None and held:
+            _pair(held.pop(0), put)
         elif put is not None:  # a mapping that was never added: reported by its removal
             put.partner = removal
     return taken

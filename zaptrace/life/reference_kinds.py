@@ -58,6 +58,10 @@ KINDS = (
     ),
 )
 
+TAKES_ITS_OWN = frozenset({"remove_migration_pte"})
+"""What takes a reference for each PTE that it sets, also of a page that is new: compaction
+allocates the page, and drops that reference in the same call (migrate_folio_move())."""
+
 FOLIO_KINDS = (
     *KINDS,
     # mm/filemap.c: folios that are looked up into a batch, which drops them all.

@@ -139,6 +139,15 @@ def test_a_rule_says_yes_to_its_own_life_alone(rule: Callable[[Case], bool]) -> 
     assert not rule(case(Kept(healthy())))
 
 
+def test_what_is_put_of_a_free_page_follows_from_the_put_that_freed_it() -> None:
+    """6.12, tee() that takes no reference: the zap drops its own, and the page has none left."""
+    page = overput()
+    page.zap()
+    last = case(Kept(page))
+    assert life_rules.refcount_overput(last)
+    assert not life_rules.freed_twice(last)
+
+
 def test_every_rule_has_a_life_and_a_row() -> None:
     functions = {one for _, one in inspect.getmembers(life_rules, inspect.isfunction)}
     own = {one for one in functions if not one.__name__.startswith("_")}

@@ -104,6 +104,37 @@ def test_a_reference_of_the_page_cache_belongs_to_nothing_else() -> None:
     assert "shmem_file_read_iter mm/shmem.c:310" in account.left_over[0].sentence()
 
 
+def migrated(*, mappings: int, gets: int) -> Mapped:
+    """A new page of a compaction, which allocates it and drops that reference at its end."""
+    NAMES[0x52] = "migrate_folio_move at mm/migrate.c:1410"
+    NAMES[0x53] = "remove_migration_pte at mm/migrate.c:382"
+    NAMES[0x54] = "folio_get at include/linux/mm.h:1|remove_migration_pte at mm/migrate.c:210"
+    NAMES[0x55] = "compact_node at mm/compaction.c:2912"
+    page = Mapped.__new__(Mapped)
+    Page.__init__(page)
+    page.refs(1, 1, 0x55)
+    page.refs(1, 3, 0x55)
+    for number in range(mappings):
+        if number < gets:
+            page.refs(1, 0x54, 0x55)
+        page.maps(1, 2, 0x55)
+        page.sets(0x53, 0x55, slot=0x4000 + 8 * number)
+    page.refs(-1, 0x52, 0x55)
+    page.refs(-1, 4, 0x24)
+    return page
+
+
+def test_a_migration_takes_a_reference_for_each_of_its_ptes() -> None:
+    """Not the one that the page was allocated with, which the migration itself drops."""
+    assert migrated(mappings=2, gets=2).left() == []
+    for mappings in (1, 2):
+        left = migrated(mappings=mappings, gets=0).account().left_over
+        assert [one.what for one in left if one.what is not What.FREED_WHILE_MAPPED] == [
+            What.MAPPED_WITHOUT_GET
+        ] * mappings
+        assert "remove_migration_pte mm/migrate.c:382" in left[0].sentence()
+
+
 def test_a_put_of_a_page_that_is_free_is_named() -> None:
     page = Mapped()
     page.zap()
