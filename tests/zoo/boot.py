@@ -19,6 +19,8 @@ from zaptrace.arch import Arch, arch_named
 GUEST_SECONDS = 300
 SECONDS = 1500.0
 """A boot with all that comes before and after it, on a machine that does other things too."""
+Boot = tuple[Path, dict[str, Any]]
+"""A run folder, and what `zaptrace repro --json` says of it."""
 
 
 def initrd(bug: Bug, arch: Arch, folder: Path) -> Path:
@@ -49,20 +51,40 @@ def boot(
     Returns:
         Exit status, and what `zaptrace repro --json` printed.
     """
-    row = arch_named(arch)
     zoo = f"zoo={bug.name}" if bug.patched and not healthy else ""
+    append = " ".join(word for word in (zoo, bug.append) if word)
+    return _repro(bug, arch, kernel, run, SECONDS, "--append", append, *more)
+
+
+def boots(bug: Bug, arch: str, kernel: Kernel, runs: Path, count: int) -> list[Boot]:
+    """Boot a bug that strikes in some boots only, `count` times by `zaptrace repro --repeat`.
+
+    Returns:
+        The run folder and the document of each boot that has a verdict.
+    """
+    words = ["--append", f"zoo={bug.name} {bug.append}".rstrip(), "--repeat", str(count)]
+    _, repeats = _repro(bug, arch, kernel, runs, SECONDS * count, *words)
+    folders = [Path(one["run"]) for one in repeats["runs"] if one["kind"] is not None]
+    if not folders:
+        raise RuntimeError(f"no boot has a verdict: {repeats['runs']}")
+    return [(run, json.loads((run / "verdict.json").read_bytes())) for run in folders]
+
+
+def _repro(
+    bug: Bug, arch: str, kernel: Kernel, run: Path, seconds: float, *more: str
+) -> tuple[int, dict[str, Any]]:
+    """Run `zaptrace repro --json` with the bug's trigger; its exit status and document."""
     with tempfile.TemporaryDirectory(prefix="zaptrace-zoo-") as made:
         words = ["repro", arch, "--json", "--run", str(run), "--timeout", str(GUEST_SECONDS)]
         words += ["--kernel", str(kernel.image), "--vmlinux", str(kernel.vmlinux)]
-        words += ["--initrd", str(initrd(bug, row, Path(made))), "--memory", bug.memory]
-        words += ["--append", " ".join(word for word in (zoo, bug.append) if word), *more]
-        words += ["--cpu", bug.cpu] if bug.cpu else []
+        words += ["--initrd", str(initrd(bug, arch_named(arch), Path(made)))]
+        words += ["--memory", bug.memory, *more, *(["--cpu", bug.cpu] if bug.cpu else [])]
         done = subprocess.run(
             [sys.executable, "-m", "zaptrace", *words],
             check=False,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
             env={**os.environ, "NO_COLOR": "1"},
         )
     if not done.stdout:

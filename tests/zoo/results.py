@@ -31,7 +31,7 @@ def row(bug: Bug, arch: str, kernel: str, run: Path, document: dict[str, Any]) -
     made: Row = {
         "bug": bug.name,
         "arch": arch,
-        "kernel": document["kernel_release"] or kernel,
+        "kernel": (document["kernel_release"] or kernel) + package_of(run),
         "splats": sorted(splats(run)),
         "audit": sorted({one["class"] for one in findings if one["class"] != "in_flight"}),
         "life": lives.get("stores_since_boot"),
@@ -47,6 +47,13 @@ def row(bug: Bug, arch: str, kernel: str, run: Path, document: dict[str, Any]) -
     made["wrong"] = list(wrong(bug, run, verdict, made["culprits"]))
     made["ok"] = not made["wrong"]
     return made
+
+
+def package_of(run: Path) -> str:
+    """Return the version of a distribution's package as its banner has it; "" of a lab kernel's."""
+    console = (run / "console.log").read_text(errors="replace")
+    found = re.search(r"Linux version .{1,300}? Debian (\d[\w.+~-]{1,60}) \(\d", console)
+    return f" ({found[1]})" if found else ""
 
 
 def wrong(bug: Bug, run: Path, verdict: dict[str, Any], lines: list[str]) -> list[str]:

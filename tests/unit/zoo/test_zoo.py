@@ -9,7 +9,7 @@ import pytest
 
 from tests.zoo.bugs import BUGS, HERE, Bug
 from tests.zoo.page import page
-from tests.zoo.results import Row, culprits
+from tests.zoo.results import Row, culprits, package_of
 from vm.series import SERIES
 from zaptrace.model.verdict import VerdictKind
 
@@ -57,6 +57,23 @@ def test_the_line_at_fault_is_the_ledgers_or_a_site_of_the_verdict() -> None:
     assert culprits({"writes": [{"role": None}, freed]}, {"sites": []})[0] == (
         "last reference dropped: unpoison_memory mm/m.c:2447"
     )
+
+
+@pytest.mark.parametrize(
+    ("banner", "package"),
+    [
+        ("#1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1 (2026-07-02)", " (6.1.176-1)"),
+        ("#1 SMP Debian 6.12.117-1~bpo12+1 (2026-07-02)", " (6.12.117-1~bpo12+1)"),
+        ("#1 SMP 1970-01-01", ""),
+    ],
+)
+def test_a_distribution_s_kernel_has_its_package_s_version(
+    banner: str, package: str, tmp_path: Path
+) -> None:
+    compiler = "(gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40)"
+    line = f"[    0.000000] Linux version 6.1.0-50-s390x (a@b.org) {compiler} {banner}\n"
+    (tmp_path / "console.log").write_text(line)
+    assert package_of(tmp_path) == package
 
 
 @pytest.mark.parametrize("bug", BUGS.values(), ids=lambda bug: bug.name)
