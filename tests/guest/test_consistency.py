@@ -44,7 +44,7 @@ def test_each_piece_of_a_boot_says_which_it_is(founding: Boot, clean_exit: Boot)
         assert "zaptrace.boot" not in run.report.read_text()
 
 
-@pytest.mark.parametrize("name", ["console.log", "capture.zap", "vmcore"])
+@pytest.mark.parametrize("name", ["console.log", "capture.zap", "vmcore", "life.zap"])
 def test_a_piece_of_another_boot_of_the_same_kernel_is_refused(
     founding: Boot, clean_exit: Boot, tmp_path: Path, name: str
 ) -> None:

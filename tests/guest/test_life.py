@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -358,6 +359,14 @@ def test_what_a_debugger_wrote_is_named(arch: str, tmp_path: Path) -> None:
         asyncio.run(go())
         standardise(folder.vmcore)
         prog = open_program(folder.vmcore, built.vmlinux)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:  # a full disk: the run goes on without, and says so
+            keep_lives(folder, facts, recorder, prog, prog, (pfn,), ignore)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert facts.life_unrecorded == ["Pages' lives were not kept: File too large."]
+        assert facts.life is None and not folder.life.exists()
         keep_lives(folder, facts, recorder, prog, prog, (pfn,), ignore)
     folder.save_facts(facts)
     complete = open_life(folder).complete

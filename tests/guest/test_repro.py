@@ -22,6 +22,7 @@ from vm import debian, initramfs
 from vm.cpio import Archive
 from zaptrace.arch import ARCHES
 from zaptrace.cli.repro import exit_code
+from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.repro import Request
 
 pytestmark = pytest.mark.guest
@@ -181,7 +182,7 @@ def test_a_guest_that_dies_is_lost(tmp_path: Path) -> None:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         deadline = time.monotonic() + PATIENCE
         console = folder / "console.log"
-        while not console.exists() or b"Linux version" not in console.read_bytes():
+        while not console.exists() or b"Run /init" not in console.read_bytes():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         for process in guests_of(folder):
@@ -191,6 +192,14 @@ def test_a_guest_that_dies_is_lost(tmp_path: Path) -> None:
     assert "QEMU ended by itself" in errors
     assert "Traceback" not in errors
     assert (folder / "run.json").exists()
+    # The stores that it had recorded are ours; at most one of each CPU was not whole.
+    facts = RunFolder(folder).facts()
+    assert facts.life is not None, facts.life_unrecorded
+    assert (facts.life["stores"] or 0) > 1000 and facts.life["words"] is None
+    assert facts.life["missed"] in (0, 1, 2)
+    said = zaptrace("life", str(folder))
+    assert (said.returncode, said.stderr.count("\n")) == (2, 2)
+    assert "there is no suspect: name a page" in said.stderr
 
 
 def test_a_hung_guest_is_lost_and_not_clean(tmp_path: Path) -> None:

@@ -136,11 +136,16 @@ def _html(folder: RunFolder, document: dict[str, Any], args: argparse.Namespace)
 def _life(folder: RunFolder, verdict: Verdict) -> ShownLife | None:
     """Return the life of the verdict's page; None when the run has not kept it."""
     from zaptrace.cli.shown_life import shown_life
+    from zaptrace.model.errors import ZaptraceError
     from zaptrace.runs.run_life import open_life
 
     if verdict.pfn is None or not folder.life.is_file():
         return None
-    lives = open_life(folder)
+    try:
+        lives = open_life(folder)
+    except ZaptraceError as error:  # a section less
+        print(f"zaptrace: no life of the page: {error}", file=sys.stderr)
+        return None
     if lives.account(verdict.pfn, folder.audit()) is None:
         return None
     return shown_life(lives, verdict.pfn)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -29,6 +30,7 @@ _MOST_BYTES = 1 << 30
 """Of one array; a full recording has 800 MB."""
 _KINDS = {"records": RECORD, "numbers": np.dtype("<u8"), "nodes": NODE, "writers": WRITER}
 _KINDS["ptes"] = PTE  # a recording of before page tables were followed has none
+_BOOT = re.compile(r"[0-9a-f/-]{8,129}")
 _LEVEL = 1  # a quarter of the time of 6 for a tenth more
 
 
@@ -44,6 +46,7 @@ def write(path: Path, life: Life, complete: Completeness | None) -> int:
         "facts": life.facts.to_json(),
         "fields": life.fields.to_json(),
         "pte_format": None if life.pte_format is None else life.pte_format.to_json(),
+        "boot": life.boot,
         "pfns": None if life.pfns is None else list(life.pfns),
         "complete": None if complete is None else complete.to_json(),
         "arrays": [
@@ -116,6 +119,7 @@ def _parsed(data: bytes) -> tuple[Life, Completeness | None]:
         writers=arrays["writers"],
         ptes=ptes,
         pte_format=None if form is None else PteFormat.from_json(form),
+        boot=_boot(document.get("boot")),
     )
     complete = document["complete"]
     return life, None if complete is None else Completeness.from_json(complete)
@@ -124,6 +128,12 @@ def _parsed(data: bytes) -> tuple[Life, Completeness | None]:
 def _pfn(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**52:
         raise ValueError("not a PFN")
+    return value
+
+
+def _boot(value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and _BOOT.fullmatch(value)):
+        raise ValueError("not the id of a boot")
     return value
 
 

@@ -40,10 +40,14 @@ class Recording:
         size = records_at + records * RECORD.itemsize
         try:
             self.fd = os.memfd_create("zaptrace-life", os.MFD_CLOEXEC)
-            os.ftruncate(self.fd, size)
+        except OSError as error:
+            raise _no_memory(error) from None
+        try:
+            os.ftruncate(self.fd, size)  # EFBIG: ulimit -f is for this, too
             self._map = mmap.mmap(self.fd, size)
         except OSError as error:
-            raise Missing(f"no memory to record pages' lives in: {error.strerror}") from None
+            os.close(self.fd)
+            raise _no_memory(error) from None
         self.stop: int | None = None
         self._shared = np.frombuffer(self._map, SHARED, 1)
         shared = {"magic": np.void(MAGIC), "size": size}
@@ -113,3 +117,7 @@ class Recording:
         found = np.frombuffer(self._map, of, count, self.fact(place)) if count else np.zeros(0, of)
         found.flags.writeable = False
         return found
+
+
+def _no_memory(error: OSError) -> Missing:
+    return Missing(f"no memory to record them in: {error.strerror}")

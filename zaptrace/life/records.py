@@ -45,6 +45,8 @@ class Facts:
             was not.
         start_ns: the first record's time.
         tables: how often a page became a page table whose stores are recorded; 0: none are.
+        torn: of those missed, how many have a record that is not whole: the guest was killed
+            while it was written, or it is damaged.
     """
 
     base: int
@@ -57,6 +59,7 @@ class Facts:
     stop: int | None
     start_ns: int
     tables: int = 0
+    torn: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as life.zap has it."""
@@ -91,6 +94,7 @@ class Life:
         writers: WRITER, of the whole recording: instructions and how often each stored.
         ptes: PTE, stores to page tables; of some pages alone those that map or mapped them.
         pte_format: what a PTE maps; None: stores to page tables were not recorded.
+        boot: the id of the boot (`zaptrace.model.boot_ids`); None when it is not known.
     """
 
     facts: Facts
@@ -102,6 +106,7 @@ class Life:
     writers: Array = field(default_factory=lambda: np.zeros(0, WRITER))
     ptes: Array = field(default_factory=no_ptes)
     pte_format: PteFormat | None = None
+    boot: str | None = None
 
     def pages(self) -> U64:
         """Return each record's PFN."""
@@ -120,10 +125,15 @@ class Life:
     def unseen(self) -> tuple[str, ...]:
         """Return what this recording lacks, a sentence each."""
         facts, said = self.facts, []
-        if facts.missed:
+        if facts.missed > facts.torn:
             said.append(
-                f"The recording of pages' lives was full: {facts.missed:,} of {facts.wanted:,} "
-                "stores are missing."
+                f"The recording of pages' lives was full: {facts.missed - facts.torn:,} of "
+                f"{facts.wanted:,} stores are missing."
+            )
+        if facts.torn:
+            said.append(
+                f"{facts.torn:,} of {facts.wanted:,} stores are missing from pages' lives: their "
+                "records are not whole."
             )
         if facts.values:
             said.append(f"Of {facts.values:,} stores to struct pages the value is not known.")
@@ -166,9 +176,10 @@ def checked(
         ptes = pte_stores(records[~own], numbers[~own], fields.order)
         records, numbers = records[own], numbers[own]
     records, numbers = _in_the_range(records, numbers)
-    missed = facts.missed + int(np.count_nonzero(~good))
+    torn = int(np.count_nonzero(~good))
     values = int(np.count_nonzero((records["flags"] & VALUE) == 0))
-    facts = dataclasses.replace(facts, missed=missed, values=values)
+    missed = facts.missed + torn
+    facts = dataclasses.replace(facts, missed=missed, values=values, torn=facts.torn + torn)
     format_ = pte_format if facts.tables else None
     return Life(facts, fields, records, numbers, nodes, ptes=ptes, pte_format=format_)
 

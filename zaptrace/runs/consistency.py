@@ -37,6 +37,7 @@ class Pieces:
 
     Attributes:
         dump: of which kernel and boot the vmcore is, when it could be opened.
+        life: of which boot life.zap is, when it says so.
     """
 
     folder: RunFolder
@@ -46,6 +47,7 @@ class Pieces:
     splats: Sequence[Splat] = ()
     console: bytes = b""
     dump: Identity | None = None
+    life: str | None = None
 
 
 def check(pieces: Pieces) -> None:
@@ -110,6 +112,7 @@ def _boot_ids(pieces: Pieces, audited: Identity | None) -> list[Said]:
         (str(pieces.folder.capture), _meta(pieces, "boot_id")),
         (str(pieces.folder.vmcore), pieces.dump.boot_id if pieces.dump else None),
         (_audit(pieces), audited.boot_id if audited and pieces.found else None),
+        (str(pieces.folder.life), pieces.life),
     ]
 
 

@@ -92,13 +92,14 @@ def analyse(
     with step("explain", "Explain", listener, facts.timing) as current:
         console = _console(folder)
         splats = parse_console(console)
+        names = loader.debug_info(events)
+        lives, unread = _lives(folder, names)
+        boot = lives.life.boot if lives else None
         pieces = consistency.Pieces(
-            folder, facts, events, found, splats, console, loader.identity()
+            folder, facts, events, found, splats, console, loader.identity(), boot
         )
         _note_a_missing_stop(pieces)
         consistency.check(pieces)
-        names = loader.debug_info(events)
-        lives, unread = _lives(folder, names)
         evidence = _evidence(pieces, names, lives)
         verdict = explain(evidence)
         verdict = sharpened(names, verdict) if names else verdict

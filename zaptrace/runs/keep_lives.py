@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 import drgn
@@ -56,9 +57,11 @@ def keep_lives(
         try:
             life = _life(recorder.recording, recorder.base, names, pte_format(facts.arch))
             complete = _complete(life, prog)
-            size = write(folder.life, of_pages(life, pfns, entries), complete)
+            kept = dataclasses.replace(of_pages(life, pfns, entries), boot=facts.boot_id)
+            size = write(folder.life, kept, complete)
         except (BadInput, OSError) as error:
-            facts.life_unrecorded.append(f"Pages' lives were not kept: {error}.")
+            cause = error.strerror if isinstance(error, OSError) else error
+            facts.life_unrecorded.append(f"Pages' lives were not kept: {cause}.")
             current.note = "not kept"
             return
         facts.life = {
@@ -71,8 +74,8 @@ def keep_lives(
             "differ": complete.differ if complete else None,
         }
         facts.life_unrecorded += life.unseen()
-        kept = "every page" if pfns is None else f"{len(pfns)} pages"
-        current.note = f"{life.facts.wanted:,} stores; {kept} kept"
+        pages = "every page" if pfns is None else f"{len(pfns)} pages"
+        current.note = f"{life.facts.wanted:,} stores; {pages} kept"
 
 
 def suspects(

@@ -158,8 +158,8 @@ def repro(request: Request, listener: Listener) -> Result:
         lost: GuestLost | None = None
         try:
             end, recorder = run_to_end(_boot(one, listener, recorder))
-        except GuestLost as error:
-            lost, end, recorder = error, repro_guest.End("lost"), None
+        except GuestLost as error:  # what was recorded until then is ours, and stands
+            lost, end = error, repro_guest.End("lost")
         end_of(end, one, folder, facts)
         result = analyse(folder, facts, listener, recorder, request.keep_life)
         if lost is not None and not result.suspicious:

@@ -17,9 +17,11 @@ from zaptrace.life.record_layout import NOT_SEEN
 from zaptrace.life.records import Life, last_of_stacks
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
+from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, ZaptraceError
 from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.verdict import CodeSite
+from zaptrace.runs.consistency import HINT
 from zaptrace.runs.folder import RunFacts, RunFolder
 
 
@@ -170,7 +172,8 @@ def open_life(folder: RunFolder) -> RunLife:
     """Open a run's.
 
     Raises:
-        BadInput: the run has recorded none, and why not; or life.zap is damaged.
+        BadInput: the run has recorded none, and why not; or life.zap is damaged, or another
+            boot's.
     """
     facts = folder.facts()
     if not folder.life.exists():
@@ -178,6 +181,12 @@ def open_life(folder: RunFolder) -> RunLife:
         why = reasons[0].rstrip(".") if reasons else "it was recorded without, or was cut short"
         raise BadInput(f"{folder.path} has no pages' lives: {why}")
     life, complete = read(folder.life)
+    if life.boot and facts.boot_id and not boot_ids.same(life.boot, facts.boot_id):
+        raise BadInput(
+            f"{folder.life} is another boot's than {folder.path}/run.json: {life.boot} and "
+            f"{facts.boot_id}",
+            HINT,
+        )
     plan = folder.plan()
     try:
         wanted = plan.build_id if plan else None

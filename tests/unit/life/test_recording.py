@@ -3,12 +3,15 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from zaptrace.life.record_layout import RECORD, SHARED
 from zaptrace.life.recording import Recording
+from zaptrace.model.errors import Missing
 
 
 def test_what_a_plugin_writes_is_read() -> None:
@@ -27,6 +30,23 @@ def test_what_a_plugin_writes_is_read() -> None:
         assert some.stop == 2
         assert some.records()["pc"][:3].tolist() == [7, 8, 0]
         assert len(some.records()) == 100
+
+
+def _open_files() -> set[Path]:
+    return set(Path("/proc/self/fd").iterdir())
+
+
+def test_without_room_for_it_one_line_says_so() -> None:
+    """`ulimit -f` holds for shared memory, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = _open_files()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(Missing, match=r"^no memory to record them in: File too large$"):
+            Recording()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert _open_files() == before
 
 
 def test_it_is_nowhere_on_a_disk_and_closed_at_its_end() -> None:

@@ -25,7 +25,9 @@ def test_a_torn_record_is_left_out_and_counted() -> None:
     some.rows[-1] = (*some.rows[-1][:7], 200, *some.rows[-1][8:])  # 200 bytes in a word
     life = some.life()
     assert len(life.records) == 7 and life.facts.missed == 2
-    assert "2 of 9 stores are missing" in life.unseen()[0]
+    assert life.unseen() == (
+        "2 of 9 stores are missing from pages' lives: their records are not whole.",
+    )
     assert life.numbers.tolist() == list(range(7))
 
 
@@ -99,5 +101,6 @@ def test_the_last_store_on_a_kept_stack_is_kept_whatever_its_page() -> None:
 def test_what_is_missing_is_said() -> None:
     some = a_zapped_page()
     some.store(REFCOUNT, 1, flags=VALID)
-    said = " ".join(some.life(storage=NOT_SEEN, lost_stacks=3).unseen())
+    said = " ".join(some.life(storage=NOT_SEEN, lost_stacks=3, missed=4).unseen())
+    assert "was full: 4 of 8 stores are missing" in said
     assert "MVC" in said and "3 call stacks" in said and "1 stores" in said

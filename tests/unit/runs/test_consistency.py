@@ -115,7 +115,7 @@ def test_one_boot_s_pieces_say_the_same_boot(folder: RunFolder) -> None:
         folder, facts(), events(boot_id=BOOT), found(), [state()], console(BOOT), dump()
     )
     check(pieces)
-    check(replace(pieces, console=console(BOOT, BOOT)))
+    check(replace(pieces, console=console(BOOT, BOOT), life=BOOT))
 
 
 def test_a_boot_that_is_not_ours_has_no_id_to_compare(folder: RunFolder) -> None:
@@ -134,6 +134,7 @@ def test_a_boot_that_is_not_ours_has_no_id_to_compare(folder: RunFolder) -> None
         ({"dump": dump(boot_id=OTHER)}, dump(), rf"run\.json and .*vmcore .*{OTHER}"),
         ({}, dump(boot_id=OTHER), rf"run\.json and .*audit\.json .*{OTHER}"),
         ({"dump": dump(build_id="bb")}, dump(), r"plan\.json and .*vmcore .*build ID aa and bb"),
+        ({"life": OTHER}, dump(), rf"run\.json and .*life\.zap .*boot id {BOOT} and {OTHER}"),
         ({}, dump(build_id="bb"), r"plan\.json and .*audit\.json .*build ID aa and bb"),
     ],
 )
