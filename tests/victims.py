@@ -99,6 +99,13 @@ class Victim:
         """The first page of its large folio."""
         return self.pfn - self.pfn % LARGE
 
+    @property
+    def freed(self) -> set[int]:
+        """The pages that went to the allocator while they were mapped: others may have them now."""
+        if self.evidence != "freed":
+            return set()
+        return {*range(self.head, self.head + LARGE)} if "large" in self.fault else {self.pfn}
+
 
 def victims(console: str) -> list[Victim]:
     """All of them, in order."""
@@ -115,10 +122,19 @@ def victims(console: str) -> list[Victim]:
     ]
 
 
-def left_in_page(victim: Victim, said: list[Victim]) -> set[FindingClass]:
-    """Return the classes of which the victim's page has one when all is over; empty if it has none.
+def left_in_page(pfn: int, said: list[Victim]) -> set[FindingClass]:
+    """Return the classes of which a page has one when all is over; empty if it has none.
 
     A page that was freed may be another victim's by now: then it has what either was left with.
     """
-    here = (one for one in said if one.pfn == victim.pfn)
+    here = (one for one in said if pfn in {one.pfn, *one.freed})
     return set().union(*(LEFT[one.fault, one.evidence][0] for one in here)) - {RSS}
+
+
+def was_struck_again(pfn: int, said: list[Victim]) -> bool:
+    """Return whether a page that was freed while it was mapped is another victim's by now.
+
+    Then what one left in its counters may hide what the other did.
+    """
+    here = [one for one in said if pfn in {one.pfn, *one.freed}]
+    return len(here) > 1 and any(pfn in one.freed for one in here)
