@@ -146,7 +146,6 @@ def ledger(
     frozen = last_put_by_freeze(writes)
     puts = units_of(writes, ("put", "freed"), REFCOUNT, also=frozen)
     left = [*_strays(writes), *_freed(writes, frozen)]
-    left += _since_the_boot(gets, puts) if reserved else []
     dropped: tuple[NamedWrite, ...] = ()
     why = unknown or _no_references([one for one in writes if one is not frozen], fields)
     large = is_large(writes, fields)
@@ -154,6 +153,8 @@ def ledger(
     if mappings is not None and ptes is None:
         ptes = mappings.ptes_at_the_stop
     mapped = _is_mapped(adds, removals, ptes)
+    taken = (adds, removals) if mappings is None else (mappings.sets, mappings.clears)
+    left += _since_the_boot(*taken, gets, puts) if reserved else []
     if why is None and large:
         left += _folio_references(adds, removals, gets, puts)
     elif why is None:
@@ -161,7 +162,6 @@ def ledger(
         left += [LeftOver(What.FREED_TWICE, 1, (one.write,)) for one in again]
         puts = [one for one in puts if one not in again]
         _pair_by_kind(gets, puts)
-        taken = (adds, removals) if mappings is None else (mappings.sets, mappings.clears)
         mine = _pair_mappings(*taken, gets, puts)
         rest = [one for one in gets if one not in mine and not _lasts(one)]
         _pair_same_call(rest, puts)
@@ -253,10 +253,15 @@ def _by_pmd(units: Iterable[Unit]) -> bool:
     return any(_OF_A_PMD.search(name) for one in units for name in one.write.functions())
 
 
-def _since_the_boot(gets: list[Unit], puts: list[Unit]) -> Iterator[LeftOver]:
+def _since_the_boot(
+    sets: list[Unit], clears: list[Unit], gets: list[Unit], puts: list[Unit]
+) -> Iterator[LeftOver]:
     """Pair the references of a page that has one since the boot, which is in neither list."""
-    _pair_same_call(gets, puts)
-    return _references(gets, puts, [], False)
+    mine = _pair_mappings(sets, clears, gets, puts)
+    rest = [one for one in gets if one not in mine]
+    _pair_same_call(rest, puts)
+    _pair_any(rest, puts)
+    return _references(gets, puts, mine, False)
 
 
 def _no_references(writes: Sequence[NamedWrite], fields: PageFields) -> str | None:

@@ -96,6 +96,17 @@ _UNCOUNTED = frozenset({"__text_poke", "pmd_install", "free_pte_range", "__pte_a
 (arch/x86/kernel/alternative.c); of a page table in the table above it (mm/memory.c)."""
 
 
+_KERNELS_OWN = frozenset(
+    {
+        *("mm/vmalloc.c", "mm/early_ioremap.c", "mm/sparse-vmemmap.c", "mm/hugetlb_vmemmap.c"),
+        *("mm/kasan/init.c", "mm/kasan/shadow.c", "arch/s390/mm/vmem.c"),
+        *("arch/s390/mm/pageattr.c", "arch/x86/mm/pat/set_memory.c"),
+    }
+)
+"""Files that set entries of the kernel's own page tables, which have no rmap; some architectures
+type those as page tables, too (s390x before 6.5: its fragments of 2 KiB are every mm's)."""
+
+
 def is_typed(writes: Sequence[NamedWrite]) -> bool:
     """Return whether the page had a type while it was in use: then nothing maps it.
 
@@ -113,10 +124,15 @@ def _steps(writes: Sequence[NamedWrite]) -> list[Unit]:
     entries = [
         Unit(at, one)
         for at, one in enumerate(writes)
-        if one.role in (Role.PTE_SET, Role.PTE_CLEARED) and not _UNCOUNTED & set(one.functions())
+        if one.role in (Role.PTE_SET, Role.PTE_CLEARED) and _is_counted(one)
     ]
     counts = units_of(writes, (Role.MAPPED, Role.UNMAPPED), MAPCOUNT)
     return sorted([*entries, *counts], key=lambda one: one.at)
+
+
+def _is_counted(one: NamedWrite) -> bool:
+    """Return whether an entry is one that the rmap counts: a process's."""
+    return one.author.file not in _KERNELS_OWN and not _UNCOUNTED & set(one.functions())
 
 
 def _take(waiting: list[Unit], step: Unit) -> Unit | None:

@@ -61,7 +61,7 @@ def of_the_pool(frames: tuple[Frame, ...]) -> bool:
     return thaws and code is not None and code.file == "mm/hugetlb.c"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NamedWrite:
     """A store, named.
 
@@ -77,7 +77,7 @@ class NamedWrite:
     callers: tuple[tuple[Frame, ...], ...]
     offset: int | None
 
-    @property
+    @functools.cached_property
     def author(self) -> Frame:
         """The innermost frame that is not a header's helper: its line made the store.
 
@@ -87,7 +87,7 @@ class NamedWrite:
         own = (one for one in frames if one.is_code and not _PTE_HELPERS.match(one.source or ""))
         return next(own, self.frames[-1] if self.frames else Frame(None, None))
 
-    @property
+    @functools.cached_property
     def chain(self) -> tuple[Frame, ...]:
         """Every frame from the store outwards, inlined ones as well."""
         return (*self.frames, *(one for caller in self.callers for one in caller))
@@ -97,7 +97,7 @@ class NamedWrite:
         chain, author = self.chain, self.author
         return chain[chain.index(author) + 1 :] if author in chain else chain
 
-    @property
+    @functools.cached_property
     def role(self) -> str:
         """What it was to the page; a count that is frozen, thawed or reset is neither.
 

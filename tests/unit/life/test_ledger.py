@@ -9,7 +9,7 @@ from tests.unit.life.builders import (
     REFCOUNT,
     RESERVED,
 )
-from tests.unit.life.lives import Page
+from tests.unit.life.lives import Mapped, Page
 from zaptrace.life.ledger import Ledger, What
 from zaptrace.life.reference_kinds import KINDS
 
@@ -181,6 +181,27 @@ def test_a_reserved_page_has_a_reference_of_the_boots_that_nothing_may_drop() ->
     other = of_the_boot(reserved=False)
     other.refs(-1, 8, 0x23)
     assert said(other.ledger()) == []
+
+
+def test_a_reserved_page_that_is_mapped_has_a_reference_for_each_mapping() -> None:
+    """The vdso's: a fault takes what a zap drops, in a call of its own."""
+    page = Mapped.__new__(Mapped)
+    Page.__init__(page)
+    page.rows.clear()
+    page.mapcount, page.refcount = -1, 1
+    page.store(REFCOUNT, 1, pc=9)
+    page.store(MAPCOUNT, -1, pc=9)
+    page.store(FLAGS, 0, 8, pc=9)
+    page.store(FLAGS, 1 << RESERVED, 8, pc=9)
+    for slot in (0x4000, 0x4008):
+        page.refs(1, 7, 0x26)
+        page.maps(1, 2, 0x26)
+        page.sets(0x30, 0x26, slot=slot)
+    assert said(page.account()) == []
+    page.zap(slot=0x4000)
+    assert said(page.account()) == []
+    page.refs(-1, 8, 0x23)
+    assert said(page.account()) == ["put without a get: drv_put drivers/drv.c:81"]
 
 
 def test_the_rmap_of_a_pmd_has_no_pte_to_be_missed() -> None:

@@ -151,6 +151,21 @@ def test_a_page_table_is_mapped_by_nothing() -> None:
     assert page.left() == [What.GET_WITHOUT_PUT]
 
 
+def test_what_vmalloc_maps_has_no_rmap() -> None:
+    """Where an architecture's kernel page tables are typed as page tables, too."""
+    NAMES[0xA0] = (
+        "set_pte_at at arch/s390/include/asm/pgtable.h:1|vmap_pages_pte_range at mm/vmalloc.c:497"
+    )
+    NAMES[0xA1] = "remap_vmalloc_range at mm/vmalloc.c:3800"
+    page = Page.__new__(Mapped)
+    Page.__init__(page)
+    page.refs(1, 1, 0x23)
+    page.sets(0xA0, 0x23)
+    assert page.odds() == []
+    page.sets(0x30, 0xA1, slot=0x4010)  # of it, into a process
+    assert page.odds() == [(Odd.PTE_WITHOUT_RMAP, "mm/memory.c:200")]
+
+
 def test_kernel_text_that_is_patched_is_not_mapped() -> None:
     NAMES[0x70] = "__text_poke at arch/x86/kernel/alternative.c:500"
     page = Mapped()
