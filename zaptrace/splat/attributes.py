@@ -339,6 +339,7 @@ _LINES: tuple[_Row, ...] = (
         re.compile(r"Write of size [0-9]{1,20} at addr \S{1,20}" + _BY_TASK),
         _task,
     ),
+    ("access", "Fr", re.compile(r"Free of addr \S{1,20}" + _BY_TASK), _task),
     (
         "old process",
         "Pr",
@@ -357,7 +358,7 @@ _LINES: tuple[_Row, ...] = (
     (
         "hardware",
         "Ha",
-        re.compile(r"Hardware name: (.{1,300})"),
+        re.compile(r"Hardware name: {1,8}(.{1,300})"),
         lambda found: {"hardware": found[1]},
     ),
     ("trace", "Ca", re.compile(r"Call [Tt]race:"), _nothing),

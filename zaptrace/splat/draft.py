@@ -387,8 +387,12 @@ class Draft:
         if self.dropped or (self.kind.name == "page_dump" and not self._is_whole_dump()):
             return None
         trace = self._trace if "trace" in self.taken else self._early
-        if self._fault and not (trace and _same_place(trace[0], self._fault[-1])):
-            trace = [*self._fault, *trace]
+        if self._fault:
+            first = next((one for one in trace if one.offset is not None), None)
+            if not (first and _same_place(first, self._fault[-1])):
+                trace = [*self._fault, *trace]
+            elif trace[0] is first:  # the trace does not show what was inlined there
+                trace = [*self._fault[:-1], *trace]
         return Splat(
             kind=self.kind.name,
             **{name: said for name, said in self.fields.items() if name in _FIELDS},

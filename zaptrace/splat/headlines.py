@@ -37,6 +37,11 @@ _AT_TASK = re.compile(
     r"\[(?P<comm_2>.{1,64}):(?P<pid_2>[0-9]{1,10})\]$"
     r"|scheduling while atomic: (?P<comm_3>.{1,64})/(?P<pid_3>[0-9]{1,10})/0x[0-9a-f]{1,8}$"
 )
+# What syzkaller calls a report: no kernel ends a headline with a function's bare name.
+_TITLE = re.compile(
+    r"(?:BUG: |WARNING|general protection fault|Kernel panic)(?!.{0,200}\+0x).{0,120}"
+    r" in [A-Za-z_][\w.]{2,100}(?: \([0-9]{1,4}\))?$"
+)
 _TRACE = re.compile(r"\s+Call [Tt]race:$")  # the next line, joined by a mailer
 _MARKS_BEFORE = (": ", "] ", "> ", "; ", ";", "| ", "]", "Z ", "\t")
 _CLOCK = re.compile(r".{0,24}[0-9]:[0-9]{2}")
@@ -88,6 +93,8 @@ def _headline(kind: Kind, text: str, found: re.Match[str]) -> Headline | None:
         return None
     if held_back := _SUPPRESSED.match(text, found.end()):
         return Headline(kind, before, text[len(before) :], int(held_back[1]))
+    if not kernel and kind.name == "other" and _TITLE.match(fields.get("reason") or ""):
+        return None
     if not kernel and kind.about_pages and _is_quoted(text, found, fields):
         return None
     return Headline(kind, before, text[len(before) :], fields=fields)

@@ -62,13 +62,16 @@ def pieces(whole: str) -> Iterator[str]:
         if text[:1] in _HALF_BEGINS and (half := _HALF_STAMP.match(text)):
             text = f"{half['quotes']}[{text[half.end() :]}"
         for piece in _at_stamps(text) if "[" in text else [text]:
-            if piece := piece[:LONGEST].rstrip():
+            if piece := piece[:LONGEST].rstrip().removesuffix("^M").rstrip():
                 yield piece
 
 
 def _at_stamps(text: str) -> Iterator[str]:
     """Break a line before each stamp that follows another's words."""
     start = end = 0  # of the piece, of its last stamp
+    if not _STAMP.search(text, 1):  # of a line, but at its start
+        yield text
+        return
     for stamp in _STAMP.finditer(text):
         between = text[end : stamp.start()]
         said = between[strip_known(between).end :].strip()

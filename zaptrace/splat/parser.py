@@ -78,6 +78,8 @@ _WARNED = re.compile(r"WARNING: CPU: [0-9]{1,5} PID: [0-9]{1,10} at$")
 
 def _broken(first: str, second: str) -> Headline | None:
     """Return the headline of a report that two lines hold together, and neither alone."""
+    if _STAMP.match(second):
+        return None
     stamp = _STAMP.search(first, 0, LONGEST)
     outer = first[: stamp.start()] if stamp else ""  # z/VM's console repeats it
     rest = _QUOTES.sub("", second.removeprefix(outer), count=1)
@@ -260,6 +262,9 @@ class _Reader:
     def _go_on(self, text: str, number: int) -> None:
         if is_journal_field(text):
             return
+        if len(self._streams) == 1:
+            self._go_on_alone(next(iter(self._streams.values())), text, number)
+            return
         bodies = [(one, one.prefix.body(text)) for one in self._streams.values()]
         dressed = [one for one, body in bodies if body and body[1] and not one.prefix.bare]
         speaks = next((one for one in dressed if one.prefix.is_of(text)), next(iter(dressed), None))
@@ -272,6 +277,16 @@ class _Reader:
             else:
                 taken |= stream.feed(body[0], text, number, own=body[1])
         self._spoke_last = first
+
+    def _go_on_alone(self, stream: Stream, text: str, number: int) -> None:
+        """Take a line where one source has reports under way."""
+        body = stream.prefix.body(text)
+        if body and body[1] and not stream.prefix.bare:
+            self._spoke_last = stream
+        if body is None or (stream is not self._spoke_last and not body[1]):
+            stream.miss()
+        else:
+            stream.feed(body[0], text, number, own=body[1])
 
     def ended(self) -> Iterator[Splat]:
         """Yield the reports that no line can belong to any more."""

@@ -39,7 +39,7 @@ _FRAME = re.compile(_LEAD + _SYMBOL, re.ASCII)
 _BARE = re.compile(
     rf"(?P<paren>\()?(?P<clue0>\? )?(?:\[<(?P<address>{_ADDRESS})>\] *"
     rf"|(?:\[{_ADDRESS}\] {{0,4}})?\[{_ADDRESS}\] {{1,4}})?(?P<clue>\? )?"
-    r"(?P<bare>0x[0-9a-f]{8,16})\)?(?: \(\w{1,12}\))?$"
+    r"(?P<bare>0x[0-9a-f]{8,16}|(?<=\] )0x[1-9a-f][0-9a-f]{0,6})\)?(?: \(\w{1,12}\))?$"
     r"|(?P<paren2>\()?\[<(?P<alone>[0-9a-f]{8,16})>\]\)?$",
     re.ASCII,
 )
@@ -54,6 +54,9 @@ _OLD = re.compile(
     re.ASCII,
 )
 
+_MODULE_BEFORE = re.compile(r"\[[A-Za-z_]\w{1,63}\](?=[A-Za-z_][\w.]{1,128}\+0x)", re.ASCII)
+_GLUED = re.compile(r"/0x[0-9a-f]{1,16}[g-z_A-Z][\w.]{1,128}\+0x", re.ASCII)
+_GLUED_FRAME = re.compile(r"(?=[A-Za-z_])" + _SYMBOL, re.ASCII)
 _ANOTHER = re.compile(rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )", re.ASCII)
 
 # What scripts/decode_stacktrace.sh and syzkaller make of a line.
@@ -115,14 +118,16 @@ def fault(text: str) -> Frame | None:
 
 def frame(text: str) -> Frame | None:
     """Return the frame that a line of a trace shows; None when it shows none."""
-    tag = _STACK_NAME.match(text)
-    text = text[tag.end() :] if tag else text
-    callee = _CALLEE.match(text)
+    if text[:1] in "<[":
+        tag = _STACK_NAME.match(text) or _MODULE_BEFORE.match(text)
+        text = text[tag.end() :] if tag else text
+    callee = _CALLEE.match(text) if " from " in text else None
     start = callee.end() if callee else 0
-    if (found := _FRAME.match(text, start)) and not _INLINED.match(text, start):
+    inlined = _INLINED.match(text, start) if "inline" in text else None
+    if not inlined and (found := _FRAME.match(text, start)):
         rest = text[found.end() : found.end() + 300]
-        source = _SOURCE.search(rest)
-        module = _MODULE.match(rest)
+        source = _SOURCE.search(rest) if "." in rest else None
+        module = _MODULE.match(rest) if rest else None
         return Frame(
             found["symbol"],
             int(found["offset"], 16),
@@ -132,8 +137,8 @@ def frame(text: str) -> Frame | None:
             _is_reliable(found, rest, callee=callee is not None),
             module["module"] if module else None,
         )
-    if found := _INLINED.match(text, start):
-        return Frame(found["symbol"], source=found["source"], reliable=not found["clue"])
+    if inlined:
+        return Frame(inlined["symbol"], source=inlined["source"], reliable=not inlined["clue"])
     if found := _BARE.match(text, start):
         bare = found["bare"] or found["alone"]
         clue = found["clue"] or found["clue0"] or found["paren"] or found["paren2"]
@@ -150,10 +155,20 @@ def frames(text: str) -> Iterator[Frame]:
             yield Frame(found["symbol"], offset, None, address, module=found["module"])
     elif shown := frame(text):
         yield shown
+        if text.count("+0x") > 1:
+            yield from _glued(text)
         if "from" not in text:
             for another in _ANOTHER.finditer(text, 1):
                 if shown := frame(text[another.start() :]):
                     yield shown
+
+
+def _glued(text: str) -> Iterator[Frame]:
+    """Yield the frames after a line's first one, where the lines' ends were lost."""
+    found = _FRAME.search(text) if _GLUED.search(text) else None
+    while found and (found := _GLUED_FRAME.match(text, found.end())):
+        offset, size = int(found["offset"], 16), int(found["size"], 16)
+        yield Frame(found["symbol"], offset, size)
 
 
 def decoded_frame(text: str) -> Frame | None:

@@ -137,7 +137,7 @@ class Stream:
         self._settle()
         self._begun = None
         self._expire()
-        if self.open and self.prefix.is_of(raw):
+        if own and self.open and self.prefix.is_of(raw):
             self._leave(seconds(raw[: len(raw) - len(text)]))
         if self.open and self._shows_again(text):
             self._last = None

@@ -87,7 +87,9 @@ def rejoined(last: Last, text: str) -> list[str]:
     """Return the ways to join a line to the one before, the likelier first."""
     rest = unquoted(text)
     blank, glued = f"{last.text} {rest}", last.text + rest
-    return [glued, blank] if last.fills_columns or last.text.endswith(("-", "_")) else [blank]
+    if last.fills_columns or last.text.endswith(("-", "_")):
+        return [glued, blank]
+    return [blank, glued] if last.text.startswith("Hardware name: ") else [blank]
 
 
 def grows(before: str, reason: str, *, full: bool) -> bool:

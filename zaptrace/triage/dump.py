@@ -229,7 +229,7 @@ _KINDS = {
     "bad_page_table": "a bad page table",
     "bad_swap_entry": "a bad swap entry",
     "page_table_check": "a failed page-table check",
-    "vm_bug_on": "a failed assertion about a page",
-    "vm_warn_on": "a failed sanity check of a page",
+    "vm_bug_on": "a failed assertion",
+    "vm_warn_on": "a failed sanity check",
     "page_dump": "a page",
 }

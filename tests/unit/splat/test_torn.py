@@ -504,3 +504,90 @@ def test_what_the_last_report_cannot_have_is_another_s_that_is_under_way() -> No
     assert (first.flags, first.addr, first.pid, first.cpu) == (("uptodate",), 0x636000, 7, 1)
     assert (second.flags, second.reason) == (("referenced", "dirty"), "bad pte")
     assert (second.addr, second.pid, second.cpu) == (None, 28149, 2)
+
+
+def test_frames_that_were_glued_together() -> None:
+    log = """\
+2019-09-11 15:41:09     kernel BUG at mm/foo.c:2655!
+2019-09-11 15:41:09     CPU: 4 PID: 466 Comm: sh Not tainted 5.2.14 #1
+2019-09-11 15:41:09     Call Trace:
+2019-09-11 15:41:09     foo_contig+0x270/0x360 [btrfs]
+2019-09-11 15:41:09     normal_work_helper+0x20f/0x320
+[btrfs]process_one_work+0x18b/0x380worker_thread+0x4f/0x3a0
+2019-09-11 15:41:09     ? rescuer_thread+0x330/0x330kthread+0xf8/0x130
+"""
+    (splat,) = parsed(log)
+    assert names(splat) == [
+        "foo_contig", "normal_work_helper", "process_one_work", "worker_thread",
+        "rescuer_thread?", "kthread",
+    ]  # fmt: skip
+
+
+def test_a_frame_of_a_small_address() -> None:
+    log = """\
+[    1.437795] kernel BUG at arch/powerpc/mm/pgtable.c:304!
+[    1.437800] Call Trace:
+[    1.437805] [c0000001fb6eb9b0] [0000000000000100] 0x100 (unreliable)
+[    1.437810] [c0000001fb6eb9f0] [c00000000009bb28] pte_update+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert [(one.symbol, one.address, one.reliable) for one in splat.trace] == [
+        (None, 0x100, False),
+        ("pte_update", 0xC00000000009BB28, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "BUG: bad usercopy in io_openat2_prep",
+        "general protection fault in foo_bar",
+        "BUG: soft lockup in sys_foo (2)",
+        "BUG: unable to handle kernel paging request in foo.isra.0",
+    ],
+)
+def test_the_title_of_a_bot_is_no_report(title: str) -> None:
+    (splat,) = parsed(f"{title}\n\nkernel BUG at mm/usercopy.c:102!\nCPU: 0 PID: 7 Comm: sh\n")
+    assert (splat.line, splat.reason) == (3, "kernel BUG at mm/usercopy.c:102!")
+
+
+@pytest.mark.parametrize(
+    ("registers", "trace", "wanted"),
+    [
+        (
+            ["pc : inlined_a mm/slub.c:5973 [inline]", "pc : outer+0x258/0x260 mm/slub.c:5950"],
+            ["outer+0x258/0x260 mm/slub.c:5973", "caller+0x1/0x2"],
+            ["inlined_a", "outer", "caller"],
+        ),
+        (
+            ["pc : outer+0x2cc/0x36c mm/slub.c:3103"],
+            ["inlined_a mm/slub.c:3103 [inline] (P)", "outer+0x2cc/0x36c mm/slub.c:3097 (P)"],
+            ["inlined_a", "outer"],
+        ),
+        (["pc : outer+0x2cc/0x36c"], ["caller+0x1/0x2"], ["outer", "caller"]),
+    ],
+)
+def test_the_faulting_function_stands_once(
+    registers: list[str], trace: list[str], wanted: list[str]
+) -> None:
+    lines = ["kernel BUG at mm/slub.c:3071!", "CPU: 1 PID: 7 Comm: sh Not tainted 6.1.1 #1"]
+    lines += [*registers, "Call trace:", *(f" {one}" for one in trace)]
+    (splat,) = parsed("\n".join(lines))
+    assert names(splat) == wanted
+
+
+@pytest.mark.parametrize("end", ["^M", "\r", ""])
+def test_a_carriage_return_that_a_pager_wrote_out(end: str) -> None:
+    log = (
+        f"> [ 1198.317139] kernel BUG at mm/slab.c:2535!{end}\n> [ 1198.317140] Call Trace:{end}\n"
+    )
+    (splat,) = parsed(log)
+    assert splat.reason == "kernel BUG at mm/slab.c:2535!"
+
+
+def test_blanks_before_hardware_without_a_vendor() -> None:
+    log = (
+        "kernel BUG at mm/a.c:2!\nCPU: 0 PID: 7 Comm: sh\nHardware name:   BHYVE, BIOS 1.0 03/14\n"
+    )
+    (splat,) = parsed(log)
+    assert splat.hardware == "BHYVE, BIOS 1.0 03/14"
