@@ -19,7 +19,15 @@ from typing import Any, NamedTuple
 import drgn
 import numpy as np
 import pytest
-from drgn.helpers.linux.mm import follow_phys, page_to_pfn, pfn_to_page, virt_to_page
+from drgn.helpers.linux.mm import (
+    compound_head,
+    follow_phys,
+    page_to_pfn,
+    page_to_virt,
+    pfn_to_page,
+    virt_to_page,
+)
+from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
 from tests.guest import lab, mappings
 from tests.guest.kdumpfile import compressed
@@ -194,7 +202,10 @@ def test_free_pages_and_slabs_are_reported_with_their_place(found: Audited) -> N
         slab = inspector.page(page_to_pfn(page).value_()).use.slab
         assert slab is not None
         assert slab["cache"].encode() == cache.name.string_()
-        assert 0 < slab["in_use"] <= slab["objects"]
+        first = page_to_virt(compound_head(page)).value_()
+        slab_of_it = range(first, first + slab["objects"] * cache.size.value_())
+        every = slab_cache_for_each_allocated_object(cache, "struct mm_struct")
+        assert slab["in_use"] == sum(one.value_() in slab_of_it for one in every) > 0
 
 
 @pytest.mark.parametrize(("form", "level"), [("-c", 1), ("-c", 16), ("-c", 31), ("-E", 31)])

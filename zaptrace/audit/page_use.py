@@ -20,6 +20,7 @@ from drgn.helpers.linux.slab import slab_object_info
 from zaptrace.audit.mms import printable
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.page_owner import page_owner
+from zaptrace.audit.slub import allocated_in
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.mapcount import uninitialised
 from zaptrace.audit.structpages.page_flags import flags_of
@@ -27,6 +28,9 @@ from zaptrace.audit.structpages.pcp_lists import listed_at
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.memory.left_out import is_left_out
 from zaptrace.memory.open import vmcoreinfo_of
+
+Asked = Callable[[str, Callable[[], Any]], Any]
+"""Takes the name of an answer and what gives it; returns None where it is lost."""
 
 _MOST_ORDER = 20
 _SWAP_TYPE_SHIFT = 58  # SWP_TYPE_SHIFT, include/linux/swapops.h
@@ -86,7 +90,7 @@ def use_of(state: KernelState, index: int, *, swapped: bool) -> PageUse:
     head = int(state.recorded.head[index])
     return PageUse(
         free_list=of_struct_page("free list", lambda: _free_list(state, index)),
-        slab=of_struct_page("slab", lambda: _slab(state, head)),
+        slab=of_struct_page("slab", lambda: _slab(state, head, asked)),
         file=of_struct_page("file", lambda: _file(state, index, head)),
         swap=asked("swap entry", lambda: _swap(state, index, head)) if swapped else None,
         cgroup=of_struct_page("cgroup", lambda: _cgroup(state, head)),
@@ -134,7 +138,7 @@ def _free_list(state: KernelState, index: int) -> str | None:
     return listed_at(state.prog, state.pages, index)
 
 
-def _slab(state: KernelState, head: int) -> dict[str, Any] | None:
+def _slab(state: KernelState, head: int, asked: Asked) -> dict[str, Any] | None:
     page = _page(state, head)
     if state.recorded.mappable[head] or not PageSlab(page):
         return None
@@ -142,10 +146,10 @@ def _slab(state: KernelState, head: int) -> dict[str, Any] | None:
         slab = drgn.cast("struct slab *", page)
     except LookupError:
         slab = page
-    cache = slab.slab_cache
-    found: dict[str, Any] = {"cache": printable(cache.name.string_())}
-    if hasattr(slab, "inuse"):
-        found |= {"in_use": slab.inuse.value_(), "objects": slab.objects.value_()}
+    found: dict[str, Any] = {"cache": printable(slab.slab_cache.name.string_())}
+    in_use = asked("objects in use", lambda: allocated_in(slab))
+    if in_use is not None:
+        found |= {"in_use": in_use[0], "objects": in_use[1]}
     return found
 
 

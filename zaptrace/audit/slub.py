@@ -54,6 +54,29 @@ def allocated_objects(
     return [address for slab in slabs for address in _slab_objects(cache, slab)]
 
 
+def allocated_in(slab: drgn.Object) -> tuple[int, int]:
+    """Return how many objects of a slab are allocated, and how many it has.
+
+    Its own count (`inuse`) is all of them while a CPU allocates from it (get_freelist() in
+    mm/slub.c).
+
+    Args:
+        slab: `struct slab *`, or `struct page *` before there was one.
+
+    Raises:
+        LookupError, AttributeError: an allocator that is not known (SLOB).
+        drgn.FaultError: not all that says which of them are free is in the dump.
+    """
+    cache = slab.slab_cache.read_()
+    if not hasattr(cache, "oo"):
+        return len(list(_slab_objects(cache, slab))), cache.num.value_()
+    gaps: Counter[str] = Counter()
+    allocated = len(_Slub(cache, gaps).objects(iter([slab])))
+    if gaps:
+        raise drgn.FaultError(UNREADABLE, slab.value_())
+    return allocated, slab.objects.value_()
+
+
 def _slabs(cache: drgn.Object, pages: StructPages, flags: Flags) -> Iterator[drgn.Object]:
     """Yield the cache's slabs: slab pages whose slab_cache is this one."""
     prog = cache.prog_

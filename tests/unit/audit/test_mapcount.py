@@ -144,6 +144,16 @@ def test_types_in_the_top_byte_leave_more_room_for_underflow() -> None:
     assert recorded.free.tolist() == [False, False, True]
 
 
+def test_a_large_slab_is_a_slab_to_its_last_page() -> None:
+    """Its first page alone has the type."""
+    pages = struct_pages(6)
+    pages.raw["raw_mapcount"][1] = 0xF5000000 - (1 << 32)
+    pages.raw["compound_head"][2:5] = BASE + 64 + 1
+    new = Flags(slab=None, swapbacked=17, buddy=0xF0000000 - (1 << 32))
+    recorded = derive(pages.gathered(), new, np.array([], np.int64))
+    assert recorded.mappable.tolist() == [True, False, False, False, False, True]
+
+
 def test_pages_that_are_uninitialised_or_missing_are_unknown() -> None:
     pages = struct_pages(3)
     pages.raw["flags"][0] = 2**64 - 1

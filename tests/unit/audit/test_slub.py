@@ -214,6 +214,23 @@ def test_objects_on_no_list_of_free_ones_are_allocated_and_no_page_is_asked_for(
     assert not gaps
 
 
+@pytest.mark.parametrize("layout", [slab_6_12, slab_6_18, slab_7_1])
+def test_a_slab_has_as_many_objects_in_use_as_are_on_no_list(kernel: Kernel, layout: Any) -> None:
+    cache, gone = made(kernel, layout)
+    struct_pages(kernel, LAYOUTS["6.12"])
+    slab = drgn.Object(cache.prog_, "struct slab *", value=BASE + 64 * SLAB)
+    assert slub.allocated_in(slab) == (COUNT - len(gone), COUNT)
+
+
+def test_where_a_list_cannot_be_read_it_is_not_known_how_many_are_in_use(kernel: Kernel) -> None:
+    cache, _ = made(kernel, slab_6_18)
+    kernel.words(CACHE, 0xFFFF999000000000)
+    struct_pages(kernel, LAYOUTS["6.12"])
+    slab = drgn.Object(cache.prog_, "struct slab *", value=BASE + 64 * SLAB)
+    with pytest.raises(drgn.FaultError):
+        slub.allocated_in(slab)
+
+
 def test_a_list_that_cannot_be_read_is_reported(kernel: Kernel) -> None:
     cache, _ = made(kernel, slab_6_18)
     kernel.words(CACHE, 0xFFFF999000000000, 0xFFFF999000000000)  # not in the dump

@@ -52,6 +52,7 @@ def derive(pages: StructPages, flags: Flags, on_cpu_lists: Index) -> Recorded:
         slab = has_bit(bits, flags.slab)
         slab[tails] = slab[head[tails]]
         own &= ~slab
+    own[tails] &= own[head[tails]]  # a slab's first page alone has the type
     folios = Folios(pages, flags, head, tails)
     mapcount, mappings, counted = folios.count(raw, anon)
     return Recorded(
