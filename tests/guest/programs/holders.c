@@ -26,14 +26,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifdef __s390x__
-#define HUGETLB (1UL << 20)
-#else
-#define HUGETLB (1UL << 21)
-#endif
-#define PAGE 4096UL
-#define PRESENT (1ULL << 63)
-#define PFN_MASK ((1ULL << 55) - 1)
+#include "pages.h"
+
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
@@ -42,17 +36,6 @@
 #endif
 
 static int pagemap, counts, flags;
-
-static void put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0)
-		return;
-	if (write(fd, text, strlen(text)) < 0)
-		printf("no %s\n", path);
-	close(fd);
-}
 
 /* The number after a word in a file of /proc, -1 without. */
 static long number(const char *path, const char *word)
@@ -67,13 +50,6 @@ static long number(const char *path, const char *word)
 	if (file)
 		fclose(file);
 	return found;
-}
-
-static uint64_t word(int fd, uint64_t index)
-{
-	uint64_t value = 0;
-
-	return pread(fd, &value, sizeof(value), index * sizeof(value)) == sizeof(value) ? value : 0;
 }
 
 static uint64_t pfn_of(const char *at)

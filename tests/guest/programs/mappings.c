@@ -29,17 +29,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifdef __s390x__
-#define HUGETLB (1UL << 20)
-#else
-#define HUGETLB (1UL << 21)
-#endif
-#define PAGE 4096UL
+#include "pages.h"
+
 #define GIGABYTE (1UL << 30)
 #define NO_MEMORY 0x80000000UL
-#define PRESENT (1ULL << 63)
 #define SWAPPED (1ULL << 62)
-#define PFN_MASK ((1ULL << 55) - 1)
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
@@ -57,17 +51,6 @@ static struct {
 } maps[48];
 static int nr_maps;
 static char *both;
-
-static void put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0)
-		return;
-	if (write(fd, text, strlen(text)) < 0)
-		printf("no %s\n", path);
-	close(fd);
-}
 
 static long number(const char *path)
 {
@@ -404,13 +387,6 @@ static void build(void)
 #else
 	far("above 128 TB", 1UL << 48);
 #endif
-}
-
-static uint64_t word(int fd, uint64_t index)
-{
-	uint64_t value = 0;
-
-	return pread(fd, &value, sizeof(value), index * sizeof(value)) == sizeof(value) ? value : 0;
 }
 
 /* The mappings from `first` on, as they are in this process. */
