@@ -188,8 +188,24 @@ def last_store(life: Life, slot: int) -> Write | None:
 def _to_entry(life: Life, record: Any, role: Role, stacks: dict[int, tuple[int, ...]]) -> Write:
     """Return a record of PTE as a store."""
     was = int(record["before"]) if record["known"] else None
-    number = int(record["number"])
-    stack = _stack(life, int(record["stack"]), stacks)
+    changes = [Change(ENTRY, was, int(record["after"]))]
+    number, slot = int(record["number"]), int(record["slot"])
+    return _to_store(life, number, record, stacks, changes=changes, slot=slot, pte=role)
+
+
+def _to_store(
+    life: Life, number: int, record: Any, stacks: dict[int, tuple[int, ...]], **members: Any
+) -> Write:
+    """Return a record of either kind as a store.
+
+    Args:
+        stacks: those that were walked already: each is walked only once.
+        members: what only records of its kind have.
+    """
+    node = int(record["stack"])
+    if node not in stacks:
+        stacks[node] = life.stack(node)
+    stack = stacks[node]
     return Write(
         number=number,
         ns=max(int(record["ns"]) - life.facts.start_ns, 0),
@@ -197,18 +213,9 @@ def _to_entry(life: Life, record: Any, role: Role, stacks: dict[int, tuple[int, 
         pc=int(record["pc"]),
         stack=stack[:-1],
         root=stack[-1] if stack else 0,
-        changes=[Change(ENTRY, was, int(record["after"]))],
         after_stop=_is_after_stop(life, number),
-        slot=int(record["slot"]),
-        pte=role,
+        **members,
     )
-
-
-def _stack(life: Life, node: int, stacks: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
-    """Return a stack; each is walked only once."""
-    if node not in stacks:
-        stacks[node] = life.stack(node)
-    return stacks[node]
 
 
 def _is_after_stop(life: Life, number: int) -> bool:
@@ -234,19 +241,11 @@ class _Words:
         found: list[Write] = []
         for at in mine.tolist():
             record = life.records[at]
-            node, number = int(record["stack"]), int(life.numbers[at])
-            stack = _stack(life, node, self._stacks)
-            flags = int(record["flags"])
-            write = Write(
-                number=number,
-                ns=max(int(record["ns"]) - life.facts.start_ns, 0),
-                cpu=int(record["cpu"]),
-                pc=int(record["pc"]),
-                stack=stack[:-1],
-                root=stack[-1] if stack else 0,
+            number, flags = int(life.numbers[at]), int(record["flags"])
+            write = _to_store(
+                *(life, number, record, self._stacks),
                 alias=bool(flags & ALIAS),
                 storage=bool(flags & STORAGE),
-                after_stop=_is_after_stop(life, number),
                 valued=bool(flags & VALUE),
             )
             place = int(record["va"]) - self._at
