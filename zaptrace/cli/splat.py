@@ -121,7 +121,7 @@ def _print(logs: Sequence[LogReports], args: argparse.Namespace) -> None:
 
         sys.stdout.write(
             listing(
-                [(log.origin.name, log.splats, log.boot) for log in logs],
+                [(log.origin.name, log.splats, log.boot, log.copies) for log in logs],
                 limit=None if args.all else LIMIT,
                 verbose=args.verbose,
             )

@@ -12,6 +12,8 @@ from zaptrace.splat.kinds import SHOW_A_PAGE, TITLES, from_mm
 from zaptrace.triage import BootFacts, Console, triage
 
 WIDTH = 80
+MOST_COPIES = 6
+"""Lines of copies that are named."""
 _PAGE_HEAD = "    time [s]        pfn  maps  refs  task                  reason"
 _RSS_HEAD = "    time [s]  counter           pages  mm"
 
@@ -35,9 +37,13 @@ def describe(splats: Sequence[Splat], *, limit: int | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def unread(splats: Sequence[Splat]) -> str:
+def unread(splats: Sequence[Splat], copies: Sequence[int] = ()) -> str:
     """Return the lines among each report that no rule reads: what a report may say beyond its
-    fields."""
+    fields.
+
+    Args:
+        copies: the lines where a report stands once more.
+    """
     lines = [""]
     for splat in splats:
         if splat.unread_count:
@@ -46,40 +52,56 @@ def unread(splats: Sequence[Splat]) -> str:
             lines += [cut(f"  {plain(text)}", WIDTH) for text in splat.unread]
             if splat.unread_count > len(splat.unread):
                 lines.append(f"  … and {splat.unread_count - len(splat.unread)} more")
-    return (
-        "\n".join(lines if len(lines) > 1 else ["", "Every line of the reports was read."]) + "\n"
-    )
+    if len(lines) == 1:
+        lines.append("Every line of the reports was read.")
+    if copies:
+        places = ", ".join(str(line) for line in copies[:MOST_COPIES])
+        places += ", …" if len(copies) > MOST_COPIES else ""
+        said = "is a copy of one (line" if len(copies) == 1 else "are copies of others (lines"
+        text = f"Not counted: {count(len(copies), 'report')} that {said} {places})"
+        lines.append(cut(text, WIDTH))
+    return "\n".join(lines) + "\n"
 
 
 def listing(
-    logs: Sequence[tuple[str, Sequence[Splat], BootFacts]], *, limit: int | None, verbose: bool
+    logs: Sequence[tuple[str, Sequence[Splat], BootFacts, Sequence[int]]],
+    *,
+    limit: int | None,
+    verbose: bool,
 ) -> str:
     """Return the text of all the reports of some logs, and what stands out in them.
 
     Args:
-        logs: name, reports and boot of each.
+        logs: name, reports and boot of each, and the lines of reports that are copies.
         limit: lines a kind; None shows every report.
         verbose: show the lines that no rule reads, too.
     """
     if len(logs) == 1:
         return _one_log(*logs[0][1:], limit=limit, verbose=verbose)
     parts = []
-    for name, splats, boot in logs:
+    for name, splats, boot, copies in logs:
         if splats:
-            text = _one_log(splats, boot, limit=limit, verbose=verbose)
+            text = _one_log(splats, boot, copies, limit=limit, verbose=verbose)
             parts.append(f"{cut(plain(name), WIDTH)}\n{'-' * min(len(name), WIDTH)}\n{text}")
-    quiet = sum(not splats for _, splats, _ in logs)
+    quiet = sum(not splats for _, splats, _, _ in logs)
     if quiet:
         parts.append(f"{count(quiet, 'log')} without a report of the kernel.\n")
     return "\n".join(parts)
 
 
-def _one_log(splats: Sequence[Splat], boot: BootFacts, *, limit: int | None, verbose: bool) -> str:
+def _one_log(
+    splats: Sequence[Splat],
+    boot: BootFacts,
+    copies: Sequence[int],
+    *,
+    limit: int | None,
+    verbose: bool,
+) -> str:
     text = describe(splats, limit=limit)
     clues = list(short_lines(triage(Console(tuple(splats), boot)), WIDTH))
     if clues:
         text += "\n".join(["", "What stands out:", *clues]) + "\n"
-    return text + (unread(splats) if verbose else "")
+    return text + (unread(splats, copies) if verbose else "")
 
 
 def case(name: str, splats: Sequence[Splat], *, fails: bool, problem: str | None) -> Case:

@@ -38,12 +38,14 @@ class LogReports:
 
     Attributes:
         splats: with the log's name and their fingerprints.
+        copies: the lines where one of them stands once more, word for word.
         problem: why it could not be read; None when it was.
     """
 
     origin: LogOrigin
     boot: BootFacts
     splats: tuple[Splat, ...] = ()
+    copies: tuple[int, ...] = ()
     problem: str | None = None
 
 
@@ -64,12 +66,13 @@ def read_one(file: LogFile) -> LogReports:
         BadInput, Missing: it cannot be read.
     """
     boot, host = BootReader(), _HostReader()
-    splats = parse(boot.through(host.through(file.blocks())))
+    copies: list[int] = []
+    splats = parse(boot.through(host.through(file.blocks())), copies=copies)
     reports = tuple(replace(one, log=file.name, fingerprint=fingerprint(one)) for one in splats)
     facts = boot.facts()
     releases = (one.kernel_release for one in splats if one.kernel_release)
     release = facts.release or next(releases, None)
-    return LogReports(LogOrigin(file.name, host.host, release), facts, reports)
+    return LogReports(LogOrigin(file.name, host.host, release), facts, reports, tuple(copies))
 
 
 def _tolerant(file: LogFile) -> LogReports:

@@ -59,6 +59,7 @@ class Draft:
         ended: no line can be its any more.
         closed: no stream holds it open.
         dropped: it is no report.
+        is_copy: because it stands above, word for word.
         foreign: another task's lines have come; its own can come yet.
         shows_page: it says that a page's dump is a part of it.
         mention: a headline above that may be this one's, named before it.
@@ -76,7 +77,7 @@ class Draft:
         self.first_line = self.last_line = 0
         self.ended = begins.kind.one_line
         self.closed = False
-        self.dropped = False
+        self.dropped = self.is_copy = False
         self.foreign = False
         self.shows_page = False
         self.mention: Draft | None = None

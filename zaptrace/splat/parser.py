@@ -30,12 +30,17 @@ AWAITED = 64
 """Reports that come before one that was but named is given up."""
 
 
-def parse(log: bytes | BinaryIO | Iterable[bytes]) -> list[Splat]:
+def parse(
+    log: bytes | BinaryIO | Iterable[bytes], *, copies: list[int] | None = None
+) -> list[Splat]:
     """Every report in a console log, in the order of their headlines.
 
     Never raises, whatever the bytes are, and takes time linear in them.
+
+    Args:
+        copies: gets the lines where a report stands that was counted before.
     """
-    return list(splats(log))
+    return list(splats(log, copies=copies))
 
 
 def parse_console(console: bytes) -> list[Splat]:
@@ -49,13 +54,16 @@ def parse_console(console: bytes) -> list[Splat]:
     return parse(console)
 
 
-def splats(log: bytes | BinaryIO | Iterable[bytes]) -> Iterator[Splat]:
+def splats(
+    log: bytes | BinaryIO | Iterable[bytes], *, copies: list[int] | None = None
+) -> Iterator[Splat]:
     """Yield the reports of a console log as they end, in the order of their headlines.
 
     Args:
         log: its bytes, a file that is read, or blocks of bytes: cut anywhere.
+        copies: gets the lines where a report stands that was counted before.
     """
-    reader = _Reader()
+    reader = _Reader([] if copies is None else copies)
     for number, line in windows(_blocks(log), begins=reader.begins, idle=reader.idle):
         reader.feed(number, line)
         yield from reader.ended()
@@ -100,7 +108,8 @@ def _broken(first: str, second: str) -> Headline | None:
 class _Reader:
     """Lines -> reports, in the order of their headlines."""
 
-    def __init__(self) -> None:
+    def __init__(self, copies: list[int]) -> None:
+        self._lines_of_copies = copies
         self._streams: dict[str, Stream] = {}
         self._spoke_last: Stream | None = None  # a line without a prefix continues it
         self._drafts: deque[Draft] = deque()
@@ -182,7 +191,7 @@ class _Reader:
         is_copy = self._copies.is_copy(begins, time)
         draft = Draft(begins, text, number, time)
         draft.mention = mention(begins, time, self._drafts, is_copy=is_copy)
-        draft.dropped = is_copy and not draft.mention
+        draft.is_copy = draft.dropped = is_copy and not draft.mention
         draft.fields["suppressed"] = self._suppressed.pop(kind, None)
         self._drafts.append(draft)
         stream = stream or self._new_stream(prefix)
@@ -294,7 +303,10 @@ class _Reader:
             if self._drafts[0].awaits_copy and len(self._drafts) < AWAITED and not self._closed:
                 break
             draft = self._drafts.popleft()
-            splat = None if self._copies.is_repeated(draft) else draft.splat()
+            is_copy = draft.is_copy or self._copies.is_repeated(draft)
+            splat = None if is_copy else draft.splat()
+            if is_copy:
+                self._lines_of_copies.append(draft.fields["line"])
             if splat:
                 yield splat
 

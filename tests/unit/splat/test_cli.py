@@ -91,6 +91,26 @@ def test_lines_that_no_rule_reads_are_counted_and_shown(
     assert "usb" not in out
 
 
+def test_a_report_that_stands_twice_is_counted_once_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = (
+        "[    5.000000] BUG: Bad page state in process sh  pfn:00001\n"
+        "[    5.000002] page dumped because: nonzero mapcount\n"
+        "[    9.000003] BUG: Bad page state in process sh  pfn:00002\n"
+        "[    9.000004] page dumped because: nonzero mapcount\n"
+    )
+    log = tmp_path / "console.log"
+    log.write_text(report + "I wrote:\n" + "".join(f"> {line}\n" for line in report.splitlines()))
+    run("--verbose", str(log))
+    out = capsys.readouterr().out
+    assert out.startswith("2 reports\n")
+    assert "Not counted: 2 reports that are copies of others (lines 6, 8)\n" in out
+    log.write_text(report)
+    run("--verbose", str(log))
+    assert "Not counted" not in capsys.readouterr().out
+
+
 def test_long_lists_are_cut_and_say_so() -> None:
     splats = [Splat("bad_page_state", process="sh", pfn=at, suppressed=2) for at in range(30)]
     text = describe(splats, limit=20)
