@@ -10,7 +10,7 @@ from zaptrace.explain.predicates import Case, is_a
 from zaptrace.explain.rests_on import refer_all
 from zaptrace.explain.rules import put_when_free
 from zaptrace.life.calls import ENTRIES, author, before_in_call
-from zaptrace.life.ledger import LeftOver, What
+from zaptrace.life.ledger import HELD, LeftOver, What
 from zaptrace.life.named_life import Frame, NamedWrite
 from zaptrace.life.page_life import Change, Role
 from zaptrace.life.page_members import PageFields
@@ -33,6 +33,7 @@ _SAID = {
     What.FREED_WHILE_MAPPED: "{by} dropped its last reference while its rmap was counted",
     What.RMAP_NOT_REMOVED: "the rmap that {by} added was never removed",
     What.REMOVED_TOO_OFTEN: "{by} removed its rmap, which is more often than it was added",
+    What.CLEARED_NOT_PUT: "{by} cleared a PTE of it, whose reference was never dropped",
     What.GET_WITHOUT_PUT: "the reference that {by} took was never dropped",
 }
 _BY_COUNT = (What.RMAP_NOT_REMOVED, What.REMOVED_TOO_OFTEN, What.PUT_OR_RMAP)
@@ -52,7 +53,7 @@ def reported(case: Case) -> tuple[LeftOver, ...]:
     if case.account is None:
         return ()
     leaked = is_a(case.story.finding, FindingClass.REFCOUNT_LEAKED)
-    facts = [one for one in case.account.facts if leaked or one.what is not What.GET_WITHOUT_PUT]
+    facts = [one for one in case.account.facts if leaked or one.what not in HELD]
     others = [one for one in facts if one.what is not What.FREED_WHILE_MAPPED]
     return tuple(others or facts)
 

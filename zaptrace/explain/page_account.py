@@ -12,7 +12,10 @@ from zaptrace.life.page_members import PageFields
 
 _POSITIVE = (What.STRAY, What.FREED_TWICE, What.FREED_WHILE_MAPPED)
 """What is seen in a store itself; all else is that another store is missing."""
-_WITHIN_A_CALL = (What.PTE_CLEARED, What.PTE_STAYS, What.RMAP_WITHOUT_PTE)
+_WITHIN_A_CALL = (
+    *(What.PTE_CLEARED, What.PTE_STAYS, What.RMAP_WITHOUT_PTE),
+    What.CLEARED_NOT_PUT,
+)
 """What the same call may still make good."""
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from zaptrace.explain.bad_pages import FOLIO_MAPCOUNTS
+from zaptrace.explain.changed_entry import by_one_bit, of_another
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment, first_bad_table
 from zaptrace.explain.lifetimes import same_process
 from zaptrace.explain.mapcount_gaps import jump_of
@@ -263,6 +264,11 @@ def _rose(case: Case) -> Speaks | None:
 
 _ABOVE = (
     Reading(
+        lambda case: _above(case) and of_another(case),
+        "a PTE of it was changed by a stray write or a bit flip, and maps another page",
+        by_one_bit,
+    ),
+    Reading(
         lambda case: _above(case) and _ends_here(case),
         "its rmap removal comes late, after the free (freed_before_rmap_removed)",
     ),
@@ -323,6 +329,11 @@ def _referenced_and_uncounted(case: Case) -> bool:
 
 _UNCOUNTED = (
     Reading(
+        lambda case: _referenced_and_uncounted(case) and of_another(case),
+        "a PTE of another page was changed by a stray write or a bit flip, and maps this one",
+        by_one_bit,
+    ),
+    Reading(
         _referenced_and_uncounted,
         "a mapping was made and never added to the rmap (a page fault, fork, mremap, migration)",
     ),
@@ -337,6 +348,11 @@ _UNCOUNTED = (
     Reading(_referenced_and_uncounted, "something else wrote over the counter"),
 )
 _OVERPUT = (
+    Reading(
+        lambda case: _not_counted(case) and of_another(case),
+        "a PTE of another page was changed by a stray write or a bit flip, and maps this one",
+        by_one_bit,
+    ),
     Reading(
         _not_counted,
         "its rmap and its reference were dropped and its PTE stayed (pte_left_behind), or is "

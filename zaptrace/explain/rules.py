@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from zaptrace.explain import late_removal
+from zaptrace.explain.changed_entry import other_page
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, same_page
 from zaptrace.explain.mapcount_gaps import jump_of
 from zaptrace.explain.predicates import (
@@ -224,6 +225,8 @@ def counted_once_too_often(case: Case) -> bool:
         return False
     if story.removed_late or (finding.mapcount or 0) - (finding.ptes or 0) != 1:
         return False
+    if other_page(case) is not None:
+        return False
     return story.fault is None or freed_while_counted(case)
 
 
@@ -308,7 +311,7 @@ def pte_left_behind(case: Case) -> bool:
     """Return whether the mapping's count is gone and its PTE is still there."""
     if case.story.removed or case.story.bad_pte:
         return zapped_again(case)
-    if case.story.fault or case.story.state:
+    if case.story.fault or case.story.state or other_page(case) is not None:
         return False
     return pte_of_nobody(case) or zapped_but_there(case)
 

@@ -127,8 +127,8 @@ def left_behind(case: Case) -> Sentences:
     else:
         still += f" ({counters(finding.raw_mapcount, finding.refcount)})"
     yield Sentence(
-        f"{still}: one is not counted. It outlived its rmap and its reference, or was made "
-        "without them.",
+        f"{still}: one is not counted. It outlived its rmap and its reference, was made without "
+        "them, or was changed and had been another page's.",
         refer(finding),
     )
 

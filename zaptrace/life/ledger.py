@@ -40,6 +40,7 @@ class What(enum.StrEnum):
     PUT_OR_RMAP = "put_without_get_or_rmap_removal_missing"
     RMAP_NOT_REMOVED = "rmap_not_removed"
     REMOVED_TOO_OFTEN = "rmap_removed_too_often"
+    CLEARED_NOT_PUT = "pte_cleared_reference_not_put"
     GET_WITHOUT_PUT = "get_without_put"
 
 
@@ -89,9 +90,12 @@ _SAID = {
     What.PUT_OR_RMAP: "put without a get, or without the rmap removal that belongs to it",
     What.RMAP_NOT_REMOVED: "rmap added and not removed",
     What.REMOVED_TOO_OFTEN: "rmap removed more often than added",
+    What.CLEARED_NOT_PUT: "PTE cleared and its reference not put yet",
     What.GET_WITHOUT_PUT: "got and not put yet",
 }
 
+HELD = (What.CLEARED_NOT_PUT, What.GET_WITHOUT_PUT)
+"""A reference that may be dropped later."""
 
 _OF_A_PMD = re.compile(r"huge_pmd|do_set_pmd|migration_pmd|pmd_migration")
 """do_set_pmd(), zap_huge_pmd(), copy_huge_pmd(), remove_migration_pmd() and their like."""
@@ -172,6 +176,7 @@ def ledger(
             dropped = _lost_mappings(mine, puts)
         _pair_any(rest, puts)
         left += _references(gets, puts, mine, mapped)
+        left += _kept(mappings, mine, puts) if mappings is not None else ()
     if mappings is None:
         missing = _mappings(adds, removals, dropped)
         # A mapping that is still there owes nothing.
@@ -207,7 +212,7 @@ def _by_entries(named: NamedLife, rmaps: list[Unit], *, large: bool) -> Mappings
 def _order(one: LeftOver) -> tuple[bool, int, bool]:
     """Return a sort key: by time, causes before effects; what is merely held comes last."""
     first = min(write.write.number for write in one.among)
-    return one.what is What.GET_WITHOUT_PUT, first, one.what is What.FREED_WHILE_MAPPED
+    return one.what in HELD, first, one.what is What.FREED_WHILE_MAPPED
 
 
 def _by_rarity(one: LeftOver, often: Mapping[int, int]) -> LeftOver:
@@ -336,7 +341,7 @@ def _pair_mappings(
         add.partner = get
     held = list(taken)
     for removal in removals:
-        put = _nearest(removal, puts)
+        put = removal.partner = _nearest(removal, puts)
         if put is not None and held:
             _pair(held.pop(0), put)
         elif put is not None:  # a mapping that was never added: reported by its removal
@@ -419,6 +424,15 @@ def _references(
     held = [one for one in gets if one.partner is None and one not in mine and not _lasts(one)]
     if held:
         yield LeftOver(What.GET_WITHOUT_PUT, len(held), _writes(_with_mappings(held, mine)))
+
+
+def _kept(mappings: Mappings, mine: list[Unit], puts: list[Unit]) -> Iterator[LeftOver]:
+    """Yield the references of mappings that nothing dropped, though PTE and rmap are gone."""
+    count = sum(one.partner is None for one in mine) - mappings.ptes
+    odd = [one.write for one in mappings.alone]
+    among = [one for one in mappings.clears if one.partner is None and one.write not in odd]
+    if count > 0 and among and all(one.partner is not None for one in puts):
+        yield LeftOver(What.CLEARED_NOT_PUT, count, _writes(among))
 
 
 def _with_mappings(held: list[Unit], mine: list[Unit]) -> list[Unit]:

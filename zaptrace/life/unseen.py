@@ -1,8 +1,8 @@
 """Counters that changed and no recorded store did it: seen at the next store to them.
 
-Who counts always changes a counter, and in one direction.  When a removal of the rmap leaves the
-counter as the last record had it, or higher, it was another before: a bit of memory flipped, a
-device wrote there, or a store was not recorded.
+Who counts always changes a counter, and in one direction; a page's own mapcount by one.  When a
+removal of the rmap leaves the counter as the last record had it, or higher, or lower by several, it
+was another before: a bit of memory flipped, a device wrote there, or a store was not recorded.
 """
 
 from __future__ import annotations
@@ -40,15 +40,18 @@ def changed_unseen(writes: Sequence[NamedWrite]) -> tuple[NamedWrite, str] | Non
 
 def _is_odd(one: NamedWrite, counter: str) -> bool:
     change = next((each for each in one.write.changes if each.name == counter), None)
+    direction = _direction(one, counter)
+    by_one = bool(direction) and (
+        counter == MAPCOUNT or any(_BY_ONE.search(name) for name in _names(one))
+    )
     if change is None:
-        by_one = counter == MAPCOUNT or any(_BY_ONE.search(name) for name in _names(one))
-        return counter in one.write.unchanged and by_one and bool(_direction(one, counter))
+        return counter in one.write.unchanged and by_one
     if change.before is None:
         return False
     if not change.stored:
         return True
-    direction = _direction(one, counter)
-    return bool(direction) and (change.after > change.before) is not (direction > 0)
+    step = change.after - change.before
+    return bool(direction) and (step * direction < 0 or (by_one and abs(step) > 1))
 
 
 def _direction(one: NamedWrite, counter: str) -> int:

@@ -225,7 +225,7 @@ _KINDS = {
     "bad_page_map": "a bad page map",
     "bad_page_cache": "a bad page cache",
     "bad_rss_counter": "a bad rss-counter state",
-    "nonzero_page_tables": "page tables that outlive their mm",
+    "nonzero_page_tables": "a count of page tables that is not 0 when their mm ends",
     "bad_page_table": "a bad page table",
     "bad_swap_entry": "a bad swap entry",
     "page_table_check": "a failed page-table check",

@@ -202,11 +202,12 @@ ROWS = (
     ),
     Row(
         name="page_tables_left",
-        title="page tables outlive their mm",
+        title="page tables are counted when their mm ends",
         sees=each(_tables_left),
         causes=(
             Candidate("a page table was leaked", 2),
             Candidate("a page table was freed twice, or of another mm", 1),
+            Candidate("the counter alone is wrong (mm->pgtables_bytes)", 1),
             Candidate(
                 "it follows from the bad page tables that the log also reports",
                 0,

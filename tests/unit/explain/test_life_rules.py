@@ -232,7 +232,7 @@ def test_by_the_audit_alone_the_life_says_the_rest() -> None:
     assert "the evidence does not say" not in verdict.summary
 
 
-@pytest.mark.parametrize("flipped", [1, 4], ids=["to what it was", "above"])
+@pytest.mark.parametrize("flipped", [1, 4, -5], ids=["to what it was", "above", "below"])
 def test_a_counter_that_no_store_changed_blames_nobody(flipped: int) -> None:
     """Memory of a running 6.12 changed from outside: the removal was said to add an rmap."""
     page = Mapped()

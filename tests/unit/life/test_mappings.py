@@ -135,6 +135,19 @@ def test_a_migration_takes_a_reference_for_each_of_its_ptes() -> None:
         assert "remove_migration_pte mm/migrate.c:382" in left[0].sentence()
 
 
+def test_a_zap_that_keeps_the_reference_of_its_mapping_is_named() -> None:
+    """6.12, unmap_page_range() that gives its pages to no gather."""
+    page = Mapped()
+    page.clears(0x31, 0x22)
+    assert page.left() == [What.PTE_CLEARED]  # that says enough
+    page.maps(-1, 5, 0x22)
+    (kept,) = page.account().left_over
+    assert kept.what is What.CLEARED_NOT_PUT
+    assert "zap_pte_range mm/memory.c:21" in kept.sentence()
+    page.refs(-1, 6, 0x22)
+    assert page.left() == []
+
+
 def test_a_put_of_a_page_that_is_free_is_named() -> None:
     page = Mapped()
     page.zap()
