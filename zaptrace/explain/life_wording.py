@@ -75,7 +75,8 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         start = f"By the recorded life of {page(case.story)}, " if number == 0 else "And "
         times = f" ({len(facts)} times)" if len(facts) > 1 else ""
         yield Sentence(
-            f"{start}{text}{times}.", _refer((w for one in facts for w in one.among), pfn)
+            f"{start}{text}{times}.",
+            _refer((w for one in facts for w in (*one.among, *one.sets)), pfn),
         )
         yield from _taken_for(facts[0], pfn)
         yield from _prepared(case, facts[0])
@@ -97,9 +98,15 @@ def _sentence(one: LeftOver, fields: PageFields) -> str:
     if one.what is What.STRAY:
         return f"{_by(first)} stored into its struct page: {_changes(first, fields)}"
     if one.what in _ONE_OF:
+        said = f"one of these {_ONE_OF[one.what]}: {', '.join(places)}"
         if len(places) == 1:
-            return f"{places[0]} {_ONE_OF[one.what]}"
-        return f"one of these {_ONE_OF[one.what]}: {', '.join(places)}"
+            said = f"{places[0]} {_ONE_OF[one.what]}"
+        made = list(dict.fromkeys(map(_by, one.sets)))[:_MOST_NAMED]
+        return (
+            f"{said}, or {_SAID[What.MAPPED_WITHOUT_GET].format(by=' or '.join(made))}"
+            if made
+            else said
+        )
     return _SAID[one.what].format(by=" or ".join(places))
 
 

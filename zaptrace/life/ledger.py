@@ -54,6 +54,7 @@ class LeftOver:
             stored in the whole boot, the rarest first.
         often: how often, of each of `among`; empty when that is not known.
         dropped: where the reference of a mapping went whose rmap was not removed.
+        sets: PTEs set in the call of a put without a get: one of them may have taken none.
     """
 
     what: What
@@ -61,6 +62,7 @@ class LeftOver:
     among: tuple[NamedWrite, ...]
     dropped: tuple[NamedWrite, ...] = ()
     often: tuple[int, ...] = ()
+    sets: tuple[NamedWrite, ...] = ()
 
     def sentence(self) -> str:
         """Return what is left over as a sentence, with the source lines."""
@@ -71,6 +73,8 @@ class LeftOver:
             places = " or ".join(named)
         times = "" if self.count == 1 else f" {self.count} times"
         said = f"{_SAID[self.what]}{times}: {places}"
+        if self.sets:
+            said += f", or {_SAID[What.MAPPED_WITHOUT_GET]}: {' or '.join(map(place, self.sets))}"
         dropped = " and ".join(dict.fromkeys(map(place, self.dropped)))
         return f"{said}; its reference was put by {dropped}" if dropped else said
 
@@ -175,7 +179,7 @@ def ledger(
         if mapped is False and mappings is None:
             dropped = _lost_mappings(mine, puts)
         _pair_any(rest, puts)
-        left += _references(gets, puts, mine, mapped)
+        left += _references(gets, puts, mine, mapped, mappings.sets if mappings else [])
         left += _kept(mappings, mine, puts) if mappings is not None else ()
     if mappings is None:
         missing = _mappings(adds, removals, dropped)
@@ -266,7 +270,7 @@ def _since_the_boot(
     rest = [one for one in gets if one not in mine]
     _pair_same_call(rest, puts)
     _pair_any(rest, puts)
-    return _references(gets, puts, mine, False)
+    return _references(gets, puts, mine, False, [])
 
 
 def _no_references(writes: Sequence[NamedWrite], fields: PageFields) -> str | None:
@@ -404,13 +408,18 @@ def _pair(get: Unit, put: Unit) -> None:
 
 
 def _references(
-    gets: list[Unit], puts: list[Unit], mine: list[Unit], mapped: bool | None
+    gets: list[Unit],
+    puts: list[Unit],
+    mine: list[Unit],
+    mapped: bool | None,
+    sets: list[Unit],
 ) -> Iterator[LeftOver]:
     """Yield the puts and gets that are left unpaired.
 
     Args:
         mine: the gets of mappings.
         mapped: see `_is_mapped`.
+        sets: of PTEs, where they are known.
     """
     alone = [one for one in puts if one.partner is None]
     open_ = [one for one in mine if one.partner is None]
@@ -420,7 +429,9 @@ def _references(
         (What.PUT_WITHOUT_GET, [one for one in alone if one not in unclear]),
     ):
         if units:
-            yield LeftOver(what, len(units), _writes(_rivals(units, puts)))
+            among = _writes(_rivals(units, puts))
+            made = [one for one in sets if any(same_call(one, put) for put in units)]
+            yield LeftOver(what, len(units), among, sets=_writes(made))
     held = [one for one in gets if one.partner is None and one not in mine and not _lasts(one)]
     if held:
         yield LeftOver(What.GET_WITHOUT_PUT, len(held), _writes(_with_mappings(held, mine)))

@@ -135,6 +135,26 @@ def test_a_migration_takes_a_reference_for_each_of_its_ptes() -> None:
         assert "remove_migration_pte mm/migrate.c:382" in left[0].sentence()
 
 
+def test_a_put_in_the_call_that_mapped_it_may_be_the_lookups() -> None:
+    """6.12, filemap_map_pages(): its own put is right, and the PTE took no reference."""
+    NAMES[0x56] = "filemap_map_pages at mm/filemap.c:3704"
+    NAMES[0x57] = "set_pte_range at mm/memory.c:5150"
+    page = Mapped.__new__(Mapped)
+    Page.__init__(page)
+    page.refs(1, 1, 0x23)
+    page.refs(1, 14, 0x23)
+    page.refs(-1, 8, 0x23)
+    page.refs(1, 13, 0x21)
+    page.maps(1, 2, 0x21)
+    page.sets(0x57, 0x21)
+    page.refs(-1, 0x56, 0x21)
+    page.zap()
+    (odd,) = page.account().left_over
+    assert odd.what is What.PUT_WITHOUT_GET
+    assert "filemap_map_pages mm/filemap.c:3704, or PTE set and no reference" in odd.sentence()
+    assert odd.sentence().endswith("set_pte_range mm/memory.c:5150")
+
+
 def test_a_zap_that_keeps_the_reference_of_its_mapping_is_named() -> None:
     """6.12, unmap_page_range() that gives its pages to no gather."""
     page = Mapped()
