@@ -6,8 +6,7 @@ evidence excludes is not listed; what excludes it stands in `possible`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from zaptrace.explain.bad_pages import FOLIO_MAPCOUNTS
@@ -25,28 +24,13 @@ from zaptrace.explain.predicates import (
     seen_at_its_free,
     zap_is_over,
 )
+from zaptrace.explain.reading import Reading, Speaks, numbered
+from zaptrace.explain.readings_report import IN_CACHE
 from zaptrace.explain.rests_on import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import FindingClass
-from zaptrace.model.verdict import Reference, Sentence
-
-Speaks = tuple[str, tuple[Reference, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One cause.
-
-    Attributes:
-        possible: whether the evidence leaves it open.
-        text: the cause in words.
-        speaks: what speaks for it, and what that rests on; None when nothing does.
-    """
-
-    possible: Callable[[Case], bool]
-    text: str | Callable[[Case], str]
-    speaks: Callable[[Case], Speaks | None] = lambda _case: None
+from zaptrace.model.verdict import Sentence
 
 
 def readings(case: Case) -> Iterator[Sentence]:
@@ -66,12 +50,6 @@ def readings(case: Case) -> Iterator[Sentence]:
         why = f": {speaks[0]}" if speaks else ""
         causes.append((cause + why, (speaks[1] if speaks else ()) or rests_on))
     yield from numbered(causes)
-
-
-def numbered(causes: Sequence[tuple[str, tuple[Reference, ...]]]) -> Iterator[Sentence]:
-    """Yield a sentence for each cause that is left open, with what it rests on."""
-    for number, (cause, rests_on) in enumerate(causes, start=1):
-        yield Sentence(f"Reading {number} of {len(causes)}: {cause}.", rests_on, reading=True)
 
 
 def raw_below_zero(case: Case) -> tuple[int, Piece] | None:
@@ -485,5 +463,5 @@ _OF_STATE = (
     Reading(_refcount_is_left(True), "a reference was taken of a page that was free"),
 )
 
-_ALL = (_BELOW_ZERO, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_FOLIO, _OF_STATE)
+_ALL = (_BELOW_ZERO, IN_CACHE, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_FOLIO, _OF_STATE)
 """The first table of which a reading is possible is the story's."""

@@ -20,7 +20,8 @@ from zaptrace.explain.naming import (
     when_freed,
 )
 from zaptrace.explain.predicates import Case, freed_while_counted, seen_at_its_free, way_of
-from zaptrace.explain.readings import numbered, raw_below_zero, readings
+from zaptrace.explain.reading import numbered
+from zaptrace.explain.readings import raw_below_zero, readings
 from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.explain.sites import freed_by, line_of
 from zaptrace.model.findings import Finding

@@ -224,3 +224,18 @@ def test_an_entry_of_a_huge_page_is_no_pte() -> None:
         replace(MAP, pte=0x1234025, pmd=0x1234067, trace=frames("print_bad_page_map", *IN_ZAP))
     )
     assert "met PTE 0x1234025, which" in of_pte.summary and "PMD" not in of_pte.summary
+
+
+@pytest.mark.parametrize("kind", ["VM_BUG_ON", "Bad page cache"])
+def test_a_page_that_the_page_cache_gives_up_while_it_is_mapped(kind: str) -> None:
+    """A truncate that unmaps nothing: the report names no cause, and none was left open."""
+    dump = b"page: refcount:3 mapcount:1 mapping:0000000000000001 index:0x0 pfn:0x17ed\n"
+    why = b"page dumped because: VM_BUG_ON_FOLIO(folio_mapped(folio))\n"
+    text = dump + why + b"kernel BUG at mm/filemap.c:154!\n"
+    if kind == "Bad page cache":
+        head = b"BUG: Bad page cache in process trunc2  pfn:017ed\n"
+        text = head + dump + b"page dumped because: still mapped when deleted\n"
+    verdict = told(*parse(text))
+    assert len(verdict.readings) == 3
+    assert "it was taken out of the page cache while PTEs map it" in verdict.readings[0]
+    assert "mapping_leaked" in verdict.readings[1]

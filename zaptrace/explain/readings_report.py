@@ -1,0 +1,39 @@
+"""Readings of a page that the page cache gave up while it was mapped.
+
+filemap_unaccount_folio() (mm/filemap.c) finds that: VM_BUG_ON_FOLIO(folio_mapped(folio)) with
+DEBUG_VM, else "BUG: Bad page cache".
+"""
+
+from __future__ import annotations
+
+from zaptrace.explain.predicates import Case
+from zaptrace.explain.reading import Reading
+
+_CHECKS = ("(folio_mapped(folio))", "(page_mapped(page))", "still mapped when deleted")
+
+
+def _in_cache(case: Case) -> bool:
+    reason = (case.story.report.reason if case.story.report else None) or ""
+    return any(check in reason for check in _CHECKS)
+
+
+def _may_be_counted_wrong(case: Case) -> bool:
+    """Return whether its PTEs may be fewer than its mapcount: the audit would have found it."""
+    return case.evidence.audit is None or case.story.finding is not None
+
+
+IN_CACHE = (
+    Reading(
+        _in_cache,
+        "it was taken out of the page cache while PTEs map it, which had not been unmapped before "
+        "(a truncate, an invalidation), or were made since",
+    ),
+    Reading(
+        lambda case: _in_cache(case) and _may_be_counted_wrong(case),
+        "a PTE of it went before, and its rmap was not removed (mapping_leaked)",
+    ),
+    Reading(
+        lambda case: _in_cache(case) and _may_be_counted_wrong(case),
+        "a mapping was counted twice, or something else wrote to the counter",
+    ),
+)
