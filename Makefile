@@ -2,7 +2,7 @@
 # make test    all the tests, with guests
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-tests repro test test-quick test-guest test-slow lint bench matrix worker \
-	scoreboard soak founding-report clean zoo
+	scoreboard lives soak founding-report clean zoo
 BIN := .venv/bin
 # Where Python may not keep what it compiles, each of the tests' many processes compiles all anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,6 +18,7 @@ help:
 	@echo "make matrix SCHEDULER=tcp://...   the same on a Dask cluster: docs/cluster.md"
 	@echo "make scoreboard   explain every fault from every subset of the evidence (RESUME=1: go on)"
 	@echo "make scoreboard HEALTHY=50   so many boots without a fault of each kernel: resumable"
+	@echo "make lives        are recordings of pages' lives whole? on two QEMUs; resumable; hours"
 	@echo "make soak         the tests with guests ten times, six beside compilers: resumable; hours"
 	@echo "make zoo          bugs that upstream shipped, given back to kernels, and explained"
 	@echo "make founding-report   the set-up of the founding report as it was: most of an hour"
@@ -66,6 +67,9 @@ worker: setup-tests
 
 scoreboard: setup-tests
 	@$(BIN)/python -m $(if $(HEALTHY),tests.scoreboard.healthy $(HEALTHY),tests.scoreboard $(if $(RESUME),--resume))
+
+lives: setup-tests
+	@$(BIN)/python -m tests.lives
 
 soak: setup-tests
 	@$(BIN)/python -m tests.soak
