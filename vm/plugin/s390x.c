@@ -79,9 +79,42 @@ static bool after_call(const uint8_t *end)
 	       (end[-2] == 0x0d && (end[-1] & 0xf0) == 0xe0);
 }
 
+/*
+ * Whether all that the instruction stores lies at a displacement from %r15: in the kernel's stack,
+ * where no struct page and no page table is.  Every second store is such a one.
+ */
+static bool to_stack(const uint8_t *code, size_t size)
+{
+	if (size < 4 || code[2] >> 4 != 15)
+		return false;
+	switch (code[0]) {
+	case 0x40: /* STH */
+	case 0x42: /* STC */
+	case 0x50: /* ST */
+	case 0x60: /* STD */
+	case 0x70: /* STE */
+	case 0xe3: /* STG, STY, ... */
+		return (code[1] & 15) == 0; /* no index */
+	case 0x90: /* STM */
+	case 0x92: /* MVI */
+	case 0x94: /* NI */
+	case 0x96: /* OI */
+	case 0xd1 ... 0xd4: /* MVN, MVC, MVZ, NC */
+	case 0xd6 ... 0xd7: /* OC, XC */
+	case 0xdc: /* TR */
+	case 0xeb: /* STMG, ... */
+		return true;
+	case 0xe5:
+		return code[1] == 0x44 || code[1] == 0x48 || code[1] == 0x4c; /* MVHHI, MVGHI, MVHI */
+	}
+	return false;
+}
+
 /* z/Architecture Principles of Operation, appendix B.  What is not known to be quiet is not. */
 static bool quiet(const uint8_t *code, size_t size)
 {
+	if (to_stack(code, size))
+		return true;
 	switch (code[0]) {
 	case 0x05 ... 0x07: /* BALR, BCTR, BCR */
 	case 0x0d: /* BASR */
@@ -166,6 +199,8 @@ static struct storage_op *storage_op(uint64_t pc, uint64_t at, const uint8_t *co
 	struct storage_op *kept;
 
 	if (size == 6 && stores_to_storage(code)) {
+		if (to_stack(code, size))
+			return NULL;
 		take(&op, code);
 	} else if (size == 6 && code[0] == 0xc6 && (code[1] & 15) == 0) { /* exrl */
 		uint32_t halves = (uint32_t)code[2] << 24 | code[3] << 16 | code[4] << 8 | code[5];

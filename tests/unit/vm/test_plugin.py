@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -120,3 +122,49 @@ def _spoil(fd: int, field: str, value: int) -> None:
     shared[field] = value
     offset = dict(SHARED.fields or {})[field][1]
     os.pwrite(fd, shared[field].tobytes(), offset)
+
+
+class _Machine(ctypes.Structure):
+    """struct machine of plugin.h."""
+
+    _fields_: ClassVar = [
+        ("name", ctypes.c_char_p),
+        ("calls", ctypes.c_void_p),
+        ("quiet", ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_char_p, ctypes.c_size_t)),
+    ]
+
+
+STORES = {
+    # What no struct page can be hit by: all of it is in the stack.
+    "stmg %r6,%r15,48(%r15)": ("eb6ff0300024", True),
+    "stg %r1,160(%r15)": ("e310f0a00024", True),
+    "st %r1,160(%r15)": ("5010f0a0", True),
+    "mvi 163(%r15),1": ("9201f0a3", True),
+    "mvghi 160(%r15),0": ("e548f0a00000", True),
+    "mvc 160(8,%r15),0(%r2)": ("d207f0a02000", True),
+    "xc 160(8,%r15),160(%r15)": ("d707f0a0f0a0", True),
+    "lg %r1,0(%r2)": ("e31020000004", True),
+    # And what may be anywhere.
+    "stg %r1,0(%r3)": ("e31030000024", False),
+    "stg %r1,0(%r3,%r15)": ("e313f0000024", False),
+    "st %r1,0(%r3,%r15)": ("5013f000", False),
+    "stmg %r6,%r15,48(%r5)": ("eb6f50300024", False),
+    "mvc 0(8,%r2),160(%r15)": ("d2072000f0a0", False),
+    "mvi 0(%r2),1": ("92012000", False),
+    "asi 52(%r1),1": ("eb011034006a", False),
+    "cs %r1,%r2,0(%r15)": ("ba12f000", False),
+}
+
+
+@needs_gcc
+def test_stores_to_the_stack_are_quiet_and_no_others(tmp_path: Path) -> None:
+    """s390x: every second store of the kernel is to its stack, and costs nothing then."""
+    library = tmp_path / "life.so"
+    flags = [
+        "-fvisibility=default" if one == "-fvisibility=hidden" else one for one in plugin.FLAGS
+    ]
+    sources = map(str, plugin.sources())
+    subprocess.run(["gcc", *flags, "-o", library, *sources, *plugin.LIBRARIES], check=True)
+    quiet = _Machine.in_dll(ctypes.CDLL(str(library), os.RTLD_LAZY), "s390x").quiet
+    found = {text: quiet(bytes.fromhex(code), len(code) // 2) for text, (code, _) in STORES.items()}
+    assert found == {text: wanted for text, (_, wanted) in STORES.items()}
