@@ -389,7 +389,10 @@ class Draft:
             return None
         trace = self._trace if "trace" in self.taken else self._early
         if self._fault:
-            first = next((one for one in trace if one.offset is not None), None)
+            alike = (
+                one for one in trace if (one.offset is None) == (self._fault[-1].offset is None)
+            )
+            first = next(alike, None)
             if not (first and _same_place(first, self._fault[-1])):
                 trace = [*self._fault, *trace]
             elif trace[0] is first:  # the trace does not show what was inlined there

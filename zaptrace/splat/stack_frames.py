@@ -54,9 +54,10 @@ _OLD = re.compile(
     re.ASCII,
 )
 
-_MODULE_BEFORE = re.compile(r"\[[A-Za-z_]\w{1,63}\](?=[A-Za-z_][\w.]{1,128}\+0x)", re.ASCII)
-_GLUED = re.compile(r"/0x[0-9a-f]{1,16}[g-z_A-Z][\w.]{1,128}\+0x", re.ASCII)
-_GLUED_FRAME = re.compile(r"(?=[A-Za-z_])" + _SYMBOL, re.ASCII)
+# Frames of which the lines' ends were lost.  A function's size ends with a digit: 0x2a0do_idle+0x1.
+_GLUED = re.compile(
+    r"(?:/0x[0-9a-f]{0,15}[0-9]|\[[A-Za-z_]\w{1,63}\])(?=[A-Za-z_][\w.]{1,128}\+0x)", re.ASCII
+)
 _ANOTHER = re.compile(rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )", re.ASCII)
 
 # What scripts/decode_stacktrace.sh and syzkaller make of a line.
@@ -118,8 +119,8 @@ def fault(text: str) -> Frame | None:
 
 def frame(text: str) -> Frame | None:
     """Return the frame that a line of a trace shows; None when it shows none."""
-    if text[:1] in "<[":
-        tag = _STACK_NAME.match(text) or _MODULE_BEFORE.match(text)
+    if text.startswith("<"):
+        tag = _STACK_NAME.match(text)
         text = text[tag.end() :] if tag else text
     callee = _CALLEE.match(text) if " from " in text else None
     start = callee.end() if callee else 0
@@ -153,22 +154,16 @@ def frames(text: str) -> Iterator[Frame]:
         for found in _OLD.finditer(text):
             offset, address = int(found["offset"]), int(found["address"], 16)
             yield Frame(found["symbol"], offset, None, address, module=found["module"])
+    elif text.count("+0x") > 1 and "from" not in text and _GLUED.search(text):
+        for part in _GLUED.sub(r"\g<0>\n", text).split("\n"):
+            if shown := frame(part):
+                yield shown
     elif shown := frame(text):
         yield shown
-        if text.count("+0x") > 1:
-            yield from _glued(text)
         if "from" not in text:
             for another in _ANOTHER.finditer(text, 1):
                 if shown := frame(text[another.start() :]):
                     yield shown
-
-
-def _glued(text: str) -> Iterator[Frame]:
-    """Yield the frames after a line's first one, where the lines' ends were lost."""
-    found = _FRAME.search(text) if _GLUED.search(text) else None
-    while found and (found := _GLUED_FRAME.match(text, found.end())):
-        offset, size = int(found["offset"], 16), int(found["size"], 16)
-        yield Frame(found["symbol"], offset, size)
 
 
 def decoded_frame(text: str) -> Frame | None:

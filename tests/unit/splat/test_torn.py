@@ -515,11 +515,12 @@ def test_frames_that_were_glued_together() -> None:
 2019-09-11 15:41:09     normal_work_helper+0x20f/0x320
 [btrfs]process_one_work+0x18b/0x380worker_thread+0x4f/0x3a0
 2019-09-11 15:41:09     ? rescuer_thread+0x330/0x330kthread+0xf8/0x130
+2019-09-11 15:41:09     idle_balance+0x1/0x2a0do_idle+0x1e8/0x270cpu_startup_entry+0x1d/0x20
 """
     (splat,) = parsed(log)
     assert names(splat) == [
         "foo_contig", "normal_work_helper", "process_one_work", "worker_thread",
-        "rescuer_thread?", "kthread",
+        "rescuer_thread?", "kthread", "idle_balance", "do_idle", "cpu_startup_entry",
     ]  # fmt: skip
 
 
@@ -565,6 +566,11 @@ def test_the_title_of_a_bot_is_no_report(title: str) -> None:
             ["inlined_a", "outer"],
         ),
         (["pc : outer+0x2cc/0x36c"], ["caller+0x1/0x2"], ["outer", "caller"]),
+        (
+            ["Krnl PSW : 0404f00180000000 000003339b22f52c outer (mm/a.c:66 mm/b.c:7)"],
+            ["outer (mm/a.c:66 mm/b.c:7)", "caller (mm/a.c:5)"],
+            ["outer", "caller"],
+        ),
     ],
 )
 def test_the_faulting_function_stands_once(
