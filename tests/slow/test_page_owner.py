@@ -34,6 +34,11 @@ def test_a_page_of_the_swap_cache_has_owner_cgroup_and_swap_entry(tmp_path: Path
     assert (owner["comm"], owner["allocated"], owner["order"]) == ("trigger", True, 0)
     faults = [frame for frame in owner["stack"] if frame.startswith("do_anonymous_page at ")]
     assert len(faults) == 1 and "mm/memory.c:" in faults[0]
+    # makedumpfile's highest level leaves out the page alone, and nothing that is said of it.
+    where = [str(tmp_path / "run/vmcore"), str(tmp_path / "filtered")]
+    subprocess.run(["makedumpfile", "-c", "-d", "31", *where], check=True, capture_output=True)
+    of_filtered = inspected(tmp_path / "filtered", kernel.vmlinux, pfn)["use"]
+    assert of_filtered == use | {"content": False}
 
 
 def inspected(vmcore: Path, vmlinux: Path, pfn: int) -> Any:
