@@ -249,7 +249,7 @@ class References:
         for number, count in sorted(Counter(mms.tolist()).items()):
             owner = self._owners.owner_of_mm(number)
             unused = owner.pid is None
-            who = "an mm that no task uses" if unused else task_name(owner.comm, owner.pid)
+            who = "an mm of no known task" if unused else task_name(owner.comm, owner.pid)
             yield Holder("PTEs", count, who)
 
         of_devices = self._device_entries[head]

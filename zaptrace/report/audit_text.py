@@ -122,7 +122,7 @@ def finding_lines(finding: Finding, *, beside: bool = True) -> Iterator[str]:
 
 def _mm_lines(finding: Finding) -> Iterator[str]:
     """Yield the lines of one finding about an mm: whose it is, and its counters."""
-    who = ", ".join(owner_text(owner) for owner in finding.mappings) or "no task"
+    who = ", ".join(owner_text(owner) for owner in finding.mappings) or "no known task"
     yield from wrapped(f"{who}: {finding.note or 'its counters differ'}", "  ", "    ")
 
 
@@ -160,7 +160,7 @@ def _headline(finding: Finding) -> str:
 
 def owner_text(owner: Owner) -> str:
     """Who, where, in which VMA."""
-    who = "no task" if owner.pid is None else task(owner.comm, owner.pid)
+    who = "no known task" if owner.pid is None else task(owner.comm, owner.pid)
     where = "" if owner.address is None else f" at {owner.address:#x}"
     area = f" in {owner.vma}" if owner.vma else ""
     return f"{who}{where}{area}"
