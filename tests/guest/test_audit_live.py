@@ -80,7 +80,7 @@ def told_unseen(result: AuditResult) -> list[tuple[str, int]]:
 
 def held_by_execve(told: Told) -> tuple[str, int]:
     """What waits in the middle of a page fault may hold a page."""
-    return f"{MAY_BE_HELD} init ({told.executing})", 1
+    return f"{MAY_BE_HELD} init/{told.executing}", 1
 
 
 def test_nothing_is_wrong_and_nothing_is_unseen_but_what_a_stuck_execve_holds(guest: Guest) -> None:
