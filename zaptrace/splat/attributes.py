@@ -131,7 +131,7 @@ def _function(name: str | None) -> str | None:
 # until 3.10.  print_tainted() pads absent letters with blanks; RHEL's pads with dashes.
 _WHO = (
     r"(?P<comm>.{0,64}?)(?: Kdump: loaded)?"
-    r"(?: (?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z \t]|-(?=[ -]))*+))"
+    r"(?: (?:Not tainted|Tr?ainted: (?P<tainted>[A-Z](?:[A-Z \t]|-(?=[ -]))*+))"
     r"[ \t]*\(?(?P<release>[0-9][^\s()]{0,64})?|$)"
 )
 
@@ -376,6 +376,7 @@ _LINES: tuple[_Row, ...] = (
     # After the trace: where the last branch came from is no caller.
     ("end", "La", re.compile(r"Last Breaking-Event-Address"), _nothing),
     ("end", "--", re.compile(r"---\[ end "), _nothing),
+    ("end", "CP", re.compile(r"CPU[0-9]{1,5}: stopping"), _nothing),  # by a panic of another CPU
 )
 
 

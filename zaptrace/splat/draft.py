@@ -44,7 +44,10 @@ OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
 OTHER_STACK = Attribute("other stack")
 _MICROSECONDS = re.compile(r"[0-9]\.[0-9]{6}(?![0-9])")
-_KASAN = re.compile(r"BUG: K[A-Z]{2,4}AN: [\w-]{1,64} in ")
+_INLINED_AT = re.compile(
+    r"BUG: K[A-Z]{2,4}AN: [\w-]{1,64} in |WARNING: (?:CPU: [0-9]{1,5} PID: [0-9]{1,10} )?"
+    r"(?:at )?\S{1,200}:[0-9]{1,7} "
+)
 
 
 class Draft:
@@ -438,10 +441,10 @@ def _same_task(process: str | None, comm: str | None) -> bool:
 
 
 def _is_inlined(said: dict[str, Any], again: dict[str, Any]) -> bool:
-    """Return whether a symbolizer repeats KASAN's headline, for the function that holds the
-    inlined one."""
+    """Return whether a symbolizer repeats a headline, for the function that holds the inlined
+    one."""
     first, second = said.get("reason") or "", again.get("reason") or ""
-    found = _KASAN.match(first)
+    found = _INLINED_AT.match(first)
     return bool(found and first.endswith(" [inline]") and second.startswith(found[0]))
 
 

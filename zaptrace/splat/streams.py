@@ -32,6 +32,8 @@ ELSEWHERE = 400
 """... or so many of other sources."""
 OPEN_REPORTS = 4
 """Reports without caller ids that can be under way at once."""
+_WHOLE_LINES = frozenset({"task", "hardware", "trace", "reason"})
+"""Lines that no mailer's rest of another line looks like."""
 _AGAIN_IS_NEAR = 3
 """Lines between a headline and the same one, printed once more."""
 _DUMP_IS_NEAR = 8
@@ -148,8 +150,10 @@ class Stream:
         """Take a line of the open reports, or the rest of a line that a mailer broke."""
         last = self._last if next_to else None
         taken = True
-        joined = whole(last, text) if last and last.is_full(text) else None
-        said = None if joined else attribute(text)
+        said = attribute(text)
+        whole_line = said is not None and said.name in _WHOLE_LINES
+        joined = whole(last, text) if last and last.is_full(text) and not whole_line else None
+        said = None if joined else said
         if joined is None and said is None:
             shown = fault(text)
             if shown:

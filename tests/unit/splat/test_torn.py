@@ -597,3 +597,49 @@ def test_blanks_before_hardware_without_a_vendor() -> None:
     )
     (splat,) = parsed(log)
     assert splat.hardware == "BHYVE, BIOS 1.0 03/14"
+
+
+def test_inlined_functions_have_a_warning_each() -> None:
+    log = """\
+------------[ cut here ]------------
+WARNING: CPU: 0 PID: 48 at mm/foo.c:3837 count_events include/linux/foo.h:249 [inline]
+WARNING: CPU: 0 PID: 48 at mm/foo.c:3837 statistics mm/foo.c:3692 [inline]
+WARNING: CPU: 0 PID: 48 at mm/foo.c:3837 outer+0x1d6b/0x1ed0 mm/foo.c:3853
+CPU: 0 PID: 48 Comm: sh Not tainted 6.1.0 #0
+RIP: 0010:outer+0x1d6b/0x1ed0 mm/foo.c:3853
+"""
+    (splat,) = parsed(log)
+    assert (splat.line, splat.comm, names(splat)) == (2, "sh", ["outer"])
+
+
+def test_a_cpu_that_a_panic_stops_is_not_the_one_that_panicked() -> None:
+    log = """\
+[   63.128753] Kernel panic - not syncing: Fatal exception in interrupt
+[   63.135040] CPU1: stopping
+[   63.137754] CPU: 1 PID: 0 Comm: swapper/1 Tainted: G      D W         5.0.21 #1
+[   63.145169] Call trace:
+[   63.145170]  handle_IPI+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert (splat.cpu, splat.pid, splat.comm, splat.trace) == (None, None, None, ())
+
+
+def test_a_task_line_that_was_typed_off_a_screen() -> None:
+    log = """\
+kernel BUG at mm/foo.c:102!
+CPU: 0 PID: 42 Comm: sh Trainted: G        T 5.1.0-box #1
+"""
+    (splat,) = parsed(log)
+    assert (splat.comm, splat.tainted, splat.kernel_release) == ("sh", "GT", "5.1.0-box")
+
+
+def test_the_next_line_is_no_taint() -> None:
+    log = """\
+>   kernel BUG at mm/foo.c:102!
+>   CPU: 3 UID: 0 PID: 2506 Comm: kworker/u16:1 Kdump: loaded Tainted: G    B
+>   Hardware name: ...
+>   Call Trace:
+>    foo+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert (splat.tainted, splat.hardware, names(splat)) == ("GB", "...", ["foo"])
