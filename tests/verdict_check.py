@@ -163,10 +163,10 @@ def _people(text: str, rest: _Rest) -> Iterator[str]:
     """Check that each task a sentence names is that of an event, a splat or an owner; yield what is
     not.
 
-    The kernel's own words, which a sentence quotes, are its own.
+    The kernel's own words, which a sentence quotes, are its own; the audit's note names holders.
     """
-    for splat in rest.splats:
-        text = text.replace(splat.reason or "\0", "")
+    for quoted in (*(one.reason for one in rest.splats), *(one.note for one in rest.findings)):
+        text = text.replace(quoted or "\0", "")
     known = {(one.comm, pid) for one in rest.events for pid in (one.pid, one.tgid)}
     known |= {(name, one.pid) for one in rest.splats for name in (one.comm, one.process)}
     known |= {(own.comm, own.pid) for one in rest.findings for own in one.mappings}

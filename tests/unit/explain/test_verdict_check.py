@@ -16,7 +16,7 @@ from tests.verdict_check import objections
 from zaptrace.explain import Evidence, verdict_table
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer, whole
-from zaptrace.model.findings import FindingClass
+from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.verdict import Reference, Sentence
 
 MORE = FindingClass.MORE_PTES_THAN_MAPCOUNT
@@ -121,3 +121,14 @@ def test_an_owner_in_the_dump_is_not_the_process_that_had_its_mm_before() -> Non
     )
     (objection,) = objections(replace(verdict, sentences=(claim,)), evidence)
     assert "has another lifetime in the dump than at event 0" in objection
+
+
+def test_who_holds_a_page_may_be_named_by_the_audit_alone() -> None:
+    note = "refcount 3: 1 of PTEs (init/28), 1 of pipe (sh/31); 1 unexplained"
+    leaked = replace(finding(FindingClass.REFCOUNT_LEAKED, 1, 1, 3), note=note)
+    audit = AuditResult("6.1", 10, 1, 3, 0.1, (leaked,))
+    evidence = replace(RUN, audit=audit)
+    verdict = zaptrace.explain.explain(evidence)
+    for said, objected in ((note, 0), (f"{note}, put by cat/32", 1)):
+        claim = Sentence(f"pfn {PFN:#x} has {said}.", refer(leaked))
+        assert len(objections(replace(verdict, sentences=(claim,), order=()), evidence)) == objected
