@@ -36,9 +36,18 @@ _MEMTEST = (
 
 
 def _one_bit(console: Console) -> Iterator[Seen]:
+    found: dict[tuple[str, int | None], list[Flip]] = {}
+    bits: dict[str, set[int]] = {}
     for flip in console.flips:
         if flip.plain:
-            yield Seen(f"One bit keeps a value from being legal: {flip.text}.", (flip.splat,))
+            same = (flip.text, flip.splat.pfn)
+            found.setdefault(same, []).append(flip)
+            bits.setdefault(flip.field, set()).add(flip.bit)
+    for (text, _), flips in found.items():
+        of_many = len(bits[flips[0].field]) >= MANY and flips[0].field == "the swap entry"
+        if not of_many:  # else they are small numbers, as where a PTE holds other data
+            splats = tuple(flip.splat for flip in flips)
+            yield Seen(f"One bit keeps a value from being legal: {text}.", splats)
 
 
 def _again(splat: Splat, console: Console) -> bool:

@@ -461,3 +461,16 @@ def test_checks_are_said_to_be_off_only_where_the_log_shows_it(
     assert bool(found(data, "checks_off", BootFacts(release, line, auto, True))) is off
     refused = log([one for one in Dump(mapcount=1).lines() if not one.startswith("CPU")])
     assert not found(refused, "checks_off", BootFacts(release, line, auto, True))
+
+
+def test_one_bit_of_the_same_entry_is_seen_once() -> None:
+    same = log(
+        [f"[    {second}.000000] swap_dup: Bad swap file entry 00004000" for second in "123"]
+    )
+    (clue,) = found(same, "one_bit")
+    assert "0x4000" in clue.seen
+
+
+def test_swap_entries_of_many_single_bits_are_small_numbers_and_no_flips() -> None:
+    entries = ("00001000", "00000020", "00000040", "00002000")
+    assert not found(log([f"swap_free: Bad swap file entry {one}" for one in entries]), "one_bit")
