@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from zaptrace.life.calls import Unit, place, same_call, shared_frames, units_of
+from zaptrace.life.calls import ENTRIES, Unit, place, same_call, shared_frames, units_of
 from zaptrace.life.flags import is_head, is_large, is_reserved, last_put_by_freeze
 from zaptrace.life.mappings import Mappings, is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
-from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
+from zaptrace.life.page_life import MAPCOUNT, REFCOUNT, Role
 from zaptrace.life.page_members import PageFields
 from zaptrace.life.reference_kinds import FOLIO_KINDS, KINDS, TAKES_ITS_OWN, RefKind
 from zaptrace.life.unseen import changed_unseen
@@ -197,11 +197,25 @@ def _broken(writes: Sequence[NamedWrite]) -> Ledger | None:
     """Return the ledger of a life whose stores do not give its counters; None when they do."""
     if any(not one.write.valued for one in writes):
         return Ledger(unpaired="the value of a store is not known")
+    if any(map(_has_another_stack, writes)):
+        return Ledger(unpaired="the call stack of a store is another task's")
     odd = changed_unseen(writes)
     if odd is None:
         return None
     unseen = LeftOver(What.UNSEEN, 1, (odd[0],))
     return Ledger(left_over=(unseen,), unpaired=f"its {odd[1]} changed without a store")
+
+
+def _has_another_stack(one: NamedWrite) -> bool:
+    """Return whether the scheduler, or an entry of the kernel, seems to have changed the rmap.
+
+    Seen on s390x (6.12) where a kprobe in a page fault is an exception of its own: the stack that
+    is followed from outside is then that of the task which ran before.
+    """
+    caller = one.callers[0] if one.callers else ()
+    if one.role not in (Role.MAPPED, Role.UNMAPPED):
+        return False
+    return any(by.file.startswith("kernel/sched/") or by.function in ENTRIES for by in caller)
 
 
 def _by_entries(named: NamedLife, rmaps: list[Unit], *, large: bool) -> Mappings | None:

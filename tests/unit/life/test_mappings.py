@@ -104,6 +104,18 @@ def test_a_reference_of_the_page_cache_belongs_to_nothing_else() -> None:
     assert "shmem_file_read_iter mm/shmem.c:310" in account.left_over[0].sentence()
 
 
+def test_a_store_with_the_stack_of_another_task_blames_nobody() -> None:
+    """6.12, s390x: a kprobe on the rmap's removal in a COW; the stack is rcu_gp_kthread's."""
+    NAMES[0x58] = "__schedule_loop at kernel/sched/core.c:6827|schedule at kernel/sched/core.c:6850"
+    page = Mapped()
+    page.clears(0x41, 0x21)
+    page.maps(-1, 5, 0x58)
+    page.refs(-1, 6, 0x58)
+    account = page.account()
+    assert account.left_over == ()
+    assert account.unpaired == "the call stack of a store is another task's"
+
+
 def migrated(*, mappings: int, gets: int) -> Mapped:
     """A new page of a compaction, which allocates it and drops that reference at its end."""
     NAMES[0x52] = "migrate_folio_move at mm/migrate.c:1410"
