@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from zaptrace.life.byte_runs import merge_bytes
 from zaptrace.life.page_members import PageFields
 from zaptrace.life.pte_records import PteFormat, no_ptes, of_struct_pages, pte_stores
 from zaptrace.life.record_layout import (
@@ -170,6 +171,7 @@ def checked(
     if (records["stack"] >= len(nodes)).any():
         records = records.copy()
         records["stack"][records["stack"] >= len(nodes)] = 0
+    records, numbers = merge_bytes(records, numbers)
     own = of_struct_pages(records)
     ptes = no_ptes()
     if not own.all():

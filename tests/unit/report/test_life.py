@@ -103,6 +103,8 @@ def test_no_life_is_said() -> None:
     [
         (Change("_mapcount", -1, 0), "_mapcount -1 → 0"),
         (Change("_mapcount", -1, -129), "page_type 0xffffffff → 0xffffff7f"),
+        # Since 6.12 the type is the top byte: PGTY_table.
+        (Change("_mapcount", -1, 0xF2000000 - 2**32), "page_type 0xffffffff → 0xf2000000"),
         (Change("_refcount", None, 1), "_refcount ? → 1"),
         (Change("_refcount", 1, 0, stored=False), "_refcount 1 → 0  (changed unseen)"),
         (Change("mapping", 0, 0x1001), "mapping 0 → 0x1001"),
