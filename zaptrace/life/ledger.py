@@ -290,7 +290,8 @@ def _since_the_boot(
 def _no_references(writes: Sequence[NamedWrite], fields: PageFields) -> str | None:
     """Why the page's references cannot be paired."""
     for one in writes:
-        if one.role in ("frozen", "thawed"):
+        # A cmpxchg that fails stores what was there (x86_64; folio_batch_move_lru() of 7.x tries).
+        if one.role in ("frozen", "thawed") and one.write.change(REFCOUNT):
             return "its references were frozen for a while"
         if one.role == STRAY and one.write.change(REFCOUNT):
             return "something stored over its reference count"

@@ -153,6 +153,16 @@ def test_a_freeze_that_nothing_gives_back_drops_the_last_reference() -> None:
     assert before.what in [one.what for one in page.ledger().left_over]
 
 
+def test_a_freeze_that_fails_is_none() -> None:
+    """7.x, x86_64: folio_batch_move_lru() tries one on each page; the cmpxchg stores the same."""
+    page = Mapped()
+    page.refs(0, 10, 0x24)
+    assert page.account().unpaired is None
+    page.refs(-1, 10, 0x24)
+    page.refs(1, 10, 0x24)
+    assert page.account().unpaired == "its references were frozen for a while"
+
+
 def test_a_batch_that_is_filled_by_its_helper_alone_is_a_batch() -> None:
     """folio_add_lru() ends in a jump on s390x: its batch's put was said to have had no get."""
     assert "__folio_batch_add_and_move" in KINDS[0].gets and "folio_add_lru" in KINDS[0].gets
