@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vm.qemu import Guest
 from vm.relocation import Anchors
 
 LOOK_SECONDS = 0.01
+_WORD = 8
+_PSW_ADDRESS = 8
+"""Where a PSW has its address, after its mask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,32 @@ async def run_to_first(guest: Guest, stops: Stops, seconds: float) -> Stop:
     for address in stops.addresses:
         await guest.clear_breakpoint(address)
     return Stop("breakpoint" if elsewhere else ended, (), seeker.offset or 0)
+
+
+async def run_to_early_vector(guest: Guest, handler: int, anchors: Anchors, seconds: float) -> Stop:
+    """Run a guest until the CPUs' own table names the first handler that its kernel puts there.
+
+    The table is watched, so that not one instruction is missed, wherever the kernel lies.
+
+    Args:
+        handler: its link-time address.
+        anchors: what the kernel is found by; its `vector` is a later handler.
+
+    Returns:
+        `ended` is "breakpoint" when the offset was found.
+    """
+    table = guest.config.arch.vector_table
+    assert table.lowcore is not None, "handlers that can be watched are in the lowcore"
+    at = table.lowcore + _PSW_ADDRESS
+    first = replace(anchors, vector=handler)
+    deadline = time.monotonic() + seconds
+    await guest.gdb.set_watchpoint(at, _WORD)
+    ended, offset = "breakpoint", None
+    while ended == "breakpoint" and offset is None:  # the decompressor's own handlers come before
+        ended = await guest.run_until((), max(deadline - time.monotonic(), 0.0))
+        offset = await guest.kernel_offset(first) if ended == "breakpoint" else None
+    await guest.gdb.clear_watchpoint(at, _WORD)
+    return Stop(ended, (), offset)
 
 
 class _Seeker:

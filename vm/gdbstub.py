@@ -55,6 +55,22 @@ class GdbStub:
         """
         await self._command(f"z1,{address:x},{length}")
 
+    async def set_watchpoint(self, address: int, length: int) -> None:
+        """Stop the guest after it has stored there, by a virtual address (`Z2`).
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._command(f"Z2,{address:x},{length}")
+
+    async def clear_watchpoint(self, address: int, length: int) -> None:
+        """Take a watchpoint back.
+
+        Raises:
+            GuestLost: the stub refuses or is gone.
+        """
+        await self._command(f"z2,{address:x},{length}")
+
     async def resume(self) -> None:
         """Let the guest run; the answer comes when it stops (`wait_stopped`).
 

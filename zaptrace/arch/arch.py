@@ -20,10 +20,13 @@ class VectorTable:
     Attributes:
         lowcore: absolute address of a new PSW, where the table is one of these.
         gate: number of a gate of the interrupt descriptor table otherwise.
+        early: the handler that the kernel puts there before start_kernel(); None when there is
+            no place that can be watched for it.
     """
 
     lowcore: int | None
     gate: int
+    early: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

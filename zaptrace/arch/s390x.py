@@ -140,8 +140,8 @@ S390X = Arch(
     command_line_size=4096,  # CONFIG_COMMAND_LINE_SIZE's default
     # struct lowcore (arch/s390/include/asm/lowcore.h): program_new_psw.  Of its PSWs
     # setup_lowcore() (arch/s390/kernel/setup.c) stores this one at absolute 0 too, with a virtual
-    # address.
-    vector_table=VectorTable(lowcore=0x1D0, gate=0),
+    # address; before that, startup_init() (arch/s390/kernel/early.c) the early one.
+    vector_table=VectorTable(lowcore=0x1D0, gate=0, early="early_pgm_check_handler"),
     vector_handlers=("pgm_check_handler",),
     pmd_size=1 << 20,
     # arch/s390/kernel/setup.c.  struct vm_layout since "s390: Unify vmlinux and kaslr variables"

@@ -61,6 +61,8 @@ class MemoryMap:
         order: its byte order, as numpy spells it.
         tables: how a struct page says that its page is a page table; None when that is not known.
         anywhere: `texts` hold also where the kernel runs elsewhere than it was linked.
+        early_vector: the handler that the CPUs' own table names first, before `start` is reached;
+            None where nothing of the kind can be watched.
     """
 
     start: int
@@ -72,6 +74,7 @@ class MemoryMap:
     order: str
     anywhere: bool = False
     tables: TableType | None = None
+    early_vector: int | None = None
 
 
 def memory_map(vmlinux: Path, arch: str) -> MemoryMap:
@@ -93,8 +96,19 @@ def memory_map(vmlinux: Path, arch: str) -> MemoryMap:
         raise BadInput(f"{vmlinux}: no start_kernel(), no _stext or no vmemmap in it")
     direct = _variable(symbols, row.direct_map) or Variable(None, 0)
     shift, anywhere = _stack_shift(symbols), row.kernel_code is not None
-    tables = _table_type(vmlinux, symbols)
-    return MemoryMap(start[0].address, texts, shift, base, size, direct, order, anywhere, tables)
+    early = row.vector_table.early
+    return MemoryMap(
+        start[0].address,
+        texts,
+        shift,
+        base,
+        size,
+        direct,
+        order,
+        anywhere,
+        tables=_table_type(vmlinux, symbols),
+        early_vector=symbols.code(early) if early else None,
+    )
 
 
 _PGTY_TABLE = (0xFF000000, 0xF2000000)

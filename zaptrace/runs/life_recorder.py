@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,15 +50,23 @@ class LifeRecorder:
         Raises:
             GuestLost: see `Guest.run_until`; or what the kernel says cannot be.
         """
+        deadline = time.monotonic() + seconds
+        early, known = self._where.early_vector, None
         start = Stops((self._where.start,), anchors)
-        stop = await breakpoints.run_to_first(guest, start, seconds)
+        if early is not None and anchors is not None:
+            found = await breakpoints.run_to_early_vector(guest, early, anchors, seconds)
+            if found.ended != "breakpoint":
+                return found.ended
+            known = found.offset
+            start = Stops(start.at(known or 0))
+        stop = await breakpoints.run_to_first(guest, start, deadline - time.monotonic())
         if stop.ended != "breakpoint":
             return stop.ended
-        by = stop.offset or 0
+        by = known or stop.offset or 0
         base = await self._value(guest, self._where.base, by)
         size = await self._value(guest, self._where.size, by)
         direct = await self._value(guest, self._where.direct, by)
-        if by:
+        if by and known is None:
             self._unrecorded.append(
                 "Pages' lives begin when the kernel was found: it was moved, and what it stored "
                 "before is missing."
