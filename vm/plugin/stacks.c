@@ -149,6 +149,18 @@ static void push(struct cpu *cpu, uint64_t sp, uint64_t back)
 		lost();
 }
 
+/*
+ * The later frame through which the function was entered again that made the call of frame `i`; 0
+ * when none was.  s390x: a page fault is handled by __do_pgm_check(), and so is a kprobe in there.
+ */
+static int entered_again(const struct stack *stack, int i)
+{
+	for (int later = stack->depth - 1; i && later > i; later--)
+		if (stack->frames[later].back == stack->frames[i - 1].back)
+			return later;
+	return 0;
+}
+
 void on_return_site(unsigned int cpu, void *where)
 {
 	struct cpu *of = &cpus[cpu];
@@ -164,8 +176,15 @@ void on_return_site(unsigned int cpu, void *where)
 	for (int i = stack->depth - 1; i >= 0 && i >= stack->depth - HEALING; i--) {
 		if (stack->frames[i].back != here)
 			continue;
-		if (i != stack->depth - 1)
+		if (i != stack->depth - 1) {
+			int again = entered_again(stack, i);
+
+			if (again) { /* no return: a jump to what follows a call */
+				stack->depth = again + 1;
+				return;
+			}
 			atomic_fetch_add_explicit(&shared->healed, 1, memory_order_relaxed);
+		}
 		stack->depth = i;
 		break;
 	}

@@ -209,8 +209,8 @@ def _broken(writes: Sequence[NamedWrite]) -> Ledger | None:
 def _has_another_stack(one: NamedWrite) -> bool:
     """Return whether the scheduler, or an entry of the kernel, seems to have changed the rmap.
 
-    Seen on s390x (6.12) where a kprobe in a page fault is an exception of its own: the stack that
-    is followed from outside is then that of the task which ran before.
+    A stack that is followed from outside can get lost: it is then that of the task which ran
+    before.
     """
     caller = one.callers[0] if one.callers else ()
     if one.role not in (Role.MAPPED, Role.UNMAPPED):

@@ -16,7 +16,7 @@ from vm import plugin
 from vm.plugin import Plugin
 from vm.qemu import GuestConfig, command_line
 from zaptrace.arch import ARCHES
-from zaptrace.life.record_layout import SHARED
+from zaptrace.life.record_layout import NODE, SHARED
 from zaptrace.life.recording import Recording
 from zaptrace.model.errors import CannotTell, Missing
 
@@ -156,15 +156,93 @@ STORES = {
 }
 
 
-@needs_gcc
-def test_stores_to_the_stack_are_quiet_and_no_others(tmp_path: Path) -> None:
-    """s390x: every second store of the kernel is to its stack, and costs nothing then."""
-    library = tmp_path / "life.so"
+def _loaded(folder: Path) -> ctypes.CDLL:
+    """Load the plugin into this process, its functions visible and QEMU's one stood in for."""
+    library, of_qemu = folder / "life.so", folder / "qemu.c"
+    of_qemu.write_text(
+        "#include <stdbool.h>\nbool qemu_plugin_mem_is_store(unsigned int info);\n"
+        "bool qemu_plugin_mem_is_store(unsigned int info) { return info == 0; }\n"
+    )
     flags = [
         "-fvisibility=default" if one == "-fvisibility=hidden" else one for one in plugin.FLAGS
     ]
-    sources = map(str, plugin.sources())
+    sources = map(str, (*plugin.sources(), of_qemu))
     subprocess.run(["gcc", *flags, "-o", library, *sources, *plugin.LIBRARIES], check=True)
-    quiet = _Machine.in_dll(ctypes.CDLL(str(library), os.RTLD_LAZY), "s390x").quiet
+    return ctypes.CDLL(str(library), os.RTLD_LAZY)
+
+
+@needs_gcc
+def test_stores_to_the_stack_are_quiet_and_no_others(tmp_path: Path) -> None:
+    """s390x: every second store of the kernel is to its stack, and costs nothing then."""
+    quiet = _Machine.in_dll(_loaded(tmp_path), "s390x").quiet
     found = {text: quiet(bytes.fromhex(code), len(code) // 2) for text, (code, _) in STORES.items()}
     assert found == {text: wanted for text, (_, wanted) in STORES.items()}
+
+
+class _Stacks:
+    """The call stacks of an s390x CPU, as the plugin follows them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._plugin = _loaded(folder)
+        shared = np.zeros(1, SHARED)
+        shared["nodes_at"], shared["max_nodes"] = SHARED.itemsize, 1000
+        self._memory = ctypes.create_string_buffer(SHARED.itemsize + 1000 * NODE.itemsize)
+        self._memory[: SHARED.itemsize] = shared.tobytes()
+        pointer = ctypes.c_void_p.in_dll(self._plugin, "shared")
+        pointer.value = ctypes.addressof(self._memory)
+        assert self._plugin.setup_stacks(14) == 0
+
+    def call(self, back: int, sp: int | None) -> None:
+        """A call that returns to `back`; the callee saves its registers at `sp`, or not yet."""
+        self._plugin.on_call(0, ctypes.c_void_p(back))
+        if sp is not None:
+            self._plugin.on_saved(0, 0, ctypes.c_uint64(sp), None)
+
+    def reach(self, back: int) -> None:
+        """The instruction after a call, by its return or by a jump."""
+        self._plugin.on_return_site(0, ctypes.c_void_p(back))
+
+    def now(self) -> list[int]:
+        """The return addresses, outermost first."""
+        at, found = self._plugin.stack_now(0), []
+        nodes = np.frombuffer(self._memory, NODE, 1000, SHARED.itemsize)
+        while at and nodes["parent"][at]:
+            found.append(int(nodes["address"][at]))
+            at = int(nodes["parent"][at])
+        return found[::-1]
+
+
+ENTRY, FAULT, COPY, STEP, OTHER = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000
+
+
+@needs_gcc
+def test_a_kprobe_in_a_page_fault_keeps_the_faults_stack(tmp_path: Path) -> None:
+    """6.12, s390x: __do_pgm_check() handles both; its second call of a handler ends where its first
+    one returns to, which is no return from the fault's."""
+    stacks = _Stacks(tmp_path)
+    stacks.call(OTHER, 0x7E98)  # another task's, interrupted by nothing
+    stacks.call(ENTRY, 0xBE98)
+    stacks.call(FAULT, 0xBE48)
+    stacks.call(COPY, None)  # the probe stands at the callee's first instruction
+    stacks.call(ENTRY, 0xBB40)
+    stacks.call(STEP, 0xBAF0)
+    assert stacks.now() == [ENTRY, FAULT, COPY, ENTRY, STEP]
+    stacks.reach(STEP)
+    stacks.reach(FAULT)
+    assert stacks.now() == [ENTRY, FAULT, COPY, ENTRY]
+    stacks.reach(ENTRY)
+    assert stacks.now() == [ENTRY, FAULT, COPY]
+    stacks.reach(COPY)
+    stacks.reach(FAULT)
+    assert stacks.now() == [ENTRY]
+    stacks.reach(ENTRY)
+    assert stacks.now() == [OTHER]
+
+
+@needs_gcc
+def test_a_return_that_was_not_seen_is_made_up_for(tmp_path: Path) -> None:
+    stacks = _Stacks(tmp_path)
+    for back, sp in ((ENTRY, 0xBE98), (FAULT, 0xBE48), (COPY, 0xBD00)):
+        stacks.call(back, sp)
+    stacks.reach(FAULT)
+    assert stacks.now() == [ENTRY]
