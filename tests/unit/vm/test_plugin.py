@@ -186,10 +186,10 @@ class _Stacks:
         self._plugin = _loaded(folder)
         shared = np.zeros(1, SHARED)
         shared["nodes_at"], shared["max_nodes"] = SHARED.itemsize, 1000
-        self._memory = ctypes.create_string_buffer(SHARED.itemsize + 1000 * NODE.itemsize)
-        self._memory[: SHARED.itemsize] = shared.tobytes()
+        self._memory = np.zeros(SHARED.itemsize + 1000 * NODE.itemsize, np.uint8)
+        self._memory[: SHARED.itemsize] = shared.view(np.uint8)
         pointer = ctypes.c_void_p.in_dll(self._plugin, "shared")
-        pointer.value = ctypes.addressof(self._memory)
+        pointer.value = self._memory.ctypes.data
         assert self._plugin.setup_stacks(14) == 0
 
     def call(self, back: int, sp: int | None) -> None:
@@ -205,7 +205,7 @@ class _Stacks:
     def now(self) -> list[int]:
         """The return addresses, outermost first."""
         at, found = self._plugin.stack_now(0), []
-        nodes = np.frombuffer(self._memory, NODE, 1000, SHARED.itemsize)
+        nodes = self._memory[SHARED.itemsize :].view(NODE)
         while at and nodes["parent"][at]:
             found.append(int(nodes["address"][at]))
             at = int(nodes["parent"][at])
