@@ -156,8 +156,10 @@ STORES = {
 }
 
 
-def _loaded(folder: Path) -> ctypes.CDLL:
-    """Load the plugin into this process, its functions visible and QEMU's one stood in for."""
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The plugin in this process, its functions visible and QEMU's one stood in for."""
+    folder = tmp_path_factory.mktemp("plugin")
     library, of_qemu = folder / "life.so", folder / "qemu.c"
     of_qemu.write_text(
         "#include <stdbool.h>\nbool qemu_plugin_mem_is_store(unsigned int info);\n"
@@ -172,18 +174,19 @@ def _loaded(folder: Path) -> ctypes.CDLL:
 
 
 @needs_gcc
-def test_stores_to_the_stack_are_quiet_and_no_others(tmp_path: Path) -> None:
+def test_stores_to_the_stack_are_quiet_and_no_others(loaded: ctypes.CDLL) -> None:
     """s390x: every second store of the kernel is to its stack, and costs nothing then."""
-    quiet = _Machine.in_dll(_loaded(tmp_path), "s390x").quiet
+    quiet = _Machine.in_dll(loaded, "s390x").quiet
     found = {text: quiet(bytes.fromhex(code), len(code) // 2) for text, (code, _) in STORES.items()}
     assert found == {text: wanted for text, (_, wanted) in STORES.items()}
 
 
 class _Stacks:
-    """The call stacks of an s390x CPU, as the plugin follows them."""
+    """The call stacks of an s390x CPU, as the plugin follows them; each test has a CPU, and kernel
+    stacks, of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._plugin = _loaded(folder)
+    def __init__(self, loaded: ctypes.CDLL, cpu: int) -> None:
+        self._plugin, self._cpu, self._stacks = loaded, cpu, cpu << 20
         shared = np.zeros(1, SHARED)
         shared["nodes_at"], shared["max_nodes"] = SHARED.itemsize, 1000
         self._memory = np.zeros(SHARED.itemsize + 1000 * NODE.itemsize, np.uint8)
@@ -194,17 +197,17 @@ class _Stacks:
 
     def call(self, back: int, sp: int | None) -> None:
         """A call that returns to `back`; the callee saves its registers at `sp`, or not yet."""
-        self._plugin.on_call(0, ctypes.c_void_p(back))
+        self._plugin.on_call(self._cpu, ctypes.c_void_p(back))
         if sp is not None:
-            self._plugin.on_saved(0, 0, ctypes.c_uint64(sp), None)
+            self._plugin.on_saved(self._cpu, 0, ctypes.c_uint64(self._stacks + sp), None)
 
     def reach(self, back: int) -> None:
         """The instruction after a call, by its return or by a jump."""
-        self._plugin.on_return_site(0, ctypes.c_void_p(back))
+        self._plugin.on_return_site(self._cpu, ctypes.c_void_p(back))
 
     def now(self) -> list[int]:
         """The return addresses, outermost first."""
-        at, found = self._plugin.stack_now(0), []
+        at, found = self._plugin.stack_now(self._cpu), []
         nodes = self._memory[SHARED.itemsize :].view(NODE)
         while at and nodes["parent"][at]:
             found.append(int(nodes["address"][at]))
@@ -216,10 +219,10 @@ ENTRY, FAULT, COPY, STEP, OTHER = 0x1000, 0x2000, 0x3000, 0x4000, 0x5000
 
 
 @needs_gcc
-def test_a_kprobe_in_a_page_fault_keeps_the_faults_stack(tmp_path: Path) -> None:
+def test_a_kprobe_in_a_page_fault_keeps_the_faults_stack(loaded: ctypes.CDLL) -> None:
     """6.12, s390x: __do_pgm_check() handles both; its second call of a handler ends where its first
     one returns to, which is no return from the fault's."""
-    stacks = _Stacks(tmp_path)
+    stacks = _Stacks(loaded, 0)
     stacks.call(OTHER, 0x7E98)  # another task's, interrupted by nothing
     stacks.call(ENTRY, 0xBE98)
     stacks.call(FAULT, 0xBE48)
@@ -240,8 +243,8 @@ def test_a_kprobe_in_a_page_fault_keeps_the_faults_stack(tmp_path: Path) -> None
 
 
 @needs_gcc
-def test_a_return_that_was_not_seen_is_made_up_for(tmp_path: Path) -> None:
-    stacks = _Stacks(tmp_path)
+def test_a_return_that_was_not_seen_is_made_up_for(loaded: ctypes.CDLL) -> None:
+    stacks = _Stacks(loaded, 1)
     for back, sp in ((ENTRY, 0xBE98), (FAULT, 0xBE48), (COPY, 0xBD00)):
         stacks.call(back, sp)
     stacks.reach(FAULT)
