@@ -154,3 +154,8 @@ def test_a_whole_life_begins_with_the_unknown() -> None:
     frame = life_frame(named)
     assert frame["before"].isna().sum() == 2
     assert frame["field"].tolist()[0] == "_mapcount" and REFCOUNT == 52
+
+
+def test_the_schema_names_everything_that_can_be_left_over() -> None:
+    left_over = SCHEMA["properties"]["ledger"]["properties"]["left_over"]
+    assert set(left_over["items"]["properties"]["what"]["enum"]) == {str(one) for one in What}
