@@ -1,0 +1,145 @@
+"""The task, CPU and machine of a report, of old kernels and of lines that were broken."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.splat.parsed import names, parsed
+
+
+def test_an_oops_of_old_powerpc() -> None:
+    log = """\
+Unable to handle kernel paging request for data at address 0x00000000
+Faulting instruction address: 0xd107c0c8
+Oops: Kernel access of bad area, sig: 11 [#1]
+PREEMPT Board
+Modules linked in: foo bar [last unloaded: foo]
+NIP: d107c0c8 LR: c0072834 CTR: 0fe368a4
+REGS: cf9cfe40 TRAP: 0300   Tainted: P         (2.6.25-rc2-00102-g0640ebb)
+MSR: 00029000 <EE,ME>  CR: 48242028  XER: 00000007
+DEAR: 00000000, ESR: 00800000
+TASK = cfa5d000[950] 'sh' THREAD: cf9ce000
+NIP [d107c0c8] foo_write+0x8/0x10 [foo]
+LR [c0072834] vfs_write+0xcc/0x16c
+Call Trace:
+[cf9cfef0] [c0072804] vfs_write+0x9c/0x16c (unreliable)
+[cf9cff10] [c0072ec8] sys_write+0x4c/0x90
+"""
+    (splat,) = parsed(log)
+    assert splat.reason == "Unable to handle kernel paging request for data at address 0x00000000"
+    assert (splat.comm, splat.pid) == ("sh", 950)
+    assert (splat.kernel_release, splat.tainted) == ("2.6.25-rc2-00102-g0640ebb", "P")
+    assert names(splat) == ["foo_write", "vfs_write?", "sys_write"]
+
+
+def test_the_cpu_of_an_old_oops() -> None:
+    log = """\
+[    8.173649] kernel BUG at mm/foo.c:407!
+[    8.173649] invalid opcode: 0000 [#1] SMP
+[    8.173649] CPU 3
+[    8.173649] Modules linked in: foo
+[    8.173649] Supported: Yes
+[    8.173649]
+[    8.173649] Pid: 11, comm: sh Not tainted 3.0.101-63-default #1 ACME Box
+[    8.173649] RIP: 0010:[<ffffffffa0076604>]  [<ffffffffa0076604>] foo+0x194/0x1a0 [foo]
+"""
+    (splat,) = parsed(log)
+    assert (splat.cpu, splat.pid, splat.comm, splat.unread_count) == (3, 11, "sh", 0)
+    assert splat.kernel_release == "3.0.101-63-default"
+
+
+def test_the_task_of_a_kasan_report() -> None:
+    log = """\
+[   60.060980][  T817] BUG: KASAN: slab-use-after-free in foo_handler+0x1/0x2
+[   60.062008][  T817] Write of size 8 at addr ffff888170c8ac70 by task kworker/u8:1/817
+[   60.063033][  T817]
+[   60.063347][  T817] Hardware name: ACME Box
+[   60.063356][  T817] Call Trace:
+[   60.063361][  T817]  dump_stack_lvl+0x1/0x2
+[   60.063399][  T817]  foo_handler+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert (splat.comm, splat.pid, splat.unread_count) == ("kworker/u8:1", 817, 0)
+
+
+def test_a_task_line_without_a_name() -> None:
+    log = """\
+>>> kernel BUG at mm/slub.c:309!
+>>> CPU: 3 PID: 5929 Tainted: G S   W   5.4.96-arm64-desktop #1
+>>> pc : __slab_free+0x5c/0x424
+"""
+    (splat,) = parsed(log)
+    assert (splat.cpu, splat.pid, splat.comm, splat.tainted) == (3, 5929, None, "GSW")
+    assert (splat.kernel_release, splat.unread_count) == ("5.4.96-arm64-desktop", 0)
+
+
+def test_hardware_that_was_broken_in_its_version() -> None:
+    log = """\
+> BUG: Bad page state in process sh  pfn:2b4c1
+> page:ffffea000560f2c0 refcount:2 mapcount:0 mapping:000000008544e0ea index:0xf
+> page->mem_cgroup:ffff88817287d000
+> CPU: 2 PID: 2038 Comm: sh Not tainted 5.8.0-rc1 #44
+> Hardware name: QEMU Standard PC (i440FX + PIIX, 1996), BIOS ?-20190727_
+>   073836-buildvm-ppc64le-16.ppc.4
+> Call Trace:
+>  foo+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert splat.hardware == (
+        "QEMU Standard PC (i440FX + PIIX, 1996), BIOS ?-20190727_073836-buildvm-ppc64le-16.ppc.4"
+    )
+    assert (splat.memcg, splat.unread_count, names(splat)) == (0xFFFF88817287D000, 0, ["foo"])
+
+
+@pytest.mark.parametrize(
+    ("reason", "task"),
+    [
+        ("BUG: scheduling while atomic: mount.cifs/60057/0x00000002", ("mount.cifs", 60057, None)),
+        ("watchdog: BUG: soft lockup - CPU#12 stuck for 23s! [io:w/2:28]", ("io:w/2", 28, 12)),
+    ],
+)
+def test_the_task_of_a_headline(reason: str, task: tuple[str, int, int | None]) -> None:
+    (splat,) = parsed(f"[    1.000000] {reason}\n[    1.000001] Hardware name: ACME\n")
+    assert (splat.comm, splat.pid, splat.cpu) == task
+    assert splat.reason == reason
+
+
+def test_blanks_before_hardware_without_a_vendor() -> None:
+    log = (
+        "kernel BUG at mm/a.c:2!\nCPU: 0 PID: 7 Comm: sh\nHardware name:   BHYVE, BIOS 1.0 03/14\n"
+    )
+    (splat,) = parsed(log)
+    assert splat.hardware == "BHYVE, BIOS 1.0 03/14"
+
+
+def test_a_cpu_that_a_panic_stops_is_not_the_one_that_panicked() -> None:
+    log = """\
+[   63.128753] Kernel panic - not syncing: Fatal exception in interrupt
+[   63.135040] CPU1: stopping
+[   63.137754] CPU: 1 PID: 0 Comm: swapper/1 Tainted: G      D W         5.0.21 #1
+[   63.145169] Call trace:
+[   63.145170]  handle_IPI+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert (splat.cpu, splat.pid, splat.comm, splat.trace) == (None, None, None, ())
+
+
+def test_a_task_line_that_was_typed_off_a_screen() -> None:
+    log = """\
+kernel BUG at mm/foo.c:102!
+CPU: 0 PID: 42 Comm: sh Trainted: G        T 5.1.0-box #1
+"""
+    (splat,) = parsed(log)
+    assert (splat.comm, splat.tainted, splat.kernel_release) == ("sh", "GT", "5.1.0-box")
+
+
+def test_the_next_line_is_no_taint() -> None:
+    log = """\
+>   kernel BUG at mm/foo.c:102!
+>   CPU: 3 UID: 0 PID: 2506 Comm: kworker/u16:1 Kdump: loaded Tainted: G    B
+>   Hardware name: ...
+>   Call Trace:
+>    foo+0x1/0x2
+"""
+    (splat,) = parsed(log)
+    assert (splat.tainted, splat.hardware, names(splat)) == ("GB", "...", ["foo"])
