@@ -102,13 +102,8 @@ class Page(Recorder):
         return ledger(named_life(self.life(**facts), PFN, resolve), page_fields(), ptes)
 
 
-class Mapped(Page):
-    """A page that a fault has mapped, PTE and all."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fault()
-        self.sets(0x30, 0x21)
+class Mappable(Page):
+    """A page of which the PTEs are recorded, too."""
 
     def zap(self, slot: int = 0x4000) -> None:
         self.clears(0x31, 0x22, slot=slot)
@@ -126,3 +121,12 @@ class Mapped(Page):
 
     def left(self) -> list[What]:
         return [one.what for one in self.account().left_over]
+
+
+class Mapped(Mappable):
+    """One that a fault has mapped, PTE and all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fault()
+        self.sets(0x30, 0x21)

@@ -9,7 +9,7 @@ from tests.unit.life.builders import (
     REFCOUNT,
     RESERVED,
 )
-from tests.unit.life.lives import Mapped, Page
+from tests.unit.life.lives import Mappable, Mapped, Page
 from zaptrace.life.ledger import Ledger, What
 from zaptrace.life.reference_kinds import KINDS
 
@@ -195,8 +195,7 @@ def test_a_reserved_page_has_a_reference_of_the_boots_that_nothing_may_drop() ->
 
 def test_a_reserved_page_that_is_mapped_has_a_reference_for_each_mapping() -> None:
     """The vdso's: a fault takes what a zap drops, in a call of its own."""
-    page = Mapped.__new__(Mapped)
-    Page.__init__(page)
+    page = Mappable()
     page.rows.clear()
     page.mapcount, page.refcount = -1, 1
     page.store(REFCOUNT, 1, pc=9)

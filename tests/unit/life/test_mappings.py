@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.life.builders import PFN
-from tests.unit.life.lives import NAMES, OTHER, Mapped, Page, resolve
+from tests.unit.life.lives import NAMES, OTHER, Mappable, Mapped, Page, resolve
 from zaptrace.life.ledger import What
 from zaptrace.life.mappings import Odd
 from zaptrace.life.named_life import named_life
@@ -116,14 +116,13 @@ def test_a_store_with_the_stack_of_another_task_blames_nobody() -> None:
     assert account.unpaired == "the call stack of a store is another task's"
 
 
-def migrated(*, mappings: int, gets: int) -> Mapped:
+def migrated(*, mappings: int, gets: int) -> Mappable:
     """A new page of a compaction, which allocates it and drops that reference at its end."""
     NAMES[0x52] = "migrate_folio_move at mm/migrate.c:1410"
     NAMES[0x53] = "remove_migration_pte at mm/migrate.c:382"
     NAMES[0x54] = "folio_get at include/linux/mm.h:1|remove_migration_pte at mm/migrate.c:210"
     NAMES[0x55] = "compact_node at mm/compaction.c:2912"
-    page = Mapped.__new__(Mapped)
-    Page.__init__(page)
+    page = Mappable()
     page.refs(1, 1, 0x55)
     page.refs(1, 3, 0x55)
     for number in range(mappings):
@@ -151,8 +150,7 @@ def test_a_put_in_the_call_that_mapped_it_may_be_the_lookups() -> None:
     """6.12, filemap_map_pages(): its own put is right, and the PTE took no reference."""
     NAMES[0x56] = "filemap_map_pages at mm/filemap.c:3704"
     NAMES[0x57] = "set_pte_range at mm/memory.c:5150"
-    page = Mapped.__new__(Mapped)
-    Page.__init__(page)
+    page = Mappable()
     page.refs(1, 1, 0x23)
     page.refs(1, 14, 0x23)
     page.refs(-1, 8, 0x23)
@@ -188,8 +186,7 @@ def test_a_put_of_a_page_that_is_free_is_named() -> None:
 
 
 def test_a_page_table_is_mapped_by_nothing() -> None:
-    page = Mapped.__new__(Mapped)
-    Page.__init__(page)
+    page = Mappable()
     page.refs(1, 1, 0x21)
     page.store(48, 0xFFFFFDFF, pc=1, stack=page.stack(0x20, 0x21))
     page.sets(0x30, 0x21)
