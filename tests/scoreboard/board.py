@@ -69,7 +69,8 @@ def board(
         for series in kernels
         for fault in wanted
         for arch in arches
-        if series == DEFAULT or fault not in OF_6_1
+        if (series == DEFAULT or fault not in OF_6_1)
+        and not ((series, arch) in NO_LARGE and fault.endswith("-large"))
     ]
     jobs = list((Counter(all_jobs) - Counter(made)).elements())
     with ThreadPoolExecutor(JOBS) as pool:

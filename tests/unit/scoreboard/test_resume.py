@@ -45,3 +45,16 @@ def test_only_what_is_missing_is_booted(monkeypatch: pytest.MonkeyPatch) -> None
             *[("6.1", "s390x", "none")] * 3,
         ]
     )
+
+
+def test_kernels_without_large_folios_get_no_faults_of_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    booted = mock.Mock(return_value=[])
+    monkeypatch.setattr(board, "rows", booted)
+    list(board.board(("leak-large",), kernels=("7.3", "6.12")))
+    assert {call.args[:2] for call in booted.call_args_list} == {
+        ("7.3", "x86_64"),
+        ("6.12", "x86_64"),
+        ("6.12", "s390x"),
+    }
