@@ -98,12 +98,19 @@ async def _booted(config: GuestConfig, log: Path, stack: AsyncExitStack) -> Wait
 async def _restored(
     config: GuestConfig, log: Path, found: Snapshot, stack: AsyncExitStack
 ) -> Waiting:
+    """Start QEMU, have it load the state, and only then, if that is whole, let the guest run."""
     write_whole(config.console, found.console)
-    async with AsyncExitStack() as trial:
-        context = running(_named(config, found.boot_id), log, found.state.fileno())
-        guest = await trial.enter_async_context(context)
-        ended = _going_on(guest, trial)
-        stack.push_async_exit(trial.pop_all())
+    checked = asyncio.create_task(asyncio.to_thread(found.is_whole))
+    try:
+        async with AsyncExitStack() as trial:
+            context = running(_named(config, found.boot_id), log, found.state.fileno())
+            guest = await trial.enter_async_context(context)
+            if not await checked:
+                raise GuestLost("the guest that is kept is not as it was saved")
+            ended = _going_on(guest, trial)
+            stack.push_async_exit(trial.pop_all())
+    finally:
+        await asyncio.wait({checked})
     return Waiting(guest, ended, found.boot_id, boot_ids.new())
 
 

@@ -8,6 +8,8 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,7 @@ def save(key: str = KEY, state: bytes = STATE) -> None:
 
 def is_kept(key: str = KEY) -> bool:
     with kept(key) as found:
-        return found is not None
+        return found is not None and found.is_whole()
 
 
 def test_what_was_saved_is_there_again(cache: Path) -> None:
@@ -46,6 +48,7 @@ def test_what_was_saved_is_there_again(cache: Path) -> None:
     save()
     with kept(KEY) as found:
         assert found is not None
+        assert found.is_whole()
         assert (found.state.read(), found.boot_id) == (STATE, "11-22")
         assert found.console == b"booting\xff\n"
     assert {path.stat().st_mode & 0o777 for path in cache.iterdir()} == {0o600}
@@ -169,6 +172,40 @@ def test_another_emulator_makes_another_key(tmp_path: Path) -> None:
         row = dataclasses.replace(one.arch, qemu=str(emulator))
         keys.add(key_of(dataclasses.replace(one, arch=row), "checkout"))
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_guest_whose_state_was_changed_is_loaded_and_does_not_run(
+    changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checksum is taken while QEMU loads."""
+    one = config(tmp_path)
+    save()
+    ran: list[object] = []
+    ended: list[object] = []
+
+    @contextlib.asynccontextmanager
+    async def running(*_: object) -> AsyncIterator[str]:
+        try:
+            yield "a guest"
+        finally:
+            ended.append("a guest")
+
+    monkeypatch.setattr(waiting, "running", running)
+    monkeypatch.setattr(waiting, "_going_on", lambda guest, _stack: ran.append(guest))
+
+    async def go(found: saved_guest.Snapshot) -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            await waiting._restored(one, tmp_path / "log", found, stack)
+
+    with kept(KEY) as found:
+        assert found is not None
+        if changed:
+            Path(saved_guest.folder(), f"{KEY}.state").write_bytes(STATE[::-1])
+        with pytest.raises(GuestLost, match="as it was saved") if changed else nullcontext():
+            asyncio.run(go(found))
+    assert ran == ([] if changed else ["a guest"])
+    assert ended == ["a guest"]
 
 
 class Kept:
