@@ -101,10 +101,11 @@ def _looked_up(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
 
 def _store(one: Reference, evidence: Evidence, rest: _Rest) -> str | None:
     """Return a store in a page's life: there, and what the reference says it was."""
-    account = None
-    if evidence.lives is not None and one.pfn is not None:
-        account = evidence.lives.account(one.pfn, evidence.audit)
-    found = account.write(one.index) if account is not None and one.index is not None else None
+    found = None
+    if evidence.lives is not None and one.pfn is not None and one.index is not None:
+        for until in (None, one.index):  # of its last life, or of an earlier one
+            account = evidence.lives.account(one.pfn, evidence.audit, until)
+            found = found or (account.write(one.index) if account is not None else None)
     if found is None:
         return f"there is no store {one.index} in the life of page {one.pfn}"
     rest.stores.append(found)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from zaptrace.explain.page_account import PageAccount
+from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
@@ -49,12 +50,18 @@ def no_source(_address: int) -> CodeSite | None:
 class Lives(Protocol):
     """Pages' lives, as a run kept them."""
 
-    def account(self, pfn: int, audit: AuditResult | None) -> PageAccount | None:
+    def account(
+        self, pfn: int, audit: AuditResult | None, until_store: int | None = None
+    ) -> PageAccount | None:
         """Return a page's life with its ledger; None when it was not kept.
 
         Args:
             audit: of the dump at the stop, where that is part of the evidence.
+            until_store: of the life up to this store alone.
         """
+
+    def freed_while_mapped(self) -> Sequence[FreedMapped]:
+        """Return the pages that were freed while a PTE mapped them, the first one first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,24 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     yield from _freed_before(case)
 
 
-def _sentence(one: LeftOver, fields: PageFields) -> str:
+def freed_with_a_pte(case: Case) -> Iterator[Sentence]:
+    """Yield that the page was freed while a PTE mapped it, and by whom."""
+    one, account = case.story.freed_mapped, case.account
+    if one is None or account is None:
+        return
+    freed, entry = account.write(one.freed), account.write(one.entry)
+    if freed is not None and entry is not None:
+        why = "" if settled(case) else "; nothing recorded says why"
+        yield Sentence(
+            f"{_by(freed)} freed {page(case.story)} while a PTE still mapped it, which "
+            f"{_by(entry)} had set{why}.",
+            _refer((freed, entry), case.story.pfn),
+        )
+
+
+def _sentence(one: LeftOver, case: Case) -> str:
+    assert case.account is not None
+    fields = case.account.fields
     places = list(dict.fromkeys(_by(write) for write in one.among))[:_MOST_NAMED]
     first = one.among[0]
     if one.what is What.UNSEEN:

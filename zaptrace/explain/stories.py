@@ -39,7 +39,7 @@ COUNTERS = (FindingClass.LOCKED_VM_MISMATCH, FindingClass.HUGETLB_POOL_MISMATCH)
 
 
 def stories(evidence: Evidence) -> list[list[Story]]:
-    """Every story, the best known first: those by events, by splats, by the audit.
+    """Every story, the best known first: by events, by splats, by the audit, by pages' lives.
 
     Each page has one story.  That the counters of an mm are wrong follows from most
     faults of its pages: it is a story where no page has one.
@@ -51,6 +51,8 @@ def stories(evidence: Evidence) -> list[list[Story]]:
         known |= {page for story in tiers[-1] for page in (story.pfn, story.folio_page)} - {None}
     found = [story for story in _from_audit(evidence) if story.pfn not in known]
     tiers.append([_join(story, evidence) for story in found])
+    known |= {story.pfn for story in found}
+    tiers.append([story for story in _from_lives(evidence) if story.pfn not in known])
     if not any(tiers):
         tiers.append([*_of_mms(evidence), *_of_counters(evidence)])
     return tiers
@@ -290,6 +292,13 @@ def _until_the_dump(
     last = moment(events, int(removals[-1]))
     found = replace(last, at=len(events.records), raw_mapcount=finding.raw_mapcount, pid=None)
     return tuple(_of_this_life(events, removals, found, len(events.records)))
+
+
+def _from_lives(evidence: Evidence) -> list[Story]:
+    """Return a story for each page that was freed while a PTE mapped it."""
+    if evidence.lives is None:
+        return []
+    return [Story(one.pfn, freed_mapped=one) for one in evidence.lives.freed_while_mapped()]
 
 
 def _of_counters(evidence: Evidence) -> list[Story]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zaptrace.explain.event_view import Moment
+from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
 
@@ -54,6 +55,8 @@ class Story:
         rss_splats: "Bad rss-counter state", when an mm was freed.
         counters: of an mm or of a pool of huge pages: the findings that say that what it counts
             is not what is there.
+        freed_mapped: by the recorded stores it was freed while a PTE mapped it, and nothing else
+            says that it was wrong.
     """
 
     pfn: int | None
@@ -84,6 +87,7 @@ class Story:
     rss: tuple[Finding, ...] = ()
     rss_splats: tuple[Splat, ...] = ()
     counters: tuple[Finding, ...] = ()
+    freed_mapped: FreedMapped | None = None
 
     def only(self, parts: Sequence[str]) -> Story:
         """Return the same story with less evidence (`evidence.PARTS`)."""
@@ -93,10 +97,12 @@ class Story:
             story = replace(story, state=self.state, map=self.map, report=self.report)
             story = replace(story, folio_state=self.folio_state)
             story = replace(story, finding=self.finding, rss=self.rss, rss_splats=self.rss_splats)
-            story = replace(story, counters=self.counters)
+            story = replace(story, counters=self.counters, freed_mapped=self.freed_mapped)
         if "splat" not in parts:
             story = replace(story, state=None, map=None, report=None, rss_splats=())
             story = replace(story, folio_state=None)
+        if "life" not in parts:
+            story = replace(story, freed_mapped=None)
         return story if "vmcore" in parts else replace(story, finding=None, rss=(), counters=())
 
     @property

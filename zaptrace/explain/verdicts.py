@@ -67,7 +67,8 @@ def _chosen(tiers: list[list[Judged]]) -> Judged:
 def _judged(story: Story, evidence: Evidence) -> Judged:
     account = None
     if evidence.lives is not None and story.pfn is not None:
-        account = evidence.lives.account(story.pfn, evidence.audit)
+        until = story.freed_mapped.freed if story.freed_mapped else None
+        account = evidence.lives.account(story.pfn, evidence.audit, until)
     case = Case(story, code_sites(story, evidence), evidence, account)
     return case, rule_of(case)
 

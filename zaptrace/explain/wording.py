@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from zaptrace.explain.console_only import entry_readings, only_printed
 from zaptrace.explain.console_only import sentences as printed_sentences
-from zaptrace.explain.life_wording import settled
+from zaptrace.explain.life_wording import freed_with_a_pte, settled
 from zaptrace.explain.mapcount_gaps import jump_of
 from zaptrace.explain.naming import (
     counters,
@@ -224,6 +224,8 @@ def found_wrong(case: Case) -> Sentences:
             f"is wrong (mapcount {below[0] + 1}).",
             refer(below[1]),
         )
+    elif story.freed_mapped:
+        yield from freed_with_a_pte(case)
     elif story.fault or story.state:
         yield from _freed_or_found(case)
     elif story.report:

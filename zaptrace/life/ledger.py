@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from zaptrace.life.calls import ENTRIES, Unit, place, same_call, shared_frames, units_of
 from zaptrace.life.flags import is_head, is_large, is_reserved, last_put_by_freeze
-from zaptrace.life.mappings import Mappings, is_typed, pair_mappings
+from zaptrace.life.mappings import Mappings, Odd, is_typed, pair_mappings
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
 from zaptrace.life.page_life import MAPCOUNT, REFCOUNT, Role
 from zaptrace.life.page_members import PageFields
@@ -161,7 +161,7 @@ def ledger(
     if mappings is not None and ptes is None:
         ptes = mappings.ptes_at_the_stop
     mapped = _is_mapped(adds, removals, ptes)
-    taken = (adds, removals) if mappings is None else (mappings.sets, mappings.clears)
+    taken = (adds, removals) if mappings is None else _taken(mappings, removals)
     left += _since_the_boot(*taken, gets, puts) if reserved else []
     if why is None and large:
         left += _folio_references(adds, removals, gets, puts)
@@ -225,6 +225,16 @@ def _by_entries(named: NamedLife, rmaps: list[Unit], *, large: bool) -> Mappings
     if not named.life.entries or not counted or is_typed(named.writes):
         return None
     return pair_mappings(named.writes)
+
+
+def _taken(mappings: Mappings, removals: list[Unit]) -> tuple[list[Unit], list[Unit]]:
+    """Return what took a mapping's reference, and what drops it.
+
+    A zap that leaves its PTE for good drops the mapping's own: nothing clears the PTE later.
+    """
+    stays = [one.write for one in mappings.alone if one.odd is Odd.PTE_STAYS]
+    left = [one for one in removals if one.write in stays][: mappings.ptes]
+    return mappings.sets, sorted([*mappings.clears, *left], key=lambda one: one.at)
 
 
 def _order(one: LeftOver) -> tuple[bool, int, bool]:

@@ -185,6 +185,15 @@ def last_store(life: Life, slot: int) -> Write | None:
     return _to_entry(life, found[-1], Role.PTE_CHANGED, {}) if found else None
 
 
+def entry_store(life: Life, pfn: int, number: int) -> Write | None:
+    """Return the store of this number that made a page-table entry map a page; None without."""
+    found = life.ptes[life.ptes["number"] == np.uint64(number)]
+    if life.pte_format is None or len(found) != 1:
+        return None
+    maps = int(life.pte_format.pfns(found["after"])[0]) == pfn
+    return _to_entry(life, found[0], Role.PTE_SET, {}) if maps else None
+
+
 def _to_entry(life: Life, record: Any, role: Role, stacks: dict[int, tuple[int, ...]]) -> Write:
     """Return a record of PTE as a store."""
     was = int(record["before"]) if record["known"] else None

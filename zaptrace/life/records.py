@@ -218,6 +218,17 @@ def _in_the_range(records: Array, numbers: Array) -> tuple[Array, Array]:
     return cast(Array, records[known]), cast(Array, numbers[known])
 
 
+def until(life: Life, number: int) -> Life:
+    """Return what was recorded up to a store, that one included."""
+    last = np.uint64(number)
+    return dataclasses.replace(
+        life,
+        records=life.records[life.numbers <= last],
+        numbers=life.numbers[life.numbers <= last],
+        ptes=life.ptes[life.ptes["number"] <= last],
+    )
+
+
 def of_pages(life: Life, pfns: tuple[int, ...] | None, entries: Sequence[int] = ()) -> Life:
     """Return the records of these pages alone, with the stacks that they need, and all writers.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from zaptrace.arch import arch_named
 from zaptrace.life.completeness import Completeness, Span, compare
+from zaptrace.life.freed_mapped import freed_while_mapped
 from zaptrace.life.life_file import write
 from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
@@ -57,6 +58,7 @@ def keep_lives(
         try:
             life = _life(recorder.recording, recorder.base, names, pte_format(facts.arch))
             complete = _complete(life, prog)
+            pfns = _with_stale_entries(pfns, life)
             kept = dataclasses.replace(of_pages(life, pfns, entries), boot=facts.boot_id)
             size = write(folder.life, kept, complete)
         except (BadInput, OSError) as error:
@@ -95,6 +97,15 @@ def suspects(
     pfns |= dict.fromkeys(more["pfn"].tolist())
     pfns |= dict.fromkeys(splat.pfn for splat in splats if splat.pfn is not None)
     return tuple(pfns)[:MOST_PAGES]
+
+
+def _with_stale_entries(pfns: tuple[int, ...] | None, life: Life) -> tuple[int, ...] | None:
+    """Return the suspects with the pages that were freed while a PTE mapped them, and the page
+    tables that those PTEs are in: until when one counts is seen by its table's own life."""
+    if pfns is None:
+        return None
+    found = freed_while_mapped(life)
+    return tuple(dict.fromkeys((*pfns, *(page for one in found for page in (one.pfn, one.table)))))
 
 
 def _of_findings(found: AuditResult | None) -> Iterator[int]:

@@ -9,12 +9,13 @@ import drgn
 
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.completeness import Completeness
+from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.life_file import read
 from zaptrace.life.named_life import NamedLife, NamedWrite, named_life, named_write
-from zaptrace.life.page_life import last_store
+from zaptrace.life.page_life import entry_store, last_store
 from zaptrace.life.record_layout import NOT_SEEN
-from zaptrace.life.records import Life, last_of_stacks
+from zaptrace.life.records import Life, last_of_stacks, until
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model import boot_ids
@@ -41,7 +42,7 @@ class RunLife:
     unnamed: str | None = None
     over: bool = False
     _often: dict[int, int] = field(default_factory=dict)
-    _named: dict[int, NamedLife] = field(default_factory=dict)
+    _named: dict[tuple[int, int | None], NamedLife] = field(default_factory=dict)
     _last: dict[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     _sites: dict[tuple[int, bool], CodeSite] = field(default_factory=dict)
 
@@ -71,17 +72,33 @@ class RunLife:
         """Return the page's ledger, by the PTEs that the audit found at the stop."""
         return self._ledger(named, self.folder.audit())
 
-    def account(self, pfn: int, audit: AuditResult | None) -> PageAccount | None:
+    def account(
+        self, pfn: int, audit: AuditResult | None, until_store: int | None = None
+    ) -> PageAccount | None:
         """Return what an explanation is made from; see `zaptrace.explain.evidence.Lives`."""
         if self.names is None or (self.life.pfns is not None and pfn not in self.life.pfns):
             return None
-        if pfn not in self._named:
-            self._named[pfn] = self.page(pfn)
-        named = self._named[pfn]
-        account = self._ledger(named, audit)
-        entry = self._entry(pfn, audit)
+        if (pfn, until_store) not in self._named:
+            life = self.life if until_store is None else until(self.life, until_store)
+            self._named[pfn, until_store] = named_life(life, pfn, self._resolve)
+        named = self._named[pfn, until_store]
+        # The audit is of the stop.
+        account = self._ledger(named, audit if until_store is None else None)
         whole, last = self._whole(pfn), self._last_calls()
+        entry = self._entry(pfn, audit) if until_store is None else self._stale(pfn, until_store)
         return PageAccount(named, self.life.fields, account, whole, self.over, last, entry)
+
+    def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
+        """Return the pages that were freed while a PTE mapped them, the first one first."""
+        return freed_while_mapped(self.life) if self.names is not None else ()
+
+    def _stale(self, pfn: int, freed: int) -> NamedWrite | None:
+        """Return the store of the PTE that mapped a page when it was freed."""
+        for one in self.freed_while_mapped():
+            if (one.pfn, one.freed) == (pfn, freed):
+                write = entry_store(self.life, pfn, one.entry)
+                return None if write is None else named_write(write, self._resolve)
+        return None
 
     def _entry(self, pfn: int, audit: AuditResult | None) -> NamedWrite | None:
         """Return the last store to a (swap) PTE that the page's rmap does not lead to."""

@@ -11,15 +11,18 @@ import pytest
 
 from tests.unit.explain.checked import explain
 from tests.unit.explain.rows import busy, finding
-from tests.unit.life.builders import FLAGS, MAPPING, PFN, page_fields
+from tests.unit.life.builders import FLAGS, MAPPING, PFN, REFCOUNT, page_fields
 from tests.unit.life.lives import NAMES, OTHER, Mapped, resolve
 from tests.verdict_check import objections
 from zaptrace.explain import Evidence, life_rules, verdict_table
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
+from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import ledger
 from zaptrace.life.named_life import NamedLife, named_life
+from zaptrace.life.record_layout import NOT_SEEN, VALID
+from zaptrace.life.records import until
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
@@ -41,12 +44,19 @@ class Kept:
     whole: bool = True
     over: bool = True
 
-    def account(self, pfn: int, _audit: AuditResult | None) -> PageAccount | None:
+    def account(
+        self, pfn: int, _audit: AuditResult | None, until_store: int | None = None
+    ) -> PageAccount | None:
         if pfn != PFN:
             return None
-        named = named_life(self.page.life(tables=1), PFN, resolve)
+        life = self.page.life(tables=1)
+        life = life if until_store is None else until(life, until_store)
+        named = named_life(life, PFN, resolve)
         book = ledger(named, page_fields())
         return PageAccount(named, page_fields(), book, self.whole, self.over)
+
+    def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
+        return freed_while_mapped(self.page.life(tables=1))
 
 
 def scribbled() -> Mapped:
@@ -349,3 +359,53 @@ def test_a_reference_without_a_holder_is_reported_by_who_took_it() -> None:
     held = replace(finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 1), pfn=PFN)
     other = explain(Evidence(None, audit=busy(held), lives=Kept(page)))
     assert "never dropped" not in other.summary
+
+
+def moved() -> Mapped:
+    """mremap() that leaves the old PTE as well; the new one is zapped, and the frame used again."""
+    page = Mapped()
+    page.clears(0x34, 0x23)
+    page.sets(0x34, 0x23, slot=OTHER)
+    page.sets(0x34, 0x23)
+    page.zap(OTHER)
+    page.fault()
+    page.unmap()
+    return page
+
+
+def test_a_pte_that_outlives_its_page_is_found_though_every_counter_is_right() -> None:
+    """6.12, mremap() that leaves the old PTE: nothing is printed, and no counter is wrong."""
+    verdict = explain(evidence := Evidence(None, console=True, lives=Kept(moved())))
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.MAPPED_WITHOUT_RMAP, PFN)
+    assert "zap_pte_range() at mm/memory.c:61 freed pfn 0x5da while a PTE still mapped it" in (
+        verdict.summary
+    )
+    assert "move_ptes() at mm/mremap.c:230 set a PTE that maps it, and added no rmap" in (
+        verdict.summary
+    )
+    assert objected(verdict, evidence) == ""
+    assert "life" in verdict.evidence
+
+
+def test_where_a_store_may_be_missing_no_pte_is_said_to_outlive_its_page() -> None:
+    assert freed_while_mapped(moved().life(tables=1))
+    assert not freed_while_mapped(moved().life(tables=1, missed=1))
+    assert not freed_while_mapped(moved().life(tables=1, storage=NOT_SEEN))
+    unvalued = moved()
+    unvalued.store(FLAGS, 0, 8, flags=VALID)
+    assert not freed_while_mapped(unvalued.life(tables=1))
+    assert not freed_while_mapped(moved().life(tables=0))
+
+
+def test_a_pte_counts_until_its_page_table_is_freed_and_the_guest_is_stopped() -> None:
+    page = Mapped()
+    page.unmap()
+    (one,) = freed_while_mapped(page.life(tables=1))
+    assert (one.pfn, one.table) == (PFN, 4)
+    assert not freed_while_mapped(page.life(tables=1, stop=one.freed))
+    page = Mapped()
+    for count in (1, 0):
+        page.store(REFCOUNT, count, pfn=4)  # the page of slot 0x4000
+    page.unmap()
+    assert not freed_while_mapped(page.life(tables=1))
+    assert not freed_while_mapped(healthy().life(tables=1))

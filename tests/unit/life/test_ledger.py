@@ -347,3 +347,10 @@ def test_pins_and_gets_of_the_same_functions_are_told_apart_by_number_alone() ->
     assert left.sentence() == (
         "got and not put yet: memfd_alloc_folio mm/memfd.c:88 or zap_pte_range mm/memory.c:105"
     )
+
+
+def test_a_zap_that_leaves_its_pte_for_good_drops_the_mapping_s_own_reference() -> None:
+    """6.12, munmap() that clears no PTE: the page table goes with them in it."""
+    page = Mapped()
+    page.unmap()
+    assert page.left() == [What.PTE_STAYS]
