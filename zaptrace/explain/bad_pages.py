@@ -10,7 +10,7 @@ import numpy.typing as npt
 from zaptrace.explain.below_zero import removals_below_zero
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment, moment
 from zaptrace.explain.gathers import Resolve
-from zaptrace.model.events import Events, Kind
+from zaptrace.model.events import ABSENT, Events, Kind
 from zaptrace.model.splats import Frame
 from zaptrace.triage.stacks import Way, read_stack
 
@@ -50,13 +50,17 @@ class Fault:
 
 
 def fault_places(events: Events) -> npt.NDArray[np.intp]:
-    """Places of the events at which a page was wrong."""
+    """Places of the events at which a page was wrong.
+
+    vm_normal_page() reports PTEs that it takes for no page's (print_bad_pte(), mm/memory.c).
+    """
     records = events.records
     kind, raw = records["kind"], records["raw_mapcount"]
     wrong = (raw >= PAGE_MAPCOUNT_RESERVE) & (raw != -1)
     # An absent refcount is negative; a page that is still referenced is not being freed.
     freed = (kind == Kind.PAGE_FREE) & wrong & (records["refcount"] <= 0)
-    return np.flatnonzero(freed | (kind == Kind.BAD_PAGE) | (kind == Kind.BAD_PTE))
+    named = (records["pfn"] != ABSENT) | ~np.isin(records["page"], (0, ABSENT))
+    return np.flatnonzero(freed | (kind == Kind.BAD_PAGE) | ((kind == Kind.BAD_PTE) & named))
 
 
 def is_of_folio(reason: str | None) -> bool:

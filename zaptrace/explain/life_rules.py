@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zaptrace.explain.predicates import Case
+from zaptrace.explain.unseen_entry import unseen_entry
 from zaptrace.life.ledger import What
 
 _MAPPING = (What.PTE_WITHOUT_RMAP, What.PTE_CLEARED, What.PTE_STAYS, What.NO_PTE)
@@ -48,7 +49,7 @@ def mapped_without_rmap(case: Case) -> bool:
 
 def mapping_leaked(case: Case) -> bool:
     """Return whether a PTE was cleared, and no rmap was removed in that call."""
-    return _begins_with(case, What.PTE_CLEARED)
+    return _begins_with(case, What.PTE_CLEARED) and unseen_entry(case) is None
 
 
 def pte_left_behind(case: Case) -> bool:

@@ -9,6 +9,7 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case, is_a
 from zaptrace.explain.rests_on import refer_all
 from zaptrace.explain.rules import put_when_free
+from zaptrace.explain.unseen_entry import unseen_entry
 from zaptrace.life.calls import ENTRIES, author, before_in_call
 from zaptrace.life.ledger import HELD, LeftOver, What
 from zaptrace.life.named_life import Frame, NamedWrite
@@ -70,7 +71,7 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         return
     said: dict[str, list[LeftOver]] = {}
     for one in reported(case):
-        said.setdefault(_sentence(one, case.account.fields), []).append(one)
+        said.setdefault(_sentence(one, case), []).append(one)
     for number, (text, facts) in enumerate(said.items()):
         start = f"By the recorded life of {page(case.story)}, " if number == 0 else "And "
         times = f" ({len(facts)} times)" if len(facts) > 1 else ""
@@ -111,6 +112,11 @@ def _sentence(one: LeftOver, case: Case) -> str:
         return (
             f"its {counter.removeprefix('_')} had changed when {_by(first)} stored to it, and no "
             f"recorded store had done that: {_NO_STORE}"
+        )
+    if one is unseen_entry(case):
+        return (
+            f"its PTE had changed when {_by(first)} cleared it, and no recorded store had done "
+            f"that: {_NO_STORE}"
         )
     if one.what is What.STRAY:
         return f"{_by(first)} stored into its struct page: {_changes(first, fields)}"
@@ -276,7 +282,7 @@ def _refer(writes: Iterable[NamedWrite], pfn: int | None) -> tuple[Reference, ..
 def culprit(case: Case) -> CodeSite | None:
     """Return where the first of those stores is, as a code site; else that of a (swap) PTE."""
     facts = reported(case)
-    if facts and facts[0].what is What.UNSEEN:
+    if facts and (facts[0].what is What.UNSEEN or facts[0] is unseen_entry(case)):
         return None
     one = facts[0].among[0] if facts else entry_store(case)
     if one is None:

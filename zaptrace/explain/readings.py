@@ -28,6 +28,7 @@ from zaptrace.explain.reading import Reading, Speaks, numbered
 from zaptrace.explain.readings_report import IN_CACHE
 from zaptrace.explain.rests_on import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
+from zaptrace.explain.unseen_entry import by_the_report, printed_entry
 from zaptrace.model.events import Kind
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import Sentence
@@ -241,6 +242,11 @@ def _rose(case: Case) -> Speaks | None:
 
 
 _ABOVE = (
+    Reading(
+        lambda case: _above(case) and printed_entry(case) is not None,
+        "a PTE of it was changed by a stray write or a bit flip, and is no page's any more",
+        by_the_report,
+    ),
     Reading(
         lambda case: _above(case) and of_another(case),
         "a PTE of it was changed by a stray write or a bit flip, and maps another page",

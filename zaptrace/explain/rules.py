@@ -37,6 +37,7 @@ from zaptrace.explain.sites import (
     is_zap,
     zap_line,
 )
+from zaptrace.explain.unseen_entry import printed_entry, unseen_entry
 from zaptrace.model.findings import FindingClass, Owner
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite
@@ -225,7 +226,7 @@ def counted_once_too_often(case: Case) -> bool:
         return False
     if story.removed_late or (finding.mapcount or 0) - (finding.ptes or 0) != 1:
         return False
-    if other_page(case) is not None:
+    if other_page(case) is not None or printed_entry(case) is not None or unseen_entry(case):
         return False
     return story.fault is None or freed_while_counted(case)
 

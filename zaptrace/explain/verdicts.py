@@ -185,8 +185,9 @@ def _without_page(evidence: Evidence) -> Verdict:
     about = [splat for splat in evidence.splats if from_mm(splat)]
     if about:
         return _nameless(evidence, about)
-    if evidence.events and len(tables := evidence.events.of_kind(Kind.BAD_TABLE)):
-        return _bad_tables(evidence, len(tables))
+    for kind, tell in ((Kind.BAD_TABLE, _bad_tables), (Kind.BAD_PTE, _bad_ptes)):
+        if evidence.events and len(found := evidence.events.of_kind(kind)):
+            return tell(evidence, len(found))
     reports = [splat for splat in evidence.splats if _is_bug(splat)]
     if reports or (evidence.stopped_inside and not _is_user_space_s_end(evidence)):
         return _unknown(evidence, reports)
@@ -270,19 +271,37 @@ def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
 
 def _bad_tables(evidence: Evidence, many: int) -> Verdict:
     """Entries of page tables were cleared as bad: what they mapped, if anything, is lost."""
-    assert evidence.events is not None
-    first = int(np.flatnonzero(evidence.events.records["kind"] == Kind.BAD_TABLE)[0])
-    task = moment(evidence.events, first)
     entries = "an entry" if many == 1 else f"{many} entries"
-    who = f"{task.comm or '?'}/{'?' if task.pid is None else task.pid}"
-    text = (
+    return _of_entries(
+        evidence,
+        Kind.BAD_TABLE,
         f"The kernel cleared {entries} of page tables above the PTEs as bad (pmd_clear_bad() and "
-        f"its like), first in {who}: it was written over, or was a live huge leaf; no page is "
-        "known to be wrong."
+        "its like), first in {task}: it was written over, or was a live huge leaf; no page is "
+        "known to be wrong.",
     )
+
+
+def _bad_ptes(evidence: Evidence, many: int) -> Verdict:
+    """PTEs were reported as bad that the kernel takes for no page's."""
+    times = "" if many == 1 else f", {many} times"
+    return _of_entries(
+        evidence,
+        Kind.BAD_PTE,
+        f"The kernel reported a PTE as bad that it takes for no page's (print_bad_pte(){times}), "
+        "first in {task}: it was written over, or is special where no special one may be; no page "
+        "is known to be wrong.",
+    )
+
+
+def _of_entries(evidence: Evidence, kind: Kind, text: str) -> Verdict:
+    """Return the verdict on entries of page tables by events that name no page."""
+    assert evidence.events is not None
+    first = int(np.flatnonzero(evidence.events.records["kind"] == kind)[0])
+    task = moment(evidence.events, first)
+    who = f"{task.comm or '?'}/{'?' if task.pid is None else task.pid}"
     return Verdict(
         VerdictKind.UNEXPLAINED,
-        (Sentence(text, refer_all((task,))),),
+        (Sentence(text.replace("{task}", who), refer_all((task,))),),
         comm=task.comm,
         pid=task.pid,
         doubts=gaps(evidence),

@@ -1,0 +1,95 @@
+"""A PTE that was changed by no store: the zap that finds it is not at fault.
+
+Memory of a running 6.12 was changed from outside: a bit of a PTE of an anonymous page (special, one
+of its page's number, present).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.explain.audits import audit
+from tests.unit.explain.checked import explain
+from tests.unit.explain.kernel import events_of
+from tests.unit.explain.rows import finding
+from tests.unit.explain.test_life_rules import Kept, objected
+from tests.unit.life.builders import PFN
+from tests.unit.life.lives import NAMES, Mapped
+from zaptrace.explain import Evidence
+from zaptrace.explain.bad_pages import faults
+from zaptrace.explain.evidence import no_source
+from zaptrace.model.events import ABSENT, Kind
+from zaptrace.model.findings import FindingClass
+from zaptrace.model.splats import Splat
+from zaptrace.model.verdict import VerdictKind
+
+NAMES |= {
+    0x71: "clear_not_present_full_ptes at include/linux/pgtable.h:800|zap_pte_range at "
+    "mm/memory.c:1774",
+}
+ROW = {"kind": Kind.BAD_PTE, "clock": 1000, "pid": 36, "tgid": 36, "pfn": ABSENT, "page": 0}
+LOST = replace(finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 1), pfn=PFN)
+
+
+def printed(number: int, bits: int = 0x8000000000000267) -> Splat:
+    entry = number << 12 | bits
+    return Splat("bad_page_map", pte=entry, addr=0x7F0000, pid=36, comm="hold", line=7)
+
+
+def lost(pc: int) -> Mapped:
+    """The zap clears the PTE, and removes no rmap."""
+    page = Mapped()
+    page.clears(pc, 0x22)
+    return page
+
+
+def test_a_bad_pte_of_no_page_is_no_page_that_went_wrong() -> None:
+    """`met a bad PTE that maps a page`, `print_bad_pte() finds its mapcount wrong`: of no page."""
+    assert faults(events_of([ROW]), no_source) == []
+    verdict = explain(Evidence(events_of([ROW, ROW]), (), ended="exit"))
+    assert (verdict.kind, verdict.pfn, verdict.pid) == (VerdictKind.UNEXPLAINED, None, 36)
+    assert "reported a PTE as bad that it takes for no page's (print_bad_pte(), 2 times)" in (
+        verdict.summary
+    )
+    assert verdict.order == () and verdict.others == ()
+
+
+@pytest.mark.parametrize(("number", "said"), [(PFN, ""), (PFN ^ 1 << 21, " but for one bit")])
+def test_the_page_whose_number_the_bad_pte_holds_is_the_verdict_s(number: int, said: str) -> None:
+    splat = printed(number)
+    evidence = Evidence(events_of([ROW]), [splat], audit(LOST), ended="exit", console=True)
+    verdict = explain(evidence)
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.UNEXPLAINED, PFN)
+    assert f"reported PTE {splat.pte:#x} as bad, which has its number{said}" in verdict.readings[0]
+    other = replace(evidence, splats=[printed(PFN ^ 3)])
+    assert explain(other).kind is VerdictKind.MAPPING_LEAKED
+
+
+@pytest.mark.parametrize(
+    ("pc", "splats", "zap"),
+    [
+        (0x31, [printed(PFN)], "zap_pte_range() at mm/memory.c:21"),
+        (0x71, [], "zap_pte_range() at mm/memory.c:1774"),
+    ],
+    ids=["reported as bad", "not present"],
+)
+def test_by_its_life_the_zap_that_cleared_what_was_no_page_s_is_not_at_fault(
+    pc: int, splats: list[Splat], zap: str
+) -> None:
+    kept = Kept(lost(pc))
+    evidence = Evidence(None, splats, audit(LOST), ended="exit", console=True, lives=kept)
+    verdict = explain(evidence)
+    assert (verdict.kind, verdict.pfn, verdict.readings) == (VerdictKind.UNEXPLAINED, PFN, ())
+    assert f"its PTE had changed when {zap} cleared it, and no recorded store" in verdict.summary
+    assert "did not remove its rmap" not in verdict.summary
+    assert "culprit" not in [one.role for one in verdict.sites]
+    assert objected(verdict, evidence) == ""
+
+
+def test_a_zap_that_clears_the_page_s_own_pte_is() -> None:
+    kept = Kept(lost(0x31))
+    verdict = explain(Evidence(None, (), audit(LOST), ended="exit", console=True, lives=kept))
+    assert verdict.kind is VerdictKind.MAPPING_LEAKED
+    assert "zap_pte_range() at mm/memory.c:21 cleared a PTE of it" in verdict.summary
