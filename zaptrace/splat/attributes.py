@@ -362,7 +362,11 @@ _LINES: tuple[_Row, ...] = (
         lambda found: {"hardware": found[1]},
     ),
     ("trace", "Ca", re.compile(r"Call [Tt]race:"), _nothing),
+    ("user mode", "RI", re.compile(r"RIP: (?:0033|0023):"), _nothing),  # where x86 was
+    ("user mode", "EI", re.compile(r"EIP: (?:0073|0023):"), _nothing),
     ("trace", "Ba", re.compile(r"Backtrace:"), _nothing),
+    ("trace", "ba", re.compile(r"backtrace(?: \(crc [0-9a-f]{1,8}\))?:$"), _nothing),  # kmemleak's
+    ("repair", "Tr", re.compile(r"Trying to fix it up, but a reboot is needed"), _nothing),
     # Other stacks than the report's own: KASAN's, lockdep's, of other CPUs and tasks.
     ("other stack", "Al", re.compile(r"Allocated by task [0-9]"), _nothing),
     ("other stack", "Fr", re.compile(r"Freed by task [0-9]"), _nothing),
@@ -400,7 +404,7 @@ _KNOWN = re.compile(
     r"|page->|vma->|bad because of flags|page_owner |page has been migrated|Workqueue: "
     r"|page (?:owner|allocation|free)|PGD |\*pde|pgd = |Mem abort|ESR = |EC = |SET = |FSC = "
     r"|Data abort|ISV = |CM = |swapper pgtable|user pgtable|invalid opcode|(?:pc|ip|fp) : "
-    r"|Bad pagetable: |Trying to fix it up|Exception |Call [Tt]race|irq event stamp"
+    r"|Bad pagetable: |Exception |Call [Tt]race|irq event stamp"
     r"|(?:hard|soft)irqs last"
     r"|#PF(?: error)?: |(?:[LB]E |PREEMPT |SMP |DEBUG_PAGEALLOC )*(?:SMP|NUMA|PREEMPT)\b"
     r"|(?:<?[0-9a-f]{2}>?(?: |$)){2,64}$|#[0-9]{1,3}: \S{1,20} \(|[0-9]{1,4} locks? held by "
@@ -410,7 +414,7 @@ _KNOWN = re.compile(
     r"|[LB]E PAGE_SIZE=|REGS: |PSW: |R:[01] T:|Stack from|Register r[0-9]|E?SR: |FAR: "
     r"|(?:Task|IRQ|Overflow) stack: |tsk->|TSTATE: |I[AI]SQ: |IIR: |ORIG_R|RP\(r2\)"
     r"|Unloaded tainted|(?:illegal operation|monitor event): |[#>*]?[0-9a-f]{8,16}: [0-9a-f]{4}"
-    r"|[0-9a-f]{4}: [0-9a-f]{8}|[sr]{1,2}[0-9]{2}-[0-9]{2} |\(null\)$|\[?\.{2,5}\]?$"
+    r"|[0-9a-f]{4}:(?: {1,72}[0-9a-f]{8}|$)|[sr]{1,2}[0-9]{2}-[0-9]{2} |\(null\)$|\[?\.{2,5}\]?$"
     r"|Kernel Offset|kasan|KASAN|Dumping ftrace|PKRU: |Modules|Last Breaking|Hardware name|note: ",
     re.ASCII,
 )

@@ -10,14 +10,14 @@ from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
 from zaptrace.splat.attributes import Attribute
 from zaptrace.splat.headlines import Headline, fields_of
 from zaptrace.splat.kinds import OF_NAME, Kind
+from zaptrace.splat.same import is_inlined, maps, same_place, same_task
+from zaptrace.splat.stack_frames import begins_stacks
 from zaptrace.splat.wraps import grows
 
 MOST_UNREAD = 50
 """Lines of a report that are kept though no rule reads them; all are counted."""
-MOST_WORDS = 64
-"""Words of `raw:` lines; a struct page has 8 to 16."""
-MOST_FRAMES = 512
-"""Frames of a stack; the kernel's own limit is below 100."""
+MOST_WORDS = 64  # of `raw:` lines; a struct page has 8 to 16
+MOST_FRAMES = 512  # of a stack; the kernel's own limit is below 100
 _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
 # The order in which the kernel prints the parts of a report: the page, its mapping, the task.
 _ORDER = {
@@ -28,7 +28,7 @@ _ORDER = {
             ("folio", "memcg", "aops"),
             ("flags",),
             ("page_type", "raw"),
-            ("reason",),
+            ("reason", "repair"),
             ("owner",),
             ("vma", "file"),
             ("task", "hardware"),
@@ -37,17 +37,29 @@ _ORDER = {
     )
     for name in names
 }
+_BEFORE_TRACE = frozenset({"task", "hardware", "old task", "old cpu", "old process", "repair"})
 _OF_TASK = _ORDER["task"]
 _LATEST = len(_ORDER)
 _REPEATED = frozenset({"raw", "page vma", "allocated", "freed", "owner", "other stack"})
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
+STAND_ALONE = (
+    "unmovable page",  # has_unmovable_pages()
+    "migration failure",  # do_migrate_range()
+    "isolation failed",
+    "hwpoison: unhandlable page",  # get_hwpoison_page()
+    "pagealloc: corrupted page details",  # check_poison_mem()
+    "kasan:",
+)
+"""Why a page is dumped where neither a headline nor a stack comes with it."""
+_ONLY_OF = {
+    "bad pte": "bad_page_map",
+    "bad page map": "bad_page_map",
+    "still mapped when deleted": "bad_page_cache",
+}
+"""Why a page is dumped for reports of one kind alone."""
 OTHER_STACK = Attribute("other stack")
 _MICROSECONDS = re.compile(r"[0-9]\.[0-9]{6}(?![0-9])")
-_INLINED_AT = re.compile(
-    r"BUG: K[A-Z]{2,4}AN: [\w-]{1,64} in |WARNING: (?:CPU: [0-9]{1,5} PID: [0-9]{1,10} )?"
-    r"(?:at )?\S{1,200}:[0-9]{1,7} "
-)
 
 
 class Draft:
@@ -142,7 +154,7 @@ class Draft:
             said.fields.get(name) is not None and said.fields[name] == self.fields.get(own)
             for name, own in names
         )
-        return named or _maps(self.fields.get("pte"), said.fields.get("pfn"))
+        return named or maps(self.fields.get("pte"), said.fields.get("pfn"))
 
     def refuses(self, said: Attribute) -> bool:
         """Return whether the line cannot belong to this report."""
@@ -155,29 +167,49 @@ class Draft:
             return True
         if name in self.taken and name not in _REPEATED and not self._begins_again(name):
             return True
-        if (
-            self._trace
-            and name not in ("trace", "trace's end")
-            and not (name == "fault" and len(self._trace) < 2)
-        ):
-            return True  # an oops shows its registers before its call trace
         if name in OWNERS and name in self._owners:
             return True
-        if self._early_is_trace and name in ("task", "hardware", "trace"):
+        if _ORDER.get(name, _LATEST) < self._came or self._is_past(name):
             return True
-        if self.kind.name == "page_dump" and self.was_passed and name in ("task", "trace"):
-            return True  # most dumps stand alone
-        if _ORDER.get(name, _LATEST) < self._came:
+        return self._has_no_stack(name) or self._is_of_another(said)
+
+    def _is_past(self, name: str) -> bool:
+        """Return whether such a line comes before the call trace, which has begun."""
+        if self._trace:  # an oops shows its registers before it
+            is_fault = name == "fault" and len(self._trace) < 2
+            return name not in ("trace", "trace's end") and not is_fault
+        return self._early_is_trace and name in ("task", "hardware", "trace")
+
+    def _has_no_stack(self, name: str) -> bool:
+        """Return whether a task or a stack is another report's: this one has none."""
+        if name == "trace" and ("user mode" in self.taken or self._lacks_task_after_others()):
             return True
-        return self._is_of_another(said)
+        if self.kind.name != "page_dump" or name not in ("task", "trace"):
+            return False
+        return self.was_passed or (self.fields.get("reason") or "").startswith(STAND_ALONE)
+
+    def _is_of_another_kind(self, said: Attribute) -> bool:
+        only = _ONLY_OF.get(said.fields.get("reason") or "", self.kind.name)
+        mine = self.kind.name.startswith("bad_page_") or self.was_passed
+        return mine and only != self.kind.name
+
+    def _lacks_task_after_others(self) -> bool:
+        """Return whether the lines before a call trace were not this report's."""
+        named = self.taken & _BEFORE_TRACE or self._fault
+        return self.was_passed and self.kind.about_pages and not named
 
     def _is_of_another(self, said: Attribute) -> bool:
         """Return whether the line names another page or another task."""
         pfn, pid = self.fields.get("pfn"), self.fields.get("pid")
         if pfn not in (None, said.fields.get("pfn", pfn)) or self._cannot_have_pfn(said):
             return True
+        first = said.fields.get("raw", (None,))[0]  # the flags
+        if self.was_passed and first == self.fields.get("raw", ("",))[0]:
+            return True
+        if self._is_of_another_kind(said):
+            return True
         return said.name == "task" and not (
-            _same_task(self.fields.get("process"), said.fields.get("comm"))
+            same_task(self.fields.get("process"), said.fields.get("comm"))
             and pid in (None, said.fields.get("pid", pid))
         )
 
@@ -263,7 +295,7 @@ class Draft:
 
         Where nothing says that two lines are one, the same words are two reports.
         """
-        if self.kind is begins.kind and _is_inlined(self.said, begins.fields):
+        if self.kind is begins.kind and is_inlined(self.said, begins.fields):
             return True
         if self.kind is not begins.kind or self.headline.fields != begins.fields or self.taken:
             return False
@@ -288,6 +320,46 @@ class Draft:
                 fields[name] = (*now[: -len(before)], *value)[:MOST_WORDS]  # of lines before it
             elif now in (None, before):
                 fields[name] = value
+
+    def refuses_frame(self, frame: Frame) -> bool:
+        """Return whether a frame is another report's, of which all that names it may be lost.
+
+        Other lines stand before it.  Only a stack that a line announced goes on after them, and
+        no frame that begins stacks stands in its middle.
+        """
+        stack = self._stack()
+        if not self.was_passed or stack is None:
+            return False
+        if stack is not self._trace or "trace" not in self.taken:
+            return True
+        if not stack:
+            return not begins_stacks(frame) or "bad_p" in (frame.symbol or "")
+        again = frame.symbol == stack[0].symbol and frame.size == stack[0].size
+        if again or (begins_stacks(frame) and not all(map(begins_stacks, stack))):
+            self.end_trace()
+            return True
+        return False
+
+    def comes_before_trace(self, text: str) -> None:
+        """Take note of the modules, or what the taint means: they stand before a call trace.
+
+        Once more, they are another report's.  No frame follows modules that stand after the task.
+        """
+        what = text[:8]
+        after_task = what == "Modules " and self.taken & _BEFORE_TRACE
+        if self.traced or after_task or "trace" in self.taken:
+            self.end_trace()
+        self.ended |= what in self.taken
+        self.taken.add(what)
+
+    @property
+    def awaits_task(self) -> bool:
+        """Whether the lines before its call trace can be still to come."""
+        return not (self.ended or self.traced or self.taken & _BEFORE_TRACE)
+
+    def end_trace(self) -> None:
+        """Take no more frames: the call trace is over."""
+        self.taken.add("trace's end")
 
     def take_frame(self, frame: Frame, *, instead: bool = False) -> None:
         """Take a frame of the stack that is being printed.
@@ -325,12 +397,14 @@ class Draft:
 
     def take_fault(self, frame: Frame) -> bool:
         """Take the function that the CPU was in, by its registers; return whether it was taken."""
-        if self.foreign or any(_same_place(one, frame) for one in self._fault):
+        if self.foreign or any(same_place(one, frame) for one in self._fault):
             return False  # said once more at the end of an oops
-        if "trace's end" in self.taken:
+        if "trace's end" in self.taken or (self._early and self.was_passed):
             return False
         if "trace" in self.taken:  # inside a trace: an interrupted function, of which no frame is
-            if self._section is None and self._trace:
+            if self.was_passed:
+                self.end_trace()
+            elif self._section is None and self._trace:
                 self.take_frame(frame)
                 return True
             return False
@@ -396,7 +470,7 @@ class Draft:
                 one for one in trace if (one.offset is None) == (self._fault[-1].offset is None)
             )
             first = next(alike, None)
-            if not (first and _same_place(first, self._fault[-1])):
+            if not (first and same_place(first, self._fault[-1])):
                 trace = [*self._fault, *trace]
             elif trace[0] is first:  # the trace does not show what was inlined there
                 trace = [*self._fault[:-1], *trace]
@@ -424,29 +498,3 @@ class Draft:
             if name in self._owners
         }
         return PageOwner(self._owners.get("owner", {}).get("state"), **stacks)
-
-
-def _maps(pte: int | None, pfn: int | None) -> bool:
-    """Return whether a PTE of some architecture can hold a page's number."""
-    if not pte or not pfn:
-        return False
-    mask = (1 << (pfn.bit_length() + 4)) - 1
-    return any(pte >> shift & mask == pfn for shift in range(6, 17))
-
-
-def _same_task(process: str | None, comm: str | None) -> bool:
-    """Return whether a headline's process can be the task line's: either can be cut or its blanks
-    lost."""
-    return process is None or comm is None or process.split() == comm.split()
-
-
-def _is_inlined(said: dict[str, Any], again: dict[str, Any]) -> bool:
-    """Return whether a symbolizer repeats a headline, for the function that holds the inlined
-    one."""
-    first, second = said.get("reason") or "", again.get("reason") or ""
-    found = _INLINED_AT.match(first)
-    return bool(found and first.endswith(" [inline]") and second.startswith(found[0]))
-
-
-def _same_place(one: Frame, other: Frame) -> bool:
-    return one.symbol == other.symbol and one.offset == other.offset

@@ -68,6 +68,10 @@ _NAME_ALONE = re.compile(
     r"(?P<clue>\? )?(?P<symbol>[a-z_][\w.]{2,127})(?: \[(?P<module>\w{1,64})\])?$"
 )
 _FIRST_ALONE = re.compile(r"(?:unwind|dump)_backtrace$|show_stack$|(?:__)?dump_stack(?:_lvl)?$")
+_BEGINS = re.compile(
+    r"(?:(?:unwind|dump)_backtrace|show_stack|(?:__)?dump_stack(?:_lvl)?|bad_page"
+    r"|print_bad_pte|print_bad_page_map)(?:\.[\w.]{1,64})?$"
+)
 _ANNOTATION = re.compile(r"(?:\(inlined by\) )?[\w.]{1,128} at \S{1,200}\.[chS]:(?:[0-9]{1,7}|\?)")
 _DECODED = re.compile(_LEAD + _NAME + rf" (?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
 
@@ -189,6 +193,11 @@ def frame_alone(text: str, *, goes_on: bool) -> Frame | None:
     if not goes_on:
         return Frame(text)
     return Frame(found["symbol"], reliable=not found["clue"], module=found["module"])
+
+
+def begins_stacks(frame: Frame) -> bool:
+    """Return whether a frame's function prints stacks: nothing but its like stands above it."""
+    return _BEGINS.match(frame.symbol or "") is not None
 
 
 def is_annotation(text: str) -> bool:

@@ -13,7 +13,7 @@ import re
 from zaptrace.model.splats import Frame
 from zaptrace.splat.attributes import Attribute, attribute, is_known
 from zaptrace.splat.copies import is_of_another_time
-from zaptrace.splat.draft import OTHER_STACK, OWNERS, Draft
+from zaptrace.splat.draft import OTHER_STACK, OWNERS, STAND_ALONE, Draft
 from zaptrace.splat.headlines import Headline
 from zaptrace.splat.kinds import OF_PAGES
 from zaptrace.splat.prefixes import Prefix, seconds
@@ -24,7 +24,7 @@ from zaptrace.splat.stack_frames import (
     frames,
     is_annotation,
 )
-from zaptrace.splat.wraps import Last, Whole, rejoined, unquoted, whole
+from zaptrace.splat.wraps import PAGE_REASONS, Last, Whole, rejoined, unquoted, whole
 
 PATIENCE = 40
 """A report ends when so many lines in a row of its source were not its own."""
@@ -40,6 +40,8 @@ _DUMP_IS_NEAR = 8
 """Lines from a dump of VM_BUG_ON_PAGE() to the headline that it belongs to."""
 _DUMP_IS_NEXT = 2
 """... of another dump, with another reason: `cut here` can stand between."""
+_NOT_OF_CHECKS = (*PAGE_REASONS, "bad pte", "bad page map", *STAND_ALONE)
+"""Why a page is dumped where no BUG() or WARN() follows."""
 _CHECK = re.compile(r"[Kk]ernel BUG at |WARNING: |BUG: failure at |Kernel bug")
 _ADDRESS = re.compile(r"[0-9a-f]{8,16}\b")
 _HALF_IRQ = re.compile(
@@ -47,6 +49,10 @@ _HALF_IRQ = re.compile(
 )
 """A line of lockdep's that was broken before the function that it names."""
 _BAD_FLAGS = frozenset({"bad because of flags:", "bad because of flags"})
+_BEFORE_TRACES = ("Modules linked in", "Tainted: [")
+"""Lines that stand before a call trace; some oopses show their modules after it."""
+_OF_REPORTS = {"task", *(one[:8] for one in _BEFORE_TRACES)}
+"""Lines after a dump that show that its own headline is lost."""
 _CUT = re.compile(r"-{2,}\[ cut here")
 _OF_A_REPORT = re.compile(r"The buggy address belongs to (?:the )?(?:physical )?page")
 
@@ -113,8 +119,10 @@ class Stream:
             near = self._lines - dump.last_line
             reason = dump.fields.get("reason") or ""
             is_next = near <= _DUMP_IS_NEXT and not dump.was_passed and _is_check(draft)
-            ours = reason.startswith("VM_") or (is_next and not reason.startswith("kasan:"))
-            if dump.kind.name == "page_dump" and not (dump.traced or "task" in dump.taken):
+            says_why = bool(reason) or "page" not in dump.taken
+            is_its = is_next and says_why and not reason.startswith(_NOT_OF_CHECKS)
+            ours = reason.startswith("VM_") or is_its
+            if dump.kind.name == "page_dump" and not (dump.traced or dump.taken & _OF_REPORTS):
                 if near <= _DUMP_IS_NEAR and ours:
                     draft.adopt(dump)
                     self.open.remove(dump)
@@ -313,12 +321,16 @@ class Stream:
             one = decoded_frame(text) if owner.awaits_frames else None
             one = one or frame_alone(text, goes_on=goes_on and owner.lacks_offsets)
             shown = [one] if one else []
-        if shown and not owner.ended:
-            for one in shown:
-                owner.take_frame(one)
-            self._took(owner)
-            self._of_stack = number
-        return bool(shown)
+        if not shown or owner.ended:
+            return bool(shown)
+        if owner.refuses_frame(shown[0]):
+            owner.pass_over(text)
+            return True
+        for one in shown:
+            owner.take_frame(one)
+        self._took(owner)
+        self._of_stack = number
+        return True
 
     def _is_next(self, raw: str, number: int, *, own: bool) -> bool:
         """Return whether a line can be the rest of the one before: that has no stamp of its own."""
@@ -330,6 +342,10 @@ class Stream:
 
     def _nothing(self, text: str) -> None:
         owner = self.open[-1]
+        if text.startswith(_BEFORE_TRACES) and not any(
+            one.awaits_task for one in self.open if one is not owner
+        ):
+            owner.comes_before_trace(text)
         if not owner.ended and not is_known(text):
             owner.pass_over(text)
 

@@ -164,7 +164,7 @@ def _grows(before: Any, value: Any) -> bool:
 
 
 # page_bad_reason(), free_tail_page_prepare() in mm/page_alloc.c, filemap_unaccount_folio().
-_REASONS = (
+PAGE_REASONS = (
     "nonzero mapcount",
     "non-NULL mapping",
     "nonzero _refcount",
@@ -193,7 +193,7 @@ def _was_incomplete(old: dict[str, Any], adds: dict[str, Any], text: str) -> boo
     if reason := adds.get("reason"):
         was = old.get("reason") or ""
         closes = was.count("(") > was.count(")") and reason.count("(") == reason.count(")")
-        return closes or any(one.startswith(reason) for one in _REASONS)
+        return closes or any(one.startswith(reason) for one in PAGE_REASONS)
     if hardware := adds.get("hardware"):
         was = old.get("hardware") or ""
         in_word = was.endswith(("-", "_")) and attribute(text) is None and not is_known(text)

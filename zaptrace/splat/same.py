@@ -1,0 +1,40 @@
+"""Whether two lines of a log speak of the same thing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from zaptrace.model.splats import Frame
+
+_INLINED_AT = re.compile(
+    r"BUG: K[A-Z]{2,4}AN: [\w-]{1,64} in |WARNING: (?:CPU: [0-9]{1,5} PID: [0-9]{1,10} )?"
+    r"(?:at )?\S{1,200}:[0-9]{1,7} "
+)
+
+
+def maps(pte: int | None, pfn: int | None) -> bool:
+    """Return whether a PTE of some architecture can hold a page's number."""
+    if not pte or not pfn:
+        return False
+    mask = (1 << (pfn.bit_length() + 4)) - 1
+    return any(pte >> shift & mask == pfn for shift in range(6, 17))
+
+
+def same_task(process: str | None, comm: str | None) -> bool:
+    """Return whether a headline's process can be the task line's: either can be cut or its blanks
+    lost."""
+    return process is None or comm is None or process.split() == comm.split()
+
+
+def is_inlined(said: dict[str, Any], again: dict[str, Any]) -> bool:
+    """Return whether a symbolizer repeats a headline, for the function that holds the inlined
+    one."""
+    first, second = said.get("reason") or "", again.get("reason") or ""
+    found = _INLINED_AT.match(first)
+    return bool(found and first.endswith(" [inline]") and second.startswith(found[0]))
+
+
+def same_place(one: Frame, other: Frame) -> bool:
+    """Return whether two frames show one return address."""
+    return one.symbol == other.symbol and one.offset == other.offset
