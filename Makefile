@@ -73,6 +73,7 @@ lives: setup-tests
 
 soak: setup-tests
 	@$(BIN)/python -m tests.soak
+
 zoo: setup-tests
 	@$(BIN)/python -m tests.zoo $(if $(RESUME),--resume)
 

@@ -1,9 +1,10 @@
 """`make soak`: the tests that boot guests, run again and again, most times beside compilers.
 
-Ten runs, six of them beside two compile jobs.  After each one it stands in build/soak.json with
-its result, and what failed of what; the same command does those that are left, whenever it was
-ended.  Runs of another commit do not count: they are begun anew.  Exit status is 1 when a run
-failed.
+Ten runs, six of them beside two compile jobs: hours, so they may be of several commits.  After each
+one it stands in build/soak.json with its commit, its result, and what failed of what; the same
+command does those that are left, whenever it was ended.  One that failed is done again when the
+commit is another one, its cause being fixed, and stays in the file.  Exit status is 1 while one has
+not passed.
 """
 
 from __future__ import annotations
@@ -43,26 +44,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("pytest", nargs="*", help="for pytest; default: all tests that boot guests")
     args = parser.parse_args(argv)
     selection = [*(args.pytest or SELECTION)]
-    kept = _kept(args.output, selection)
-    for number in range(len(kept["runs"]) + 1, args.runs + 1):
+    kept, commit = _kept(args.output, selection), _commit()
+    for number in _left(kept["runs"], args.runs, commit):
         with _compilers(COMPILERS if number in LOADED else 0) as load:
-            found = {"run": number, "load": load, **_run(selection)}
+            found = {"run": number, "commit": commit, "load": load, **_run(selection)}
         kept["runs"].append(found)
         write_whole(args.output, (json.dumps(kept, indent=1) + "\n").encode())
         print(f"run {number} of {args.runs}, {load}: {found['result']}", flush=True)
         for cause in found["cause"]:
             print(f"  {cause}", flush=True)
-    return int(any(run["result"] != PASSED for run in kept["runs"]))
+    passed = {run["run"] for run in kept["runs"] if run["result"] == PASSED}
+    return int(not passed.issuperset(range(1, args.runs + 1)))
+
+
+def _left(runs: list[dict[str, Any]], wanted: int, commit: str) -> list[int]:
+    """The numbers of the runs that have neither passed nor, of this commit, been done."""
+    done = {run["run"] for run in runs if run["result"] == PASSED or run["commit"] == commit}
+    return [number for number in range(1, wanted + 1) if number not in done]
 
 
 def _kept(output: Path, selection: list[str]) -> dict[str, Any]:
-    """The runs of this commit and these tests that have been done."""
-    wanted = {"commit": _commit(), "tests": selection}
+    """The runs of these tests that have been done."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept: dict[str, Any] = json.loads(output.read_bytes())
-        if {name: kept[name] for name in wanted} == wanted and isinstance(kept["runs"], list):
+        if kept["tests"] == selection and isinstance(kept["runs"], list):
             return kept
-    return {**wanted, "runs": []}
+    return {"tests": selection, "runs": []}
 
 
 def _commit() -> str:

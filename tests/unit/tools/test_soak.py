@@ -72,6 +72,7 @@ def test_runs_are_kept_one_by_one_and_gone_on_with(tmp_path: Path) -> None:
     assert second.returncode == 1  # one of the runs failed, though not of these
     assert "run 3 of 3, none: passed" in out and "run 2" not in out
     runs = kept(tmp_path)
+    assert all(run["commit"] for run in runs)
     assert [(run["run"], run["load"], run["result"]) for run in runs] == [
         (1, "none", soak.PASSED),
         (2, "2 compile jobs", soak.FAILED),
@@ -84,3 +85,14 @@ def test_runs_are_kept_one_by_one_and_gone_on_with(tmp_path: Path) -> None:
 
 def test_six_of_ten_are_beside_compilers() -> None:
     assert len(soak.LOADED) == 6 and max(soak.LOADED) <= soak.RUNS
+
+
+def test_a_run_that_failed_is_done_again_when_the_commit_is_another_one() -> None:
+    runs = [
+        {"run": number, "commit": "old", "result": result}
+        for number, result in enumerate((soak.PASSED, soak.FAILED, soak.PASSED), start=1)
+    ]
+    assert soak._left(runs, 4, "old") == [4]
+    assert soak._left(runs, 4, "new") == [2, 4]
+    runs.append({"run": 2, "commit": "new", "result": soak.PASSED})
+    assert soak._left(runs, 4, "newer") == [4]
