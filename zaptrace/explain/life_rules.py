@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zaptrace.explain.predicates import Case
-from zaptrace.explain.unseen_entry import unseen_entry
+from zaptrace.explain.unseen_entry import taken_from, unseen_entry
 from zaptrace.life.ledger import What
 
 _MAPPING = (What.PTE_WITHOUT_RMAP, What.PTE_CLEARED, What.PTE_STAYS, What.NO_PTE)
@@ -39,7 +39,7 @@ def freed_twice(case: Case) -> bool:
     if case.account is None:
         return False
     first = case.account.first(What.FREED_TWICE, What.MAPPED_WITHOUT_GET, What.PUT_WITHOUT_GET)
-    return first is not None and first.what is What.FREED_TWICE
+    return first is not None and first.what is What.FREED_TWICE and taken_from(case) is None
 
 
 def mapped_without_rmap(case: Case) -> bool:
@@ -58,14 +58,15 @@ def pte_left_behind(case: Case) -> bool:
 
     With a PTE that was cleared later and without an rmap the two only came in the wrong order.
     """
-    return _begins_with(case, What.PTE_STAYS) and not _has(case, What.PTE_CLEARED)
+    stays = _begins_with(case, What.PTE_STAYS) and not _has(case, What.PTE_CLEARED)
+    return stays and taken_from(case) is None
 
 
 def rmap_underflow(case: Case) -> bool:
     """Return whether the rmap was removed when no PTE of the page was left."""
     if _has(case, What.FREED_WHILE_MAPPED):
         return False
-    return _begins_with(case, What.NO_PTE)
+    return _begins_with(case, What.NO_PTE) and taken_from(case) is None
 
 
 def refcount_overput(case: Case) -> bool:

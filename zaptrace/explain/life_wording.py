@@ -9,7 +9,7 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case, is_a
 from zaptrace.explain.rests_on import refer_all
 from zaptrace.explain.rules import put_when_free
-from zaptrace.explain.unseen_entry import unseen_entry
+from zaptrace.explain.unseen_entry import Twin, taken_from, unseen_entry
 from zaptrace.life.calls import ENTRIES, author, before_in_call
 from zaptrace.life.ledger import HELD, LeftOver, What
 from zaptrace.life.named_life import Frame, NamedWrite
@@ -69,6 +69,9 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     pfn = case.story.pfn
     if case.account is None:
         return
+    if (twin := taken_from(case)) is not None:
+        yield _mistaken(case, twin)
+        return
     said: dict[str, list[LeftOver]] = {}
     for one in reported(case):
         said.setdefault(_sentence(one, case), []).append(one)
@@ -85,6 +88,18 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     yield from _late(case)
     yield from _flag(case)
     yield from _freed_before(case)
+
+
+def _mistaken(case: Case, twin: Twin) -> Sentence:
+    """Return that the rmap was removed for a PTE that had been another page's."""
+    rests_on = _refer((twin.removed,), case.story.pfn) + _refer((twin.cleared,), twin.pfn)
+    return Sentence(
+        f"By the recorded lives of {page(case.story)} and of pfn {twin.pfn:#x}, whose number "
+        f"differs in one bit, {_by(twin.cleared)} cleared a PTE that had been set for the latter, "
+        f"and {_by(twin.removed)} removed the rmap of the former for it: the PTE had changed, and "
+        f"no recorded store had done that: {_NO_STORE}.",
+        rests_on,
+    )
 
 
 def freed_with_a_pte(case: Case) -> Iterator[Sentence]:
@@ -282,7 +297,8 @@ def _refer(writes: Iterable[NamedWrite], pfn: int | None) -> tuple[Reference, ..
 def culprit(case: Case) -> CodeSite | None:
     """Return where the first of those stores is, as a code site; else that of a (swap) PTE."""
     facts = reported(case)
-    if facts and (facts[0].what is What.UNSEEN or facts[0] is unseen_entry(case)):
+    changed = facts and (facts[0].what is What.UNSEEN or facts[0] is unseen_entry(case))
+    if changed or taken_from(case) is not None:
         return None
     one = facts[0].among[0] if facts else entry_store(case)
     if one is None:

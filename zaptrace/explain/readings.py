@@ -132,6 +132,11 @@ def _counter_fell(case: Case) -> Speaks | None:
 
 _BELOW_ZERO = (
     Reading(
+        lambda case: _below(case) and of_another(case),
+        "a PTE of another page was changed by a stray write or a bit flip, and mapped this one",
+        by_one_bit,
+    ),
+    Reading(
         lambda case: _below(case) and _may_be_in_one_zap(case),
         "the rmap was removed twice in one zap, for one PTE",
     ),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from zaptrace.explain import late_removal
-from zaptrace.explain.changed_entry import other_page
+from zaptrace.explain.changed_entry import of_another, other_page
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, same_page
 from zaptrace.explain.mapcount_gaps import jump_of
 from zaptrace.explain.predicates import (
@@ -37,7 +37,7 @@ from zaptrace.explain.sites import (
     is_zap,
     zap_line,
 )
-from zaptrace.explain.unseen_entry import printed_entry, unseen_entry
+from zaptrace.explain.unseen_entry import printed_entry, taken_from, unseen_entry
 from zaptrace.model.findings import FindingClass, Owner
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite
@@ -246,6 +246,8 @@ def rmap_underflow(case: Case) -> bool:
         and PAGE_MAPCOUNT_RESERVE <= again.raw_mapcount < 0
         and removals_are_seen(case)
         and not overlap(story.zap, story.earlier_zap)
+        and not of_another(case)
+        and taken_from(case) is None
     )
 
 

@@ -1,14 +1,20 @@
-"""A PTE that was changed by no recorded store: what cleared it no longer took it for the page's.
+"""A PTE that was changed by no recorded store: what cleared it took it for another entry.
 
-A zap finds a PTE that is not present, special, or beyond memory, and clears it without removing an
-rmap: it is right to.  The page's recorded life alone would blame the zap.
+A zap finds a PTE that is not present, special, beyond memory, or another page's.  It clears it, and
+removes no rmap, or that other page's: it is right to.  The recorded lives of both pages would
+blame the zap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer
+from zaptrace.life.calls import Unit, same_call
 from zaptrace.life.ledger import LeftOver, What
+from zaptrace.life.named_life import NamedWrite
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference
 
@@ -16,6 +22,23 @@ _OF_NO_PAGE = frozenset({"clear_not_present_full_ptes", "pte_clear_not_present_f
 """Helpers that clear an entry which is not present (include/linux/pgtable.h)."""
 _PAGE_SHIFT = 12
 _NUMBER = (1 << 52) - 1
+_MOST_TWINS = 8
+_FOR_ANOTHER = (What.PTE_STAYS, What.NO_PTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A page whose PTE was taken for this one's, or this one's for that.
+
+    Attributes:
+        pfn: the other page's.
+        cleared, removed: the store that cleared the one's PTE, and the one that removed the
+            other's rmap.
+    """
+
+    pfn: int
+    cleared: NamedWrite
+    removed: NamedWrite
 
 
 def unseen_entry(case: Case) -> LeftOver | None:
@@ -26,7 +49,55 @@ def unseen_entry(case: Case) -> LeftOver | None:
     if fact is None:
         return None
     by = {one.function for one in fact.among[0].frames}
-    return fact if by & _OF_NO_PAGE or printed_entry(case) is not None else None
+    known = bool(by & _OF_NO_PAGE) or printed_entry(case) is not None
+    return fact if known or taken_for(case) is not None else None
+
+
+def taken_for(case: Case) -> Twin | None:
+    """Return the page that this one's PTE was taken for, when it was cleared."""
+    mine = case.account.first(What.PTE_CLEARED) if case.account is not None else None
+    for pfn in _alike(case) if mine is not None else ():
+        removed = _first(case, pfn, *_FOR_ANOTHER)
+        if mine is not None and removed is not None and _together(mine.among[0], removed):
+            return Twin(pfn, mine.among[0], removed)
+    return None
+
+
+def taken_from(case: Case) -> Twin | None:
+    """Return the page whose PTE was taken for this one's, for which its rmap was removed."""
+    mine = case.account.first(*_FOR_ANOTHER) if case.account is not None else None
+    for pfn in _alike(case) if mine is not None else ():
+        cleared = _first(case, pfn, What.PTE_CLEARED)
+        if mine is not None and cleared is not None and _together(cleared, mine.among[0]):
+            return Twin(pfn, cleared, mine.among[0])
+    return None
+
+
+def _alike(case: Case) -> Iterator[int]:
+    """Yield the other pages that are known to be wrong, whose number differs in one bit."""
+    audit, own = case.evidence.audit, case.story.pfn
+    pages = [one.pfn for one in audit.findings] if audit is not None else []
+    pages += [one.pfn for one in case.evidence.splats]
+    alike = [one for one in pages if None not in (one, own) and _one_bit(one or 0, own or 0)]
+    yield from list(dict.fromkeys(one for one in alike if one is not None))[:_MOST_TWINS]
+
+
+def _first(case: Case, pfn: int, *kinds: What) -> NamedWrite | None:
+    """Return the first store of another page's that has no partner."""
+    lives = case.evidence.lives
+    account = lives.account(pfn, case.evidence.audit) if lives is not None else None
+    fact = account.first(*kinds) if account is not None else None
+    return fact.among[0] if fact is not None else None
+
+
+def _together(cleared: NamedWrite, removed: NamedWrite) -> bool:
+    """Return whether a PTE was cleared and an rmap removed in one call, in this order."""
+    before = cleared.write.number < removed.write.number
+    return before and same_call(Unit(0, cleared), Unit(0, removed))
+
+
+def _one_bit(one: int, other: int) -> bool:
+    return (one ^ other).bit_count() == 1
 
 
 def printed_entry(case: Case) -> Splat | None:

@@ -6,7 +6,7 @@ of its page's number, present).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -20,8 +20,10 @@ from tests.unit.life.lives import NAMES, Mapped
 from zaptrace.explain import Evidence
 from zaptrace.explain.bad_pages import faults
 from zaptrace.explain.evidence import no_source
+from zaptrace.explain.page_account import PageAccount
+from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.model.events import ABSENT, Kind
-from zaptrace.model.findings import FindingClass
+from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import VerdictKind
 
@@ -93,3 +95,58 @@ def test_a_zap_that_clears_the_page_s_own_pte_is() -> None:
     verdict = explain(Evidence(None, (), audit(LOST), ended="exit", console=True, lives=kept))
     assert verdict.kind is VerdictKind.MAPPING_LEAKED
     assert "zap_pte_range() at mm/memory.c:21 cleared a PTE of it" in verdict.summary
+
+
+TWIN = PFN ^ 2
+
+
+@dataclass(frozen=True)
+class Two:
+    """The lives of two pages; one kernel's, of which the numbers are in one order."""
+
+    mine: Kept
+    other: Kept
+
+    def account(
+        self, pfn: int, audit: AuditResult | None, until_store: int | None = None
+    ) -> PageAccount | None:
+        kept = {PFN: self.mine, TWIN: self.other}.get(pfn)
+        return kept.account(PFN, audit, until_store) if kept is not None else None
+
+    def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
+        return ()
+
+
+def mistaken(*, in_one_call: bool) -> Evidence:
+    """The zap clears the twin's PTE, which a flipped bit made this page's, and then this page's."""
+    mine = Mapped()
+    mine.refs(1, 7, 0x23)
+    mine.refs(-1, 8, 0x23)
+    caller = 0x22 if in_one_call else 0x25
+    mine.maps(-1, 5, caller)
+    mine.refs(-1, 6, caller)
+    mine.clears(0x31, caller)
+    mine.maps(-1, 5, caller)
+    mine.refs(-1, 6, caller)
+    twin = lost(0x31)
+    leaked = replace(LOST, pfn=TWIN)
+    state = Splat("bad_page_state", pfn=PFN, mapcount=-1, refcount=-1, line=3)
+    state = replace(state, reason="nonzero _refcount")
+    lives = Two(Kept(mine), Kept(twin))
+    return Evidence(None, [state], audit(leaked), ended="bad_page", console=True, lives=lives)
+
+
+def test_an_rmap_removed_for_a_pte_that_a_flipped_bit_made_the_page_s_blames_nobody() -> None:
+    """A bit of a PTE's page number: `freed_twice`, and the zap `did not clear its PTE`."""
+    verdict = explain(mistaken(in_one_call=True))
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.UNEXPLAINED, PFN)
+    assert (
+        f"of pfn {TWIN:#x}, whose number differs in one bit, zap_pte_range() at mm/memory.c:21 "
+        "cleared a PTE that had been set for the latter"
+    ) in verdict.summary
+    assert "culprit" not in [one.role for one in verdict.sites]
+    assert not any("mapping_leaked" in one for one in verdict.others)
+
+
+def test_of_two_calls_each_has_its_own_fault() -> None:
+    assert explain(mistaken(in_one_call=False)).kind is not VerdictKind.UNEXPLAINED
