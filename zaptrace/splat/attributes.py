@@ -137,6 +137,7 @@ _WHO = (
 
 
 _BY_TASK = r"(?: by task (?P<comm>.{1,64})/(?P<pid>[0-9]{1,10})$)?"
+_RACE = r"(?:assert no )?(?:write|read|accesses?|writes)(?:-write)?(?: \([\w ]{1,40}\))? to 0x"
 _TORN = re.compile(r" (?:Kdump:|Not$|Tainted:).*$")
 
 
@@ -340,6 +341,15 @@ _LINES: tuple[_Row, ...] = (
         _task,
     ),
     ("access", "Fr", re.compile(r"Free of addr \S{1,20}" + _BY_TASK), _task),
+    # KFENCE's and KCSAN's, before a stack without `Call Trace:`.
+    ("access", "Us", re.compile(r"Use-after-free (?:read|write) at 0x"), _nothing),
+    ("access", "Ou", re.compile(r"Out-of-bounds (?:read|write) at 0x"), _nothing),
+    ("access", "In", re.compile(r"Invalid (?:read at|write at|free of) 0x"), _nothing),
+    ("access", "Co", re.compile(r"Corrupted memory at 0x"), _nothing),
+    ("access", "wr", re.compile(_RACE), _nothing),
+    ("access", "re", re.compile(_RACE), _nothing),
+    ("access", "as", re.compile(_RACE), _nothing),
+    ("access", "ra", re.compile(r"race at unknown origin, with "), _nothing),
     (
         "old process",
         "Pr",
@@ -373,7 +383,14 @@ _LINES: tuple[_Row, ...] = (
     ("other stack", "La", re.compile(r"Last potentially related work creation:"), _nothing),
     ("other stack", "Se", re.compile(r"Second to last potentially related "), _nothing),
     ("other stack", "Un", re.compile(r"Uninit was "), _nothing),
+    ("other stack", "kf", re.compile(r"kfence-#[0-9]{1,6}"), _nothing),
+    ("other stack", "al", re.compile(r"allocated by task [0-9]"), _nothing),
+    ("other stack", "fr", re.compile(r"freed by task [0-9]"), _nothing),
     # Lockdep's chains: where each lock was taken.
+    *(
+        ("other stack", start, re.compile(r"\{[\w-]{1,24}\} state was registered at:"), _nothing)
+        for start in ("{I", "{S", "{H", "{R")
+    ),
     ("other stack", "->", re.compile(r"-> ?#[0-9]{1,3} ?\("), _nothing),
     ("other stack", "..", re.compile(r"\.\.\. ?which became "), _nothing),
     ("trace's end", "</", re.compile(r"</TASK>"), _nothing),

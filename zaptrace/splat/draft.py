@@ -9,55 +9,28 @@ from typing import Any
 from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
 from zaptrace.splat.attributes import Attribute
 from zaptrace.splat.headlines import Headline, fields_of
-from zaptrace.splat.kinds import OF_NAME, Kind
+from zaptrace.splat.kinds import OF_NAME, OF_PAGES, Kind
+from zaptrace.splat.line_order import (
+    BEFORE_TRACE,
+    LATEST,
+    OF_TASK,
+    ONLY_OF,
+    ORDER,
+    REPEATED,
+    STAND_ALONE,
+    TASK_IS_LAST,
+)
 from zaptrace.splat.same import is_inlined, maps, same_place, same_task
 from zaptrace.splat.stack_frames import begins_stacks
 from zaptrace.splat.wraps import grows
 
 MOST_UNREAD = 50
-"""Lines of a report that are kept though no rule reads them; all are counted."""
+"""Lines that no rule reads and a report keeps; all are counted."""
 MOST_WORDS = 64  # of `raw:` lines; a struct page has 8 to 16
 MOST_FRAMES = 512  # of a stack; the kernel's own limit is below 100
 _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
-# The order in which the kernel prints the parts of a report: the page, its mapping, the task.
-_ORDER = {
-    name: place
-    for place, names in enumerate(
-        (
-            ("page",),
-            ("folio", "memcg", "aops"),
-            ("flags",),
-            ("page_type", "raw"),
-            ("reason", "repair"),
-            ("owner",),
-            ("vma", "file"),
-            ("task", "hardware"),
-            ("trace", "trace's end"),
-        )
-    )
-    for name in names
-}
-_BEFORE_TRACE = frozenset({"task", "hardware", "old task", "old cpu", "old process", "repair"})
-_OF_TASK = _ORDER["task"]
-_LATEST = len(_ORDER)
-_REPEATED = frozenset({"raw", "page vma", "allocated", "freed", "owner", "other stack"})
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
-STAND_ALONE = (
-    "unmovable page",  # has_unmovable_pages()
-    "migration failure",  # do_migrate_range()
-    "isolation failed",
-    "hwpoison: unhandlable page",  # get_hwpoison_page()
-    "pagealloc: corrupted page details",  # check_poison_mem()
-    "kasan:",
-)
-"""Why a page is dumped where neither a headline nor a stack comes with it."""
-_ONLY_OF = {
-    "bad pte": "bad_page_map",
-    "bad page map": "bad_page_map",
-    "still mapped when deleted": "bad_page_cache",
-}
-"""Why a page is dumped for reports of one kind alone."""
 OTHER_STACK = Attribute("other stack")
 _MICROSECONDS = re.compile(r"[0-9]\.[0-9]{6}(?![0-9])")
 
@@ -99,6 +72,7 @@ class Draft:
         self._trace: list[Frame] = []
         self._early: list[Frame] = []  # before "Call Trace:", which may be lost
         self._early_is_trace = False
+        self._names_task_last = begins.fields.get("reason", "").startswith(TASK_IS_LAST)
         self._fault: list[Frame] = []  # the functions inlined there, and the one that holds them
         self._owners: dict[str, dict[str, Any]] = {}
         self._stacks: dict[str, list[Frame]] = {}
@@ -165,11 +139,13 @@ class Draft:
             return True
         if self.foreign and not self.is_named_by(said):
             return True
-        if name in self.taken and name not in _REPEATED and not self._begins_again(name):
+        if name in self.taken and name not in REPEATED and not self._begins_again(name):
             return True
         if name in OWNERS and name in self._owners:
             return True
-        if _ORDER.get(name, _LATEST) < self._came or self._is_past(name):
+        if self.shows_page and name in OF_PAGES:  # KASAN's, after the call trace
+            return self._is_of_another(said)
+        if ORDER.get(name, LATEST) < self._came or self._is_past(name):
             return True
         return self._has_no_stack(name) or self._is_of_another(said)
 
@@ -178,7 +154,8 @@ class Draft:
         if self._trace:  # an oops shows its registers before it
             is_fault = name == "fault" and len(self._trace) < 2
             return name not in ("trace", "trace's end") and not is_fault
-        return self._early_is_trace and name in ("task", "hardware", "trace")
+        names = ("trace",) if self._names_task_last else ("task", "hardware", "trace")
+        return self._early_is_trace and name in names
 
     def _has_no_stack(self, name: str) -> bool:
         """Return whether a task or a stack is another report's: this one has none."""
@@ -189,13 +166,13 @@ class Draft:
         return self.was_passed or (self.fields.get("reason") or "").startswith(STAND_ALONE)
 
     def _is_of_another_kind(self, said: Attribute) -> bool:
-        only = _ONLY_OF.get(said.fields.get("reason") or "", self.kind.name)
+        only = ONLY_OF.get(said.fields.get("reason") or "", self.kind.name)
         mine = self.kind.name.startswith("bad_page_") or self.was_passed
         return mine and only != self.kind.name
 
     def _lacks_task_after_others(self) -> bool:
         """Return whether the lines before a call trace were not this report's."""
-        named = self.taken & _BEFORE_TRACE or self._fault
+        named = self.taken & BEFORE_TRACE or self._fault
         return self.was_passed and self.kind.about_pages and not named
 
     def _is_of_another(self, said: Attribute) -> bool:
@@ -225,7 +202,7 @@ class Draft:
 
     def meets(self, said: Attribute) -> None:
         """Take note of a line that is another report's, of which the headline may be lost."""
-        if said.name in _ORDER and not (self.shows_page or self.is_named_by(said)):
+        if said.name in ORDER and not (self.shows_page or self.is_named_by(said)):
             self.foreign = True
 
     def gives_way(self) -> None:
@@ -240,7 +217,7 @@ class Draft:
         self._commit()
         self.taken.add(said.name)
         self.foreign = self.foreign and said.name != "task"
-        self._came = max(self._came, _ORDER.get(said.name, 0))
+        self._came = max(self._came, ORDER.get(said.name, 0))
         self._section = said.name if said.name in (*OWNERS, "other stack") else None
         if said.name in (*OWNERS, "owner"):
             self._owners[said.name] = dict(said.fields)
@@ -346,7 +323,7 @@ class Draft:
         Once more, they are another report's.  No frame follows modules that stand after the task.
         """
         what = text[:8]
-        after_task = what == "Modules " and self.taken & _BEFORE_TRACE
+        after_task = what == "Modules " and self.taken & BEFORE_TRACE
         if self.traced or after_task or "trace" in self.taken:
             self.end_trace()
         self.ended |= what in self.taken
@@ -355,7 +332,7 @@ class Draft:
     @property
     def awaits_task(self) -> bool:
         """Whether the lines before its call trace can be still to come."""
-        return not (self.ended or self.traced or self.taken & _BEFORE_TRACE)
+        return not (self.ended or self.traced or self.taken & BEFORE_TRACE)
 
     def end_trace(self) -> None:
         """Take no more frames: the call trace is over."""
@@ -374,8 +351,8 @@ class Draft:
         self._commit()
         if stack is self._early:
             # After a page's dump it may be page_owner's, whose own first line is lost.
-            self._early_is_trace |= self._came >= _OF_TASK or "page" not in self.taken
-            self._came = max(self._came, _OF_TASK)  # no line of the page's follows a stack
+            self._early_is_trace |= self._came >= OF_TASK or "page" not in self.taken
+            self._came = max(self._came, OF_TASK)  # no line of the page's follows a stack
         if instead and stack:
             stack[-1] = frame
         elif len(stack) < MOST_FRAMES:
@@ -409,7 +386,7 @@ class Draft:
                 return True
             return False
         self._commit()
-        self._came = max(self._came, _OF_TASK)  # the page was dumped before the BUG()
+        self._came = max(self._came, OF_TASK)  # the page was dumped before the BUG()
         if not self._fault or self._fault[-1].offset is None:
             self._fault.append(frame)
         return True

@@ -13,9 +13,10 @@ import re
 from zaptrace.model.splats import Frame
 from zaptrace.splat.attributes import Attribute, attribute, is_known
 from zaptrace.splat.copies import is_of_another_time
-from zaptrace.splat.draft import OTHER_STACK, OWNERS, STAND_ALONE, Draft
+from zaptrace.splat.draft import OTHER_STACK, OWNERS, Draft
 from zaptrace.splat.headlines import Headline
 from zaptrace.splat.kinds import OF_PAGES
+from zaptrace.splat.line_order import STAND_ALONE
 from zaptrace.splat.prefixes import Prefix, seconds
 from zaptrace.splat.stack_frames import (
     decoded_frame,
@@ -109,10 +110,8 @@ class Stream:
 
     def takes_dump(self, said: Attribute) -> bool:
         """Return whether the first line of a dump belongs to a report under way."""
-        return self._page_belongs or any(not one.refuses(said) for one in self._candidates())
-
-    def _candidates(self) -> list[Draft]:
-        return [one for one in self.open if not one.kind.dump_before]
+        candidates = (one for one in self.open if one.shows_page or not one.kind.dump_before)
+        return self._page_belongs or any(not one.refuses(said) for one in candidates)
 
     def _adopt(self, draft: Draft) -> None:
         for dump in reversed(self.open):
@@ -288,7 +287,7 @@ class Stream:
             return True
         elif said.name in ("task", "trace") and newest.awaits_frames:
             newest.ended = True  # another report's stack begins
-        elif said.name in OWNERS:
+        elif said.name in OWNERS or (said.name == "access" and "access" in newest.taken):
             newest.take(OTHER_STACK)
         else:
             newest.meets(said)

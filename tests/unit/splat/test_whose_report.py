@@ -143,3 +143,50 @@ def test_the_next_line_is_no_taint() -> None:
 """
     (splat,) = parsed(log)
     assert (splat.tainted, splat.hardware, names(splat)) == ("GB", "...", ["foo"])
+
+
+BUG = "BUG: Bad page state in process sh  pfn:2b4c1\n"
+GAP = "usb 1-1: new device\n"
+FRAMES = " dump_stack_lvl+0x1/0x2\n bad_page+0x1/0x2\n free_one+0x1/0x2\n"
+AGAIN = " dump_stack_lvl+0x1/0x2\n bad_page+0x1/0x2\n free_two+0x1/0x2\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "frames"),
+    [
+        (f"Call Trace:\n{FRAMES}{GAP} caller+0x1/0x2\n", ["free_one", "caller"]),
+        (f"Call Trace:\n{FRAMES}{GAP}{AGAIN}", ["free_one"]),
+        (f"{FRAMES}{GAP} caller+0x1/0x2\n", ["free_one"]),
+        (f"Call Trace:\n{GAP} caller+0x1/0x2\n", []),
+        (f"Call Trace:\n{FRAMES}{GAP}Modules linked in: a b\n caller+0x1/0x2\n", ["free_one"]),
+    ],
+    ids=["one line between", "another stack", "no Call Trace:", "none before", "modules"],
+)
+def test_frames_after_others_lines(log: str, frames: list[str]) -> None:
+    """Only what an announced stack lacks can be its own."""
+    hardware = "Hardware name: ACME\n"
+    (splat,) = parsed(BUG + hardware + log)
+    assert [name for name in names(splat) if name not in ("dump_stack_lvl", "bad_page")] == frames
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_its"),
+    [
+        ("VM_BUG_ON_PAGE(1)", True),
+        ("page is not where it was", True),
+        ("unmovable page", False),
+        ("nonzero mapcount", False),
+        (None, False),
+    ],
+)
+def test_which_dumps_are_of_the_bug_that_follows(reason: str | None, is_its: bool) -> None:
+    why = f"page dumped because: {reason}\n" if reason else ""
+    page = "page: refcount:0 mapcount:1 mapping:0000000000000000 index:0x7 pfn:0x2b4c1\n"
+    cut = "------------[ cut here ]------------\nkernel BUG at mm/foo.c:12!\n"
+    splat = parsed(page + why + cut)[-1]
+    assert splat.pfn == (0x2B4C1 if is_its else None)
+
+
+def test_a_reason_of_another_kind() -> None:
+    (splat,) = parsed(f"{BUG}{GAP}page dumped because: still mapped when deleted\n")
+    assert splat.reason is None
