@@ -29,7 +29,7 @@ import numpy as np
 
 from tests.other_qemu import qemu_10
 from vm import host
-from zaptrace.life.ledger import What
+from zaptrace.life.left_over import What
 from zaptrace.life.named_life import STRAY
 from zaptrace.life.records import of_pages
 from zaptrace.model.paths import write_whole

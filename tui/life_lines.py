@@ -21,6 +21,9 @@ _STYLES = {
     Role.PTE_SET: "zap",
     Role.PTE_CLEARED: "zap",
     Role.PTE_CHANGED: "zap",
+    Role.PMD_SET: "zap",
+    Role.PMD_CLEARED: "zap",
+    Role.PMD_CHANGED: "zap",
     Role.FREED: "warn",
     STRAY: "bad",
 }

@@ -24,7 +24,7 @@ from zaptrace.arch import arch_named
 from zaptrace.cli.main import main
 from zaptrace.life.calls import author
 from zaptrace.life.completeness import Completeness
-from zaptrace.life.ledger import What
+from zaptrace.life.left_over import What
 from zaptrace.life.named_life import NamedWrite
 from zaptrace.memory.open import open_program
 from zaptrace.memory.pages import page_layout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.unseen_entry import taken_from, unseen_entry
-from zaptrace.life.ledger import What
+from zaptrace.life.left_over import What
 
 _MAPPING = (What.PTE_WITHOUT_RMAP, What.PTE_CLEARED, What.PTE_STAYS, What.NO_PTE)
 

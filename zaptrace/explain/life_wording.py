@@ -11,7 +11,7 @@ from zaptrace.explain.rests_on import refer_all
 from zaptrace.explain.rules import put_when_free
 from zaptrace.explain.unseen_entry import Twin, taken_from, unseen_entry
 from zaptrace.life.calls import ENTRIES, author, before_in_call
-from zaptrace.life.ledger import HELD, LeftOver, What
+from zaptrace.life.left_over import HELD, LeftOver, What
 from zaptrace.life.named_life import Frame, NamedWrite
 from zaptrace.life.page_life import Change, Role
 from zaptrace.life.page_members import PageFields
@@ -66,17 +66,17 @@ def settled(case: Case) -> bool:
 
 def life_sentences(case: Case) -> Iterator[Sentence]:
     """Yield who did what to the page that has no partner, as recorded."""
-    pfn = case.story.pfn
     if case.account is None:
         return
     if (twin := taken_from(case)) is not None:
         yield _mistaken(case, twin)
         return
+    pfn = _told(case)
     said: dict[str, list[LeftOver]] = {}
     for one in reported(case):
         said.setdefault(_sentence(one, case), []).append(one)
     for number, (text, facts) in enumerate(said.items()):
-        start = f"By the recorded life of {page(case.story)}, " if number == 0 else "And "
+        start = f"By the recorded life of {_whose(case)}, " if number == 0 else "And "
         times = f" ({len(facts)} times)" if len(facts) > 1 else ""
         yield Sentence(
             f"{start}{text}{times}.",
@@ -88,6 +88,18 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     yield from _late(case)
     yield from _flag(case)
     yield from _freed_before(case)
+
+
+def _told(case: Case) -> int | None:
+    """Return the page whose life is known: the first one of a folio that is wrong as a whole."""
+    return case.story.pfn if case.account is None else case.account.named.life.pfn
+
+
+def _whose(case: Case) -> str:
+    told = _told(case)
+    if told is None or told == case.story.pfn:
+        return page(case.story)
+    return f"pfn {told:#x}, its folio's first page"
 
 
 def _mistaken(case: Case, twin: Twin) -> Sentence:
@@ -145,7 +157,7 @@ def _sentence(one: LeftOver, case: Case) -> str:
             if made
             else said
         )
-    return _SAID[one.what].format(by=" or ".join(places))
+    return one.of_entry(_SAID[one.what]).format(by=" or ".join(places))
 
 
 def _taken_for(one: LeftOver, pfn: int | None) -> Iterator[Sentence]:
@@ -175,7 +187,7 @@ def _entry(case: Case) -> Iterator[Sentence]:
     what = "PTE" if finding.ptes else "swap entry"
     callers = [f"{frame}() at {frame.source}" for frame in _callers(one)][:_MOST_CALLERS]
     text = ", called by ".join((f"That {what} was last stored by {_by(one)}", *callers))
-    yield Sentence(f"{text}.", _refer((one,), case.story.pfn))
+    yield Sentence(f"{text}.", _refer((one,), _told(case)))
 
 
 def _callers(one: NamedWrite) -> list[Frame]:
@@ -198,7 +210,7 @@ def _prepared(case: Case, one: LeftOver) -> Iterator[Sentence]:
     if others:
         places = list(dict.fromkeys(map(_by, others)))[:_MOST_NAMED]
         text = f"In the same call, before that, {' and '.join(places)} stored to its struct page."
-        yield Sentence(text, _refer(others, case.story.pfn))
+        yield Sentence(text, _refer(others, _told(case)))
 
 
 def _is_mm(one: NamedWrite) -> bool:
@@ -212,7 +224,7 @@ def _freed_before(case: Case) -> Iterator[Sentence]:
     freed = [one for one in case.account.named.writes if one.role == Role.FREED]
     if freed and not freed[-1].write.after_stop and not reported(case):
         text = f"By the recorded life of {page(case.story)}, {_by(freed[-1])} had dropped the last"
-        yield Sentence(f"{text} one.", _refer(freed[-1:], case.story.pfn))
+        yield Sentence(f"{text} one.", _refer(freed[-1:], _told(case)))
 
 
 def _late(case: Case) -> Iterator[Sentence]:
@@ -223,7 +235,7 @@ def _late(case: Case) -> Iterator[Sentence]:
     removal = account.late_removal()
     if removal is not None and account.whole:
         text = f"{_by(removal)} removed the rmap after that: too late."
-        yield Sentence(text, _refer((removal,), case.story.pfn))
+        yield Sentence(text, _refer((removal,), _told(case)))
 
 
 def _flag(case: Case) -> Iterator[Sentence]:
@@ -241,7 +253,7 @@ def _flag(case: Case) -> Iterator[Sentence]:
                     f"Flag {name} was set when {_by(setter)} cleared another, and no recorded "
                     f"store had set it: {_NO_STORE}."
                 )
-            yield Sentence(text, _refer((setter,), story.pfn))
+            yield Sentence(text, _refer((setter,), _told(case)))
 
 
 def _setter(account: PageAccount, name: str) -> NamedWrite | None:

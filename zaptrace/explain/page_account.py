@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from zaptrace.life.calls import Unit, call_is_over, same_call
-from zaptrace.life.ledger import Ledger, LeftOver, What
+from zaptrace.life.ledger import Ledger
+from zaptrace.life.left_over import LeftOver, What
 from zaptrace.life.named_life import NamedLife, NamedWrite
 from zaptrace.life.page_members import PageFields
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer
 from zaptrace.life.calls import Unit, same_call
-from zaptrace.life.ledger import LeftOver, What
+from zaptrace.life.left_over import LeftOver, What
 from zaptrace.life.named_life import NamedWrite
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference

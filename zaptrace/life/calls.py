@@ -121,7 +121,11 @@ _COUNTERS = frozenset(
         *("folio_add_new_anon_rmap", "folio_remove_rmap_ptes", "folio_add_anon_rmap_ptes"),
         *("folio_add_file_rmap_ptes", "__folio_remove_rmap", "__folio_add_rmap", "folios_put_refs"),
         *("try_grab_page", "try_grab_folio", "folio_add_lru", "free_pages_and_swap_cache"),
-        *("free_page_and_swap_cache",),
+        *("free_page_and_swap_cache", "folio_remove_rmap_pmd", "folio_add_anon_rmap_pmd"),
+        *("folio_add_file_rmap_pmd", "__page_dup_rmap", "page_dup_file_rmap", "page_dup_anon_rmap"),
+        *("page_try_dup_anon_rmap", "folio_try_dup_anon_rmap_pmd", "hugetlb_add_file_rmap"),
+        *("hugepage_add_anon_rmap", "hugepage_add_new_anon_rmap", "hugetlb_add_anon_rmap"),
+        *("hugetlb_add_new_anon_rmap", "hugetlb_remove_rmap", "page_remove_anon_compound_rmap"),
         # They look a page up and give their caller its reference: mm/filemap.c, mm/shmem.c.
         *("mapping_get_entry", "filemap_get_entry", "pagecache_get_page", "__filemap_get_folio"),
         *("find_get_entry", "find_lock_entries", "find_get_entries", "filemap_get_folios"),

@@ -8,98 +8,26 @@ may be the one too many, it names all of them.
 from __future__ import annotations
 
 import dataclasses
-import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from zaptrace.life.calls import ENTRIES, Unit, place, same_call, shared_frames, units_of
+from zaptrace.life.calls import ENTRIES, Unit, same_call, shared_frames, units_of
 from zaptrace.life.flags import is_head, is_large, is_reserved, last_put_by_freeze
-from zaptrace.life.mappings import Mappings, Odd, is_typed, pair_mappings
+from zaptrace.life.left_over import HELD, LeftOver, What
+from zaptrace.life.mappings import (
+    Mappings,
+    Odd,
+    is_of_zero_folio,
+    is_typed,
+    pair_mappings,
+    splits,
+)
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
-from zaptrace.life.page_life import MAPCOUNT, REFCOUNT, Role
+from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, Role
 from zaptrace.life.page_members import PageFields
 from zaptrace.life.reference_kinds import FOLIO_KINDS, KINDS, TAKES_ITS_OWN, RefKind
 from zaptrace.life.unseen import changed_unseen
-
-
-class What(enum.StrEnum):
-    """What is left over."""
-
-    STRAY = "stray_store"
-    UNSEEN = "changed_without_a_store"
-    FREED_TWICE = "put_of_free_page"
-    PTE_WITHOUT_RMAP = "pte_set_without_rmap"
-    PTE_CLEARED = "pte_cleared_rmap_not_removed"
-    PTE_STAYS = "rmap_removed_pte_stays"
-    NO_PTE = "rmap_removed_without_pte"
-    RMAP_WITHOUT_PTE = "rmap_added_without_pte"
-    MAPPED_WITHOUT_GET = "mapped_without_get"
-    FREED_WHILE_MAPPED = "freed_while_mapped"
-    PUT_WITHOUT_GET = "put_without_get"
-    PUT_OR_RMAP = "put_without_get_or_rmap_removal_missing"
-    RMAP_NOT_REMOVED = "rmap_not_removed"
-    REMOVED_TOO_OFTEN = "rmap_removed_too_often"
-    CLEARED_NOT_PUT = "pte_cleared_reference_not_put"
-    GET_WITHOUT_PUT = "get_without_put"
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOver:
-    """Stores without a partner.
-
-    Attributes:
-        count: how many there are too many.
-        among: the stores that one of them may be; where it is known how often their instructions
-            stored in the whole boot, the rarest first.
-        often: how often, of each of `among`; empty when that is not known.
-        dropped: where the reference of a mapping went whose rmap was not removed.
-        sets: PTEs set in the call of a put without a get: one of them may have taken none.
-    """
-
-    what: What
-    count: int
-    among: tuple[NamedWrite, ...]
-    dropped: tuple[NamedWrite, ...] = ()
-    often: tuple[int, ...] = ()
-    sets: tuple[NamedWrite, ...] = ()
-
-    def sentence(self) -> str:
-        """Return what is left over as a sentence, with the source lines."""
-        named = dict(zip(map(place, self.among), self.often or (0,) * len(self.among), strict=True))
-        if len(set(named.values())) > 1:
-            places = " or ".join(f"{one} (stores {often:,} in all)" for one, often in named.items())
-        else:
-            places = " or ".join(named)
-        times = "" if self.count == 1 else f" {self.count} times"
-        said = f"{_SAID[self.what]}{times}: {places}"
-        if self.sets:
-            said += f", or {_SAID[What.MAPPED_WITHOUT_GET]}: {' or '.join(map(place, self.sets))}"
-        dropped = " and ".join(dict.fromkeys(map(place, self.dropped)))
-        return f"{said}; its reference was put by {dropped}" if dropped else said
-
-
-_SAID = {
-    What.STRAY: "stray store",
-    What.UNSEEN: "a counter was another before, and no recorded store did it",
-    What.FREED_TWICE: "put when its last reference had gone",
-    What.PTE_WITHOUT_RMAP: "PTE set and no rmap added",
-    What.PTE_CLEARED: "PTE cleared and its rmap not removed",
-    What.PTE_STAYS: "rmap removed and its PTE not cleared",
-    What.NO_PTE: "rmap removed without a PTE",
-    What.RMAP_WITHOUT_PTE: "rmap added and no PTE set",
-    What.MAPPED_WITHOUT_GET: "PTE set and no reference taken for it",
-    What.FREED_WHILE_MAPPED: "freed while its mapcount was not 0",
-    What.PUT_WITHOUT_GET: "put without a get",
-    What.PUT_OR_RMAP: "put without a get, or without the rmap removal that belongs to it",
-    What.RMAP_NOT_REMOVED: "rmap added and not removed",
-    What.REMOVED_TOO_OFTEN: "rmap removed more often than added",
-    What.CLEARED_NOT_PUT: "PTE cleared and its reference not put yet",
-    What.GET_WITHOUT_PUT: "got and not put yet",
-}
-
-HELD = (What.CLEARED_NOT_PUT, What.GET_WITHOUT_PUT)
-"""A reference that may be dropped later."""
 
 _OF_A_PMD = re.compile(r"huge_pmd|do_set_pmd|migration_pmd|pmd_migration")
 """do_set_pmd(), zap_huge_pmd(), copy_huge_pmd(), remove_migration_pmd() and their like."""
@@ -155,16 +83,19 @@ def ledger(
     puts = units_of(writes, ("put", "freed"), REFCOUNT, also=frozen)
     left = [*_strays(writes), *_freed(writes, frozen)]
     dropped: tuple[NamedWrite, ...] = ()
+    whole = [units_of(writes, (role,), ENTIRE) for role in ("mapped", "unmapped")]
     why = unknown or _no_references([one for one in writes if one is not frozen], fields)
     large = is_large(writes, fields)
-    mappings = _by_entries(named, [*adds, *removals], large=large)
-    if mappings is not None and ptes is None:
+    paired = _paired(named, [*adds, *removals], large=large)
+    mappings = pair_mappings(writes, paired) if paired else None
+    if mappings is not None and ptes is None and MAPCOUNT in paired:
         ptes = mappings.ptes_at_the_stop
     mapped = _is_mapped(adds, removals, ptes)
     taken = (adds, removals) if mappings is None else _taken(mappings, removals)
     left += _since_the_boot(*taken, gets, puts) if reserved else []
     if why is None and large:
-        left += _folio_references(adds, removals, gets, puts)
+        rmaps = (_in_time(adds, whole[0]), _in_time(removals, whole[1]))
+        left += _folio_references(*rmaps, gets, puts)
     elif why is None:
         again = [one for one in puts if _is_of_free_page(one.write)]
         left += [LeftOver(What.FREED_TWICE, 1, (one.write,)) for one in again]
@@ -181,16 +112,13 @@ def ledger(
         _pair_any(rest, puts)
         left += _references(gets, puts, mine, mapped, mappings.sets if mappings else [])
         left += _kept(mappings, mine, puts) if mappings is not None else ()
-    if mappings is None:
-        missing = _mappings(adds, removals, dropped)
+    if MAPCOUNT not in paired:
+        missing = _mappings(_of_ptes(adds, paired), _of_ptes(removals, paired), dropped)
         # A mapping that is still there owes nothing.
         left += [one for one in missing if not (mapped and one.what is What.RMAP_NOT_REMOVED)]
-    else:
-        left += [LeftOver(What(one.odd.value), 1, (one.write,)) for one in mappings.alone]
-    if often is not None:
-        left = [_by_rarity(one, often) for one in left]
-    left.sort(key=_order)
-    return Ledger(len(adds), len(removals), len(gets), len(puts), tuple(left), why)
+    left += _alone(mappings)
+    added, removed = len(adds) + len(whole[0]), len(removals) + len(whole[1])
+    return Ledger(added, removed, len(gets), len(puts), _in_order(left, often), why)
 
 
 def _broken(writes: Sequence[NamedWrite]) -> Ledger | None:
@@ -218,13 +146,32 @@ def _has_another_stack(one: NamedWrite) -> bool:
     return any(by.file.startswith("kernel/sched/") or by.function in ENTRIES for by in caller)
 
 
-def _by_entries(named: NamedLife, rmaps: list[Unit], *, large: bool) -> Mappings | None:
-    """Return the page's PTEs paired with its rmap, None where they are not all known."""
+def _paired(named: NamedLife, rmaps: list[Unit], *, large: bool) -> list[str]:
+    """Return the counters whose steps are paired with the entries that map the page: those of which
+    all entries are known."""
+    if not named.life.entries:
+        return []
     # Of a large folio's pages some kernels count nothing one by one (CONFIG_NO_PAGE_MAPCOUNT).
     counted = not large or (bool(rmaps) and not _by_pmd(rmaps))
-    if not named.life.entries or not counted or is_typed(named.writes):
-        return None
-    return pair_mappings(named.writes)
+    found = [MAPCOUNT] if counted and not is_typed(named.writes) else []
+    if large and named.life.folio and not is_of_zero_folio(named.writes):
+        found.append(ENTIRE)
+    return found
+
+
+def _alone(mappings: Mappings | None) -> list[LeftOver]:
+    found = mappings.alone if mappings is not None else ()
+    return [LeftOver(What(one.odd.value), 1, (one.write,)) for one in found]
+
+
+def _in_order(left: list[LeftOver], often: Mapping[int, int] | None) -> tuple[LeftOver, ...]:
+    if often is not None:
+        left = [_by_rarity(one, often) for one in left]
+    return tuple(sorted(left, key=_order))
+
+
+def _in_time(units: list[Unit], others: list[Unit]) -> list[Unit]:
+    return sorted([*units, *others], key=lambda one: one.at)
 
 
 def _taken(mappings: Mappings, removals: list[Unit]) -> tuple[list[Unit], list[Unit]]:
@@ -260,12 +207,10 @@ def _is_mapped(adds: list[Unit], removals: list[Unit], ptes: int | None) -> bool
 
 def _freed(writes: Sequence[NamedWrite], frozen: NamedWrite | None) -> Iterator[LeftOver]:
     """Frees of a page that was mapped."""
-    mapcount = -1
+    counts = {MAPCOUNT: -1, ENTIRE: -1}
     for one in writes:
-        change = one.write.change(MAPCOUNT)
-        if change is not None:
-            mapcount = change.after
-        if (one.role == "freed" or one is frozen) and mapcount >= 0:
+        counts |= {each.name: each.after for each in one.write.changes if each.name in counts}
+        if (one.role == "freed" or one is frozen) and max(counts.values()) >= 0:
             yield LeftOver(What.FREED_WHILE_MAPPED, 1, (one,))
 
 
@@ -282,8 +227,35 @@ def _is_of_free_page(one: NamedWrite) -> bool:
 
 
 def _by_pmd(units: Iterable[Unit]) -> bool:
-    """Return whether an rmap belongs to a huge page's PMD, which has no PTE."""
-    return any(_OF_A_PMD.search(name) for one in units for name in one.write.functions())
+    """Return whether an rmap may belong to a huge page's PMD, which has no PTE."""
+    return any(_is_of_pmd(one) and not _is_of_split(one) for one in units)
+
+
+def _is_of_pmd(unit: Unit) -> bool:
+    return any(_OF_A_PMD.search(name) for name in unit.write.functions())
+
+
+def _is_of_split(unit: Unit) -> bool:
+    """Return whether it is of a PTE that took the place of a part of the PMD.
+
+    Where __split_huge_pmd_locked() counts by itself (before v6.2), it may count each page once more
+    (PG_double_map).
+    """
+    files = {frame.file for frame in unit.write.frames}
+    return splits(unit.write) and bool(files & {"mm/rmap.c", "include/linux/rmap.h"})
+
+
+_OF_A_FILE = frozenset({"page_add_file_rmap", "page_remove_file_rmap"})
+"""Functions that count a file's folio as a whole, and each page of it as well (before v6.2)."""
+
+
+def _of_ptes(units: list[Unit], paired: list[str]) -> list[Unit]:
+    """Return those that `_entire_mapcount` does not count as well."""
+    if ENTIRE not in paired:
+        return units
+    return [
+        one for one in units if not (_is_of_pmd(one) and _OF_A_FILE & set(one.write.functions()))
+    ]
 
 
 def _since_the_boot(

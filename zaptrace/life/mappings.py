@@ -1,7 +1,8 @@
 """Each PTE that maps a page with its rmap: what was set or cleared without the other.
 
 A PTE and its rmap go together in one call of the kernel: the rmap is added before the PTE is set,
-and removed after it is cleared.  What has no partner in its own call is named.
+and removed after it is cleared.  What has no partner in its own call is named.  A PMD that maps a
+large folio goes with the folio's `_entire_mapcount` in the same way.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 from zaptrace.life.calls import Unit, same_call, units_of
 from zaptrace.life.named_life import NamedWrite
-from zaptrace.life.page_life import MAPCOUNT, Role
+from zaptrace.life.page_life import CLEARS, ENTIRE, MAPCOUNT, SETS, Role
 
 
 class Odd(enum.StrEnum):
@@ -52,23 +53,36 @@ class Mappings:
     ptes_at_the_stop: int = 0
 
 
-def pair_mappings(writes: Sequence[NamedWrite]) -> Mappings:
-    """Pair the stores to PTEs and to `_mapcount` of one small page.
+def pair_mappings(writes: Sequence[NamedWrite], counters: Sequence[str] = (MAPCOUNT,)) -> Mappings:
+    """Pair the stores to PTEs and to `_mapcount` of one page, those to PMDs and to
+    `_entire_mapcount` of a large folio's first one.
 
     A removal while a PTE still maps the page leaves that PTE behind.
 
     Args:
         writes: from a moment on at which nothing mapped it.
+        counters: which of the two.
     """
     found = Mappings()
+    for counter in counters:
+        _pair(found, _steps(writes, counter))
+    found.alone.sort(key=lambda one: one.write.write.number)
+    return found
+
+
+def _pair(found: Mappings, steps: list[Unit]) -> None:
+    """Pair the entries of one level with their counter."""
     cleared: list[Unit] = []
     added: list[Unit] = []
-    for step in _steps(writes):
+    early: list[Unit] = []
+    entries = 0
+    for step in steps:
         role = step.write.role
-        if not step.write.write.after_stop:
-            found.ptes_at_the_stop += {Role.PTE_SET: 1, Role.PTE_CLEARED: -1}.get(Role(role), 0)
-        if role == Role.PTE_SET:
-            found.ptes += 1
+        by = (role in SETS) - (role in CLEARS)
+        entries += by
+        found.ptes += by
+        found.ptes_at_the_stop += 0 if step.write.write.after_stop else by
+        if by > 0:
             if _take(added, step):
                 found.sets.append(step)
             elif (before := _take(cleared, step)) is not None:
@@ -76,31 +90,49 @@ def pair_mappings(writes: Sequence[NamedWrite]) -> Mappings:
             else:
                 found.sets.append(step)
                 found.alone.append(Alone(Odd.PTE_WITHOUT_RMAP, step.write))
-        elif role == Role.PTE_CLEARED:
-            found.ptes -= 1
-            cleared.append(step)
+        elif by < 0:
             found.clears.append(step)
+            if (removal := _take(early, step)) is None:
+                cleared.append(step)
+            else:
+                found.alone = [one for one in found.alone if one.write is not removal.write]
         elif role == Role.MAPPED:
             added.append(step)
         elif _take(cleared, step) is None:
-            odd = Odd.PTE_STAYS if found.ptes > 0 else Odd.NO_PTE
+            odd = Odd.PTE_STAYS if entries > 0 else Odd.NO_PTE
             found.alone.append(Alone(odd, step.write))
+            early += [step] if splits(step.write) else []
     found.alone += [Alone(Odd.PTE_CLEARED, one.write) for one in cleared]
     found.alone += [Alone(Odd.RMAP_WITHOUT_PTE, one.write) for one in added]
-    found.alone.sort(key=lambda one: one.write.write.number)
-    return found
 
 
-_UNCOUNTED = frozenset({"__text_poke", "pmd_install", "free_pte_range", "__pte_alloc_kernel"})
+def splits(one: NamedWrite) -> bool:
+    """Return whether it is of a PMD's split, which removes that one's rmap and only then puts the
+    page table in its place (__split_huge_pmd_locked(), mm/huge_memory.c)."""
+    return any("split_huge_pmd" in name for name in one.functions())
+
+
+def is_of_zero_folio(writes: Sequence[NamedWrite]) -> bool:
+    """Return whether the page is the huge zero folio's, whose mappings nothing counts."""
+    return any("huge_zero" in name for one in writes for name in one.functions())
+
+
+_UNCOUNTED = frozenset(
+    {
+        *("__text_poke", "pmd_install", "free_pte_range", "__pte_alloc_kernel"),
+        *("mm_alloc_pgd", "pgd_alloc"),
+    }
+)
 """Functions whose entries are no mapping: of kernel text for a moment, in an mm of its own
-(arch/x86/kernel/alternative.c); of a page table in the table above it (mm/memory.c)."""
+(arch/x86/kernel/alternative.c); of a page table in the table above it (mm/memory.c), and the
+kernel's in each new mm (kernel/fork.c)."""
 
 
 _KERNELS_OWN = frozenset(
     {
         *("mm/vmalloc.c", "mm/early_ioremap.c", "mm/sparse-vmemmap.c", "mm/hugetlb_vmemmap.c"),
         *("mm/kasan/init.c", "mm/kasan/shadow.c", "arch/s390/mm/vmem.c"),
-        *("arch/s390/mm/pageattr.c", "arch/x86/mm/pat/set_memory.c"),
+        *("arch/s390/mm/pageattr.c", "arch/x86/mm/pat/set_memory.c", "arch/x86/mm/init_64.c"),
     }
 )
 """Files that set entries of the kernel's own page tables, which have no rmap; some architectures
@@ -120,13 +152,20 @@ def is_typed(writes: Sequence[NamedWrite]) -> bool:
     return False
 
 
-def _steps(writes: Sequence[NamedWrite]) -> list[Unit]:
-    entries = [
-        Unit(at, one)
-        for at, one in enumerate(writes)
-        if one.role in (Role.PTE_SET, Role.PTE_CLEARED) and _is_counted(one)
-    ]
-    counts = units_of(writes, (Role.MAPPED, Role.UNMAPPED), MAPCOUNT)
+def _steps(writes: Sequence[NamedWrite], counter: str) -> list[Unit]:
+    entries: list[Unit] = []
+    others: set[int | None] = set()
+    for at, one in enumerate(writes):
+        if one.role not in (*SETS, *CLEARS) or one.write.is_whole != (counter == ENTIRE):
+            continue
+        # What such a table's next user stores over it is as little of a mapping.
+        if one.role in SETS and not _is_counted(one):
+            others.add(one.write.slot)
+        elif _is_counted(one) and not (one.role in CLEARS and one.write.slot in others):
+            entries.append(Unit(at, one))
+        elif one.role in CLEARS:
+            others.discard(one.write.slot)
+    counts = units_of(writes, (Role.MAPPED, Role.UNMAPPED), counter)
     return sorted([*entries, *counts], key=lambda one: one.at)
 
 

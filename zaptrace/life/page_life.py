@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,9 @@ from zaptrace.life.records import Life
 
 REFCOUNT, MAPCOUNT, ENTRY = "_refcount", "_mapcount", "PTE"
 """Names of changes: of two counters, and of a page-table entry that maps the page."""
+ENTIRE, HUGE_ENTRY = "_entire_mapcount", "PMD"
+"""The same of a large folio's first page: the counter of its mappings as a whole, whatever this
+kernel calls it, and an entry that maps it as a whole."""
 
 
 class Role(enum.StrEnum):
@@ -30,7 +34,14 @@ class Role(enum.StrEnum):
     PTE_SET = "PTE set"
     PTE_CLEARED = "PTE cleared"
     PTE_CHANGED = "PTE changed"
+    PMD_SET = "PMD set"
+    PMD_CLEARED = "PMD cleared"
+    PMD_CHANGED = "PMD changed"
     OTHER = ""
+
+
+SETS, CLEARS = (Role.PTE_SET, Role.PMD_SET), (Role.PTE_CLEARED, Role.PMD_CLEARED)
+"""Roles of stores that begin a mapping, and that end one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +111,15 @@ class Write:
             if min(count.before, count.after) < TYPED_BELOW:
                 return Role.TYPED
             return Role.MAPPED if count.after > count.before else Role.UNMAPPED
+        count = self.change(ENTIRE)
+        if count is not None and count.before is not None:
+            return Role.MAPPED if count.after > count.before else Role.UNMAPPED
         return Role.OTHER
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is about the mappings of a large folio as a whole."""
+        return any(one.name in (ENTIRE, HUGE_ENTRY) for one in self.changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +131,8 @@ class PageLife:
         all: how many there were since the boot.
         since_allocation: whether `writes` begin with the last allocation.
         entries: whether stores to page-table entries that map the page are among them.
+        folio: whether it is a large folio's first page, and stores to the counter of that folio's
+            mappings as a whole, which lies in the next page's struct page, are among them.
     """
 
     pfn: int
@@ -119,6 +140,7 @@ class PageLife:
     all: int
     since_allocation: bool
     entries: bool = False
+    folio: bool = False
 
 
 def page_life(
@@ -135,16 +157,74 @@ def page_life(
         allocates: whether the instruction at an address is an allocation's; by default any
             change of `_refcount` from 0 to 1 is one.
     """
-    mine = np.flatnonzero(life.pages() == np.uint64(pfn))
+    pages = life.pages()
+    mine = np.flatnonzero(pages == np.uint64(pfn))
     stacks: dict[int, tuple[int, ...]] = {}
     writes = _Words(life, pfn, stacks).writes(mine)
     entries = list(_entries(life, pfn, stacks))
-    if entries:
-        writes = sorted([*writes, *entries], key=lambda one: one.number)
+    whole = None
+    if _heads_a_folio(life, writes, entries):
+        whole = _of_the_folio(life, pfn, np.flatnonzero(pages == np.uint64(pfn + 1)), stacks)
+    if entries or whole:
+        writes = sorted([*writes, *entries, *(whole or ())], key=lambda one: one.number)
     start = 0 if since_boot else _allocation(writes, allocates)
     mine_alone = tuple(writes[start or 0 :])
     followed = life.pte_format is not None
-    return PageLife(pfn, mine_alone, len(writes), start is not None, followed)
+    return PageLife(
+        pfn, mine_alone, len(writes), start is not None, followed, folio=whole is not None
+    )
+
+
+def _heads_a_folio(life: Life, writes: list[Write], entries: list[Write]) -> bool:
+    """Return whether the page was a large folio's first one, mapped as a whole or not."""
+    if life.fields.entire is None:
+        return False
+    if any(one.pte in (Role.PMD_SET, Role.PMD_CLEARED) for one in entries):
+        return True
+    changes = (one.change("flags") for one in writes)
+    return any("head" in life.fields.flag_names(one.after) for one in changes if one is not None)
+
+
+def _of_the_folio(
+    life: Life, pfn: int, second: Array, stacks: dict[int, tuple[int, ...]]
+) -> list[Write] | None:
+    """Return the stores to the counter of a large folio's mappings as a whole; None when they are
+    not known.
+
+    While the second page is a tail, that is; the first of them initialises it
+    (prep_compound_head()).  What stores more than the counter is of another member that shares its
+    place (`mapping`, in 7.3): then the counter is not in use.
+
+    Args:
+        second: the places of the second page's records.
+    """
+    entire = life.fields.entire
+    link = next((one for one in life.fields.fields if one.name == _LINK), None)
+    if entire is None or link is None:
+        return None
+    named = dataclasses.replace(entire, name=ENTIRE)
+    found: list[Write] = []
+    is_tail = followed = known = False
+    longer = (life.records["bytes"][second] > entire.size).tolist()
+    words = _Words(life, pfn + 1, stacks, (link, named)).writes(second)
+    for one, other in zip(words, longer, strict=True):
+        if (linked := one.change(_LINK)) is not None:
+            is_tail, followed = bool(linked.after & 1), False
+        one.changes = [change for change in one.changes if change.name == ENTIRE]
+        one.unchanged = [name for name in one.unchanged if name == ENTIRE]
+        if not is_tail or not (one.changes or one.unchanged or not one.valued):
+            continue
+        if other:
+            followed = False
+        elif followed:
+            found.append(one)
+        elif one.change(ENTIRE) is not None or one.unchanged:
+            followed = known = True
+    return found if known else None
+
+
+_LINK = "lru.next"
+"""What shares its place with a tail's compound_head: bit 0 says that it is one."""
 
 
 def _allocation(writes: list[Write], allocates: Callable[[int], bool] | None) -> int | None:
@@ -162,15 +242,18 @@ def _entries(life: Life, pfn: int, stacks: dict[int, tuple[int, ...]]) -> Iterat
     if life.pte_format is None:
         return
     wanted = np.uint64(pfn)
-    before, after = (
-        life.pte_format.pfns(life.ptes[name]) == wanted for name in ("before", "after")
-    )
-    for at in np.flatnonzero(before | after).tolist():
-        record = life.ptes[at]
-        role = Role.PTE_SET if not before[at] else Role.PTE_CLEARED
-        if before[at] and after[at]:
-            role = Role.PTE_CHANGED
-        yield _to_entry(life, record, role, stacks)
+    for pages, name, (set_, cleared, changed) in (
+        (life.pte_format.pfns, ENTRY, (Role.PTE_SET, Role.PTE_CLEARED, Role.PTE_CHANGED)),
+        (life.pte_format.heads, HUGE_ENTRY, (Role.PMD_SET, Role.PMD_CLEARED, Role.PMD_CHANGED)),
+    ):
+        if name == HUGE_ENTRY and not life.pte_format.huge:
+            continue
+        before, after = (pages(life.ptes[side]) == wanted for side in ("before", "after"))
+        for at in np.flatnonzero(before | after).tolist():
+            role = set_ if not before[at] else cleared
+            if before[at] and after[at]:
+                role = changed
+            yield _to_entry(life, life.ptes[at], role, stacks, name)
 
 
 def last_store(life: Life, slot: int) -> Write | None:
@@ -194,10 +277,12 @@ def entry_store(life: Life, pfn: int, number: int) -> Write | None:
     return _to_entry(life, found[0], Role.PTE_SET, {}) if maps else None
 
 
-def _to_entry(life: Life, record: Any, role: Role, stacks: dict[int, tuple[int, ...]]) -> Write:
+def _to_entry(
+    life: Life, record: Any, role: Role, stacks: dict[int, tuple[int, ...]], name: str = ENTRY
+) -> Write:
     """Return a record of PTE as a store."""
     was = int(record["before"]) if record["known"] else None
-    changes = [Change(ENTRY, was, int(record["after"]))]
+    changes = [Change(name, was, int(record["after"]))]
     number, slot = int(record["number"]), int(record["slot"])
     return _to_store(life, number, record, stacks, changes=changes, slot=slot, pte=role)
 
@@ -234,14 +319,20 @@ def _is_after_stop(life: Life, number: int) -> bool:
 class _Words:
     """The words of a struct page as the records go by."""
 
-    def __init__(self, life: Life, pfn: int, stacks: dict[int, tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        life: Life,
+        pfn: int,
+        stacks: dict[int, tuple[int, ...]],
+        fields: Sequence[Field] | None = None,
+    ) -> None:
         self._life = life
         self._stacks = stacks
         self._at = life.facts.base + pfn * life.fields.size
         self._now: dict[int, bytes] = {}
         self._fields: dict[int, list[Field]] = {}
         self._beside: dict[str, tuple[Write, Change]] = {}
-        for one in life.fields.fields:
+        for one in life.fields.fields if fields is None else fields:
             self._fields.setdefault(one.offset // 8, []).append(one)
 
     def writes(self, mine: Array) -> list[Write]:

@@ -35,12 +35,15 @@ class PageFields:
         order: byte order, "<" or ">".
         fields: one for each place, ascending; what shares a place has one name.
         flags: bit of `flags` -> its name.
+        entire: the counter of a large folio's mappings as a whole, by its place in the folio's
+            second struct page; None when there is none.
     """
 
     size: int
     order: str
     fields: tuple[Field, ...]
     flags: dict[int, str] = dataclasses.field(default_factory=dict)
+    entire: Field | None = None
 
     @property
     def endian(self) -> Literal["little", "big"]:
@@ -76,13 +79,14 @@ class PageFields:
         """
         fields = tuple(Field(**one) for one in data["fields"])
         flags = {int(bit): str(name) for bit, name in data["flags"].items()}
-        size, order = data["size"], data["order"]
+        size, order, entire = data["size"], data["order"], data.get("entire")
+        whole = None if entire is None else Field(**entire)
         if order not in ("<", ">") or size not in range(8, MOST_SIZE + 1):
             raise ValueError("no struct page has such a size or byte order")
-        for one in fields:
+        for one in (*fields, *(() if whole is None else (whole,))):
             crosses = one.offset // 8 != (one.offset + one.size - 1) // 8
             if one.size not in (1, 2, 4, 8) or not 0 <= one.offset <= size - one.size or crosses:
                 raise ValueError(f"no struct page has such a {one.name}")
         if any(bit not in range(64) for bit in flags):
             raise ValueError("no such flags")
-        return cls(size, order, fields, flags)
+        return cls(size, order, fields, flags, whole)

@@ -40,19 +40,37 @@ class PteFormat:
         inverted: of those that do, the ones that hold the complement of the address.
         origin: mask of the page's physical address.
         shift: log2 of a page's bytes.
+        huge: (mask, value) of entries one level above (PMDs) that map a large folio as a whole;
+            empty where those cannot be distinguished from PTEs, or do not exist.
+        huge_origin: mask of that folio's physical address.
     """
 
     leaf: tuple[tuple[int, int], ...]
     inverted: tuple[tuple[int, int], ...]
     origin: int
     shift: int = 12
+    huge: tuple[tuple[int, int], ...] = ()
+    huge_origin: int = 0
+
+    @property
+    def pages_of_huge(self) -> int:
+        """How many pages such a large folio has; 0 where there are none."""
+        lowest = self.huge_origin & -self.huge_origin
+        return lowest >> self.shift
 
     def pfns(self, entries: npt.ArrayLike) -> U64:
         """Return the page of each entry, NO_PAGE where an entry maps none.  Same shape."""
-        words = np.asarray(entries, np.uint64)
+        return self._mapped(np.asarray(entries, np.uint64), self.leaf, self.origin)
+
+    def heads(self, entries: npt.ArrayLike) -> U64:
+        """Return the first page of the large folio that each entry maps as a whole, NO_PAGE where
+        an entry maps none.  Same shape."""
+        return self._mapped(np.asarray(entries, np.uint64), self.huge, self.huge_origin)
+
+    def _mapped(self, words: U64, leaf: tuple[tuple[int, int], ...], origin: int) -> U64:
         inverted = _meets(words, self.inverted)
-        at = np.where(inverted, ~words, words) & np.uint64(self.origin)
-        found = np.where(_meets(words, self.leaf), at >> np.uint64(self.shift), np.uint64(NO_PAGE))
+        at = np.where(inverted, ~words, words) & np.uint64(origin)
+        found = np.where(_meets(words, leaf), at >> np.uint64(self.shift), np.uint64(NO_PAGE))
         return cast(U64, found)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,13 +84,14 @@ class PteFormat:
         Raises:
             ValueError, TypeError, LookupError: it is not such a thing.
         """
-        leaf, inverted = (
-            tuple((_word(mask), _word(value)) for mask, value in data[name][:_MOST_MATCHES])
-            for name in ("leaf", "inverted")
+        leaf, inverted, huge = (
+            tuple((_word(mask), _word(value)) for mask, value in data.get(name, [])[:_MOST_MATCHES])
+            for name in ("leaf", "inverted", "huge")
         )
         if data["shift"] not in range(12, 17):
             raise ValueError("no page has such a size")
-        return cls(leaf, inverted, _word(data["origin"]), data["shift"])
+        origin, large = _word(data["origin"]), _word(data.get("huge_origin", 0))
+        return cls(leaf, inverted, origin, data["shift"], huge, large)
 
 
 def _word(value: Any) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from zaptrace.life.byte_runs import merge_bytes
 from zaptrace.life.page_members import PageFields
-from zaptrace.life.pte_records import PteFormat, no_ptes, of_struct_pages, pte_stores
+from zaptrace.life.pte_records import NO_PAGE, PteFormat, no_ptes, of_struct_pages, pte_stores
 from zaptrace.life.record_layout import (
     ALIAS,
     NODE,
@@ -242,7 +242,7 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None, entries: Sequence[int] = 
     if pfns is None:
         return dataclasses.replace(life, writers=writers)
     pages = np.unique(np.array(pfns, np.uint64))
-    kept = np.isin(life.pages(), pages)
+    kept = np.isin(life.pages(), np.union1d(pages, _second_pages(life, pages)))
     kept |= _last_of_the_same(life, life.records["stack"][kept])
     records = life.records[kept].copy()
     at = np.isin(life.ptes["slot"], np.array(entries, np.uint64))
@@ -296,8 +296,40 @@ def _maps(life: Life, pages: U64) -> npt.NDArray[np.bool_]:
     """Return which stores to page tables hit entries that map, or mapped, some pages."""
     if life.pte_format is None:
         return np.zeros(len(life.ptes), bool)
-    before, after = (life.pte_format.pfns(life.ptes[name]) for name in ("before", "after"))
-    return np.isin(before, pages) | np.isin(after, pages)
+    found = np.zeros(len(life.ptes), bool)
+    for name in ("before", "after"):
+        found |= np.isin(life.pte_format.pfns(life.ptes[name]), pages)
+        if life.pte_format.huge:
+            found |= np.isin(life.pte_format.heads(life.ptes[name]), pages)
+    return found
+
+
+def mapped_folios(life: Life) -> U64:
+    """Return the first pages of large folios that an entry above PTEs maps, or mapped."""
+    form = life.pte_format
+    if form is None or not form.huge:
+        return np.zeros(0, np.uint64)
+    heads = np.union1d(form.heads(life.ptes["before"]), form.heads(life.ptes["after"]))
+    found: U64 = heads[heads != np.uint64(NO_PAGE)]
+    return found
+
+
+def with_folios(life: Life, pfns: Sequence[int]) -> tuple[int, ...]:
+    """Return some pages and, of each that is in a large folio which is mapped as a whole, that
+    folio's first two: how often it is mapped is counted there."""
+    heads = mapped_folios(life)
+    if not len(heads) or not pfns:
+        return tuple(pfns)
+    wanted = np.array(pfns, np.uint64)
+    mine = wanted & ~np.uint64(life.pte_format.pages_of_huge - 1 if life.pte_format else 0)
+    found = np.unique(mine[np.isin(mine, heads)]).tolist()
+    return tuple(dict.fromkeys([*pfns, *(pfn + at for pfn in found for at in (0, 1))]))
+
+
+def _second_pages(life: Life, pages: U64) -> U64:
+    """Return the second pages of those large folios whose first pages are among some."""
+    found: U64 = np.intersect1d(pages, mapped_folios(life)) + np.uint64(1)
+    return found
 
 
 def _needed(nodes: Array, used: Array) -> tuple[Array, Array]:

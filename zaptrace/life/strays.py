@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from zaptrace.life.page_life import MAPCOUNT, REFCOUNT, Role
+from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, Role
 
 if TYPE_CHECKING:
     from zaptrace.life.named_life import Frame, NamedWrite
@@ -23,7 +23,7 @@ _BUSINESS = re.compile(
     r"|kernel/(?:events|dma|power|trace|bpf|futex|locking|cgroup|sched|rcu|module|kexec|crash)"
     r"|kernel/(?:fork|relay|exit|kcov|scs)\.c|kernel/liveupdate"
 )
-_REPORTED = ("flags", "mapping", MAPCOUNT, REFCOUNT)
+_REPORTED = ("flags", "mapping", MAPCOUNT, ENTIRE, REFCOUNT)
 """Members whose stray stores are reported; others share their place with their users' own data."""
 
 
@@ -48,7 +48,7 @@ def is_stray(one: NamedWrite) -> bool:
         return False
     if not _BUSINESS.match(author.file):
         return True
-    counter = write.change(MAPCOUNT)
+    counter = write.change(MAPCOUNT) or write.change(ENTIRE)
     if counter is not None and counter.before is not None and write.role in _MAPPINGS:
         return not (_is_rmap(one) or _is_reset(one, counter.after)) and (
             abs(counter.after - counter.before) != 1 or not author.file.startswith("mm/")

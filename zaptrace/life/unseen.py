@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from zaptrace.life.named_life import NamedWrite
-from zaptrace.life.page_life import MAPCOUNT, REFCOUNT
+from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT
 
 _DOWN = {
     # mm/rmap.c; include/linux/page_ref.h, include/linux/mm.h
@@ -22,6 +22,7 @@ _UP = {
     MAPCOUNT: re.compile(r"add_\w*rmap|dup_\w*rmap"),
     REFCOUNT: re.compile(r"(?:page|folio)_ref_(?:add|inc)|get_page|folio_get"),
 }
+_DOWN[ENTIRE], _UP[ENTIRE] = _DOWN[MAPCOUNT], _UP[MAPCOUNT]
 _BY_ONE = re.compile(r"_ref_(?:inc|dec)")
 """What adds or subtracts a number may have added none: folio_ref_add(folio, nr_pages - 1)."""
 
@@ -32,7 +33,7 @@ def changed_unseen(writes: Sequence[NamedWrite]) -> tuple[NamedWrite, str] | Non
     for one in writes:
         if one.write.after_stop or one.write.slot is not None:
             continue
-        for counter in (MAPCOUNT, REFCOUNT):
+        for counter in (MAPCOUNT, ENTIRE, REFCOUNT):
             if _is_odd(one, counter):
                 return one, counter
     return None
@@ -42,7 +43,7 @@ def _is_odd(one: NamedWrite, counter: str) -> bool:
     change = next((each for each in one.write.changes if each.name == counter), None)
     direction = _direction(one, counter)
     by_one = bool(direction) and (
-        counter == MAPCOUNT or any(_BY_ONE.search(name) for name in _names(one))
+        counter != REFCOUNT or any(_BY_ONE.search(name) for name in _names(one))
     )
     if change is None:
         return counter in one.write.unchanged and by_one

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import drgn
 
 from zaptrace.life.page_members import Field, PageFields
@@ -44,7 +46,27 @@ def page_fields(prog: drgn.Program) -> PageFields:
         if not taken & set(range(offset, offset + 8)):
             fields.append(Field(f"word {offset}", offset, 8))
     fields.sort(key=lambda one: one.offset)
-    return PageFields(drgn.sizeof(page), byte_order(prog), tuple(fields), _flags(prog))
+    entire = _entire_mapcount(prog, drgn.sizeof(page))
+    return PageFields(drgn.sizeof(page), byte_order(prog), tuple(fields), _flags(prog), entire)
+
+
+def _entire_mapcount(prog: drgn.Program, size: int) -> Field | None:
+    """Return the counter of a large folio's mappings as a whole, in the folio's second struct page.
+
+    A member of struct folio since first tails have no members of their own (in v6.3); before that,
+    of struct page.
+    """
+    for kind, place, before in (
+        ("struct folio", "_entire_mapcount", size),
+        ("struct page", "compound_mapcount", 0),
+    ):
+        try:
+            found = _field(prog.type(kind), "_entire_mapcount", f"{place}.counter")
+        except LookupError:
+            continue
+        if found is not None and before <= found.offset < before + size:
+            return dataclasses.replace(found, offset=found.offset - before)
+    return None
 
 
 def _field(page: drgn.Type, name: str, place: str) -> Field | None:

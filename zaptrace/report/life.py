@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from zaptrace.life.completeness import Completeness, Word
-from zaptrace.life.ledger import Ledger, What
+from zaptrace.life.ledger import Ledger
+from zaptrace.life.left_over import What
 from zaptrace.life.named_life import STRAY, Frame, NamedLife, NamedWrite
-from zaptrace.life.page_life import ENTRY, MAPCOUNT, Change
+from zaptrace.life.page_life import ENTIRE, ENTRY, HUGE_ENTRY, MAPCOUNT, Change
 from zaptrace.life.page_members import TYPED_BELOW, PageFields
 from zaptrace.life.records import Life
 
 WIDTH = 80
 _INDENT = " " * 19
-_COUNTERS = ("_mapcount", "_refcount")
+_COUNTERS = ("_mapcount", "_refcount", ENTIRE)
 """Decimal; everything else is an address or bits."""
 
 
@@ -73,7 +74,8 @@ def life_text(
 
 def _counts(one: NamedWrite) -> bool:
     return one.role == STRAY or any(
-        change.stored and change.name in (*_COUNTERS, ENTRY) for change in one.write.changes
+        change.stored and change.name in (*_COUNTERS, ENTRY, HUGE_ENTRY)
+        for change in one.write.changes
     )
 
 

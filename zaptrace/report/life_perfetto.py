@@ -1,8 +1,9 @@
 """A page's life as a Perfetto trace, for ui.perfetto.dev and trace_processor.
 
-Counter tracks hold `_refcount` and `_mapcount` as the kernel stores them, and how many PTEs map the
-page; slices reach from the page's allocation to its free, and from the store that set a PTE to the
-one that cleared it; each store is an instant of its CPU's track, with its line and its stack.
+Counter tracks hold `_refcount` and `_mapcount` as the kernel stores them, `_entire_mapcount` of a
+large folio's first page, and how many PTEs map the page; slices reach from the page's allocation to
+its free, and from the store that set a PTE or PMD to the one that cleared it; each store is an
+instant of its CPU's track, with its line and its stack.
 
 Times are since the recording began.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from zaptrace.life.named_life import NamedLife, NamedWrite
-from zaptrace.life.page_life import MAPCOUNT, REFCOUNT, Role
+from zaptrace.life.page_life import CLEARS, ENTIRE, MAPCOUNT, REFCOUNT, SETS, Role
 from zaptrace.life.page_members import TYPED_BELOW, PageFields
 from zaptrace.report.life import change_text
 from zaptrace.report.trace_packets import (
@@ -28,7 +29,7 @@ from zaptrace.report.trace_packets import (
 )
 
 _PAGE, _ALLOCATED, _PTES, _STOP = 1, 2, 3, 4
-_COUNTERS = {REFCOUNT: 5, MAPCOUNT: 6}
+_COUNTERS = {REFCOUNT: 5, MAPCOUNT: 6, ENTIRE: 7}
 _CPUS, _SLOTS = 1 << 32, 2 << 32
 """Track uuids; those of CPUs and page-table entries begin here."""
 MOST_SLOTS = 256
@@ -38,26 +39,32 @@ MOST_SLOTS = 256
 def life_trace(named: NamedLife, fields: PageFields) -> bytes:
     """Return the whole trace."""
     writes = named.writes
-    slots = dict.fromkeys(one.write.slot for one in writes if one.write.slot is not None)
+    slots = {
+        one.write.slot: one.write.changes[0].name for one in writes if one.write.slot is not None
+    }
     tracks = {slot: _SLOTS + at for at, slot in enumerate(list(slots)[:MOST_SLOTS])}
     todo = [*_counts(writes), *_allocated(writes), *_mapped(writes, tracks), *_stopped(writes)]
     todo += [
         (one.write.ns, 2, event(INSTANT, _CPUS + one.write.cpu, _title(one), _facts(one, fields)))
         for one in writes
     ]
-    return trace_of(_descriptors(named, tracks), todo)
+    return trace_of(_descriptors(named, tracks, slots), todo)
 
 
-def _descriptors(named: NamedLife, tracks: dict[int, int]) -> Iterator[bytes]:
+def _descriptors(
+    named: NamedLife, tracks: dict[int, int], slots: dict[int, str]
+) -> Iterator[bytes]:
     writes = named.writes
     yield track(_PAGE, f"pfn {named.life.pfn:#x}")
     yield track(_ALLOCATED, "allocated", _PAGE)
     for name, uuid in _COUNTERS.items():
+        if name == ENTIRE and not named.life.folio:
+            continue
         yield track(uuid, name, _PAGE, counter=True)
     if named.life.entries:
         yield track(_PTES, "PTEs", _PAGE, counter=True)
     for slot, uuid in tracks.items():
-        yield track(uuid, f"PTE at {slot:#x}", _PAGE)
+        yield track(uuid, f"{slots[slot]} at {slot:#x}", _PAGE)
     for cpu in sorted({one.write.cpu for one in writes}):
         yield track(_CPUS + cpu, f"stores of CPU {cpu}", _PAGE)
     if any(one.write.after_stop for one in writes):
@@ -95,16 +102,16 @@ def _allocated(writes: Sequence[NamedWrite]) -> Iterator[Timed]:
 
 
 def _mapped(writes: Sequence[NamedWrite], tracks: dict[int, int]) -> Iterator[Timed]:
-    """Yield a slice for each PTE while it maps the page."""
+    """Yield a slice for each PTE, or PMD, while it maps the page."""
     opened: set[int] = set()
     for one in writes:
         uuid = tracks.get(one.write.slot) if one.write.slot is not None else None
         if uuid is None:
             continue
-        if one.write.pte is not Role.PTE_CHANGED and uuid in opened:
+        if one.write.pte in (*SETS, *CLEARS) and uuid in opened:
             opened.remove(uuid)
             yield one.write.ns, 1, event(END, uuid)
-        if one.write.pte is Role.PTE_SET:
+        if one.write.pte in SETS:
             opened.add(uuid)
             yield one.write.ns, 1, event(BEGIN, uuid, "mapped", _places(one))
     for uuid in sorted(opened):

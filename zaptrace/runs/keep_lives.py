@@ -9,12 +9,13 @@ import drgn
 import numpy as np
 
 from zaptrace.arch import arch_named
+from zaptrace.arch.page_tables import PageTables
 from zaptrace.life.completeness import Completeness, Span, compare
 from zaptrace.life.freed_mapped import freed_while_mapped
 from zaptrace.life.life_file import write
 from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
-from zaptrace.life.records import Facts, Life, checked, of_pages
+from zaptrace.life.records import Facts, Life, checked, of_pages, with_folios
 from zaptrace.memory.pages import page_layout, read_array
 from zaptrace.memory.struct_page import page_fields
 from zaptrace.model.errors import BadInput
@@ -59,6 +60,7 @@ def keep_lives(
             life = _life(recorder.recording, recorder.base, names, pte_format(facts.arch))
             complete = _complete(life, prog)
             pfns = _with_stale_entries(pfns, life)
+            pfns = None if pfns is None else with_folios(life, pfns)
             kept = dataclasses.replace(of_pages(life, pfns, entries), boot=facts.boot_id)
             size = write(folder.life, kept, complete)
         except (BadInput, OSError) as error:
@@ -92,10 +94,12 @@ def suspects(
     bad = records[(records["kind"] == Kind.BAD_PAGE) & (records["pfn"] != ABSENT)]
     stop = bad[bad["origin"] == Origin.REGISTERS]["pfn"].tolist()
     pfns = dict.fromkeys([*stop, *bad["pfn"][: MOST_PAGES // 2].tolist()])
+    reported = [splat.pfn for splat in splats if splat.pfn is not None]
+    pfns |= dict.fromkeys(reported[: MOST_PAGES // 4])
     pfns |= dict.fromkeys(_of_findings(found))
     more = records[np.isin(records["kind"], _SUSPECT_KINDS) & (records["pfn"] != ABSENT)]
     pfns |= dict.fromkeys(more["pfn"].tolist())
-    pfns |= dict.fromkeys(splat.pfn for splat in splats if splat.pfn is not None)
+    pfns |= dict.fromkeys(reported)
     return tuple(pfns)[:MOST_PAGES]
 
 
@@ -124,7 +128,22 @@ def pte_format(arch: str) -> PteFormat:
         large = 0
     leaf = tuple((one.mask | tables.special | large, one.value) for one in last.leaf)
     inverted = tuple((one.mask, one.value) for one in last.inverted)
-    return PteFormat(leaf, inverted, last.leaf_origin, last.shift)
+    huge_origin = tables.levels[-2].leaf_origin if large else 0
+    return PteFormat(leaf, inverted, last.leaf_origin, last.shift, _huge(tables), huge_origin)
+
+
+def _huge(tables: PageTables) -> tuple[tuple[int, int], ...]:
+    """Return which entries above PTEs map a large folio; none where PTEs may look like them.
+
+    Of a PTE with that bit (PAT, x86_64) the address is hardly ever such a folio's.  The lowest bit
+    of an address may be a flag there (PAT, too).
+    """
+    last, above = tables.levels[-1], tables.levels[-2]
+    if any(one.value & empty.value for one in above.leaf for empty in last.empty):
+        return ()
+    inside = last.leaf_origin & ~above.leaf_origin & ~(1 << last.shift)
+    beside = inside | tables.large_special
+    return tuple((one.mask | beside, one.value) for one in above.leaf)
 
 
 def _life(recording: Recording, base: int, names: drgn.Program, form: PteFormat) -> Life:

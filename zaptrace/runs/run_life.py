@@ -9,11 +9,12 @@ import drgn
 
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.completeness import Completeness
+from zaptrace.life.flags import is_large
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.life_file import read
 from zaptrace.life.named_life import NamedLife, NamedWrite, named_life, named_write
-from zaptrace.life.page_life import entry_store, last_store
+from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, entry_store, last_store
 from zaptrace.life.record_layout import NOT_SEEN
 from zaptrace.life.records import Life, last_of_stacks, until
 from zaptrace.memory.resolve import code_site
@@ -75,7 +76,22 @@ class RunLife:
     def account(
         self, pfn: int, audit: AuditResult | None, until_store: int | None = None
     ) -> PageAccount | None:
-        """Return what an explanation is made from; see `zaptrace.explain.evidence.Lives`."""
+        """Return what an explanation is made from; see `zaptrace.explain.evidence.Lives`.
+
+        Of a large folio's second page it is the first one's, where something is wrong with the
+        folio's mappings as a whole: bad_page() is given the page that their counter lies in.
+        """
+        mine = self._account(pfn, audit, until_store)
+        if mine is None or mine.facts or not is_large(mine.named.writes, mine.fields):
+            return mine
+        first = self._account(pfn - 1, audit, until_store)
+        if first is None or not first.named.life.folio:
+            return mine
+        return first if any(one.is_whole for one in first.facts) else mine
+
+    def _account(
+        self, pfn: int, audit: AuditResult | None, until_store: int | None
+    ) -> PageAccount | None:
         if self.names is None or (self.life.pfns is not None and pfn not in self.life.pfns):
             return None
         if (pfn, until_store) not in self._named:
@@ -162,11 +178,12 @@ def _ptes(named: NamedLife, audit: AuditResult | None) -> int | None:
         if finding.pfn == named.life.pfn:
             return finding.ptes
     # The audit has nothing to say of it: its counters are its PTEs, and a free page has none.
-    counts = {"_refcount": 0, "_mapcount": -1}
+    counts = {REFCOUNT: 0, MAPCOUNT: -1, ENTIRE: -1}
     for one in named.writes:
         if not one.write.after_stop:
             counts |= {c.name: c.after for c in one.write.changes if c.name in counts}
-    return max(counts["_mapcount"] + 1, 0) if counts["_refcount"] else 0
+    mapped = sum(max(counts[name] + 1, 0) for name in (MAPCOUNT, ENTIRE))
+    return mapped if counts[REFCOUNT] else 0
 
 
 def kept_lives(folder: RunFolder, names: drgn.Program | None) -> RunLife | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.unit.life.builders import MAPCOUNT, PFN, REFCOUNT, Recorder, page_fields
-from zaptrace.life.ledger import Ledger, What, ledger
+from zaptrace.life.ledger import Ledger, ledger
+from zaptrace.life.left_over import What
 from zaptrace.life.mappings import Mappings, Odd, pair_mappings
 from zaptrace.life.named_life import named_life
 from zaptrace.model.verdict import CodeSite

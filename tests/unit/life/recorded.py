@@ -16,6 +16,8 @@ from zaptrace.report.life import ShownLife, completeness_lines
 DATA = Path(__file__).parent / "data"
 FOUNDING = DATA / "founding.zap"
 PFN = 0xB12
+HEADS = {"huge-noremove": 0x200, "huge-noadd": 0x1E00}
+"""Recordings of huge pages (`sites`), and those pages' first ones."""
 _NAMES = json.loads((DATA / "founding-names.json").read_text())
 """Address, with < for a return address -> symbol, offset, inline chain."""
 
@@ -29,6 +31,17 @@ def resolve(address: int, back: bool) -> CodeSite:
     """What the run's vmlinux says of an address."""
     symbol, offset, chain = _NAMES[f"{address:#x}{'<' if back else ''}"]
     return CodeSite(symbol, offset, None, tuple(chain), address=address)
+
+
+def sites(name: str) -> dict[tuple[int, bool], CodeSite]:
+    """What the vmlinux of a run on x86_64 says of its addresses: huge-noadd, huge-noremove."""
+    found = json.loads((DATA / f"{name}-names.json").read_text())
+    return {
+        (int(key.removesuffix("<"), 16), key.endswith("<")): CodeSite(
+            symbol, offset, chain[0].rpartition(" at ")[2] if chain else None, tuple(chain)
+        )
+        for key, (symbol, offset, chain) in found.items()
+    }
 
 
 def founding_life() -> NamedLife:

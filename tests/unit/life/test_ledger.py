@@ -10,7 +10,8 @@ from tests.unit.life.builders import (
     RESERVED,
 )
 from tests.unit.life.lives import Mappable, Mapped, Page
-from zaptrace.life.ledger import Ledger, What
+from zaptrace.life.ledger import Ledger
+from zaptrace.life.left_over import What
 from zaptrace.life.reference_kinds import KINDS
 
 

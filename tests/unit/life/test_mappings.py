@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.unit.life.builders import PFN
 from tests.unit.life.lives import NAMES, OTHER, Mappable, Mapped, Page, resolve
-from zaptrace.life.ledger import What
+from zaptrace.life.left_over import What
 from zaptrace.life.mappings import Odd
 from zaptrace.life.named_life import named_life
 from zaptrace.life.page_life import Role

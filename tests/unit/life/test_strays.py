@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.life.builders import FLAGS, MAPPING, PFN
 from tests.unit.life.lives import NAMES, Page, resolve
-from zaptrace.life.ledger import What
+from zaptrace.life.left_over import What
 from zaptrace.life.named_life import STRAY, named_life
 from zaptrace.life.page_life import Role
 from zaptrace.life.record_layout import ALIAS, VALID, VALUE

@@ -11,7 +11,8 @@ import pytest
 from tests.unit.life.builders import FLAGS, PFN, REFCOUNT
 from tests.unit.life.lives import Page, resolve
 from zaptrace.life.completeness import Completeness, Word
-from zaptrace.life.ledger import Ledger, LeftOver, What, ledger
+from zaptrace.life.ledger import Ledger, ledger
+from zaptrace.life.left_over import LeftOver, What
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.life.page_life import Change
 from zaptrace.life.records import Life

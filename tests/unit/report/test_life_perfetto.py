@@ -7,6 +7,7 @@ from typing import Any
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
 from tests.unit.life.builders import MAPCOUNT, PFN, page_fields
+from tests.unit.life.folios import Folio
 from tests.unit.life.lives import Mapped, resolve
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.report.life import life_json
@@ -133,3 +134,13 @@ def test_a_page_without_stores_makes_a_trace() -> None:
     page = Mapped()
     trace = Trace(named_life(page.life(), PFN + 1, resolve))
     assert not trace.packets
+
+
+def test_a_large_folio_has_its_pmds_and_their_counter() -> None:
+    assert not Trace(a_life()).on("_entire_mapcount")
+    folio = Folio()
+    folio.fault()
+    folio.zap()
+    trace = Trace(folio.named())
+    assert [one.track_event.counter_value for one in trace.on("_entire_mapcount")] == [0, -1]
+    assert len(trace.slices("PMD at 0x4000")) == 1 and not trace.on("PTE at")

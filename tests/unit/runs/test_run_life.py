@@ -6,15 +6,20 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import drgn
 import pytest
 
 from tests.unit.kernel.small_vmlinux import SOURCE, small_vmlinux
-from tests.unit.life.recorded import FOUNDING, PFN, recorded
-from zaptrace.life.life_file import write
+from tests.unit.life.recorded import DATA, FOUNDING, HEADS, PFN, recorded, sites
+from zaptrace.explain import Evidence
+from zaptrace.explain.life_wording import life_sentences
+from zaptrace.explain.predicates import Case
+from zaptrace.explain.story import Story
+from zaptrace.life.life_file import read, write
 from zaptrace.model.errors import BadInput
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.life_recorder import life_recorder
-from zaptrace.runs.run_life import kept_lives, open_life
+from zaptrace.runs.run_life import RunLife, kept_lives, open_life
 
 BOOT, OTHER = "0a77d9c2-1111-4222-8333-444455556666", "0b77d9c2-1111-4222-8333-444455556666"
 
@@ -26,6 +31,25 @@ def run(tmp_path: Path) -> RunFolder:
     facts.boot_id = BOOT
     folder.save_facts(facts)
     return folder
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_folio_that_is_wrong_as_a_whole_is_its_second_page_s_account(
+    run: RunFolder, name: str
+) -> None:
+    """bad_page() is given the page that the folio's counters lie in."""
+    life, complete = read(DATA / f"{name}.zap")
+    lives = RunLife(run, life, complete, drgn.Program(), over=True, _sites=sites(name))
+    head = HEADS[name]
+    for pfn in (head, head + 1):
+        account = lives.account(pfn, None)
+        assert account is not None and account.named.life.pfn == head
+        assert account.facts[0].is_whole
+        evidence = Evidence(None, lives=lives)
+        said = [one.text for one in life_sentences(Case(Story(pfn), (), evidence, account))]
+        whose = f"pfn {head:#x}, its folio's first page," if pfn != head else f"pfn {head:#x},"
+        assert said[0].startswith(f"By the recorded life of {whose} ")
+        assert "a PMD " in said[0] and "PTE" not in said[0]
 
 
 @pytest.mark.parametrize("boot", [None, BOOT, f"{BOOT}/1111-aaaa"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zaptrace.life.named_life import STRAY, Frame, NamedWrite
-from zaptrace.life.page_life import ENTRY, MAPCOUNT, REFCOUNT, Role
+from zaptrace.life.page_life import ENTIRE, ENTRY, HUGE_ENTRY, MAPCOUNT, REFCOUNT, Role
 from zaptrace.life.page_members import TYPED_BELOW, PageFields
 from zaptrace.report.html.markup import Markup, joined, tag
 from zaptrace.report.html.timeline import picture
@@ -29,7 +29,7 @@ def life_content(life: ShownLife) -> Markup:
 
 
 def _counts(one: NamedWrite) -> bool:
-    names = (MAPCOUNT, REFCOUNT, ENTRY)
+    names = (MAPCOUNT, REFCOUNT, ENTRY, ENTIRE, HUGE_ENTRY)
     changes = any(change.stored and change.name in names for change in one.write.changes)
     return one.role == STRAY or changes
 
