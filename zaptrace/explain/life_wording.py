@@ -123,7 +123,7 @@ def freed_with_a_pte(case: Case) -> Iterator[Sentence]:
     if freed is not None and entry is not None:
         why = "" if settled(case) else "; nothing recorded says why"
         yield Sentence(
-            f"{_by(freed)} freed {page(case.story)} while a PTE still mapped it, which "
+            f"{_by(freed)} freed {page(case.story)} while a {entry.entry} still mapped it, which "
             f"{_by(entry)} had set{why}.",
             _refer((freed, entry), case.story.pfn),
         )

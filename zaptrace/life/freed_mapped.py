@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.life.page_life import REFCOUNT
+from zaptrace.life.mappings import is_counted
+from zaptrace.life.named_life import Resolver, named_write
+from zaptrace.life.page_life import REFCOUNT, entry_store
 from zaptrace.life.pte_records import NO_PAGE
 from zaptrace.life.record_layout import NOT_SEEN, U64
 from zaptrace.life.records import Life
@@ -24,11 +26,11 @@ _PAGE = np.uint64(12)
 
 @dataclass(frozen=True, slots=True)
 class FreedMapped:
-    """A page that was freed while a PTE mapped it.
+    """A page that was freed while a PTE mapped it, or a large folio's first one while a PMD did.
 
     Attributes:
         freed: number of the store that dropped its last reference.
-        entry: number of the store that made the PTE.
+        entry: number of the store that made the PTE, or PMD.
         table: page of the page table that the PTE is in.
     """
 
@@ -38,11 +40,16 @@ class FreedMapped:
     table: int
 
 
-def freed_while_mapped(life: Life) -> tuple[FreedMapped, ...]:
+def freed_while_mapped(life: Life, resolve: Resolver) -> tuple[FreedMapped, ...]:
     """Return the pages that were freed, before the guest was stopped, while a PTE mapped them.
 
     A page table's entries count until it is freed itself: of a recording of some pages alone only
     entries of tables among those are looked at.  Where a store may be missing none is returned.
+    The kernel's own entries map free pages, too, and some kernels type its page tables like a
+    process's (7.3's split_large_page() for the direct map): these do not count.
+
+    Args:
+        resolve: names the code that set a PTE.
     """
     facts = life.facts
     whole = not (facts.missed or facts.values or facts.storage == NOT_SEEN)
@@ -51,7 +58,7 @@ def freed_while_mapped(life: Life) -> tuple[FreedMapped, ...]:
     stop = np.uint64(facts.stop) if facts.stop is not None else _NEVER
     by_slot = np.lexsort((life.ptes["number"], life.ptes["slot"]))
     ptes = life.ptes[by_slot]
-    pfns = life.pte_format.pfns(ptes["after"])
+    pfns = life.pte_format.first_pages(ptes["after"])
     tables: U64 = ptes["slot"] >> _PAGE
     until = np.full(len(ptes), _NEVER, np.uint64)
     again = ptes["slot"][1:] == ptes["slot"][:-1]
@@ -66,7 +73,15 @@ def freed_while_mapped(life: Life) -> tuple[FreedMapped, ...]:
     found = np.flatnonzero(freed < until)
     found = found[np.argsort(freed[found], kind="stable")]
     pages: dict[int, FreedMapped] = {}
+    made = life.ptes[by_slot][mine]
+    known: dict[tuple[int, int], bool] = {}
     for at in found.tolist():
+        by = (int(made["pc"][at]), int(made["stack"][at]))
+        if by not in known:
+            write = entry_store(life, int(pfns[at]), int(since[at]))
+            known[by] = write is not None and is_counted(named_write(write, resolve))
+        if not known[by]:
+            continue
         numbers = (int(one[at]) for one in (pfns, freed, since, tables))
         one = FreedMapped(*numbers)
         pages.setdefault(one.pfn, one)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zaptrace.life.calls import place
 from zaptrace.life.named_life import NamedWrite
-from zaptrace.life.page_life import HUGE_ENTRY
+from zaptrace.life.page_life import ENTRY
 
 
 class What(enum.StrEnum):
@@ -68,7 +68,7 @@ class LeftOver:
     def of_entry(self, text: str) -> str:
         """Return a sentence about a PTE as one about the entry that it is: a PMD of a large
         folio's."""
-        return text.replace("PTE", HUGE_ENTRY) if self.is_whole else text
+        return text.replace(ENTRY, self.among[0].entry)
 
     @property
     def is_whole(self) -> bool:

@@ -159,9 +159,9 @@ def _steps(writes: Sequence[NamedWrite], counter: str) -> list[Unit]:
         if one.role not in (*SETS, *CLEARS) or one.write.is_whole != (counter == ENTIRE):
             continue
         # What such a table's next user stores over it is as little of a mapping.
-        if one.role in SETS and not _is_counted(one):
+        if one.role in SETS and not is_counted(one):
             others.add(one.write.slot)
-        elif _is_counted(one) and not (one.role in CLEARS and one.write.slot in others):
+        elif is_counted(one) and not (one.role in CLEARS and one.write.slot in others):
             entries.append(Unit(at, one))
         elif one.role in CLEARS:
             others.discard(one.write.slot)
@@ -169,7 +169,7 @@ def _steps(writes: Sequence[NamedWrite], counter: str) -> list[Unit]:
     return sorted([*entries, *counts], key=lambda one: one.at)
 
 
-def _is_counted(one: NamedWrite) -> bool:
+def is_counted(one: NamedWrite) -> bool:
     """Return whether an entry is one that the rmap counts: a process's."""
     return one.author.file not in _KERNELS_OWN and not _UNCOUNTED & set(one.functions())
 

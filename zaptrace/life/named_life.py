@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zaptrace.life.page_life import PageLife, Role, Write, page_life
+from zaptrace.life.page_life import ENTRY, HUGE_ENTRY, PageLife, Role, Write, page_life
 from zaptrace.life.records import Life
 from zaptrace.life.strays import RESETTERS, is_stray
 from zaptrace.model.verdict import CodeSite
@@ -76,6 +76,11 @@ class NamedWrite:
     frames: tuple[Frame, ...]
     callers: tuple[tuple[Frame, ...], ...]
     offset: int | None
+
+    @property
+    def entry(self) -> str:
+        """What the page-table entry is that it is about: a PTE, or a large folio's PMD."""
+        return HUGE_ENTRY if self.write.is_whole else ENTRY
 
     @functools.cached_property
     def author(self) -> Frame:

@@ -273,8 +273,11 @@ def entry_store(life: Life, pfn: int, number: int) -> Write | None:
     found = life.ptes[life.ptes["number"] == np.uint64(number)]
     if life.pte_format is None or len(found) != 1:
         return None
-    maps = int(life.pte_format.pfns(found["after"])[0]) == pfn
-    return _to_entry(life, found[0], Role.PTE_SET, {}) if maps else None
+    if int(life.pte_format.pfns(found["after"])[0]) == pfn:
+        return _to_entry(life, found[0], Role.PTE_SET, {})
+    if int(life.pte_format.heads(found["after"])[0]) == pfn:
+        return _to_entry(life, found[0], Role.PMD_SET, {}, HUGE_ENTRY)
+    return None
 
 
 def _to_entry(

@@ -67,6 +67,13 @@ class PteFormat:
         an entry maps none.  Same shape."""
         return self._mapped(np.asarray(entries, np.uint64), self.huge, self.huge_origin)
 
+    def first_pages(self, entries: npt.ArrayLike) -> U64:
+        """Return the page that each entry maps, or the first of the large folio, NO_PAGE where an
+        entry maps none.  Same shape."""
+        pages, heads = self.pfns(entries), self.heads(entries)
+        found: U64 = np.where(pages == np.uint64(NO_PAGE), heads, pages)
+        return found
+
     def _mapped(self, words: U64, leaf: tuple[tuple[int, int], ...], origin: int) -> U64:
         inverted = _meets(words, self.inverted)
         at = np.where(inverted, ~words, words) & np.uint64(origin)

@@ -17,6 +17,7 @@ from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
 from zaptrace.life.records import Facts, Life, checked, of_pages, with_folios
 from zaptrace.memory.pages import page_layout, read_array
+from zaptrace.memory.resolve import code_site
 from zaptrace.memory.struct_page import page_fields
 from zaptrace.model.errors import BadInput
 from zaptrace.model.events import ABSENT, Events, Kind, Origin, blank
@@ -59,7 +60,7 @@ def keep_lives(
         try:
             life = _life(recorder.recording, recorder.base, names, pte_format(facts.arch))
             complete = _complete(life, prog)
-            pfns = _with_stale_entries(pfns, life)
+            pfns = _with_stale_entries(pfns, life, names)
             pfns = None if pfns is None else with_folios(life, pfns)
             kept = dataclasses.replace(of_pages(life, pfns, entries), boot=facts.boot_id)
             size = write(folder.life, kept, complete)
@@ -103,12 +104,16 @@ def suspects(
     return tuple(pfns)[:MOST_PAGES]
 
 
-def _with_stale_entries(pfns: tuple[int, ...] | None, life: Life) -> tuple[int, ...] | None:
+def _with_stale_entries(
+    pfns: tuple[int, ...] | None, life: Life, names: drgn.Program
+) -> tuple[int, ...] | None:
     """Return the suspects with the pages that were freed while a PTE mapped them, and the page
     tables that those PTEs are in: until when one counts is seen by its table's own life."""
     if pfns is None:
         return None
-    found = freed_while_mapped(life)
+    found = freed_while_mapped(
+        life, lambda address, back: code_site(names, address, is_return=back)
+    )
     return tuple(dict.fromkeys((*pfns, *(page for one in found for page in (one.pfn, one.table)))))
 
 

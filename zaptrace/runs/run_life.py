@@ -106,7 +106,7 @@ class RunLife:
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
         """Return the pages that were freed while a PTE mapped them, the first one first."""
-        return freed_while_mapped(self.life) if self.names is not None else ()
+        return freed_while_mapped(self.life, self._resolve) if self.names is not None else ()
 
     def _stale(self, pfn: int, freed: int) -> NamedWrite | None:
         """Return the store of the PTE that mapped a page when it was freed."""

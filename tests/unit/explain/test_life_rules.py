@@ -12,6 +12,7 @@ import pytest
 from tests.unit.explain.checked import explain
 from tests.unit.explain.rows import busy, finding
 from tests.unit.life.builders import FLAGS, MAPPING, PFN, REFCOUNT, page_fields
+from tests.unit.life.folios import FIRST, Folio
 from tests.unit.life.lives import NAMES, OTHER, Mapped, resolve
 from tests.verdict_check import objections
 from zaptrace.explain import Evidence, life_rules, verdict_table
@@ -21,6 +22,7 @@ from zaptrace.explain.story import Story
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import ledger
 from zaptrace.life.named_life import NamedLife, named_life
+from zaptrace.life.page_life import Role, entry_store
 from zaptrace.life.record_layout import NOT_SEEN, VALID
 from zaptrace.life.records import until
 from zaptrace.model.findings import AuditResult, FindingClass
@@ -56,7 +58,7 @@ class Kept:
         return PageAccount(named, page_fields(), book, self.whole, self.over)
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
-        return freed_while_mapped(self.page.life(tables=1))
+        return freed_while_mapped(self.page.life(tables=1), resolve)
 
 
 def scribbled() -> Mapped:
@@ -388,24 +390,51 @@ def test_a_pte_that_outlives_its_page_is_found_though_every_counter_is_right() -
 
 
 def test_where_a_store_may_be_missing_no_pte_is_said_to_outlive_its_page() -> None:
-    assert freed_while_mapped(moved().life(tables=1))
-    assert not freed_while_mapped(moved().life(tables=1, missed=1))
-    assert not freed_while_mapped(moved().life(tables=1, storage=NOT_SEEN))
+    assert freed_while_mapped(moved().life(tables=1), resolve)
+    assert not freed_while_mapped(moved().life(tables=1, missed=1), resolve)
+    assert not freed_while_mapped(moved().life(tables=1, storage=NOT_SEEN), resolve)
     unvalued = moved()
     unvalued.store(FLAGS, 0, 8, flags=VALID)
-    assert not freed_while_mapped(unvalued.life(tables=1))
-    assert not freed_while_mapped(moved().life(tables=0))
+    assert not freed_while_mapped(unvalued.life(tables=1), resolve)
+    assert not freed_while_mapped(moved().life(tables=0), resolve)
+
+
+def test_a_pte_of_the_kernel_may_map_a_free_page() -> None:
+    """7.3, x86_64: free_initmem() frees what a split of the direct map has PTEs for."""
+    NAMES[0x5E] = "__change_page_attr at arch/x86/mm/pat/set_memory.c:1600"
+    page = Mapped()
+    page.sets(0x5E, 0x23, slot=OTHER)
+    page.zap()
+    assert not freed_while_mapped(page.life(tables=1), resolve)
+    page = Mapped()
+    page.sets(0x34, 0x23, slot=OTHER)
+    page.zap()
+    assert freed_while_mapped(page.life(tables=1), resolve)
+
+
+def test_a_large_folio_that_is_freed_while_a_pmd_maps_it_is_found() -> None:
+    folio = Folio()
+    folio.fault()
+    folio.counts(-1, 0x52, 0x61)
+    for count in (1, 0):
+        folio.store(REFCOUNT, count, pfn=FIRST)
+    (one,) = freed_while_mapped(folio.whole(), resolve)
+    assert (one.pfn, one.table) == (FIRST, 4)
+    write = entry_store(folio.whole(), FIRST, one.entry)
+    assert write is not None and write.pte is Role.PMD_SET
+    folio.pmd(0x54, 0x61, pfn=0)
+    assert entry_store(folio.whole(), FIRST, len(folio.rows) - 1) is None
 
 
 def test_a_pte_counts_until_its_page_table_is_freed_and_the_guest_is_stopped() -> None:
     page = Mapped()
     page.unmap()
-    (one,) = freed_while_mapped(page.life(tables=1))
+    (one,) = freed_while_mapped(page.life(tables=1), resolve)
     assert (one.pfn, one.table) == (PFN, 4)
-    assert not freed_while_mapped(page.life(tables=1, stop=one.freed))
+    assert not freed_while_mapped(page.life(tables=1, stop=one.freed), resolve)
     page = Mapped()
     for count in (1, 0):
         page.store(REFCOUNT, count, pfn=4)  # the page of slot 0x4000
     page.unmap()
-    assert not freed_while_mapped(page.life(tables=1))
-    assert not freed_while_mapped(healthy().life(tables=1))
+    assert not freed_while_mapped(page.life(tables=1), resolve)
+    assert not freed_while_mapped(healthy().life(tables=1), resolve)
