@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from zaptrace.explain.sites import line_of
 from zaptrace.model.errors import BadInput
-from zaptrace.model.verdict import Verdict, VerdictKind
+from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 
-ROLES = ("freed", "rmap_removed", "pte_cleared")
+CULPRIT = "culprit"
+ROLES = (CULPRIT, "freed", "rmap_removed", "pte_cleared")
 """The sites that name a bug's function, best first; who reported it says little."""
 
 
@@ -17,7 +18,9 @@ class Signature:
     """A verdict's kind and function; no pfn, task or line, which change from boot to boot.
 
     Attributes:
-        function: the innermost zap function of the page's story, None when none is known.
+        function: the one that the page's recorded life names, or the zap function that this is
+            called by; without a life the innermost zap function of the page's story; None when
+            none is known.
     """
 
     kind: str
@@ -53,6 +56,13 @@ class Signature:
 
 def signature_of(verdict: Verdict) -> Signature:
     """Return what a verdict says of which bug it is."""
-    lines = (line_of(role, verdict.sites) for role in ROLES)
-    line = next((line for line in lines if line), None)
-    return Signature(verdict.kind.value, line.function if line else None)
+    found = (_function(role, verdict.sites) for role in ROLES)
+    return Signature(verdict.kind.value, next((one for one in found if one), None))
+
+
+def _function(role: str, sites: tuple[CodeSite, ...]) -> str | None:
+    if line := line_of(role, sites):
+        return line.function
+    if role == CULPRIT and (site := next((one for one in sites if one.role == role), None)):
+        return site.inline_chain[0].partition(" at ")[0] if site.inline_chain else site.symbol
+    return None

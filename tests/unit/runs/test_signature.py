@@ -20,6 +20,15 @@ FREED = CodeSite(
     "freed",
 )
 CLEARED = CodeSite("unmap_page_range", 742, None, ("zap_pte_range at ?",), "pte_cleared")
+COW = CodeSite("wp_page_copy", 0x9C, "mm/memory.c:3368", ("wp_page_copy at ?",), "culprit")
+PUT = CodeSite(
+    "unmap_page_range",
+    8,
+    None,
+    ("zapfault_zap_pte at mm/memory.c:1509", "zap_pte_range at mm/memory.c:1572"),
+    "culprit",
+)
+NO_NAMES = CodeSite("pipe_buf_release", 8, None, (), "culprit")
 REPORTED = CodeSite("free_pcp_prepare", 276, None, (), "reported")
 
 
@@ -31,6 +40,13 @@ def test_the_function_is_the_innermost_zap_that_freed() -> None:
     signature = signature_of(verdict(REPORTED, CLEARED, FREED))
     assert str(signature) == "freed_before_rmap_removed in try_zap_anon_pte_range()"
     assert signature == signature_of(verdict(FREED, pfn=2))
+
+
+def test_the_page_s_life_knows_better_than_the_zap_that_freed_it() -> None:
+    """A COW that forgets an rmap was "mapping_leaked in zap_pte_range()"."""
+    assert signature_of(verdict(FREED, CLEARED, COW)).function == "wp_page_copy"
+    assert signature_of(verdict(FREED, NO_NAMES)).function == "pipe_buf_release"
+    assert signature_of(verdict(REPORTED, PUT)).function == "zap_pte_range"
 
 
 def test_else_the_one_that_cleared_the_pte() -> None:
