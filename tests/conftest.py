@@ -9,6 +9,10 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+from tests.forks import pytest_addoption, pytest_runtestloop
+
+__all__ = ["pytest_addoption", "pytest_runtestloop"]
+
 settings.register_profile(
     "zaptrace",
     deadline=None,
