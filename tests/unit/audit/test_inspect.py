@@ -8,24 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zaptrace.audit
 import zaptrace.memory.open
+from tests.documents import validate
 from tests.unit.audit.inspect_words import FREED, parse
 from zaptrace.cli import inspect
 from zaptrace.model.errors import BadInput, Exit, Missing
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner, Unseen
 from zaptrace.report import audit_text
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "schemas" / "inspect.schema.json").read_text(encoding="utf-8")
-)
-VALIDATOR = jsonschema.validators.validator_for(SCHEMA)(SCHEMA)
-"""jsonschema.validate() checks the schema itself each time, which takes longer."""
 BUSY = Finding(
     FindingClass.IN_FLIGHT, None, 0, None, None, mappings=(Owner(29, "init", None, None),)
 )
@@ -70,7 +65,7 @@ def test_a_cpu_in_flight_is_no_bug_and_every_other_finding_is(
 def test_json_is_one_document_of_the_schema(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run(result(FREED, BUSY, unseen=(Unseen("page tables not in the dump", 2),)), "--json")
     document = json.loads(capsys.readouterr().out)
-    jsonschema.validate(document, SCHEMA)
+    validate(document, "inspect")
     assert document["findings"][0]["mappings"][0]["address"] == 0x3FFFFFFB000
     assert document["unseen"] == [{"what": "page tables not in the dump", "count": 2}]
 
@@ -150,7 +145,7 @@ def test_any_result_fits_80_columns_and_the_schema(
 ) -> None:
     answer = result(*findings, unseen=tuple(Unseen(what, 1) for what in gaps))
     assert all(len(line) <= 80 for line in audit_text.lines(answer))
-    VALIDATOR.validate(json.loads(json.dumps(answer.to_json())))
+    validate(json.loads(json.dumps(answer.to_json())), "inspect")
 
 
 def test_every_class_has_its_meaning() -> None:

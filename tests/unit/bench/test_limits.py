@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench.bench_audit import SIZES_MB, growth_rows
-
-SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/bench.schema.json").read_bytes())
+from tests.documents import validate
 
 
 def measured(**changed: float) -> list[dict[str, Any]]:
@@ -77,7 +75,7 @@ def test_a_missed_limit_is_named_and_is_the_exit_status(
     assert [line for line in said.splitlines() if line.startswith("MISSED")] == [
         f"MISSED: audit_growth: {name}" for name in missed
     ]
-    jsonschema.validate(written, SCHEMA)
+    validate(written, "bench")
     assert all("limit: " in row["conditions"] for row in written if "met" in row)
     assert {row["measure"] for row in written if row.get("met") is False} == set(missed)
 

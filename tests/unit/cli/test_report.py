@@ -7,11 +7,11 @@ import json
 import shutil
 from pathlib import Path
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as protos
 
+from tests.documents import validate
 from tests.sentences import sentences
 from tests.unit.report.builders import INFO, VERDICT, VERDICTS
 from zaptrace import demo, open_run
@@ -22,8 +22,6 @@ from zaptrace.report.document import summary
 from zaptrace.report.saved_verdict import verdict_of
 from zaptrace.report.text import render
 from zaptrace.runs.folder import RunFacts, RunFolder
-
-SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/run.schema.json").read_text())
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def test_json_is_the_run_s_document(
 ) -> None:
     assert report(run, *args) == 1
     document = json.loads(capsys.readouterr().out)
-    jsonschema.validate(document, SCHEMA)
+    validate(document, "run")
     assert document["verdict"]["pfn"] == VERDICT.pfn
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import struct
 import subprocess
 from pathlib import Path
 
-import jsonschema
 import pytest
 
+from tests.documents import validate
 from tests.unit.kernel.conftest import Mimic, compiler
 from zaptrace.arch import ARCHES, Arch
 from zaptrace.kernel.btf import Btf
@@ -103,8 +102,7 @@ def test_of_what_is_inlined_the_function_around_is_taken(bare: Mimic, tmp_path: 
 
 def test_a_plan_survives_json(bare: Mimic, tmp_path: Path) -> None:
     plan = told(bare, make_plan(bare.path), tmp_path)
-    schema = Path(__file__).parents[2] / "schemas" / "probes.schema.json"
-    jsonschema.validate(plan.to_json(), json.loads(schema.read_text()))
+    validate(plan.to_json(), "probes")
     assert ProbePlan.from_json(plan.to_json()) == plan
     assert plan.notes
 

@@ -6,16 +6,14 @@ import argparse
 import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 
+from tests.documents import validate
 from tests.unit.kernel.conftest import Mimic
 from zaptrace.cli import probes
 from zaptrace.kernel.plan import make_plan
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbePlan, ProbeSite
-
-SCHEMA = Path(__file__).parents[2] / "schemas" / "probes.schema.json"
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +30,7 @@ def run(*words: str) -> Exit:
 def test_json_is_the_plan_and_valid(bare: Mimic, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(str(bare.path), "--json") is Exit.OK
     printed = json.loads(capsys.readouterr().out)
-    jsonschema.validate(printed, json.loads(SCHEMA.read_text()))
+    validate(printed, "probes")
     assert ProbePlan.from_json(printed) == make_plan(bare.path)
 
 

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import jsonschema
-
+from tests.documents import validate
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Owner, Unseen
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbePlan, ProbeSite
 from zaptrace.model.splats import Frame, Splat
-
-SCHEMAS = Path(__file__).parents[2] / "schemas"
-
-
-def schema(name: str) -> object:
-    return json.loads((SCHEMAS / f"{name}.schema.json").read_text())
 
 
 def test_a_plan_survives_json() -> None:
@@ -27,7 +19,7 @@ def test_a_plan_survives_json() -> None:
     site = ProbeSite("zap", "unmap_page_range", 802, 0x21A382, True, "mm/memory.c:1572", args, "z")
     plan = ProbePlan("ab" * 20, "s390x", "6.1", (site,), (MissingEvent("x", "y"),), {"page": 48})
     data = json.loads(json.dumps(plan.to_json()))
-    jsonschema.validate(data, schema("probes"))
+    validate(data, "probes")
     assert ProbePlan.from_json(data) == plan
 
 
@@ -46,10 +38,10 @@ def test_an_audit_survives_json() -> None:
     )
     audit = AuditResult("6.1", 10, 2, 30, 0.5, (finding,), (Unseen("tables", 1),), {"special": 3})
     data = json.loads(json.dumps(audit.to_json()))
-    jsonschema.validate(data, schema("inspect"))
+    validate(data, "inspect")
     assert AuditResult.from_json(data) == audit
 
 
 def test_a_splat_is_what_the_schema_says() -> None:
     splat = Splat("bad_page_state", pfn=0x694, trace=(Frame("bad_page", 1, 2, 3),))
-    jsonschema.validate([json.loads(json.dumps(splat.to_json()))], schema("splat"))
+    validate([json.loads(json.dumps(splat.to_json()))], "splat")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import jsonschema
 import pytest
 
+from tests.documents import validate
 from tests.sentences import sentences
 from tests.unit.report.builders import INFO, VERDICT
 from zaptrace.model.verdict import Verdict, VerdictKind
 from zaptrace.report.document import summary
 from zaptrace.report.run_info import RunInfo
-
-SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "schemas" / "run.schema.json").read_text(encoding="utf-8")
-)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +25,7 @@ SCHEMA = json.loads(
 )
 def test_the_document_is_valid(verdict: Verdict, info: RunInfo) -> None:
     document = json.loads(json.dumps(summary(verdict, info)))
-    jsonschema.validate(document, SCHEMA)
+    validate(document, "run")
     assert document["verdict"]["kind"] == verdict.kind.value
     assert (document["run"], document["lost"]) == (info.run, info.lost)
     assert document["timing"] == dict(info.timing)
@@ -39,4 +35,4 @@ def test_a_document_without_its_verdict_is_not() -> None:
     document = summary(VERDICT, INFO)
     del document["verdict"]["proof"]
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(document, SCHEMA)
+        validate(document, "run")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import jsonschema
 import pytest
 
+from tests.documents import schema, validate
 from tests.unit.life.builders import FLAGS, PFN, REFCOUNT
 from tests.unit.life.lives import Page, resolve
 from zaptrace.life.completeness import Completeness, Word
@@ -23,7 +22,6 @@ from zaptrace.report.dataframes import Run
 from zaptrace.report.life import change_text, life_json, life_text
 from zaptrace.report.life_dataframe import life_frame
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/life.schema.json").read_text())
 WRONG = Completeness(8, 1, (Word(PFN, 48, 3, 2**64 - 1),))
 
 
@@ -123,12 +121,12 @@ def test_json_is_as_its_schema_says() -> None:
     life, named = a_life()
     account = ledger(named, life.fields, 0)
     document = life_json(named, "RUN", WRONG, ("gap",), account)
-    jsonschema.validate(json.loads(json.dumps(document)), SCHEMA)
+    validate(json.loads(json.dumps(document)), "life")
     assert [one["role"] for one in document["writes"] if one["role"]] == [
         *("allocated", "mapped", "got", "put", "freed", "unmapped")
     ]
     assert document["ledger"]["left_over"][0]["what"] == "freed_while_mapped"
-    jsonschema.validate(life_json(named, "RUN", None, ()), SCHEMA)
+    validate(life_json(named, "RUN", None, ()), "life")
 
 
 def test_a_frame_has_a_row_for_each_change() -> None:
@@ -158,5 +156,5 @@ def test_a_whole_life_begins_with_the_unknown() -> None:
 
 
 def test_the_schema_names_everything_that_can_be_left_over() -> None:
-    left_over = SCHEMA["properties"]["ledger"]["properties"]["left_over"]
+    left_over = schema("life")["properties"]["ledger"]["properties"]["left_over"]
     assert set(left_over["items"]["properties"]["what"]["enum"]) == {str(one) for one in What}

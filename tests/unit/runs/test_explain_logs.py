@@ -8,13 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
+from tests.documents import validate
 from tests.unit.triage.builders import ALLOCATED, Dump, bad_map, log
 from zaptrace.cli.main import main
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "run.schema.json").read_text())
 QUIET = b"[    0.000000] Linux version 6.1.0-test\n[    9.000000] reboot: Power down\n"
 STATE = log(Dump(mapcount=1))
 CHECKS_OFF = (
@@ -26,7 +25,7 @@ CHECKS_OFF = (
 def explained(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, Any]:
     code = main(["explain", "--json", *argv])
     document = json.loads(capsys.readouterr().out)
-    jsonschema.validate(document, SCHEMA)
+    validate(document, "run")
     return code, document
 
 

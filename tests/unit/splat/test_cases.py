@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
+from tests.documents import validate
 from zaptrace.model.splats import Splat
 from zaptrace.splat import parse
 from zaptrace.splat.kinds import any_about_pages
@@ -60,8 +60,7 @@ def test_every_report_of_the_cases_but_the_others_is_about_pages(log: Path) -> N
 
 @pytest.mark.parametrize("log", CASES, ids=lambda path: path.stem)
 def test_json_is_the_schema_s(log: Path) -> None:
-    schema = json.loads((TESTS / "schemas" / "splat.schema.json").read_text())
-    jsonschema.validate([splat.to_json() for splat in parse(log.read_bytes())], schema)
+    validate([splat.to_json() for splat in parse(log.read_bytes())], "splat")
 
 
 @pytest.mark.parametrize("log", CASES, ids=lambda path: path.stem)

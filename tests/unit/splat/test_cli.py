@@ -7,9 +7,9 @@ import io
 import json
 from pathlib import Path
 
-import jsonschema
 import pytest
 
+from tests.documents import validate
 from zaptrace.cli import splat
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.splats import Splat
@@ -39,8 +39,7 @@ def test_the_exit_code_is_about_pages(
 def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--json", str(GOLDEN / "x86_64_6.12_callers.log")) is Exit.BUG_FOUND
     document = json.loads(capsys.readouterr().out)
-    schema = json.loads((TESTS / "schemas" / "splat.schema.json").read_text())
-    jsonschema.validate(document, schema)
+    validate(document, "splat")
     assert [one["pfn"] for one in document] == [0x10A00, 0x2B3C4D]
 
 

@@ -10,9 +10,9 @@ import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import jsonschema
 import pytest
 
+from tests.documents import validate
 from tests.unit.triage.builders import ALLOCATED, FREED, Dump, bad_map, log
 from zaptrace.cli.main import main
 from zaptrace.splat import parse
@@ -144,8 +144,7 @@ def test_several_logs_are_one_flat_list(fleet: Path, capsys: pytest.CaptureFixtu
     logs = sorted(str(path) for path in fleet.glob("*.log"))
     assert main(["splat", "--json", *logs]) == 1
     document = json.loads(capsys.readouterr().out)
-    schema = json.loads((TESTS / "schemas" / "splat.schema.json").read_text())
-    jsonschema.validate(document, schema)
+    validate(document, "splat")
     assert [one["log"] for one in document] == [name for name in logs if "quiet" not in name]
     assert all(len(one["fingerprint"]) == 12 for one in document)
     assert main(["splat", *logs]) == 1

@@ -6,14 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
+from tests.documents import validate
 from tests.matrix import __main__ as matrix
 from tests.matrix.rows import FAILED, NOT_POSSIBLE, PASSED, RELEASE, ROWS, STEPS, cells
 from tests.matrix.table import page
-
-SCHEMA = Path(__file__).parents[2] / "schemas" / "matrix.schema.json"
 
 
 def test_every_kernel_is_on_every_architecture() -> None:
@@ -32,7 +30,7 @@ def test_a_row_that_was_cut_short_has_all_its_cells() -> None:
     assert [cell.step for cell in found] == list(STEPS)
     assert [cell.result for cell in found[:3]] == [PASSED, NOT_POSSIBLE, FAILED]
     assert {cell.reason for cell in found[2:]} == {"hung"}
-    jsonschema.validate([cell.to_json() for cell in found], json.loads(SCHEMA.read_text()))
+    validate([cell.to_json() for cell in found], "matrix")
 
 
 def test_the_page_has_a_line_for_every_cell() -> None:
