@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distributed import get_worker
-
 from vm.payload import PACKAGES
 from zaptrace.model.paths import cache_home
 from zaptrace.runs.cluster.process import CHECKOUT, REFUSED, Task, run
@@ -46,6 +44,8 @@ def do(fields: dict[str, Any], resource: str, topic: str) -> tuple[Any, ...]:
         resource: that of the checkout that the task is meant for.
         topic: the Dask topic under which its lines are reported.
     """
+    from distributed import get_worker  # half a second, which main() spends on nothing
+
     worker, task = get_worker(), Task(**fields)
     if resource != RESOURCE + checkout():
         return None, f"{REFUSED}: the checkout of worker {worker.address} was changed", {}
