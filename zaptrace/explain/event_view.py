@@ -72,32 +72,33 @@ def first_bad_table(events: Events | None) -> Moment | None:
 
 def moment(events: Events, at: int) -> Moment:
     """Return the event at one place of the order."""
-    record = events.records[at]
+    # All fields at once: one by one, numpy takes twice as long.
+    record = dict(zip(events.records.dtype.names or (), events.records[at].item(), strict=True))
 
     def known(name: str, absent: int = ABSENT) -> int | None:
-        value = int(record[name])
+        value: int = record[name]
         return None if value == absent else value
 
     return Moment(
         at=at,
-        kind=Kind(int(record["kind"])),
+        kind=Kind(record["kind"]),
         time_ns=known("clock"),
         cpu=known("cpu", NO_CPU),
         pid=known("pid", -1),
         tgid=known("tgid", -1),
-        comm=bytes(record["comm"]).decode("utf-8", "replace") or None,
+        comm=record["comm"].decode("utf-8", "replace") or None,
         page=known("page"),
         pfn=known("pfn"),
         mm=known("mm"),
         addr=known("addr"),
         end=known("end"),
-        site=int(record["site"]),
+        site=record["site"],
         caller=known("caller"),
         raw_mapcount=known("raw_mapcount", ABSENT_I32),
         refcount=known("refcount", ABSENT_I32),
         order=known("order", NO_ORDER),
-        reason=events.strings.get(int(record["reason"])),
-        stack=events.stacks.get(int(record["stack"]), ()),
+        reason=events.strings.get(record["reason"]),
+        stack=events.stacks.get(record["stack"], ()),
         origin=Origin.REGISTERS if record["origin"] == Origin.REGISTERS else Origin.PROBE,
     )
 

@@ -24,6 +24,8 @@ class _Wrapper(textwrap.TextWrapper):
 
 def plain(text: str) -> str:
     """Return text from a guest, fit for a terminal: what cannot be printed becomes `?`."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
