@@ -27,9 +27,9 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.touched: set[str] = set()
+        # With what Python compiled of them: it knows by a file's time and size what has changed.
         for package in ("zaptrace", "probes", "tui", "vm"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+            shutil.copytree(ROOT / package, folder / package)
 
     def insert(self, file: str, before: str, text: str) -> None:
         """Put some lines in front of the one place that reads `before`."""

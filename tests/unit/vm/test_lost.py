@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,12 +37,15 @@ def test_every_guest_test_bears_its_marker() -> None:
 def test_a_lost_guest_is_no_ordinary_failure(workers: int, tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(TESTS)
     argv = ["-m", "pytest", "-v", "-p", "tests.guest.lost", "-p", "no:cacheprovider"]
+    argv += ["-p", "xdist"]
     argv += ["--numprocesses", str(workers)]
     done = subprocess.run(
         [sys.executable, *argv, "--rootdir", str(tmp_path), str(tmp_path)],
         check=False,
         capture_output=True,
         text=True,
+        # Plugins of pytest take longer to start than these tests.
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         cwd=ROOT,
     )
     assert done.returncode == 1
