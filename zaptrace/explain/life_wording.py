@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from zaptrace.explain.naming import flags_of, page
+from zaptrace.explain.not_freed import last_reference
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case, is_a
 from zaptrace.explain.rests_on import refer_all
@@ -243,6 +244,13 @@ def _flag(case: Case) -> Iterator[Sentence]:
     story, account = case.story, case.account
     flags = flags_of(story.reason, story.state, story.finding)
     if account is None or flags is None or reported(case):
+        return
+    if (last := last_reference(case)) is not None:
+        yield Sentence(
+            f"By the recorded life of {page(story)}, it was not freed since it was allocated: "
+            f"{_by(last)} was the last to store to its reference count, which is not 0.",
+            _refer((last,), story.pfn),
+        )
         return
     for name in flags.removesuffix(" set").partition(" ")[2].split(", "):
         setter = _setter(account, name)

@@ -15,6 +15,7 @@ from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment, first_bad
 from zaptrace.explain.lifetimes import same_process
 from zaptrace.explain.mapcount_gaps import jump_of
 from zaptrace.explain.naming import page, rss_value, when_freed
+from zaptrace.explain.not_freed import LISTED, by_its_references, found_in_use, last_reference
 from zaptrace.explain.predicates import (
     Case,
     all_at_rest,
@@ -447,9 +448,12 @@ _OF_STATE = (
         _says(*FOLIO_MAPCOUNTS),
         "a mapping was counted twice, or something else wrote to the counter",
     ),
+    Reading(found_in_use, LISTED, by_its_references),
     Reading(_says("pincount"), "a pin's reference was dropped by something that did not hold it"),
     Reading(
-        _says("mapping", "PAGE_FLAGS_CHECK", "cgroup"),
+        lambda case: (
+            _says("mapping", "PAGE_FLAGS_CHECK", "cgroup")(case) and last_reference(case) is None
+        ),
         "the last reference was dropped by something that did not hold it, while the page was "
         "still in use (refcount_overput)",
     ),
@@ -458,7 +462,7 @@ _OF_STATE = (
         "its ->mapping was not cleared, or something else wrote to its struct page",
     ),
     Reading(
-        _says("PAGE_FLAGS_CHECK"),
+        lambda case: _says("PAGE_FLAGS_CHECK")(case) and last_reference(case) is None,
         "the flag was not cleared, or something else wrote to its struct page",
     ),
     Reading(
