@@ -52,6 +52,14 @@ def mapping_leaked(case: Case) -> bool:
     return _begins_with(case, What.PTE_CLEARED) and unseen_entry(case) is None
 
 
+def rmap_without_pte(case: Case) -> bool:
+    """Return whether an rmap was added, and no PTE set in that call."""
+    if case.account is None or _has(case, What.STRAY):
+        return False
+    first = case.account.first(*_MAPPING, What.RMAP_WITHOUT_PTE)
+    return first is not None and first.what is What.RMAP_WITHOUT_PTE
+
+
 def pte_left_behind(case: Case) -> bool:
     """Return whether the rmap was removed, and the PTE of that mapping was not cleared in that
     call.

@@ -269,8 +269,8 @@ _ABOVE = (
     ),
     Reading(
         lambda case: _above(case) and _holds_its_references(case),
-        "the PTE alone was lost, and neither its rmap nor its reference was dropped "
-        "(mprotect, mremap)",
+        "the PTE alone was lost, or never set, and neither its rmap nor its reference was dropped "
+        "(mprotect, mremap, fork)",
         _still_referenced,
     ),
     Reading(

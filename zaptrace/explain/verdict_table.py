@@ -136,6 +136,15 @@ RULES = (
         cleared_in_zap=False,
     ),
     Rule(
+        name="added_without_pte",
+        kind=VerdictKind.MAPPING_LEAKED,
+        applies=life_rules.rmap_without_pte,
+        summary=wording.found_wrong,
+        subject="rmap added, but no PTE set for it",
+        headline="mapping counted, and no PTE set",
+        cleared_in_zap=False,
+    ),
+    Rule(
         name="left_behind_by_life",
         kind=VerdictKind.PTE_LEFT_BEHIND,
         applies=life_rules.pte_left_behind,

@@ -97,9 +97,6 @@ def ledger(
         rmaps = (_in_time(adds, whole[0]), _in_time(removals, whole[1]))
         left += _folio_references(*rmaps, gets, puts)
     elif why is None:
-        again = [one for one in puts if _is_of_free_page(one.write)]
-        left += [LeftOver(What.FREED_TWICE, 1, (one.write,)) for one in again]
-        puts = [one for one in puts if one not in again]
         _pair_by_kind(gets, puts)
         mine = _pair_mappings(*taken, gets, puts)
         rest = [one for one in gets if one not in mine and not _lasts(one)]
@@ -110,6 +107,10 @@ def ledger(
         if mapped is False and mappings is None:
             dropped = _lost_mappings(mine, puts)
         _pair_any(rest, puts)
+        # A mapping's own put may be of a free page: then one before it was too many.
+        again = [one for one in puts if one.partner is None and _is_of_free_page(one.write)]
+        left += [LeftOver(What.FREED_TWICE, 1, (one.write,)) for one in again]
+        puts = [one for one in puts if one not in again]
         left += _references(gets, puts, mine, mapped, mappings.sets if mappings else [])
         left += _kept(mappings, mine, puts) if mappings is not None else ()
     if MAPCOUNT not in paired:

@@ -13,20 +13,20 @@ from tests.unit.explain.checked import explain
 from tests.unit.explain.rows import busy, finding
 from tests.unit.life.builders import FLAGS, MAPPING, PFN, REFCOUNT, page_fields
 from tests.unit.life.folios import FIRST, Folio
-from tests.unit.life.lives import NAMES, OTHER, Mapped, resolve
+from tests.unit.life.lives import NAMES, OTHER, Mappable, Mapped, resolve
 from tests.verdict_check import objections
 from zaptrace.explain import Evidence, life_rules, verdict_table
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
-from zaptrace.life.ledger import ledger
+from zaptrace.life.ledger import What, ledger
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.life.page_life import Role, entry_store
 from zaptrace.life.record_layout import NOT_SEEN, VALID
 from zaptrace.life.records import until
 from zaptrace.model.findings import AuditResult, FindingClass
-from zaptrace.model.splats import Splat
+from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
 
 NAMES |= {
@@ -42,7 +42,7 @@ def named(page: Mapped) -> NamedLife:
 class Kept:
     """The life of one page, as a run keeps it."""
 
-    page: Mapped
+    page: Mappable
     whole: bool = True
     over: bool = True
 
@@ -97,6 +97,14 @@ def stale() -> Mapped:
     return page
 
 
+def counted() -> Mapped:
+    page = Mapped()
+    page.refs(1, 7, 0x25)
+    page.maps(1, 2, 0x25)
+    page.zap()
+    return page
+
+
 def twice() -> Mapped:
     page = Mapped()
     page.clears(0x31, 0x22)
@@ -132,6 +140,7 @@ LIVES: dict[Callable[[Case], bool], Callable[[], Mapped]] = {
     life_rules.freed_twice: freed_twice,
     life_rules.mapped_without_rmap: forked,
     life_rules.mapping_leaked: copied,
+    life_rules.rmap_without_pte: counted,
     life_rules.pte_left_behind: stale,
     life_rules.rmap_underflow: twice,
     life_rules.refcount_overput: overput,
@@ -149,6 +158,21 @@ def test_a_rule_says_yes_to_its_own_life_alone(rule: Callable[[Case], bool]) -> 
     for other, made in LIVES.items():
         assert rule(case(Kept(made()))) == (rule is other), made.__name__
     assert not rule(case(Kept(healthy())))
+
+
+def test_a_zap_s_own_put_of_a_page_that_a_batch_freed_is_not_the_one_too_many() -> None:
+    """6.12, a batch of the LRU lists that takes no reference: the zap's was `freed_twice`."""
+    page = Mappable()
+    page.refs(1, 1, 0x21)
+    page.maps(1, 2, 0x21)
+    page.sets(0x30, 0x21)
+    page.refs(-1, 4, 0x24)
+    page.zap()
+    batch = case(Kept(page))
+    assert life_rules.refcount_overput(batch) and not life_rules.freed_twice(batch)
+    assert batch.account is not None
+    (fact,) = (one for one in batch.account.facts if one.what is What.PUT_WITHOUT_GET)
+    assert [one.author.source for one in fact.among] == ["mm/swap.c:40"]
 
 
 def test_what_is_put_of_a_free_page_follows_from_the_put_that_freed_it() -> None:
@@ -212,6 +236,7 @@ SAID = {
     freed_twice: ("freed_twice", "drv_put() at drivers/drv.c:81 dropped a reference to it when"),
     forked: ("mapped_without_rmap", "copy_present_pte() at mm/memory.c:220 set a PTE that maps it"),
     copied: ("mapping_leaked", "wp_page_copy() at mm/memory.c:250 cleared a PTE of it, and did"),
+    counted: ("mapping_leaked", "copy_page_range() at mm/memory.c:130 added an rmap, and set no"),
     stale: ("pte_left_behind", "zap_pte_range() at mm/memory.c:105 removed its rmap, and did not"),
     twice: ("rmap_underflow", "zap_pte_range() at mm/memory.c:105 removed its rmap when no PTE"),
     overput: ("refcount_overput", "drv_put() at drivers/drv.c:81 dropped a reference that had"),
@@ -438,3 +463,28 @@ def test_a_pte_counts_until_its_page_table_is_freed_and_the_guest_is_stopped() -
     page.unmap()
     assert not freed_while_mapped(page.life(tables=1), resolve)
     assert not freed_while_mapped(healthy().life(tables=1), resolve)
+
+
+IN_USE = Splat("bad_page_state", pfn=PFN, mapcount=1, refcount=1, line=3, flags=("lru",))
+IN_USE = replace(IN_USE, reason="PAGE_FLAGS_CHECK_AT_PREP flag(s) set")
+IN_USE = replace(IN_USE, trace=(Frame("check_new_page_bad"), Frame("get_page_from_freelist")))
+
+
+def test_a_page_in_use_that_the_allocator_finds_on_its_lists_was_not_freed() -> None:
+    """6.12, a flipped `lru` flag or list pointer: `set flag lru, which was not cleared before the
+    free`, of a page that is mapped and was never freed."""
+    page = Mapped()
+    page.store(FLAGS, 0, 8, pc=1, stack=page.stack(0x20, 0x21))
+    page.store(FLAGS, 32, 8, pc=4, stack=page.stack(0x20, 0x24))
+    verdict = explain(evidence := Evidence(None, [IN_USE], console=True, lives=Kept(page)))
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert "before the free" not in verdict.summary
+    assert f"By the recorded life of pfn {PFN:#x}, it was not freed since" in verdict.summary
+    assert len(verdict.readings) == 1 and "a list that leads through" in verdict.readings[0]
+    assert objected(verdict, evidence) == ""
+    alone = explain(Evidence(None, [IN_USE], console=True))
+    assert len(alone.readings) == 3
+    assert "(refcount 1, mapcount 1)" in alone.readings[0]
+    page.zap()
+    freed = explain(Evidence(None, [IN_USE], console=True, lives=Kept(page)))
+    assert "which was not cleared before the free" in freed.summary
