@@ -12,6 +12,7 @@ import numpy as np
 
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.freed_mapped import FreedMapped
+from zaptrace.life.lost_tables import LostTable
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
@@ -62,6 +63,9 @@ class Lives(Protocol):
 
     def freed_while_mapped(self) -> Sequence[FreedMapped]:
         """Return the pages that were freed while a PTE mapped them, the first one first."""
+
+    def lost_tables(self) -> Sequence[LostTable]:
+        """Return the page tables that were never freed, the first one first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ def _begins_with(case: Case, *kinds: What) -> bool:
     return first is not None and first.what in kinds
 
 
+def table_lost(case: Case) -> bool:
+    """Return whether it is a page table that was never freed."""
+    return case.story.lost_table is not None and case.account is not None
+
+
 def scribbled(case: Case) -> bool:
     """Return whether the struct page was written by code that has no business there, or by no
     store at all."""

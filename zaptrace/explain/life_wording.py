@@ -130,6 +130,18 @@ def freed_with_a_pte(case: Case) -> Iterator[Sentence]:
         )
 
 
+def table_lost(case: Case) -> Iterator[Sentence]:
+    """Yield who took the page table out of the table above it."""
+    one, account = case.story.lost_table, case.account
+    cleared = account.write(one.cleared) if one is not None and account is not None else None
+    if one is not None and cleared is not None:
+        yield Sentence(
+            f"{_by(cleared)} took the page table in {page(case.story)} out of the table above it, "
+            "and nothing freed it after that, though the table above it was freed.",
+            _refer((cleared,), case.story.pfn),
+        )
+
+
 def _sentence(one: LeftOver, case: Case) -> str:
     assert case.account is not None
     fields = case.account.fields

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from zaptrace.explain.event_view import Moment
 from zaptrace.life.freed_mapped import FreedMapped
+from zaptrace.life.lost_tables import LostTable
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
 
@@ -57,6 +58,7 @@ class Story:
             is not what is there.
         freed_mapped: by the recorded stores it was freed while a PTE mapped it, and nothing else
             says that it was wrong.
+        lost_table: by them it is a page table that was never freed.
     """
 
     pfn: int | None
@@ -88,6 +90,7 @@ class Story:
     rss_splats: tuple[Splat, ...] = ()
     counters: tuple[Finding, ...] = ()
     freed_mapped: FreedMapped | None = None
+    lost_table: LostTable | None = None
 
     def only(self, parts: Sequence[str]) -> Story:
         """Return the same story with less evidence (`evidence.PARTS`)."""
@@ -98,11 +101,12 @@ class Story:
             story = replace(story, folio_state=self.folio_state)
             story = replace(story, finding=self.finding, rss=self.rss, rss_splats=self.rss_splats)
             story = replace(story, counters=self.counters, freed_mapped=self.freed_mapped)
+            story = replace(story, lost_table=self.lost_table)
         if "splat" not in parts:
             story = replace(story, state=None, map=None, report=None, rss_splats=())
             story = replace(story, folio_state=None)
         if "life" not in parts:
-            story = replace(story, freed_mapped=None)
+            story = replace(story, freed_mapped=None, lost_table=None)
         return story if "vmcore" in parts else replace(story, finding=None, rss=(), counters=())
 
     @property

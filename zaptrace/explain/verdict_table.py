@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from zaptrace.explain import life_rules, rules, wording, wording_counters
+from zaptrace.explain import life_rules, life_wording, rules, wording, wording_counters
 from zaptrace.explain.predicates import Case
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
 
@@ -52,6 +52,15 @@ RULES = (
         summary=wording_counters.zero_page_unmapped,
         subject="rmap of the zero page removed, never added",
         headline="rmap removed that was never added",
+        cleared_in_zap=False,
+    ),
+    Rule(
+        name="table_lost",
+        kind=VerdictKind.REFCOUNT_LEAKED,
+        applies=life_rules.table_lost,
+        summary=life_wording.table_lost,
+        subject="page table never freed",
+        headline="page table leaked",
         cleared_in_zap=False,
     ),
     Rule(

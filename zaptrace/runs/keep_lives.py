@@ -13,6 +13,7 @@ from zaptrace.arch.page_tables import PageTables
 from zaptrace.life.completeness import Completeness, Span, compare
 from zaptrace.life.freed_mapped import freed_while_mapped
 from zaptrace.life.life_file import write
+from zaptrace.life.lost_tables import lost_tables
 from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
 from zaptrace.life.records import Facts, Life, checked, of_pages, with_folios
@@ -107,14 +108,17 @@ def suspects(
 def _with_stale_entries(
     pfns: tuple[int, ...] | None, life: Life, names: drgn.Program
 ) -> tuple[int, ...] | None:
-    """Return the suspects with the pages that were freed while a PTE mapped them, and the page
-    tables that those PTEs are in: until when one counts is seen by its table's own life."""
+    """Return the suspects with the pages that were freed while a PTE mapped them, the page tables
+    that were never freed, and the tables that those PTEs and these tables were in: how long an
+    entry counts is seen by its table's own life."""
     if pfns is None:
         return None
     found = freed_while_mapped(
         life, lambda address, back: code_site(names, address, is_return=back)
     )
-    return tuple(dict.fromkeys((*pfns, *(page for one in found for page in (one.pfn, one.table)))))
+    mapped = ((one.pfn, one.table) for one in found)
+    tables = ((one.pfn, one.above) for one in lost_tables(life))
+    return tuple(dict.fromkeys((*pfns, *(page for pair in (*mapped, *tables) for page in pair))))
 
 
 def _of_findings(found: AuditResult | None) -> Iterator[int]:

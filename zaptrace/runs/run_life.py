@@ -13,6 +13,7 @@ from zaptrace.life.flags import is_large
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.life_file import read
+from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.named_life import NamedLife, NamedWrite, named_life, named_write
 from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, entry_store, last_store
 from zaptrace.life.record_layout import NOT_SEEN
@@ -107,6 +108,10 @@ class RunLife:
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
         """Return the pages that were freed while a PTE mapped them, the first one first."""
         return freed_while_mapped(self.life, self._resolve) if self.names is not None else ()
+
+    def lost_tables(self) -> tuple[LostTable, ...]:
+        """Return the page tables that were never freed, the first one first."""
+        return lost_tables(self.life) if self.names is not None else ()
 
     def _stale(self, pfn: int, freed: int) -> NamedWrite | None:
         """Return the store of the PTE that mapped a page when it was freed."""

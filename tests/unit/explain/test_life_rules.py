@@ -21,6 +21,7 @@ from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import What, ledger
+from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.life.page_life import Role, entry_store
 from zaptrace.life.record_layout import NOT_SEEN, VALID
@@ -31,7 +32,11 @@ from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
 
 NAMES |= {
     0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
+    0x35: "pmd_install at mm/memory.c:420",
+    0x36: "pmd_clear at include/linux/pgtable.h:3|free_pte_range at mm/memory.c:190",
 }
+ABOVE = 0x777
+"""The page of the table above."""
 
 
 def named(page: Mapped) -> NamedLife:
@@ -59,6 +64,24 @@ class Kept:
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
         return freed_while_mapped(self.page.life(tables=1), resolve)
+
+    def lost_tables(self) -> tuple[LostTable, ...]:
+        return lost_tables(self.page.life(tables=1))
+
+
+def torn_down(*, frees: bool = False) -> Mapped:
+    """A page table that is entered in the table above it, taken out, and then that one is freed."""
+    page = Mapped()
+    page.unmap()
+    page.refs(1, 1, 0x21)
+    page.sets(0x35, 0x21, slot=ABOVE << 12)
+    page.entry(0x400, slot=PFN << 12, pc=0x30)  # an entry of its own
+    page.clears(0x36, 0x27, slot=ABOVE << 12)
+    if frees:
+        page.refs(-1, 4, 0x27)
+    for count in (1, 0):
+        page.store(REFCOUNT, count, pfn=ABOVE, pc=4, stack=page.stack(0x20, 0x27))
+    return page
 
 
 def scribbled() -> Mapped:
@@ -136,6 +159,7 @@ def healthy() -> Mapped:
 
 
 LIVES: dict[Callable[[Case], bool], Callable[[], Mapped]] = {
+    life_rules.table_lost: torn_down,
     life_rules.scribbled: scribbled,
     life_rules.freed_twice: freed_twice,
     life_rules.mapped_without_rmap: forked,
@@ -150,7 +174,8 @@ LIVES: dict[Callable[[Case], bool], Callable[[], Mapped]] = {
 
 def case(kept: Kept) -> Case:
     evidence = Evidence(None, lives=kept)
-    return Case(Story(PFN), (), evidence, kept.account(PFN, None))
+    lost = next(iter(kept.lost_tables()), None)
+    return Case(Story(PFN, lost_table=lost), (), evidence, kept.account(PFN, None))
 
 
 @pytest.mark.parametrize("rule", LIVES, ids=lambda rule: rule.__name__)
@@ -192,7 +217,11 @@ def test_every_rule_has_a_life_and_a_row() -> None:
     assert own <= {row.applies for row in verdict_table.RULES}
 
 
-ABSENT = [one for one in LIVES if one not in (life_rules.scribbled, life_rules.freed_twice)]
+ABSENT = [
+    one
+    for one in LIVES
+    if one not in (life_rules.scribbled, life_rules.freed_twice, life_rules.table_lost)
+]
 
 
 @pytest.mark.parametrize("rule", ABSENT, ids=lambda rule: rule.__name__)
@@ -488,3 +517,25 @@ def test_a_page_in_use_that_the_allocator_finds_on_its_lists_was_not_freed() -> 
     page.zap()
     freed = explain(Evidence(None, [IN_USE], console=True, lives=Kept(page)))
     assert "which was not cleared before the free" in freed.summary
+
+
+def test_a_page_table_that_is_never_freed_is_found_though_nothing_counts_it() -> None:
+    """6.12, free_pte_range() that does not give the table back: `clean`."""
+    evidence = Evidence(None, console=True, lives=Kept(torn_down()))
+    (lost,) = lost_tables(torn_down().life(tables=1))
+    assert (lost.pfn, lost.above) == (PFN, ABOVE)
+    verdict = explain(evidence)
+    assert (verdict.kind, verdict.rule) == (VerdictKind.REFCOUNT_LEAKED, "table_lost")
+    assert (
+        f"free_pte_range() at mm/memory.c:190 took the page table in pfn {PFN:#x} out of the table "
+        "above it, and nothing freed it after that"
+    ) in verdict.summary
+    assert objected(verdict, evidence) == ""
+
+
+def test_a_page_table_may_be_kept_as_long_as_the_one_above() -> None:
+    """pgtable_trans_huge_deposit()."""
+    assert not lost_tables(torn_down(frees=True).life(tables=1))
+    above = lost_tables(torn_down().life(tables=1))[0].above_freed
+    assert not lost_tables(torn_down().life(tables=1, stop=above))
+    assert not lost_tables(torn_down().life(tables=1, missed=1))

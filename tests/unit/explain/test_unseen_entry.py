@@ -22,6 +22,7 @@ from zaptrace.explain.bad_pages import faults
 from zaptrace.explain.evidence import no_source
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.freed_mapped import FreedMapped
+from zaptrace.life.lost_tables import LostTable
 from zaptrace.model.events import ABSENT, Kind
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Splat
@@ -114,6 +115,9 @@ class Two:
         return kept.account(PFN, audit, until_store) if kept is not None else None
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
+        return ()
+
+    def lost_tables(self) -> tuple[LostTable, ...]:
         return ()
 
 

@@ -1,0 +1,64 @@
+"""Page tables that were taken out of the table above them and never freed, by the stores alone.
+
+No counter shows them: the mm that they belonged to has gone, and counts none.  The architectures
+of which an entry of a table above the PTEs looks like a PTE show them (x86_64).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zaptrace.life.page_frees import NEVER, PAGE_SHIFT, Frees, entries_until, is_whole
+from zaptrace.life.record_layout import U64
+from zaptrace.life.records import Life
+
+MOST_TABLES = 16
+"""Tables that are returned: a bug that does this does it to many."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostTable:
+    """A page table that was never freed.
+
+    Attributes:
+        cleared: number of the store that took it out of the table above it.
+        above: page of that table.
+        above_freed: number of the store that dropped that one's last reference.
+    """
+
+    pfn: int
+    cleared: int
+    above: int
+    above_freed: int
+
+
+def lost_tables(life: Life) -> tuple[LostTable, ...]:
+    """Return the page tables that no table pointed to any more when the table above them was freed,
+    and that were not freed before the guest was stopped.
+
+    One that is taken out may be kept for later (pgtable_trans_huge_deposit()), but no longer than
+    its mm has the table above.  Where a store may be missing none is returned.
+    """
+    if not is_whole(life):
+        return ()
+    stop = np.uint64(life.facts.stop) if life.facts.stop is not None else NEVER
+    ptes, pfns, until = entries_until(life)
+    above: U64 = ptes["slot"] >> PAGE_SHIFT
+    mine = np.isin(pfns, np.unique(above))  # what has entries is a page table
+    if life.pfns is not None:
+        mine &= np.isin(above, np.array(life.pfns, np.uint64))
+    since = ptes["number"][mine]
+    order = np.lexsort((since, pfns[mine]))
+    pfns, above, until, since = (one[mine][order] for one in (pfns, above, until, ptes["number"]))
+    last = np.append(pfns[1:] != pfns[:-1], True)[: len(pfns)]
+    pfns, above, until, since = (one[last] for one in (pfns, above, until, since))
+    frees = Frees(life)
+    freed, above_freed = frees.first_after(pfns, since), frees.first_after(above, until)
+    found = np.flatnonzero((until < stop) & (above_freed < stop) & (freed >= stop))
+    found = found[np.argsort(until[found], kind="stable")][:MOST_TABLES]
+    return tuple(
+        LostTable(*(int(one[at]) for one in (pfns, until, above, above_freed)))
+        for at in found.tolist()
+    )
