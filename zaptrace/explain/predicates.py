@@ -91,6 +91,13 @@ def all_at_rest(case: Case) -> bool:
     return busy_mms(case) == frozenset()
 
 
+def cut_off(case: Case) -> bool:
+    """Return whether the kernel died while a CPU was inside page tables: what it had begun there
+    stays half done."""
+    died = case.evidence.ended in ("oops", "panic")
+    return died and case.evidence.audit is not None and not all_at_rest(case)
+
+
 def is_a(finding: Finding | None, *classes: FindingClass) -> bool:
     """Return whether the audit found the page, in one of some classes."""
     return finding is not None and finding.cls in classes

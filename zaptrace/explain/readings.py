@@ -19,6 +19,7 @@ from zaptrace.explain.not_freed import LISTED, by_its_references, found_in_use, 
 from zaptrace.explain.predicates import (
     Case,
     all_at_rest,
+    cut_off,
     is_a,
     ptes_at_the_stop,
     removals_are_seen,
@@ -248,6 +249,10 @@ def _rose(case: Case) -> Speaks | None:
 
 
 _ABOVE = (
+    Reading(
+        lambda case: _above(case) and cut_off(case),
+        "the kernel died in the call that was about to remove its rmap",
+    ),
     Reading(
         lambda case: _above(case) and printed_entry(case) is not None,
         "a PTE of it was changed by a stray write or a bit flip, and is no page's any more",

@@ -18,6 +18,7 @@ from zaptrace.explain.predicates import (
     Case,
     all_at_rest,
     at_rest,
+    cut_off,
     freed_while_counted,
     is_a,
     is_free,
@@ -223,6 +224,8 @@ def counted_once_too_often(case: Case) -> bool:
     """
     story, finding = case.story, case.story.finding
     if not counted_without_pte(case) or finding is None or counter_jumped(case):
+        return False
+    if cut_off(case):
         return False
     if story.removed_late or (finding.mapcount or 0) - (finding.ptes or 0) != 1:
         return False

@@ -92,6 +92,7 @@ def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
         others=(
             *_counted(story.pfn, others, pages),
             *_unmentioned(sentences, case.evidence),
+            *_deaths(case.evidence),
             *_other_counters(case),
         ),
         rule=rule.name,
@@ -150,6 +151,12 @@ def _unmentioned(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[s
         for splat in evidence.splats
         if splat.pfn is None and splat.line not in mentioned and about_pages(splat)
     )
+
+
+def _deaths(evidence: Evidence) -> tuple[str, ...]:
+    """Return the oopses and the like that the console has beside a page's story."""
+    found = [one.reason for one in evidence.splats if _is_bug(one) and one.reason]
+    return tuple(f"the kernel reported {reason}" for reason in dict.fromkeys(found[:MOST_PROOF]))
 
 
 def _other_counters(case: Case) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
-from zaptrace.life.ledger import What, ledger
+from zaptrace.life.ledger import ledger
+from zaptrace.life.left_over import What
 from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.life.page_life import Role, entry_store
