@@ -413,9 +413,10 @@ _BY_START = _by_start()
 # Lines of reports that say nothing that a Splat holds.
 _KNOWN = re.compile(
     r"</?[A-Z#]{2,8}>|-{2,}|={3,}|\[ ?(?:cut here|end )|Modules linked in|Code: |Instruction dump"
-    r"|[RE]?(?:IP|SP|FLAGS|AX|BX|CX|DX|SI|DI|BP|[0-9]{1,2}): |[CDEFGS]S: |[RCD]R[0-9]|ORIG_RAX"
-    r"|[xr][0-9]{1,2} ?:|[rsl][pr] ?: |p[sc]tate: |GPR[0-9]{2}: |NIP: |LR[ :]|CFAR: |MSR: |XER: "
-    r"|Krnl |Process |Stack: ?|task: |Flags: |Control: |[a-z]{1,3}[0-9]{0,2} ?: [0-9a-f]{8,16}"
+    r"|[RE]?(?:IP|SP|FLAGS|AX|BX|CX|DX|SI|DI|BP|[0-9]{1,2}): |[C-GSc-gs][Ss]: |[RCD]R[0-9]|ORIG_RAX"
+    r"|[xr][0-9]{1,2} ?:|[rsl][pra] ?: |status: |\*p[gmu4]d ?= ?|p[sc]tate: |GPR[0-9]{2}: |NIP: "
+    r"|LR[ :]|CFAR: |MSR: |XER: |Krnl |Process |Stack ?: ?|printing eip:|task: |Flags: |Control: "
+    r"|[a-z]{1,3}[0-9]{0,2} ?: [0-9a-f]{8,16}"
     r"|[0-9a-f]{4}[0-9a-f ]{4,}$|head: [0-9a-f]{8}|aops:|anon_vma|mapping->|index |ino:"
     r"|Tainted: \[|Disabling lock debugging|Preempted|CPU features:|SMP |Oops|Internal error"
     r"|page->|vma->|bad because of flags|page_owner |page has been migrated|Workqueue: "
@@ -431,7 +432,9 @@ _KNOWN = re.compile(
     r"|[LB]E PAGE_SIZE=|REGS: |PSW: |R:[01] T:|Stack from|Register r[0-9]|E?SR: |FAR: "
     r"|(?:Task|IRQ|Overflow) stack: |tsk->|TSTATE: |I[AI]SQ: |IIR: |ORIG_R|RP\(r2\)"
     r"|Unloaded tainted|(?:illegal operation|monitor event): |[#>*]?[0-9a-f]{8,16}: [0-9a-f]{4}"
-    r"|[0-9a-f]{4}:(?: {1,72}[0-9a-f]{8}|$)|[sr]{1,2}[0-9]{2}-[0-9]{2} |\(null\)$|\[?\.{2,5}\]?$"
+    r"|[0-9a-f]{4}:(?: {1,72}[0-9a-f]{8}|$)|[sr]{1,2}[0-9]{2}-[0-9]{2} |\(null\)$"
+    r"|[\[(<]?(?:\.{2,5}|snip)[\])>]?$"
+    r"|[\w ]{0,60}\b(?:[Cc]all|[Ss]tack|[Bb]ack) ?trace\b[\w ]{0,20}:?$"
     r"|Kernel Offset|kasan|KASAN|Dumping ftrace|PKRU: |Modules|Last Breaking|Hardware name|note: ",
     re.ASCII,
 )

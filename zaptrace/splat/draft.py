@@ -32,6 +32,7 @@ _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
 OTHER_STACK = Attribute("other stack")
+_OF_STACKS = frozenset({"task", "trace"})
 _MICROSECONDS = re.compile(r"[0-9]\.[0-9]{6}(?![0-9])")
 
 
@@ -145,9 +146,13 @@ class Draft:
             return True
         if self.shows_page and name in OF_PAGES:  # KASAN's, after the call trace
             return self._is_of_another(said)
-        if ORDER.get(name, LATEST) < self._came or self._is_past(name):
+        if ORDER.get(name, LATEST) < self._came:
             return True
-        return self._has_no_stack(name) or self._is_of_another(said)
+        if (self._trace or self._early_is_trace) and self._is_past(name):
+            return True
+        if name in _OF_STACKS and self._has_no_stack(name):
+            return True
+        return self._is_of_another(said)
 
     def _is_past(self, name: str) -> bool:
         """Return whether such a line comes before the call trace, which has begun."""
@@ -161,12 +166,12 @@ class Draft:
         """Return whether a task or a stack is another report's: this one has none."""
         if name == "trace" and ("user mode" in self.taken or self._lacks_task_after_others()):
             return True
-        if self.kind.name != "page_dump" or name not in ("task", "trace"):
+        if self.kind.name != "page_dump":
             return False
         return self.was_passed or (self.fields.get("reason") or "").startswith(STAND_ALONE)
 
-    def _is_of_another_kind(self, said: Attribute) -> bool:
-        only = ONLY_OF.get(said.fields.get("reason") or "", self.kind.name)
+    def _is_of_another_kind(self, reason: str) -> bool:
+        only = ONLY_OF.get(reason, self.kind.name)
         mine = self.kind.name.startswith("bad_page_") or self.was_passed
         return mine and only != self.kind.name
 
@@ -180,11 +185,11 @@ class Draft:
         pfn, pid = self.fields.get("pfn"), self.fields.get("pid")
         if pfn not in (None, said.fields.get("pfn", pfn)) or self._cannot_have_pfn(said):
             return True
-        first = said.fields.get("raw", (None,))[0]  # the flags
-        if self.was_passed and first == self.fields.get("raw", ("",))[0]:
-            return True
-        if self._is_of_another_kind(said):
-            return True
+        if said.name == "raw":  # its first word is the flags
+            first = self.fields.get("raw", (None,))[0]
+            return self.was_passed and first == said.fields["raw"][0]
+        if said.name == "reason":
+            return self._is_of_another_kind(said.fields["reason"])
         return said.name == "task" and not (
             same_task(self.fields.get("process"), said.fields.get("comm"))
             and pid in (None, said.fields.get("pid", pid))
@@ -320,10 +325,11 @@ class Draft:
     def comes_before_trace(self, text: str) -> None:
         """Take note of the modules, or what the taint means: they stand before a call trace.
 
-        Once more, they are another report's.  No frame follows modules that stand after the task.
+        Once more, they are another report's.  Only oopses (of MIPS) have them after the task.
         """
         what = text[:8]
-        after_task = what == "Modules " and self.taken & BEFORE_TRACE
+        is_oops = "fault" in self.kind.follows
+        after_task = what == "Modules " and self.taken & BEFORE_TRACE and not is_oops
         if self.traced or after_task or "trace" in self.taken:
             self.end_trace()
         self.ended |= what in self.taken

@@ -42,7 +42,7 @@ _TITLE = re.compile(
     r"(?:BUG: |WARNING|general protection fault|Kernel panic)(?!.{0,200}\+0x).{0,120}"
     r" in [A-Za-z_][\w.]{2,100}(?: \([0-9]{1,4}\))?$"
 )
-_TRACE = re.compile(r"\s+Call [Tt]race:$")  # the next line, joined by a mailer
+_TRACE = re.compile(r"\s+(?:Call [Tt]race|Mem abort info|printing eip):$")  # the next line
 _MARKS_BEFORE = (": ", "] ", "> ", "; ", ";", "| ", "]", "Z ", "\t")
 _CLOCK = re.compile(r".{0,24}[0-9]:[0-9]{2}")
 _COMM = 15  # TASK_COMM_LEN less the NUL

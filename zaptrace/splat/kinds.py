@@ -283,7 +283,8 @@ KINDS = (
         title="Other reports",
         headline=_pattern(
             rf"(?P<reason>(?:(?:NMI )?watchdog: )?{_BEGIN}BUG: \S.{{0,300}}"
-            r"|kernel BUG at .{0,300}|Unable to handle kernel .{0,300}"
+            r"|kernel BUG at .{0,300}|Kernel BUG at \S{1,200} \[verbose debug .{0,40}"
+            r"|Unable to handle kernel .{0,300}"
             r"|Kernel panic - not syncing.{0,300}|(?:Oops: )?general protection fault.{0,300}"
             r"|(?:Oops: )?(?:divide error|stack segment|bounds|alignment check): 0.{0,100}"
             r"|WARNING: CPU: (?P<cpu>[0-9]{1,5}) PID: (?P<pid>[0-9]{1,10}) at .{0,300}"

@@ -50,6 +50,8 @@ def pieces(whole: str) -> Iterator[str]:
     if "\x1b" in whole:
         whole = _ESCAPE.sub("", whole)
     whole = whole.translate(_CONTROLS)
+    if "0\u00d7" in whole:  # typographic: of web pages
+        whole = whole.replace("0\u00d7", "0x")
     if '"' in whole or "MESSAGE=" in whole:
         whole = _unquoted(whole)
     is_broken = "\r" in whole or "<" in whole or "\\" in whole

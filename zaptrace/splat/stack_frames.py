@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from zaptrace.model.splats import Frame
 
-_PLACE = r"\+(?P<offset>0x[0-9a-f]{1,16})/(?P<size>0x[0-9a-f]{1,16})"
+_PLACE = r" ?\+ ?(?P<offset>0x[0-9a-f]{1,16})/(?P<size>0x[0-9a-fA-F]{1,16})"
 _NAME = r"\.?(?P<symbol>[A-Za-z_$][\w.$]{0,511}|[0-9][\w.$]{0,511}[A-Za-z_][\w.$]{0,511})"
 _SYMBOL = _NAME + _PLACE
 # What stands in an address's place when it is hashed: `(ptrval)`, `(____ptrval____)`.
@@ -25,13 +25,14 @@ _ADDRESS = r"(?:0x)?(?:[0-9a-f]{8,16}|\(_{0,4}ptrval_{0,4}\))"
 #   since 5.13:                   callee from symbol+0x1/0x2
 _STACK_NAME = re.compile(r"(?:</?[A-Za-z_#0-9]{2,16}> *)+")
 _CALLEE = re.compile(
-    rf"(?:\[<{_ADDRESS}>\] )?\(?[\w.$]{{1,128}}(?:\+0x[0-9a-f]{{1,16}}/0x[0-9a-f]{{1,16}})?"
+    rf"(?:\[(?:<{_ADDRESS}>)?\] )?\(?[\w.$]{{1,128}}(?:\+0x[0-9a-f]{{1,16}}/0x[0-9a-f]{{1,16}})?"
     r"(?: \[\w{1,64}\])?\)? from (?=[\[(\w])",
     re.ASCII,
 )
 _LEAD = (
     r"(?P<paren>\()?(?P<clue0>\? )?"
-    rf"(?:\[<(?P<address>{_ADDRESS})>\] *|(?:\[{_ADDRESS}\] {{0,4}})?\[(?P<address2>{_ADDRESS})\]"
+    rf"(?:\[(?:<(?P<address>{_ADDRESS})>)?\] *"  # HTML takes <...> for a tag
+    rf"|(?:\[{_ADDRESS}\] {{0,4}})?\[(?P<address2>{_ADDRESS})\]"
     rf" {{1,4}}|Caller\[(?P<address3>{_ADDRESS})\]: |\[(?P<address4>{_ADDRESS}) : )?"
     r"(?P<clue>\? )?\(?"
 )
@@ -39,7 +40,8 @@ _FRAME = re.compile(_LEAD + _SYMBOL, re.ASCII)
 _BARE = re.compile(
     rf"(?P<paren>\()?(?P<clue0>\? )?(?:\[<(?P<address>{_ADDRESS})>\] *"
     rf"|(?:\[{_ADDRESS}\] {{0,4}})?\[{_ADDRESS}\] {{1,4}})?(?P<clue>\? )?"
-    r"(?P<bare>0x[0-9a-f]{8,16}|(?<=\] )0x[1-9a-f][0-9a-f]{0,6})\)?(?: \(\w{1,12}\))?$"
+    r"(?P<bare>0x[0-9a-f]{8,16}|(?<=\] )0x[1-9a-f][0-9a-f]{0,6})\)?(?: \(\w{1,12}\)"
+    r"| \[(?P<module>[A-Za-z_]\w{0,63})(?:@[0-9a-f]{1,16}\+0x[0-9a-f]{1,16})?\])?$"
     r"|(?P<paren2>\()?\[<(?P<alone>[0-9a-f]{8,16})>\]\)?$",
     re.ASCII,
 )
@@ -66,6 +68,9 @@ _SOURCE = re.compile(rf"\(?(?:\([A-Z]{{1,3}}\) )?(?:\[\w{{1,64}}\] )?{_FILE}", r
 # A name alone: what is left of a frame when its offsets are cut off.
 _NAME_ALONE = re.compile(
     r"(?P<clue>\? )?(?P<symbol>[a-z_][\w.]{2,127})(?: \[(?P<module>\w{1,64})\])?$"
+)
+_WITHOUT_SIZE = re.compile(
+    r"(?P<clue>\? )?(?P<symbol>[A-Za-z_][\w.]{2,127})\+(?P<offset>0x[0-9a-f]{1,16})$"
 )
 _FIRST_ALONE = re.compile(r"(?:unwind|dump)_backtrace$|show_stack$|(?:__)?dump_stack(?:_lvl)?$")
 _BEGINS = re.compile(
@@ -148,7 +153,8 @@ def frame(text: str) -> Frame | None:
         bare = found["bare"] or found["alone"]
         clue = found["clue"] or found["clue0"] or found["paren"] or found["paren2"]
         clue = clue or "(unreliable)" in text
-        return Frame(None, address=_hex(found["address"]) or int(bare, 16), reliable=not clue)
+        address = _hex(found["address"]) or int(bare, 16)
+        return Frame(None, address=address, reliable=not clue, module=found["module"])
     return None
 
 
@@ -187,6 +193,9 @@ def frame_alone(text: str, *, goes_on: bool) -> Frame | None:
         text: the line.
         goes_on: the line before it was in a stack, too; else only what prints stacks begins one.
     """
+    if found := _WITHOUT_SIZE.match(text):
+        offset = int(found["offset"], 16)
+        return Frame(found["symbol"], offset, reliable=not found["clue"]) if goes_on else None
     found = (_NAME_ALONE if goes_on else _FIRST_ALONE).match(text)
     if not found:
         return None

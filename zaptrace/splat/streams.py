@@ -50,6 +50,10 @@ _HALF_IRQ = re.compile(
 )
 """A line of lockdep's that was broken before the function that it names."""
 _BAD_FLAGS = frozenset({"bad because of flags:", "bad because of flags"})
+_MODULES = re.compile(
+    r"(?:[\w-]{2,64}(?:\([A-Z+-]{1,8}\))?(?: |$)){1,200}(?:\[last unloaded: .*)?$"
+)
+"""The rest of the list of modules, which is longer than a line of printk's."""
 _BEFORE_TRACES = ("Modules linked in", "Tainted: [")
 """Lines that stand before a call trace; some oopses show their modules after it."""
 _OF_REPORTS = {"task", *(one[:8] for one in _BEFORE_TRACES)}
@@ -75,6 +79,7 @@ class Stream:
         self._last: Last | None = None
         self._begun: Draft | None = None  # by the last line
         self._of_stack = -1  # the number of the last line of a stack
+        self._of_reports = 0  # the last usual line of reports that holds nothing
 
     def begin(self, draft: Draft, text: str, number: int) -> None:
         """Begin a report."""
@@ -259,7 +264,8 @@ class Stream:
 
     def _expire(self) -> None:
         for one in self.open:
-            one.closed = self._lines - one.last_line > PATIENCE or self._elsewhere > ELSEWHERE
+            last = max(one.last_line, self._of_reports if one is self.open[-1] else 0)
+            one.closed = self._lines - last > PATIENCE or self._elsewhere > ELSEWHERE
         self.open = [one for one in self.open if not one.closed]
 
     def _leave(self, time: float | None) -> None:
@@ -322,9 +328,8 @@ class Stream:
             shown = [one] if one else []
         if not shown or owner.ended:
             return bool(shown)
-        if owner.refuses_frame(shown[0]):
-            owner.pass_over(text)
-            return True
+        if owner.was_passed and owner.refuses_frame(shown[0]):
+            return False
         for one in shown:
             owner.take_frame(one)
         self._took(owner)
@@ -345,7 +350,12 @@ class Stream:
             one.awaits_task for one in self.open if one is not owner
         ):
             owner.comes_before_trace(text)
-        if not owner.ended and not is_known(text):
+        last = self._last
+        modules = last is not None and last.text.startswith("Modules linked in")
+        if is_known(text) or (modules and _MODULES.match(text)):
+            if len(self.open) == 1 and not owner.is_bare:
+                self._of_reports = self._lines  # registers and a stack: 60 lines on arm
+        elif not owner.ended:
             owner.pass_over(text)
 
     def _took(self, owner: Draft) -> None:

@@ -20,7 +20,7 @@ LONGEST = 1 << 16
 
 _MARKS = (
     b"BUG:",
-    b"kernel BUG at",
+    b"ernel BUG at",
     b"WARNING:",
     b"Bad page",
     b"Bad pte",
