@@ -31,7 +31,7 @@ from tests.other_qemu import qemu_10
 from vm import host
 from zaptrace.life.left_over import What
 from zaptrace.life.named_life import STRAY
-from zaptrace.life.records import of_pages
+from zaptrace.life.records import mapped_folios, of_pages
 from zaptrace.model.paths import write_whole
 from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.run_life import RunLife, open_life
@@ -171,7 +171,8 @@ def _recorded(lives: RunLife) -> Boot:
 
 
 def _pages(lives: RunLife, number: int) -> Boot:
-    """The stray stores to any page, and what a tenth of the pages that were mapped have left over.
+    """The stray stores to any page, and what a tenth of the pages that were mapped have left over,
+    and each large folio that was mapped as a whole.
 
     A reference that was not put yet is held by its owner: what holds none is the audit's to find.
     """
@@ -179,7 +180,8 @@ def _pages(lives: RunLife, number: int) -> Boot:
     mapped = np.zeros(0, np.uint64)
     if form is not None:
         mapped = np.union1d(form.pfns(life.ptes["before"]), form.pfns(life.ptes["after"]))
-    pfns = np.intersect1d(mapped, np.unique(life.pages()))[number % TENTHS :: TENTHS].tolist()
+    some = np.intersect1d(mapped, np.unique(life.pages()))[number % TENTHS :: TENTHS]
+    pfns = np.union1d(some, mapped_folios(life)).tolist()
     small = dataclasses.replace(of_pages(life, tuple(pfns)), writers=life.writers)
     mine, audit = dataclasses.replace(lives, life=small), lives.folder.audit()
     over: Counter[str] = Counter()

@@ -94,8 +94,8 @@ def ledger(
     taken = (adds, removals) if mappings is None else _taken(mappings, removals)
     left += _since_the_boot(*taken, gets, puts) if reserved else []
     if why is None and large:
-        rmaps = (_in_time(adds, whole[0]), _in_time(removals, whole[1]))
-        left += _folio_references(*rmaps, gets, puts)
+        rmaps = {MAPCOUNT: (adds, removals), ENTIRE: (whole[0], whole[1])}
+        left += _folio_references(*_of_a_folio(mappings, paired, rmaps), gets, puts)
     elif why is None:
         _pair_by_kind(gets, puts)
         mine = _pair_mappings(*taken, gets, puts)
@@ -171,8 +171,20 @@ def _in_order(left: list[LeftOver], often: Mapping[int, int] | None) -> tuple[Le
     return tuple(sorted(left, key=_order))
 
 
-def _in_time(units: list[Unit], others: list[Unit]) -> list[Unit]:
-    return sorted([*units, *others], key=lambda one: one.at)
+def _of_a_folio(
+    mappings: Mappings | None,
+    paired: list[str],
+    rmaps: Mapping[str, tuple[list[Unit], list[Unit]]],
+) -> tuple[list[Unit], list[Unit]]:
+    """Return what took references for mappings, and what drops those: the entries, where all of
+    them are known, else the rmaps."""
+    taken, dropped = [], []
+    if mappings is not None:
+        taken, dropped = [*mappings.sets], [*mappings.clears]
+    for counter, (adds, removals) in rmaps.items():
+        taken += adds if counter not in paired else []
+        dropped += removals if counter not in paired else []
+    return sorted(taken, key=lambda one: one.at), sorted(dropped, key=lambda one: one.at)
 
 
 def _taken(mappings: Mappings, removals: list[Unit]) -> tuple[list[Unit], list[Unit]]:

@@ -158,12 +158,14 @@ class RunLife:
         return self._sites[address, back]
 
     def suspect(self) -> int | None:
-        """Return the page that one looks at first: the verdict's, else the first that was kept."""
+        """Return the page that one looks at first: the verdict's, or the one whose life that is
+        explained by; else the first that was kept."""
         verdict = self.folder.verdict() or {}
         pfn = (verdict.get("verdict") or {}).get("pfn")
         kept = self.life.pfns
         if type(pfn) is int and (kept is None or pfn in kept):
-            return pfn
+            account = self.account(pfn, self.folder.audit())
+            return pfn if account is None else account.named.life.pfn
         return kept[0] if kept else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from tests.unit.life.builders import FLAGS, HEAD, MAPCOUNT, page_fields
+from tests.unit.life.builders import FLAGS, HEAD, MAPCOUNT, REFCOUNT, page_fields
 from tests.unit.life.lives import NAMES, Mappable, resolve
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.named_life import NamedLife, named_life
@@ -67,6 +67,12 @@ class Folio(Mappable):
         self.mapcount += by
         at = self.stack(0x20, *stack)
         self.store(MAPCOUNT, self.mapcount, pfn=FIRST, pc=pc, stack=at)
+
+    def held(self, by: int, pc: int, *stack: int) -> None:
+        """The folio's references."""
+        self.refcount += by
+        at = self.stack(0x20, *stack)
+        self.store(REFCOUNT, self.refcount, pfn=FIRST, pc=pc, stack=at)
 
     def pmd(self, pc: int, *stack: int, slot: int = 0x4000, pfn: int = FIRST) -> None:
         value = pfn << 12 | 0x81 if pfn else 0

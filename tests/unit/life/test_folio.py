@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tests.unit.life.builders import PFN, page_fields
+from tests.unit.life.builders import PFN, REFCOUNT, page_fields
 from tests.unit.life.folios import FIRST, PLACE, Folio, fields
 from tests.unit.life.lives import OTHER, Mappable, resolve
 from zaptrace.life.ledger import ledger
@@ -98,6 +98,22 @@ def test_a_fork_that_adds_none_is_named() -> None:
     folio.fault()
     folio.pmd(0x56, 0x21, slot=OTHER)
     assert folio.said() == ["PMD set and no rmap added: copy_huge_pmd mm/huge_memory.c:58"]
+
+
+def test_the_reference_of_a_pmd_that_nothing_counted_is_put_with_it() -> None:
+    folio = Folio()
+    folio.store(REFCOUNT, 0, pfn=FIRST, pc=0x50)
+    folio.held(1, 1, 0x60)
+    folio.fault()
+    folio.held(1, 7, 0x21)
+    folio.pmd(0x56, 0x21, slot=OTHER)
+    folio.pmd(0x54, 0x61, slot=OTHER, pfn=0)
+    folio.counts(-1, 0x52, 0x61, 0x54)
+    folio.held(-1, 6, 0x61)
+    assert (folio.account().gets, folio.account().puts) == (2, 1)
+    folio.zap()
+    folio.held(-1, 6, 0x61)
+    assert folio.left() == [What.PTE_WITHOUT_RMAP]
 
 
 def test_the_huge_zero_folio_is_mapped_and_not_counted() -> None:
