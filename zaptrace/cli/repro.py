@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zaptrace.arch import NAMES
+from zaptrace.arch import NAMES, arch_named
 from zaptrace.cli.arguments import add_tree_arguments, seconds, size, wanted_tree, whole
 from zaptrace.cli.show_events import at_terminal
 from zaptrace.model.errors import BadInput, CannotTell, Exit
@@ -174,6 +174,8 @@ def run(args: argparse.Namespace) -> Exit:
     Raises:
         ZaptraceError: a step could not be done, and why.
     """
+    arch_named(args.arch)  # a mistyped one is refused before half a second of imports
+
     from zaptrace.runs.repro import Request
 
     request = Request(
