@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,8 +14,15 @@ from zaptrace.runs.bisect.midpoints import History
 from zaptrace.runs.bisect.trial import Mark
 
 
+@functools.cache
 def line(commits: int) -> History:
     return History({str(one): [str(one - 1)] if one else [] for one in range(commits)})
+
+
+@functools.cache
+def next_in_line(commits: int, count: int, marks: frozenset[tuple[str, Mark]]) -> list[str]:
+    """What is asked again and again: searches in one line begin alike."""
+    return line(commits).next(dict(marks), count)
 
 
 @st.composite
@@ -30,9 +39,17 @@ def histories(draw: st.DrawFn) -> History:
 
 
 def search(
-    history: History, first: str, count: int, broken: frozenset[str] = frozenset()
+    history: History,
+    first: str,
+    count: int,
+    broken: frozenset[str] = frozenset(),
+    following: Callable[[dict[str, Mark]], list[str]] | None = None,
 ) -> tuple[tuple[str, ...], int, set[str]]:
-    """The suspects, how many rounds it took, and what was skipped."""
+    """The suspects, how many rounds it took, and what was skipped.
+
+    Args:
+        following: what comes next by some marks, History.next when None.
+    """
     *_, bad = history.parents
     marks = {bad: Mark.BAD}
     buggy = {first}
@@ -40,7 +57,7 @@ def search(
         if not buggy.isdisjoint(below):
             buggy.add(commit)
     rounds = 0
-    while chosen := history.next(marks, count):
+    while chosen := following(marks) if following else history.next(marks, count):
         rounds += 1
         assert len(set(chosen)) == len(chosen) <= count and not set(chosen) & set(marks)
         for commit in chosen:
@@ -56,8 +73,14 @@ def search(
 def test_rounds_are_the_logarithm_to_the_base_of_one_more_than_the_workers(
     commits: int, workers: int
 ) -> None:
+    def following(marks: dict[str, Mark]) -> list[str]:
+        return next_in_line(commits, workers, frozenset(marks.items()))
+
     most = math.ceil(math.log(commits, workers + 1) - 1e-9)
-    found = [search(line(commits), str(first), workers) for first in range(0, commits, 7)]
+    found = [
+        search(line(commits), str(first), workers, following=following)
+        for first in range(0, commits, 7)
+    ]
     assert [suspects for suspects, _, _ in found] == [
         (str(first),) for first in range(0, commits, 7)
     ]
