@@ -10,7 +10,7 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case, is_a
 from zaptrace.explain.rests_on import refer_all
 from zaptrace.explain.rules import put_when_free
-from zaptrace.explain.unseen_entry import Twin, taken_from, unseen_entry
+from zaptrace.explain.unseen_entry import Twin, instead_of, taken_from, unseen_entry
 from zaptrace.life.calls import ENTRIES, author, before_in_call
 from zaptrace.life.left_over import HELD, LeftOver, What
 from zaptrace.life.named_life import Frame, NamedWrite
@@ -85,6 +85,7 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         )
         yield from _taken_for(facts[0], pfn)
         yield from _prepared(case, facts[0])
+    yield from _of_the_wrong_page(case)
     yield from _entry(case)
     yield from _late(case)
     yield from _flag(case)
@@ -113,6 +114,19 @@ def _mistaken(case: Case, twin: Twin) -> Sentence:
         f"no recorded store had done that: {_NO_STORE}.",
         rests_on,
     )
+
+
+def _of_the_wrong_page(case: Case) -> Iterator[Sentence]:
+    """Yield which page's rmap should have been removed instead: a zap may have taken the wrong
+    page, or been led to it by a PTE or a struct page that was written over."""
+    twin = instead_of(case)
+    if twin is not None:
+        rests_on = _refer((twin.cleared,), twin.pfn) + _refer((twin.removed,), case.story.pfn)
+        yield Sentence(
+            f"In the same call {_by(twin.cleared)} cleared a PTE of pfn {twin.pfn:#x}, whose rmap "
+            "had not been removed by then: the wrong page's was, whatever led to that one.",
+            rests_on,
+        )
 
 
 def freed_with_a_pte(case: Case) -> Iterator[Sentence]:

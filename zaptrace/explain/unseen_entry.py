@@ -15,6 +15,7 @@ from zaptrace.explain.rests_on import refer
 from zaptrace.life.calls import Unit, same_call
 from zaptrace.life.left_over import LeftOver, What
 from zaptrace.life.named_life import NamedWrite
+from zaptrace.model.findings import FindingClass
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Reference
 
@@ -73,6 +74,22 @@ def taken_from(case: Case) -> Twin | None:
     return None
 
 
+def instead_of(case: Case) -> Twin | None:
+    """Return the page whose PTE was cleared, and whose rmap was not removed, in the call that
+    removed this one's for no PTE; None where none is known, or more than one."""
+    audit, own = case.evidence.audit, case.story.pfn
+    mine = case.account.first(*_FOR_ANOTHER) if case.account is not None else None
+    if mine is None or audit is None:
+        return None
+    leaked = [one for one in audit.findings if one.cls is FindingClass.MORE_MAPCOUNT_THAN_PTES]
+    found = []
+    for one in leaked[:_MOST_TWINS]:
+        cleared = _first(case, one.pfn, What.PTE_CLEARED) if one.pfn not in (None, own) else None
+        if one.pfn is not None and cleared is not None and _together(cleared, mine.among[0]):
+            found.append(Twin(one.pfn, cleared, mine.among[0]))
+    return found[0] if len(found) == 1 and len(leaked) <= _MOST_TWINS else None
+
+
 def _alike(case: Case) -> Iterator[int]:
     """Yield the other pages that are known to be wrong, whose number differs in one bit."""
     audit, own = case.evidence.audit, case.story.pfn
@@ -82,11 +99,16 @@ def _alike(case: Case) -> Iterator[int]:
     yield from list(dict.fromkeys(one for one in alike if one is not None))[:_MOST_TWINS]
 
 
-def _first(case: Case, pfn: int, *kinds: What) -> NamedWrite | None:
-    """Return the first store of another page's that has no partner."""
+def _first(case: Case, pfn: int | None, *kinds: What) -> NamedWrite | None:
+    """Return the first store of another page's that has no partner yet."""
     lives = case.evidence.lives
-    account = lives.account(pfn, case.evidence.audit) if lives is not None else None
-    fact = account.first(*kinds) if account is not None else None
+    if lives is None or pfn is None:
+        return None
+    account = lives.account(pfn, case.evidence.audit)
+    if account is None or not account.whole:
+        return None
+    found = (one for one in account.ledger.left_over if one.what in kinds)
+    fact = next(found, None)
     return fact.among[0] if fact is not None else None
 
 

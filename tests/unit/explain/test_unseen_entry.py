@@ -107,11 +107,12 @@ class Two:
 
     mine: Kept
     other: Kept
+    at: int
 
     def account(
         self, pfn: int, audit: AuditResult | None, until_store: int | None = None
     ) -> PageAccount | None:
-        kept = {PFN: self.mine, TWIN: self.other}.get(pfn)
+        kept = {PFN: self.mine, self.at: self.other}.get(pfn)
         return kept.account(PFN, audit, until_store) if kept is not None else None
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
@@ -121,7 +122,7 @@ class Two:
         return ()
 
 
-def mistaken(*, in_one_call: bool) -> Evidence:
+def mistaken(*, in_one_call: bool, twin_at: int = TWIN) -> Evidence:
     """The zap clears the twin's PTE, which a flipped bit made this page's, and then this page's."""
     mine = Mapped()
     mine.refs(1, 7, 0x23)
@@ -133,10 +134,10 @@ def mistaken(*, in_one_call: bool) -> Evidence:
     mine.maps(-1, 5, caller)
     mine.refs(-1, 6, caller)
     twin = lost(0x31)
-    leaked = replace(LOST, pfn=TWIN)
+    leaked = replace(LOST, pfn=twin_at)
     state = Splat("bad_page_state", pfn=PFN, mapcount=-1, refcount=-1, line=3)
     state = replace(state, reason="nonzero _refcount")
-    lives = Two(Kept(mine), Kept(twin))
+    lives = Two(Kept(mine), Kept(twin), twin_at)
     return Evidence(None, [state], audit(leaked), ended="bad_page", console=True, lives=lives)
 
 
@@ -154,3 +155,10 @@ def test_an_rmap_removed_for_a_pte_that_a_flipped_bit_made_the_page_s_blames_nob
 
 def test_of_two_calls_each_has_its_own_fault() -> None:
     assert explain(mistaken(in_one_call=False)).kind is not VerdictKind.UNEXPLAINED
+
+
+def test_an_rmap_removed_instead_of_another_page_s_is_told_with_that_page() -> None:
+    """A compound_head written over: the rmap of the page that it led to was removed."""
+    said = f"cleared a PTE of pfn {PFN + 0x33:#x}, whose rmap had not been removed by"
+    assert said in explain(mistaken(in_one_call=True, twin_at=PFN + 0x33)).summary
+    assert said not in explain(mistaken(in_one_call=False, twin_at=PFN + 0x33)).summary
