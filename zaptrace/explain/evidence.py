@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from zaptrace.explain.page_account import PageAccount
+from zaptrace.life.changed_words import Changed
 from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.life.lost_tables import LostTable
 from zaptrace.model.events import Events, Kind
@@ -63,6 +64,9 @@ class Lives(Protocol):
 
     def freed_while_mapped(self) -> Sequence[FreedMapped]:
         """Return the pages that were freed while a PTE mapped them, the first one first."""
+
+    def changed_unseen(self) -> Sequence[Changed]:
+        """Return the members of struct pages that no recorded store had changed, at the stop."""
 
     def lost_tables(self) -> Sequence[LostTable]:
         """Return the page tables that were never freed, the first one first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zaptrace.explain.predicates import Case
+from zaptrace.explain.predicates import Case, changed_members
 from zaptrace.explain.unseen_entry import taken_from, unseen_entry
 from zaptrace.life.left_over import What
 
@@ -33,7 +33,7 @@ def table_lost(case: Case) -> bool:
 def scribbled(case: Case) -> bool:
     """Return whether the struct page was written by code that has no business there, or by no
     store at all."""
-    return _has(case, What.STRAY, What.UNSEEN)
+    return _has(case, What.STRAY, What.UNSEEN) or bool(changed_members(case))
 
 
 def freed_twice(case: Case) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from zaptrace.explain.naming import flags_of, page
 from zaptrace.explain.not_freed import last_reference
 from zaptrace.explain.page_account import PageAccount
-from zaptrace.explain.predicates import Case, is_a
-from zaptrace.explain.rests_on import refer_all
+from zaptrace.explain.predicates import Case, changed_members, is_a
+from zaptrace.explain.rests_on import refer_all, whole
 from zaptrace.explain.rules import put_when_free
 from zaptrace.explain.unseen_entry import Twin, instead_of, taken_from, unseen_entry
 from zaptrace.life.calls import ENTRIES, author, before_in_call
@@ -62,11 +62,13 @@ def reported(case: Case) -> tuple[LeftOver, ...]:
 
 def settled(case: Case) -> bool:
     """Return whether one of the facts says what went wrong: counts alone leave it open."""
-    return any(one.what not in _BY_COUNT for one in reported(case))
+    said = any(one.what not in _BY_COUNT for one in reported(case))
+    return said or bool(changed_members(case))
 
 
 def life_sentences(case: Case) -> Iterator[Sentence]:
     """Yield who did what to the page that has no partner, as recorded."""
+    yield from _changed_members(case)
     if case.account is None:
         return
     if (twin := taken_from(case)) is not None:
@@ -102,6 +104,20 @@ def _whose(case: Case) -> str:
     if told is None or told == case.story.pfn:
         return page(case.story)
     return f"pfn {told:#x}, its folio's first page"
+
+
+def _changed_members(case: Case) -> Iterator[Sentence]:
+    """Yield which members of struct pages no store had changed: of this page's, and of others'."""
+    lives = case.evidence.lives
+    for one in lives.changed_unseen() if lives is not None else ():
+        was = "was never stored to"
+        if one.was is not None:
+            was = f"was {_number(one.was, one.name)} after the last store to it"
+        yield Sentence(
+            f"By the recording {one.name} of pfn {one.pfn:#x} {was}, and in the dump it is "
+            f"{_number(one.now, one.name)}: no recorded store had done that: {_NO_STORE}.",
+            whole(case.evidence, "audit") or (Reference("end", case.evidence.ended),),
+        )
 
 
 def _mistaken(case: Case, twin: Twin) -> Sentence:

@@ -9,6 +9,7 @@ from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.sites import refused_on
 from zaptrace.explain.story import Story
+from zaptrace.life.changed_words import Changed
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite
 from zaptrace.triage.stacks import Way
@@ -96,6 +97,13 @@ def cut_off(case: Case) -> bool:
     stays half done."""
     died = case.evidence.ended in ("oops", "panic")
     return died and case.evidence.audit is not None and not all_at_rest(case)
+
+
+def changed_members(case: Case) -> tuple[Changed, ...]:
+    """Return the members of the page's struct page that no recorded store had changed."""
+    lives = case.evidence.lives
+    found = lives.changed_unseen() if lives is not None else ()
+    return tuple(one for one in found if one.pfn == case.story.pfn)
 
 
 def is_a(finding: Finding | None, *classes: FindingClass) -> bool:

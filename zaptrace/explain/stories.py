@@ -295,12 +295,13 @@ def _until_the_dump(
 
 
 def _from_lives(evidence: Evidence) -> list[Story]:
-    """Return a story for each page that was freed while a PTE mapped it, and for each page table
-    that was never freed."""
+    """Return a story for each page whose struct page no store had changed, that was freed while a
+    PTE mapped it, or that is a page table and was never freed."""
     lives = evidence.lives
     if lives is None:
         return []
-    found = [Story(one.pfn, freed_mapped=one) for one in lives.freed_while_mapped()]
+    found = [Story(one.pfn, changed=one) for one in lives.changed_unseen()]
+    found += [Story(one.pfn, freed_mapped=one) for one in lives.freed_while_mapped()]
     return found + [Story(one.pfn, lost_table=one) for one in lives.lost_tables()]
 
 

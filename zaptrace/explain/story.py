@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zaptrace.explain.event_view import Moment
+from zaptrace.life.changed_words import Changed
 from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.life.lost_tables import LostTable
 from zaptrace.model.findings import Finding
@@ -58,6 +59,8 @@ class Story:
             is not what is there.
         freed_mapped: by the recorded stores it was freed while a PTE mapped it, and nothing else
             says that it was wrong.
+        changed: by them a member of its struct page was changed by no store, and nothing else
+            says that it was wrong.
         lost_table: by them it is a page table that was never freed.
     """
 
@@ -91,6 +94,7 @@ class Story:
     counters: tuple[Finding, ...] = ()
     freed_mapped: FreedMapped | None = None
     lost_table: LostTable | None = None
+    changed: Changed | None = None
 
     def only(self, parts: Sequence[str]) -> Story:
         """Return the same story with less evidence (`evidence.PARTS`)."""
@@ -101,12 +105,12 @@ class Story:
             story = replace(story, folio_state=self.folio_state)
             story = replace(story, finding=self.finding, rss=self.rss, rss_splats=self.rss_splats)
             story = replace(story, counters=self.counters, freed_mapped=self.freed_mapped)
-            story = replace(story, lost_table=self.lost_table)
+            story = replace(story, lost_table=self.lost_table, changed=self.changed)
         if "splat" not in parts:
             story = replace(story, state=None, map=None, report=None, rss_splats=())
             story = replace(story, folio_state=None)
         if "life" not in parts:
-            story = replace(story, freed_mapped=None, lost_table=None)
+            story = replace(story, freed_mapped=None, lost_table=None, changed=None)
         return story if "vmcore" in parts else replace(story, finding=None, rss=(), counters=())
 
     @property

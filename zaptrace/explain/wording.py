@@ -242,7 +242,7 @@ def found_wrong(case: Case) -> Sentences:
             f"{'' if settled(case) else '; nothing recorded says how it came to be'}.",
             refer(finding),
         )
-    else:
+    elif story.witnesses:
         yield Sentence(
             f"{task(story)} met a bad PTE that maps {page(story)}"
             f"{'' if settled(case) else '; the evidence does not say why'}.",

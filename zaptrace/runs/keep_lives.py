@@ -10,6 +10,7 @@ import numpy as np
 
 from zaptrace.arch import arch_named
 from zaptrace.arch.page_tables import PageTables
+from zaptrace.life.changed_words import changed_unseen
 from zaptrace.life.completeness import Completeness, Span, compare
 from zaptrace.life.freed_mapped import freed_while_mapped
 from zaptrace.life.life_file import write
@@ -62,7 +63,7 @@ def keep_lives(
             life = _life(recorder.recording, recorder.base, names, pte_format(facts.arch))
             complete = _complete(life, prog)
             pfns = _with_stale_entries(pfns, life, names)
-            pfns = None if pfns is None else with_folios(life, pfns)
+            pfns = None if pfns is None else with_folios(life, (*pfns, *_changed(life, complete)))
             kept = dataclasses.replace(of_pages(life, pfns, entries), boot=facts.boot_id)
             size = write(folder.life, kept, complete)
         except (BadInput, OSError) as error:
@@ -119,6 +120,11 @@ def _with_stale_entries(
     mapped = ((one.pfn, one.table) for one in found)
     tables = ((one.pfn, one.above) for one in lost_tables(life))
     return tuple(dict.fromkeys((*pfns, *(page for pair in (*mapped, *tables) for page in pair))))
+
+
+def _changed(life: Life, complete: Completeness | None) -> Iterator[int]:
+    """Yield the pages whose struct page was changed by no recorded store."""
+    yield from (one.pfn for one in changed_unseen(life, complete))
 
 
 def _of_findings(found: AuditResult | None) -> Iterator[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import drgn
 
 from zaptrace.explain.page_account import PageAccount
+from zaptrace.life.changed_words import Changed, changed_unseen
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.flags import is_large
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
@@ -108,6 +109,10 @@ class RunLife:
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
         """Return the pages that were freed while a PTE mapped them, the first one first."""
         return freed_while_mapped(self.life, self._resolve) if self.names is not None else ()
+
+    def changed_unseen(self) -> tuple[Changed, ...]:
+        """Return the members of struct pages that no recorded store had changed, at the stop."""
+        return changed_unseen(self.life, self.complete)
 
     def lost_tables(self) -> tuple[LostTable, ...]:
         """Return the page tables that were never freed, the first one first."""

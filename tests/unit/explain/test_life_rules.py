@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.explain.audits import audit
 from tests.unit.explain.checked import explain
 from tests.unit.explain.rows import busy, finding
 from tests.unit.life.builders import FLAGS, MAPPING, PFN, REFCOUNT, page_fields
@@ -19,6 +20,7 @@ from zaptrace.explain import Evidence, life_rules, verdict_table
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
+from zaptrace.life.changed_words import Changed
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import ledger
 from zaptrace.life.left_over import What
@@ -51,6 +53,7 @@ class Kept:
     page: Mappable
     whole: bool = True
     over: bool = True
+    changed: tuple[Changed, ...] = ()
 
     def account(
         self, pfn: int, _audit: AuditResult | None, until_store: int | None = None
@@ -65,6 +68,9 @@ class Kept:
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
         return freed_while_mapped(self.page.life(tables=1), resolve)
+
+    def changed_unseen(self) -> tuple[Changed, ...]:
+        return self.changed
 
     def lost_tables(self) -> tuple[LostTable, ...]:
         return lost_tables(self.page.life(tables=1))
@@ -540,3 +546,29 @@ def test_a_page_table_may_be_kept_as_long_as_the_one_above() -> None:
     above = lost_tables(torn_down().life(tables=1))[0].above_freed
     assert not lost_tables(torn_down().life(tables=1, stop=above))
     assert not lost_tables(torn_down().life(tables=1, missed=1))
+
+
+INDEX = Changed(PFN, "index", 0xB, 3)
+
+
+def test_a_member_of_a_struct_page_that_no_store_changed_is_found_by_the_dump() -> None:
+    """6.12, a bit of a file page's index, or of an anonymous one's mapping: `clean`."""
+    evidence = Evidence(None, audit=audit(), lives=Kept(healthy(), changed=(INDEX,)))
+    verdict = explain(evidence)
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.SCRIBBLED, PFN)
+    assert (
+        "index of pfn 0x5da was 0xb after the last store to it, and in the dump it is 0x3: no"
+        in (verdict.summary)
+    )
+    assert "culprit" not in [one.role for one in verdict.sites]
+    assert objected(verdict, evidence) == ""
+
+
+def test_another_page_s_is_told_beside_the_verdict() -> None:
+    other = Changed(0x777, "lru.next", None, 0x1001)
+    evidence = Evidence(None, [STATE], console=True, lives=Kept(forked(), changed=(other,)))
+    verdict = explain(evidence)
+    assert (verdict.kind, verdict.pfn) == (VerdictKind.MAPPED_WITHOUT_RMAP, PFN)
+    assert "lru.next of pfn 0x777 was never stored to, and in the dump it is 0x1001" in (
+        verdict.summary
+    )

@@ -21,6 +21,7 @@ from zaptrace.explain import Evidence
 from zaptrace.explain.bad_pages import faults
 from zaptrace.explain.evidence import no_source
 from zaptrace.explain.page_account import PageAccount
+from zaptrace.life.changed_words import Changed
 from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.life.lost_tables import LostTable
 from zaptrace.model.events import ABSENT, Kind
@@ -116,6 +117,9 @@ class Two:
         return kept.account(PFN, audit, until_store) if kept is not None else None
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
+        return ()
+
+    def changed_unseen(self) -> tuple[Changed, ...]:
         return ()
 
     def lost_tables(self) -> tuple[LostTable, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.unit.life.builders import BASE, PFN, REFCOUNT, Recorder, a_zapped_page
+from zaptrace.life.changed_words import MOST_CHANGED, Changed, changed_unseen
 from zaptrace.life.completeness import Completeness, Word, compare
 
 
@@ -35,6 +36,20 @@ def test_what_was_not_recorded_is_named(order: str) -> None:
         Word(PFN, 56, None, 1 << 56 if order == ">" else 1),
     )
     assert found.of_page(0) == ()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_members_that_no_store_changed_are_named_where_no_store_is_missing(order: str) -> None:
+    some = a_zapped_page(order)
+    some.memory[PFN][REFCOUNT : REFCOUNT + 4] = some.counters(0, 77)[4:]
+    found = compare(some.life(), [(PFN, _memory(some))])
+    assert changed_unseen(some.life(), found) == (Changed(PFN, "_refcount", 0, 77),)
+    assert changed_unseen(some.life(missed=1), found) == ()
+    assert changed_unseen(some.life(), None) == ()
+    for at in range(MOST_CHANGED):  # of many words the recording is not whole
+        some.memory[PFN][8 * at] ^= 1
+    found = compare(some.life(), [(PFN, _memory(some))])
+    assert found.differ == MOST_CHANGED + 1 and changed_unseen(some.life(), found) == ()
 
 
 def test_only_what_was_recorded_before_the_dump_counts() -> None:
