@@ -43,8 +43,9 @@ _TITLE = re.compile(
     r" in [A-Za-z_][\w.]{2,100}(?: \([0-9]{1,4}\))?$"
 )
 _TRACE = re.compile(r"\s+(?:Call [Tt]race|Mem abort info|printing eip):$")  # the next line
-_MARKS_BEFORE = (": ", "] ", "> ", "; ", ";", "| ", "]", "Z ", "\t")
+_MARKS_BEFORE = ('","', ": ", "] ", "> ", "; ", ";", "| ", "]", "Z ", "\t")
 _CLOCK = re.compile(r".{0,24}[0-9]:[0-9]{2}")
+_CPU = re.compile(r"c[0-9]{1,3}\s{1,8}(?:[0-9]{1,8} )?")  # Qualcomm's, Spreadtrum's
 _COMM = 15  # TASK_COMM_LEN less the NUL
 _SENTENCE = re.compile(r"\s+[A-Za-z]{2,}[\s,.]+[A-Za-z]{2,}|[^\w\s]{0,2}[,\"'`]|.{0,8}%")
 
@@ -113,6 +114,8 @@ def _is_quoted(text: str, found: re.Match[str], fields: dict[str, Any]) -> bool:
 def _task_before(before: str) -> tuple[str, str]:
     """Return what stands before a task's name, and the name: it can hold blanks and colons."""
     start = strip_known(before).end
+    cpu = _CPU.match(before, start)
+    start = cpu.end() if cpu else start
     marks = (before.rfind(mark, start) + len(mark) for mark in _MARKS_BEFORE if mark in before)
     start = max((start, *marks))
     if len(before) - start > _COMM or _CLOCK.match(before, start):

@@ -27,6 +27,7 @@ _CONTROLS = dict.fromkeys(
     [code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"]
 )
 _STAMP = re.compile(STAMP)
+_STAMP_AND_CPU = re.compile(r"(\[ {0,11}[0-9]{1,12}\.[0-9]{6})@[0-9]{1,4}\][a-z]? ?")  # Amlogic's
 # The first character was not copied.
 _HALF_STAMP = re.compile(r"(?P<quotes>(?:[>|]{1,16} ?)?)(?= {0,11}[0-9]{1,12}\.[0-9]{6}\])")
 _HALF_BEGINS = frozenset("0123456789>| ")
@@ -50,22 +51,24 @@ def pieces(whole: str) -> Iterator[str]:
     if "\x1b" in whole:
         whole = _ESCAPE.sub("", whole)
     whole = whole.translate(_CONTROLS)
-    if "0\u00d7" in whole:  # typographic: of web pages
-        whole = whole.replace("0\u00d7", "0x")
+    if "0\u00d7" in whole or "@" in whole:  # typographic: of web pages
+        whole = _STAMP_AND_CPU.sub(r"\1] ", whole.replace("0\u00d7", "0x"))
     if '"' in whole or "MESSAGE=" in whole:
         whole = _unquoted(whole)
     is_broken = "\r" in whole or "<" in whole or "\\" in whole
     for part in _BREAK.split(whole) if is_broken else [whole]:
-        text = part
-        if "&" in text:
-            text = _ENTITY.sub(lambda found: html.unescape(found[0]).replace("\xa0", " "), text)
-        if "<" in text and "/" in text:
-            text = _TAG.sub("", text)
+        text = _without_html(part) if "&" in part or "<" in part else part
         if text[:1] in _HALF_BEGINS and (half := _HALF_STAMP.match(text)):
             text = f"{half['quotes']}[{text[half.end() :]}"
         for piece in _at_stamps(text) if "[" in text else [text]:
             if piece := piece[:LONGEST].rstrip().removesuffix("^M").rstrip():
                 yield piece
+
+
+def _without_html(text: str) -> str:
+    if "&" in text:
+        text = _ENTITY.sub(lambda found: html.unescape(found[0]).replace("\xa0", " "), text)
+    return _TAG.sub("", text) if "<" in text and "/" in text else text
 
 
 def _at_stamps(text: str) -> Iterator[str]:
@@ -87,9 +90,11 @@ def _at_stamps(text: str) -> Iterator[str]:
 def _unquoted(text: str) -> str:
     """Return the message of a line in JSON, or of a journal's export."""
     start = text.lstrip()
-    if start.startswith(("{", "data: {")) and len(text) <= _LONGEST_JSON:
-        try:
-            record = json.loads(start.removeprefix("data: "))
+    if start.startswith('"') and '","' in start and start.endswith('"'):  # CSV: the last column
+        return start[:-1].replace('""', '"')
+    if start.startswith(("{", "data: {", "- {")) and len(text) <= _LONGEST_JSON:
+        try:  # LAVA's lines are a list of YAML
+            record = json.loads(start.removeprefix("data: ").removeprefix("- "))
         except (ValueError, RecursionError):
             return text
         return _of_record(record) if isinstance(record, dict) else text

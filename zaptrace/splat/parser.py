@@ -144,7 +144,8 @@ class _Reader:
         for text in pieces(line):
             if self._doubles.is_double(text):
                 continue
-            begins = headline(text)
+            marked = has_mark(text)
+            begins = headline(text) if marked else None
             if begins is None and number - self._last_number == 1:
                 begins = self._broken(text)
             if begins is None or not self._begin(begins, text, number):
@@ -152,7 +153,7 @@ class _Reader:
                 if not self._streams:
                     self._begin_torn(text, number)
             self._last_text, self._last_number = text, number
-            self._may_go_on = begins is None and has_mark(text)
+            self._may_go_on = begins is None and marked
         if self._streams:
             self._beginning.clear()
             self._streams = {key: one for key, one in self._streams.items() if one.alive}

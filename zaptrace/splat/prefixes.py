@@ -277,8 +277,13 @@ _TITLE = re.compile(
 )
 _SPOKEN = re.compile(rf"{STAMP}|\b(?:kernel|klogd|kmsg)(?:\[[0-9]{{1,10}}\])?:(?=\s|$)")
 _LEVEL = re.compile(r"\s{0,4}<[0-9]{1,4}>")  # klogd's, of a message that did not end a line
-# MediaTek: ` -(5)[4321:task]`, Samsung: ` [5:  task: 4321]`.
-_INNER = re.compile(r"[\s-]{0,8}(?:\([0-9]{1,4}\))?(?:\[[^\[\]]{1,64}\])?[\s:;-]{0,4}")
+# MediaTek: ` -(5)[4321:task]`, Samsung: ` [5:  task: 4321]`, Qualcomm, Spreadtrum: ` c5 4321 `,
+# NVIDIA: ` (CPU:5-pid:4321:task)`.
+_INNER = re.compile(
+    r"[\s-]{0,8}(?:c[0-9]{1,3}\s{1,8}(?:[0-9]{1,8}\s)?|\((?:[0-9]{1,4}|CPU:[^()]{1,48})\))?"
+    r"(?:\[[^\[\]]{1,64}\])?[\s:;-]{0,4}"
+)
+_COLUMN = re.compile(r"[0-9].{0,128}[\t,|;]\"?(?:kernel|kern|kmsg|dmesg)\"?[\t,|;] ?\"?$")
 _CALENDAR = re.compile(
     r"(?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
     r"|utc|gmt|[a-z]{0,3}st|[a-z]{0,3}dt|am|pm"
@@ -312,7 +317,7 @@ def is_prefix(before: str) -> bool:
         known = strip_known(before, level.end() if level else spoken[-1].end())
         return _INNER.fullmatch(before, known.end) is not None
     tag = _TAG.search(before)
-    if tag and tag["tag"].lower() in _DAEMONS:
+    if (tag and tag["tag"].lower() in _DAEMONS) or _COLUMN.search(before):
         return True
     if tag and (tag["pid"] or _SYSLOG.search(before)):
         return False  # another program's

@@ -48,6 +48,11 @@ PREFIXES: dict[str, Callable[[int], str]] = {
     "dmesg --reltime": lambda at: "[Mar 5 09:07] " if at == 0 else f"[  +0.{at * 13:06d}] ",
     "dmesg --show-delta": lambda at: f"[{1234 + at}.000001 <    0.{at * 7:06d}>] ",
     "dmesg --time-format iso": lambda at: f"2024-03-05T{_clock(at)},{at * 977:06d}+01:00 ",
+    "Qualcomm, CPU and pid": lambda at: f"{_stamp(at)} c5 4321 ",
+    "Spreadtrum": lambda at: f"{_stamp(at)} c5  ",
+    "Amlogic": lambda at: f"{_stamp(at)[:-1]}@5]d ",
+    "NVIDIA, Tegra": lambda at: f"{_stamp(at)} (CPU:5-pid:4321:worker-7) ",
+    "Kibana's columns": lambda at: f"Mar 5, 2024 @ {_clock(at)}.{at:03d}\tbox\tkernel\t",
     "journalctl": lambda at: f"Mar 05 {_clock(at)} box kernel: ",
     "journalctl, German": lambda at: f"Mär 05 {_clock(at)} box kernel: ",
     "journalctl, French": lambda at: f"févr. 05 {_clock(at)} box.example.org kernel: ",
@@ -214,6 +219,13 @@ TRANSPORTS: dict[str, Dress] = {
     "journalctl -o export": _export,
     "journalctl -o json-pretty": _pretty,
     "docker's json": _json_docker,
+    "LAVA's list": lambda lines: "".join(
+        f"- {json.dumps({'dt': '2024', 'lvl': 'target', 'msg': line})}\n" for line in lines
+    ).encode(),
+    "CSV": lambda lines: "".join(
+        f'"2024-03-05 {_clock(at)}","box","kernel","{line.replace(chr(34), chr(34) * 2)}"\n'
+        for at, line in enumerate(lines)
+    ).encode(),
     "z/VM": _zvm,
     "no-break spaces": lambda lines: "".join(
         f"> {line}\n".replace("  ", " \xa0") for line in _stamped(lines)
