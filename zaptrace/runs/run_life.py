@@ -44,6 +44,7 @@ class RunLife:
     names: drgn.Program | None
     unnamed: str | None = None
     over: bool = False
+    _freed: list[tuple[FreedMapped, ...]] = field(default_factory=list)
     _often: dict[int, int] = field(default_factory=dict)
     _named: dict[tuple[int, int | None], NamedLife] = field(default_factory=dict)
     _last: dict[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
@@ -108,7 +109,9 @@ class RunLife:
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
         """Return the pages that were freed while a PTE mapped them, the first one first."""
-        return freed_while_mapped(self.life, self._resolve) if self.names is not None else ()
+        if not self._freed and self.names is not None:
+            self._freed.append(freed_while_mapped(self.life, self._resolve))
+        return self._freed[0] if self._freed else ()
 
     def changed_unseen(self) -> tuple[Changed, ...]:
         """Return the members of struct pages that no recorded store had changed, at the stop."""
