@@ -22,8 +22,9 @@ and keeps the suspects' (those of all pages with --keep-life).  A store is shown
 with what it changed, before and after, and with the line that did it; functions
 that are inlined count as callers.  `mapped` and `unmapped` are _mapcount up and
 down, `got` and `put` _refcount; `PTE set` and `PTE cleared` are stores to
-page-table entries that map the page.  Numbers are as the kernel stores them: a
-_mapcount of -1 is no mapping.
+page-table entries that map the page.  The first page of a large folio has the
+folio's PMDs and _entire_mapcount as well.  Numbers are as the kernel stores
+them: a _mapcount of -1 is no mapping.
 
 The lines with * are what is left over when each get is paired with its put and
 each rmap with its removal, by call and kind.  Where one of several stores is
