@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zaptrace.model.splats import Frame
 from zaptrace.splat.attributes import attribute, is_known
 from zaptrace.splat.headlines import Headline
 from zaptrace.splat.kinds import KINDS
@@ -18,6 +20,8 @@ from zaptrace.splat.stack_frames import decoded_frame, frame
 
 MOST_LINES = 32
 """Lines of a report that can stand before the function that printed it."""
+FIRST_FRAMES = 6
+"""What prints a stack, and what called it."""
 
 _KINDS = {
     "bad_page": "bad_page_state",
@@ -61,6 +65,12 @@ def printed(text: str) -> Headline | None:
         return None
     name = _KINDS[found["name"]]
     return Headline(next(kind for kind in KINDS if kind.name == name), before, shown)
+
+
+def kind_of(trace: Sequence[Frame]) -> str | None:
+    """Return the kind of report that a call trace says printed itself; None when it does not."""
+    names = ((frame.symbol or "").partition(".")[0] for frame in trace[:FIRST_FRAMES])
+    return next((_KINDS[name] for name in names if name in _KINDS), None)
 
 
 class Beginning:

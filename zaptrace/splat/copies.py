@@ -33,6 +33,15 @@ def is_of_another_time(draft: Draft, time: float | None) -> bool:
     return not began - BACK <= time <= began + LONGEST_REPORT
 
 
+def has_torn_stamp(draft: Draft, time: float | None) -> bool:
+    """Return whether the log begins in the middle of the stamp of a report's first line."""
+    began = draft.fields.get("time")
+    if time is None or began is None or draft.fields["line"] != 1 or began >= time:
+        return False
+    whole, torn = f"{int(time)}", f"{int(began)}"
+    return whole != torn and whole.endswith(torn) and abs(time % 1 - began % 1) < BACK
+
+
 class Doubles:
     """Lines that stand twice, stamp and all: of two consoles that are one.
 

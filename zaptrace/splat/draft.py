@@ -8,6 +8,7 @@ from typing import Any
 
 from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
 from zaptrace.splat.attributes import Attribute
+from zaptrace.splat.beginnings import kind_of
 from zaptrace.splat.headlines import Headline, fields_of
 from zaptrace.splat.kinds import OF_NAME, OF_PAGES, Kind
 from zaptrace.splat.line_order import (
@@ -457,8 +458,11 @@ class Draft:
                 trace = [*self._fault, *trace]
             elif trace[0] is first:  # the trace does not show what was inlined there
                 trace = [*self._fault[:-1], *trace]
+        name = self.kind.name
+        if name == "page_dump":  # the headline is lost
+            name = kind_of(trace) or name
         return Splat(
-            kind=self.kind.name,
+            kind=name,
             **{name: said for name, said in self.fields.items() if name in _FIELDS},
             trace=tuple(trace),
             page_owner=self._page_owner(),

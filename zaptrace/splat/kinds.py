@@ -268,7 +268,7 @@ KINDS = (
             # Its first lines are lost, or all but the last.
             r"(?<![\w.])raw:(?: [0-9a-f]{8}(?:[0-9a-f]{8})?){2,8}$",
             r"page dumped because: (?=VM_(?:BUG|WARN)_ON)",
-            r"(?<![\w.])(?P<dumped>vma|mm) [0-9a-fx]{8,18} (?:start|mmap|task_size) [0-9a-f]",
+            r"(?<![\w.])(?P<dumped>vma|mm) [0-9a-fx]{8,18} (?:start|mmap|task_size)(?: [0-9a-f]|$)",
             r"Eeek! page_mapcount\(page\) went negative! \((?P<mapcount>-[0-9]{1,10})\)",
         ),
         task_before=False,

@@ -81,6 +81,7 @@ def _blocks(log: bytes | BinaryIO | Iterable[bytes]) -> Iterable[bytes]:
 
 _QUOTES = re.compile(r"[>|\s]*")
 _STAMP = re.compile(STAMP)
+_TORN_STAMP = re.compile(r"^(?:[0-9]{0,11}\.)?[0-9]{0,6}\] (?=\S)")  # where a log begins in one
 _WARNED = re.compile(r"WARNING: CPU: [0-9]{1,5} PID: [0-9]{1,10} at$")
 
 
@@ -142,6 +143,8 @@ class _Reader:
     def feed(self, number: int, line: str) -> None:
         """Take a line of the file."""
         for text in pieces(line):
+            if number == 1:
+                text = _TORN_STAMP.sub("", text)
             if self._doubles.is_double(text):
                 continue
             marked = has_mark(text)
@@ -179,7 +182,8 @@ class _Reader:
         stream = self._stream_of(prefix, begins.before, text)
         if kind == "page_dump":
             said = attribute(begins.text)
-            if said and stream and stream.takes_dump(said):
+            of_it = stream or next((one for one in self._streams.values() if one.prefix.bare), None)
+            if said and of_it and of_it.takes_dump(said):
                 return False
             if said and self._take_over(said, begins, prefix, text, number):
                 return True

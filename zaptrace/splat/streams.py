@@ -12,7 +12,7 @@ import re
 
 from zaptrace.model.splats import Frame
 from zaptrace.splat.attributes import Attribute, attribute, is_known
-from zaptrace.splat.copies import is_of_another_time
+from zaptrace.splat.copies import has_torn_stamp, is_of_another_time
 from zaptrace.splat.draft import OTHER_STACK, OWNERS, Draft
 from zaptrace.splat.headlines import Headline
 from zaptrace.splat.kinds import OF_PAGES
@@ -271,8 +271,9 @@ class Stream:
     def _leave(self, time: float | None) -> None:
         """Close the reports from another time than a line: another log begins."""
         for one in self.open:
-            if is_of_another_time(one, time):
-                one.closed = True
+            if has_torn_stamp(one, time):
+                one.fields["time"] = None
+            one.closed |= is_of_another_time(one, time)
         self.open = [one for one in self.open if not one.closed]
 
     def _attribute(self, said: Attribute, text: str) -> bool:

@@ -87,9 +87,18 @@ def rejoined(last: Last, text: str) -> list[str]:
     """Return the ways to join a line to the one before, the likelier first."""
     rest = unquoted(text)
     blank, glued = f"{last.text} {rest}", last.text + rest
+    if _BEGINS_WORD.match(rest):
+        return [blank]
     if last.fills_columns or last.text.endswith(("-", "_")):
         return [glued, blank]
     return [blank, glued] if last.text.startswith("Hardware name: ") else [blank]
+
+
+# What stands after a blank: the build's number, the next field's name.
+_BEGINS_WORD = re.compile(
+    r"#[0-9]|(?:read_folio|readpage|mmap|mmap_prepare|fault|mapcount|mapping|index|pfn|refcount|pmd"
+    r"|vm_flags|anon_vma|Comm|Pid|val|type|idx):"
+)
 
 
 def grows(before: str, reason: str, *, full: bool) -> bool:

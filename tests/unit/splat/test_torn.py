@@ -337,3 +337,28 @@ def test_a_carriage_return_that_a_pager_wrote_out(end: str) -> None:
     )
     (splat,) = parsed(log)
     assert splat.reason == "kernel BUG at mm/slab.c:2535!"
+
+
+WRAPPED = """\
+[  100.204431] page: refcount:0 mapcount:1 mapping:0000000000000000
+index:0x7f00aa1b pfn:0x2b4c1
+[  100.204439] flags: 0x100000000080014(uptodate|lru|swapbacked|node=0|zone=1)
+[  100.204446] raw: 0100000000080014 dead000000000100 0000000000000000
+000000007f00aa1b
+[  100.204456] page dumped because: nonzero mapcount
+[  100.204509] Call Trace:
+[  100.204513]  dump_stack_lvl+0x41/0x60
+[  100.204518]  {printer}+0x76/0xe0
+"""
+
+
+@pytest.mark.parametrize("cut", range(14))
+@pytest.mark.parametrize(
+    ("printer", "kind"), [("bad_page", "bad_page_state"), ("print_bad_pte", "bad_page_map")]
+)
+def test_a_wrapped_log_that_begins_in_its_first_stamp(cut: int, printer: str, kind: str) -> None:
+    (splat,) = parsed(WRAPPED.format(printer=printer)[cut:])
+    assert (splat.kind, splat.pfn, splat.mapcount) == (kind, 0x2B4C1, 1)
+    assert (splat.reason, len(splat.raw), splat.unread_count) == ("nonzero mapcount", 4, 0)
+    assert splat.time in (None, 100.204431)
+    assert names(splat) == ["dump_stack_lvl", printer]
