@@ -7,7 +7,7 @@ import io
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.explain.audits import audit, resolve
@@ -45,6 +45,7 @@ def test_a_right_kernel_is_clean(
 
 @settings(max_examples=40, deadline=None)
 @given(SEEDS, st.booleans(), st.sampled_from((0.1, 0.5, 1.0)))
+@example(1120616417, False, 0.5)  # a child of fork() had unmapped the page before
 def test_a_wrong_order_is_found_in_a_whole_run(seed: int, resets: bool, share: float) -> None:
     kernel = Kernel(random.Random(seed), resets_mapcount=resets)
     events = kernel.run(processes=20, buggy_share=share)
@@ -58,10 +59,12 @@ def test_a_wrong_order_is_found_in_a_whole_run(seed: int, resets: bool, share: f
     assert verdict.comm == thread.comm.decode()
     times = [step.time_ns for step in verdict.order if step.time_ns is not None]
     assert times == sorted(times)
-    cleared, freed, refused, removed = verdict.order
+    *by_others, cleared, freed, refused, removed = verdict.order
+    assert all("rmap is removed by" in step.what for step in by_others)
     assert (freed.raw_mapcount, freed.refcount) == (0, 0)
     assert "zap_pte_range" in cleared.what and "nonzero mapcount" in refused.what
-    assert "too late" in removed.what and {step.pid for step in verdict.order} == {thread.pid}
+    assert "too late" in removed.what
+    assert {step.pid for step in verdict.order[-4:]} == {thread.pid}
 
 
 @settings(max_examples=30, deadline=None)
