@@ -55,8 +55,9 @@ def lost_tables(life: Life) -> tuple[LostTable, ...]:
     last = np.append(pfns[1:] != pfns[:-1], True)[: len(pfns)]
     pfns, above, until, since = (one[last] for one in (pfns, above, until, since))
     frees = Frees(life)
-    freed, above_freed = frees.first_after(pfns, since), frees.first_after(above, until)
-    found = np.flatnonzero((until < stop) & (above_freed < stop) & (freed >= stop))
+    # A PGD is freed with the kernel's entries in it: what is stored there later is another table's.
+    freed, above_freed = frees.first_after(pfns, since), frees.first_after(above, since)
+    found = np.flatnonzero((until < above_freed) & (above_freed < stop) & (freed >= stop))
     found = found[np.argsort(until[found], kind="stable")][:MOST_TABLES]
     return tuple(
         LostTable(*(int(one[at]) for one in (pfns, until, above, above_freed)))

@@ -540,6 +540,20 @@ def test_a_page_table_that_is_never_freed_is_found_though_nothing_counts_it() ->
     assert objected(verdict, evidence) == ""
 
 
+def test_what_a_table_still_held_when_it_was_freed_is_no_lost_table() -> None:
+    """7.3: a PGD is typed, is freed with the kernel's entries in it, and becomes a PTE table."""
+    page = Mapped()
+    page.unmap()
+    page.refs(1, 1, 0x21)
+    page.sets(0x35, 0x21, slot=ABOVE << 12)
+    page.entry(0x400, slot=PFN << 12, pc=0x30)
+    for _ in range(2):
+        for count in (1, 0):
+            page.store(REFCOUNT, count, pfn=ABOVE, pc=4, stack=page.stack(0x20, 0x27))
+        page.clears(0x30, 0x21, slot=ABOVE << 12)
+    assert not lost_tables(page.life(tables=1))
+
+
 def test_a_page_table_may_be_kept_as_long_as_the_one_above() -> None:
     """pgtable_trans_huge_deposit()."""
     assert not lost_tables(torn_down(frees=True).life(tables=1))
