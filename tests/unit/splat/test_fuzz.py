@@ -30,7 +30,6 @@ LOST = {
     "task": re.compile(r"CPU:|Pid:|Hardware|Tainted"),
     "trace": re.compile(r"Call [Tt]race|Backtrace"),
     "frames": re.compile(r".*\+0x"),
-    "any": re.compile(""),
 }
 """Kinds of lines, one of which each report of a log lost, all or some."""
 DEADLINE = 5.0
