@@ -459,7 +459,7 @@ class Draft:
             elif trace[0] is first:  # the trace does not show what was inlined there
                 trace = [*self._fault[:-1], *trace]
         name = self.kind.name
-        if name == "page_dump":  # the headline is lost
+        if name == "page_dump" and "task" in self.taken:  # the headline is lost
             name = kind_of(trace) or name
         return Splat(
             kind=name,

@@ -346,6 +346,8 @@ index:0x7f00aa1b pfn:0x2b4c1
 [  100.204446] raw: 0100000000080014 dead000000000100 0000000000000000
 000000007f00aa1b
 [  100.204456] page dumped because: nonzero mapcount
+[  100.204499] CPU: 5 UID: 0 PID: 4321 Comm: worker-7 Tainted: G    B
+6.8.12-test #3
 [  100.204509] Call Trace:
 [  100.204513]  dump_stack_lvl+0x41/0x60
 [  100.204518]  {printer}+0x76/0xe0
