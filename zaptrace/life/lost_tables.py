@@ -39,7 +39,9 @@ def lost_tables(life: Life) -> tuple[LostTable, ...]:
     and that were not freed before the guest was stopped.
 
     One that is taken out may be kept for later (pgtable_trans_huge_deposit()), but no longer than
-    its mm has the table above.  Where a store may be missing none is returned.
+    its mm has the table above.  One that waits for RCU may be freed after that: it has been
+    untyped, or linked by its struct page (pte_free_defer()), so that only those are returned whose
+    struct page nothing has stored to since.  Where a store may be missing none is returned.
     """
     if not is_whole(life):
         return ()
@@ -58,8 +60,24 @@ def lost_tables(life: Life) -> tuple[LostTable, ...]:
     # A PGD is freed with the kernel's entries in it: what is stored there later is another table's.
     freed, above_freed = frees.first_after(pfns, since), frees.first_after(above, since)
     found = np.flatnonzero((until < above_freed) & (above_freed < stop) & (freed >= stop))
+    touched = _last_stores(life, pfns[found], stop)
+    found = found[touched <= until[found]]
     found = found[np.argsort(until[found], kind="stable")][:MOST_TABLES]
     return tuple(
         LostTable(*(int(one[at]) for one in (pfns, until, above, above_freed)))
         for at in found.tolist()
     )
+
+
+def _last_stores(life: Life, pfns: U64, stop: np.uint64) -> U64:
+    """Return the number of the last store to each struct page before the stop, 0 without one.
+
+    Args:
+        pfns: ascending, each once.
+    """
+    last = np.zeros(len(pfns), np.uint64)
+    if len(pfns):
+        pages = life.pages()
+        mine = np.isin(pages, pfns) & (life.numbers < stop)
+        np.maximum.at(last, np.searchsorted(pfns, pages[mine]), life.numbers[mine])
+    return last

@@ -562,6 +562,13 @@ def test_a_page_table_may_be_kept_as_long_as_the_one_above() -> None:
     assert not lost_tables(torn_down().life(tables=1, missed=1))
 
 
+def test_a_page_table_that_waits_for_rcu_is_not_lost() -> None:
+    """pte_free_defer() links it by its struct page; the table above does not wait."""
+    page = torn_down()
+    page.store(FLAGS + 8, 0x1234, 8, pc=5, stack=page.stack(0x20, 0x27))
+    assert not lost_tables(page.life(tables=1))
+
+
 INDEX = Changed(PFN, "index", 0xB, 3)
 
 
