@@ -146,11 +146,9 @@ int main(int argc, char **argv)
 	if (folder && !ask(argc, argv, folder)) {
 		for (size_t at = 0; at < sizeof(forwarded) / sizeof(*forwarded); at++) {
 			struct sigaction action = { .sa_handler = forward, .sa_flags = SA_RESTART };
-			struct sigaction before;
 
-			sigaction(forwarded[at], NULL, &before);
-			if (before.sa_handler != SIG_IGN)
-				sigaction(forwarded[at], &action, NULL);
+			/* Ours to ignore is none: the command may handle what it inherits so. */
+			sigaction(forwarded[at], &action, NULL);
 		}
 		return end();
 	}
