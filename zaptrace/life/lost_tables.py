@@ -14,6 +14,9 @@ from zaptrace.life.page_frees import NEVER, PAGE_SHIFT, Frees, entries_until, is
 from zaptrace.life.record_layout import U64
 from zaptrace.life.records import Life
 
+SETTLED_NS = 1_000_000_000
+"""After which what waits for RCU is freed: grace periods take some 10 ms, in a guest on a busy
+machine some 100."""
 MOST_TABLES = 16
 """Tables that are returned: a bug that does this does it to many."""
 
@@ -39,9 +42,9 @@ def lost_tables(life: Life) -> tuple[LostTable, ...]:
     and that were not freed before the guest was stopped.
 
     One that is taken out may be kept for later (pgtable_trans_huge_deposit()), but no longer than
-    its mm has the table above.  One that waits for RCU may be freed after that: it has been
-    untyped, or linked by its struct page (pte_free_defer()), so that only those are returned whose
-    struct page nothing has stored to since.  Where a store may be missing none is returned.
+    its mm has the table above.  One that waits for RCU may be freed after that one, or not at all
+    before a power-off: the table above must be free long enough.  Where a store may be missing none
+    is returned.
     """
     if not is_whole(life):
         return ()
@@ -60,24 +63,10 @@ def lost_tables(life: Life) -> tuple[LostTable, ...]:
     # A PGD is freed with the kernel's entries in it: what is stored there later is another table's.
     freed, above_freed = frees.first_after(pfns, since), frees.first_after(above, since)
     found = np.flatnonzero((until < above_freed) & (above_freed < stop) & (freed >= stop))
-    touched = _last_stores(life, pfns[found], stop)
-    found = found[touched <= until[found]]
+    freed_ns = life.records["ns"][np.searchsorted(life.numbers, above_freed[found])]
+    found = found[freed_ns + np.uint64(SETTLED_NS) <= np.uint64(life.facts.stop_ns)]
     found = found[np.argsort(until[found], kind="stable")][:MOST_TABLES]
     return tuple(
         LostTable(*(int(one[at]) for one in (pfns, until, above, above_freed)))
         for at in found.tolist()
     )
-
-
-def _last_stores(life: Life, pfns: U64, stop: np.uint64) -> U64:
-    """Return the number of the last store to each struct page before the stop, 0 without one.
-
-    Args:
-        pfns: ascending, each once.
-    """
-    last = np.zeros(len(pfns), np.uint64)
-    if len(pfns):
-        pages = life.pages()
-        mine = np.isin(pages, pfns) & (life.numbers < stop)
-        np.maximum.at(last, np.searchsorted(pfns, pages[mine]), life.numbers[mine])
-    return last

@@ -48,6 +48,7 @@ class Facts:
         tables: how often a page became a page table whose stores are recorded; 0: none are.
         torn: of those missed, how many have a record that is not whole: the guest was killed
             while it was written, or it is damaged.
+        stop_ns: the time of the last record before the stop, or of all; 0: not known.
     """
 
     base: int
@@ -61,6 +62,7 @@ class Facts:
     start_ns: int
     tables: int = 0
     torn: int = 0
+    stop_ns: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as life.zap has it."""

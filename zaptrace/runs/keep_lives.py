@@ -165,6 +165,7 @@ def _life(recording: Recording, base: int, names: drgn.Program, form: PteFormat)
     """Return the recording, checked."""
     records = recording.records()
     wanted = recording.fact("count")
+    before = records[: recording.stop]
     facts = Facts(
         base=base,
         api=recording.fact("api"),
@@ -176,6 +177,7 @@ def _life(recording: Recording, base: int, names: drgn.Program, form: PteFormat)
         stop=recording.stop,
         start_ns=int(records["ns"][0]) if len(records) else 0,
         tables=recording.fact("tables"),
+        stop_ns=int(before["ns"][-1]) if len(before) else 0,
     )
     nodes = recording.nodes()
     return checked(records, nodes, page_fields(names), facts, pte_format=form)
