@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from zaptrace.life.page_frees import NEVER, PAGE_SHIFT, Frees, entries_until, is_whole
-from zaptrace.life.record_layout import U64
+from zaptrace.life.pte_records import NO_PAGE
+from zaptrace.life.record_layout import U64, Array
 from zaptrace.life.records import Life
 
 SETTLED_NS = 1_000_000_000
@@ -29,12 +30,14 @@ class LostTable:
         cleared: number of the store that took it out of the table above it.
         above: page of that table.
         above_freed: number of the store that dropped that one's last reference.
+        slot: address in the guest's memory of an entry in it, by which it is known as a table.
     """
 
     pfn: int
     cleared: int
     above: int
     above_freed: int
+    slot: int
 
 
 def lost_tables(life: Life) -> tuple[LostTable, ...]:
@@ -51,7 +54,7 @@ def lost_tables(life: Life) -> tuple[LostTable, ...]:
     stop = np.uint64(life.facts.stop) if life.facts.stop is not None else NEVER
     ptes, pfns, until = entries_until(life)
     above: U64 = ptes["slot"] >> PAGE_SHIFT
-    mine = np.isin(pfns, np.unique(above))  # what has entries is a page table
+    mine = np.isin(pfns, np.unique(above))  # what has entries is, or was, a page table
     if life.pfns is not None:
         mine &= np.isin(above, np.array(life.pfns, np.uint64))
     since = ptes["number"][mine]
@@ -62,11 +65,35 @@ def lost_tables(life: Life) -> tuple[LostTable, ...]:
     frees = Frees(life)
     # A PGD is freed with the kernel's entries in it: what is stored there later is another table's.
     freed, above_freed = frees.first_after(pfns, since), frees.first_after(above, since)
-    found = np.flatnonzero((until < above_freed) & (above_freed < stop) & (freed >= stop))
+    slots = _own_entries(ptes, pfns, since, until)
+    lost = (
+        (until < above_freed)
+        & (above_freed < stop)
+        & (freed >= stop)
+        & (slots != np.uint64(NO_PAGE))
+    )
+    found = np.flatnonzero(lost)
     freed_ns = life.records["ns"][np.searchsorted(life.numbers, above_freed[found])]
     found = found[freed_ns + np.uint64(SETTLED_NS) <= np.uint64(life.facts.stop_ns)]
     found = found[np.argsort(until[found], kind="stable")][:MOST_TABLES]
     return tuple(
-        LostTable(*(int(one[at]) for one in (pfns, until, above, above_freed)))
+        LostTable(*(int(one[at]) for one in (pfns, until, above, above_freed, slots)))
         for at in found.tolist()
     )
+
+
+def _own_entries(ptes: Array, pfns: U64, since: U64, until: U64) -> U64:
+    """Return the address of an entry in each page that was stored between two numbers, NO_PAGE
+    where none was: the page was no table then."""
+    numbers: U64 = ptes["number"]
+    scale = np.uint64(int(numbers.max(initial=0)) + 2)
+    keys: U64 = (ptes["slot"] >> PAGE_SHIFT) * scale + numbers
+    order = np.argsort(keys)
+    found = np.full(len(pfns), NO_PAGE, np.uint64)
+    if not len(keys):
+        return found
+    at = np.searchsorted(keys[order], pfns * scale + since, "right")
+    there = order[np.minimum(at, len(keys) - 1)]
+    own = (at < len(keys)) & (ptes["slot"][there] >> PAGE_SHIFT == pfns) & (numbers[there] < until)
+    found[own] = ptes["slot"][there[own]]
+    return found

@@ -14,7 +14,7 @@ from zaptrace.life.changed_words import changed_unseen
 from zaptrace.life.completeness import Completeness, Span, compare
 from zaptrace.life.freed_mapped import freed_while_mapped
 from zaptrace.life.life_file import write
-from zaptrace.life.lost_tables import lost_tables
+from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
 from zaptrace.life.records import Facts, Life, checked, of_pages, with_folios
@@ -62,7 +62,9 @@ def keep_lives(
         try:
             life = _life(recorder.recording, recorder.base, names, pte_format(facts.arch))
             complete = _complete(life, prog)
-            pfns = _with_stale_entries(pfns, life, names)
+            lost = lost_tables(life)
+            entries = (*entries, *(one.slot for one in lost))
+            pfns = _with_stale_entries(pfns, life, names, lost)
             pfns = None if pfns is None else with_folios(life, (*pfns, *_changed(life, complete)))
             kept = dataclasses.replace(of_pages(life, pfns, entries), boot=facts.boot_id)
             size = write(folder.life, kept, complete)
@@ -107,7 +109,7 @@ def suspects(
 
 
 def _with_stale_entries(
-    pfns: tuple[int, ...] | None, life: Life, names: drgn.Program
+    pfns: tuple[int, ...] | None, life: Life, names: drgn.Program, lost: Iterable[LostTable]
 ) -> tuple[int, ...] | None:
     """Return the suspects with the pages that were freed while a PTE mapped them, the page tables
     that were never freed, and the tables that those PTEs and these tables were in: how long an
@@ -118,7 +120,7 @@ def _with_stale_entries(
         life, lambda address, back: code_site(names, address, is_return=back)
     )
     mapped = ((one.pfn, one.table) for one in found)
-    tables = ((one.pfn, one.above) for one in lost_tables(life))
+    tables = ((one.pfn, one.above) for one in lost)
     return tuple(dict.fromkeys((*pfns, *(page for pair in (*mapped, *tables) for page in pair))))
 
 

@@ -28,7 +28,7 @@ from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.named_life import NamedLife, named_life
 from zaptrace.life.page_life import Role, entry_store
 from zaptrace.life.record_layout import NOT_SEEN, VALID
-from zaptrace.life.records import until
+from zaptrace.life.records import of_pages, until
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
@@ -572,6 +572,27 @@ def test_a_page_table_that_waits_for_rcu_is_not_lost() -> None:
     """7.3, power-off: of 816 tables two, whose tables above had been freed 10 and 14 ms ago."""
     assert not lost(torn_down(), stop_ns=900_000_000)
     assert not lost(torn_down(), stop_ns=0)
+
+
+def test_a_page_that_was_a_table_once_is_not_lost_when_a_process_unmaps_it() -> None:
+    """A page of the page cache: it outlives the processes that map it, and their tables."""
+    page = Mapped()
+    page.unmap()
+    page.entry(0x400, slot=PFN << 12, pc=0x30)  # a table, of long ago
+    page.refs(1, 1, 0x21)
+    page.sets(0x35, 0x21, slot=ABOVE << 12)
+    page.clears(0x36, 0x27, slot=ABOVE << 12)
+    for count in (1, 0):
+        page.store(REFCOUNT, count, pfn=ABOVE, pc=4, stack=page.stack(0x20, 0x27))
+    assert not lost(page)
+
+
+def test_a_lost_table_is_known_as_one_by_what_is_kept_of_a_recording() -> None:
+    whole = torn_down().life(tables=1, stop_ns=60_000_000_000)
+    (one,) = lost_tables(whole)
+    assert one.slot >> 12 == PFN
+    assert lost_tables(of_pages(whole, (one.pfn, one.above), (one.slot,))) == (one,)
+    assert not lost_tables(of_pages(whole, (one.pfn, one.above)))
 
 
 INDEX = Changed(PFN, "index", 0xB, 3)
