@@ -39,6 +39,14 @@ class Cluster:
         scratch = ("--local-directory", str(self._folder / f"{name}.scratch"))
         self._start(name, *(program or (WORKER,)), self.address, "--no-nanny", *scratch)
 
+    def await_workers(self) -> None:
+        """Wait until the scheduler knows them: who comes late has no part in the first rounds."""
+        deadline = time.monotonic() + START_SECONDS
+        for name in self.workers():
+            while b"Registered to" not in (said := (self._folder / name).read_bytes()):
+                assert time.monotonic() < deadline, said.decode()
+                time.sleep(0.05)
+
     def workers(self) -> list[str]:
         """Return the names of those with this checkout."""
         return [name for name in self.processes if name not in ("scheduler", "foreign")]

@@ -130,6 +130,7 @@ def test_two_at_once_with_skips_a_lost_worker_and_a_killed_client(
 
 def test_the_rounds_fall_and_the_revert_is_tried(home: Path, dask: Cluster) -> None:
     tree, log = history(home / "linux", commits=28, bug_from=17), home / "tried"
+    dask.await_workers()
     told = found(tree, dask.address, log)
     assert told["guilty"]["cited"].endswith(" commit 17")
     numbers = [int(one[0]) for one in tried(log)]
