@@ -9,10 +9,6 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
-from tests.forks import pytest_addoption, pytest_runtestloop
-
-__all__ = ["pytest_addoption", "pytest_runtestloop"]
-
 settings.register_profile(
     "zaptrace",
     deadline=None,
