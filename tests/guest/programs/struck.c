@@ -2,9 +2,12 @@
  * An init with a page whose counters the host changes from outside.
  *
  * It says which page that is, and waits for the host to write into it.  Then it
- * unmaps the page, makes a system call whose code the host may have changed, frees enough more that per-CPU lists drain (6.1 without
- * DEBUG_VM looks at pages there only), and powers off.  All on one CPU: pages on
- * the way to the LRU lists wait in a batch of each CPU's, and are not freed there.
+ * unmaps the page, makes a system call whose code the host may have changed, frees
+ * so much more that per-CPU lists drain (6.1 without DEBUG_VM looks at pages there
+ * only), and powers off.  What it frees it has mapped before: a page that was just
+ * freed is the next to be taken, and its counters are set anew.  All on one CPU:
+ * pages on the way to the LRU lists wait in a batch of each CPU's, and are not freed
+ * there.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -31,13 +34,13 @@ static char *map(size_t size)
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
-static void touch_and_unmap(size_t size)
+static char *touched(size_t size)
 {
 	char *pages = map(size);
 
 	madvise(pages, size, MADV_NOHUGEPAGE);
 	memset(pages, 1, size);
-	munmap(pages, size);
+	return pages;
 }
 
 static uint64_t pfn_of(char *page)
@@ -53,18 +56,18 @@ static uint64_t pfn_of(char *page)
 
 static int victim(void)
 {
-	char *pages = map(PAGES * PAGE);
+	char *churn = touched(CHURN);
+	char *pages = touched(PAGES * PAGE);
 	volatile char *struck = pages + STRUCK * PAGE;
 
-	madvise(pages, PAGES * PAGE, MADV_NOHUGEPAGE);
-	memset(pages, 1, PAGES * PAGE);
-	touch_and_unmap(BATCHES);
+	munmap(touched(BATCHES), BATCHES);
 	printf("zaptrace: victim %d page %llx\n", getpid(), (unsigned long long)pfn_of((char *)struck));
 	fflush(stdout);
 	while (*struck == 1)
 		usleep(10000);
 	munmap(pages, PAGES * PAGE);
 	getpriority(PRIO_PROCESS, 0);
+	munmap(churn, CHURN);
 	return 0;
 }
 
@@ -82,7 +85,6 @@ int main(void)
 	if (fork() == 0)
 		_exit(victim());
 	wait(NULL);
-	touch_and_unmap(CHURN);
 	puts("zaptrace: power off");
 	fflush(stdout);
 	reboot(RB_POWER_OFF);
