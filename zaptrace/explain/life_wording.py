@@ -39,7 +39,7 @@ _SAID = {
     What.GET_WITHOUT_PUT: "the reference that {by} took was never dropped",
 }
 _BY_COUNT = (What.RMAP_NOT_REMOVED, What.REMOVED_TOO_OFTEN, What.PUT_OR_RMAP)
-_NO_STORE = "a bit of memory flipped, a device wrote there, or a store was not recorded"
+_NO_STORE = "bits of memory flipped, a device wrote there, or a store was not recorded"
 _ONE_OF = {
     What.PUT_WITHOUT_GET: "dropped a reference that had not been taken",
     What.PUT_OR_RMAP: "dropped a reference that had not been taken, or without removing an rmap",

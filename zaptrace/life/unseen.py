@@ -2,7 +2,7 @@
 
 Who counts always changes a counter, and in one direction; a page's own mapcount by one.  When a
 removal of the rmap leaves the counter as the last record had it, or higher, or lower by several, it
-was another before: a bit of memory flipped, a device wrote there, or a store was not recorded.
+was another before: bits of memory flipped, a device wrote there, or a store was not recorded.
 """
 
 from __future__ import annotations

@@ -320,7 +320,7 @@ def test_a_counter_that_no_store_changed_blames_nobody(flipped: int) -> None:
     verdict = explain(Evidence(None, [STATE], console=True, lives=Kept(page)))
     assert verdict.kind is VerdictKind.SCRIBBLED
     assert "its mapcount had changed when zap_pte_range() at mm/memory.c:105" in verdict.summary
-    assert "no recorded store had done that: a bit of memory flipped" in verdict.summary
+    assert "no recorded store had done that: bits of memory flipped" in verdict.summary
     assert "culprit" not in [one.role for one in verdict.sites]
     assert "rmap" not in verdict.summary.partition("By the recorded life")[2]
     assert not life_rules.scribbled(case(Kept(page, whole=False)))
