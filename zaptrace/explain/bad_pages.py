@@ -19,7 +19,11 @@ MOST_FAULTS = 4096
 LARGEST_FOLIO = 1 << 10
 """Pages of a folio of MAX_PAGE_ORDER, which is 10 nearly everywhere."""
 FOLIO_MAPCOUNTS = (
-    *("large_mapcount", "entire_mapcount", "compound_mapcount", "nr_pages_mapped", "mm mapcount"),
+    "large_mapcount",
+    "entire_mapcount",
+    "compound_mapcount",
+    "nr_pages_mapped",
+    "mm mapcount",
 )
 """Counters of mappings of a large folio as a whole, as free_tail_page_prepare() names them.  They
 and its pincount lie in its second page, which is what bad_page() is given for them."""

@@ -17,7 +17,6 @@ from zaptrace.life.flags import is_head, is_large, is_reserved, last_put_by_free
 from zaptrace.life.left_over import HELD, LeftOver, What
 from zaptrace.life.mappings import (
     Mappings,
-    Odd,
     is_of_zero_folio,
     is_typed,
     pair_mappings,
@@ -162,7 +161,7 @@ def _paired(named: NamedLife, rmaps: list[Unit], *, large: bool) -> list[str]:
 
 def _alone(mappings: Mappings | None) -> list[LeftOver]:
     found = mappings.alone if mappings is not None else ()
-    return [LeftOver(What(one.odd.value), 1, (one.write,)) for one in found]
+    return [LeftOver(one.what, 1, (one.write,)) for one in found]
 
 
 def _in_order(left: list[LeftOver], often: Mapping[int, int] | None) -> tuple[LeftOver, ...]:
@@ -192,7 +191,7 @@ def _taken(mappings: Mappings, removals: list[Unit]) -> tuple[list[Unit], list[U
 
     A zap that leaves its PTE for good drops the mapping's own: nothing clears the PTE later.
     """
-    stays = [one.write for one in mappings.alone if one.odd is Odd.PTE_STAYS]
+    stays = [one.write for one in mappings.alone if one.what is What.PTE_STAYS]
     left = [one for one in removals if one.write in stays][: mappings.ptes]
     return mappings.sets, sorted([*mappings.clears, *left], key=lambda one: one.at)
 

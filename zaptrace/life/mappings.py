@@ -7,30 +7,20 @@ large folio goes with the folio's `_entire_mapcount` in the same way.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from zaptrace.life.calls import Unit, same_call, units_of
+from zaptrace.life.left_over import What
 from zaptrace.life.named_life import NamedWrite
 from zaptrace.life.page_life import CLEARS, ENTIRE, MAPCOUNT, SETS, Role
-
-
-class Odd(enum.StrEnum):
-    """What has no partner."""
-
-    PTE_WITHOUT_RMAP = "pte_set_without_rmap"
-    RMAP_WITHOUT_PTE = "rmap_added_without_pte"
-    PTE_CLEARED = "pte_cleared_rmap_not_removed"
-    PTE_STAYS = "rmap_removed_pte_stays"
-    NO_PTE = "rmap_removed_without_pte"
 
 
 @dataclass(frozen=True, slots=True)
 class Alone:
     """A store without its partner."""
 
-    odd: Odd
+    what: What
     write: NamedWrite
 
 
@@ -89,7 +79,7 @@ def _pair(found: Mappings, steps: list[Unit]) -> None:
                 found.clears.remove(before)
             else:
                 found.sets.append(step)
-                found.alone.append(Alone(Odd.PTE_WITHOUT_RMAP, step.write))
+                found.alone.append(Alone(What.PTE_WITHOUT_RMAP, step.write))
         elif by < 0:
             found.clears.append(step)
             if (removal := _take(early, step)) is None:
@@ -99,11 +89,11 @@ def _pair(found: Mappings, steps: list[Unit]) -> None:
         elif role == Role.MAPPED:
             added.append(step)
         elif _take(cleared, step) is None:
-            odd = Odd.PTE_STAYS if entries > 0 else Odd.NO_PTE
-            found.alone.append(Alone(odd, step.write))
+            what = What.PTE_STAYS if entries > 0 else What.NO_PTE
+            found.alone.append(Alone(what, step.write))
             early += [step] if splits(step.write) else []
-    found.alone += [Alone(Odd.PTE_CLEARED, one.write) for one in cleared]
-    found.alone += [Alone(Odd.RMAP_WITHOUT_PTE, one.write) for one in added]
+    found.alone += [Alone(What.PTE_CLEARED, one.write) for one in cleared]
+    found.alone += [Alone(What.RMAP_WITHOUT_PTE, one.write) for one in added]
 
 
 def splits(one: NamedWrite) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.life.builders import MAPCOUNT, PFN, REFCOUNT, Recorder, page_fields
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.left_over import What
-from zaptrace.life.mappings import Mappings, Odd, pair_mappings
+from zaptrace.life.mappings import Mappings, pair_mappings
 from zaptrace.life.named_life import named_life
 from zaptrace.model.verdict import CodeSite
 
@@ -114,8 +114,8 @@ class Mappable(Page):
         named = named_life(self.life(tables=1), PFN, resolve)
         return pair_mappings(named.writes)
 
-    def odds(self) -> list[tuple[Odd, str | None]]:
-        return [(one.odd, one.write.author.source) for one in self.mappings().alone]
+    def odds(self) -> list[tuple[What, str | None]]:
+        return [(one.what, one.write.author.source) for one in self.mappings().alone]
 
     def account(self, **facts: int | None) -> Ledger:
         return ledger(named_life(self.life(tables=1, **facts), PFN, resolve), page_fields())

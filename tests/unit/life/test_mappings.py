@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.unit.life.builders import PFN
 from tests.unit.life.lives import NAMES, OTHER, Mappable, Mapped, Page, resolve
 from zaptrace.life.left_over import What
-from zaptrace.life.mappings import Odd
 from zaptrace.life.named_life import named_life
 from zaptrace.life.page_life import Role
 
@@ -52,7 +51,7 @@ def test_a_fork_that_adds_no_rmap_is_named() -> None:
     page.sets(0x33, 0x25, slot=OTHER)
     page.zap(OTHER)
     page.zap()
-    assert page.odds()[0] == (Odd.PTE_WITHOUT_RMAP, "mm/memory.c:220")
+    assert page.odds()[0] == (What.PTE_WITHOUT_RMAP, "mm/memory.c:220")
     assert page.left()[0] is What.PTE_WITHOUT_RMAP
     assert What.PUT_WITHOUT_GET not in page.left() and What.GET_WITHOUT_PUT not in page.left()
 
@@ -61,14 +60,14 @@ def test_a_cow_that_does_not_remove_the_rmap_is_named() -> None:
     page = Mapped()
     page.clears(0x41, 0x21)
     page.refs(-1, 6, 0x21)
-    assert page.odds() == [(Odd.PTE_CLEARED, "mm/memory.c:250")]
+    assert page.odds() == [(What.PTE_CLEARED, "mm/memory.c:250")]
     assert What.PUT_WITHOUT_GET not in page.left()
 
 
 def test_a_pte_that_mprotect_loses_is_named() -> None:
     page = Mapped()
     page.clears(0x40, 0x23)
-    assert page.odds() == [(Odd.PTE_CLEARED, "mm/mprotect.c:240")]
+    assert page.odds() == [(What.PTE_CLEARED, "mm/mprotect.c:240")]
     assert page.left() == [What.PTE_CLEARED]
 
 
@@ -76,12 +75,12 @@ def test_a_removal_that_leaves_the_pte_is_distinguished_from_one_too_many() -> N
     page = Mapped()
     page.unmap()
     page.zap()
-    assert page.odds() == [(Odd.PTE_STAYS, "mm/rmap.c:50")]
+    assert page.odds() == [(What.PTE_STAYS, "mm/rmap.c:50")]
     page = Mapped()
     page.clears(0x31, 0x22)
     page.maps(-1, 5, 0x22)
     page.unmap()
-    assert page.odds() == [(Odd.NO_PTE, "mm/rmap.c:50")]
+    assert page.odds() == [(What.NO_PTE, "mm/rmap.c:50")]
 
 
 def test_a_mapping_without_a_reference_of_its_own_is_named() -> None:
@@ -205,7 +204,7 @@ def test_what_vmalloc_maps_has_no_rmap() -> None:
     page.sets(0xA0, 0x23)
     assert page.odds() == []
     page.sets(0x30, 0xA1, slot=0x4010)  # of it, into a process
-    assert page.odds() == [(Odd.PTE_WITHOUT_RMAP, "mm/memory.c:200")]
+    assert page.odds() == [(What.PTE_WITHOUT_RMAP, "mm/memory.c:200")]
 
 
 def test_kernel_text_that_is_patched_is_not_mapped() -> None:
