@@ -4,172 +4,40 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.unit.explain.audits import audit
 from tests.unit.explain.checked import explain
+from tests.unit.explain.life_cases import (
+    STATE,
+    Kept,
+    batched,
+    case,
+    copied,
+    counted,
+    forked,
+    freed_twice,
+    healthy,
+    named,
+    objected,
+    overput,
+    scribbled,
+    stale,
+    torn_down,
+    twice,
+)
 from tests.unit.explain.rows import busy, finding
-from tests.unit.life.builders import FLAGS, MAPPING, PFN, REFCOUNT, page_fields
-from tests.unit.life.folios import FIRST, Folio
-from tests.unit.life.lives import NAMES, OTHER, Mappable, Mapped, resolve
-from tests.verdict_check import objections
+from tests.unit.life.builders import FLAGS, MAPPING, PFN
+from tests.unit.life.lives import OTHER, Mappable, Mapped
 from zaptrace.explain import Evidence, life_rules, verdict_table
-from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
-from zaptrace.life.changed_words import Changed
-from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
-from zaptrace.life.ledger import ledger
 from zaptrace.life.left_over import What
-from zaptrace.life.lost_tables import LostTable, lost_tables
-from zaptrace.life.named_life import NamedLife, named_life
-from zaptrace.life.page_life import Role, entry_store
-from zaptrace.life.record_layout import NOT_SEEN, VALID
-from zaptrace.life.records import of_pages, until
-from zaptrace.model.findings import AuditResult, FindingClass
+from zaptrace.model.findings import FindingClass
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import Sentence, Verdict, VerdictKind
-
-NAMES |= {
-    0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
-    0x35: "pmd_install at mm/memory.c:420",
-    0x36: "pmd_clear at include/linux/pgtable.h:3|free_pte_range at mm/memory.c:190",
-}
-ABOVE = 0x777
-"""The page of the table above."""
-
-
-def named(page: Mapped) -> NamedLife:
-    return named_life(page.life(tables=1), PFN, resolve)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The life of one page, as a run keeps it."""
-
-    page: Mappable
-    whole: bool = True
-    over: bool = True
-    changed: tuple[Changed, ...] = ()
-
-    def account(
-        self, pfn: int, _audit: AuditResult | None, until_store: int | None = None
-    ) -> PageAccount | None:
-        if pfn != PFN:
-            return None
-        life = self.page.life(tables=1)
-        life = life if until_store is None else until(life, until_store)
-        named = named_life(life, PFN, resolve)
-        book = ledger(named, page_fields())
-        return PageAccount(named, page_fields(), book, self.whole, self.over)
-
-    def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
-        return freed_while_mapped(self.page.life(tables=1), resolve)
-
-    def changed_unseen(self) -> tuple[Changed, ...]:
-        return self.changed
-
-    def lost_tables(self) -> tuple[LostTable, ...]:
-        return lost(self.page)
-
-
-def lost(page: Mappable, **facts: int) -> tuple[LostTable, ...]:
-    """The page tables that were never freed, a minute later."""
-    known = {"tables": 1, "stop_ns": 60_000_000_000, **facts}
-    return lost_tables(page.life(**known))
-
-
-def torn_down(*, frees: bool = False) -> Mapped:
-    """A page table that is entered in the table above it, taken out, and then that one is freed."""
-    page = Mapped()
-    page.unmap()
-    page.refs(1, 1, 0x21)
-    page.sets(0x35, 0x21, slot=ABOVE << 12)
-    page.entry(0x400, slot=PFN << 12, pc=0x30)  # an entry of its own
-    page.clears(0x36, 0x27, slot=ABOVE << 12)
-    if frees:
-        page.refs(-1, 4, 0x27)
-    for count in (1, 0):
-        page.store(REFCOUNT, count, pfn=ABOVE, pc=4, stack=page.stack(0x20, 0x27))
-    return page
-
-
-def scribbled() -> Mapped:
-    page = Mapped()
-    page.maps(7, 0x60, 0x23)
-    page.zap()
-    return page
-
-
-def freed_twice() -> Mapped:
-    page = Mapped()
-    page.zap()
-    page.refs(-1, 8, 0x23)
-    return page
-
-
-def forked() -> Mapped:
-    page = Mapped()
-    page.refs(1, 7, 0x25)
-    page.sets(0x33, 0x25, slot=OTHER)
-    page.zap(OTHER)
-    page.zap()
-    return page
-
-
-def copied() -> Mapped:
-    page = Mapped()
-    page.clears(0x41, 0x21)
-    page.refs(-1, 6, 0x21)
-    return page
-
-
-def stale() -> Mapped:
-    page = Mapped()
-    page.unmap()
-    return page
-
-
-def counted() -> Mapped:
-    page = Mapped()
-    page.refs(1, 7, 0x25)
-    page.maps(1, 2, 0x25)
-    page.zap()
-    return page
-
-
-def twice() -> Mapped:
-    page = Mapped()
-    page.clears(0x31, 0x22)
-    page.maps(-1, 5, 0x22)
-    page.unmap()
-    return page
-
-
-def overput() -> Mapped:
-    page = Mapped()
-    page.refs(1, 7, 0x23)
-    page.refs(-1, 8, 0x23)
-    page.refs(-1, 8, 0x23)
-    return page
-
-
-def batched() -> Mapped:
-    page = Mapped()
-    page.clears(0x31, 0x22)
-    page.refs(-1, 6, 0x22)
-    page.maps(-1, 5, 0x22)
-    return page
-
-
-def healthy() -> Mapped:
-    page = Mapped()
-    page.zap()
-    return page
-
 
 LIVES: dict[Callable[[Case], bool], Callable[[], Mapped]] = {
     life_rules.table_lost: torn_down,
@@ -183,12 +51,6 @@ LIVES: dict[Callable[[Case], bool], Callable[[], Mapped]] = {
     life_rules.refcount_overput: overput,
     life_rules.freed_before_rmap_removed: batched,
 }
-
-
-def case(kept: Kept) -> Case:
-    evidence = Evidence(None, lives=kept)
-    lost = next(iter(kept.lost_tables()), None)
-    return Case(Story(PFN, lost_table=lost), (), evidence, kept.account(PFN, None))
 
 
 @pytest.mark.parametrize("rule", LIVES, ids=lambda rule: rule.__name__)
@@ -272,7 +134,6 @@ def test_a_call_is_over_when_its_task_has_stored_to_another_page_since() -> None
         assert life_rules.mapping_leaked(one) is over
 
 
-STATE = Splat("bad_page_state", pfn=PFN, mapcount=1, refcount=0, reason="nonzero mapcount", line=3)
 SAID = {
     scribbled: ("scribbled", "sys_uname() at kernel/sys.c:400 stored into its struct page: _map"),
     freed_twice: ("freed_twice", "drv_put() at drivers/drv.c:81 dropped a reference to it when"),
@@ -393,10 +254,6 @@ def test_a_put_that_the_kernel_refused_is_told_with_who_dropped_the_last_referen
     assert explain(Evidence(None, [got], console=True)).kind is VerdictKind.UNEXPLAINED
 
 
-def objected(verdict: Verdict, evidence: Evidence) -> str:
-    return "; ".join(objections(verdict, evidence))
-
-
 def test_a_sentence_on_a_store_that_is_not_there_or_of_another_is_objected_to() -> None:
     evidence = Evidence(None, [STATE], console=True, lives=Kept(copied()))
     verdict = explain(evidence)
@@ -430,83 +287,6 @@ def test_a_reference_without_a_holder_is_reported_by_who_took_it() -> None:
     assert "never dropped" not in other.summary
 
 
-def moved() -> Mapped:
-    """mremap() that leaves the old PTE as well; the new one is zapped, and the frame used again."""
-    page = Mapped()
-    page.clears(0x34, 0x23)
-    page.sets(0x34, 0x23, slot=OTHER)
-    page.sets(0x34, 0x23)
-    page.zap(OTHER)
-    page.fault()
-    page.unmap()
-    return page
-
-
-def test_a_pte_that_outlives_its_page_is_found_though_every_counter_is_right() -> None:
-    """6.12, mremap() that leaves the old PTE: nothing is printed, and no counter is wrong."""
-    verdict = explain(evidence := Evidence(None, console=True, lives=Kept(moved())))
-    assert (verdict.kind, verdict.pfn) == (VerdictKind.MAPPED_WITHOUT_RMAP, PFN)
-    assert "zap_pte_range() at mm/memory.c:61 freed pfn 0x5da while a PTE still mapped it" in (
-        verdict.summary
-    )
-    assert "move_ptes() at mm/mremap.c:230 set a PTE that maps it, and added no rmap" in (
-        verdict.summary
-    )
-    assert objected(verdict, evidence) == ""
-    assert "life" in verdict.evidence
-
-
-def test_where_a_store_may_be_missing_no_pte_is_said_to_outlive_its_page() -> None:
-    assert freed_while_mapped(moved().life(tables=1), resolve)
-    assert not freed_while_mapped(moved().life(tables=1, missed=1), resolve)
-    assert not freed_while_mapped(moved().life(tables=1, storage=NOT_SEEN), resolve)
-    unvalued = moved()
-    unvalued.store(FLAGS, 0, 8, flags=VALID)
-    assert not freed_while_mapped(unvalued.life(tables=1), resolve)
-    assert not freed_while_mapped(moved().life(tables=0), resolve)
-
-
-def test_a_pte_of_the_kernel_may_map_a_free_page() -> None:
-    """7.3, x86_64: free_initmem() frees what a split of the direct map has PTEs for."""
-    NAMES[0x5E] = "__change_page_attr at arch/x86/mm/pat/set_memory.c:1600"
-    page = Mapped()
-    page.sets(0x5E, 0x23, slot=OTHER)
-    page.zap()
-    assert not freed_while_mapped(page.life(tables=1), resolve)
-    page = Mapped()
-    page.sets(0x34, 0x23, slot=OTHER)
-    page.zap()
-    assert freed_while_mapped(page.life(tables=1), resolve)
-
-
-def test_a_large_folio_that_is_freed_while_a_pmd_maps_it_is_found() -> None:
-    folio = Folio()
-    folio.fault()
-    folio.counts(-1, 0x52, 0x61)
-    for count in (1, 0):
-        folio.store(REFCOUNT, count, pfn=FIRST)
-    (one,) = freed_while_mapped(folio.whole(), resolve)
-    assert (one.pfn, one.table) == (FIRST, 4)
-    write = entry_store(folio.whole(), FIRST, one.entry)
-    assert write is not None and write.pte is Role.PMD_SET
-    folio.pmd(0x54, 0x61, pfn=0)
-    assert entry_store(folio.whole(), FIRST, len(folio.rows) - 1) is None
-
-
-def test_a_pte_counts_until_its_page_table_is_freed_and_the_guest_is_stopped() -> None:
-    page = Mapped()
-    page.unmap()
-    (one,) = freed_while_mapped(page.life(tables=1), resolve)
-    assert (one.pfn, one.table) == (PFN, 4)
-    assert not freed_while_mapped(page.life(tables=1, stop=one.freed), resolve)
-    page = Mapped()
-    for count in (1, 0):
-        page.store(REFCOUNT, count, pfn=4)  # the page of slot 0x4000
-    page.unmap()
-    assert not freed_while_mapped(page.life(tables=1), resolve)
-    assert not freed_while_mapped(healthy().life(tables=1), resolve)
-
-
 IN_USE = Splat("bad_page_state", pfn=PFN, mapcount=1, refcount=1, line=3, flags=("lru",))
 IN_USE = replace(IN_USE, reason="PAGE_FLAGS_CHECK_AT_PREP flag(s) set")
 IN_USE = replace(IN_USE, trace=(Frame("check_new_page_bad"), Frame("get_page_from_freelist")))
@@ -530,92 +310,3 @@ def test_a_page_in_use_that_the_allocator_finds_on_its_lists_was_not_freed() -> 
     page.zap()
     freed = explain(Evidence(None, [IN_USE], console=True, lives=Kept(page)))
     assert "which was not cleared before the free" in freed.summary
-
-
-def test_a_page_table_that_is_never_freed_is_found_though_nothing_counts_it() -> None:
-    """6.12, free_pte_range() that does not give the table back: `clean`."""
-    evidence = Evidence(None, console=True, lives=Kept(torn_down()))
-    (one,) = lost(torn_down())
-    assert (one.pfn, one.above) == (PFN, ABOVE)
-    verdict = explain(evidence)
-    assert (verdict.kind, verdict.rule) == (VerdictKind.REFCOUNT_LEAKED, "table_lost")
-    assert (
-        f"free_pte_range() at mm/memory.c:190 took the page table in pfn {PFN:#x} out of the table "
-        "above it, and nothing freed it after that"
-    ) in verdict.summary
-    assert objected(verdict, evidence) == ""
-
-
-def test_what_a_table_still_held_when_it_was_freed_is_no_lost_table() -> None:
-    """7.3: a PGD is typed, is freed with the kernel's entries in it, and becomes a PTE table."""
-    page = Mapped()
-    page.unmap()
-    page.refs(1, 1, 0x21)
-    page.sets(0x35, 0x21, slot=ABOVE << 12)
-    page.entry(0x400, slot=PFN << 12, pc=0x30)
-    for _ in range(2):
-        for count in (1, 0):
-            page.store(REFCOUNT, count, pfn=ABOVE, pc=4, stack=page.stack(0x20, 0x27))
-        page.clears(0x30, 0x21, slot=ABOVE << 12)
-    assert not lost(page)
-
-
-def test_a_page_table_may_be_kept_as_long_as_the_one_above() -> None:
-    """pgtable_trans_huge_deposit()."""
-    assert not lost(torn_down(frees=True))
-    above = lost(torn_down())[0].above_freed
-    assert not lost(torn_down(), stop=above)
-    assert not lost(torn_down(), missed=1)
-
-
-def test_a_page_table_that_waits_for_rcu_is_not_lost() -> None:
-    """7.3, power-off: of 816 tables two, whose tables above had been freed 10 and 14 ms ago."""
-    assert not lost(torn_down(), stop_ns=900_000_000)
-    assert not lost(torn_down(), stop_ns=0)
-
-
-def test_a_page_that_was_a_table_once_is_not_lost_when_a_process_unmaps_it() -> None:
-    """A page of the page cache: it outlives the processes that map it, and their tables."""
-    page = Mapped()
-    page.unmap()
-    page.entry(0x400, slot=PFN << 12, pc=0x30)  # a table, of long ago
-    page.refs(1, 1, 0x21)
-    page.sets(0x35, 0x21, slot=ABOVE << 12)
-    page.clears(0x36, 0x27, slot=ABOVE << 12)
-    for count in (1, 0):
-        page.store(REFCOUNT, count, pfn=ABOVE, pc=4, stack=page.stack(0x20, 0x27))
-    assert not lost(page)
-
-
-def test_a_lost_table_is_known_as_one_by_what_is_kept_of_a_recording() -> None:
-    whole = torn_down().life(tables=1, stop_ns=60_000_000_000)
-    (one,) = lost_tables(whole)
-    assert one.slot >> 12 == PFN
-    assert lost_tables(of_pages(whole, (one.pfn, one.above), (one.slot,))) == (one,)
-    assert not lost_tables(of_pages(whole, (one.pfn, one.above)))
-
-
-INDEX = Changed(PFN, "index", 0xB, 3)
-
-
-def test_a_member_of_a_struct_page_that_no_store_changed_is_found_by_the_dump() -> None:
-    """6.12, a bit of a file page's index, or of an anonymous one's mapping: `clean`."""
-    evidence = Evidence(None, audit=audit(), lives=Kept(healthy(), changed=(INDEX,)))
-    verdict = explain(evidence)
-    assert (verdict.kind, verdict.pfn) == (VerdictKind.SCRIBBLED, PFN)
-    assert (
-        "index of pfn 0x5da was 0xb after the last store to it, and in the dump it is 0x3: no"
-        in (verdict.summary)
-    )
-    assert "culprit" not in [one.role for one in verdict.sites]
-    assert objected(verdict, evidence) == ""
-
-
-def test_another_page_s_is_told_beside_the_verdict() -> None:
-    other = Changed(0x777, "lru.next", None, 0x1001)
-    evidence = Evidence(None, [STATE], console=True, lives=Kept(forked(), changed=(other,)))
-    verdict = explain(evidence)
-    assert (verdict.kind, verdict.pfn) == (VerdictKind.MAPPED_WITHOUT_RMAP, PFN)
-    assert "lru.next of pfn 0x777 was never stored to, and in the dump it is 0x1001" in (
-        verdict.summary
-    )

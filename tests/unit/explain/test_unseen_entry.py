@@ -13,8 +13,8 @@ import pytest
 from tests.unit.explain.audits import audit
 from tests.unit.explain.checked import explain
 from tests.unit.explain.kernel import events_of
+from tests.unit.explain.life_cases import Kept, objected
 from tests.unit.explain.rows import finding
-from tests.unit.explain.test_life_rules import Kept, objected
 from tests.unit.life.builders import PFN
 from tests.unit.life.lives import NAMES, Mapped
 from zaptrace.explain import Evidence
