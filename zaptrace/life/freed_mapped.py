@@ -12,7 +12,7 @@ import numpy as np
 
 from zaptrace.life.mappings import is_counted
 from zaptrace.life.named_life import Resolver, named_write
-from zaptrace.life.page_frees import NEVER, PAGE_SHIFT, Frees, entries_until, is_whole
+from zaptrace.life.page_frees import NEVER, PAGE_SHIFT, entries_until, frees, is_whole
 from zaptrace.life.page_life import entry_store
 from zaptrace.life.pte_records import NO_PAGE
 from zaptrace.life.record_layout import U64
@@ -58,9 +58,9 @@ def freed_while_mapped(life: Life, resolve: Resolver) -> tuple[FreedMapped, ...]
     if life.pfns is not None:
         mine &= np.isin(tables, np.array(life.pfns, np.uint64))
     pfns, tables, until, since = pfns[mine], tables[mine], until[mine], ptes["number"][mine]
-    frees = Frees(life)
-    freed = frees.first_after(pfns, since)
-    until = np.minimum(np.minimum(until, frees.first_after(tables, since)), stop)
+    free = frees(life)
+    freed = free.first_after(pfns, since)
+    until = np.minimum(np.minimum(until, free.first_after(tables, since)), stop)
     found = np.flatnonzero(freed < until)
     found = found[np.argsort(freed[found], kind="stable")]
     pages: dict[int, FreedMapped] = {}

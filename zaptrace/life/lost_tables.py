@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zaptrace.life.page_frees import NEVER, PAGE_SHIFT, Frees, entries_until, is_whole
-from zaptrace.life.pte_records import NO_PAGE
-from zaptrace.life.record_layout import U64, Array
+from zaptrace.life.page_frees import NEVER, PAGE_SHIFT, Stores, entries_until, frees, is_whole
+from zaptrace.life.record_layout import U64
 from zaptrace.life.records import Life
 
 SETTLED_NS = 1_000_000_000
@@ -62,38 +61,16 @@ def lost_tables(life: Life) -> tuple[LostTable, ...]:
     pfns, above, until, since = (one[mine][order] for one in (pfns, above, until, ptes["number"]))
     last = np.append(pfns[1:] != pfns[:-1], True)[: len(pfns)]
     pfns, above, until, since = (one[last] for one in (pfns, above, until, since))
-    frees = Frees(life)
+    free, entries = frees(life), Stores(ptes["slot"] >> PAGE_SHIFT, ptes["number"])
     # A PGD is freed with the kernel's entries in it: what is stored there later is another table's.
-    freed, above_freed = frees.first_after(pfns, since), frees.first_after(above, since)
-    slots = _own_entries(ptes, pfns, since, until)
-    lost = (
-        (until < above_freed)
-        & (above_freed < stop)
-        & (freed >= stop)
-        & (slots != np.uint64(NO_PAGE))
-    )
+    freed, above_freed = free.first_after(pfns, since), free.first_after(above, since)
+    own = entries.first_after(pfns, since)  # a page without one was no table then
+    lost = (own < until) & (until < above_freed) & (above_freed < stop) & (freed >= stop)
     found = np.flatnonzero(lost)
     freed_ns = life.records["ns"][np.searchsorted(life.numbers, above_freed[found])]
     found = found[freed_ns + np.uint64(SETTLED_NS) <= np.uint64(life.facts.stop_ns)]
     found = found[np.argsort(until[found], kind="stable")][:MOST_TABLES]
-    return tuple(
-        LostTable(*(int(one[at]) for one in (pfns, until, above, above_freed, slots)))
-        for at in found.tolist()
-    )
-
-
-def _own_entries(ptes: Array, pfns: U64, since: U64, until: U64) -> U64:
-    """Return the address of an entry in each page that was stored between two numbers, NO_PAGE
-    where none was: the page was no table then."""
-    numbers: U64 = ptes["number"]
-    scale = np.uint64(int(numbers.max(initial=0)) + 2)
-    keys: U64 = (ptes["slot"] >> PAGE_SHIFT) * scale + numbers
-    order = np.argsort(keys)
-    found = np.full(len(pfns), NO_PAGE, np.uint64)
-    if not len(keys):
-        return found
-    at = np.searchsorted(keys[order], pfns * scale + since, "right")
-    there = order[np.minimum(at, len(keys) - 1)]
-    own = (at < len(keys)) & (ptes["slot"][there] >> PAGE_SHIFT == pfns) & (numbers[there] < until)
-    found[own] = ptes["slot"][there[own]]
-    return found
+    by_number = np.argsort(ptes["number"])
+    at_own = by_number[np.searchsorted(ptes["number"][by_number], own[found])]
+    columns = (pfns[found], until[found], above[found], above_freed[found], ptes["slot"][at_own])
+    return tuple(LostTable(*map(int, one)) for one in zip(*columns, strict=True))

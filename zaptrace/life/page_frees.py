@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from zaptrace.life.page_life import REFCOUNT
 from zaptrace.life.record_layout import NOT_SEEN, U64, Array
@@ -31,28 +30,21 @@ def entries_until(life: Life) -> tuple[Array, U64, U64]:
     return ptes, life.pte_format.first_pages(ptes["after"]), until
 
 
-class Frees:
-    """The stores that left a page without a reference, by page and number."""
+class Stores:
+    """Stores by the page that they are about, and their number.
 
-    def __init__(self, life: Life) -> None:
-        self._scale = np.uint64(int(life.numbers[-1]) + 2 if len(life.numbers) else 2)
-        self._numbers: U64 = np.zeros(0, np.uint64)
-        self._pages: U64 = np.zeros(0, np.uint64)
-        field = next((one for one in life.fields.fields if one.name == REFCOUNT), None)
-        if field is None:
-            return
-        records = life.records
-        at = (records["va"] - np.uint64(life.facts.base)) % np.uint64(life.fields.size)
-        covers = (at < field.offset + field.size) & (at + records["bytes"] > field.offset)
-        inside = field.offset % 8
-        words = np.ascontiguousarray(records["value"]).view("u1").reshape(-1, 8)
-        zero = covers & ~words[:, inside : inside + field.size].any(axis=1)
-        pages, numbers = life.pages()[zero], life.numbers[zero]
+    Args:
+        pages, numbers: of each store, of shape (n,), in any order.
+    """
+
+    def __init__(self, pages: U64, numbers: U64) -> None:
         by_page = np.lexsort((numbers, pages))
         self._pages, self._numbers = pages[by_page], numbers[by_page]
+        self._scale = np.uint64(int(numbers.max(initial=0)) + 2)
 
-    def first_after(self, pages: npt.NDArray[np.uint64], numbers: npt.NDArray[np.uint64]) -> U64:
-        """Return the number of the first free of each page after a store, NEVER without one."""
+    def first_after(self, pages: U64, numbers: U64) -> U64:
+        """Return the number of the first store about each page after another store, NEVER without
+        one."""
         found = np.full(len(pages), NEVER, np.uint64)
         if not len(self._pages):
             return found
@@ -66,3 +58,17 @@ class Frees:
         """Return one number for a page and a store, in the order of both."""
         keys: U64 = pages * self._scale + np.minimum(numbers, self._scale - np.uint64(1))
         return keys
+
+
+def frees(life: Life) -> Stores:
+    """Return the stores that left a page without a reference."""
+    field = next((one for one in life.fields.fields if one.name == REFCOUNT), None)
+    if field is None:
+        return Stores(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
+    records = life.records
+    at = (records["va"] - np.uint64(life.facts.base)) % np.uint64(life.fields.size)
+    covers = (at < field.offset + field.size) & (at + records["bytes"] > field.offset)
+    inside = field.offset % 8
+    words = np.ascontiguousarray(records["value"]).view("u1").reshape(-1, 8)
+    zero = covers & ~words[:, inside : inside + field.size].any(axis=1)
+    return Stores(life.pages()[zero], life.numbers[zero])
