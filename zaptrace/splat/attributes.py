@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from zaptrace.model.splats import FolioCounters
+from zaptrace.splat.task_lines import TASK_LINES, Fields, Row, dying_task
 from zaptrace.splat.values import decimal, hexadecimal
-
-Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,10 @@ def attribute(text: str) -> Attribute | None:
             return _said(name, read(found))
     if found := _FLAGS.match(text):  # any word can stand before `flags:`
         return _said("flags", _flags(found))
-    return None
+    if found := _AOPS.match(text):
+        return _said("aops", _aops(found))
+    said = dying_task(text)
+    return _said("old process", said) if said else None
 
 
 def _said(name: str, fields: Fields) -> Attribute:
@@ -122,35 +123,17 @@ def _file(found: re.Match[str]) -> Fields:
     }
 
 
+def _handler(found: re.Match[str]) -> Fields:
+    named = "file_mmap" if found["file_mmap"] else "vm_fault"
+    return {named: _function(found["function"])}
+
+
 def _function(name: str | None) -> str | None:
     """Return a handler's name; %ps prints 0x0 and (null) for none."""
     return None if name in ("0x0", "(null)") else name
 
 
-# dump_stack_print_info() in lib/dump_stack.c; "UID: %u" since 6.12; "Pid: %d, comm: %.20s"
-# until 3.10.  print_tainted() pads absent letters with blanks; RHEL's pads with dashes.
-_WHO = (
-    r"(?P<comm>.{0,64}?)(?: Kdump: loaded)?"
-    r"(?: (?:Not tainted|Tr?ainted: (?P<tainted>[A-Z](?:[A-Z \t]|-(?=[ -]))*+))"
-    r"[ \t]*\(?(?P<release>[0-9][^\s()]{0,64})?|$)"
-)
-
-
-_BY_TASK = r"(?: by task (?P<comm>.{1,64})/(?P<pid>[0-9]{1,10})$)?"
 _RACE = r"(?:assert no )?(?:write|read|accesses?|writes)(?:-write)?(?: \([\w ]{1,40}\))? to 0x"
-_TORN = re.compile(r" (?:Kdump:|Not$|Tainted:).*$")
-
-
-def _task(found: re.Match[str]) -> Fields:
-    said = found.groupdict()
-    tainted = re.sub(r"[^A-Z]", "", said.get("tainted") or "")
-    return {
-        "cpu": decimal(said.get("cpu")),
-        "pid": decimal(said.get("pid")),
-        "comm": _TORN.sub("", said.get("comm") or "").strip() or None,
-        "tainted": tainted or None,
-        "kernel_release": said.get("release"),
-    }
 
 
 def _nothing(_found: re.Match[str]) -> Fields:
@@ -165,6 +148,12 @@ def _aops(found: re.Match[str]) -> Fields:
     return {"aops": found[1]}
 
 
+# __dump_page() in 5.3 to 5.6 names them alone.
+_AOPS = re.compile(
+    r"([a-z_]\w{1,127}(?:aops|address_space_operations))(?: \[\w{1,64}\])?(?: name:\".{0,300})?$"
+)
+
+
 def _owner(found: re.Match[str]) -> Fields:
     said = {name: text for name, text in found.groupdict().items() if text is not None}
     words = ("comm", "gfp", "migratetype", "state")
@@ -177,9 +166,7 @@ _PID = (
     r"(?: \((?P<comm>.{0,64}?)\)(?=,|$))?"
 )
 
-_Row = tuple[str, str, re.Pattern[str], Callable[[re.Match[str]], Fields]]
-# The name, how the line can begin, the whole, and its reader.
-_LINES: tuple[_Row, ...] = (
+_LINES: tuple[Row, ...] = (
     ("page", "pa", re.compile(r"page:(?=[^\n]{0,200}\b(?:ref)?count: ?-?[0-9])"), _page),
     ("page", "fl", re.compile(r"flags:\S{1,20} mapping:\S{1,20} mapcount:"), _page),
     (
@@ -196,13 +183,31 @@ _LINES: tuple[_Row, ...] = (
     ),
     ("page pfn", "pa", re.compile(r"page pfn = ([0-9a-f]{1,16})\b"), _number("pfn", hexadecimal)),
     ("page flags", "pa", re.compile(r"page->flags = [0-9a-f]{1,16}$"), _nothing),
+    ("page", "pa", re.compile(r"page:\S{1,20} is uninitialized and poisoned"), _nothing),
     (
-        "page memcg",  # until 5.10
+        "page memcg",  # until 5.10; after the reason, in 5.11 too
         "pa",
-        re.compile(r"page->mem_cgroup:([0-9a-f]{1,16})\b"),
+        re.compile(r"page(?:->mem_cgroup|s's memcg):([0-9a-f]{1,16})\b"),
         _number("memcg", hexadecimal),
     ),
-    ("page vma", "vm", re.compile(r"vma->vm_\S{1,40} = \S{1,80}"), _nothing),
+    (
+        "page memcg",  # mem_cgroup_print_bad_page(), until 4.2
+        "pc",
+        re.compile(
+            r"pc:\S{1,20} (?:pc->flags:\S{1,16} )?pc->mem_cgroup:([0-9a-f]{1,16})(?![0-9a-f])"
+        ),
+        _number("memcg", hexadecimal),
+    ),
+    (
+        "page vma",  # print_bad_pte() until 3.18, page_remove_rmap() before 2.6.29
+        "vm",
+        re.compile(
+            r"vma->vm_(?:ops->(?P<vm_fault>fault|nopage)|file->f_op->(?P<file_mmap>mmap))(?: =|:) "
+            r"{1,8}(?P<function>[\w.$]{1,128})"
+        ),
+        _handler,
+    ),
+    ("page vma", "vm", re.compile(r"vma->vm_\S{1,40}(?: =|:) \S{1,80}"), _nothing),
     ("folio", "he", re.compile(r"head:(?:[0-9a-fx]{1,18}|\S{1,20})? ?order:"), _folio),
     ("memcg", "me", re.compile(r"memcg: ?([0-9a-f]{1,16})\b"), _number("memcg", hexadecimal)),
     # dump_mapping() in fs/inode.c, __dump_page() before it: of which file system a file's page is.
@@ -242,7 +247,10 @@ _LINES: tuple[_Row, ...] = (
     (
         "freed",
         "pa",
-        re.compile(rf"page last free (?:ts [0-9]{{1,20}} ns )?(?:{_PID} )?stack trace:"),
+        re.compile(
+            rf"page last free (?:ts [0-9]{{1,20}} ns )?(?:{_PID} )?"
+            r"(?:ts (?P<time_ns>[0-9]{1,20}) )?stack trace:"
+        ),
         _owner,
     ),
     (
@@ -266,81 +274,7 @@ _LINES: tuple[_Row, ...] = (
         re.compile(r"file:(.{0,300}?) fault: {0,32}(\S{1,128})(?: mmap: {0,32}(\S{1,128}))?"),
         _file,
     ),
-    (
-        "task",
-        "CP",
-        re.compile(
-            r"CPU: (?P<cpu>[0-9]{1,5}) (?:UID: [0-9]{1,10} )?PID: (?P<pid>[0-9]{1,10}) Comm: "
-            + _WHO
-        ),
-        _task,
-    ),
-    (
-        "task",  # of which the name was left out
-        "CP",
-        re.compile(
-            r"CPU: (?P<cpu>[0-9]{1,5}) (?:UID: [0-9]{1,10} )?PID: (?P<pid>[0-9]{1,10}) {1,8}"
-            r"(?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z \t]|-(?=[ -]))*+))"
-            r"[ \t]*\(?(?P<release>[0-9][^\s()]{0,64})?"
-        ),
-        _task,
-    ),
-    ("task", "Pi", re.compile(r"Pid: (?P<pid>[0-9]{1,10}), comm: " + _WHO), _task),
-    (
-        "old task",  # s390, arm, i386 and powerpc before 3.10: an oops' own words
-        "CP",
-        re.compile(
-            r"CPU: {1,8}(?P<cpu>[0-9]{1,5}) {1,8}"
-            r"(?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z ]|-(?=[ -]))*+))"
-            r" *\(?(?P<release>[0-9][^\s()]{0,64})?"
-        ),
-        _task,
-    ),
-    (
-        "old cpu",  # i386 before 2.6.25: the taint stands in the next line, the release in EFLAGS
-        "CP",
-        re.compile(r"CPU: {1,8}(?P<cpu>[0-9]{1,5})$"),
-        _task,
-    ),
-    ("old cpu", "CP", re.compile(r"CPU (?P<cpu>[0-9]{1,5}) ?:?$"), _task),  # x86_64 until 3.2
-    (
-        "old taint",
-        "EI",
-        re.compile(
-            r"EIP: .{1,60}\] {1,8}(?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z ]|-(?=[ -]))*+))"
-            r" VLI$"
-        ),
-        _task,
-    ),
-    (
-        "old release",
-        "EF",
-        re.compile(r"EFLAGS: [0-9a-f]{8} {1,8}\((?P<release>[0-9][^\s()]{0,64})"),
-        _task,
-    ),
-    (
-        "old release",  # powerpc before 3.10: with the registers
-        "RE",
-        re.compile(
-            r"REGS: [0-9a-f]{8,16} TRAP: [0-9a-f]{1,8} {1,8}"
-            r"(?:Not tainted|Tainted: (?P<tainted>[A-Z](?:[A-Z ]|-(?=[ -]))*+))"
-            r" *\((?P<release>[0-9][^\s()]{0,64})"
-        ),
-        _task,
-    ),
-    (
-        "access",  # KASAN's: of the task, where dump_stack() does not name it
-        "Re",
-        re.compile(r"Read of size [0-9]{1,20} at addr \S{1,20}" + _BY_TASK),
-        _task,
-    ),
-    (
-        "access",
-        "Wr",
-        re.compile(r"Write of size [0-9]{1,20} at addr \S{1,20}" + _BY_TASK),
-        _task,
-    ),
-    ("access", "Fr", re.compile(r"Free of addr \S{1,20}" + _BY_TASK), _task),
+    *TASK_LINES,
     # KFENCE's and KCSAN's, before a stack without `Call Trace:`.
     ("access", "Us", re.compile(r"Use-after-free (?:read|write) at 0x"), _nothing),
     ("access", "Ou", re.compile(r"Out-of-bounds (?:read|write) at 0x"), _nothing),
@@ -351,27 +285,19 @@ _LINES: tuple[_Row, ...] = (
     ("access", "as", re.compile(_RACE), _nothing),
     ("access", "ra", re.compile(r"race at unknown origin, with "), _nothing),
     (
-        "old process",
-        "Pr",
-        re.compile(r"Process (?P<comm>.{1,64}?) \(pid: {0,4}(?P<pid>[0-9]{1,10}),"),
-        _task,
-    ),
-    (
-        "old process",
-        "TA",
-        re.compile(
-            r"TASK = \S{1,20}\[(?P<pid>[0-9]{1,10})\] '(?P<comm>.{0,64}?)' THREAD: \S{1,20}"
-            r"(?: CPU: (?P<cpu>[0-9]{1,5}))?"
-        ),
-        _task,
-    ),
-    (
         "hardware",
         "Ha",
         re.compile(r"Hardware name: {1,8}(.{1,300})"),
         lambda found: {"hardware": found[1]},
     ),
     ("trace", "Ca", re.compile(r"Call [Tt]race:"), _nothing),
+    ("trace", "Tr", re.compile(r"Trace:$"), _nothing),  # alpha
+    (
+        "trace",
+        "St",
+        re.compile(r"Stack Trace:$|Starting stack dump of tid "),
+        _nothing,
+    ),  # arc, tile
     ("user mode", "RI", re.compile(r"RIP: (?:0033|0023):"), _nothing),  # where x86 was
     ("user mode", "EI", re.compile(r"EIP: (?:0073|0023):"), _nothing),
     ("trace", "Ba", re.compile(r"Backtrace:"), _nothing),
@@ -416,7 +342,13 @@ _KNOWN = re.compile(
     r"|[RE]?(?:IP|SP|FLAGS|AX|BX|CX|DX|SI|DI|BP|[0-9]{1,2}): |[C-GSc-gs][Ss]: |[RCD]R[0-9]|ORIG_RAX"
     r"|[xr][0-9]{1,2} ?:|[rsl][pra] ?: |status: |\*p[gmu4]d ?= ?|p[sc]tate: |GPR[0-9]{2}: |NIP: "
     r"|LR[ :]|CFAR: |MSR: |XER: |Krnl |Process |Stack ?: ?|printing eip:|task: |Flags: |Control: "
-    r"|[a-z]{1,3}[0-9]{0,2} ?: [0-9a-f]{8,16}"
+    r"|(?!p(?:fn|te|md))[A-Za-z]{1,6}[0-9]{0,2} {0,6}[:=] {1,2}(?:0x)?[0-9a-f]{8,24}\b"
+    r"|\$ ?[0-9]{1,2} {1,4}: |[a-z][a-z0-9] [0-9a-f]{8,16} [a-z][a-z0-9] [0-9a-f]{8,16}"
+    r"|anon$|ksm$|invalid mapping:|DE?AR: |Fault in |AS:[0-9a-f]|Failing address|sp=[0-9a-f]{8}"
+    r"|[\\\"|/@'`_.,U ]{5,40}$|RPC: <|I7: <|YZrv|VZOU|IAOQ\[1\]|Frame format="
+    r"|(?:P?[RL]R?|ra) is at "
+    r"|CURRENT PROCESS:|TEXT=|at virtual address |Path: /|\[[A-Z0-9]{3,6} {0,3}\]: |PID "
+    r"|-{2,4} (?:interrupt|Exception)|LR = |\.{3}$|8<-{3}"
     r"|[0-9a-f]{4}[0-9a-f ]{4,}$|head: [0-9a-f]{8}|aops:|anon_vma|mapping->|index |ino:"
     r"|Tainted: \[|Disabling lock debugging|Preempted|CPU features:|SMP |Oops|Internal error"
     r"|page->|vma->|bad because of flags|page_owner |page has been migrated|Workqueue: "
@@ -427,7 +359,7 @@ _KNOWN = re.compile(
     r"|#PF(?: error)?: |(?:[LB]E |PREEMPT |SMP |DEBUG_PAGEALLOC )*(?:SMP|NUMA|PREEMPT)\b"
     r"|(?:<?[0-9a-f]{2}>?(?: |$)){2,64}$|#[0-9]{1,3}: \S{1,20} \(|[0-9]{1,4} locks? held by "
     r"|Faulting instruction address|EA = |GCS = |DEAR: |Supported: |page does not match folio"
-    r"|\[[0-9a-f]{8,16}\] (?:pgd=|user address )|The buggy address|Memory state around"
+    r"|\[[0-9a-f]{8,16}\] (?:\*?pgd=|user address )|The buggy address|Memory state around"
     r"|which belongs to|allocated [0-9]{1,10}-byte region|Mem abort info|Data abort info"
     r"|[LB]E PAGE_SIZE=|REGS: |PSW: |R:[01] T:|Stack from|Register r[0-9]|E?SR: |FAR: "
     r"|(?:Task|IRQ|Overflow) stack: |tsk->|TSTATE: |I[AI]SQ: |IIR: |ORIG_R|RP\(r2\)"

@@ -206,8 +206,9 @@ KINDS = (
         name="bad_swap_entry",
         title="Bad swap entry",
         headline=_pattern(
-            r"\w{1,64}: (?P<reason>(?:Bad|Unused) swap (?:file|offset|entry)(?: entry)?"
-            r" (?:0x)?[0-9a-f]{1,16})\b"
+            # swap_dup_entry_direct() names no function (6.19).
+            r"(?:\w{1,64}: |(?<![\w:.,;] )(?<!\w))(?P<reason>(?:Bad|Unused) swap"
+            r" (?:file|offset|entry)(?: entry)? (?:0x)?[0-9a-f]{1,16})\b"
         ),
         task_before=False,
         follows=(),
@@ -284,11 +285,13 @@ KINDS = (
         headline=_pattern(
             rf"(?P<reason>(?:(?:NMI )?watchdog: )?{_BEGIN}BUG: \S.{{0,300}}"
             r"|kernel BUG at .{0,300}|Kernel BUG at \S{1,200} \[verbose debug .{0,40}"
-            r"|Unable to handle kernel .{0,300}"
             r"|Kernel panic - not syncing.{0,300}|(?:Oops: )?general protection fault.{0,300}"
             r"|(?:Oops: )?(?:divide error|stack segment|bounds|alignment check): 0.{0,100}"
             r"|WARNING: CPU: (?P<cpu>[0-9]{1,5}) PID: (?P<pid>[0-9]{1,10}) at .{0,300}"
-            r"|WARNING: (?:at )?\S{1,200}:[0-9]{1,6} (?:at )?.{0,300})"
+            r"|WARNING: (?:at )?\S{1,200}:[0-9]{1,6} (?:at )?.{0,300}"
+            r"|WARNING: at [\w.$]{1,200}\+0x[0-9a-f]{1,16}/0x.{0,300})",
+            # MIPS, LoongArch and parisc say which CPU.
+            r"(?:CPU (?P<cpu_2>[0-9]{1,5}) )?(?P<reason_2>Unable to handle kernel .{0,300})",
         ),
         task_before=False,
         follows=(*_DUMP, *_OOPS),

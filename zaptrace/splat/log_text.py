@@ -41,7 +41,8 @@ _ENTITY = re.compile(r"&(?:[a-zA-Z]{2,8}|#[0-9]{1,5}|#x[0-9a-fA-F]{1,4});")
 # journalctl -o export, json-pretty: one field a line.
 _MESSAGE = re.compile(r'\s*(?:MESSAGE=|"MESSAGE" ?: ?")')
 _FIELD = re.compile(
-    r'\s*(?:[{}\[\],]{1,3}$|_{0,2}[A-Z][A-Z0-9_]{1,63}=|"[A-Z_][A-Z0-9_]{1,63}" ?: )'
+    r"\s*(?:[{}\[\],]{1,3}$|(?!COMM=.{1,64} PID=[0-9])_{0,2}[A-Z][A-Z0-9_]{1,63}="
+    r'|"[A-Z_][A-Z0-9_]{1,63}" ?: )'
 )
 _TEXT_KEYS = ("MESSAGE", "message", "msg", "log", "text", "line", "_raw", "textPayload")
 

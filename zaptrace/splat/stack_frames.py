@@ -8,7 +8,11 @@ from collections.abc import Iterator
 from zaptrace.model.splats import Frame
 
 _PLACE = r" ?\+ ?(?P<offset>0x[0-9a-f]{1,16})/(?P<size>0x[0-9a-fA-F]{1,16})"
-_NAME = r"\.?(?P<symbol>[A-Za-z_$][\w.$]{0,511}|[0-9][\w.$]{0,511}[A-Za-z_][\w.$]{0,511})"
+# powerpc64's function descriptors begin with a dot; x86_64 named modules before until 2.6.25.
+_NAME = (
+    r"(?:\.|:(?P<of>\w{1,64}):)?"
+    r"(?P<symbol>[A-Za-z_$][\w.$]{0,511}|[0-9][\w.$]{0,511}[A-Za-z_][\w.$]{0,511})"
+)
 _SYMBOL = _NAME + _PLACE
 # What stands in an address's place when it is hashed: `(ptrval)`, `(____ptrval____)`.
 _ADDRESS = r"(?:0x)?(?:[0-9a-f]{8,16}|\(_{0,4}ptrval_{0,4}\))"
@@ -23,6 +27,9 @@ _ADDRESS = r"(?:0x)?(?:[0-9a-f]{8,16}|\(_{0,4}ptrval_{0,4}\))"
 #   32 bit:  [f0012345 : symbol+0x1/0x2 ]
 # arm (dump_backtrace_entry()):  [<c0012345>] (callee) from [<c0012399>] (symbol+0x1/0x2)
 #   since 5.13:                   callee from symbol+0x1/0x2
+# UML before 3.12:  6fe3f9a8:  [<6002b6d4>] symbol+0x1/0x2
+# tile:  frame 0: 0xfffffff700123456 symbol+0x1/0x2 (sp 0xfffffe0000000000)
+# hexagon:  [c1001234] 0xc0101234: symbol + 0x1 [module]
 _STACK_NAME = re.compile(r"(?:</?[A-Za-z_#0-9]{2,16}> *)+")
 _CALLEE = re.compile(
     rf"(?:\[(?:<{_ADDRESS}>)?\] )?\(?[\w.$]{{1,128}}(?:\+0x[0-9a-f]{{1,16}}/0x[0-9a-f]{{1,16}})?"
@@ -30,10 +37,11 @@ _CALLEE = re.compile(
     re.ASCII,
 )
 _LEAD = (
-    r"(?P<paren>\()?(?P<clue0>\? )?"
+    r"(?P<paren>\()?(?P<clue0>\? )?(?:[0-9a-f]{8,16}: {1,4}(?=\[<))?"
     rf"(?:\[(?:<(?P<address>{_ADDRESS})>)?\] *"  # HTML takes <...> for a tag
     rf"|(?:\[{_ADDRESS}\] {{0,4}})?\[(?P<address2>{_ADDRESS})\]"
-    rf" {{1,4}}|Caller\[(?P<address3>{_ADDRESS})\]: |\[(?P<address4>{_ADDRESS}) : )?"
+    rf" {{1,4}}|Caller\[(?P<address3>{_ADDRESS})\]: |\[(?P<address4>{_ADDRESS}) : "
+    rf"|frame {{1,2}}[0-9]{{1,3}}: (?P<address5>{_ADDRESS}) )?"
     r"(?P<clue>\? )?\(?"
 )
 _FRAME = re.compile(_LEAD + _SYMBOL, re.ASCII)
@@ -53,6 +61,12 @@ _MODULE = re.compile(r"\)? \[(?P<module>[A-Za-z_]\w{0,63})(?: [0-9a-f]{8,40})?\]
 _OLD = re.compile(
     r"<(?P<address>[0-9a-f]{16})>\{(?::(?P<module>\w{1,64}):)?"
     r"(?P<symbol>[\w.$]{1,512})\+(?P<offset>[0-9]{1,9})\}",
+    re.ASCII,
+)
+
+_HEXAGON = re.compile(
+    rf"\[{_ADDRESS}\] (?P<address>0x[0-9a-f]{{8}}): {_NAME} \+ (?P<offset>0x[0-9a-f]{{1,8}})"
+    r"(?: \(FP out of bounds!\))?(?: \[(?P<module>\w{1,64})\])? ?$",
     re.ASCII,
 )
 
@@ -98,7 +112,7 @@ _INLINED = re.compile(
 #   powerpc:  NIP [c0123456] symbol+0x1/0x2  LoongArch: ERA: 9000000000223d5c symbol+0x1/0x2
 #   sparc:    TPC: <symbol+0x1/0x2>          parisc: IAOQ[0]: symbol+0x1/0x2
 _AT_FAULT = re.compile(
-    r"(?:Krnl PSW : [0-9a-f]{8,16} |(?:[RE]?IP|NIP|[Pp][Cc]|epc|ERA|TPC|IAOQ\[0\])"
+    r"(?:Krnl PSW : [0-9a-f]{8,16} |(?:[RE]?IP|ip(?= is at)|NIP|[Pp][Cc]|epc|ERA|TPC|IAOQ\[0\])"
     r"(?: is at | {0,8}: {0,8}| {1,4}))"
     r"(?:[0-9a-fA-F]{4}: ?)?"
     r"(?:\(?\[?<?(?P<address>(?:0x)?[0-9a-f]{8,16})>?\]?\)?:? {0,8})?"
@@ -145,8 +159,11 @@ def frame(text: str) -> Frame | None:
             _address(found),
             _source(source),
             _is_reliable(found, rest, callee=callee is not None),
-            module["module"] if module else None,
+            module["module"] if module else found["of"],
         )
+    if found := _HEXAGON.match(text):
+        offset, address = int(found["offset"], 16), int(found["address"], 16)
+        return Frame(found["symbol"], offset, None, address, module=found["module"])
     if inlined:
         return Frame(inlined["symbol"], source=inlined["source"], reliable=not inlined["clue"])
     if found := _BARE.match(text, start):
@@ -225,7 +242,7 @@ def _source(found: re.Match[str] | None) -> str | None:
 
 
 def _address(found: re.Match[str]) -> int | None:
-    names = ("address", "address2", "address3", "address4")
+    names = ("address", "address2", "address3", "address4", "address5")
     return next((_hex(found[name]) for name in names if found[name]), None)
 
 

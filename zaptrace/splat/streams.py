@@ -25,6 +25,7 @@ from zaptrace.splat.stack_frames import (
     frames,
     is_annotation,
 )
+from zaptrace.splat.task_lines import taint
 from zaptrace.splat.wraps import PAGE_REASONS, Last, Whole, rejoined, unquoted, whole
 
 PATIENCE = 40
@@ -167,9 +168,9 @@ class Stream:
         joined = whole(last, text) if last and last.is_full(text) and not whole_line else None
         said = None if joined else said
         if joined is None and said is None:
-            shown = fault(text)
+            shown = fault(text) or self._fault_below(text)
             if shown:
-                self._fault(shown)
+                self._fault(shown, text)
             elif not self._frame(text, number):
                 joined = whole(last, text) if last else None
                 if joined is None and not own:
@@ -195,7 +196,8 @@ class Stream:
     def _shows_again(self, text: str) -> bool:
         """Return whether a line shows the page's flags once more: those that are wrong."""
         last = self._last
-        return text.startswith("flags: ") and last is not None and last.text in _BAD_FLAGS
+        shows = text.startswith(("flags: ", "page flags: "))
+        return shows and last is not None and last.text in _BAD_FLAGS
 
     def _goes_on(self, text: str, raw: str, number: int) -> bool:
         """Take a line as the rest of the headline before it; return whether it is."""
@@ -222,7 +224,7 @@ class Stream:
         elif joined.said is not None:
             return self._attribute(joined.said, joined.text)
         elif joined.fault is not None:
-            self._fault(joined.fault)
+            self._fault(joined.fault, joined.text)
         elif joined.frame is not None and not owner.ended:
             owner.take_frame(joined.frame, instead=joined.instead)
         self._took(owner)
@@ -307,11 +309,19 @@ class Stream:
         ahead = [one for one in takers if any(one.overlaps(other) for other in self.open)]
         return min(ahead, key=lambda one: one.first_line, default=None)
 
-    def _fault(self, shown: Frame) -> None:
+    def _fault_below(self, text: str) -> Frame | None:
+        """Return the faulting function where its line follows `RIP:`: x86_64 before 2.6.27."""
+        last = self._last
+        return fault(f"RIP: {text}") if last and last.text.endswith(("RIP:", "RIP: ")) else None
+
+    def _fault(self, shown: Frame, text: str) -> None:
         owner = self.open[-1]
         is_its = "fault" in owner.kind.follows or "trace" in owner.taken
         if not owner.ended and is_its and owner.take_fault(shown):
             self._took(owner)
+            said = taint(text)
+            if said and not owner.refuses(one := Attribute("old taint", said)):
+                owner.take(one)
 
     def _frame(self, text: str, number: int) -> bool:
         owner = self.open[-1]

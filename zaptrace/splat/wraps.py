@@ -154,7 +154,8 @@ def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, A
         before = old.get(name)
         if value == before:
             continue
-        if not (before is None or glued or (full and _grows(before, value))):
+        other = glued and name != "tainted"  # half a number is another one; a taint grows
+        if not (before is None or other or (full and _grows(before, value))):
             return {}
         adds[name] = value
     if set(adds) <= _WORDS and not _was_incomplete(old, adds, text):
