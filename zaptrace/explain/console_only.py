@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from zaptrace.explain.met_again import once_more
 from zaptrace.explain.naming import counters, flags_of, page, task
 from zaptrace.explain.predicates import Case, way_of
 from zaptrace.model.splats import OwnerStack, Splat
@@ -72,6 +73,8 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
         )
     elif way is Way.FREE:
         yield _freed(state, who, f"{what} in a bad state{why}, {said}")
+        if again := once_more(case):
+            yield again
     else:
         yield (
             f"The kernel found {what} in a bad state{why}, {said}{_while(case)}; the report has no "

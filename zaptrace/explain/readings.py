@@ -14,6 +14,7 @@ from zaptrace.explain.changed_entry import by_one_bit, of_another
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, Moment, first_bad_table
 from zaptrace.explain.lifetimes import same_process
 from zaptrace.explain.mapcount_gaps import jump_of
+from zaptrace.explain.met_again import MET_AGAIN, may_be_late
 from zaptrace.explain.naming import page, rss_value, when_freed
 from zaptrace.explain.not_freed import LISTED, by_its_references, found_in_use, last_reference
 from zaptrace.explain.predicates import (
@@ -137,6 +138,11 @@ _BELOW_ZERO = (
         lambda case: _below(case) and of_another(case),
         "a PTE of another page was changed by a stray write or a bit flip, and mapped this one",
         by_one_bit,
+    ),
+    Reading(
+        may_be_late,
+        "its rmap was removed once, after the zap had freed it, and bad_page() had reset its "
+        "count, as it did before Linux 6.11 (freed_before_rmap_removed)",
     ),
     Reading(
         lambda case: _below(case) and _may_be_in_one_zap(case),
@@ -483,5 +489,5 @@ _OF_STATE = (
     Reading(_refcount_is_left(True), "a reference was taken of a page that was free"),
 )
 
-_ALL = (_BELOW_ZERO, IN_CACHE, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_FOLIO, _OF_STATE)
+_ALL = (MET_AGAIN, _BELOW_ZERO, IN_CACHE, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_FOLIO, _OF_STATE)
 """The first table of which a reading is possible is the story's."""
