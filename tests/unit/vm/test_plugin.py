@@ -61,7 +61,7 @@ def test_it_is_built_once_and_kept(full_cache: Path) -> None:
 @pytest.mark.usefixtures("full_cache")
 def test_another_source_is_another_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     built = plugin.build()
-    monkeypatch.setattr(plugin, "FLAGS", (*plugin.FLAGS, "-DOTHER"))
+    monkeypatch.setattr(plugin, "FLAGS", (*plugin.FLAGS, "-DOTHER", "-O0"))
     assert plugin.build() != built
 
 
@@ -75,7 +75,7 @@ def test_no_compiler_is_said_with_what_installs_it(monkeypatch: pytest.MonkeyPat
 
 @needs_gcc
 def test_what_does_not_compile_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin, "FLAGS", (*plugin.FLAGS, "-DEXPORT=broken("))
+    monkeypatch.setattr(plugin, "FLAGS", (*plugin.FLAGS, "-DEXPORT=broken(", "-Wfatal-errors"))
     with pytest.raises(CannotTell, match=r"cannot build QEMU's plugin: .*error"):
         plugin.build()
     assert not list(cache.glob("*.so"))

@@ -100,18 +100,21 @@ def test_an_interrupt_while_a_guest_is_ended_leaves_nothing_unheard(tmp_path: Pa
     unheard: list[dict[str, object]] = []
     ended: list[int] = []
 
-    async def use() -> None:
+    async def use(begun: asyncio.Event) -> None:
         async with running(config(tmp_path), tmp_path / "qemu.log") as guest:
             ended.append(guest._process.pid)
+            begun.set()
 
     async def go() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told))
-        task = asyncio.create_task(use())
-        while not ended:
-            await asyncio.sleep(0)
-        while not task.done():
+        begun = asyncio.Event()
+        task = asyncio.create_task(use(begun))
+        await begun.wait()
+        turns = 0
+        while not task.done():  # at each turn of the loop; while QEMU ends, a thousand times a second
             task.cancel()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0 if turns < 1000 else 0.001)
+            turns += 1
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not Path(f"/proc/{ended[0]}").exists()
