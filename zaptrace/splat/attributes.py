@@ -33,7 +33,7 @@ def attribute(text: str) -> Attribute | None:
     for name, pattern, read in _BY_START.get(text[:2], ()):
         if found := pattern.match(text):
             return _said(name, read(found))
-    if found := _FLAGS.match(text):  # any word can stand before `flags:`
+    if "flags:" in text and (found := _FLAGS.match(text)):  # any word can stand before it
         return _said("flags", _flags(found))
     if found := _AOPS.match(text):
         return _said("aops", _aops(found))

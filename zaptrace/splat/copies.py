@@ -35,8 +35,10 @@ def is_of_another_time(draft: Draft, time: float | None) -> bool:
 
 def has_torn_stamp(draft: Draft, time: float | None) -> bool:
     """Return whether the log begins in the middle of the stamp of a report's first line."""
+    if time is None or draft.fields["line"] != 1:
+        return False
     began = draft.fields.get("time")
-    if time is None or began is None or draft.fields["line"] != 1 or began >= time:
+    if began is None or began >= time:
         return False
     whole, torn = f"{int(time)}", f"{int(began)}"
     return whole != torn and whole.endswith(torn) and abs(time % 1 - began % 1) < BACK

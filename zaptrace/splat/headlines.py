@@ -14,8 +14,9 @@ from zaptrace.splat.values import decimal, hexadecimal
 # A cheap test before the patterns: every headline has one of these.
 _MARKS = re.compile(
     r"BUG|WARNING:|Bad p|bad p|d swap|Corrupted p|Unable to h|panic - n|general prot|Eeek!"
-    r"|: 0000 \[|count:|raw: |ed because: VM_|(?:vma|mm) [0-9a-fx]{8}"
+    r"|: 0000 \[|count:|raw: |ed because: VM_|vma [0-9a-fx]{8}|mm [0-9a-fx]{8}"
 )
+_MARKED = [(mark, kind) for kind in KINDS for mark in kind.marks]
 _SUPPRESSED = re.compile(r": ([0-9]{1,20}) messages suppressed")
 _RSS_TYPES = {"0": "MM_FILEPAGES", "1": "MM_ANONPAGES", "2": "MM_SWAPENTS", "3": "MM_SHMEMPAGES"}
 _READ: dict[str, Callable[[str], Any]] = {
@@ -79,8 +80,8 @@ def headline(text: str) -> Headline | None:
     """Return what report begins at a line; None when none does."""
     if not has_mark(text):
         return None
-    for kind in KINDS:
-        if found := kind.headline.search(text):
+    for mark, kind in _MARKED:
+        if mark in text and (found := kind.headline.search(text)):
             return _headline(kind, text, found)
     return None
 

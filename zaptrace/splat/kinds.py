@@ -20,6 +20,7 @@ class Kind:
     Attributes:
         name: the splat's kind, as `splat --json` has it.
         title: the kind in a listing.
+        marks: one of these stands in each such headline: a cheap test before the pattern.
         headline: found where the kernel's words begin, after every prefix; bounded.
         task_before: a task's name and a colon precede it.
         follows: the lines that can follow, by name (zaptrace.splat.attributes).
@@ -31,6 +32,7 @@ class Kind:
 
     name: str
     title: str
+    marks: tuple[str, ...]
     headline: re.Pattern[str]
     task_before: bool
     follows: tuple[str, ...]
@@ -67,6 +69,7 @@ KINDS = (
         # bad_page() in mm/page_alloc.c.
         name="bad_page_state",
         title="Bad page state",
+        marks=("BUG: Bad page state",),
         headline=_pattern(
             rf"{_BEGIN}BUG: Bad page state(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
             r"|(?= in process |:| in$|$))",
@@ -82,6 +85,7 @@ KINDS = (
         # bad_page() before 2.6.29, which named no pfn at all.
         name="bad_page_state",
         title="Bad page state",
+        marks=("Bad page state ",),
         headline=_pattern(
             r"Bad page state (?:at \w{1,64} \()?in process '(?P<process>.{0,64}?)'"
             r"(?:, page \S{1,20}\))?",
@@ -98,6 +102,7 @@ KINDS = (
         # (6.18) print_bad_page_map(), which names the level.
         name="bad_page_map",
         title="Bad page map",
+        marks=("BUG: Bad page map",),
         headline=_pattern(
             rf"{_BEGIN}BUG: Bad page map(?:{_IN_PROCESS} {{1,2}}(?=(?:pte|pmd|pud|p4d|pgd):)"
             rf"(?:pte: ?(?P<pte>{_HEX}))?(?: ?pmd: ?(?P<pmd>{_HEX}))?|(?= in process |:| in$|$))",
@@ -113,6 +118,7 @@ KINDS = (
         # print_bad_pte() before 2.6.29.
         name="bad_page_map",
         title="Bad page map",
+        marks=("Bad pte = ",),
         headline=_pattern(
             rf"Bad pte = (?P<pte>{_HEX}), process = (?P<process>.{{0,64}}?), "
             rf"vm_flags = (?P<vm_flags>{_HEX}), vaddr = (?P<addr>{_HEX})",
@@ -128,6 +134,7 @@ KINDS = (
         # filemap_unaccount_folio() in mm/filemap.c.
         name="bad_page_cache",
         title="Bad page cache",
+        marks=("BUG: Bad page cache",),
         headline=_pattern(
             rf"{_BEGIN}BUG: Bad page cache(?:{_IN_PROCESS} {{1,2}}pfn: ?(?P<pfn>{_HEX})"
             r"|(?= in process |:| in$|$))"
@@ -144,6 +151,7 @@ KINDS = (
         # corrupted page tables" (5.4); " Comm:%s Pid:%d" since 6.16.
         name="bad_rss_counter",
         title="Bad rss-counter state",
+        marks=("BUG: Bad rss-counter state",),
         headline=_pattern(
             rf"{_BEGIN}BUG: Bad rss-counter state"
             r"(?: mm:(?P<mm>\S{1,24}) (?:type:(?P<rss_type>\w{1,24})|idx:(?P<rss_index>[0-9])) "
@@ -161,6 +169,7 @@ KINDS = (
         # check_mm(): nr_ptes and nr_pmds before pgtables_bytes (4.15).
         name="nonzero_page_tables",
         title="Page tables left at an mm's end",
+        marks=("BUG: non-zero ",),
         headline=_pattern(
             rf"(?P<reason>{_BEGIN}BUG: non-zero (?:pgtables_bytes|nr_p[a-z0-9]{{1,4}}s)"
             r" on freeing mm: -?[0-9]{1,20})"
@@ -177,6 +186,7 @@ KINDS = (
         # "%s:%d: bad pmd %016lx." (arm64, s390, powerpc).
         name="bad_page_table",
         title="Bad page table",
+        marks=(": bad p",),
         headline=_pattern(
             r"[\w./-]{1,200}\.[ch]:[0-9]{1,7}: (?P<reason>bad p(?:te|md|ud|4d|gd)"
             r" (?:0x)?(?:[0-9a-f]{4,16}|\(_*ptrval_*\))(?:\([0-9a-f]{1,16}\))?)"
@@ -192,6 +202,7 @@ KINDS = (
         # pgtable_bad() in arch/x86/mm/fault.c.
         name="bad_page_table",
         title="Bad page table",
+        marks=(": Corrupted page table at address ",),
         headline=_pattern(rf"(?<=: )(?P<reason>Corrupted page table at address (?P<addr>{_HEX}))"),
         task_before=True,
         follows=("walk", "user mode", *_OOPS),
@@ -205,6 +216,7 @@ KINDS = (
         # mm/swapfile.c.
         name="bad_swap_entry",
         title="Bad swap entry",
+        marks=("Bad swap ", "Unused swap "),
         headline=_pattern(
             # swap_dup_entry_direct() names no function (6.19).
             r"(?:\w{1,64}: |(?<![\w:.,;] )(?<!\w))(?P<reason>(?:Bad|Unused) swap"
@@ -220,6 +232,7 @@ KINDS = (
     Kind(
         name="page_table_check",
         title="Page table check",
+        marks=("mm/page_table_check.c:",),
         headline=_pattern(
             r"(?P<reason>kernel BUG at \S{0,200}\bmm/page_table_check\.c:[0-9]{1,7}!?)",
             rf"(?P<reason_2>{_WARNING_AT}\S{{0,200}}\bmm/page_table_check\.c:[0-9]{{1,7}}"
@@ -236,6 +249,7 @@ KINDS = (
         # A BUG() after the dump of VM_BUG_ON_PAGE(), _FOLIO(), _VMA() or _MM(): see the parser.
         name="vm_bug_on",
         title="VM_BUG_ON",
+        marks=(),
         headline=_pattern(r"(?!)"),
         task_before=False,
         follows=(*_DUMP, *_OOPS),
@@ -247,6 +261,7 @@ KINDS = (
     Kind(
         name="vm_warn_on",
         title="VM_WARN_ON",
+        marks=("WARNING: ",),
         headline=_pattern(
             rf"(?P<reason>{_WARNING_AT}\S{{0,200}}?(?:{_VM_HEADER}|\bmm/rmap\.c):[0-9]{{1,7}}"
             r".{0,300})",
@@ -263,6 +278,7 @@ KINDS = (
         # "Eeek!" of page_remove_rmap() in mm/rmap.c before 2.6.29.
         name="page_dump",
         title="Page dump",
+        marks=("page:", "flags:", "raw: ", "page dumped because: VM_", "vma ", "mm ", "Eeek! page"),
         headline=_pattern(
             r"(?<![\w.])page:(?=.{0,200}?\b(?:ref)?count: ?-?[0-9])",
             r"(?<![\w.])flags:\S{1,20} mapping:\S{1,20} mapcount:",
@@ -282,6 +298,15 @@ KINDS = (
     Kind(
         name="other",
         title="Other reports",
+        marks=(
+            "BUG: ",
+            "ernel BUG at ",
+            "Unable to h",
+            "Kernel panic - n",
+            "general prot",
+            ": 0",
+            "WARNING: ",
+        ),
         headline=_pattern(
             rf"(?P<reason>(?:(?:NMI )?watchdog: )?{_BEGIN}BUG: \S.{{0,300}}"
             r"|kernel BUG at .{0,300}|Kernel BUG at \S{1,200} \[verbose debug .{0,40}"
@@ -303,6 +328,7 @@ KINDS = (
     Kind(
         name="other",
         title="Other reports",
+        marks=("WARNING: ",),
         headline=_pattern(r"(?P<reason>WARNING: \S.{0,300})"),
         task_before=False,
         follows=(*_DUMP, *_OOPS),

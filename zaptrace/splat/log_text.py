@@ -51,7 +51,8 @@ def pieces(whole: str) -> Iterator[str]:
     """Yield the lines that one line of a file holds, none of them empty. Never raises."""
     if "\x1b" in whole:
         whole = _ESCAPE.sub("", whole)
-    whole = whole.translate(_CONTROLS)
+    if not whole.isprintable():
+        whole = whole.translate(_CONTROLS)
     if "0\u00d7" in whole or "@" in whole:  # typographic: of web pages
         whole = _STAMP_AND_CPU.sub(r"\1] ", whole.replace("0\u00d7", "0x"))
     if '"' in whole or "MESSAGE=" in whole:

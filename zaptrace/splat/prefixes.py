@@ -283,6 +283,7 @@ _INNER = re.compile(
     r"[\s-]{0,8}(?:c[0-9]{1,3}\s{1,8}(?:[0-9]{1,8}\s)?|\((?:[0-9]{1,4}|CPU:[^()]{1,48})\))?"
     r"(?:\[[^\[\]]{1,64}\])?[\s:;-]{0,4}"
 )
+_FACILITY = re.compile(r"<[0-9]{1,4}>")
 _COLUMN = re.compile(r"[0-9].{0,128}[\t,|;]\"?(?:kernel|kern|kmsg|dmesg)\"?[\t,|;] ?\"?$")
 _CALENDAR = re.compile(
     r"(?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
@@ -296,7 +297,7 @@ def says_kernel(before: str) -> bool:
     known = strip_known(before)
     if known.end and not before[known.end :].strip():
         return True
-    if _STAMP.search(before) or re.search(r"<[0-9]{1,4}>", before):
+    if ("[" in before and _STAMP.search(before)) or ("<" in before and _FACILITY.search(before)):
         return True
     tag = _TAG.search(before[-LONGEST:])
     return tag is not None and tag["tag"].lower() in _DAEMONS | _LEVELS

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from zaptrace.model.splats import Splat
 from zaptrace.splat.kinds import KINDS, TITLES, Kind, about_pages, any_about_pages
@@ -33,3 +35,11 @@ def test_every_kind_but_the_others_is_about_pages() -> None:
     assert about_pages(Splat("bad_swap_entry"))
     assert any_about_pages([Splat("other"), Splat("vm_warn_on")])
     assert not any_about_pages([Splat("other")])
+
+
+@pytest.mark.parametrize("kind", [one for one in KINDS if one.name != "vm_bug_on"])
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_no_headline_lacks_its_marks(kind: Kind, data: st.DataObject) -> None:
+    found = data.draw(st.from_regex(kind.headline))
+    assert any(mark in found for mark in kind.marks)
