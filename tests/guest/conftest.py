@@ -4,6 +4,7 @@ without."""
 from __future__ import annotations
 
 import dataclasses
+import gc
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedGues
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make room for the boots that several tests look at."""
+    gc.enable()  # what these tests leave is small in number, and as big as a dump
     shared_runs.configure(config)
 
 

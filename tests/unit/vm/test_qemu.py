@@ -111,7 +111,7 @@ def test_an_interrupt_while_a_guest_is_ended_leaves_nothing_unheard(tmp_path: Pa
         task = asyncio.create_task(use(begun))
         await begun.wait()
         turns = 0
-        while not task.done():  # at each turn of the loop; while QEMU ends, a thousand times a second
+        while not task.done():  # at each turn of the loop; while QEMU ends, each millisecond
             task.cancel()
             await asyncio.sleep(0 if turns < 1000 else 0.001)
             turns += 1
