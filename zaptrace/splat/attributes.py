@@ -37,8 +37,9 @@ def attribute(text: str) -> Attribute | None:
         return _said("flags", _flags(found))
     if found := _AOPS.match(text):
         return _said("aops", _aops(found))
-    said = dying_task(text)
-    return _said("old process", said) if said else None
+    if said := dying_task(text):
+        return _said("old process", said)
+    return Attribute("dumped") if _OF_MM.match(text) else None
 
 
 def _said(name: str, fields: Fields) -> Attribute:
@@ -151,6 +152,14 @@ def _aops(found: re.Match[str]) -> Fields:
 # __dump_page() in 5.3 to 5.6 names them alone.
 _AOPS = re.compile(
     r"([a-z_]\w{1,127}(?:aops|address_space_operations))(?: \[\w{1,64}\])?(?: name:\".{0,300})?$"
+)
+
+
+# dump_vma(), dump_mm() in mm/debug.c, between their first lines and the flags.
+_OF_MM = re.compile(
+    r"(?:next|prot|pgoff|refcnt|get_unmapped_area|mmap_base|pgd|pgtables_bytes|hiwater_rss|pinned_vm"
+    r"|start_(?:code|data|brk)|(?:arg|env)_start|binfmt|ioctx_table|owner|exe_file|mmu_notifier_mm"
+    r"|notifier_subscriptions|numa_next_scan|tlb_flush_pending|def_flags:) (?:0x)?[0-9a-f(]"
 )
 
 
@@ -347,7 +356,8 @@ _KNOWN = re.compile(
     r"|anon$|ksm$|invalid mapping:|DE?AR: |Fault in |AS:[0-9a-f]|Failing address|sp=[0-9a-f]{8}"
     r"|[\\\"|/@'`_.,U ]{5,40}$|RPC: <|I7: <|YZrv|VZOU|IAOQ\[1\]|Frame format="
     r"|(?:P?[RL]R?|ra) is at "
-    r"|CURRENT PROCESS:|TEXT=|at virtual address |Path: /|\[[A-Z0-9]{3,6} {0,3}\]: |PID "
+    r"|\[link register |cpu 0x|current {1,4}= |paca {1,4}= "
+    r"|IRQMASK: |CURRENT PROCESS:|TEXT=|at virtual address |Path: /|\[[A-Z0-9]{3,6} {0,3}\]: |PID "
     r"|-{2,4} (?:interrupt|Exception)|LR = |\.{3}$|8<-{3}"
     r"|[0-9a-f]{4}[0-9a-f ]{4,}$|head: [0-9a-f]{8}|aops:|anon_vma|mapping->|index |ino:"
     r"|Tainted: \[|Disabling lock debugging|Preempted|CPU features:|SMP |Oops|Internal error"

@@ -289,7 +289,7 @@ KINDS = (
             r"Eeek! page_mapcount\(page\) went negative! \((?P<mapcount>-[0-9]{1,10})\)",
         ),
         task_before=False,
-        follows=(*_DUMP, *_TASK),
+        follows=("dumped", *_DUMP, *_TASK),
         one_line=False,
         kernel_only=False,
         dump_before=False,

@@ -26,7 +26,7 @@ BEFORE_TRACE = frozenset({"task", "hardware", "old task", "old cpu", "old proces
 """Lines that stand before a call trace."""
 OF_TASK = ORDER["task"]
 LATEST = len(ORDER)
-REPEATED = frozenset({"raw", "page vma", "allocated", "freed", "owner", "other stack"})
+REPEATED = frozenset({"raw", "page vma", "dumped", "allocated", "freed", "owner", "other stack"})
 STAND_ALONE = (
     "unmovable page",  # has_unmovable_pages()
     "migration failure",  # do_migrate_range()

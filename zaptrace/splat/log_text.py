@@ -27,6 +27,7 @@ _CONTROLS = dict.fromkeys(
     [code for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"]
 )
 _STAMP = re.compile(STAMP)
+_QUOTES = re.compile(r"(?:> ?){1,16}")
 _STAMP_AND_CPU = re.compile(r"(\[ {0,11}[0-9]{1,12}\.[0-9]{6})@[0-9]{1,4}\][a-z]? ?")  # Amlogic's
 # The first character was not copied.
 _HALF_STAMP = re.compile(r"(?P<quotes>(?:[>|]{1,16} ?)?)(?= {0,11}[0-9]{1,12}\.[0-9]{6}\])")
@@ -74,19 +75,22 @@ def _without_html(text: str) -> str:
 
 
 def _at_stamps(text: str) -> Iterator[str]:
-    """Break a line before each stamp that follows another's words."""
+    """Break a line before each stamp that follows another's words; a mail's quotes stand before
+    each piece."""
     start = end = 0  # of the piece, of its last stamp
     if not _STAMP.search(text, 1):  # of a line, but at its start
         yield text
         return
+    quotes = _QUOTES.match(text)
+    lead = quotes[0] if quotes else ""
     for stamp in _STAMP.finditer(text):
         between = text[end : stamp.start()]
         said = between[strip_known(between).end :].strip()
         if said and (end > start or not is_prefix(between)):
-            yield text[start : stamp.start()]
+            yield (lead if start else "") + text[start : stamp.start()]
             start = stamp.start()
         end = stamp.end()
-    yield text[start:]
+    yield (lead if start else "") + text[start:]
 
 
 def _unquoted(text: str) -> str:

@@ -279,9 +279,15 @@ class _Reader:
         if len(self._streams) == 1:
             self._go_on_alone(next(iter(self._streams.values())), text, number)
             return
-        bodies = [(one, one.prefix.body(text)) for one in self._streams.values()]
-        dressed = [one for one, body in bodies if body and body[1] and not one.prefix.bare]
-        speaks = next((one for one in dressed if one.prefix.is_of(text)), next(iter(dressed), None))
+        bodies = [(one, one.body(text)) for one in self._streams.values()]
+        last = self._spoke_last  # quotes alone tell sources apart no better than nothing does
+        dressed = [
+            one
+            for one, body in bodies
+            if body and body[1] and not one.prefix.bare and (one is last or not one.prefix.thin)
+        ]
+        speaks = next((one for one in dressed if one.prefix.is_of(text)), None)
+        speaks = speaks or (last if last in dressed else next(iter(dressed), None))
         taken = speaks is not None
         # Without a prefix it continues the last stream; else its source has no prefixes.
         first = speaks or self._spoke_last
@@ -294,7 +300,7 @@ class _Reader:
 
     def _go_on_alone(self, stream: Stream, text: str, number: int) -> None:
         """Take a line where one source has reports under way."""
-        body = stream.prefix.body(text)
+        body = stream.body(text)
         if body and body[1] and not stream.prefix.bare:
             self._spoke_last = stream
         if body is None or (stream is not self._spoke_last and not body[1]):

@@ -113,6 +113,7 @@ class Prefix:
         bare: it is empty: any line can be this source's.
         thin: quotes and blanks: what a mailer puts before each line that it breaks, too.
         known: nothing but what printk and dmesg put there.
+        quotes: how many answers quote it before its stamp; None where something else stands there.
     """
 
     key: str
@@ -124,6 +125,7 @@ class Prefix:
     bare: bool
     thin: bool
     known: bool
+    quotes: int | None
 
     def covers(self, other: Prefix, before: str, text: str) -> bool:
         """Return whether another line's prefix comes from this source, too.
@@ -154,12 +156,16 @@ class Prefix:
         """Return a line's words, and whether the whole prefix stands before them; None: not this
         one's."""
         if found := self.own.match(text):
-            return text[strip_known(text, found.end()).end :].strip(), True
+            start = strip_known(text, found.end()).end
+            is_stamped = self.thin and start > found.end()  # this source's lines have no stamps
+            return text[start:].strip(), self.bare or not is_stamped
         if self.alike and self.alike.match(text):
             return None
         if self.inner:
             stamp = _STAMP.search(text, 0, LONGEST)
             if stamp:  # after user-space output that did not end its line
+                if self.quotes not in (None, quotes_of(text[: stamp.start()], self.quotes)):
+                    return None  # another mail's
                 found = self.inner.match(text, stamp.start())
                 return (text[found.end() :].strip(), True) if found else None
         known = strip_known(text)
@@ -169,6 +175,11 @@ class Prefix:
             return text[found.end() :].strip(), False
         start = known.end or _quotes_end(text)
         return text[start:].strip(), known.end > 0
+
+
+def quotes_of(before: str, other: int | None) -> int | None:
+    """Return how many answers quote what stands before a stamp; `other` where more stands there."""
+    return before.count(">") if _QUOTES.fullmatch(before) else other
 
 
 def _quotes_end(text: str) -> int:
@@ -216,7 +227,9 @@ def learn(before: str) -> Prefix:
     if before and is_thin:
         own = [_QUOTES.pattern]  # a mail quotes its lines as deep as they were answered
     others = "".join(alike) if has_words else None
-    return _prefix("".join(own), others, inner, outer, caller, is_thin, is_known)
+    stamp = _STAMP.search(before)
+    quotes = quotes_of(before[: stamp.start()], None) if stamp else None
+    return _prefix("".join(own), others, inner, outer, caller, is_thin, is_known, quotes)
 
 
 @lru_cache(maxsize=512)
@@ -228,6 +241,7 @@ def _prefix(
     caller: str | None,
     is_thin: bool,
     is_known: bool,
+    quotes: int | None,
 ) -> Prefix:
     return Prefix(
         own,
@@ -239,6 +253,7 @@ def _prefix(
         not own,
         is_thin,
         is_known,
+        quotes,
     )
 
 

@@ -23,6 +23,7 @@ _ADDRESS = r"(?:0x)?(?:[0-9a-f]{8,16}|\(_{0,4}ptrval_{0,4}\))"
 #   a frame that the unwinder does not trust:           ([<0000000000123456>] symbol+0x1/0x2)
 # powerpc (show_stack(), arch/powerpc/kernel/process.c):
 #   [c000000001234567] [c000000000123456] symbol+0x1/0x2 (unreliable)
+#   xmon:  [c000000001234567] c000000000123456 symbol+0x1/0x2
 # sparc: [00000000004a5b6c] symbol+0x1/0x2, Caller[...]: symbol+0x1/0x2
 #   32 bit:  [f0012345 : symbol+0x1/0x2 ]
 # arm (dump_backtrace_entry()):  [<c0012345>] (callee) from [<c0012399>] (symbol+0x1/0x2)
@@ -41,7 +42,8 @@ _LEAD = (
     rf"(?:\[(?:<(?P<address>{_ADDRESS})>)?\] *"  # HTML takes <...> for a tag
     rf"|(?:\[{_ADDRESS}\] {{0,4}})?\[(?P<address2>{_ADDRESS})\]"
     rf" {{1,4}}|Caller\[(?P<address3>{_ADDRESS})\]: |\[(?P<address4>{_ADDRESS}) : "
-    rf"|frame {{1,2}}[0-9]{{1,3}}: (?P<address5>{_ADDRESS}) )?"
+    rf"|frame {{1,2}}[0-9]{{1,3}}: (?P<address5>{_ADDRESS}) "
+    rf"|\[{_ADDRESS}\] (?P<address6>[0-9a-f]{{8,16}}) )?"
     r"(?P<clue>\? )?\(?"
 )
 _FRAME = re.compile(_LEAD + _SYMBOL, re.ASCII)
@@ -196,10 +198,12 @@ def frames(text: str) -> Iterator[Frame]:
 def decoded_frame(text: str) -> Frame | None:
     """Return a frame of which a script left the source line but no offset; inlined ones too."""
     tag = _STACK_NAME.match(text)
-    found = _DECODED.match(text, tag.end() if tag else 0)
+    callee = _CALLEE.match(text) if " from " in text else None
+    begins = callee or tag
+    found = _DECODED.match(text, begins.end() if begins else 0)
     if not found:
         return None
-    reliable = _is_reliable(found, text[found.end() :], callee=False)
+    reliable = _is_reliable(found, text[found.end() :], callee=callee is not None)
     return Frame(found["symbol"], None, None, _address(found), _source(found), reliable)
 
 
@@ -242,7 +246,7 @@ def _source(found: re.Match[str] | None) -> str | None:
 
 
 def _address(found: re.Match[str]) -> int | None:
-    names = ("address", "address2", "address3", "address4", "address5")
+    names = ("address", "address2", "address3", "address4", "address5", "address6")
     return next((_hex(found[name]) for name in names if found[name]), None)
 
 

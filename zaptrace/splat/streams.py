@@ -26,12 +26,23 @@ from zaptrace.splat.stack_frames import (
     is_annotation,
 )
 from zaptrace.splat.task_lines import taint
-from zaptrace.splat.wraps import PAGE_REASONS, Last, Whole, rejoined, unquoted, whole
+from zaptrace.splat.wraps import (
+    PAGE_REASONS,
+    Last,
+    Whole,
+    lacks_function,
+    quotes,
+    rejoined,
+    unquoted,
+    whole,
+)
 
 PATIENCE = 40
 """A report ends when so many lines in a row of its source were not its own."""
 ELSEWHERE = 400
 """... or so many of other sources."""
+COMMENTS = 3
+"""An answer's own words count as so many of these lines."""
 OPEN_REPORTS = 4
 """Reports without caller ids that can be under way at once."""
 _WHOLE_LINES = frozenset({"task", "hardware", "trace", "reason"})
@@ -145,19 +156,36 @@ class Stream:
             self._lines += 1
             self._elsewhere = 0
         else:
-            self._elsewhere += 1
+            self._elsewhere += COMMENTS if self._is_comment(raw) else 1
         next_to = self._is_next(raw, number, own=own)
         if next_to and self._begun and self._goes_on(text, raw, number):
             return True
         self._settle()
         self._begun = None
         self._expire()
-        if own and self.open and self.prefix.is_of(raw):
+        if own and self.open:
             self._leave(seconds(raw[: len(raw) - len(text)]))
         if self.open and self._shows_again(text):
             self._last = None
             return True
         return bool(self.open and text) and self._read(text, raw, number, own=own, next_to=next_to)
+
+    def body(self, raw: str) -> tuple[str, bool] | None:
+        """Return a line's words, and whether its prefix says that they are this source's; None:
+        they are not."""
+        found = self.prefix.body(raw)
+        return (found[0], False) if found and found[1] and self._is_comment(raw) else found
+
+    def _is_comment(self, raw: str) -> bool:
+        """Return whether fewer answers quote a line than the report.
+
+        It is an answer's own words, or the rest of a line that was broken when it was quoted.
+        """
+        if not self.prefix.thin or self.prefix.bare or not self.open:
+            return False
+        newest = self.open[-1]
+        named = newest.is_bare and not self._lacks_function(newest)
+        return not named and quotes(raw) < quotes(newest.raw)
 
     def _read(self, text: str, raw: str, number: int, *, own: bool, next_to: bool) -> bool:
         """Take a line of the open reports, or the rest of a line that a mailer broke."""
@@ -171,7 +199,7 @@ class Stream:
             shown = fault(text) or self._fault_below(text)
             if shown:
                 self._fault(shown, text)
-            elif not self._frame(text, number):
+            elif not self._ends_headline(text) and not self._frame(text, number):
                 joined = whole(last, text) if last else None
                 if joined is None and not own:
                     return False  # a comment between a mail's lines
@@ -211,6 +239,16 @@ class Stream:
         if whole_text is not None:
             self._last = Last(whole_text, None, raw, number)
         return whole_text is not None
+
+    def _ends_headline(self, text: str) -> bool:
+        """Take a WARNING's function, from which comments part it; return whether it is that."""
+        owner = self.open[-1]
+        if not self._lacks_function(owner):
+            return False
+        return owner.go_on([f"{owner.headline.text} {text}"], full=True) is not None
+
+    def _lacks_function(self, draft: Draft) -> bool:
+        return draft.is_bare and lacks_function(draft.fields.get("reason") or "")
 
     def _join(self, joined: Whole) -> bool:
         """Take what a line says with the one before it; return whether a report did."""
@@ -353,6 +391,8 @@ class Stream:
         is_rest = not own or self.prefix.thin
         if last is None or not is_rest or number - last.number != 1:
             return False
+        if self.prefix.thin and quotes(raw) > quotes(last.raw):
+            return False  # an older mail's
         return not self.prefix.is_anothers(raw, last.raw)
 
     def _nothing(self, text: str) -> None:

@@ -84,6 +84,7 @@ TASK_LINES: tuple[Row, ...] = (
         "TA",
         rf"TASK = \S{{1,20}}\[{_PID}\] '(?P<comm>.{{0,64}}?)' THREAD: \S{{1,20}}(?: CPU: {_CPU})?",
     ),
+    _row("old process", "pi", rf"pid {{1,4}}= {_PID}, comm = (?P<comm>.{{1,20}})$"),  # xmon
     _row("old process", "CO", rf"COMM=(?P<comm>.{{1,64}}?) PID={_PID}$"),  # csky, nios2
     # KASAN's: of the task, where dump_stack() does not name it.
     _row("access", "Re", rf"Read of size [0-9]{{1,20}} at addr \S{{1,20}}{_BY_TASK}"),

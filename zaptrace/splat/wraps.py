@@ -103,11 +103,28 @@ _BEGINS_WORD = re.compile(
 
 def grows(before: str, reason: str, *, full: bool) -> bool:
     """Return whether a headline's words may be the beginning of longer ones."""
-    is_whole = before.endswith("!") or _PLACE.search(before)
-    return before == reason or (full and not is_whole and reason.startswith(before))
+    if before == reason:
+        return True
+    if not full or _WHOLE.search(before) or not reason.startswith(before):
+        return False
+    rest = reason[len(before) :].lstrip()
+    if _AT_LINE.search(before):
+        return _FUNCTION.match(rest) is not None
+    if not _AT_ADDRESS.search(before):
+        return True
+    # arm says of what access; a terminal breaks inside of words.
+    return rest.startswith("when ") or reason[len(before)].isalnum()
 
 
-_PLACE = re.compile(r"\+0x[0-9a-f]{1,16}/0x[0-9a-f]")
+def lacks_function(reason: str) -> bool:
+    """Return whether a WARNING's function was on a line of its own."""
+    return _AT_LINE.search(reason) is not None
+
+
+_WHOLE = re.compile(r"!$|\+0x[0-9a-f]{1,16}/0x[0-9a-f]")
+_AT_ADDRESS = re.compile(r"address:? (?:0x)?[0-9a-f]{8,16}$")
+_AT_LINE = re.compile(r"^WARNING: .{0,80}\bat \S{1,200}:[0-9]{1,7}$")  # a function follows
+_FUNCTION = re.compile(r"[\w.$]{1,200}(?:\+0x|\(\)| [\w./+-]{1,200}\.[chS]:[0-9])")
 
 
 def whole(last: Last, text: str) -> Whole | None:
@@ -216,6 +233,11 @@ def _was_incomplete(old: dict[str, Any], adds: dict[str, Any], text: str) -> boo
 def unquoted(text: str) -> str:
     """Return a line without a mail's quotes."""
     return text[_quoted(text) :]
+
+
+def quotes(text: str) -> int:
+    """Return how many answers quote a line."""
+    return text.count(">", 0, _quoted(text))
 
 
 def _quoted(text: str) -> int:

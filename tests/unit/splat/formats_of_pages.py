@@ -499,6 +499,39 @@ PAGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ),
         {"kind": "vm_bug_on", "vm_flags": 0x8100073},
     ),
+    *(
+        (
+            f"VM_BUG_ON_MM(), {name}",
+            (
+                f"mm ffffffe001018600 {first}\n"
+                f"{second}pgd ffffffe001074000 mm_users 2 mm_count 1 pgtables_bytes 8192 "
+                "map_count 0\n"
+                "hiwater_rss 0 hiwater_vm 0 total_vm 0 locked_vm 0\n"
+                "pinned_vm 0 data_vm 0 exec_vm 0 stack_vm 0\n"
+                "start_code ffffffe000200000 end_code ffffffe00084acc2 start_data 0 end_data 7\n"
+                "start_brk 0 brk ffffffe0010bd6d0 start_stack 0\n"
+                "arg_start 0 arg_end 0 env_start 0 env_end 0\n"
+                f"binfmt 0000000000000000 flags 0{third}\nioctx_table 0000000000000000\n"
+                "owner ffffffe001018000 exe_file 0000000000000000\n"
+                "numa_next_scan 0 numa_scan_offset 0 numa_scan_seq 0\ntlb_flush_pending 0\n"
+                "def_flags: 0x0()\n------------[ cut here ]------------\n"
+                "kernel BUG at include/linux/mmap_lock.h:81!\n"
+            ),
+            {"kind": "vm_bug_on", "reason": "kernel BUG at include/linux/mmap_lock.h:81!"},
+        )
+        for name, first, second, third in (
+            (
+                "4.19",
+                "mmap 0000000000000000 seqnum 0 task_size 0",
+                (
+                    "get_unmapped_area 0000000000000000\n"
+                    "mmap_base 0 mmap_legacy_base 0 highest_vm_end 0\n"
+                ),
+                " core_state 0000000000000000",
+            ),
+            ("7.3", "task_size 0", "mmap_base 0 mmap_legacy_base 0\n", ""),
+        )
+    ),
     (
         "VM_BUG_ON_PAGE(), 3.14",
         (

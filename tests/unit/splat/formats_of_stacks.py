@@ -169,6 +169,15 @@ STACKS: tuple[Stack, ...] = (
         marks=True,
     ),
     Stack(
+        name="powerpc, xmon",
+        begins="[link register   ] c000000000150456 unmap_vmas+0x20/0x40",
+        frame=lambda one, place: (
+            f"[{_pc(0xC00000003F000000)(place):016x}] {_pc(0xC000000000000000)(place):016x} "
+            f"{_place(one)}{'' if one[3] else ' (unreliable)'}"
+        ),
+        marks=True,
+    ),
+    Stack(
         name="s390, 2.6.24 to 4.9",
         begins="Call Trace:",
         frame=lambda one, place: (
@@ -518,6 +527,21 @@ REGISTERS: tuple[tuple[str, str, str, dict[str, object]], ...] = (
             f"NIP [c000000000150123] {_PLACE}\nLR [c000000000150456] unmap_vmas+0x20/0x40\n"
         ),
         {"cpu": 3, "pid": 55, "comm": "Web Content", "tainted": "GB", "release": "7.3.4"},
+    ),
+    (
+        "powerpc 64, xmon",
+        "powerpc, xmon",
+        (
+            "BUG: Kernel NULL pointer dereference on read at 0x00000000\n"
+            "Faulting instruction address: 0xc000000000150123\n"
+            "cpu 0x3: Vector: 380 (Data SLB Access) at [c000000c6d19f700]\n"
+            f"    pc: c000000000150123: {_PLACE}\n"
+            "    lr: c000000000150456: unmap_vmas+0x20/0x40\n    sp: c000000c6d19f990\n"
+            "   msr: 8000000002009033\n  current = 0xc000000c6d177480\n"
+            "  paca    = 0xc00000001ec4f400   irqmask: 0x03   irq_happened: 0x01\n"
+            "    pid   = 55, comm = Web Content\n"
+        ),
+        {"pid": 55, "comm": "Web Content"},
     ),
     (
         "s390, 2.6.24",

@@ -1,0 +1,140 @@
+"""What mails do to a report: answers in its middle, other logs beside it, lines put into one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.splat.parsed import names, parsed
+
+PAGE = "page: refcount:0 mapcount:1 mapping:0000000000000000 index:0x7f1 pfn:0x1a2b3"
+REASON = "page dumped because: nonzero mapcount"
+TASK = "CPU: 3 PID: 55 Comm: sh Not tainted 6.1.0 #1"
+FRAMES = ["Call Trace:", " dump_stack+0x1/0x9", " bad_page+0x2/0x9"]
+ANSWER = [f"I do not see why: {number} is a number, and nothing more." for number in range(90)]
+
+
+def _quoted(lines: list[str], quotes: str) -> list[str]:
+    return [quotes + line for line in lines]
+
+
+@pytest.mark.parametrize(("outer", "inner"), [("", "> "), ("> ", "> > "), (">", ">>")])
+def test_a_long_answer_in_the_middle_of_a_report_ends_nothing(outer: str, inner: str) -> None:
+    lines = [
+        *_quoted(["BUG: Bad page state in process sh  pfn:1a2b3", PAGE], inner),
+        *_quoted(ANSWER, outer),
+        *_quoted([REASON, TASK, *FRAMES], inner),
+    ]
+
+    (splat,) = parsed("\n".join(lines) + "\n")
+
+    assert (splat.pid, splat.reason, splat.unread) == (55, "nonzero mapcount", ())
+    assert names(splat) == ["dump_stack", "bad_page"]
+
+
+def test_a_warnings_function_may_stand_below_an_answer() -> None:
+    lines = [
+        *_quoted(["[    7.000001] WARNING: CPU: 3 PID: 55 at mm/memory.c:2281"], "> > "),
+        *_quoted(ANSWER, "> "),
+        *_quoted(["wp_page_copy+0x687/0x6e0", f"[    7.000002] {TASK}"], "> > "),
+        *_quoted([f"[    7.000003] {line}" for line in FRAMES], "> > "),
+    ]
+
+    (splat,) = parsed("\n".join(lines) + "\n")
+
+    assert splat.reason is not None
+    assert splat.reason.endswith("mm/memory.c:2281 wp_page_copy+0x687/0x6e0")
+    assert (splat.comm, names(splat)) == ("sh", ["dump_stack", "bad_page"])
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "Unable to handle kernel NULL pointer dereference at virtual address 00000034",
+        "Unable to handle kernel paging request at virtual address fabb801d4000018d",
+        "BUG: unable to handle page fault for address: ffff880100100108",
+        "WARNING: CPU: 0 PID: 2486 at mm/memory.c:2281 wp_page_copy+0x687/0x6e0",
+        "kernel BUG at arch/powerpc/mm/book3s64/radix_pgtable.c:333!",
+    ],
+)
+def test_what_follows_a_whole_headline_is_no_part_of_it(whole: str) -> None:
+    (splat,) = parsed(f"{whole}\nusb3503 usb-hub: switched to HUB mode\n{TASK}\n")
+
+    assert splat.reason == whole
+
+
+def test_a_warning_without_its_function_takes_no_sentence() -> None:
+    headline = "[   97.344077] WARNING: CPU: 0 PID: 2486 at mm/memory.c:2281"
+
+    (splat,) = parsed(f"> > {headline}\n> It is hard for me to reproduce it in my machine\n")
+
+    assert splat.reason == headline.partition("] ")[2]
+
+
+def test_the_rest_of_a_line_may_be_quoted_by_fewer() -> None:
+    log = (
+        ">>>>> BUG: Bad page state in process sh  pfn:1a2b3\n"
+        f">>>>> {PAGE}\n>>>>> CPU: 3 PID: 55 Comm: sh Tainted: G    B             5.7.0-rc6-next-\n"
+        "> 20200518-00002-gb178d2d56f29 #1\n>>>>> Call Trace:\n>>>>>  bad_page+0x1/0x2\n"
+    )
+
+    (splat,) = parsed(log)
+
+    assert splat.kernel_release == "5.7.0-rc6-next-20200518-00002-gb178d2d56f29"
+
+
+def test_a_log_in_an_answer_is_another_mails() -> None:
+    first = "[   41.213146] Unable to handle kernel paging request at virtual address 00100108"
+    lines = [
+        f">>> {first}",
+        *(f">> [  135.69840{at}] {line}" for at, line in enumerate(["BUG: KASAN: oob in f", TASK])),
+        *(f">> [  135.6985{at}0] {line}" for at, line in enumerate(FRAMES)),
+        "> It is not aligned.",
+        *(f"[   54.04142{at}]  of_another+0x{at}/0x9" for at in range(1, 4)),
+        f">>> [   41.290401] {TASK.replace('55', '66')}",
+        *(f">>> [   41.2905{at}0] {line}" for at, line in enumerate(FRAMES)),
+    ]
+
+    oops, kasan = parsed("\n".join(lines) + "\n")
+
+    assert (oops.pid, names(oops)) == (66, ["dump_stack", "bad_page"])
+    assert (kasan.pid, names(kasan)) == (55, ["dump_stack", "bad_page"])
+
+
+def test_lines_that_a_mailer_put_into_one() -> None:
+    words = ["BUG: Bad page state in process sh  pfn:1a2b3", PAGE, REASON, TASK, *FRAMES]
+    stamped = [f"[    7.00000{at}] {line}" for at, line in enumerate(words)]
+    log = "".join(f"> > {' '.join(stamped[at : at + 2])}\n" for at in range(0, len(words), 2))
+
+    (splat,) = parsed(log)
+
+    assert (splat.mapcount, splat.reason, splat.pid) == (1, "nonzero mapcount", 55)
+    assert names(splat) == ["dump_stack", "bad_page"]
+
+
+def test_a_prompt_before_the_headline_after_a_quoted_log() -> None:
+    lines = [
+        *_quoted(["[   39.354071] Kernel panic - not syncing: Fatal exception"], "> "),
+        "It takes me many more cycles:",
+        "1126957 login: [   14.614240] BUG: kernel NULL pointer dereference, address: 0000",
+        *(f"[   14.6142{at}1] {line}" for at, line in enumerate([TASK, *FRAMES])),
+    ]
+
+    panic, oops = parsed("\n".join(lines) + "\n")
+
+    assert panic.pid is None
+    assert (oops.pid, names(oops)) == (55, ["dump_stack", "bad_page"])
+
+
+def test_functions_inlined_in_a_decoded_frame_of_arm() -> None:
+    log = (
+        "kernel BUG at mm/memory.c:1!\nCPU: 0 PID: 9 Comm: sh Not tainted 6.10.0 #0\nCall trace: \n"
+        "[<818ef10c>] (dump_backtrace) from [<818ef208>] (show_stack+0x18/0x1c traps.c:257)\n"
+        " r7:00000000 r6:82622804 r5:00000000 r4:81feb1a4\n"
+        "[<818ef1f0>] (show_stack) from [<8190c848>] (__dump_stack lib/dump_stack.c:93 [inline])\n"
+        "[<818ef1f0>] (show_stack) from [<8190c848>] (dump_stack_lvl+0x54/0x7c dump_stack.c:119)\n"
+    )
+
+    (splat,) = parsed(log)
+
+    assert names(splat) == ["show_stack", "__dump_stack", "dump_stack_lvl"]
+    assert splat.unread == ()
