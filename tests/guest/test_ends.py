@@ -15,7 +15,10 @@ import pytest
 from tests.guest import struck
 from tests.guest.builders import zaptrace
 from tests.guest.conftest import Boot
+from zaptrace.memory.kernel_log import kernel_log
+from zaptrace.memory.open import open_program
 from zaptrace.runs.folder import RunFolder
+from zaptrace.runs.whole_console import not_printed, whole_console
 
 pytestmark = pytest.mark.guest
 LIMIT = 120.0
@@ -61,6 +64,10 @@ def test_a_panic_is_explained_soon(clean_exit: Boot, tmp_path: Path) -> None:
     assert (status, run.facts().ended) == (1, "panic")
     assert seconds < LIMIT
     explained(run)
+    log, printed = kernel_log(open_program(run.vmcore, clean_exit.vmlinux)), whole_console(run)
+    assert not_printed(printed, log) == ()
+    died = printed.index(b"Kernel panic - not syncing")
+    assert "Kernel panic - not syncing" in not_printed(printed[:died], log)[0]
 
 
 def test_a_hang_is_explained(clean_exit: Boot, tmp_path: Path) -> None:

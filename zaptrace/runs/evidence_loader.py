@@ -11,6 +11,7 @@ from zaptrace.audit import audit
 from zaptrace.capture.reader import read as read_capture
 from zaptrace.capture.writer import write as write_capture
 from zaptrace.memory.ftrace_events import read_trace
+from zaptrace.memory.kernel_log import kernel_log
 from zaptrace.memory.open import boot_id, open_program, vmcoreinfo_of
 from zaptrace.memory.registers import cpu_registers
 from zaptrace.memory.resolve import code_site
@@ -20,12 +21,16 @@ from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model.errors import BadInput, ZaptraceError
 from zaptrace.model.events import Events
 from zaptrace.model.findings import AuditResult
+from zaptrace.model.paths import write_whole
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.verdict import CodeSite
 from zaptrace.runs import merge_events
 from zaptrace.runs.dump_identity import Identity
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.whole_console import not_printed
+
+_MAY_HAVE_LOGGED_MORE = ("panic", "oops", "hang", "timeout")
 
 
 class EvidenceLoader:
@@ -122,6 +127,17 @@ class EvidenceLoader:
         """Return whether the audit's dump is gone, or cannot be opened and has the same size."""
         of, vmcore = self._folder.audited(), self._folder.vmcore
         return of is None or not vmcore.exists() or vmcore.stat().st_size == of.size
+
+    def log(self) -> None:
+        """Keep the end of the kernel's log that the console lacks, of a guest that was not stopped
+        in the middle of its work."""
+        folder, ended = self._folder, self._facts.ended
+        if self.prog is None or ended not in _MAY_HAVE_LOGGED_MORE or folder.kernel_log.exists():
+            return
+        printed = folder.console.read_bytes() if folder.console.exists() else b""
+        lines = not_printed(printed, kernel_log(self.prog))
+        if lines:
+            write_whole(folder.kernel_log, "".join(f"{line}\n" for line in lines).encode())
 
     def debug_info(self, events: Events | None) -> drgn.Program | None:
         """Return what knows the kernel's source lines: the dump, or the run's vmlinux alone.

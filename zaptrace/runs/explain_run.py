@@ -36,6 +36,7 @@ from zaptrace.runs.life_recorder import LifeRecorder
 from zaptrace.runs.run_life import RunLife, kept_lives, wrong_entries
 from zaptrace.runs.source_lines import addressed, sharpened
 from zaptrace.runs.stops import EVENTS
+from zaptrace.runs.whole_console import whole_console
 from zaptrace.splat import parse_console
 from zaptrace.splat.kinds import from_mm
 from zaptrace.triage import Console, triage
@@ -82,15 +83,16 @@ def analyse(
     """
     loader = EvidenceLoader(folder, facts, listener)
     events, found = loader.events(), loader.audit()
+    loader.log()
     if recorder is not None:
         names = loader.debug_info(events)
-        pfns = None if keep_life else suspects(events, found, parse_console(_console(folder)))
+        pfns = None if keep_life else suspects(events, found, parse_console(whole_console(folder)))
         wrong = found.findings[:MOST_PAGES] if found is not None else ()
         entries = [at for finding in wrong for at in wrong_entries(finding)]
         keep_lives(folder, facts, recorder, loader.prog, names, pfns, listener, entries)
         folder.save_facts(facts)
     with step("explain", "Explain", listener, facts.timing) as current:
-        console = _console(folder)
+        console = whole_console(folder)
         splats = parse_console(console)
         names = loader.debug_info(events)
         lives, unread = _lives(folder, names)
@@ -161,7 +163,13 @@ def _info(
         command=facts.command,
         qemu=facts.qemu,
         ended=_ended(facts),
-        unseen=(*_unseen(facts, events), *unread, *_half(facts, pieces.folder), *unchecked),
+        unseen=(
+            *_unseen(facts, events),
+            *_not_printed(pieces.folder),
+            *unread,
+            *_half(facts, pieces.folder),
+            *unchecked,
+        ),
         splat=kernels_words(pieces.console, pieces.splats, verdict.kind, verdict.pfn),
         splats=len(pieces.splats),
         events=len(events.records) if events else 0,
@@ -215,6 +223,15 @@ def _unseen(facts: RunFacts, events: Events | None) -> tuple[str, ...]:
     said = [one for one in (facts.hung, facts.not_stopped) if one]
     said += [*facts.unrecorded, *facts.life_unrecorded]
     return (*said, *missing, *meta.get("damage", ()))
+
+
+def _not_printed(folder: RunFolder) -> tuple[str, ...]:
+    """Return that the console lacks the end of the kernel's log, where it does."""
+    if not folder.kernel_log.exists():
+        return ()
+    lines = folder.kernel_log.read_bytes().count(b"\n")
+    lacks = f"The console lacks the last lines of the kernel's log ({lines})"
+    return (f"{lacks}: they are the dump's, in kernel.log.",)
 
 
 def _note_a_missing_stop(pieces: consistency.Pieces) -> None:

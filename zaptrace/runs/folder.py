@@ -5,6 +5,7 @@
     image         the kernel that was booted
     initrd        its root file system, with the probes after it
     console.log   the guest's serial console
+    kernel.log    what the kernel had logged when it was stopped, and the console did not get
     qemu.log      QEMU's own words
     vmcore        the stopped guest's memory (0600)
     vmcore.later  what came after the stop, until the events are read out of it
@@ -144,6 +145,11 @@ class RunFolder:
     def console(self) -> Path:
         """The guest's serial console."""
         return self.path / "console.log"
+
+    @property
+    def kernel_log(self) -> Path:
+        """The end of the kernel's log that the console lacks."""
+        return self.path / "kernel.log"
 
     @property
     def qemu_log(self) -> Path:
