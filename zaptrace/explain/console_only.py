@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from zaptrace.explain.met_again import once_more
-from zaptrace.explain.naming import counters, flags_of, page, task
+from zaptrace.explain.naming import counters, cut_reason, flags_of, page, task
 from zaptrace.explain.predicates import Case, way_of
 from zaptrace.model.splats import OwnerStack, Splat
 from zaptrace.model.task_name import task_name
@@ -22,7 +22,6 @@ from zaptrace.triage.stacks import Way, check_site, deferral, read_stack, reliab
 
 MOST_STEPS = 3
 """Functions of the allocator that a sentence names."""
-LONGEST_REASON = 200
 
 
 def only_printed(case: Case) -> bool:
@@ -47,7 +46,7 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
     story = case.story
     who, what = task(story), page(story)
     flags = flags_of(state.reason, state)
-    why = f" ({_cut(state.reason)}{f'; {flags}' if flags else ''})" if state.reason else ""
+    why = f" ({cut_reason(state.reason)}{f'; {flags}' if flags else ''})" if state.reason else ""
     said = counters(story.raw_mapcount, story.refcount)
     steps = ", ".join(read_stack(state.trace).steps[:MOST_STEPS]) or "by the reason"
     way = way_of(case)
@@ -132,7 +131,7 @@ def _reported(case: Case, found: Splat) -> Iterator[str]:
     said = counters(raw, found.refcount)
     yield _ended(
         f"The kernel reported {page(story)} ({said}){_while(case)}"
-        f"{where(found)}: {_cut(found.reason) or described(found)}"
+        f"{where(found)}: {cut_reason(found.reason) or described(found)}"
     )
     yield "The report says what was found there, not how it came to be."
 
@@ -145,7 +144,7 @@ def without_page(splat: Splat) -> tuple[str, ...]:
     entry = f", {_entry(splat)}" if splat.pte is not None or entry_level(splat) == "PMD" else ""
     at = "" if splat.addr is None else f", address {splat.addr:#x}"
     said = f"The kernel reported {described(splat)}{entry}{at}{who if known else ''}"
-    reason = f": {_cut(splat.reason)}" if splat.reason else ""
+    reason = f": {cut_reason(splat.reason)}" if splat.reason else ""
     shown = "No page is named in it."
     if splat.mapcount is not None and splat.pfn is None:
         page_counters = counters(splat.mapcount - 1, splat.refcount)
@@ -193,8 +192,3 @@ def where(splat: Splat) -> str:
 def _ended(text: str) -> str:
     """Return the text as a sentence."""
     return text if text.endswith((".", "!")) else f"{text}."
-
-
-def _cut(reason: str | None) -> str:
-    reason = reason or ""
-    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"

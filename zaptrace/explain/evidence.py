@@ -14,6 +14,7 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.changed_words import Changed
 from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.life.lost_tables import LostTable
+from zaptrace.life.planted import Planted
 from zaptrace.model.events import Events, Kind
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
@@ -67,6 +68,9 @@ class Lives(Protocol):
 
     def changed_unseen(self) -> Sequence[Changed]:
         """Return the members of struct pages that no recorded store had changed, at the stop."""
+
+    def planted(self) -> Sequence[Planted]:
+        """Return the members of struct pages that held what the kernel died of."""
 
     def lost_tables(self) -> Sequence[LostTable]:
         """Return the page tables that were never freed, the first one first."""

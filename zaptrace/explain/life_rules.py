@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zaptrace.explain.predicates import Case, changed_members
-from zaptrace.explain.unseen_entry import taken_from, unseen_entry
+from zaptrace.explain.predicates import Case, changed_members, planted_member
+from zaptrace.explain.unseen_entry import instead_of, taken_from, unseen_entry
 from zaptrace.life.left_over import What
 
 _MAPPING = (What.PTE_WITHOUT_RMAP, What.PTE_CLEARED, What.PTE_STAYS, What.NO_PTE)
@@ -32,8 +32,12 @@ def table_lost(case: Case) -> bool:
 
 def scribbled(case: Case) -> bool:
     """Return whether the struct page was written by code that has no business there, or by no
-    store at all."""
-    return _has(case, What.STRAY, What.UNSEEN) or bool(changed_members(case))
+    store at all, or holds what the kernel died of, or was taken for another's that had been made
+    its tail by a stray store."""
+    if _has(case, What.STRAY, What.UNSEEN) or changed_members(case):
+        return True
+    twin = instead_of(case)
+    return planted_member(case) is not None or (twin is not None and twin.led is not None)
 
 
 def freed_twice(case: Case) -> bool:

@@ -10,6 +10,8 @@ from zaptrace.model.splats import Splat
 from zaptrace.model.task_name import task_name
 
 NS_PER_US = US_PER_MS = 1000
+LONGEST_REASON = 160
+"""Characters of a failed check in a sentence: VM_BUG_ON_PAGE() of a macro prints it expanded."""
 
 
 def task(story: Story) -> str:
@@ -32,6 +34,17 @@ def counters(raw_mapcount: int | None, refcount: int | None) -> str:
     if refcount is not None:
         known.append(f"refcount {refcount}")
     return ", ".join(known) or "counters unknown"
+
+
+def reason_of(splat: Splat) -> str:
+    """Return why the kernel printed a report, else its kind, short enough for a sentence."""
+    return cut_reason(splat.reason or splat.kind.replace("_", " "))
+
+
+def cut_reason(reason: str | None) -> str:
+    """Return a reason, cut where it is too long for a sentence; empty without one."""
+    reason = reason or ""
+    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"
 
 
 _FREE_CHECK = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from zaptrace.explain.event_view import Moment
 from zaptrace.explain.evidence import Evidence
-from zaptrace.explain.naming import counters, duration, lateness
+from zaptrace.explain.naming import counters, duration, lateness, reason_of
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer, whole
 from zaptrace.explain.sites import freed_alone
@@ -154,7 +154,7 @@ def _printed(what: str, splat: Splat, evidence: Evidence) -> OrderStep:
     raw = None if splat.mapcount is None else splat.mapcount - 1
     said = counters(raw, splat.refcount)
     return OrderStep(
-        f'"{what}" is printed: {splat.reason or "no reason given"} ({said})',
+        f'"{what}" is printed: {reason_of(splat) if splat.reason else "no reason given"} ({said})',
         time,
         splat.cpu,
         splat.pid,

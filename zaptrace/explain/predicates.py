@@ -10,6 +10,7 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.sites import refused_on
 from zaptrace.explain.story import Story
 from zaptrace.life.changed_words import Changed
+from zaptrace.life.planted import Planted
 from zaptrace.model.findings import Finding, FindingClass, Owner
 from zaptrace.model.verdict import CodeSite
 from zaptrace.triage.stacks import Way
@@ -104,6 +105,15 @@ def changed_members(case: Case) -> tuple[Changed, ...]:
     lives = case.evidence.lives
     found = lives.changed_unseen() if lives is not None else ()
     return tuple(one for one in found if one.pfn == case.story.pfn)
+
+
+def planted_member(case: Case) -> Planted | None:
+    """Return the member of the page's struct page that held what the kernel died of."""
+    lives, account = case.evidence.lives, case.account
+    if lives is None or account is None:
+        return None
+    found = (one for one in lives.planted() if one.pfn == case.story.pfn)
+    return next((one for one in found if account.write(one.stored) is not None), None)
 
 
 def is_a(finding: Finding | None, *classes: FindingClass) -> bool:

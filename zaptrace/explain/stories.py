@@ -21,6 +21,7 @@ from zaptrace.explain.evidence import Evidence
 from zaptrace.explain.gathers import Gather, Resolve, frees_elsewhere, gather_of
 from zaptrace.explain.lifetimes import is_owner, same_mm
 from zaptrace.explain.story import Story
+from zaptrace.life.planted import Planted
 from zaptrace.model.events import ABSENT, Events, Kind, Origin
 from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Splat
@@ -301,8 +302,17 @@ def _from_lives(evidence: Evidence) -> list[Story]:
     if lives is None:
         return []
     found = [Story(one.pfn, changed=one) for one in lives.changed_unseen()]
+    found += [_at_the_oops(one, evidence) for one in lives.planted()]
     found += [Story(one.pfn, freed_mapped=one) for one in lives.freed_while_mapped()]
     return found + [Story(one.pfn, lost_table=one) for one in lives.lost_tables()]
+
+
+def _at_the_oops(one: Planted, evidence: Evidence) -> Story:
+    """Return the story of a page whose struct page held what the kernel died of."""
+    oops = next((splat for splat in evidence.splats if "ops: " in (splat.reason or "")), None)
+    first = oops or next((splat for splat in evidence.splats if splat.kind == "other"), None)
+    pid, comm = (first.pid, first.comm) if first else (None, None)
+    return Story(one.pfn, pid, comm, planted=one)
 
 
 def _of_counters(evidence: Evidence) -> list[Story]:

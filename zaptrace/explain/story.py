@@ -15,6 +15,7 @@ from zaptrace.explain.event_view import Moment
 from zaptrace.life.changed_words import Changed
 from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.life.lost_tables import LostTable
+from zaptrace.life.planted import Planted
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
 
@@ -62,6 +63,7 @@ class Story:
         changed: by them a member of its struct page was changed by no store, and nothing else
             says that it was wrong.
         lost_table: by them it is a page table that was never freed.
+        planted: by them a member of its struct page held what the kernel died of.
     """
 
     pfn: int | None
@@ -95,6 +97,7 @@ class Story:
     freed_mapped: FreedMapped | None = None
     lost_table: LostTable | None = None
     changed: Changed | None = None
+    planted: Planted | None = None
 
     def only(self, parts: Sequence[str]) -> Story:
         """Return the same story with less evidence (`evidence.PARTS`)."""
@@ -106,11 +109,12 @@ class Story:
             story = replace(story, finding=self.finding, rss=self.rss, rss_splats=self.rss_splats)
             story = replace(story, counters=self.counters, freed_mapped=self.freed_mapped)
             story = replace(story, lost_table=self.lost_table, changed=self.changed)
+            story = replace(story, planted=self.planted)
         if "splat" not in parts:
             story = replace(story, state=None, map=None, report=None, rss_splats=())
             story = replace(story, folio_state=None)
         if "life" not in parts:
-            story = replace(story, freed_mapped=None, lost_table=None, changed=None)
+            story = replace(story, freed_mapped=None, lost_table=None, changed=None, planted=None)
         return story if "vmcore" in parts else replace(story, finding=None, rss=(), counters=())
 
     @property

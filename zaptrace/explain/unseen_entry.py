@@ -35,11 +35,14 @@ class Twin:
         pfn: the other page's.
         cleared, removed: the store that cleared the one's PTE, and the one that removed the
             other's rmap.
+        led: the store that had made the one a tail page of the other's folio, though no compound
+            page was made of them; None where there was none.
     """
 
     pfn: int
     cleared: NamedWrite
     removed: NamedWrite
+    led: NamedWrite | None = None
 
 
 def unseen_entry(case: Case) -> LeftOver | None:
@@ -86,8 +89,27 @@ def instead_of(case: Case) -> Twin | None:
     for one in leaked[:_MOST_TWINS]:
         cleared = _first(case, one.pfn, What.PTE_CLEARED) if one.pfn not in (None, own) else None
         if one.pfn is not None and cleared is not None and _together(cleared, mine.among[0]):
-            found.append(Twin(one.pfn, cleared, mine.among[0]))
+            found.append(
+                Twin(one.pfn, cleared, mine.among[0], _made_a_tail(case, one.pfn, cleared))
+            )
     return found[0] if len(found) == 1 and len(leaked) <= _MOST_TWINS else None
+
+
+def _made_a_tail(case: Case, pfn: int, cleared: NamedWrite) -> NamedWrite | None:
+    """Return the last store to a page's `compound_head` before its PTE was cleared, if that made it
+    a tail page and no function that makes compound pages did it."""
+    lives = case.evidence.lives
+    account = lives.account(pfn, case.evidence.audit) if lives is not None else None
+    for one in reversed(account.named.writes if account is not None else ()):
+        change = one.write.change(_COMPOUND_HEAD)
+        if change is not None and one.write.number < cleared.write.number:
+            makes = any("compound" in function for function in one.functions())
+            return one if change.after & 1 and not makes else None
+    return None
+
+
+_COMPOUND_HEAD = "lru.next"
+"""What shares its place with a tail's compound_head, whose lowest bit says that it is one."""
 
 
 def _alike(case: Case) -> Iterator[int]:

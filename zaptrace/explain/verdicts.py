@@ -14,6 +14,7 @@ from zaptrace.explain.doubts import doubts, gaps
 from zaptrace.explain.event_view import moment
 from zaptrace.explain.evidence import ENDS, LOG, Evidence
 from zaptrace.explain.life_wording import culprit, life_sentences
+from zaptrace.explain.naming import reason_of
 from zaptrace.explain.order import order
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.rests_on import refer_all, whole
@@ -155,7 +156,7 @@ def _unmentioned(sentences: tuple[Sentence, ...], evidence: Evidence) -> tuple[s
 
 def _deaths(evidence: Evidence) -> tuple[str, ...]:
     """Return the oopses and the like that the console has beside a page's story."""
-    found = [one.reason for one in evidence.splats if _is_bug(one) and one.reason]
+    found = [reason_of(one) for one in evidence.splats if _is_bug(one) and one.reason]
     return tuple(f"the kernel reported {reason}" for reason in dict.fromkeys(found[:MOST_PROOF]))
 
 
@@ -263,7 +264,7 @@ def _unknown(evidence: Evidence, splats: list[Splat]) -> Verdict:
     ends = {"bad_page": "bad_page()", "oops": "an oops", "bad_table": "pmd_clear_bad() or its like"}
     what = f"The run ended in {ends.get(evidence.ended, 'a panic')}"
     if splats:
-        what = f"The kernel complained ({splats[0].reason or splats[0].kind.replace('_', ' ')})"
+        what = f"The kernel complained ({reason_of(splats[0])})"
     rests_on = refer_all(splats[:1]) or (Reference("end", evidence.ended),)
     return Verdict(
         VerdictKind.UNEXPLAINED,
@@ -339,14 +340,17 @@ def _clean(evidence: Evidence) -> Verdict:
             f", and in the dump the counters of {audit.pages} pages agree with {audit.ptes} PTEs "
             f"in {audit.mms} mms"
         )
-    others = [f"Not explained: {one.reason}" for one in evidence.splats[:3]]
     return Verdict(
         VerdictKind.CLEAN,
         (Sentence(f"{seen}.", whole(evidence)),),
-        doubts=(*gaps(evidence), *others),
+        doubts=(*gaps(evidence), *_not_explained(evidence)),
         evidence=evidence.parts,
         rule="clean",
     )
+
+
+def _not_explained(evidence: Evidence) -> tuple[str, ...]:
+    return tuple(f"Not explained: {reason_of(one)}" for one in evidence.splats[:3])
 
 
 def _quiet(evidence: Evidence) -> Verdict:
@@ -354,7 +358,7 @@ def _quiet(evidence: Evidence) -> Verdict:
     return Verdict(
         VerdictKind.CLEAN,
         (Sentence(_QUIET, whole(evidence)),),
-        doubts=(*gaps(evidence), *(f"Not explained: {one.reason}" for one in evidence.splats[:3])),
+        doubts=(*gaps(evidence), *_not_explained(evidence)),
         evidence=evidence.parts,
     )
 

@@ -15,6 +15,7 @@ from zaptrace.explain.naming import (
     flags_of,
     lateness,
     page,
+    reason_of,
     rss_value,
     task,
     when_freed,
@@ -231,7 +232,7 @@ def found_wrong(case: Case) -> Sentences:
     elif story.report:
         yield Sentence(
             f"The kernel reported {page(story)} in {task(story)}: "
-            f"{story.report.reason or story.report.kind} "
+            f"{reason_of(story.report)} "
             f"({counters(_raw(story.report), story.report.refcount)}).",
             refer(story.report),
         )

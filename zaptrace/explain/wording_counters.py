@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zaptrace.explain.console_only import where
-from zaptrace.explain.naming import counters, page, rss_value, task, when_freed
+from zaptrace.explain.naming import counters, page, reason_of, rss_value, task, when_freed
 from zaptrace.explain.predicates import Case, zero_kind
 from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.model.findings import Finding, FindingClass
@@ -36,7 +36,7 @@ def put_when_free(case: Case) -> Sentences:
     said = counters(None if report.mapcount is None else report.mapcount - 1, report.refcount)
     yield Sentence(
         f"{task(story)} was about to drop a reference to {page(story)}{where(report)}, which had "
-        f"none left ({said}): {report.reason}.",
+        f"none left ({said}): {reason_of(report)}.",
         refer(report),
     )
     yield Sentence(
@@ -56,7 +56,8 @@ def wrong_rmap(case: Case) -> Sentences:
     )
     yield Sentence(
         "Its PTE or swap entry was moved, or made anew, and the folio's index and anon_vma were "
-        "left as they were: reclaim and migration do not find that mapping.",
+        "left as they were; or these were changed, and that entry stayed: reclaim and migration "
+        "do not find that mapping.",
         refer(finding),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -115,17 +116,10 @@ def place(one: NamedWrite) -> str:
 
 _COUNTERS = frozenset(
     {
-        *("page_remove_rmap", "page_add_anon_rmap", "page_add_file_rmap", "page_add_new_anon_rmap"),
-        *("page_remove_file_rmap", "folio_remove_rmap_range", "release_pages", "__folio_put"),
-        *("put_page", "folio_put", "get_page", "folio_get", "put_page_testzero", "try_get_folio"),
-        *("folio_add_new_anon_rmap", "folio_remove_rmap_ptes", "folio_add_anon_rmap_ptes"),
-        *("folio_add_file_rmap_ptes", "__folio_remove_rmap", "__folio_add_rmap", "folios_put_refs"),
-        *("try_grab_page", "try_grab_folio", "folio_add_lru", "free_pages_and_swap_cache"),
-        *("free_page_and_swap_cache", "folio_remove_rmap_pmd", "folio_add_anon_rmap_pmd"),
-        *("folio_add_file_rmap_pmd", "__page_dup_rmap", "page_dup_file_rmap", "page_dup_anon_rmap"),
-        *("page_try_dup_anon_rmap", "folio_try_dup_anon_rmap_pmd", "hugetlb_add_file_rmap"),
-        *("hugepage_add_anon_rmap", "hugepage_add_new_anon_rmap", "hugetlb_add_anon_rmap"),
-        *("hugetlb_add_new_anon_rmap", "hugetlb_remove_rmap", "page_remove_anon_compound_rmap"),
+        *("release_pages", "__folio_put", "put_page", "folio_put", "get_page", "folio_get"),
+        *("put_page_testzero", "try_get_folio", "folios_put_refs", "try_grab_page"),
+        *("try_grab_folio", "folio_add_lru", "free_pages_and_swap_cache"),
+        "free_page_and_swap_cache",
         # They look a page up and give their caller its reference: mm/filemap.c, mm/shmem.c.
         *("mapping_get_entry", "filemap_get_entry", "pagecache_get_page", "__filemap_get_folio"),
         *("find_get_entry", "find_lock_entries", "find_get_entries", "filemap_get_folios"),
@@ -138,6 +132,9 @@ _COUNTERS = frozenset(
     }
 )
 """Functions that only change a counter: their callers are what matters."""
+_RMAP_COUNTERS = re.compile(r"(?:add|remove|dup|move)(?:_\w+)?_rmap(?:_\w+)?")
+"""Those of the rmap, on every kernel: page_add_anon_rmap(), __folio_add_file_rmap(),
+folio_remove_rmap_ptes() and their like."""
 _LIBRARIES = frozenset({"mm/gup.c", "lib/iov_iter.c"})
 """Files whose functions take references for their callers: get_user_pages() and what calls it."""
 
@@ -147,9 +144,13 @@ def author(one: NamedWrite) -> Frame:
     if one.write.slot is not None:
         return one.author
     code = [frame for frame in one.chain if frame.is_code]
-    own = [frame for frame in code if frame.function not in _COUNTERS]
+    own = [frame for frame in code if not _only_counts(frame.function or "")]
     users = (frame for frame in own if frame.file not in _LIBRARIES)
     return next(users, (own or code or [one.author])[0])
+
+
+def _only_counts(function: str) -> bool:
+    return function in _COUNTERS or _RMAP_COUNTERS.search(function) is not None
 
 
 def before_in_call(writes: Sequence[NamedWrite], of: NamedWrite) -> list[NamedWrite]:

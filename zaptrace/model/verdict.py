@@ -130,8 +130,9 @@ class CodeSite:
 
     Attributes:
         role: `freed`, `rmap_removed`, `pte_cleared`, `reported`; `culprit`: of a store in the
-            page's life that has no partner; `entry_stored`: of the last store to the (swap) PTE
-            that the page's rmap does not lead to.
+            page's life that has no partner; `entry_stored`, `rmap_stored`: of the last store to
+            the (swap) PTE that the page's rmap does not lead to, or to where that leads;
+            `flag_set`: of the store that set a flag which was left.
         source: `file:line` of the innermost frame, or None.
         inline_chain: `function at file:line`, innermost first.
     """

@@ -16,6 +16,8 @@ _TITLES = {
     "reported": "Reported",
     "culprit": "By its life",
     "entry_stored": "Entry stored",
+    "rmap_stored": "Rmap stored",
+    "flag_set": "Flag set",
 }
 _MARKS = {
     "freed": "the page is freed",
@@ -24,6 +26,8 @@ _MARKS = {
     "reported": "the page is refused",
     "culprit": "this has no partner",
     "entry_stored": "the rmap does not lead to this entry",
+    "rmap_stored": "the rmap leads elsewhere from here on",
+    "flag_set": "the flag that was left is set",
 }
 # Steps are sentences: explain.order's.
 _STEPS = (

@@ -39,6 +39,7 @@ from zaptrace.runs.stops import EVENTS
 from zaptrace.runs.whole_console import whole_console
 from zaptrace.splat import parse_console
 from zaptrace.splat.kinds import from_mm
+from zaptrace.splat.wild_pointers import wild_pointers
 from zaptrace.triage import Console, triage
 
 
@@ -89,7 +90,8 @@ def analyse(
         pfns = None if keep_life else suspects(events, found, parse_console(whole_console(folder)))
         wrong = found.findings[:MOST_PAGES] if found is not None else ()
         entries = [at for finding in wrong for at in wrong_entries(finding)]
-        keep_lives(folder, facts, recorder, loader.prog, names, pfns, listener, entries)
+        wild = wild_pointers(whole_console(folder))
+        keep_lives(folder, facts, recorder, loader.prog, names, pfns, listener, entries, wild)
         folder.save_facts(facts)
     with step("explain", "Explain", listener, facts.timing) as current:
         console = whole_console(folder)

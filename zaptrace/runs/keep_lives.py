@@ -15,6 +15,7 @@ from zaptrace.life.completeness import Completeness, Span, compare
 from zaptrace.life.freed_mapped import freed_while_mapped
 from zaptrace.life.life_file import write
 from zaptrace.life.lost_tables import LostTable, lost_tables
+from zaptrace.life.planted import planted
 from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
 from zaptrace.life.records import Facts, Life, checked, of_pages, with_folios
@@ -43,6 +44,7 @@ def keep_lives(
     pfns: tuple[int, ...] | None,
     listener: Listener,
     entries: Sequence[int] = (),
+    wild: Sequence[int] = (),
 ) -> None:
     """Write life.zap, and say in `facts` what it is worth.
 
@@ -51,6 +53,7 @@ def keep_lives(
         names: what knows the kernel's types.
         pfns: the pages to keep; None: all.
         entries: physical addresses of page-table entries whose stores are kept as well.
+        wild: what the kernel died of: the pages whose struct pages held it are kept as well.
     """
     with step("life", "Keep the lives of suspect pages", listener, facts.timing) as current:
         if recorder.base is None or names is None:
@@ -65,7 +68,8 @@ def keep_lives(
             lost = lost_tables(life)
             entries = (*entries, *(one.slot for one in lost))
             pfns = _with_stale_entries(pfns, life, names, lost)
-            pfns = None if pfns is None else with_folios(life, (*pfns, *_changed(life, complete)))
+            more = (*_changed(life, complete), *_planted(life, wild))
+            pfns = None if pfns is None else with_folios(life, (*pfns, *more))
             kept = dataclasses.replace(of_pages(life, pfns, entries), boot=facts.boot_id)
             size = write(folder.life, kept, complete)
         except (BadInput, OSError) as error:
@@ -127,6 +131,11 @@ def _with_stale_entries(
 def _changed(life: Life, complete: Completeness | None) -> Iterator[int]:
     """Yield the pages whose struct page was changed by no recorded store."""
     yield from (one.pfn for one in changed_unseen(life, complete))
+
+
+def _planted(life: Life, wild: Sequence[int]) -> Iterator[int]:
+    """Yield the pages whose struct page held what the kernel died of."""
+    yield from (one.pfn for one in planted(life, wild))
 
 
 def _of_findings(found: AuditResult | None) -> Iterator[int]:

@@ -17,6 +17,7 @@ from zaptrace.life.life_file import read
 from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.named_life import NamedLife, NamedWrite, named_life, named_write
 from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, entry_store, last_store
+from zaptrace.life.planted import Planted, planted
 from zaptrace.life.record_layout import NOT_SEEN
 from zaptrace.life.records import Life, last_of_stacks, until
 from zaptrace.memory.resolve import code_site
@@ -27,6 +28,8 @@ from zaptrace.model.findings import AuditResult, Finding, FindingClass
 from zaptrace.model.verdict import CodeSite
 from zaptrace.runs.consistency import HINT
 from zaptrace.runs.folder import RunFacts, RunFolder
+from zaptrace.runs.whole_console import whole_console
+from zaptrace.splat.wild_pointers import wild_pointers
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,12 @@ class RunLife:
     def changed_unseen(self) -> tuple[Changed, ...]:
         """Return the members of struct pages that no recorded store had changed, at the stop."""
         return changed_unseen(self.life, self.complete)
+
+    def planted(self) -> tuple[Planted, ...]:
+        """Return the members of struct pages that held what the kernel died of."""
+        if self.names is None:
+            return ()
+        return planted(self.life, wild_pointers(whole_console(self.folder)))
 
     def lost_tables(self) -> tuple[LostTable, ...]:
         """Return the page tables that were never freed, the first one first."""

@@ -16,6 +16,7 @@ from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import ledger
 from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.named_life import NamedLife, named_life
+from zaptrace.life.planted import Planted, planted
 from zaptrace.life.records import until
 from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
@@ -42,6 +43,7 @@ class Kept:
     whole: bool = True
     over: bool = True
     changed: tuple[Changed, ...] = ()
+    wild: tuple[int, ...] = ()
 
     def account(
         self, pfn: int, _audit: AuditResult | None, until_store: int | None = None
@@ -59,6 +61,9 @@ class Kept:
 
     def changed_unseen(self) -> tuple[Changed, ...]:
         return self.changed
+
+    def planted(self) -> tuple[Planted, ...]:
+        return planted(self.page.life(tables=1), self.wild)
 
     def lost_tables(self) -> tuple[LostTable, ...]:
         return lost(self.page)

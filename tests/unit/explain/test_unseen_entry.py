@@ -24,6 +24,7 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.changed_words import Changed
 from zaptrace.life.freed_mapped import FreedMapped
 from zaptrace.life.lost_tables import LostTable
+from zaptrace.life.planted import Planted
 from zaptrace.model.events import ABSENT, Kind
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Splat
@@ -120,6 +121,9 @@ class Two:
         return ()
 
     def changed_unseen(self) -> tuple[Changed, ...]:
+        return ()
+
+    def planted(self) -> tuple[Planted, ...]:
         return ()
 
     def lost_tables(self) -> tuple[LostTable, ...]:

@@ -1,0 +1,59 @@
+"""Which stores made a PTE and the rmap of its page miss each other, by the recorded life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zaptrace.explain.life_naming import refer_writes, told, with_callers
+from zaptrace.explain.predicates import Case, is_a
+from zaptrace.life.named_life import NamedWrite
+from zaptrace.model.findings import FindingClass
+from zaptrace.model.verdict import Sentence
+
+
+def entry_store(case: Case) -> NamedWrite | None:
+    """Return the store that put a (swap) PTE where the page's rmap does not lead, as far as the
+    page tables' stores are known."""
+    account = case.account
+    wrong = is_a(case.story.finding, FindingClass.WRONG_RMAP)
+    return account.entry if account is not None and account.whole and wrong else None
+
+
+def entry_sentences(case: Case) -> Iterator[Sentence]:
+    """Yield who stored the (swap) PTE that the rmap does not lead to."""
+    one = entry_store(case)
+    finding = case.story.finding
+    if one is None or finding is None:
+        return
+    what = "PTE" if finding.ptes else "swap entry"
+    yield Sentence(
+        f"That {what} was last stored by {with_callers(one)}.", refer_writes((one,), told(case))
+    )
+    other = rmap_store(case)
+    if other is not None:
+        when = "after" if other.write.number > one.write.number else "before"
+        yield Sentence(
+            f"The folio's {' and '.join(rmap_members(other))} was last stored {when} that, by "
+            f"{with_callers(other)}.",
+            refer_writes((other,), told(case)),
+        )
+
+
+def rmap_store(case: Case) -> NamedWrite | None:
+    """Return the last store before the stop that changed where the page's rmap leads."""
+    writes = case.account.named.writes if case.account is not None else ()
+    found = [one for one in writes if rmap_members(one) and not one.write.after_stop]
+    return found[-1] if found else None
+
+
+def misled_by(case: Case) -> NamedWrite | None:
+    """Return the store after which PTE and rmap did not go together: the later one's."""
+    entry, other = entry_store(case), rmap_store(case)
+    if entry is None or other is None or other.write.number < entry.write.number:
+        return entry
+    return other
+
+
+def rmap_members(one: NamedWrite) -> list[str]:
+    """Return which members that the rmap leads by a store changed."""
+    return [name for name in ("mapping", "index") if one.write.change(name) is not None]
