@@ -43,7 +43,7 @@ class Unit:
         """Return how many of `calls` lie outside its own: up to the kernel's innermost entry."""
         callers = self.write.callers
         for at, frames in enumerate(callers):
-            if all(frame.function in ENTRIES for frame in frames):
+            if all(frame.function in ENTRIES for frame in frames if not frame.left):
                 return 1 + len(callers) - at
         return 1
 

@@ -29,11 +29,34 @@ FREEZERS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Function:
+    """A function as it was linked.
+
+    Attributes:
+        size: bytes; 0 when that is not known.
+    """
+
+    name: str
+    start: int
+    size: int
+
+
+Called = Callable[[int], Function | None]
+"""Return address -> the function that the call before it had called; None where that is not
+known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
-    """One function, inlined or not, at one line; what is not known is None."""
+    """One function, inlined or not, at one line; what is not known is None.
+
+    Attributes:
+        left: it had ended with a jump to the next function, and is not on the stack any more.
+    """
 
     function: str | None
     source: str | None
+    left: bool = False
 
     def __str__(self) -> str:
         return self.function or "?"
@@ -68,7 +91,8 @@ class NamedWrite:
     Attributes:
         frames: the functions at the storing instruction, innermost first; the last one is not
             inlined.
-        callers: its callers, innermost first, each with its inlined frames.
+        callers: its callers, innermost first, each with its inlined frames; before those stands
+            the function that it had called, where that one has left for the next.
         offset: of the instruction in the function that is not inlined.
     """
 
@@ -129,7 +153,19 @@ class NamedLife:
     writes: tuple[NamedWrite, ...]
 
 
-def named_life(life: Life, pfn: int, resolve: Resolver, *, since_boot: bool = False) -> NamedLife:
+def nothing_called(_returns_to: int) -> Function | None:
+    """Return that it is not known what was called."""
+    return None
+
+
+def named_life(
+    life: Life,
+    pfn: int,
+    resolve: Resolver,
+    called: Called = nothing_called,
+    *,
+    since_boot: bool = False,
+) -> NamedLife:
     """Return a page's life with names for its code."""
     frames = functools.cache(lambda address, back: _frames(resolve(address, back)))
 
@@ -138,12 +174,14 @@ def named_life(life: Life, pfn: int, resolve: Resolver, *, since_boot: bool = Fa
         return any(one.function in ALLOCATORS for one in here) or of_the_pool(here)
 
     found = page_life(life, pfn, since_boot=since_boot, allocates=allocates)
-    return NamedLife(found, tuple(named_write(write, resolve, frames) for write in found.writes))
+    writes = (named_write(write, resolve, called, frames) for write in found.writes)
+    return NamedLife(found, tuple(writes))
 
 
 def named_write(
     write: Write,
     resolve: Resolver,
+    called: Called = nothing_called,
     frames: Callable[[int, bool], tuple[Frame, ...]] | None = None,
 ) -> NamedWrite:
     """Return one store with names for its code.
@@ -153,8 +191,27 @@ def named_write(
     """
     look_up = frames or (lambda address, back: _frames(resolve(address, back)))
     site = resolve(write.pc, False)
-    callers = tuple(look_up(address, True) for address in write.stack)
-    return NamedWrite(write, look_up(write.pc, False), callers, site.offset)
+    own = look_up(write.pc, False)
+    callers: list[tuple[Frame, ...]] = []
+    inner, inside = own, write.pc
+    for address in write.stack:
+        outer = look_up(address, True)
+        callers.append((*_left(called(address), inner, inside), *outer))
+        inner, inside = outer, address - 1
+    return NamedWrite(write, own, tuple(callers), site.offset)
+
+
+def _left(function: Function | None, inner: tuple[Frame, ...], inside: int) -> tuple[Frame, ...]:
+    """Return the function that was called, where another one is on the stack.
+
+    Args:
+        inner: the frames of that one.
+        inside: an address in its code.
+    """
+    if function is None or function.start <= inside < function.start + function.size:
+        return ()
+    same = inner and (inner[-1].function or "").partition(".")[0] in ("", function.name)
+    return () if same else (Frame(function.name, None, left=True),)
 
 
 def _frames(site: CodeSite) -> tuple[Frame, ...]:

@@ -33,14 +33,16 @@ KINDS = (
                 "__folio_batch_add_and_move",
             }
         ),
-        frozenset({"folio_batch_move_lru", "pagevec_lru_move_fn", "__pagevec_lru_add"}),
+        # Of what left for the next function the first one alone is known: lru_add_drain_cpu().
+        frozenset({"folio_batch_move_lru", "pagevec_lru_move_fn", "__pagevec_lru_add"})
+        | {"lru_add_drain_cpu"},
     ),
     # mm/mlock.c: the same for mlock's.
     RefKind(
         "mlock batch",
         frozenset({"mlock_folio", "mlock_new_folio", "munlock_folio"})
         | {"mlock_new_page", "munlock_page"},
-        frozenset({"mlock_folio_batch", "mlock_pagevec"}),
+        frozenset({"mlock_folio_batch", "mlock_pagevec", "mlock_drain_local"}),
     ),
     # mm/filemap.c, mm/shmem.c: while a page is in the page cache, that holds it.
     RefKind(

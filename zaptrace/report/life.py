@@ -154,7 +154,7 @@ def _block(
     lines += [f"{_INDENT}! {way}" for way in ways]
     lines.append(f"{_INDENT}{_place(one, stacks)}")
     if stacks:
-        lines += [f"{_INDENT}< {_frame(frame)}" for frame in one.around()]
+        lines += [f"{_INDENT}< {frame_line(frame)}" for frame in one.around()]
     return lines
 
 
@@ -177,8 +177,9 @@ def _place(one: NamedWrite, stacks: bool) -> str:
     return text
 
 
-def _frame(frame: Frame) -> str:
-    return f"{frame} {frame.source or ''}".rstrip()
+def frame_line(frame: Frame) -> str:
+    """Return a function with its line, or that it had ended with a jump."""
+    return f"{frame} {'(tail call)' if frame.left else frame.source or ''}".rstrip()
 
 
 def change_text(change: Change, fields: PageFields) -> str:
@@ -290,5 +291,7 @@ def _write_json(one: NamedWrite) -> dict[str, Any]:
     }
 
 
-def _frame_json(frame: Frame) -> dict[str, str | None]:
-    return {"function": frame.function, "source": frame.source}
+def _frame_json(frame: Frame) -> dict[str, Any]:
+    """Return a frame; that it had left only where it had."""
+    data: dict[str, Any] = {"function": frame.function, "source": frame.source}
+    return {**data, "tail_call": True} if frame.left else data

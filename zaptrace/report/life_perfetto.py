@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from zaptrace.life.named_life import NamedLife, NamedWrite
 from zaptrace.life.page_life import CLEARS, ENTIRE, MAPCOUNT, REFCOUNT, SETS, Role
 from zaptrace.life.page_members import TYPED_BELOW, PageFields
-from zaptrace.report.life import change_text
+from zaptrace.report.life import change_text, frame_line
 from zaptrace.report.trace_packets import (
     BEGIN,
     END,
@@ -154,7 +154,7 @@ def _ways(one: NamedWrite) -> dict[str, bool]:
 def _places(one: NamedWrite) -> bytes:
     """Return the line that did it, and every function from there outwards."""
     author = one.author
-    stack = "\n".join(f"{frame} {frame.source or ''}".rstrip() for frame in one.chain)
+    stack = "\n".join(frame_line(frame) for frame in one.chain)
     out = [fact("function", str(author)), fact("pc", one.write.pc, address=True)]
     out += [
         fact(name, said) for name, said in (("source", author.source), ("stack", stack)) if said

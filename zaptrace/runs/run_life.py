@@ -15,11 +15,12 @@ from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.life_file import read
 from zaptrace.life.lost_tables import LostTable, lost_tables
-from zaptrace.life.named_life import NamedLife, NamedWrite, named_life, named_write
+from zaptrace.life.named_life import Function, NamedLife, NamedWrite, named_life, named_write
 from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, entry_store, last_store
 from zaptrace.life.planted import Planted, planted
 from zaptrace.life.record_layout import NOT_SEEN
 from zaptrace.life.records import Life, last_of_stacks, until
+from zaptrace.memory.called_functions import CalledFunctions
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model import boot_ids
@@ -52,6 +53,7 @@ class RunLife:
     _named: dict[tuple[int, int | None], NamedLife] = field(default_factory=dict)
     _last: dict[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     _sites: dict[tuple[int, bool], CodeSite] = field(default_factory=dict)
+    _functions: list[CalledFunctions] = field(default_factory=list)
 
     @property
     def unseen(self) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ class RunLife:
                 f"{len(kept)} suspects",
                 f"{facts.command} --keep-life",
             )
-        return named_life(self.life, pfn, self._resolve, since_boot=since_boot)
+        return named_life(self.life, pfn, self._resolve, self._called, since_boot=since_boot)
 
     def ledger(self, named: NamedLife) -> Ledger:
         """Return the page's ledger, by the PTEs that the audit found at the stop."""
@@ -102,7 +104,7 @@ class RunLife:
             return None
         if (pfn, until_store) not in self._named:
             life = self.life if until_store is None else until(self.life, until_store)
-            self._named[pfn, until_store] = named_life(life, pfn, self._resolve)
+            self._named[pfn, until_store] = named_life(life, pfn, self._resolve, self._called)
         named = self._named[pfn, until_store]
         # The audit is of the stop.
         account = self._ledger(named, audit if until_store is None else None)
@@ -135,7 +137,7 @@ class RunLife:
         for one in self.freed_while_mapped():
             if (one.pfn, one.freed) == (pfn, freed):
                 write = entry_store(self.life, pfn, one.entry)
-                return None if write is None else named_write(write, self._resolve)
+                return None if write is None else named_write(write, self._resolve, self._called)
         return None
 
     def _entry(self, pfn: int, audit: AuditResult | None) -> NamedWrite | None:
@@ -144,7 +146,9 @@ class RunLife:
             if finding.pfn == pfn:
                 for slot in wrong_entries(finding):
                     write = last_store(self.life, slot)
-                    return None if write is None else named_write(write, self._resolve)
+                    return (
+                        None if write is None else named_write(write, self._resolve, self._called)
+                    )
         return None
 
     def _ledger(self, named: NamedLife, audit: AuditResult | None) -> Ledger:
@@ -173,6 +177,15 @@ class RunLife:
         if (address, back) not in self._sites:
             self._sites[address, back] = code_site(self.names, address, is_return=back)
         return self._sites[address, back]
+
+    def _called(self, returns_to: int) -> Function | None:
+        if self.names is None:
+            return None
+        if not self._functions:
+            facts = self.folder.facts()
+            vmlinux, offset = Path(facts.vmlinux), facts.kernel_offset or 0
+            self._functions.append(CalledFunctions(self.names, vmlinux, offset))
+        return self._functions[0](returns_to)
 
     def suspect(self) -> int | None:
         """Return the page that one looks at first: the verdict's, or the one whose life that is

@@ -23,16 +23,16 @@ from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict, VerdictKind
 
 NAMES |= {
-    0x50: "memset at lib/string.c:1",
-    0x51: "list_del at include/linux/list.h:1|lruvec_del_folio at mm/swap.c:3",
-    0x52: "prep_compound_page at mm/page_alloc.c:5",
-    0x53: "run_timers at kernel/time/timer.c:9",
-    0x54: "__folio_add_file_rmap at mm/rmap.c:1485|folio_add_file_rmap_ptes at mm/rmap.c:1507",
-    0x55: "set_pte_range at mm/memory.c:5055",
-    0x56: "page_move_anon_rmap at mm/rmap.c:1190",
-    0x57: "wp_can_reuse_anon_folio at mm/memory.c:3641",
-    0x58: "set_bit at include/linux/bitops.h:1|tick at mm/util.c:8",
-    0x59: "clear_bit at include/linux/bitops.h:2|untick at mm/util.c:9",
+    0x250: "memset at lib/string.c:1",
+    0x251: "list_del at include/linux/list.h:1|lruvec_del_folio at mm/swap.c:3",
+    0x252: "prep_compound_page at mm/page_alloc.c:5",
+    0x253: "run_timers at kernel/time/timer.c:9",
+    0x254: "__folio_add_file_rmap at mm/rmap.c:1485|folio_add_file_rmap_ptes at mm/rmap.c:1507",
+    0x255: "set_pte_range at mm/memory.c:5055",
+    0x256: "page_move_anon_rmap at mm/rmap.c:1190",
+    0x257: "wp_can_reuse_anon_folio at mm/memory.c:3641",
+    0x258: "set_bit at include/linux/bitops.h:1|tick at mm/util.c:8",
+    0x259: "clear_bit at include/linux/bitops.h:2|untick at mm/util.c:9",
 }
 WILD = 0x5A5A5A5A5A5A5A5A
 NEXT = 8
@@ -46,7 +46,7 @@ def culprits(verdict: Verdict) -> list[tuple[str | None, str | None]]:
 def test_what_the_kernel_died_of_names_who_stored_it() -> None:
     """`no page is known to be wrong`, of a page whose list pointers a timer had written over."""
     page = Mapped()
-    page.store(NEXT, WILD, 8, pc=0x50, stack=page.stack(0x53))
+    page.store(NEXT, WILD, 8, pc=0x250, stack=page.stack(0x253))
     evidence = Evidence(
         None, [OOPS], ended="oops", console=True, lives=Kept(page, over=False, wild=(WILD,))
     )
@@ -67,14 +67,14 @@ def astray(pc: int, value: int, *, in_one_call: bool = True) -> Evidence:
     two = evidence.lives
     assert isinstance(two, Two)
     twin = Mapped()
-    twin.store(NEXT, value, 8, pc=pc, stack=twin.stack(0x53))
+    twin.store(NEXT, value, 8, pc=pc, stack=twin.stack(0x253))
     twin.clears(0x31, 0x22)
     return replace(evidence, lives=replace(two, other=Kept(twin)))
 
 
 def test_a_page_that_was_made_a_tail_by_a_stray_store_names_that_store() -> None:
     """`whatever led to that one`, of a compound_head that a timer had written over."""
-    evidence = astray(0x50, 0x37200001001)
+    evidence = astray(0x250, 0x37200001001)
     verdict = explain(evidence)
     assert (verdict.kind, verdict.pfn) == (VerdictKind.SCRIBBLED, PFN)
     assert "memset() at lib/string.c:1 had stored 0x37200001001 to its lru.next" in verdict.summary
@@ -82,7 +82,7 @@ def test_a_page_that_was_made_a_tail_by_a_stray_store_names_that_store() -> None
     assert objected(verdict, evidence) == ""
 
 
-@pytest.mark.parametrize(("pc", "value"), [(0x52, 0x37200001001), (0x51, 0x37200001000)])
+@pytest.mark.parametrize(("pc", "value"), [(0x252, 0x37200001001), (0x251, 0x37200001000)])
 def test_what_makes_compound_pages_or_lists_leads_nowhere_else(pc: int, value: int) -> None:
     verdict = explain(astray(pc, value))
     assert verdict.kind is not VerdictKind.SCRIBBLED
@@ -94,7 +94,7 @@ def test_a_pte_that_is_no_page_s_is_named_beside_the_rmap_that_has_none() -> Non
     page = Mapped()
     page.zap()
     page.refs(1, 7, 0x25)
-    page.maps(1, 0x54, 0x55)
+    page.maps(1, 0x254, 0x255)
     one = replace(finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 1), pfn=PFN)
     splat = printed(PFN)
     evidence = Evidence(None, [splat], audit(one), ended="exit", console=True, lives=Kept(page))
@@ -142,11 +142,11 @@ def test_an_rmap_that_misses_its_pte_names_which_of_the_two_was_stored_last(move
     """A COW that reused a shared page: `Its PTE was moved, or made anew`, and it was not."""
     page = Mapped()
     if moved:
-        page.store(MAPPING, 0x7001, 8, pc=0x56, stack=page.stack(0x57))
+        page.store(MAPPING, 0x7001, 8, pc=0x256, stack=page.stack(0x257))
     page.clears(0x34, 0x23)
     page.sets(0x34, 0x23, slot=0x8000)
     if not moved:
-        page.store(MAPPING, 0x7001, 8, pc=0x56, stack=page.stack(0x57))
+        page.store(MAPPING, 0x7001, 8, pc=0x256, stack=page.stack(0x257))
     wrong = replace(finding(FindingClass.WRONG_RMAP, 1, 1, 1, OTHER), pfn=PFN, note="its anon_vma")
     verdict = explain(Evidence(None, (), audit(wrong), ended="exit", lives=Missed(page)))
     assert verdict.kind is VerdictKind.WRONG_RMAP
@@ -158,11 +158,11 @@ def test_an_rmap_that_misses_its_pte_names_which_of_the_two_was_stored_last(move
     assert culprits(verdict) == [last]
 
 
-@pytest.mark.parametrize(("pc", "named"), [(0x58, True), (0x59, False)])
+@pytest.mark.parametrize(("pc", "named"), [(0x258, True), (0x259, False)])
 def test_who_set_a_flag_that_was_left_is_a_place_in_the_source(pc: int, named: bool) -> None:
     page = Mapped()
     page.store(FLAGS, 0, 8, pc=1)
-    page.store(FLAGS, 1 << 5, 8, pc=pc, stack=page.stack(0x53))
+    page.store(FLAGS, 1 << 5, 8, pc=pc, stack=page.stack(0x253))
     page.zap()
     state = Splat("bad_page_state", pfn=PFN, mapcount=0, refcount=0, flags=("lru",), line=3)
     state = replace(state, reason="PAGE_FLAGS_CHECK_AT_FREE flag(s) set")
