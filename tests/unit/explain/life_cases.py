@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.unit.life.builders import PFN, REFCOUNT, page_fields
-from tests.unit.life.lives import NAMES, OTHER, Mappable, Mapped, resolve
+from tests.unit.life.lives import OTHER, Mappable, Mapped, know, resolve
 from tests.verdict_check import objections
 from zaptrace.explain import Evidence
 from zaptrace.explain.page_account import PageAccount
@@ -22,11 +22,13 @@ from zaptrace.model.findings import AuditResult
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict
 
-NAMES |= {
-    0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
-    0x35: "pmd_install at mm/memory.c:420",
-    0x36: "pmd_clear at include/linux/pgtable.h:3|free_pte_range at mm/memory.c:190",
-}
+know(
+    {
+        0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
+        0x35: "pmd_install at mm/memory.c:420",
+        0x36: "pmd_clear at include/linux/pgtable.h:3|free_pte_range at mm/memory.c:190",
+    }
+)
 ABOVE = 0x777
 """The page of the table above."""
 

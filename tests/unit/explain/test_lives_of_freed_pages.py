@@ -64,9 +64,9 @@ def test_where_a_store_may_be_missing_no_pte_is_said_to_outlive_its_page() -> No
 
 def test_a_pte_of_the_kernel_may_map_a_free_page() -> None:
     """7.3, x86_64: free_initmem() frees what a split of the direct map has PTEs for."""
-    NAMES[0x5E] = "__change_page_attr at arch/x86/mm/pat/set_memory.c:1600"
+    NAMES[0x15E] = "__change_page_attr at arch/x86/mm/pat/set_memory.c:1600"
     page = Mapped()
-    page.sets(0x5E, 0x23, slot=OTHER)
+    page.sets(0x15E, 0x23, slot=OTHER)
     page.zap()
     assert not freed_while_mapped(page.life(tables=1), resolve)
     page = Mapped()
@@ -78,14 +78,14 @@ def test_a_pte_of_the_kernel_may_map_a_free_page() -> None:
 def test_a_large_folio_that_is_freed_while_a_pmd_maps_it_is_found() -> None:
     folio = Folio()
     folio.fault()
-    folio.counts(-1, 0x52, 0x61)
+    folio.counts(-1, 0x152, 0x161)
     for count in (1, 0):
         folio.store(REFCOUNT, count, pfn=FIRST)
     (one,) = freed_while_mapped(folio.whole(), resolve)
     assert (one.pfn, one.table) == (FIRST, 4)
     write = entry_store(folio.whole(), FIRST, one.entry)
     assert write is not None and write.pte is Role.PMD_SET
-    folio.pmd(0x54, 0x61, pfn=0)
+    folio.pmd(0x154, 0x161, pfn=0)
     assert entry_store(folio.whole(), FIRST, len(folio.rows) - 1) is None
 
 

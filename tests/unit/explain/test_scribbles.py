@@ -15,25 +15,27 @@ from tests.unit.explain.life_cases import Kept, objected
 from tests.unit.explain.rows import OTHER, finding
 from tests.unit.explain.test_unseen_entry import LOST, Two, lost, mistaken, printed
 from tests.unit.life.builders import FLAGS, MAPPING, PFN
-from tests.unit.life.lives import NAMES, Mapped
+from tests.unit.life.lives import Mapped, know
 from zaptrace.explain import Evidence
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import Verdict, VerdictKind
 
-NAMES |= {
-    0x250: "memset at lib/string.c:1",
-    0x251: "list_del at include/linux/list.h:1|lruvec_del_folio at mm/swap.c:3",
-    0x252: "prep_compound_page at mm/page_alloc.c:5",
-    0x253: "run_timers at kernel/time/timer.c:9",
-    0x254: "__folio_add_file_rmap at mm/rmap.c:1485|folio_add_file_rmap_ptes at mm/rmap.c:1507",
-    0x255: "set_pte_range at mm/memory.c:5055",
-    0x256: "page_move_anon_rmap at mm/rmap.c:1190",
-    0x257: "wp_can_reuse_anon_folio at mm/memory.c:3641",
-    0x258: "set_bit at include/linux/bitops.h:1|tick at mm/util.c:8",
-    0x259: "clear_bit at include/linux/bitops.h:2|untick at mm/util.c:9",
-}
+know(
+    {
+        0x250: "memset at lib/string.c:1",
+        0x251: "list_del at include/linux/list.h:1|lruvec_del_folio at mm/swap.c:3",
+        0x252: "prep_compound_page at mm/page_alloc.c:5",
+        0x253: "run_timers at kernel/time/timer.c:9",
+        0x254: "__folio_add_file_rmap at mm/rmap.c:1485|folio_add_file_rmap_ptes at mm/rmap.c:1507",
+        0x255: "set_pte_range at mm/memory.c:5055",
+        0x256: "page_move_anon_rmap at mm/rmap.c:1190",
+        0x257: "wp_can_reuse_anon_folio at mm/memory.c:3641",
+        0x258: "set_bit at include/linux/bitops.h:1|tick at mm/util.c:8",
+        0x259: "clear_bit at include/linux/bitops.h:2|untick at mm/util.c:9",
+    }
+)
 WILD = 0x5A5A5A5A5A5A5A5A
 NEXT = 8
 OOPS = Splat("other", reason="Oops: general protection fault: 0000 [#1]", line=9, pid=36, comm="x")

@@ -16,7 +16,7 @@ from tests.unit.explain.kernel import events_of
 from tests.unit.explain.life_cases import Kept, objected
 from tests.unit.explain.rows import finding
 from tests.unit.life.builders import PFN
-from tests.unit.life.lives import NAMES, Mapped
+from tests.unit.life.lives import Mapped, know
 from zaptrace.explain import Evidence
 from zaptrace.explain.bad_pages import faults
 from zaptrace.explain.evidence import no_source
@@ -30,10 +30,12 @@ from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import VerdictKind
 
-NAMES |= {
-    0x71: "clear_not_present_full_ptes at include/linux/pgtable.h:800|zap_pte_range at "
-    "mm/memory.c:1774",
-}
+know(
+    {
+        0x71: "clear_not_present_full_ptes at include/linux/pgtable.h:800|zap_pte_range at "
+        "mm/memory.c:1774",
+    }
+)
 ROW = {"kind": Kind.BAD_PTE, "clock": 1000, "pid": 36, "tgid": 36, "pfn": ABSENT, "page": 0}
 LOST = replace(finding(FindingClass.MORE_MAPCOUNT_THAN_PTES, 0, 1, 1), pfn=PFN)
 

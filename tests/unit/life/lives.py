@@ -56,6 +56,12 @@ NAMES = {
 OTHER = 0x8000
 
 
+def know(names: dict[int, str]) -> None:
+    """Name more code: each address once, for the tests of a run share the names."""
+    for address, name in names.items():
+        assert NAMES.setdefault(address, name) == name, f"{address:#x} is {NAMES[address]}"
+
+
 def resolve(address: int, back: bool) -> CodeSite:
     chain = tuple(NAMES[address].split("|"))
     return CodeSite(chain[-1].split(" ")[0], 4, None, chain, address=address)

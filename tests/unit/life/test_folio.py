@@ -31,9 +31,9 @@ def test_the_counter_s_first_store_is_no_mapping() -> None:
     """Whatever its place held before: the memory map's zero, or a list."""
     folio = Folio()
     folio.word(0)
-    folio.store(PLACE, 0, pfn=FIRST + 1, pc=0x58)
+    folio.store(PLACE, 0, pfn=FIRST + 1, pc=0x158)
     folio.word(1)
-    folio.counts(-1, 0x50, 0x60)
+    folio.counts(-1, 0x150, 0x160)
     assert folio.account().adds == 0 and folio.left() == []
 
 
@@ -42,52 +42,52 @@ def test_another_member_in_the_same_place_is_no_counter() -> None:
     folio = Folio()
     folio.fault()
     folio.zap()
-    folio.store(PLACE - 4, 0, 8, pfn=FIRST + 1, pc=0x58)
+    folio.store(PLACE - 4, 0, 8, pfn=FIRST + 1, pc=0x158)
     assert folio.account().adds == 1 and folio.left() == []
 
 
 def test_a_split_removes_the_rmap_before_the_pmd() -> None:
     folio = Folio()
     folio.fault()
-    folio.counts(-1, 0x52, 0x62, 0x55)
-    folio.pmd(0x55, 0x62, pfn=0)
+    folio.counts(-1, 0x152, 0x162, 0x155)
+    folio.pmd(0x155, 0x162, pfn=0)
     assert folio.left() == []
     # Elsewhere that is a PMD which is left behind.
     folio = Folio()
     folio.fault()
-    folio.counts(-1, 0x52, 0x61, 0x54)
+    folio.counts(-1, 0x152, 0x161, 0x154)
     assert folio.said()[0].startswith("rmap removed and its PMD not cleared: ")
 
 
 def test_a_split_that_keeps_the_rmap_is_named() -> None:
     folio = Folio()
     folio.fault()
-    folio.pmd(0x55, 0x62, pfn=0)
+    folio.pmd(0x155, 0x162, pfn=0)
     said = "PMD cleared and its rmap not removed: __split_huge_pmd_locked mm/huge_memory.c:57"
     assert folio.said() == [said]
 
 
 def test_before_6_2_a_file_s_folio_counts_each_of_its_pages_too() -> None:
     folio = Folio()
-    folio.first(1, 0x5B, 0x60)
-    folio.counts(0, 0x5B, 0x60)
-    folio.pmd(0x53, 0x60)
-    folio.pmd(0x54, 0x61, pfn=0)
+    folio.first(1, 0x15B, 0x160)
+    folio.counts(0, 0x15B, 0x160)
+    folio.pmd(0x153, 0x160)
+    folio.pmd(0x154, 0x161, pfn=0)
     assert folio.said() == [
         "PMD cleared and its rmap not removed: zap_huge_pmd mm/huge_memory.c:56"
     ]
-    folio.first(-1, 0x5C, 0x61, 0x54)
-    folio.counts(-1, 0x5C, 0x61, 0x54)
+    folio.first(-1, 0x15C, 0x161, 0x154)
+    folio.counts(-1, 0x15C, 0x161, 0x154)
     assert folio.left() == []
 
 
 def test_the_ptes_of_a_split_have_an_rmap_each() -> None:
     folio = Folio()
     folio.fault()
-    folio.first(1, 0x5D, 0x62, 0x55)
-    folio.sets(0x55, 0x62, slot=OTHER, at=FIRST)
-    folio.counts(-1, 0x52, 0x62, 0x55)
-    folio.pmd(0x55, 0x62, pfn=0)
+    folio.first(1, 0x15D, 0x162, 0x155)
+    folio.sets(0x155, 0x162, slot=OTHER, at=FIRST)
+    folio.counts(-1, 0x152, 0x162, 0x155)
+    folio.pmd(0x155, 0x162, pfn=0)
     assert folio.left() == []
     folio.clears(0x31, 0x22, slot=OTHER)
     assert folio.said() == ["PTE cleared and its rmap not removed: zap_pte_range mm/memory.c:21"]
@@ -96,37 +96,37 @@ def test_the_ptes_of_a_split_have_an_rmap_each() -> None:
 def test_a_fork_that_adds_none_is_named() -> None:
     folio = Folio()
     folio.fault()
-    folio.pmd(0x56, 0x21, slot=OTHER)
+    folio.pmd(0x156, 0x21, slot=OTHER)
     assert folio.said() == ["PMD set and no rmap added: copy_huge_pmd mm/huge_memory.c:58"]
 
 
 def test_the_reference_of_a_pmd_that_nothing_counted_is_put_with_it() -> None:
     folio = Folio()
-    folio.store(REFCOUNT, 0, pfn=FIRST, pc=0x50)
-    folio.held(1, 1, 0x60)
+    folio.store(REFCOUNT, 0, pfn=FIRST, pc=0x150)
+    folio.held(1, 1, 0x160)
     folio.fault()
     folio.held(1, 7, 0x21)
-    folio.pmd(0x56, 0x21, slot=OTHER)
-    folio.pmd(0x54, 0x61, slot=OTHER, pfn=0)
-    folio.counts(-1, 0x52, 0x61, 0x54)
-    folio.held(-1, 6, 0x61)
+    folio.pmd(0x156, 0x21, slot=OTHER)
+    folio.pmd(0x154, 0x161, slot=OTHER, pfn=0)
+    folio.counts(-1, 0x152, 0x161, 0x154)
+    folio.held(-1, 6, 0x161)
     assert (folio.account().gets, folio.account().puts) == (2, 1)
     folio.zap()
-    folio.held(-1, 6, 0x61)
+    folio.held(-1, 6, 0x161)
     assert folio.left() == [What.PTE_WITHOUT_RMAP]
 
 
 def test_the_huge_zero_folio_is_mapped_and_not_counted() -> None:
     folio = Folio()
-    folio.pmd(0x57, 0x60)
-    folio.pmd(0x54, 0x61, pfn=0)
+    folio.pmd(0x157, 0x160)
+    folio.pmd(0x154, 0x161, pfn=0)
     assert folio.left() == []
 
 
 def test_a_stray_store_to_the_counter_is_one() -> None:
     folio = Folio()
     folio.fault()
-    folio.counts(7, 0x59, 0x60)
+    folio.counts(7, 0x159, 0x160)
     assert What.STRAY in folio.left()
 
 
@@ -140,7 +140,7 @@ def test_a_counter_that_changed_without_a_store_is_seen() -> None:
 
 def test_without_the_counter_in_the_recording_no_pmd_is_judged() -> None:
     folio = Folio()
-    folio.pmd(0x53, 0x60)
+    folio.pmd(0x153, 0x160)
     life = dataclasses.replace(folio.whole(), fields=page_fields())
     named = named_life(life, FIRST, resolve, since_boot=True)
     assert not named.life.folio and ledger(named, page_fields()).left_over == ()
@@ -149,7 +149,7 @@ def test_without_the_counter_in_the_recording_no_pmd_is_judged() -> None:
 def test_an_entry_of_the_kernel_and_what_is_stored_over_it_map_nothing() -> None:
     page = Mappable()
     page.fault()
-    page.sets(0x5A, 0x25, slot=OTHER, at=PFN)
+    page.sets(0x15A, 0x25, slot=OTHER, at=PFN)
     page.clears(0x30, 0x21, slot=OTHER)
     page.sets(0x30, 0x21)
     page.zap()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.life.builders import FLAGS, MAPPING, PFN
-from tests.unit.life.lives import NAMES, Page, resolve
+from tests.unit.life.lives import Page, know, resolve
 from zaptrace.life.left_over import What
 from zaptrace.life.named_life import STRAY, named_life
 from zaptrace.life.page_life import Role
@@ -16,14 +16,16 @@ from zaptrace.life.record_layout import ALIAS, VALID, VALUE
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
-NAMES |= {
-    0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
-    0x61: "atomic_set at include/linux/atomic.h:1|find_vma at mm/mmap.c:410",
-    0x62: "atomic_inc at include/linux/atomic.h:1|split_huge_pmd at mm/huge_memory.c:420",
-    0x63: "memset at arch/s390/lib/mem.S:9",
-    0x64: "atomic_set at include/linux/atomic.h:1|drv_oops at drivers/drv.c:430",
-    0x65: "sys_uname at kernel/sys.c:440",
-}
+know(
+    {
+        0x60: "atomic_set at include/linux/atomic.h:1|sys_uname at kernel/sys.c:400",
+        0x61: "atomic_set at include/linux/atomic.h:1|find_vma at mm/mmap.c:410",
+        0x62: "atomic_inc at include/linux/atomic.h:1|split_huge_pmd at mm/huge_memory.c:420",
+        0x63: "memset at arch/s390/lib/mem.S:9",
+        0x64: "atomic_set at include/linux/atomic.h:1|drv_oops at drivers/drv.c:430",
+        0x65: "sys_uname at kernel/sys.c:440",
+    }
+)
 
 
 def roles(page: Page) -> list[str]:

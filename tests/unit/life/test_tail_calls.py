@@ -10,16 +10,18 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.life.builders import PFN, REFCOUNT
-from tests.unit.life.lives import NAMES, Mapped, resolve
+from tests.unit.life.lives import Mapped, know, resolve
 from zaptrace.life.calls import Unit, author
 from zaptrace.life.named_life import Frame, Function, NamedWrite, named_life
 from zaptrace.report.life import frame_line
 
-NAMES |= {
-    0x260: "folios_put_refs at mm/swap.c:971",
-    0x268: "lru_add_drain at mm/swap.c:735",
-    0x270: "lru_add_drain at mm/swap.c:736|madvise_cold at mm/madvise.c:9",
-}
+know(
+    {
+        0x260: "folios_put_refs at mm/swap.c:971",
+        0x268: "lru_add_drain at mm/swap.c:735",
+        0x270: "lru_add_drain at mm/swap.c:736|madvise_cold at mm/madvise.c:9",
+    }
+)
 MOVES = Function("folio_batch_move_lru", 0x900, 0x40)
 
 
