@@ -357,11 +357,8 @@ def test_what_a_debugger_wrote_is_named(arch: str, tmp_path: Path) -> None:
                 await guest.dump(folder.vmcore)
 
         async def poke(guest: Guest) -> None:
-            records = recorder.recording.records()
-            base = recorder.base
-            assert base is not None
-            mine = records[records["va"] == base + pfn * 64 + 40]
-            await guest.write_physical(int(mine["pa"][-1]), written.to_bytes(8, "big"))
+            assert recorder.base is not None
+            await guest.write(recorder.base + pfn * 64 + 40, written.to_bytes(8, "big"))
 
         asyncio.run(go())
         standardise(folder.vmcore)

@@ -24,17 +24,16 @@ static int n_texts;
 static const void *(*insn_data)(const struct qemu_plugin_insn *);
 static size_t (*insn_copy)(const struct qemu_plugin_insn *, void *, size_t);
 
-size_t code_of(const struct qemu_plugin_insn *insn, uint8_t code[16])
+static void read_code(struct place *place)
 {
-	size_t size = qemu_plugin_insn_size(insn);
+	size_t size = qemu_plugin_insn_size(place->insn);
 
-	if (size > 16)
-		size = 16;
+	place->size = size > sizeof place->code ? sizeof place->code : size;
+	memset(place->code, 0, sizeof place->code);
 	if (insn_copy)
-		insn_copy(insn, code, size);
+		insn_copy(place->insn, place->code, place->size);
 	else
-		memcpy(code, insn_data(insn), size);
-	return size;
+		memcpy(place->code, insn_data(place->insn), place->size);
 }
 
 bool in_text(uint64_t pc)
@@ -45,14 +44,12 @@ bool in_text(uint64_t pc)
 	return false;
 }
 
-static bool may_be_return(const struct qemu_plugin_insn *insn, uint64_t pc)
+/* Whether a call may return to the first instruction of a block. */
+static bool may_be_return(const struct place *place)
 {
-	const uint8_t *here;
-
-	if (is_site(pc))
-		return true;
-	here = qemu_plugin_insn_haddr(insn);
-	return here && (pc & 4095) >= 8 && machine->after_call(here);
+	if (place->here && (place->pc & 4095) >= 8)
+		return machine->after_call(place->here);
+	return is_site(place->pc);
 }
 
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb);
@@ -81,6 +78,7 @@ static bool follow_the_kernel(qemu_plugin_id_t id)
 static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	size_t count = qemu_plugin_tb_n_insns(tb);
+	struct place place = { 0 };
 
 	if (follow_the_kernel(id))
 		return;
@@ -89,21 +87,20 @@ static void on_translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		return;
 	if (!ram)
 		find_ram(qemu_plugin_insn_haddr(qemu_plugin_tb_get_insn(tb, 0)));
-	if (machine->block)
-		machine->block(tb);
 	for (size_t i = 0; i < count; i++) {
-		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-		uint64_t pc = qemu_plugin_insn_vaddr(insn);
-		uint8_t code[16] = { 0 };
-		size_t size = code_of(insn, code);
-
-		if (!i && may_be_return(insn, pc))
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_return_site, NO_REGS,
-							       (void *)pc);
-		machine->calls(insn, pc, code, size);
-		if (machine->quiet(code, size))
-			continue;
-		qemu_plugin_register_vcpu_mem_cb(insn, on_store, NO_REGS, MEM_WRITE, (void *)pc);
+		place.insn = qemu_plugin_tb_get_insn(tb, i);
+		place.pc = qemu_plugin_insn_vaddr(place.insn);
+		place.here = qemu_plugin_insn_haddr(place.insn);
+		place.first = !i;
+		place.last = i == count - 1;
+		read_code(&place);
+		if (place.first && may_be_return(&place))
+			qemu_plugin_register_vcpu_insn_exec_cb(place.insn, on_return_site, NO_REGS,
+							       (void *)place.pc);
+		machine->hook(&place);
+		if (!machine->quiet(place.code, place.size))
+			qemu_plugin_register_vcpu_mem_cb(place.insn, on_store, NO_REGS, MEM_WRITE,
+							 (void *)place.pc);
 	}
 }
 
@@ -220,6 +217,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int
 	shared->api = info->version.cur;
 	if (setup_stacks(shift) || setup_stores(info->version.cur > 1, machine == &s390x))
 		return refuse("out of memory", "");
+	setup_clock();
 	if (machine == &s390x)
 		setup_storage(info->version.cur);
 	begin(id);

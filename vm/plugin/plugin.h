@@ -57,7 +57,7 @@ uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr *);
 bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *);
 
 /* ---- the shared memory: zaptrace/life/record_layout.py has the same ---- */
-#define MAGIC "ZAPLIFE\2"
+#define MAGIC "ZAPLIFE\3"
 
 struct shared {
 	/* by zaptrace, before QEMU starts */
@@ -76,6 +76,7 @@ struct shared {
 	/* by the plugin */
 	uint64_t api;     /* version of QEMU's plugin API */
 	uint64_t storage; /* enum storage */
+	uint64_t start_ns; /* CLOCK_MONOTONIC of the first record */
 	uint64_t ram;     /* bytes of guest memory, once found in QEMU; 0: values are missing */
 	_Atomic uint64_t count;       /* records wanted, more than max_records when it was full */
 	_Atomic uint64_t nodes;       /* nodes used */
@@ -91,31 +92,34 @@ enum storage {
 	NOT_SEEN = 2,
 };
 
+/* Short, for a boot makes 1.7 million of them, and fresh memory costs more than all else. */
 struct record {
-	uint64_t ns;    /* CLOCK_MONOTONIC */
-	uint64_t pc;
-	uint64_t va;    /* of the store; for a later word of it, that word's */
-	uint64_t value; /* the aligned 8 bytes around va after the store, as they lie in memory */
-	uint64_t pa;    /* where va is in the guest's memory; ~0: not known */
-	uint32_t stack; /* node; 0: not known */
-	uint8_t cpu;
-	uint8_t bytes;  /* of the store that lie in this word */
-	_Atomic uint8_t flags; /* written last */
-	uint8_t pad;
+	uint64_t value; /* the aligned 8 bytes around the store after it, as they lie in memory */
+	_Atomic uint64_t where; /* see below; written last */
+	uint32_t node; /* the call stack, with the instruction itself innermost; 0: not known */
+	uint32_t time; /* since start_ns, in units of 2^TIME_SHIFT ns, modulo 2^32 */
+};
+/* Of `where`, from the lowest bit: */
+enum {
+	PLACE_BITS = 40, /* of the store, or of a later word of it, in the range; TABLE: physical */
+	CPU_BITS = 8,
+	BYTES_BITS = 4, /* of the store that lie in this word */
+	FLAGS_AT = PLACE_BITS + CPU_BITS + BYTES_BITS,
+	TIME_SHIFT = 8,
 };
 enum {
 	VALID = 1,   /* the record is whole */
 	VALUE = 2,   /* value is known */
-	ALIAS = 4,   /* the store came through the direct map */
+	ALIAS = 4,   /* the store came through the direct map; its place is the page's in the range */
 	MORE = 8,    /* not the first word of its store */
 	STORAGE = 16, /* of a storage-to-storage instruction */
-	TABLE = 32   /* va is in the direct map, and a page table lies there */
+	TABLE = 32   /* to a page table, through the direct map */
 };
 
 struct node {
 	uint32_t parent; /* the caller's; 0 for a root */
 	uint32_t next;   /* in its hash bucket; means nothing to a reader */
-	uint64_t address; /* return address; of a root the start of its stack */
+	uint64_t address; /* return address; of a root the start of its stack; of a record its code */
 };
 
 extern struct shared *shared;
@@ -128,6 +132,15 @@ void setup_ram(uint64_t bytes);
 void find_ram(const void *code);
 uint64_t ram_offset(uint64_t physical);
 
+/* ---- clock.c ---- */
+void setup_clock(void);
+void measure_clock(void);
+uint64_t now_ns(unsigned int cpu, bool same);
+
+/* ---- registers.c: s390x's ---- */
+bool setup_registers(void);
+uint64_t gpr(unsigned int cpu, int number);
+
 /* ---- stores.c ---- */
 int setup_stores(bool physical_addresses, bool big_endian);
 void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *pc);
@@ -135,7 +148,7 @@ void record_bytes(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc);
 
 /* ---- stacks.c ---- */
 int setup_stacks(unsigned int shift);
-uint32_t stack_now(unsigned int cpu);
+uint32_t node_of_store(unsigned int cpu, uint64_t pc, bool *same);
 void add_site(uint64_t address);
 bool is_site(uint64_t address);
 void on_return_site(unsigned int cpu, void *here);
@@ -143,24 +156,34 @@ void on_call_pushing(unsigned int cpu, void *back);
 void on_call(unsigned int cpu, void *back);
 void on_call_pushed(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t sp, void *back);
 void on_saved(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *disp);
+bool is_calling(unsigned int cpu);
+void stand(unsigned int cpu, uint64_t sp);
 
 /* ---- s390x.c, x86_64.c: machine code ---- */
+struct place { /* an instruction that is being translated */
+	struct qemu_plugin_insn *insn;
+	uint64_t pc;
+	size_t size;
+	uint8_t code[16];    /* and zeros */
+	const uint8_t *here; /* the same, in the guest's memory; NULL: not known */
+	bool first, last;    /* of its block */
+	/* s390x */
+	const struct storage_op *before; /* the instruction before it, in the block */
+	bool moved;          /* an instruction before it, in the block, may have changed %r15 */
+};
 struct machine {
 	const char *name;
-	/* Hook a call, if the instruction is one. */
-	void (*calls)(struct qemu_plugin_insn *, uint64_t pc, const uint8_t *code, size_t size);
-	/* Whether the instruction surely stores nothing: most only load, and cost nothing then. */
+	/* Hook a call, and what else is needed to follow calls and to see all stores. */
+	void (*hook)(struct place *);
+	/* Whether the instruction surely stores nothing that matters: most only load. */
 	bool (*quiet)(const uint8_t *code, size_t size);
 	/* Whether the bytes before `end` may be a call. */
 	bool (*after_call)(const uint8_t *end);
-	/* Hook what else is needed to see all stores of a block; or NULL. */
-	void (*block)(const struct qemu_plugin_tb *);
 };
 extern const struct machine s390x, x86_64;
-int setup_storage(int api); /* of s390x */
+void setup_storage(int api); /* of s390x */
 
 /* ---- life.c ---- */
-size_t code_of(const struct qemu_plugin_insn *insn, uint8_t code[16]);
 bool in_text(uint64_t pc);
 
 static inline uint64_t mixed(uint64_t key)

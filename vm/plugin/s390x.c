@@ -3,32 +3,18 @@
  * s390x machine code: calls, and storage-to-storage instructions.
  *
  * QEMU before 8.1 does not report what helpers store (MVC, NC, OC, XC, ..., also by EX and EXRL).
- * After such an instruction the registers are in memory, whatever the callback's flags, and the
- * gdbstub's function reads the address out of there.  It is exported, but not part of any API:
- * where it is missing, these stores are not seen.
+ * After such an instruction the registers are in memory, whatever the callback's flags, and say
+ * where it stored.  Where they cannot be read (registers.c), these stores are not seen.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "plugin.h"
 
-enum { GPR0 = 2 }; /* number of %r0 in s390x's gdb registers, after the PSW */
-typedef struct {
-	uint8_t *data;
-	unsigned int len;
-} byte_array; /* GByteArray */
-
-static void *(*get_cpu)(int);
-static int (*read_register)(void *, byte_array *, int);
-static byte_array *(*new_array)(void);
-static byte_array *(*set_size)(byte_array *, unsigned int);
-static bool following;
+static bool following; /* storage-to-storage instructions, by the registers */
 static struct {
 	const struct storage_op *last; /* one that ended the CPU's last block */
-	byte_array *buffer;
-	char pad[48];
+	char pad[56];
 } cpus[MAX_CPUS];
 
 /* One storage-to-storage instruction: `bytes` + 1 from `disp`(`base`) on. */
@@ -42,35 +28,59 @@ struct storage_op {
 	uint64_t text;      /* EX: what turns an address of the kernel's text into a place in ram */
 };
 
-int setup_storage(int api)
+void setup_storage(int api)
 {
-	if (api > 1) {
-		shared->storage = BY_QEMU;
-		return 0;
-	}
-	*(void **)&get_cpu = dlsym(RTLD_DEFAULT, "qemu_get_cpu");
-	*(void **)&read_register = dlsym(RTLD_DEFAULT, "s390_cpu_gdb_read_register");
-	*(void **)&new_array = dlsym(RTLD_DEFAULT, "g_byte_array_new");
-	*(void **)&set_size = dlsym(RTLD_DEFAULT, "g_byte_array_set_size");
-	following = get_cpu && read_register && new_array && set_size;
-	shared->storage = following ? FOLLOWED : NOT_SEEN;
-	return 0;
+	following = api == 1 && setup_registers();
+	shared->storage = api > 1 ? BY_QEMU : following ? FOLLOWED : NOT_SEEN;
 }
 
 /* ---- calls ---- */
-static void calls(struct qemu_plugin_insn *insn, uint64_t pc, const uint8_t *code, size_t size)
+static bool is_call(const uint8_t *code)
 {
-	if ((code[0] == 0xc0 && code[1] == 0xe5) ||     /* brasl %r14,... */
-	    (code[0] == 0xa7 && code[1] == 0xe5) ||     /* bras %r14,... */
-	    (code[0] == 0x0d && (code[1] & 0xf0) == 0xe0 && (code[1] & 15))) { /* basr %r14,%rN */
-		add_site(pc + size);
-		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_call, NO_REGS, (void *)(pc + size));
-	} else if (size == 6 && code[0] == 0xeb && code[5] == 0x24 && (code[1] & 15) == 15 &&
-		   code[2] >> 4 == 15) { /* stmg %rN,%r15,disp(%r15) */
+	return (code[0] == 0xc0 && code[1] == 0xe5) ||     /* brasl %r14,... */
+	       (code[0] == 0xa7 && code[1] == 0xe5) ||     /* bras %r14,... */
+	       (code[0] == 0x0d && (code[1] & 0xf0) == 0xe0 && (code[1] & 15)); /* basr %r14,%rN */
+}
+
+/* stmg %rN,%r15,disp(%r15) */
+static bool saves_registers(const uint8_t *code)
+{
+	return code[0] == 0xeb && code[5] == 0x24 && (code[1] & 15) == 15 && code[2] >> 4 == 15;
+}
+
+/* Whether %r15 may be another one after the instruction: it, or %r14 as the first of a pair, is
+   named where an instruction says what it changes, or a range of registers is loaded. */
+static bool may_move_stack(const uint8_t *code, size_t size)
+{
+	return code[0] == 0x98 || code[0] == 0xeb || code[1] >> 4 >= 14 || (code[1] & 15) >= 14 ||
+	       (size == 4 && (code[3] >> 4 >= 14 || (code[3] & 15) >= 14));
+}
+
+static void on_saving(unsigned int cpu, void *udata)
+{
+	(void)udata;
+	if (is_calling(cpu))
+		stand(cpu, gpr(cpu, 15));
+}
+
+static void hook_calls(struct place *place)
+{
+	const uint8_t *code = place->code;
+	uint64_t back = place->pc + place->size;
+
+	if (is_call(code)) {
+		add_site(back);
+		qemu_plugin_register_vcpu_insn_exec_cb(place->insn, on_call, NO_REGS, (void *)back);
+	} else if (saves_registers(code) && following && !place->moved) {
+		/* One callback, and not one for each register. */
+		qemu_plugin_register_vcpu_insn_exec_cb(place->insn, on_saving, NO_REGS, NULL);
+	} else if (saves_registers(code)) {
 		uint64_t disp = (code[2] & 15) << 8 | code[3];
 
-		qemu_plugin_register_vcpu_mem_cb(insn, on_saved, NO_REGS, MEM_WRITE, (void *)disp);
+		qemu_plugin_register_vcpu_mem_cb(place->insn, on_saved, NO_REGS, MEM_WRITE,
+						 (void *)disp);
 	}
+	place->moved |= may_move_stack(code, place->size);
 }
 
 static bool after_call(const uint8_t *end)
@@ -99,6 +109,8 @@ static bool to_stack(const uint8_t *code, size_t size)
 	case 0x92: /* MVI */
 	case 0x94: /* NI */
 	case 0x96: /* OI */
+	case 0xac: /* STNSM */
+	case 0xad: /* STOSM */
 	case 0xd1 ... 0xd4: /* MVN, MVC, MVZ, NC */
 	case 0xd6 ... 0xd7: /* OC, XC */
 	case 0xdc: /* TR */
@@ -110,10 +122,25 @@ static bool to_stack(const uint8_t *code, size_t size)
 	return false;
 }
 
+static bool stores_to_storage(const uint8_t *code)
+{
+	switch (code[0]) {
+	case 0xd1: /* MVN */
+	case 0xd2: /* MVC */
+	case 0xd3: /* MVZ */
+	case 0xd4: /* NC */
+	case 0xd6: /* OC */
+	case 0xd7: /* XC */
+	case 0xdc: /* TR */
+		return code[2] >> 4; /* without a base register: the lowcore */
+	}
+	return false;
+}
+
 /* z/Architecture Principles of Operation, appendix B.  What is not known to be quiet is not. */
 static bool quiet(const uint8_t *code, size_t size)
 {
-	if (to_stack(code, size))
+	if (to_stack(code, size) || (following && stores_to_storage(code)))
 		return true;
 	switch (code[0]) {
 	case 0x05 ... 0x07: /* BALR, BCTR, BCR */
@@ -129,15 +156,33 @@ static bool quiet(const uint8_t *code, size_t size)
 	case 0x98: /* LM */
 	case 0xa5: /* IIHH to LLILL */
 	case 0xa7: /* TMLH to CGHI */
+	case 0xbd: /* CLM */
+	case 0xbf: /* ICM */
 	case 0xc0: /* LARL to LLILF */
 	case 0xc2: /* MSGFI to CLFI */
+	case 0xc4: /* LLHRL to STRL: what has a name of its own in the kernel's image */
+	case 0xd5: /* CLC */
 	case 0xec: /* compare and branch, rotate, add immediate */
 		return true;
-	case 0xc4: /* relative long: stores are STHRL, STGRL, STRL */
-		return (code[1] & 15) != 7 && (code[1] & 15) != 0xb && (code[1] & 15) != 0xf;
+	case 0xb2:
+		return code[1] == 0xfa; /* NIAI */
 	case 0xb9:
-		return (code[1] < 0x20 && code[1] != 0x1e) || /* LPGR to LRVR, but KMAC */
-		       (code[1] >= 0x80 && code[1] < 0x8a); /* NGR to SLBGR */
+		switch (code[1]) {
+		case 0x00 ... 0x1d: /* LPGR to LRVR */
+		case 0x1f:
+		case 0x20 ... 0x21: /* CGR, CLGR */
+		case 0x26 ... 0x27: /* LBR, LHR */
+		case 0x30 ... 0x31: /* CGFR, CLGFR */
+		case 0x80 ... 0x89: /* NGR to SLBGR */
+		case 0x94 ... 0x97: /* LLCR to DLR */
+		case 0xe1 ... 0xe2: /* POPCNT, LOCGR */
+		case 0xe4 ... 0xeb: /* NGRK to SLGRK */
+		case 0xf2 ... 0xfb: /* LOCR to SLRK */
+			return true;
+		}
+		return false;
+	case 0xc6: /* relative compare; EXRL may store */
+		return code[1] & 15;
 	case 0xe3:
 		switch (size == 6 ? code[5] : 0) {
 		case 0x02: /* LTG */
@@ -155,28 +200,22 @@ static bool quiet(const uint8_t *code, size_t size)
 		}
 		return false;
 	case 0xeb:
-		return size == 6 && (code[5] == 0x04 || (code[5] >= 0x0a && code[5] <= 0x0d) ||
-				     code[5] == 0x51 || code[5] == 0x55); /* LMG, shifts, TMY, CLIY */
+		switch (size == 6 ? code[5] : 0) {
+		case 0x04: /* LMG */
+		case 0x0a ... 0x0d: /* shifts */
+		case 0x1c ... 0x1d: /* RLLG, RLL */
+		case 0x51: /* TMY */
+		case 0x55: /* CLIY */
+		case 0xdc ... 0xdf: /* SRAK to SLLK */
+		case 0xe2: /* LOCG */
+			return true;
+		}
+		return false;
 	}
 	return false;
 }
 
 /* ---- storage-to-storage ---- */
-static bool stores_to_storage(const uint8_t *code)
-{
-	switch (code[0]) {
-	case 0xd1: /* MVN */
-	case 0xd2: /* MVC */
-	case 0xd3: /* MVZ */
-	case 0xd4: /* NC */
-	case 0xd6: /* OC */
-	case 0xd7: /* XC */
-	case 0xdc: /* TR */
-		return code[2] >> 4; /* without a base register: the lowcore */
-	}
-	return false;
-}
-
 static bool storage_at(uint64_t at)
 {
 	return ram_size >= 6 && at <= ram_size - 6 && stores_to_storage(ram + at);
@@ -193,7 +232,7 @@ static void take(struct storage_op *op, const uint8_t *code)
  * What to follow of an instruction; NULL: nothing.  Never freed: QEMU may run it at any time.
  * `at`: where the instruction is in ram.  The kernel's text is contiguous there.
  */
-static struct storage_op *storage_op(uint64_t pc, uint64_t at, const uint8_t *code, size_t size)
+static const struct storage_op *storage_op(uint64_t pc, uint64_t at, const uint8_t *code, size_t size)
 {
 	struct storage_op op = { .pc = pc, .size = size };
 	struct storage_op *kept;
@@ -225,20 +264,6 @@ static struct storage_op *storage_op(uint64_t pc, uint64_t at, const uint8_t *co
 	else
 		shared->storage = NOT_SEEN;
 	return kept;
-}
-
-static uint64_t gpr(unsigned int cpu, int number)
-{
-	byte_array *buffer = cpus[cpu].buffer;
-	uint64_t value;
-
-	if (!buffer)
-		buffer = cpus[cpu].buffer = new_array();
-	set_size(buffer, 0);
-	if (read_register(get_cpu(cpu), buffer, number + GPR0) != 8)
-		return 0;
-	memcpy(&value, buffer->data, 8);
-	return __builtin_bswap64(value);
 }
 
 static void on_after_storage(unsigned int cpu, void *udata)
@@ -277,39 +302,38 @@ static void on_block_after_storage(unsigned int cpu, void *here)
 		on_after_storage(cpu, (void *)op);
 }
 
-static bool after_storage(const struct qemu_plugin_insn *insn, uint64_t pc)
+static bool after_storage(const struct place *place)
 {
-	const uint8_t *end = qemu_plugin_insn_haddr(insn);
+	const uint8_t *end = place->here;
 
-	if (end && (pc & 4095) >= 6)
+	if (end && (place->pc & 4095) >= 6)
 		return stores_to_storage(end - 6) || end[-6] == 0xc6 || end[-4] == 0x44;
 	return true; /* what is before it is on another page: rare */
 }
 
-static void block(const struct qemu_plugin_tb *tb)
+static void hook_storage(struct place *place)
 {
-	size_t count = qemu_plugin_tb_n_insns(tb);
-	struct storage_op *before = NULL;
+	const struct storage_op *op = NULL;
 
-	for (size_t i = 0; following && i < count; i++) {
-		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-		uint64_t pc = qemu_plugin_insn_vaddr(insn);
-		uint8_t code[16] = { 0 };
-		size_t size = code_of(insn, code);
-		const uint8_t *here;
-
-		if (before)
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_after_storage, NO_REGS,
-							       before);
-		if (!i && after_storage(insn, pc))
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_block_after_storage,
-							       NO_REGS, (void *)pc);
-		here = qemu_plugin_insn_haddr(insn);
-		before = here ? storage_op(pc, here - ram, code, size) : NULL;
-		if (before && i == count - 1)
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_last_storage, NO_REGS,
-							       before);
-	}
+	if (place->before)
+		qemu_plugin_register_vcpu_insn_exec_cb(place->insn, on_after_storage, NO_REGS,
+						       (void *)place->before);
+	if (place->first && after_storage(place))
+		qemu_plugin_register_vcpu_insn_exec_cb(place->insn, on_block_after_storage, NO_REGS,
+						       (void *)place->pc);
+	if (place->here)
+		op = storage_op(place->pc, place->here - ram, place->code, place->size);
+	if (op && place->last)
+		qemu_plugin_register_vcpu_insn_exec_cb(place->insn, on_last_storage, NO_REGS,
+						       (void *)op);
+	place->before = op;
 }
 
-const struct machine s390x = { "s390x", calls, quiet, after_call, block };
+static void hook(struct place *place)
+{
+	if (following)
+		hook_storage(place);
+	hook_calls(place);
+}
+
+const struct machine s390x = { "s390x", hook, quiet, after_call };

@@ -19,6 +19,7 @@ enum {
 	TRIES = 64,
 	HEALING = 6,         /* frames that a return may skip */
 	BUCKETS = 1 << 16,
+	LEAVES = 64,
 	SITES = 1 << 18,     /* return sites; a kernel's text has some 10^5 */
 };
 
@@ -36,8 +37,15 @@ static struct stack *_Atomic table[STACKS];
 static struct cpu {
 	struct stack *now;
 	uint64_t pending; /* return address of a call whose frame has no place yet */
-	char pad[48];     /* a cache line each */
+	uint32_t node;    /* of all that */
+	bool known;       /* that it still is: nothing has changed since */
+	char pad[40];     /* a cache line each */
 } cpus[MAX_CPUS];
+/* The nodes of stores: most are made in a loop. */
+static struct leaf {
+	uint64_t pc;
+	uint32_t stack, node;
+} leaves[MAX_CPUS][LEAVES];
 static unsigned int stack_shift;
 
 static struct node *nodes;
@@ -61,6 +69,7 @@ static void lost(void)
 }
 
 /* ---- the tree ---- */
+/* The last places are for roots: when it is full, a store has its instruction at least. */
 static uint32_t node_of(uint32_t parent, uint64_t address)
 {
 	uint32_t *bucket = &buckets[mixed(mixed(address) + parent) % BUCKETS];
@@ -71,7 +80,7 @@ static uint32_t node_of(uint32_t parent, uint64_t address)
 	for (at = *bucket; at; at = nodes[at].next)
 		if (nodes[at].parent == parent && nodes[at].address == address)
 			break;
-	if (!at && shared->nodes < shared->max_nodes) {
+	if (!at && shared->nodes < (parent ? shared->max_nodes * 15 / 16 : shared->max_nodes)) {
 		at = shared->nodes;
 		nodes[at] = (struct node){ parent, *bucket, address };
 		*bucket = at;
@@ -83,7 +92,7 @@ static uint32_t node_of(uint32_t parent, uint64_t address)
 	return at;
 }
 
-uint32_t stack_now(unsigned int cpu)
+static uint32_t stack_now(unsigned int cpu)
 {
 	struct stack *stack = cpus[cpu].now;
 	int depth = stack ? stack->depth : 0, i = depth;
@@ -99,6 +108,27 @@ uint32_t stack_now(unsigned int cpu)
 	if (cpus[cpu].pending)
 		node = node_of(node, cpus[cpu].pending);
 	return node;
+}
+
+/*
+ * The node of a store: its instruction, below the call stack.
+ *
+ * `same`: nothing was called or returned since the CPU's last store.
+ */
+uint32_t node_of_store(unsigned int cpu, uint64_t pc, bool *same)
+{
+	struct leaf *leaf = &leaves[cpu][mixed(pc) % LEAVES];
+
+	*same = cpus[cpu].known;
+	if (!*same) {
+		cpus[cpu].node = stack_now(cpu);
+		cpus[cpu].known = true;
+	}
+	if (leaf->pc != pc || leaf->stack != cpus[cpu].node)
+		*leaf = (struct leaf){ pc, cpus[cpu].node, node_of(cpus[cpu].node, pc) };
+	if (!leaf->node)
+		leaf->node = node_of(0, pc);
+	return leaf->node;
 }
 
 /* ---- the stacks ---- */
@@ -136,6 +166,7 @@ static void push(struct cpu *cpu, uint64_t sp, uint64_t back)
 			return;
 		}
 	}
+	cpu->known = false;
 	while (to->depth && to->frames[to->depth - 1].sp <= sp)
 		to->depth--;
 	if (to != stack) {
@@ -167,6 +198,7 @@ void on_return_site(unsigned int cpu, void *where)
 	struct stack *stack = of->now;
 	uint64_t here = (uint64_t)where;
 
+	of->known = false;
 	if (of->pending == here) { /* the callee has not touched the stack */
 		of->pending = 0;
 		return;
@@ -196,6 +228,7 @@ void on_return_site(unsigned int cpu, void *where)
 void on_call_pushing(unsigned int cpu, void *back)
 {
 	cpus[cpu].pending = (uint64_t)back;
+	cpus[cpu].known = false;
 }
 
 /* s390x: a call is made; the callee's save says where its frame stands. */
@@ -211,6 +244,7 @@ void on_call(unsigned int cpu, void *back)
 		stack->frames[stack->depth++] = (struct frame){ sp, of->pending, 0 };
 	}
 	of->pending = (uint64_t)back;
+	of->known = false;
 }
 
 /* x86_64: the call's own store of its return address. */
@@ -223,15 +257,26 @@ void on_call_pushed(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t sp, v
 	push(&cpus[cpu], sp, (uint64_t)back);
 }
 
-/* s390x: the callee's stmg into its caller's save area, `disp` above the stack pointer. */
-void on_saved(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *disp)
+/* s390x: a call was made, and its frame has no place yet. */
+bool is_calling(unsigned int cpu)
+{
+	return cpus[cpu].pending;
+}
+
+/* s390x: the callee saves its registers: its caller's frame stands at `sp`. */
+void stand(unsigned int cpu, uint64_t sp)
 {
 	uint64_t back = cpus[cpu].pending;
 
-	if (!back || !qemu_plugin_mem_is_store(info))
-		return;
 	cpus[cpu].pending = 0;
-	push(&cpus[cpu], va - (uint64_t)disp, back);
+	push(&cpus[cpu], sp, back);
+}
+
+/* The same, known by the callee's stmg into its caller's save area, `disp` above `sp`. */
+void on_saved(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *disp)
+{
+	if (is_calling(cpu) && qemu_plugin_mem_is_store(info))
+		stand(cpu, va - (uint64_t)disp);
 }
 
 /* ---- return sites: addresses after a call ---- */

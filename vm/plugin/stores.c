@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Stores to the range, and to page tables, become records. */
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "plugin.h"
 
-enum { PAGE_SHIFT = 12 };
+enum {
+	PAGE_SHIFT = 12,
+	AGREE = 256,
+};
 static const uint64_t unknown = ~0ull;
 
 /*
@@ -17,18 +20,23 @@ static const uint64_t unknown = ~0ull;
 static _Atomic uint64_t *backing, *tables;
 /* Page of the range -> page of guest memory, for stores whose physical address is not known. */
 static _Atomic uint64_t *page_at;
+/* Page of guest memory -> the page of the range by which it was stored to first. */
+static _Atomic uint64_t *homes;
 static uint64_t pages;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool physical, big_endian;
 /* The direct map, once the range is known. */
 static uint64_t alias_at, alias_len;
 static bool hole;
+static unsigned int page_shift; /* log2 of a struct page's bytes; 0: they are no power of 2 */
 static const uint64_t most_pages = 1ull << 22; /* 16 GiB of struct pages */
 
 /* At the first store after the range is known. */
 static void prepare(void)
 {
-	pages = (shared->len >> PAGE_SHIFT) + 1;
+	measure_clock();
+	shared->start_ns = now_ns(0, false);
+	pages = (shared->len >> PAGE_SHIFT) + 2; /* it may begin inside one */
 	if (pages > most_pages)
 		pages = most_pages;
 	page_at = calloc(pages, sizeof *page_at);
@@ -36,9 +44,13 @@ static void prepare(void)
 		pages = 0;
 	if (!ram_size)
 		return;
-	backing = calloc((ram_size >> PAGE_SHIFT) / 64 + 1, sizeof *backing);
-	if (shared->page_size && shared->type_at + 4 <= shared->page_size)
+	homes = calloc((ram_size >> PAGE_SHIFT) + 1, sizeof *homes);
+	if (homes)
+		backing = calloc((ram_size >> PAGE_SHIFT) / 64 + 1, sizeof *backing);
+	if (backing && shared->page_size && shared->type_at + 4 <= shared->page_size)
 		tables = calloc((ram_size >> PAGE_SHIFT) / 64 + 1, sizeof *tables);
+	if (shared->page_size && !(shared->page_size & (shared->page_size - 1)))
+		page_shift = __builtin_ctzll(shared->page_size);
 	hole = ram_offset(ram_size) != ram_size;
 	alias_at = shared->direct;
 	alias_len = backing ? ram_size + (hole ? 1ull << 32 : 0) : 0;
@@ -75,13 +87,15 @@ static bool is_table(uint64_t at)
  */
 static void retype(uint64_t va, uint64_t at)
 {
-	uint64_t inside = va - shared->lo, page = inside / shared->page_size;
-	uint64_t word = (at & ~7ull) + (shared->type_at & 7), bit = 1ull << (page % 64);
+	uint64_t inside = va - shared->lo;
+	uint64_t page = page_shift ? inside >> page_shift : inside / shared->page_size;
+	uint64_t word = (at & ~7ull) + (shared->type_at & 7), bit;
 	uint32_t type;
 
-	if ((inside % shared->page_size) / 8 != shared->type_at / 8 || at >= ram_size - 8)
+	if ((inside - page * shared->page_size) / 8 != shared->type_at / 8 || at >= ram_size - 8)
 		return;
 	page = ram_offset(page << PAGE_SHIFT) >> PAGE_SHIFT;
+	bit = 1ull << (page % 64);
 	if (page >= ram_size >> PAGE_SHIFT)
 		return;
 	memcpy(&type, ram + word, 4);
@@ -98,80 +112,126 @@ static void retype(uint64_t va, uint64_t at)
 	}
 }
 
+/* Which page of the range. */
+static uint64_t page_inside(uint64_t va)
+{
+	return (va >> PAGE_SHIFT) - (shared->lo >> PAGE_SHIFT);
+}
+
 static void learn(uint64_t va, uint64_t at)
 {
-	uint64_t page = at >> PAGE_SHIFT, inside = (va - shared->lo) >> PAGE_SHIFT;
+	uint64_t page = at >> PAGE_SHIFT, inside = page_inside(va);
 
 	if (!backing || at >= ram_size)
 		return;
 	if (!watched(at))
 		atomic_fetch_or(&backing[page / 64], 1ull << (page % 64));
+	if (!atomic_load_explicit(&homes[page], memory_order_relaxed))
+		atomic_store_explicit(&homes[page], va >> PAGE_SHIFT, memory_order_relaxed);
 	if (inside < pages)
 		atomic_store_explicit(&page_at[inside], page + 1, memory_order_relaxed);
 }
 
-/* One record for each aligned word that the store touched; `at`: where it is in memory. */
-static void write_records(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc, uint64_t at,
-			  uint8_t flags)
+/*
+ * One record for each aligned word that the store touched.
+ *
+ * `place`: see struct record; `at`: where it is in memory.
+ */
+static void write_records(unsigned int cpu, uint64_t place, uint64_t bytes, uint64_t pc,
+			  uint64_t at, uint64_t flags)
 {
-	uint64_t words = ((va & 7) + bytes + 7) / 8;
+	uint64_t words = ((place & 7) + bytes + 7) / 8, end = place + bytes;
 	uint64_t first = atomic_fetch_add(&shared->count, words);
-	struct record *records = (void *)((char *)shared + shared->records_at);
-	uint32_t stack;
-	struct timespec now;
+	struct record *record = (struct record *)((char *)shared + shared->records_at) + first;
+	uint32_t node, time;
+	bool same;
 
 	if (first >= shared->max_records || words > shared->max_records - first)
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	stack = stack_now(cpu);
-	for (uint64_t i = 0, here = va; i < words; i++) {
-		struct record *record = &records[first + i];
-		uint64_t end = (here & ~7ull) + 8, word = unknown;
-		uint8_t of = flags | VALID | (i ? MORE : 0);
+	node = node_of_store(cpu, pc, &same);
+	time = (now_ns(cpu, same) - shared->start_ns) >> TIME_SHIFT;
+	flags |= VALID;
+	for (uint64_t here = place; words--; record++) {
+		uint64_t next = (here & ~7ull) + 8, word = at + (here - place), of = flags;
 
-		record->ns = now.tv_sec * 1000000000ull + now.tv_nsec;
-		record->pc = pc;
-		record->va = here;
-		record->pa = at == unknown ? unknown : at + (here - va);
-		record->stack = stack;
-		record->cpu = cpu;
-		record->bytes = (end < va + bytes ? end : va + bytes) - here;
-		if (at != unknown)
-			word = record->pa & ~7ull;
-		if (ram && word < ram_size && ram_size - word >= 8) {
-			memcpy(&record->value, ram + word, 8);
+		if (at != unknown && ram_size >= 8 && (word & ~7ull) <= ram_size - 8) {
+			memcpy(&record->value, ram + (word & ~7ull), 8);
 			of |= VALUE;
 		}
-		atomic_store_explicit(&record->flags, of, memory_order_release);
-		here = end;
+		record->node = node;
+		record->time = time;
+		of = of << BYTES_BITS | ((next < end ? next : end) - here);
+		of = of << CPU_BITS | cpu;
+		atomic_store_explicit(&record->where, of << PLACE_BITS | here,
+				      memory_order_release);
+		here = next;
+		flags |= MORE;
 	}
 }
 
-static void __attribute__((noinline, cold))
-store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, uint8_t flags)
+/* `flags`: ALIAS: through the direct map, to a struct page or a page table. */
+static void record_store(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc, uint64_t at,
+			 uint64_t flags)
 {
-	struct qemu_plugin_hwaddr *hwaddr;
-	uint64_t at = unknown;
+	uint64_t place = va - shared->lo;
+
+	if (flags & ALIAS && is_table(at)) {
+		flags ^= ALIAS | TABLE;
+		place = va - alias_at;
+	} else if (flags & ALIAS) {
+		uint64_t home = atomic_load_explicit(&homes[at >> PAGE_SHIFT], memory_order_relaxed);
+
+		if (!home)
+			return;
+		place = (home << PAGE_SHIFT | (va & ((1 << PAGE_SHIFT) - 1))) - shared->lo;
+	}
+	write_records(cpu, place, bytes, pc, at, flags);
+}
+
+/*
+ * Where in the guest's memory a store went to that was reported just now.
+ *
+ * QEMU before 8.2 goes from the store's place in its own memory to a physical address by way of
+ * all its memory regions.  Its structure begins with two flags and that place: it is taken from
+ * there once the two ways have come to the same result often enough.
+ */
+static uint64_t place_of(qemu_plugin_meminfo_t info, uint64_t va)
+{
+	static _Atomic int agreed;
+	struct qemu_plugin_hwaddr *hwaddr = qemu_plugin_get_hwaddr(info, va);
+	uint64_t inside = unknown, at;
+
+	if (!hwaddr || qemu_plugin_hwaddr_is_io(hwaddr))
+		return unknown;
+	if (!physical && ram) {
+		memcpy(&inside, (const char *)hwaddr + sizeof(void *), sizeof inside);
+		inside -= (uint64_t)ram;
+		if (agreed >= AGREE && inside < ram_size)
+			return inside;
+	}
+	at = qemu_plugin_hwaddr_phys_addr(hwaddr);
+	if (physical) /* else it is the place in QEMU's memory already */
+		at = ram_offset(at);
+	if (agreed < AGREE)
+		agreed = at == inside ? agreed + 1 : INT_MIN;
+	return at;
+}
+
+static void __attribute__((noinline, cold))
+store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, uint64_t flags)
+{
+	uint64_t at;
 
 	/* API 1 delivers loads to callbacks of stores, too. */
 	if (!qemu_plugin_mem_is_store(info))
 		return;
 	pthread_once(&once, prepare);
-	hwaddr = qemu_plugin_get_hwaddr(info, va);
-	if (hwaddr && !qemu_plugin_hwaddr_is_io(hwaddr)) {
-		at = qemu_plugin_hwaddr_phys_addr(hwaddr);
-		if (physical) /* else it is the place in QEMU's memory already */
-			at = ram_offset(at);
-	}
-	if (flags & ALIAS) {
-		if (!backing || !watched(at))
-			return; /* another address space's */
-		if (is_table(at))
-			flags = TABLE;
-	} else {
+	at = place_of(info, va);
+	if (!flags)
 		learn(va, at);
-	}
-	write_records(cpu, va, 1ull << qemu_plugin_mem_size_shift(info), pc, at, flags);
+	else if (!backing || !watched(at))
+		return; /* another address space's */
+	record_store(cpu, va, 1ull << qemu_plugin_mem_size_shift(info), pc, at, flags);
 	if (!flags && tables)
 		retype(va, at);
 }
@@ -194,22 +254,22 @@ void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *p
 /* A store that QEMU does not report. */
 void record_bytes(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc)
 {
-	uint64_t inside = va - shared->lo, at = unknown;
+	uint64_t at = unknown;
 
-	if (inside < shared->len) {
+	if (va - shared->lo < shared->len) {
 		uint64_t page = 0;
 
 		pthread_once(&once, prepare);
-		if (inside >> PAGE_SHIFT < pages)
-			page = atomic_load(&page_at[inside >> PAGE_SHIFT]);
+		if (page_inside(va) < pages)
+			page = atomic_load(&page_at[page_inside(va)]);
 		if (page)
 			at = (page - 1) << PAGE_SHIFT | (va & ((1 << PAGE_SHIFT) - 1));
-		write_records(cpu, va, bytes, pc, at, STORAGE);
+		record_store(cpu, va, bytes, pc, at, STORAGE);
 		if (page && tables)
 			retype(va + bytes - 1, at + bytes - 1);
 	} else if (va - alias_at < alias_len) {
 		at = ram_offset(va - alias_at);
 		if (watched(at))
-			write_records(cpu, va, bytes, pc, at, STORAGE | (is_table(at) ? TABLE : ALIAS));
+			record_store(cpu, va, bytes, pc, at, STORAGE | ALIAS);
 	}
 }

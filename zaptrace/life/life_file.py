@@ -19,8 +19,8 @@ import numpy as np
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.page_members import PageFields
 from zaptrace.life.pte_records import PTE, PteFormat, no_ptes
-from zaptrace.life.record_layout import NODE, RECORD, Array
-from zaptrace.life.records import WRITER, Facts, Life, checked
+from zaptrace.life.record_layout import NODE, RECORD, WRITER, Array
+from zaptrace.life.records import Facts, Life, checked
 from zaptrace.model.errors import BadInput, Missing
 from zaptrace.model.paths import write_whole
 

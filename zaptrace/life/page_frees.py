@@ -66,9 +66,10 @@ def frees(life: Life) -> Stores:
     if field is None:
         return Stores(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
     records = life.records
-    at = (records["va"] - np.uint64(life.facts.base)) % np.uint64(life.fields.size)
+    page, at = np.divmod(records["va"] - np.uint64(life.facts.base), np.uint64(life.fields.size))
     covers = (at < field.offset + field.size) & (at + records["bytes"] > field.offset)
+    mine = np.flatnonzero(covers)
     inside = field.offset % 8
-    words = np.ascontiguousarray(records["value"]).view("u1").reshape(-1, 8)
-    zero = covers & ~words[:, inside : inside + field.size].any(axis=1)
-    return Stores(life.pages()[zero], life.numbers[zero])
+    words = np.ascontiguousarray(records["value"][mine]).view("u1").reshape(-1, 8)
+    zero = mine[~words[:, inside : inside + field.size].any(axis=1)]
+    return Stores(page[zero], life.numbers[zero])

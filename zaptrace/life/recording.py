@@ -12,11 +12,11 @@ from types import TracebackType
 
 import numpy as np
 
-from zaptrace.life.record_layout import MAGIC, NODE, RECORD, SHARED, Array
+from zaptrace.life.record_layout import MAGIC, NODE, SHARED, STORED, Array
 from zaptrace.model.errors import Missing
 
 MOST_RECORDS = 1 << 24
-"""A boot to user space makes 1.7 million; touching and freeing 330 MB 8 million.  800 MB when full;
+"""A boot to user space makes 1.7 million; touching and freeing 330 MB 8 million.  400 MB when full;
 what is not recorded takes none."""
 MOST_NODES = 1 << 20
 """Distinct return addresses in their callers; a boot has some 10,000."""
@@ -37,7 +37,7 @@ class Recording:
     def __init__(self, records: int = MOST_RECORDS, nodes: int = MOST_NODES) -> None:
         nodes_at = _PAGE
         records_at = -(-(nodes_at + nodes * NODE.itemsize) // _PAGE) * _PAGE
-        size = records_at + records * RECORD.itemsize
+        size = records_at + records * STORED.itemsize
         try:
             self.fd = os.memfd_create("zaptrace-life", os.MFD_CLOEXEC)
         except OSError as error:
@@ -104,10 +104,10 @@ class Recording:
         """Return a number of the shared header."""
         return int(self._shared[name][0])
 
-    def records(self) -> Array:
-        """Return all records so far; read-only."""
+    def stored(self) -> Array:
+        """Return all records so far, STORED; read-only."""
         count = min(self.fact("count"), self.fact("max_records"))
-        return self._array(RECORD, "records_at", count)
+        return self._array(STORED, "records_at", count)
 
     def nodes(self) -> Array:
         """Return the call tree so far; number 0 is no node."""

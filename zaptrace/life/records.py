@@ -5,29 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from zaptrace.life.byte_runs import merge_bytes
+from zaptrace.life.expand import expand, numbers_of, times, writers_of
 from zaptrace.life.page_members import PageFields
 from zaptrace.life.pte_records import NO_PAGE, PteFormat, no_ptes, of_struct_pages, pte_stores
 from zaptrace.life.record_layout import (
-    ALIAS,
     NODE,
     NOT_SEEN,
     U64,
-    UNKNOWN,
     VALID,
     VALUE,
+    WRITER,
     Array,
 )
 
 DEEPEST = 512
 """Frames of a stack that are followed."""
-WRITER = np.dtype([("pc", "<u8"), ("count", "<u8")])
-_PAGE = np.uint64(12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +147,37 @@ class Life:
         return tuple(said)
 
 
+def recorded(
+    stored: Array,
+    nodes: Array,
+    fields: PageFields,
+    facts: Facts,
+    direct: int,
+    pte_format: PteFormat | None = None,
+) -> Life:
+    """Return a recording as a plugin has it, without what cannot be.
+
+    Args:
+        stored: STORED.
+        facts: those that the records do not say; `start_ns` is what their times count from.
+        direct: virtual address of physical 0 in the kernel's direct map.
+        pte_format: how the guest's page tables are read, where they were recorded.
+    """
+    nodes = _believable(nodes)
+    ns = times(stored, facts.start_ns)
+    before = ns[: facts.stop]
+    start, stop = (int(one[at]) if len(one) else 0 for one, at in ((ns, 0), (before, -1)))
+    own, tables = numbers_of(stored)
+    torn = len(stored) - len(own) - len(tables)
+    facts = dataclasses.replace(facts, start_ns=start, stop_ns=stop)
+    place = (nodes, facts.base, direct)
+    records, own = merge_bytes(expand(stored, ns, own, *place), own)
+    entries = merge_bytes(expand(stored, ns, tables, *place), tables)
+    life = _life(records, own, nodes, fields, facts, torn, pte_format)
+    ptes = pte_stores(*entries, fields.order)
+    return dataclasses.replace(life, ptes=ptes, writers=writers_of(stored, nodes))
+
+
 def checked(
     records: Array,
     nodes: Array,
@@ -157,9 +186,10 @@ def checked(
     numbers: Array | None = None,
     pte_format: PteFormat | None = None,
 ) -> Life:
-    """Take records as a plugin or a file has them, without what cannot be.
+    """Take records as a file has them, without what cannot be.
 
     Args:
+        records: RECORD.
         facts: `wanted` and `missed` of what came before; what is dropped here is added.
         pte_format: how the guest's page tables are read, where they were recorded.
     """
@@ -168,7 +198,8 @@ def checked(
     good = (records["flags"] & VALID) != 0
     good &= (records["bytes"] >= 1) & (records["bytes"] <= 8)
     good &= (records["va"] & np.uint64(7)) + records["bytes"] <= 8
-    if not good.all():
+    torn = int(np.count_nonzero(~good))
+    if torn:
         records, numbers = records[good], numbers[good]
     if (records["stack"] >= len(nodes)).any():
         records = records.copy()
@@ -179,13 +210,30 @@ def checked(
     if not own.all():
         ptes = pte_stores(records[~own], numbers[~own], fields.order)
         records, numbers = records[own], numbers[own]
-    records, numbers = _in_the_range(records, numbers)
-    torn = int(np.count_nonzero(~good))
+    life = _life(records, numbers, nodes, fields, facts, torn, pte_format)
+    return dataclasses.replace(life, ptes=ptes)
+
+
+def _life(
+    records: Array,
+    numbers: Array,
+    nodes: Array,
+    fields: PageFields,
+    facts: Facts,
+    torn: int,
+    pte_format: PteFormat | None,
+) -> Life:
+    """Return records of struct pages that may be believed.
+
+    Args:
+        torn: how many records may not.
+    """
     values = int(np.count_nonzero((records["flags"] & VALUE) == 0))
     missed = facts.missed + torn
     facts = dataclasses.replace(facts, missed=missed, values=values, torn=facts.torn + torn)
-    format_ = pte_format if facts.tables else None
-    return Life(facts, fields, records, numbers, nodes, ptes=ptes, pte_format=format_)
+    return Life(
+        facts, fields, records, numbers, nodes, pte_format=pte_format if facts.tables else None
+    )
 
 
 def _believable(nodes: Array) -> Array:
@@ -199,25 +247,6 @@ def _believable(nodes: Array) -> Array:
         nodes = nodes.copy()
         nodes["parent"][wrong] = 0
     return nodes
-
-
-def _in_the_range(records: Array, numbers: Array) -> tuple[Array, Array]:
-    """Give aliases the address that their struct page has in the range."""
-    alias = (records["flags"] & ALIAS) != 0
-    if not alias.any():
-        return records, numbers
-    own = records[~alias & (records["pa"] != np.uint64(UNKNOWN))]
-    physical, first = np.unique(own["pa"] >> _PAGE, return_index=True)
-    virtual = own["va"][first] >> _PAGE
-    records = records.copy()
-    known = ~alias
-    if len(physical):
-        wanted = records["pa"][alias] >> _PAGE
-        at = np.minimum(np.searchsorted(physical, wanted), len(physical) - 1)
-        inside = records["pa"][alias] & np.uint64(4095)
-        records["va"][alias] = (virtual[at] << _PAGE) | inside
-        known[alias] = physical[at] == wanted
-    return cast(Array, records[known]), cast(Array, numbers[known])
 
 
 def until(life: Life, number: int) -> Life:
@@ -237,10 +266,7 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None, entries: Sequence[int] = 
     Args:
         entries: physical addresses of page-table entries, whose stores are kept as well.
     """
-    stored = np.concatenate((life.records["pc"], life.ptes["pc"]))
-    pcs, counts = np.unique(stored, return_counts=True)
-    writers = np.zeros(len(pcs), WRITER)
-    writers["pc"], writers["count"] = pcs, counts
+    writers = life.writers if len(life.writers) else _writers(life)
     if pfns is None:
         return dataclasses.replace(life, writers=writers)
     pages = np.unique(np.array(pfns, np.uint64))
@@ -264,6 +290,15 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None, entries: Sequence[int] = 
         ptes,
         life.pte_format,
     )
+
+
+def _writers(life: Life) -> Array:
+    pcs, counts = np.unique(
+        np.concatenate((life.records["pc"], life.ptes["pc"])), return_counts=True
+    )
+    writers = np.zeros(len(pcs), WRITER)
+    writers["pc"], writers["count"] = pcs, counts
+    return writers
 
 
 def last_of_stacks(life: Life) -> dict[int, int]:

@@ -18,7 +18,7 @@ from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.planted import planted
 from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
-from zaptrace.life.records import Facts, Life, checked, of_pages, with_folios
+from zaptrace.life.records import Facts, Life, of_pages, recorded, with_folios
 from zaptrace.memory.pages import page_layout, read_array
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.struct_page import page_fields
@@ -174,24 +174,22 @@ def _huge(tables: PageTables) -> tuple[tuple[int, int], ...]:
 
 def _life(recording: Recording, base: int, names: drgn.Program, form: PteFormat) -> Life:
     """Return the recording, checked."""
-    records = recording.records()
+    stored = recording.stored()
     wanted = recording.fact("count")
-    before = records[: recording.stop]
     facts = Facts(
         base=base,
         api=recording.fact("api"),
         storage=recording.fact("storage"),
         wanted=wanted,
-        missed=wanted - len(records),
+        missed=wanted - len(stored),
         values=0,
         lost_stacks=recording.fact("lost_stacks"),
         stop=recording.stop,
-        start_ns=int(records["ns"][0]) if len(records) else 0,
+        start_ns=recording.fact("start_ns"),
         tables=recording.fact("tables"),
-        stop_ns=int(before["ns"][-1]) if len(before) else 0,
     )
-    nodes = recording.nodes()
-    return checked(records, nodes, page_fields(names), facts, pte_format=form)
+    direct = recording.fact("direct")
+    return recorded(stored, recording.nodes(), page_fields(names), facts, direct, form)
 
 
 def _complete(life: Life, prog: drgn.Program | None) -> Completeness | None:

@@ -13,11 +13,12 @@ from vm.plugin import Plugin
 from vm.qemu import Guest
 from vm.relocation import Anchors
 from zaptrace.kernel.memory_map import MemoryMap, Variable, memory_map
+from zaptrace.life.record_layout import PLACE_BITS
 from zaptrace.life.recording import Recording
 from zaptrace.model.errors import ZaptraceError
 
-LARGEST_RANGE = 1 << 42
-"""Bytes of struct pages that are believed: of 256 TiB of memory."""
+LARGEST_RANGE = 1 << PLACE_BITS
+"""Bytes of struct pages that are believed, and that a record has room for: of 64 TiB of memory."""
 
 
 class LifeRecorder:

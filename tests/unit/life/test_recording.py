@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zaptrace.life.record_layout import RECORD, SHARED
+from zaptrace.life.record_layout import SHARED, STORED
 from zaptrace.life.recording import Recording
 from zaptrace.model.errors import Missing
 
@@ -21,15 +21,15 @@ def test_what_a_plugin_writes_is_read() -> None:
         assert shared["len"][0] == 0
         some.arm(0x1000, 0x2000, 0x3000)
         assert (shared["lo"][0], shared["len"][0], shared["direct"][0]) == (0x1000, 0x2000, 0x3000)
-        assert not len(some.records())
+        assert not len(some.stored())
         shared["count"] = 2
-        records = np.frombuffer(other, RECORD, 100, int(shared["records_at"][0]))
-        records["pc"][:2] = 7, 8
+        records = np.frombuffer(other, STORED, 100, int(shared["records_at"][0]))
+        records["node"][:2] = 7, 8
         some.mark_stop()
         shared["count"] = 1000  # more than there is room for
         assert some.stop == 2
-        assert some.records()["pc"][:3].tolist() == [7, 8, 0]
-        assert len(some.records()) == 100
+        assert some.stored()["node"][:3].tolist() == [7, 8, 0]
+        assert len(some.stored()) == 100
 
 
 def _open_files() -> set[Path]:

@@ -6,7 +6,6 @@ import numpy as np
 
 from tests.unit.life.builders import (
     BASE,
-    FLAGS,
     PFN,
     REFCOUNT,
     Recorder,
@@ -14,7 +13,7 @@ from tests.unit.life.builders import (
     page_fields,
 )
 from zaptrace.life.page_life import page_life
-from zaptrace.life.record_layout import ALIAS, NOT_SEEN, VALID, VALUE
+from zaptrace.life.record_layout import NOT_SEEN, VALID
 from zaptrace.life.records import DEEPEST, Facts, checked, last_of_stacks, of_pages
 
 
@@ -47,22 +46,6 @@ def test_a_stack_is_followed_so_deep_and_no_deeper() -> None:
     node = some.stack(*range(0x1000, 0x1000 + 2 * DEEPEST))
     some.store(REFCOUNT, 1, stack=node)
     assert len(some.life().stack(node)) == DEEPEST
-
-
-def test_an_alias_gets_its_page_and_what_is_nowhere_goes() -> None:
-    some = Recorder()
-    some.store(REFCOUNT, 1)
-    some.store(FLAGS, 3, 8, va=0xFFFF888001000000, flags=VALID | VALUE | ALIAS)
-    foreign = list(some.rows[-1])
-    foreign[4] = 0x7777777000
-    some.rows.append(tuple(foreign))
-    life = some.life()
-    assert life.pages().tolist() == [PFN, PFN]
-    last = page_life(life, PFN).writes[-1]
-    assert last.alias and last.change("flags") is not None
-    only = Recorder()
-    only.store(FLAGS, 3, 8, va=0xFFFF888001000000, flags=VALID | VALUE | ALIAS)
-    assert not len(only.life().records)
 
 
 def test_no_records_are_a_recording_too() -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from tests.unit.life.builders import page_fields
 from vm import plugin
 from vm.plugin import Plugin
 from vm.qemu import GuestConfig, command_line
 from zaptrace.arch import ARCHES
-from zaptrace.life.record_layout import NODE, SHARED
+from zaptrace.life.record_layout import ALIAS, MORE, NODE, SHARED, STORAGE, VALID, VALUE
 from zaptrace.life.recording import Recording
+from zaptrace.life.records import Facts, recorded
 from zaptrace.model.errors import CannotTell, Missing
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
@@ -147,7 +151,7 @@ class _Machine(ctypes.Structure):
 
     _fields_: ClassVar = [
         ("name", ctypes.c_char_p),
-        ("calls", ctypes.c_void_p),
+        ("hook", ctypes.c_void_p),
         ("quiet", ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_char_p, ctypes.c_size_t)),
     ]
 
@@ -161,7 +165,12 @@ STORES = {
     "mvghi 160(%r15),0": ("e548f0a00000", True),
     "mvc 160(8,%r15),0(%r2)": ("d207f0a02000", True),
     "xc 160(8,%r15),160(%r15)": ("d707f0a0f0a0", True),
+    "stosm 160(%r15),3": ("ad03f0a0", True),
     "lg %r1,0(%r2)": ("e31020000004", True),
+    "clc 0(8,%r2),0(%r3)": ("d50720003000", True),
+    "rll %r1,%r2,8": ("eb120008001d", True),
+    "locgr %r1,%r2": ("b9e28012", True),
+    "strl %r1,.": ("c41f00000000", True),
     # And what may be anywhere.
     "stg %r1,0(%r3)": ("e31030000024", False),
     "stg %r1,0(%r3,%r15)": ("e313f0000024", False),
@@ -171,18 +180,69 @@ STORES = {
     "mvi 0(%r2),1": ("92012000", False),
     "asi 52(%r1),1": ("eb011034006a", False),
     "cs %r1,%r2,0(%r15)": ("ba12f000", False),
+    "stocg %r1,0(%r2)": ("eb18200000e3", False),
+    "laa %r1,%r2,0(%r3)": ("eb12300000f8", False),
+    "exrl %r1,.": ("c61000000000", False),
+    "trot %r2,%r4": ("b9920024", False),
 }
+STORES_OF_X86 = {
+    "push %rbx": ("53", True),
+    "push %r12": ("4154", True),
+    "call .": ("e800000000", True),
+    "call *(%rax)": ("ff10", True),
+    "pop %rbx": ("5b", True),
+    "mov %rax,8(%rsp)": ("4889442408", True),
+    "mov %r9,0x100(%rsp)": ("4c898c2400010000", True),
+    "movq $1,(%rsp)": ("48c7042401000000", True),
+    "add %rax,8(%rsp)": ("4801442408", True),
+    "incl 8(%rsp)": ("ff442408", True),
+    "mov 8(%rax),%rbx": ("488b5808", True),
+    # And what may be anywhere.
+    "mov %rax,8(%r12)": ("4989442408", False),
+    "mov %rax,8(%rsp,%rbx)": ("4889441c08", False),
+    "mov %rax,8(%rsp,%r12)": ("4a89442408", False),
+    "mov %rax,8(%rax)": ("48894008", False),
+    "mov %rax,%gs:8(%rsp)": ("654889442408", False),
+    "incl 8(%rax)": ("ff4008", False),
+    "lock incl 8(%rsp)": ("f0ff442408", False),
+    "rep stosq": ("f348ab", False),
+    "fxsave (%rsp)": ("0fae0424", False),
+}
+
+
+RAM, RANGE, RANGE_AT = 1 << 20, 0x37200000000, 0x80000
+"""Bytes of the guest; where its struct pages are, and from where on in its memory."""
+OF_QEMU = f"""
+#include "{Path(plugin.__file__).parent}/plugin.h"
+struct qemu_plugin_hwaddr {{ bool is_io, is_store; const uint8_t *host; }};
+bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t info) {{ return info < 16; }}
+unsigned int qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t info) {{ return info & 15; }}
+struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t info, uint64_t va)
+{{
+	static struct qemu_plugin_hwaddr found;
+
+	(void)info;
+	found.host = ram + (va < {RAM} ? va : va - {RANGE} + {RANGE_AT});
+	return &found;
+}}
+bool qemu_plugin_hwaddr_is_io(const struct qemu_plugin_hwaddr *at) {{ return at->is_io; }}
+uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr *at)
+{{
+	return at->host - ram;
+}}
+"""
+"""What stands in for QEMU 7.2: a store's size is 1 << info; from 16 on it is a load."""
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The plugin in this process, its functions visible and QEMU's one stood in for."""
-    folder = tmp_path_factory.mktemp("plugin")
+    """The plugin in this process, its functions visible and QEMU's stood in for."""
+    return _load(tmp_path_factory.mktemp("plugin"))
+
+
+def _load(folder: Path) -> ctypes.CDLL:
     library, of_qemu = folder / "life.so", folder / "qemu.c"
-    of_qemu.write_text(
-        "#include <stdbool.h>\nbool qemu_plugin_mem_is_store(unsigned int info);\n"
-        "bool qemu_plugin_mem_is_store(unsigned int info) { return info == 0; }\n"
-    )
+    of_qemu.write_text(OF_QEMU)
     flags = [
         "-fvisibility=default" if one == "-fvisibility=hidden" else one for one in plugin.FLAGS
     ]
@@ -192,11 +252,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 @needs_gcc
-def test_stores_to_the_stack_are_quiet_and_no_others(loaded: ctypes.CDLL) -> None:
-    """s390x: every second store of the kernel is to its stack, and costs nothing then."""
-    quiet = _Machine.in_dll(loaded, "s390x").quiet
-    found = {text: quiet(bytes.fromhex(code), len(code) // 2) for text, (code, _) in STORES.items()}
-    assert found == {text: wanted for text, (_, wanted) in STORES.items()}
+@pytest.mark.parametrize(("name", "stores"), [("s390x", STORES), ("x86_64", STORES_OF_X86)])
+def test_stores_to_the_stack_are_quiet_and_no_others(
+    loaded: ctypes.CDLL, name: str, stores: dict[str, tuple[str, bool]]
+) -> None:
+    """Every second store of the kernel is to its stack, and costs nothing then."""
+    quiet = _Machine.in_dll(loaded, name).quiet
+    padded = {text: bytes.fromhex(code).ljust(16, b"\0") for text, (code, _) in stores.items()}
+    found = {text: quiet(padded[text], len(code) // 2) for text, (code, _) in stores.items()}
+    assert found == {text: wanted for text, (_, wanted) in stores.items()}
 
 
 class _Stacks:
@@ -225,8 +289,12 @@ class _Stacks:
 
     def now(self) -> list[int]:
         """The return addresses, outermost first."""
-        at, found = self._plugin.stack_now(self._cpu), []
+        same = ctypes.c_bool()
+        code = ctypes.c_uint64(0xC0DE)
+        leaf = self._plugin.node_of_store(self._cpu, code, ctypes.byref(same))
         nodes = self._memory[SHARED.itemsize :].view(NODE)
+        assert nodes["address"][leaf] == code.value
+        at, found = int(nodes["parent"][leaf]), []
         while at and nodes["parent"][at]:
             found.append(int(nodes["address"][at]))
             at = int(nodes["parent"][at])
@@ -267,3 +335,89 @@ def test_a_return_that_was_not_seen_is_made_up_for(loaded: ctypes.CDLL) -> None:
         stacks.call(back, sp)
     stacks.reach(FAULT)
     assert stacks.now() == [ENTRY]
+
+
+TYPE, TABLE_TYPE = 48, 0xFFFFFBFF
+"""`page_type` of an s390x page table, and where it is in a struct page of 64 bytes."""
+
+
+@needs_gcc
+def test_stores_become_records(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each word of a store, its aliases with the place in the range, page tables while they are."""
+    plugin_ = _load(tmp_path_factory.mktemp("stores"))
+    memory = np.zeros(RAM, np.uint8)
+    with Recording(records=1000, nodes=1000) as some:
+        some.follow_tables(64, TYPE, 0xFFFFFFFF, TABLE_TYPE)
+        view = mmap.mmap(some.fd, 0)
+        shared = np.frombuffer(view, np.uint8)
+        ctypes.c_void_p.in_dll(plugin_, "shared").value = shared.ctypes.data
+        ctypes.c_void_p.in_dll(plugin_, "ram").value = memory.ctypes.data
+        ctypes.c_uint64.in_dll(plugin_, "ram_size").value = RAM
+        plugin_.setup_clock()
+        assert plugin_.setup_stacks(14) == 0 and plugin_.setup_stores(False, True) == 0
+        began = time.monotonic_ns()
+
+        def store(va: int, shift: int, pc: int = 0x1000, *, value: int | None = None) -> None:
+            if value is not None:
+                at = va if va < RAM else va - RANGE + RANGE_AT
+                memory[at : at + 4] = list(value.to_bytes(4, "big"))
+            plugin_.on_store(3, shift, ctypes.c_uint64(va), ctypes.c_void_p(pc))
+
+        store(RANGE, 3)  # before the range is known
+        some.arm(RANGE, 0x4000, 0)
+        store(RANGE + 8, 19)  # a load
+        store(RANGE_AT + 0x40, 3)  # not known to be struct pages yet
+        store(RANGE - 8, 3)
+        for _ in range(300):  # often enough for what is taken out of QEMU's structure
+            store(RANGE + 0x40, 3)
+        store(RANGE + 0x46, 2, value=7)  # over two words
+        store(RANGE_AT + 0x1C2, 1)  # through the direct map
+        store(RANGE_AT + 0x1000, 3)  # another page, never stored to through the range
+        store(0x5008, 3)
+        store(RANGE + 5 * 64 + TYPE, 2, value=TABLE_TYPE)
+        store(0x5008, 3, 0x2000, value=0x1234)
+        plugin_.record_bytes(*map(ctypes.c_uint64, (3, 0x5010, 16, 0x3000)))
+        store(RANGE + 5 * 64 + TYPE, 2, value=0xFFFFFFFF)
+        store(0x5008, 3)
+        plugin_.record_bytes(*map(ctypes.c_uint64, (3, RANGE + 0x3C, 8, 0x3000)))
+        facts = Facts(RANGE, 1, 1, some.fact("count"), 0, 0, 0, None, some.fact("start_ns"), 1)
+        life = recorded(some.stored(), some.nodes(), page_fields(), facts, 0)
+    records = life.records
+    assert (records["pc"][:300] == 0x1000).all() and (records["va"][:300] == RANGE + 0x40).all()
+    after = [
+        (int(one["va"]) - RANGE, int(one["bytes"]), int(one["flags"])) for one in records[300:]
+    ]
+    known, alias, storage = VALID | VALUE, ALIAS, STORAGE
+    assert after == [
+        *((0x46, 2, known), (0x48, 2, known | MORE), (0x1C2, 2, known | alias)),
+        *((5 * 64 + TYPE, 4, known), (5 * 64 + TYPE, 4, known)),
+        *((0x3C, 4, known | storage), (0x40, 4, known | storage | MORE)),
+    ]
+    assert [one.tobytes()[6:] for one in records["value"][300:301]] == [b"\0\0"]
+    assert records["value"][301].tobytes() == b"\0\7" + bytes(6)
+    entries = [(one["slot"], one["after"], one["pc"], one["cpu"]) for one in life.ptes]
+    assert entries == [
+        (0x5008, 0x1234 << 32, 0x2000, 3),
+        (0x5010, 0, 0x3000, 3),
+        (0x5018, 0, 0x3000, 3),
+    ]
+    assert life.facts.torn == 0 and some.fact("tables") == 1
+    assert began - 10**6 <= int(records["ns"][0]) <= int(records["ns"][-1])
+    assert int(records["ns"][-1]) <= time.monotonic_ns() + 10**6
+
+
+@needs_gcc
+def test_the_clock_is_the_hosts(tmp_path_factory: pytest.TempPathFactory) -> None:
+    plugin_ = _load(tmp_path_factory.mktemp("clock"))
+    plugin_.now_ns.restype = ctypes.c_uint64
+    plugin_.setup_clock()
+    time.sleep(0.03)  # its rate is measured over that long
+    plugin_.measure_clock()
+    for same in (False, True, False):
+        before = time.monotonic_ns()
+        now = plugin_.now_ns(0, same)
+        assert same or before - 10**6 <= now <= time.monotonic_ns() + 10**6
+    first = plugin_.now_ns(1, False)
+    reused = [plugin_.now_ns(1, True) for _ in range(40)]
+    assert reused[:15] == [first] * 15 and reused[15] > first
+    assert len(set(reused)) == 3
