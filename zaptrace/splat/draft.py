@@ -21,7 +21,7 @@ from zaptrace.splat.line_order import (
     STAND_ALONE,
     TASK_IS_LAST,
 )
-from zaptrace.splat.same import is_inlined, maps, same_place, same_task
+from zaptrace.splat.same import is_inlined, maps, same_form, same_place, same_task
 from zaptrace.splat.stack_frames import begins_stacks
 from zaptrace.splat.wraps import grows
 
@@ -33,7 +33,7 @@ _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
 OWNERS = ("allocated", "freed")
 """Lines before page_owner's stacks."""
 OTHER_STACK = Attribute("other stack")
-_OF_STACKS = frozenset({"task", "trace"})
+_OF_STACKS = frozenset({"task", "hardware", "trace"})
 _MICROSECONDS = re.compile(r"[0-9]\.[0-9]{6}(?![0-9])")
 
 
@@ -307,21 +307,32 @@ class Draft:
     def refuses_frame(self, frame: Frame) -> bool:
         """Return whether a frame is another report's, of which all that names it may be lost.
 
-        Other lines stand before it.  Only a stack that a line announced goes on after them, and
-        no frame that begins stacks stands in its middle.
+        Where other lines stand before it, only a stack that a line announced goes on, in its own
+        form, and no frame that begins stacks stands in its middle.
         """
         stack = self._stack()
-        if not self.was_passed or stack is None:
+        if stack is None:
+            return False
+        if stack is self._trace and self._is_anothers_stack(frame):
+            self.end_trace()
+            return True
+        if not self.was_passed:
             return False
         if stack is not self._trace or "trace" not in self.taken:
             return True
         if not stack:
             return not begins_stacks(frame) or "bad_p" in (frame.symbol or "")
         again = frame.symbol == stack[0].symbol and frame.size == stack[0].size
+        again |= not same_form(frame, stack[-1])
         if again or (begins_stacks(frame) and not all(map(begins_stacks, stack))):
             self.end_trace()
             return True
         return False
+
+    def _is_anothers_stack(self, frame: Frame) -> bool:
+        """Return whether an oops' call trace begins in what prints reports of another kind."""
+        is_oops = "fault" in self.kind.follows and not (self._trace or self._fault)
+        return is_oops and kind_of((frame,)) is not None
 
     def comes_before_trace(self, text: str) -> None:
         """Take note of the modules, or what the taint means: they stand before a call trace.

@@ -38,3 +38,13 @@ def is_inlined(said: dict[str, Any], again: dict[str, Any]) -> bool:
 def same_place(one: Frame, other: Frame) -> bool:
     """Return whether two frames show one return address."""
     return one.symbol == other.symbol and one.offset == other.offset
+
+
+def same_form(one: Frame, other: Frame) -> bool:
+    """Return whether two frames can be lines of one stack: both with an address as wide, or both
+    without; a decoded one may have lost it."""
+    if one.source or other.source:
+        return True
+    if one.address is None or other.address is None:
+        return one.address is other.address
+    return (one.address < 1 << 32) is (other.address < 1 << 32)

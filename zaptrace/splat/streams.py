@@ -377,7 +377,7 @@ class Stream:
             shown = [one] if one else []
         if not shown or owner.ended:
             return bool(shown)
-        if owner.was_passed and owner.refuses_frame(shown[0]):
+        if owner.refuses_frame(shown[0]):
             return False
         for one in shown:
             owner.take_frame(one)

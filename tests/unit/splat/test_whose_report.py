@@ -190,3 +190,51 @@ def test_which_dumps_are_of_the_bug_that_follows(reason: str | None, is_its: boo
 def test_a_reason_of_another_kind() -> None:
     (splat,) = parsed(f"{BUG}{GAP}page dumped because: still mapped when deleted\n")
     assert splat.reason is None
+
+
+OF_BAD_PAGE = (
+    "BUG: Bad page state in process sh  pfn:ab000\npage dumped because: nonzero _refcount\n"
+    "CPU: 1 PID: 41 Comm: sh Tainted: G    B             5.0.0-test #4\nCall Trace:\n"
+    "[c0000000f1234560] [c0000000001a2b3c] dump_stack+0x1/0xf4 (unreliable)\n"
+    "[c0000000f12345a0] [c0000000003d5e0c] bad_page+0x2/0x1b0\n"
+)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        " [<c0155ae4>] zap_pte_range+0x3/0x8f",
+        " [<8112a1c7>] ? zap_pte_range+0x3/0x8f",
+        " zap_pte_range+0x3/0x8f",
+    ],
+)
+def test_a_frame_of_another_form_after_other_lines_is_another_stacks(frame: str) -> None:
+    (splat,) = parsed(f"{OF_BAD_PAGE}usb 1-1: reset\n{frame}\n")
+
+    assert names(splat) == ["dump_stack?", "bad_page"]
+
+
+def test_a_frame_of_the_same_form_goes_on_after_other_lines() -> None:
+    frame = "[c0000000f1234600] [c0000000003d5e2c] free_unref_page+0x3/0x1b0"
+
+    (splat,) = parsed(f"{OF_BAD_PAGE}usb 1-1: reset\n{frame}\n")
+
+    assert names(splat) == ["dump_stack?", "bad_page", "free_unref_page"]
+
+
+def test_an_oops_has_no_stack_that_bad_page_printed() -> None:
+    oops = "kernel BUG at mm/memory.c:1!\nCPU: 5 PID: 7 Comm: sh Not tainted 6.8.0 #3\n"
+    stack = "Call Trace:\n ? bad_page+0x3/0x160\n ? free_hot_cold_page+0x3/0x220\n"
+
+    (splat,) = parsed(f"{oops}usb 1-1: reset\n{stack}")
+
+    assert (splat.pid, splat.trace) == (7, ())
+
+
+def test_a_dump_that_stands_alone_takes_no_machine() -> None:
+    dump = "page: refcount:0 mapcount:1 mapping:0000000000000000 index:0x77001 pfn:0xab001\n"
+    reason = "page dumped because: unmovable page\n"
+
+    (splat,) = parsed(f"{dump}{reason}------------[ cut here ]------------\nHardware name: x\n")
+
+    assert (splat.kind, splat.hardware) == ("page_dump", None)
