@@ -97,7 +97,7 @@ def _flags(found: re.Match[str]) -> Fields:
     return {"flags": tuple(names), "flags_word": hexadecimal(found[1])}
 
 
-_FLAGS = re.compile(r"(?:\w{1,8} )?flags: (?:0x)?([0-9a-f]{1,16})\(([^)]*)")
+_FLAGS = re.compile(r"(?:\w{1,8} )?flags: ?(?:0x)?([0-9a-f]{1,16})\(([^)]*)")
 _WORD = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:[0-9a-f]{8})?(?![0-9a-f])")
 
 
@@ -317,6 +317,7 @@ _LINES: tuple[Row, ...] = (
     ("other stack", "Fr", re.compile(r"Freed by task [0-9]"), _nothing),
     ("other stack", "La", re.compile(r"Last potentially related work creation:"), _nothing),
     ("other stack", "Se", re.compile(r"Second to last potentially related "), _nothing),
+    ("other stack", "ad", re.compile(r"addr \S{1,20} is located in stack of "), _nothing),
     ("other stack", "Un", re.compile(r"Uninit was "), _nothing),
     ("other stack", "kf", re.compile(r"kfence-#[0-9]{1,6}"), _nothing),
     ("other stack", "al", re.compile(r"allocated by task [0-9]"), _nothing),
@@ -357,6 +358,8 @@ _KNOWN = re.compile(
     r"|[\\\"|/@'`_.,U ]{5,40}$|RPC: <|I7: <|YZrv|VZOU|IAOQ\[1\]|Frame format="
     r"|(?:P?[RL]R?|ra) is at "
     r"|\[link register |cpu 0x|current {1,4}= |paca {1,4}= "
+    r"|\(stack is not available|[0-9]{1,10}-byte region|this frame has|\[[0-9]{1,6}, [0-9]{1,6}\) '"
+    r"|Pointer tag:|in_atomic\(\):|INFO: lockdep is turned off"
     r"|IRQMASK: |CURRENT PROCESS:|TEXT=|at virtual address |Path: /|\[[A-Z0-9]{3,6} {0,3}\]: |PID "
     r"|-{2,4} (?:interrupt|Exception)|LR = |\.{3}$|8<-{3}"
     r"|[0-9a-f]{4}[0-9a-f ]{4,}$|head: [0-9a-f]{8}|aops:|anon_vma|mapping->|index |ino:"

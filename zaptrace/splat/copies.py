@@ -132,3 +132,15 @@ def _is_named(one: Draft, begins: Headline, time: float | None, *, is_copy: bool
     same = (head.kind, head.fields) == (begins.kind, begins.fields)
     known = not begins.fields.keys().isdisjoint(("pfn", "pte"))
     return same and not says_kernel(head.before) and (known or says_kernel(begins.before))
+
+
+def named_above(one: Draft, drafts: Iterable[Draft]) -> bool:
+    """Return whether a bare headline is that of a report below, whose own was broken."""
+    if not one.is_bare or one.kind.one_line or one.fields.get("time") is not None:
+        return False
+    return any(
+        (other.kind, other.said) == (one.kind, one.said)
+        and not (other.is_bare or says_kernel(one.headline.before))
+        and says_kernel(other.headline.before)
+        for other in drafts
+    )

@@ -32,7 +32,8 @@ _STAMP_AND_CPU = re.compile(r"(\[ {0,11}[0-9]{1,12}\.[0-9]{6})@[0-9]{1,4}\][a-z]
 # The first character was not copied.
 _HALF_STAMP = re.compile(r"(?P<quotes>(?:[>|]{1,16} ?)?)(?= {0,11}[0-9]{1,12}\.[0-9]{6}\])")
 _HALF_BEGINS = frozenset("0123456789>| ")
-_BREAK = re.compile(r"\r+|<br ?/?>|\\r?\\n(?=[\[<0-9 ])", re.IGNORECASE)
+# rsyslog writes control characters as `#012`.
+_BREAK = re.compile(r"\r+|<br ?/?>|\\r?\\n(?=[\[<0-9 ])|#012", re.IGNORECASE)
 _TAG = re.compile(
     r"</?(?:p|pre|span|div|code|tt|td|tr|font|b|i|em|strong|blockquote|body)(?: [^<>]{0,200})?>",
     re.IGNORECASE,
@@ -58,7 +59,7 @@ def pieces(whole: str) -> Iterator[str]:
         whole = _STAMP_AND_CPU.sub(r"\1] ", whole.replace("0\u00d7", "0x"))
     if '"' in whole or "MESSAGE=" in whole:
         whole = _unquoted(whole)
-    is_broken = "\r" in whole or "<" in whole or "\\" in whole
+    is_broken = "\r" in whole or "<" in whole or "\\" in whole or "#012" in whole
     for part in _BREAK.split(whole) if is_broken else [whole]:
         text = _without_html(part) if "&" in part or "<" in part else part
         if text[:1] in _HALF_BEGINS and (half := _HALF_STAMP.match(text)):

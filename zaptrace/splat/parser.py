@@ -15,7 +15,7 @@ from typing import BinaryIO
 from zaptrace.model.splats import Splat
 from zaptrace.splat.attributes import Attribute, attribute
 from zaptrace.splat.beginnings import Beginning, printed
-from zaptrace.splat.copies import Copies, Doubles, is_of_another_time, mention
+from zaptrace.splat.copies import Copies, Doubles, is_of_another_time, mention, named_above
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
@@ -314,7 +314,9 @@ class _Reader:
             if self._drafts[0].awaits_copy and len(self._drafts) < AWAITED and not self._closed:
                 break
             draft = self._drafts.popleft()
-            is_copy = draft.is_copy or self._copies.is_repeated(draft)
+            is_copy = (
+                draft.is_copy or self._copies.is_repeated(draft) or named_above(draft, self._drafts)
+            )
             splat = None if is_copy else draft.splat()
             if is_copy:
                 self._lines_of_copies.append(draft.fields["line"])

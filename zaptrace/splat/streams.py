@@ -79,6 +79,11 @@ def _is_check(draft: Draft) -> bool:
     return _CHECK.search(draft.fields.get("reason") or "") is not None
 
 
+def _has_page_after(draft: Draft) -> bool:
+    """Return whether a page's dump can follow a headline: KASAN shows one."""
+    return not draft.kind.dump_before or draft.fields.get("reason", "").startswith("BUG: KAS")
+
+
 class Stream:
     """The lines of one caller, or of all callers where printk does not distinguish them."""
 
@@ -127,7 +132,7 @@ class Stream:
 
     def takes_dump(self, said: Attribute) -> bool:
         """Return whether the first line of a dump belongs to a report under way."""
-        candidates = (one for one in self.open if one.shows_page or not one.kind.dump_before)
+        candidates = (one for one in self.open if one.shows_page or _has_page_after(one))
         return self._page_belongs or any(not one.refuses(said) for one in candidates)
 
     def _adopt(self, draft: Draft) -> None:
@@ -232,7 +237,9 @@ class Stream:
         if self._begun is None or self._last is None:
             return False
         full = self._last.is_full(text)
-        awaited = self._last.text.endswith(" address") and _ADDRESS.match(unquoted(text))
+        awaited = self._last.text.endswith((" address", " address:")) and _ADDRESS.match(
+            unquoted(text)
+        )
         if not awaited and (is_known(unquoted(text)) or attribute(text) is not None):
             return False
         whole_text = self._begun.go_on(rejoined(self._last, text), full=full)

@@ -20,7 +20,7 @@ Row = tuple[str, str, re.Pattern[str], Callable[[re.Match[str]], Fields]]
 # dump_stack_print_info() in lib/dump_stack.c; "UID: %u" since 6.12; "Pid: %d, comm: %.20s"
 # until 3.10.  print_tainted() pads absent letters with blanks; RHEL's pads with dashes.
 # Another line's word (`TPC:`), which was joined to it, is no taint.
-_LETTERS = r"(?P<tainted>[A-Z](?:(?![A-Z]{2,6}:)[A-Z \t]|-(?=[ -])){0,80})"
+_LETTERS = r"(?P<tainted>[A-Z](?:(?![A-Z]{2,6}:)[A-Z \t]|-(?=[ -]|[a-z] )|(?<=-)[a-z](?= )){0,80})"
 _TAINT = rf"(?:Not tainted|Tr?ainted: {_LETTERS})"
 _RELEASE = r"[ \t]*\(?(?P<release>[0-9][^\s()]{0,64})?"
 _WHO = rf"(?P<comm>.{{0,64}}?)(?: Kdump: loaded)?(?: {_TAINT}{_RELEASE}|$)"
@@ -46,6 +46,7 @@ def _row(name: str, start: str, pattern: str) -> Row:
     return name, start, re.compile(pattern), task
 
 
+_AT = r"(?: at addr \S{1,20}|(?= by task ))"  # until 4.8 the headline said it
 _BY_TASK = rf"(?: by task (?P<comm>.{{1,64}})/{_PID}$)?"
 _NEW = rf"CPU: {_CPU} (?:UID: [0-9]{{1,10}} )?PID: {_PID} "
 
@@ -87,8 +88,8 @@ TASK_LINES: tuple[Row, ...] = (
     _row("old process", "pi", rf"pid {{1,4}}= {_PID}, comm = (?P<comm>.{{1,20}})$"),  # xmon
     _row("old process", "CO", rf"COMM=(?P<comm>.{{1,64}}?) PID={_PID}$"),  # csky, nios2
     # KASAN's: of the task, where dump_stack() does not name it.
-    _row("access", "Re", rf"Read of size [0-9]{{1,20}} at addr \S{{1,20}}{_BY_TASK}"),
-    _row("access", "Wr", rf"Write of size [0-9]{{1,20}} at addr \S{{1,20}}{_BY_TASK}"),
+    _row("access", "Re", rf"Read of size [0-9]{{1,20}}{_AT}{_BY_TASK}"),
+    _row("access", "Wr", rf"Write of size [0-9]{{1,20}}{_AT}{_BY_TASK}"),
     _row("access", "Fr", rf"Free of addr \S{{1,20}}{_BY_TASK}"),
     # hexagon's stack names it.
     _row("trace", "CP", rf"CPU#{_CPU}, (?P<comm>.{{1,64}})/{_PID}, Call Trace:"),

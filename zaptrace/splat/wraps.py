@@ -105,9 +105,12 @@ def grows(before: str, reason: str, *, full: bool) -> bool:
     """Return whether a headline's words may be the beginning of longer ones."""
     if before == reason:
         return True
-    if not full or _WHOLE.search(before) or not reason.startswith(before):
+    if not full or not reason.startswith(before):
         return False
     rest = reason[len(before) :].lstrip()
+    if _WHOLE.search(before):  # a symbolizer's file follows, or a size's last digits
+        half = reason[len(before)].isalnum() and not before.endswith("!")
+        return half or _PATH.fullmatch(rest) is not None
     if _AT_LINE.search(before):
         return _FUNCTION.match(rest) is not None
     if not _AT_ADDRESS.search(before):
@@ -152,8 +155,11 @@ def whole(last: Last, text: str) -> Whole | None:
 
 
 _NAME = re.compile(r"(?:\? )?[A-Za-z_][\w.$]{0,511}", re.ASCII)
-_FILES = re.compile(r"\([\w.+/-]{1,200}\.[chS]:[0-9]")  # of a frame that was decoded
-_ENDS = re.compile(r"\(unreliable\)|\([A-Z]{1,3}\)$|\[\w{1,64}\]$")  # what stands after a symbol
+_FILES = re.compile(r"\(?[\w.+/-]{1,200}\.[chS]:[0-9]")  # of a frame that was decoded
+_PATH = re.compile(r"[\w./+-]{3,200}\.(?:[chS]|rs):[0-9]{1,7}(?: \[inline\])?")
+_ENDS = re.compile(
+    rf"\(unreliable\)|\([A-Z]{{1,3}}\)$|\[\w{{1,64}}\]$|{_PATH.pattern}$"
+)  # what stands after a symbol
 # What ends where a frame's symbol, or its address, must follow.
 _AWAITS = re.compile(
     r"(?:^|[\])>] *)\?$|^\(?\[[^\]]{1,24}\]\)?(?: \[[^\]]{1,24}\])?$"

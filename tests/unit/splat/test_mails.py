@@ -138,3 +138,35 @@ def test_functions_inlined_in_a_decoded_frame_of_arm() -> None:
 
     assert names(splat) == ["show_stack", "__dump_stack", "dump_stack_lvl"]
     assert splat.unread == ()
+
+
+@pytest.mark.parametrize(
+    "headline",
+    [
+        "BUG: unable to handle page fault for address:",
+        "BUG: kernel NULL pointer dereference, address:",
+        "Unable to handle kernel paging request at virtual address",
+    ],
+)
+def test_an_address_may_stand_in_the_next_line(headline: str) -> None:
+    (splat,) = parsed(f"[    1.759763] {headline} \nffff8880be453000\n[    1.761100] {TASK}\n")
+
+    assert splat.reason == f"{headline} ffff8880be453000"
+    assert splat.pid == 55
+
+
+def test_line_ends_that_rsyslog_wrote_as_numbers() -> None:
+    log = f"BUG: Bad page state in process sh  pfn:1a2b3#012{PAGE}#012{REASON}\n{TASK}\n"
+
+    (splat,) = parsed("".join(f"Jul  1 10:00:00 box kernel: {line}\n" for line in log.splitlines()))
+
+    assert (splat.pfn, splat.mapcount, splat.reason) == (0x1A2B3, 1, "nonzero mapcount")
+
+
+def test_a_taint_of_rhel() -> None:
+    (splat,) = parsed(
+        "kernel BUG at mm/slub.c:1!\nCPU: 10 PID: 6699 Comm: repro.sh Kdump: loaded "
+        "Tainted: G           O     --------- -t - 4.18.0 #1\n"
+    )
+
+    assert (splat.tainted, splat.kernel_release) == ("GO", "4.18.0")

@@ -103,3 +103,65 @@ def test_what_kmemleak_shows() -> None:
 """
     (splat,) = parsed(log)
     assert names(splat) == ["foo"]
+
+
+def test_kasans_page_before_its_task_until_4_8() -> None:
+    log = (
+        "> BUG: KASan: use after free in vc_do_resize+0x49e/0xb30 at addr ffff88000016b9c0\n"
+        "> Read of size 2 by task syz-executor.3/24164\n\nYou should explain why.\n\n"
+        "> page:ffffea0000005ac0 count:0 mapcount:0 mapping:          (null) index:0x0\n"
+        "> page flags: 0xfffff00000000()\n> page dumped because: kasan: bad access detected\n"
+        "> CPU: 0 PID: 24164 Comm: syz-executor.3 Not tainted 3.10.0-862 #2\n> Call Trace:\n"
+        ">  [<ffffffffb059f309>] dump_stack+0x1e/0x20\n"
+    )
+
+    (splat,) = parsed(log)
+
+    assert (splat.pid, splat.cpu, splat.refcount) == (24164, 0, 0)
+    assert names(splat) == ["dump_stack"]
+
+
+def test_the_frame_of_an_address_on_a_stack_is_no_caller() -> None:
+    log = (
+        "BUG: KASAN: stack-out-of-bounds in imx_mu_send_data+0x108/0x1f0\n"
+        "CPU: 0 PID: 1 Comm: sh Not tainted 5.4.3 #1\nCall trace:\n kthread+0x1/0x2\n\n"
+        "addr ffff0008c80e6bc4 is located in stack of task sh/1 at offset 36 in frame:\n"
+        " imx_sc_pd_power+0x0/0x1e0\n\nthis frame has 1 object:\n [32, 39) 'msg'\n"
+    )
+
+    (splat,) = parsed(log)
+
+    assert names(splat) == ["kthread"]
+    assert splat.unread == ()
+
+
+def test_a_headline_named_above_a_broken_one_is_its_own() -> None:
+    whole = "BUG: KASAN: stack-out-of-bounds in imx_mu_send_data+0x108/0x1f0"
+    head, _, place = whole.rpartition(" ")
+    log = (
+        f">> {whole}\n> Can you share the full report?\n\n[    1.659118] {head} \n{place}\n"
+        "[    1.666046] CPU: 0 PID: 1 Comm: sh Not tainted 5.4.3 #1\n"
+        "[    1.666047] Call trace:\n[    1.666048]  kthread+0x1/0x2\n"
+    )
+
+    (splat,) = parsed(log)
+
+    assert (splat.reason, splat.time, splat.pid) == (whole, 1.659118, 1)
+
+
+def test_a_symbolizers_file_may_stand_in_the_next_line() -> None:
+    log = (
+        "BUG: KASAN: use-after-free in refcount_inc_not_zero_checked+0x72/0x1e0  \n"
+        "lib/refcount.c:123\nCPU: 1 PID: 100 Comm: sh Not tainted 5.4.0 #0\nCall Trace:\n"
+        "  p54u_load_firmware_cb.cold+0x97/0x13d  \ndrivers/net/wireless/p54/p54usb.c:936\n"
+        "  kthread+0x318/0x420 kernel/kthread.c:255\n"
+    )
+
+    (splat,) = parsed(log)
+
+    assert splat.reason == log[: log.index("  \n")] + " lib/refcount.c:123"
+    assert [one.source for one in splat.trace] == [
+        "drivers/net/wireless/p54/p54usb.c:936",
+        "kernel/kthread.c:255",
+    ]
+    assert splat.unread == ()
