@@ -9,6 +9,7 @@ from zaptrace.life.calls import Unit, call_is_over, same_call
 from zaptrace.life.ledger import Ledger
 from zaptrace.life.left_over import LeftOver, What
 from zaptrace.life.named_life import NamedLife, NamedWrite
+from zaptrace.life.page_life import CLEARS, SETS
 from zaptrace.life.page_members import PageFields
 
 _POSITIVE = (What.STRAY, What.FREED_TWICE, What.FREED_WHILE_MAPPED)
@@ -61,6 +62,24 @@ class PageAccount:
         return root != 0 and any(
             other.write.root == root and not same_call(Unit(0, one), Unit(0, other))
             for other in later
+        )
+
+    def left_mapped(self, ptes: int) -> bool:
+        """Return whether so many PTEs mapped the page when the guest was stopped, and the call
+        that stored to its struct page last before the stop has ended and cleared none of them.
+        """
+        before = [one for one in self.named.writes if not one.write.after_stop]
+        mapped = sum((one.role in SETS) - (one.role in CLEARS) for one in before)
+        own = [one for one in before if one.write.slot is None]
+        if not self.whole or mapped != ptes or not own:
+            return False
+        if not self.over and not self._is_over(own[-1]):
+            return False
+        return not any(
+            one.role in CLEARS
+            and one.write.after_stop
+            and same_call(Unit(0, own[-1]), Unit(0, one))
+            for one in self.named.writes
         )
 
     def first(self, *kinds: What) -> LeftOver | None:

@@ -93,6 +93,17 @@ def all_at_rest(case: Case) -> bool:
     return busy_mms(case) == frozenset()
 
 
+def left_mapped(case: Case) -> bool:
+    """Return whether, by the page's life, the call that freed it left all its PTEs as they were.
+
+    s390x frees inside the zap: the dump of that moment alone does not say what it was about to do.
+    """
+    ptes = ptes_at_the_stop(case)
+    if case.account is None or not ptes or not freed_while_counted(case):
+        return False
+    return case.account.left_mapped(ptes)
+
+
 def cut_off(case: Case) -> bool:
     """Return whether the kernel died while a CPU was inside page tables: what it had begun there
     stays half done."""

@@ -23,6 +23,7 @@ from zaptrace.explain.predicates import (
     is_a,
     is_free,
     is_small,
+    left_mapped,
     overlap,
     ptes_at_the_stop,
     removals_are_seen,
@@ -327,7 +328,7 @@ def _may_be_zapped(case: Case, owner: Owner) -> bool:
     zap = case.story.zap or case.story.freed_in
     if zap and None not in (zap.mm, zap.addr, zap.end, owner.mm, owner.address):
         return within(zap, owner)
-    return not at_rest(case, (owner,))
+    return not at_rest(case, (owner,)) and not left_mapped(case)
 
 
 def refcount_overput(case: Case) -> bool:

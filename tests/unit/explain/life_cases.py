@@ -39,20 +39,25 @@ def named(page: Mapped) -> NamedLife:
 
 @dataclass(frozen=True)
 class Kept:
-    """The life of one page, as a run keeps it."""
+    """The life of one page, as a run keeps it.
+
+    Attributes:
+        stop: number of the first store after the guest was stopped.
+    """
 
     page: Mappable
     whole: bool = True
     over: bool = True
     changed: tuple[Changed, ...] = ()
     wild: tuple[int, ...] = ()
+    stop: int | None = None
 
     def account(
         self, pfn: int, _audit: AuditResult | None, until_store: int | None = None
     ) -> PageAccount | None:
         if pfn != PFN:
             return None
-        life = self.page.life(tables=1)
+        life = self.page.life(tables=1, stop=self.stop)
         life = life if until_store is None else until(life, until_store)
         named = named_life(life, PFN, resolve)
         book = ledger(named, page_fields())
