@@ -45,11 +45,13 @@ class Part:
         text: its words.
         raw: it, prefix and all.
         number: of the line.
+        own: its prefix stands before it: it is no rest of a line that was broken.
     """
 
     text: str
     raw: str
     number: int
+    own: bool
 
 
 def printed(text: str) -> Headline | None:
@@ -93,12 +95,14 @@ class Beginning:
         parts: list[Part] = []
         for text, number in reversed(self._lines):
             body = prefix.body(text)
-            if body is None or not body[1] or (parts and parts[-1].number - number > 1):
+            if body is None or (parts and parts[-1].number - number > 1):
                 break
-            if parts and not _is_part(body[0]):
+            if parts and body[1] and not _is_part(body[0]):
                 break
-            parts.append(Part(body[0], text, number))
+            parts.append(Part(body[0], text, number, body[1]))
         parts.reverse()
+        while parts and not parts[0].own:
+            parts.pop(0)
         while len(parts) > 1 and not (attribute(parts[0].text) or frame(parts[0].text)):
             parts.pop(0)  # usual lines, of whatever came before
         return parts

@@ -243,7 +243,7 @@ class _Reader:
         self._spoke_last = self._new_stream(learn(found.before))
         self._spoke_last.begin(draft, first.raw, first.number)
         for part in parts:
-            self._spoke_last.feed(part.text, part.raw, part.number, own=True)
+            self._spoke_last.feed(part.text, part.raw, part.number, own=part.own)
 
     def _stream_of(self, prefix: Prefix, before: str, text: str) -> Stream | None:
         """Return the stream of a headline's source; its prefix can differ from line to line."""

@@ -32,7 +32,7 @@ def is_inlined(said: dict[str, Any], again: dict[str, Any]) -> bool:
     one."""
     first, second = said.get("reason") or "", again.get("reason") or ""
     found = _INLINED_AT.match(first)
-    return bool(found and first.endswith(" [inline]") and second.startswith(found[0]))
+    return bool(found and first.endswith(" [inline]") and f"{second} ".startswith(found[0]))
 
 
 def same_place(one: Frame, other: Frame) -> bool:

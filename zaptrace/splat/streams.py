@@ -128,7 +128,9 @@ class Stream:
         """
         last = self._last
         is_near = last is not None and number - last.number <= _AGAIN_IS_NEAR
-        return is_near and self._begun is not None and self._begun.is_repeated(begins, text)
+        newest = next((one for one in self.open[-1:] if one.is_bare), None)
+        begun = self._begun or newest
+        return is_near and begun is not None and begun.is_repeated(begins, text)
 
     def takes_dump(self, said: Attribute) -> bool:
         """Return whether the first line of a dump belongs to a report under way."""

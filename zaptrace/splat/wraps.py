@@ -162,7 +162,7 @@ _ENDS = re.compile(
 )  # what stands after a symbol
 # What ends where a frame's symbol, or its address, must follow.
 _AWAITS = re.compile(
-    r"(?:^|[\])>] *)\?$|^\(?\[[^\]]{1,24}\]\)?(?: \[[^\]]{1,24}\])?$"
+    r"(?:^|[\])>] *)\?$|^\[[0-9a-f]{8} :$|^\(?\[[^\]]{1,24}\]\)?(?: \[[^\]]{1,24}\])?$"
     r"|^(?:[RE]?IP|NIP|PC|pc|epc|ERA|Krnl PSW)\b"
     r"|from(?: \[<[0-9a-f]{1,16}>\])?$"
 )

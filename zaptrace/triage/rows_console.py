@@ -9,6 +9,7 @@ from zaptrace.model.splats import Splat
 from zaptrace.splat.kinds import about_pages
 from zaptrace.triage.bits import Flip
 from zaptrace.triage.console import Console
+from zaptrace.triage.dump import swap_value
 from zaptrace.triage.raw_words import poison, repeated_byte, texts, words
 from zaptrace.triage.row import Candidate, Row, Seen, Sign, each
 from zaptrace.triage.signs import (
@@ -43,9 +44,12 @@ def _one_bit(console: Console) -> Iterator[Seen]:
             same = (flip.text, flip.splat.pfn)
             found.setdefault(same, []).append(flip)
             bits.setdefault(flip.field, set()).add(flip.bit)
+    entries = {swap_value(splat) for splat in console.splats} - {None}
     for (text, _), flips in found.items():
-        of_many = len(bits[flips[0].field]) >= MANY and flips[0].field == "the swap entry"
-        if not of_many:  # else they are small numbers, as where a PTE holds other data
+        first = flips[0]
+        others = len(entries - {first.value}) > 1 or len(bits[first.field]) >= MANY
+        # Several entries are wrong where PTEs hold other data: small numbers among it.
+        if not (others and first.field == "the swap entry"):
             splats = tuple(flip.splat for flip in flips)
             yield Seen(f"One bit keeps a value from being legal: {text}.", splats)
 

@@ -364,3 +364,19 @@ def test_a_wrapped_log_that_begins_in_its_first_stamp(cut: int, printer: str, ki
     assert (splat.reason, len(splat.raw), splat.unread_count) == ("nonzero mapcount", 4, 0)
     assert splat.time in (None, 100.204431)
     assert names(splat) == ["dump_stack_lvl", printer]
+
+
+def test_lines_before_the_frame_may_be_broken() -> None:
+    log = (
+        "> [   11.195388] CPU: 9 PID: 391 Comm: systemd-udevd Tainted: G    B D W\n"
+        "> OE     5.16.0-1-MANJARO #1 e53f5ca75f80\n"
+        "> [   11.195390] Hardware name: LENOVO 21A0CTO1WW/21A0CTO1WW, BIOS\n"
+        "> R1MET43W (1.13 ) 11/05/2021\n> [   11.195391] Call Trace:\n> [   11.195392]  <TASK>\n"
+        "> [   11.195393]  dump_stack_lvl+0x48/0x66\n> [   11.195395]  bad_page.cold+0x63/0x94\n"
+    )
+
+    (splat,) = parsed(log)
+
+    assert (splat.kind, splat.pid, splat.tainted) == ("bad_page_state", 391, "GBDWOE")
+    assert splat.kernel_release == "5.16.0-1-MANJARO"
+    assert splat.hardware is not None and splat.hardware.endswith("11/05/2021")

@@ -108,3 +108,34 @@ def test_a_warning_whose_place_stands_in_the_next_line() -> None:
     )
     assert (splat.pid, splat.comm) == (0, "swapper/2")
     assert (splat.reason or "").endswith("dev_watchdog+0x254/0x260")
+
+
+def test_modules_glued_to_the_reason() -> None:
+    (splat,) = parse(
+        b"BUG: Bad page state in process swapper  pfn:2ffc53\n"
+        b"page dumped because: nonzero mapcount  Modules linked in:\n"
+    )
+    assert splat.reason == "nonzero mapcount"
+
+
+def test_frames_of_sparc32_broken_after_the_colon() -> None:
+    (splat,) = parse(
+        b"BUG: Bad page state in process swapper/0  pfn:006a1\n"
+        b"CPU: 0 PID: 1 Comm: swapper/0 Tainted: G    B             5.7.0 #1\n"
+        b"[f00e7ab8 :\nbad_page+0xa8/0x108 ]\n[f00e8b54 :\nfree_pcppages_bulk+0x154/0x52c ]\n"
+    )
+    assert [one.symbol for one in splat.trace] == ["bad_page", "free_pcppages_bulk"]
+
+
+def test_a_warning_of_inlined_functions_whose_lines_were_broken() -> None:
+    at = b"WARNING: CPU: 1 PID: 8096 at include/linux/mmap_lock.h:71\n"
+    (splat,) = parse(
+        at
+        + b"mmap_assert_write_locked include/linux/mmap_lock.h:71 [inline]\n"
+        + at
+        + b"__is_vma_write_locked include/linux/mm.h:708 [inline]\n"
+        + at
+        + b"dup_mmap+0xf44/0x1a30 kernel/fork.c:671\n"
+        + b"CPU: 1 PID: 8096 Comm: sh Not tainted 6.9.0 #2\n"
+    )
+    assert (splat.pid, splat.comm) == (8096, "sh")

@@ -474,3 +474,8 @@ def test_one_bit_of_the_same_entry_is_seen_once() -> None:
 def test_swap_entries_of_many_single_bits_are_small_numbers_and_no_flips() -> None:
     entries = ("00001000", "00000020", "00000040", "00002000")
     assert not found(log([f"swap_free: Bad swap file entry {one}" for one in entries]), "one_bit")
+
+
+def test_a_swap_entry_of_one_bit_among_others_is_a_small_number() -> None:
+    entries = ("00000003", "00000043", "00000001")
+    assert not found(log([f"swap_free: Bad swap offset entry {one}" for one in entries]), "one_bit")
