@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 
 from hypothesis import HealthCheck, settings
+from hypothesis.internal import entropy
 
 settings.register_profile(
     "zaptrace",
@@ -16,6 +18,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("zaptrace")
+# No test uses numpy's global random numbers, which hypothesis would seed and restore around each
+# example: a third of what an example costs.
+entropy.NP_RANDOM = random.Random()
 
 # A shell without job control starts what is put into the background with SIGINT ignored, and so
 # would be all that the tests start in order to interrupt it.
