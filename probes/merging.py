@@ -6,7 +6,7 @@ import numpy as np
 
 from zaptrace.ftrace.derived_arguments import join_entry_args
 from zaptrace.ftrace.record_array import joined, taken
-from zaptrace.model.events import Kind, Records, blank
+from zaptrace.model.events import Kind, Records, blank, is_kind
 from zaptrace.model.plan import ProbePlan
 
 _MOST_ENTERS = 4096  # threads whose last zap_enter is remembered
@@ -47,7 +47,7 @@ class Merger:
 
     def _join(self, ready: Records) -> None:
         """Do it for those that it concerns, in place."""
-        rows = np.flatnonzero(np.isin(ready["kind"], (Kind.ZAP, Kind.ZAP_ENTER)))
+        rows = np.flatnonzero(is_kind(ready, (Kind.ZAP, Kind.ZAP_ENTER)))
         if not len(rows):
             return
         known = len(self._enters)

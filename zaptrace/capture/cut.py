@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import ABSENT, TROUBLE, Events, Kind, Records, about_page
+from zaptrace.model.events import ABSENT, TROUBLE, Events, Kind, Records, about_page, is_kind
 
 WINDOW = 1_000_000
 """Ns before and after the page's trouble."""
@@ -42,7 +42,7 @@ def _near(records: Records, page: Mask, window: int) -> Mask:
     """Return which records lie within the window; those without a clock do."""
     clocks = records["clock"]
     timed = clocks != ABSENT
-    trouble = page & timed & np.isin(records["kind"], TROUBLE)
+    trouble = page & timed & is_kind(records, TROUBLE)
     marks = clocks[trouble if trouble.any() else page & timed]
     if not len(marks):
         return np.ones(len(records), np.bool_)

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import ABSENT, ABSENT_VALUE, EVENT, Kind, Records, about_page
+from zaptrace.model.events import ABSENT, ABSENT_VALUE, EVENT, Kind, Records, about_page, is_kind
 
 Mask = npt.NDArray[np.bool_]
 Predicate = Callable[[Records], Mask]
@@ -190,7 +190,7 @@ def _bare(token: _Token) -> Predicate:
 
     def mask(records: Records) -> Mask:
         found: Mask = np.char.find(records["comm"], part) >= 0
-        return found | np.isin(records["kind"], kinds)
+        return found | is_kind(records, kinds)
 
     return mask
 
@@ -254,7 +254,7 @@ def _kind(pattern: str) -> Predicate:
     kinds = [int(Kind[name.upper()]) for name in fnmatch.filter(names, pattern.lower())]
     if not kinds:
         raise ValueError(f"there is no kind {pattern}; there are {', '.join(names)}")
-    return lambda records: np.isin(records["kind"], kinds)
+    return lambda records: is_kind(records, kinds)
 
 
 def _comm(pattern: str) -> Predicate:

@@ -9,6 +9,7 @@ are derived when read.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -258,10 +259,21 @@ def zaps_before(records: Records, places: npt.NDArray[np.intp]) -> npt.NDArray[n
     return np.concatenate(found)
 
 
+def is_kind(records: Records, kinds: Iterable[int]) -> npt.NDArray[np.bool_]:
+    """Return which records are of some kinds.  Shape (n,).
+
+    np.isin takes five times as long for the few records of a story.
+    """
+    wanted = np.zeros(256, bool)
+    wanted[list(kinds)] = True
+    found: npt.NDArray[np.bool_] = wanted[records["kind"]]
+    return found
+
+
 def pages_of(records: Records) -> npt.NDArray[np.uint64]:
     """Return how many pages from its pfn on each record is about, at least 1.  Shape (n,)."""
     spanning = [kind for kind, row in KINDS.items() if row.spans_pages]
-    several = np.isin(records["kind"], spanning)
+    several = is_kind(records, spanning)
     return np.where(several, np.maximum(records["nr"], 1), 1).astype(np.uint64)
 
 
@@ -294,7 +306,7 @@ class Events:
 
     def of_kind(self, *kinds: Kind) -> Records:
         """Return the records of some kinds, in order."""
-        return self.records[np.isin(self.records["kind"], kinds)]
+        return self.records[is_kind(self.records, kinds)]
 
 
 def followed_by(first: Events, second: Events) -> Events:

@@ -20,6 +20,7 @@ from zaptrace.model.events import (
     Kind,
     Origin,
     Records,
+    is_kind,
 )
 from zaptrace.model.task_name import task_name
 from zaptrace.report.words import plain
@@ -73,7 +74,7 @@ class Plain:
     def _columns(self, records: Records) -> Iterator[list[str]]:
         """Yield what is said of each field, "" where it is absent."""
         pfn, nr = records["pfn"], records["nr"]
-        said = (nr > 1) | np.isin(records["kind"], _COUNTED)
+        said = (nr > 1) | is_kind(records, _COUNTED)
         counts = _mapcounts(records)
         yield _said(" {:#x}", pfn, ABSENT)
         yield _said(" page {:#x}", np.where(pfn == ABSENT, records["page"], ABSENT), ABSENT)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, Events, Kind, Records
+from zaptrace.model.events import ABSENT, ABSENT_I32, NO_CPU, Events, Kind, Records, is_kind
 from zaptrace.report.record_order import in_order
 from zaptrace.report.trace_packets import BEGIN, END, INSTANT, Timed, count, event, fact, trace_of
 from zaptrace.report.trace_packets import track as descriptor
@@ -62,7 +62,7 @@ class _Tasks:
 
 
 def _refused_pages(records: Records) -> list[int]:
-    bad = records["pfn"][np.isin(records["kind"], (Kind.BAD_PAGE, Kind.BAD_PTE))]
+    bad = records["pfn"][is_kind(records, (Kind.BAD_PAGE, Kind.BAD_PTE))]
     return [int(pfn) for pfn in np.unique(bad[bad != ABSENT])[:MOST_PAGES]]
 
 
@@ -127,7 +127,7 @@ def _cpu_track(records: Records, at: int) -> int:
 def _instants(events: Events, clocks: list[int], tasks: _Tasks) -> Iterator[Timed]:
     """Everything that is no zap, on both tracks."""
     names = {int(kind): kind.name.lower() for kind in Kind}
-    left_out = np.isin(events.records["kind"], (Kind.ZAP, Kind.ZAP_ENTER))
+    left_out = is_kind(events.records, (Kind.ZAP, Kind.ZAP_ENTER))
     for at in np.flatnonzero(~left_out).tolist():
         name = names.get(int(events.records["kind"][at]), "unknown")
         for uuid in (tasks.track(at), _cpu_track(events.records, at)):

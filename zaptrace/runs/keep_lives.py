@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 import drgn
-import numpy as np
 
 from zaptrace.arch import arch_named
 from zaptrace.arch.page_tables import PageTables
@@ -23,7 +22,7 @@ from zaptrace.memory.pages import page_layout, read_array
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.struct_page import page_fields
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import ABSENT, Events, Kind, Origin, blank
+from zaptrace.model.events import ABSENT, Events, Kind, Origin, blank, is_kind
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.progress import Listener, step
 from zaptrace.model.splats import Splat
@@ -106,7 +105,7 @@ def suspects(
     reported = [splat.pfn for splat in splats if splat.pfn is not None]
     pfns |= dict.fromkeys(reported[: MOST_PAGES // 4])
     pfns |= dict.fromkeys(_of_findings(found))
-    more = records[np.isin(records["kind"], _SUSPECT_KINDS) & (records["pfn"] != ABSENT)]
+    more = records[is_kind(records, _SUSPECT_KINDS) & (records["pfn"] != ABSENT)]
     pfns |= dict.fromkeys(more["pfn"].tolist())
     pfns |= dict.fromkeys(reported)
     return tuple(pfns)[:MOST_PAGES]
