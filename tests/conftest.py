@@ -6,7 +6,9 @@ from __future__ import annotations
 import gc
 import os
 import random
+import resource
 import signal
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis.internal import entropy
@@ -28,10 +30,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests make and drop many small objects: a tenth of their time went into looking for cyclic
-# garbage. Between two tests little is alive: that is when it is looked for, once enough is left.
+# garbage. Half a gigabyte is left by all the quick tests together, where one process runs them.
 gc.set_threshold(20_000)  # for the tests with guests, which enable it
 gc.disable()
-_ENOUGH_OBJECTS = 2_000_000
+_ENOUGH_OBJECTS = 500_000
+_ENOUGH_PAGES = (1 << 30) // resource.getpagesize()
 
 
 def pytest_collection_finish() -> None:
@@ -41,9 +44,14 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_logfinish() -> None:
-    """Collect the cyclic garbage that tests have left, some 400 MB at most."""
-    if gc.get_count()[0] > _ENOUGH_OBJECTS:
+    """Collect the cyclic garbage that tests have left, once the process is as big as a gigabyte."""
+    if gc.get_count()[0] > _ENOUGH_OBJECTS and _pages() > _ENOUGH_PAGES:
         gc.collect()
+
+
+def _pages() -> int:
+    """Return the process's resident memory in pages."""
+    return int(Path("/proc/self/statm").read_text().split()[1])
 
 
 def pytest_sessionfinish() -> None:
