@@ -39,7 +39,6 @@ _ENOUGH_PAGES = (1 << 30) // resource.getpagesize()
 
 def pytest_collection_finish() -> None:
     """Leave what was imported and collected out of every search for garbage."""
-    gc.collect()
     gc.freeze()
 
 
