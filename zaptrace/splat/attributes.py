@@ -233,7 +233,7 @@ _LINES: tuple[Row, ...] = (
     (
         "reason",
         "pa",
-        re.compile(r"page dumped because: (.{1,300}?)(?: {1,4}Modules linked in.{0,300})?$"),
+        re.compile(r"page dumped because: ((?:(?! {1,4}Modules linked in).){1,300})"),
         lambda found: {"reason": found[1]},
     ),
     (

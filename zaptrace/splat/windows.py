@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from zaptrace.splat.log_text import utf8
+from zaptrace.splat.quoted_printable import QuotedPrintable
 
 BLOCK = 1 << 20
 """Bytes that are searched at once."""
@@ -91,6 +92,7 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield blocks that end where a line does, the last one where the log does."""
     rest: list[bytes] = []
     size = 0
+    mail = QuotedPrintable()
     for block in utf8(blocks):
         for start in range(0, len(block), BLOCK):
             part = block[start : start + BLOCK]
@@ -100,11 +102,11 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 size += len(part)
                 continue
             end = end or len(part)
-            yield b"".join([*rest, part[:end]])
+            yield mail.undone(b"".join([*rest, part[:end]]))
             rest = [part[end:]]
             size = len(rest[0])
     if last := b"".join(rest):
-        yield last
+        yield mail.undone(last)
 
 
 class _Scan:

@@ -170,3 +170,30 @@ def test_a_taint_of_rhel() -> None:
     )
 
     assert (splat.tainted, splat.kernel_release) == ("GO", "4.18.0")
+
+
+QUOTED_PRINTABLE = """\
+From nobody Mon Sep 17 00:00:00 2001
+Subject: =?utf-8?q?a_report?=
+Content-Transfer-Encoding: {encoding}
+
+A dash =E2=80=93 and a report:
+[    7.000001] BUG: Bad page state in process=
+ sh  pfn:1a2b3
+[    7.000002] page: refcount:0 mapcount:1 mapping:0000000000000000 index:0x7f1=
+ pfn:0x1a2b3
+[    7.000003] {reason}
+[    7.000004] CPU: 3 PID: 55 Comm: sh Not tainted 6.1.0 CONFIG_X=3Dy #1
+"""
+
+
+@pytest.mark.parametrize("encoding", ["quoted-printable", "QUOTED-PRINTABLE"])
+def test_a_mail_as_it_was_sent(encoding: str) -> None:
+    mail = QUOTED_PRINTABLE.format(encoding=encoding, reason=REASON)
+    plain = "\n\nFrom other Mon Sep 17 00:00:00 2001\n\nkernel BUG at mm/x=3D.c:1!\n"
+
+    first, second = parsed(mail + plain)
+
+    assert (first.pfn, first.mapcount, first.pid) == (0x1A2B3, 1, 55)
+    assert (first.line, second.line) == (6, 16)
+    assert second.reason == "kernel BUG at mm/x=3D.c:1!"
