@@ -31,6 +31,7 @@ from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
 from tests.guest import lab, mappings
 from tests.guest.kdumpfile import compressed
+from tests.guest.planting import overwrite, physical
 from vm import lab_kernel
 from zaptrace.arch import arch_named
 from zaptrace.audit.arrays import Index
@@ -38,7 +39,9 @@ from zaptrace.audit.audited import Audited, audit
 from zaptrace.audit.inspect import PageView
 from zaptrace.audit.openfiles import OpenFiles
 from zaptrace.audit.page_use import PageUse
+from zaptrace.audit.pagetables.nonpresent import SwapKind, types_of
 from zaptrace.audit.references import References
+from zaptrace.audit.rmap import Place, entry_at
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.structpages.page_flags import flags_of
 from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
@@ -440,6 +443,44 @@ def test_an_anonymous_page_with_another_anon_vma_has_a_wrong_rmap(held: Held) ->
     (finding,) = planted(held, lambda _: (where, "Q", differs))
     assert finding.cls is FindingClass.WRONG_RMAP
     assert "does not lead to the VMA of its PTE" in str(finding.note)
+
+
+def test_a_migration_entry_of_a_page_that_nobody_migrates_is_found(held: Held) -> None:
+    """remove_migration_pte() that leaves an entry: who touches the page fails an assertion."""
+    prog = held.opened()
+    state = audit(prog).state
+    nonpresent, code = state.walked.nonpresent, state.fmt.tables.swap
+    swap = int(np.flatnonzero(state.absent.kind == SwapKind.SWAP)[0])
+    mm, address = int(nonpresent.mm[swap]), int(nonpresent.address[swap])
+    at = entry_at(state, Place(mm, address))
+    assert at is not None and physical(prog, at) == int(nonpresent.entry[swap])
+    kinds = types_of(prog, vmcoreinfo_of(prog), state.fmt.page_shift).kinds.tolist()
+    shift, mask = code.pte_type
+    cleared = int(nonpresent.entry[swap]) & ~(mask << shift)
+    overwrite(prog, at, cleared | kinds.index(SwapKind.MIGRATION) << shift)
+    found = [one for one in audit(prog).findings if one.cls is FindingClass.STALE_MIGRATION_ENTRY]
+    (finding,) = found
+    assert finding.note == f"the migration entry at {address:#x} names it, and it is not locked"
+    assert finding.mappings[0].entry_at == at
+
+
+def test_a_tail_page_of_no_folio_is_found(held: Held) -> None:
+    """A compound_head that was written over."""
+    prog = held.opened()
+    page = pfn_to_page(prog, held.pages["orphan", 0].pfn)
+    link = compound_link(page)
+    before: int = page.value_() - prog.type("struct page").size
+    more = (before | 1) - link.value_()
+    findings = planted(held, lambda _: (link.address_, "Q", more % 2**64 - (more < 0) * 2**64))
+    found = [one for one in findings if one.cls is FindingClass.TAIL_WITHOUT_HEAD]
+    assert [one.pfn for one in found] == [held.pages["orphan", 0].pfn], findings
+    assert str(found[0].note).startswith(f"its compound_head is {before | 1:#x}: pfn ")
+
+
+def compound_link(page: drgn.Object) -> drgn.Object:
+    """`compound_head` of a page, under the name that it has in this kernel."""
+    names = ("compound_head", "compound_info")
+    return next(page.member_(name) for name in names if page[0].type_.has_member(name))
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,13 @@ from tests.guest import mappings
 from tests.guest.builders import NOT_PRESENT, translations
 from tests.guest.mappings import MACHINES, PAGE, READY_SECONDS, Guest, Told, console
 from tests.guest.members import Hidden
+from tests.guest.planting import overwrite, physical
 from vm.qemu import command_line
 from zaptrace.audit import audit
 from zaptrace.audit.leaks import MAY_BE_HELD
 from zaptrace.audit.pagetables.nonpresent import SwapKind
 from zaptrace.audit.references import References
+from zaptrace.audit.rmap import Place, entry_at
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
@@ -320,3 +322,27 @@ def test_every_reference_is_accounted_for_but_the_one_that_a_stuck_execve_holds(
     ]
     assert [account.unexplained for account in left] == [1]
     assert FindingClass.REFCOUNT_LEAKED not in {one.cls for one in guest.result.findings}
+
+
+def test_a_shared_anonymous_page_that_a_pte_may_write_is_found(guest: Guest) -> None:
+    """A COW that reuses a shared page, a fork that leaves it writable: no counter is wrong."""
+    prog = open_program(guest.vmcore, guest.vmlinux)
+    state = audit(prog, cpus=cpu_registers(guest.vmcore)).state
+    small = np.arange(state.walked.large, len(state.first))
+    small = small[state.counted[small]]
+    index = state.first[small]
+    shared = (state.ptes[index] > 1) & state.recorded.anon[state.recorded.head[index]]
+    at_rest = ~np.isin(state.walked.mm[small], list(state.in_flight))
+    leaf = int(small[shared & at_rest][0])
+    place = Place(int(state.walked.mm[leaf]), int(state.walked.address[leaf]))
+    at, may_write = entry_at(state, place), state.fmt.tables.writable
+    assert at is not None
+    entry = physical(prog, at)
+    assert entry & may_write == 0
+    overwrite(prog, at, entry | may_write)
+    (finding,) = bugs(audit(prog, cpus=cpu_registers(guest.vmcore)).result())
+    assert finding.cls is FindingClass.WRITABLE_BUT_SHARED
+    assert finding.pfn == int(state.walked.pfn[leaf])
+    assert (finding.mappings[0].address, finding.mappings[0].entry_at) == (place.address, at)
+    assert finding.ptes == len(finding.mappings) > 1
+    assert str(finding.note).startswith(f"its PTE at {place.address:#x} may write, and ")

@@ -104,6 +104,7 @@ class PageTables:
         levels: topmost first; the last one holds PTEs.
         special: _PAGE_SPECIAL of a PTE: no struct page belongs to the mapping
             (vm_normal_page(), CONFIG_ARCH_HAS_PTE_SPECIAL).
+        writable: pte_write(): the bit of a PTE through which user space may write.
         large_special: the same of a large leaf (pmd_special(), pud_special()), 0 without.
         large_devmaps: _PAGE_DEVMAP of a large leaf, in kernels that have it: a function that a
             kernel must have ("": any kernel), and then the bit; the first that fits.
@@ -114,6 +115,7 @@ class PageTables:
 
     levels: tuple[Level, ...]
     special: int
+    writable: int
     large_special: int
     large_devmaps: tuple[tuple[str, int], ...]
     user_end: int

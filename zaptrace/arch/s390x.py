@@ -158,6 +158,7 @@ S390X = Arch(
     page_tables=PageTables(
         levels=_LEVELS,
         special=0x040,
+        writable=0x020,  # _PAGE_WRITE, software
         large_special=0,
         large_devmaps=(),
         user_end=2**64,

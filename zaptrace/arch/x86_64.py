@@ -152,6 +152,7 @@ X86_64 = Arch(
     page_tables=PageTables(
         levels=_LEVELS,
         special=0x200,  # _PAGE_SOFTW1
+        writable=0x002,  # _PAGE_RW
         large_special=0x200,
         # _PAGE_SOFTW4, which "x86/mm: Introduce _PAGE_SAVED_DIRTY" (6.6) moved, to have its bit
         # for a write-protected page that is dirty; that series made pte_mkwrite() a function.

@@ -29,7 +29,7 @@ from zaptrace.audit.locked import is_write_locked
 from zaptrace.audit.objects import read_members
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.pagetables.nonpresent import SwapKind, swap_keys
-from zaptrace.audit.rmap import Owners, Place
+from zaptrace.audit.rmap import Owners, Place, entry_at
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import Flags, has_bit
@@ -44,7 +44,6 @@ MAX_CONFIRMED = 1000
 _TEMPORARY = 0x00008000 | 0x00010000
 """VM_STACK_INCOMPLETE_SETUP, include/linux/mm.h: a stack that execve() is about to move."""
 _MOST_CHAINS = 1 << 16
-_ENTRY_BYTES = 8
 
 
 class _Mapped(NamedTuple):
@@ -278,7 +277,7 @@ def _finding(
     place = Place(int(one.mm[0]), int(one.address[0]))
     if swapped:
         mappings += (owners.owner(place),)
-    mm, at = state.mms[place.mm].address, _entry_at(state, place)
+    mm, at = state.mms[place.mm].address, entry_at(state, place)
     mappings = tuple(
         dataclasses.replace(owner, entry_at=at)
         if (owner.mm, owner.address) == (mm, place.address)
@@ -286,17 +285,3 @@ def _finding(
         for owner in mappings
     )
     return dataclasses.replace(finding, mappings=mappings, note=note)
-
-
-def _entry_at(state: KernelState, place: Place) -> int | None:
-    """Return the physical address of a PTE; None where it is not in one table of PTEs."""
-    locks = state.walked.locks
-    address = np.uint64(place.address)
-    here = (
-        (locks.mm == place.mm) & locks.lowest & (locks.first <= address) & (address <= locks.last)
-    )
-    tables = np.flatnonzero(here)
-    if len(tables) != 1:
-        return None
-    number = (place.address - int(locks.first[tables[0]])) >> state.pages.layout.page_shift
-    return int(locks.table[tables[0]]) + number * _ENTRY_BYTES

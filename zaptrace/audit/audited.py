@@ -25,6 +25,9 @@ Suspects = Sequence[invariants.Suspect]
 
 GRAVITY = (
     *invariants.PRECEDENCE,
+    FindingClass.TAIL_WITHOUT_HEAD,
+    FindingClass.WRITABLE_BUT_SHARED,
+    FindingClass.STALE_MIGRATION_ENTRY,
     FindingClass.WRONG_RMAP,
     FindingClass.REFCOUNT_LEAKED,
     FindingClass.RSS_MISMATCH,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from zaptrace.audit.anon_rmap import wrong_rmaps
 from zaptrace.audit.hugetlb import pool_findings
+from zaptrace.audit.impossible import impossible_entries
 from zaptrace.audit.invariants import Suspect
 from zaptrace.audit.leaks import leaked
 from zaptrace.audit.locked import locked_findings
@@ -39,6 +40,7 @@ def further_findings(
         flags = flags_of(state.prog, vmcoreinfo_of(state.prog))
         mms = [mm.address for mm in state.mms]
         table = read_table(state.prog, state.pages, flags, mms, state.gaps)
+        found += impossible_entries(state, owners, flags, known)
         found += wrong_rmaps(state, owners, table, flags, known)
         found += locked_findings(state, owners, table, lambda: references.files)
         found += pool_findings(state, table, lambda: references.files, running=running)

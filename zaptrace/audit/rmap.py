@@ -27,6 +27,8 @@ _MAX_RMAP = 1 << 20  # VMAs looked at in one rmap tree
 _SHOWN = ((0x1, "r"), (0x2, "w"), (0x4, "x"))
 _VM_MAYSHARE = 0x80
 
+_ENTRY_BYTES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -249,6 +251,20 @@ class Owners:
     @cached_property
     def _by_address(self) -> _Lookup:
         return _Lookup(self._state.walked.address)
+
+
+def entry_at(state: KernelState, place: Place) -> int | None:
+    """Return the physical address of a PTE; None where it is not in one table of PTEs."""
+    locks = state.walked.locks
+    address = np.uint64(place.address)
+    here = (
+        (locks.mm == place.mm) & locks.lowest & (locks.first <= address) & (address <= locks.last)
+    )
+    tables = np.flatnonzero(here)
+    if len(tables) != 1:
+        return None
+    number = (place.address - int(locks.first[tables[0]])) >> state.pages.layout.page_shift
+    return int(locks.table[tables[0]]) + number * _ENTRY_BYTES
 
 
 def _in_tree(kind: str, root: drgn.Object, member: str) -> Iterator[drgn.Object]:

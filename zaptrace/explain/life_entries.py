@@ -10,12 +10,18 @@ from zaptrace.life.named_life import NamedWrite
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import Sentence
 
+_OF_AN_ENTRY = (
+    FindingClass.WRONG_RMAP,
+    FindingClass.WRITABLE_BUT_SHARED,
+    FindingClass.STALE_MIGRATION_ENTRY,
+)
+
 
 def entry_store(case: Case) -> NamedWrite | None:
-    """Return the store that put a (swap) PTE where the page's rmap does not lead, as far as the
-    page tables' stores are known."""
+    """Return the store that made a (swap) PTE which is wrong about the page: its rmap does not lead
+    there, or no kernel makes such; as far as the page tables' stores are known."""
     account = case.account
-    wrong = is_a(case.story.finding, FindingClass.WRONG_RMAP)
+    wrong = is_a(case.story.finding, *_OF_AN_ENTRY)
     return account.entry if account is not None and account.whole and wrong else None
 
 
@@ -26,11 +32,13 @@ def entry_sentences(case: Case) -> Iterator[Sentence]:
     if one is None or finding is None:
         return
     what = "PTE" if finding.ptes else "swap entry"
+    if finding.cls is FindingClass.STALE_MIGRATION_ENTRY:
+        what = "entry"
     yield Sentence(
         f"That {what} was last stored by {with_callers(one)}.", refer_writes((one,), told(case))
     )
     other = rmap_store(case)
-    if other is not None:
+    if other is not None and finding.cls is FindingClass.WRONG_RMAP:
         when = "after" if other.write.number > one.write.number else "before"
         yield Sentence(
             f"The folio's {' and '.join(rmap_members(other))} was last stored {when} that, by "
@@ -49,9 +57,10 @@ def rmap_store(case: Case) -> NamedWrite | None:
 def misled_by(case: Case) -> NamedWrite | None:
     """Return the store after which PTE and rmap did not go together: the later one's."""
     entry, other = entry_store(case), rmap_store(case)
+    misses = is_a(case.story.finding, FindingClass.WRONG_RMAP)
     if entry is None or other is None or other.write.number < entry.write.number:
         return entry
-    return other
+    return other if misses else entry
 
 
 def rmap_members(one: NamedWrite) -> list[str]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.life_entries import entry_sentences, misled_by, rmap_members
+from zaptrace.explain.life_entries import (
+    entry_sentences,
+    entry_store,
+    misled_by,
+    rmap_members,
+)
 from zaptrace.explain.life_flags import flag_sentences, flag_store
 from zaptrace.explain.life_naming import (
     MOST_CALLERS,
@@ -77,7 +82,8 @@ def reported(case: Case) -> tuple[LeftOver, ...]:
 def settled(case: Case) -> bool:
     """Return whether one of the facts says what went wrong: counts alone leave it open."""
     said = any(one.what not in _BY_COUNT for one in reported(case))
-    return said or bool(changed_members(case)) or planted_member(case) is not None
+    stored = entry_store(case) is not None
+    return said or stored or bool(changed_members(case)) or planted_member(case) is not None
 
 
 def life_sentences(case: Case) -> Iterator[Sentence]:

@@ -25,7 +25,7 @@ from zaptrace.explain.reading import numbered
 from zaptrace.explain.readings import raw_below_zero, readings
 from zaptrace.explain.rests_on import refer, refer_all, whole
 from zaptrace.explain.sites import freed_by, line_of
-from zaptrace.model.findings import Finding
+from zaptrace.model.findings import Finding, FindingClass
 from zaptrace.model.splats import Splat
 from zaptrace.model.task_name import task_name
 from zaptrace.model.verdict import Sentence
@@ -240,6 +240,7 @@ def found_wrong(case: Case) -> Sentences:
         yield Sentence(
             f"The audit finds {page(story)} wrong ({finding.cls.value}: {_ptes(finding.ptes)}, "
             f"mapcount {finding.mapcount}, refcount {finding.refcount})"
+            f"{_what_it_means(finding)}"
             f"{'' if settled(case) else '; nothing recorded says how it came to be'}.",
             refer(finding),
         )
@@ -252,6 +253,18 @@ def found_wrong(case: Case) -> Sentences:
     if not settled(case):
         yield from _removed_in_time(case)
         yield from _changed(case)
+
+
+_MEANS = {
+    FindingClass.WRITABLE_BUT_SHARED: "two PTEs map an anonymous page, and one of them may write",
+    FindingClass.STALE_MIGRATION_ENTRY: "a migration entry names it, and nobody migrates it",
+    FindingClass.TAIL_WITHOUT_HEAD: "it is a tail page, and of no folio",
+}
+
+
+def _what_it_means(finding: Finding) -> str:
+    said = _MEANS.get(finding.cls)
+    return f": {said}" if said else ""
 
 
 def _freed_or_found(case: Case) -> Sentences:

@@ -27,6 +27,12 @@ MEANING = {
     "the PTE went and the rmap was not removed.",
     FindingClass.WRONG_RMAP: "An anonymous page's rmap does not lead to where its PTE is: "
     "reclaim, migration and the like do not find that mapping.",
+    FindingClass.WRITABLE_BUT_SHARED: "Two PTEs map an anonymous page, and one of them may write: "
+    "what one process writes the other reads.",
+    FindingClass.STALE_MIGRATION_ENTRY: "A migration entry names a page that nobody migrates: "
+    "who touches it waits, or fails an assertion.",
+    FindingClass.TAIL_WITHOUT_HEAD: "A tail page's compound_head leads to no folio: "
+    "its counters are another page's.",
     FindingClass.REFCOUNT_LEAKED: "References that nothing holds: the page is never freed.",
     FindingClass.LOCKED_VM_MISMATCH: "An mm's locked_vm is not what its VM_LOCKED VMAs have.",
     FindingClass.HUGETLB_POOL_MISMATCH: "A pool of huge pages does not count what is there.",

@@ -25,7 +25,7 @@ _MARKS = {
     "pte_cleared": "the PTE is cleared",
     "reported": "the page is refused",
     "culprit": "this has no partner",
-    "entry_stored": "the rmap does not lead to this entry",
+    "entry_stored": "the entry that is wrong is stored",
     "rmap_stored": "the rmap leads elsewhere from here on",
     "flag_set": "the flag that was left is set",
 }

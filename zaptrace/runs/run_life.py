@@ -25,7 +25,7 @@ from zaptrace.memory.resolve import code_site
 from zaptrace.memory.vmlinux import open_vmlinux
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput, ZaptraceError
-from zaptrace.model.findings import AuditResult, Finding, FindingClass
+from zaptrace.model.findings import AuditResult, Finding
 from zaptrace.model.verdict import CodeSite
 from zaptrace.runs.consistency import HINT
 from zaptrace.runs.folder import RunFacts, RunFolder
@@ -141,14 +141,13 @@ class RunLife:
         return None
 
     def _entry(self, pfn: int, audit: AuditResult | None) -> NamedWrite | None:
-        """Return the last store to a (swap) PTE that the page's rmap does not lead to."""
+        """Return the last store to a (swap) PTE that is wrong about a page."""
         for finding in audit.findings if audit is not None else ():
             if finding.pfn == pfn:
-                for slot in wrong_entries(finding):
-                    write = last_store(self.life, slot)
-                    return (
-                        None if write is None else named_write(write, self._resolve, self._called)
-                    )
+                stores = (last_store(self.life, slot) for slot in wrong_entries(finding))
+                known = [one for one in stores if one is not None]
+                last = max(known, key=lambda one: one.number, default=None)
+                return named_write(last, self._resolve, self._called) if last else None
         return None
 
     def _ledger(self, named: NamedLife, audit: AuditResult | None) -> Ledger:
@@ -200,9 +199,8 @@ class RunLife:
 
 
 def wrong_entries(finding: Finding) -> list[int]:
-    """Return where the (swap) PTEs lie that a page's rmap does not lead to."""
-    if finding.cls is not FindingClass.WRONG_RMAP:
-        return []
+    """Return where the (swap) PTEs lie that are wrong about a page: its rmap does not lead to them,
+    or no kernel makes such."""
     return [owner.entry_at for owner in finding.mappings if owner.entry_at is not None]
 
 

@@ -35,6 +35,9 @@ FINDINGS = {
         mappings=(Owner(41, "mount", None, None, 0x1AF4000),),
         note="MM_ANONPAGES 23 recorded, 22 mapped",
     ),
+    FindingClass.TAIL_WITHOUT_HEAD: page(FindingClass.TAIL_WITHOUT_HEAD, 0, 0, 1),
+    FindingClass.WRITABLE_BUT_SHARED: page(FindingClass.WRITABLE_BUT_SHARED, 2, 2, 2),
+    FindingClass.STALE_MIGRATION_ENTRY: page(FindingClass.STALE_MIGRATION_ENTRY, 0, 0, 1),
     FindingClass.WRONG_RMAP: page(FindingClass.WRONG_RMAP, 1, 1, 1),
     FindingClass.REFCOUNT_LEAKED: page(FindingClass.REFCOUNT_LEAKED, 1, 1, 2),
     FindingClass.LOCKED_VM_MISMATCH: Finding(

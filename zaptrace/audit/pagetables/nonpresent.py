@@ -119,21 +119,35 @@ def types_of(prog: drgn.Program, vmcoreinfo: dict[str, str], page_shift: int) ->
     bits = int(vmcoreinfo.get("NUMBER(MAX_PHYSMEM_BITS)", _PHYSMEM_BITS))
     bits -= page_shift
     unknown = SwapTypes(np.zeros(_TYPES, np.uint8), bits)
-    try:
-        files = prog["swap_info"].type_.length
-    except (LookupError, AttributeError):  # no CONFIG_SWAP
-        return unknown
     rest = [
         *_if(prog, "memory_failure", [SwapKind.HWPOISON]),
         *_if(prog, "migrate_pages", [SwapKind.MIGRATION] * _migration_types(prog)),
         *_device_types(prog),
     ]
+    try:
+        files = prog["swap_info"].type_.length
+    except (LookupError, AttributeError):  # no CONFIG_SWAP
+        if not _has_one_marker(prog):
+            return unknown
+        files = _TYPES - len(rest) - 1
     kinds = [SwapKind.SWAP] * files + rest
     if not 0 <= _TYPES - len(kinds) <= _MOST_MARKERS:
         return unknown
     kinds += [SwapKind.MARKER] * (_TYPES - len(kinds))
     exclusive = has_function(prog, "make_device_exclusive")
     return SwapTypes(np.array(kinds, np.uint8), bits, exclusive_mapped=exclusive)
+
+
+def _has_one_marker(prog: drgn.Program) -> bool:
+    """Return whether there is exactly one type of markers.
+
+    Since v6.3 they are always built in, and a swap entry that could not be read is one.
+    `__vm_flags` came in the same release ("mm: introduce vma->vm_flags wrapper functions").
+    """
+    try:
+        return bool(prog.type("struct vm_area_struct").has_member("__vm_flags"))
+    except LookupError:
+        return False
 
 
 def _migration_types(prog: drgn.Program) -> int:

@@ -27,7 +27,7 @@ _LARGEST_MASK = np.uint64(1 << 40)
 def heads(pages: StructPages, known: Mask, head_mask: int = 0) -> tuple[Index, Index]:
     """Return the index of each page's first page, and which pages have another one than themselves.
 
-    A tail whose head is nowhere is its own.
+    A tail whose head is nowhere, or heads no folio (its link was written over), is its own.
 
     `compound_info` ("mm: rework compound_head() for power-of-2 sizeof(struct page)", 7.1)
     holds the mask that makes a tail's address its head's, or the head's address as
@@ -43,6 +43,9 @@ def heads(pages: StructPages, known: Mask, head_mask: int = 0) -> tuple[Index, I
     found = pages.indices_at(target)
     good = (found != NOWHERE) & (found < tails)
     tails, found = tails[good], found[good]
+    if head_mask and len(tails):
+        good = ~known[found] | ((pages.column("flags", found) & np.uint64(head_mask)) != 0)
+        tails, found = tails[good], found[good]
     head[tails] = found
     # A head is no tail itself: else a broken link would count for two folios.
     chained = head[found] != found
