@@ -239,17 +239,43 @@ def _late(case: Case) -> Iterator[Sentence]:
         yield Sentence(text, refer_writes((removal,), told(case)))
 
 
-def culprit(case: Case) -> CodeSite | None:
-    """Return where the first of those stores is, as a code site; else that of the store after which
-    a PTE and its rmap did not go together, or of the one that set a flag."""
+def sites_by_life(case: Case) -> tuple[CodeSite, ...]:
+    """Return where the stores are that went wrong, as code sites.
+
+    Of what has no partner that is the first one; else the store after which a PTE and its rmap did
+    not go together, or the one that set a flag, took a page table out of the table above it, or
+    freed a page that a PTE still mapped, with the one that had set the PTE.
+    """
     facts = reported(case)
     changed = facts and (facts[0].what is What.UNSEEN or facts[0] is unseen_entry(case))
     if changed or taken_from(case) is not None:
-        return None
+        return ()
     led = scribble_store(case)
-    one = led or (facts[0].among[0] if facts else misled_by(case) or flag_store(case))
-    if one is None:
-        return None
+    if led is not None or facts:
+        return (_site(led or facts[0].among[0], "culprit"),)
+    if (one := misled_by(case) or flag_store(case)) is not None:
+        return (_site(one, _role_of(one)),)
+    found = (*_of_lost_table(case), *_of_freed_mapped(case))
+    return tuple(_site(write, role) for role, write in found)
+
+
+def _of_lost_table(case: Case) -> Iterator[tuple[str, NamedWrite]]:
+    one, account = case.story.lost_table, case.account
+    cleared = account.write(one.cleared) if one is not None and account is not None else None
+    if cleared is not None:
+        yield "table_taken_out", cleared
+
+
+def _of_freed_mapped(case: Case) -> Iterator[tuple[str, NamedWrite]]:
+    one, account = case.story.freed_mapped, case.account
+    if one is None or account is None:
+        return
+    for role, number in (("pte_set", one.entry), ("freed_mapped", one.freed)):
+        if (write := account.write(number)) is not None:
+            yield role, write
+
+
+def _site(one: NamedWrite, role: str) -> CodeSite:
     mine = author(one)
     code = next((frames for frames in (one.frames, *one.callers) if mine in frames), one.frames)
     chain = code[code.index(mine) :] if mine in code else code
@@ -258,7 +284,7 @@ def culprit(case: Case) -> CodeSite | None:
         offset=one.offset if code is one.frames else None,
         source=mine.source,
         inline_chain=tuple(f"{frame} at {frame.source or '?'}" for frame in chain),
-        role="culprit" if facts or led else _role_of(one),
+        role=role,
         address=one.write.pc if code is one.frames else None,
     )
 

@@ -13,7 +13,7 @@ from zaptrace.explain.console_only import unexplained_kinds, without_page
 from zaptrace.explain.doubts import doubts, gaps
 from zaptrace.explain.event_view import moment
 from zaptrace.explain.evidence import ENDS, LOG, Evidence
-from zaptrace.explain.life_wording import culprit, life_sentences
+from zaptrace.explain.life_wording import life_sentences, sites_by_life
 from zaptrace.explain.naming import reason_of
 from zaptrace.explain.order import order
 from zaptrace.explain.predicates import Case
@@ -78,7 +78,6 @@ def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
     story = case.story
     pages = pages_at_fault(case.evidence, [story, *(one.story for one, _ in others)])
     sentences = (*rule.summary(case), *life_sentences(case), *_more(case, rule, others, pages))
-    by_life = culprit(case)
     return Verdict(
         kind=rule.kind,
         sentences=sentences,
@@ -86,7 +85,7 @@ def _of_story(case: Case, rule: Rule, others: list[Judged]) -> Verdict:
         comm=story.comm,
         pid=story.pid,
         order=order(case, rule.kind, cleared=rule.cleared_in_zap),
-        sites=(*case.sites, by_life) if by_life else case.sites,
+        sites=(*case.sites, *sites_by_life(case)),
         proof=(story.finding,) if story.finding else (story.rss + story.counters)[:MOST_PROOF],
         doubts=doubts(case, rule.kind),
         evidence=carried_by(case, rule),

@@ -132,7 +132,10 @@ class CodeSite:
         role: `freed`, `rmap_removed`, `pte_cleared`, `reported`; `culprit`: of a store in the
             page's life that has no partner; `entry_stored`, `rmap_stored`: of the last store to
             the (swap) PTE that the page's rmap does not lead to, or to where that leads;
-            `flag_set`: of the store that set a flag which was left.
+            `flag_set`: of the store that set a flag which was left; `table_taken_out`: of the one
+            that took a page table, which was never freed, out of the table above it;
+            `freed_mapped`, `pte_set`: of those that freed a page while a PTE mapped it, and that
+            had set the PTE.
         source: `file:line` of the innermost frame, or None.
         inline_chain: `function at file:line`, innermost first.
     """

@@ -18,6 +18,9 @@ _TITLES = {
     "entry_stored": "Entry stored",
     "rmap_stored": "Rmap stored",
     "flag_set": "Flag set",
+    "table_taken_out": "Page table taken out",
+    "pte_set": "PTE set",
+    "freed_mapped": "Freed while mapped",
 }
 _MARKS = {
     "freed": "the page is freed",
@@ -28,6 +31,9 @@ _MARKS = {
     "entry_stored": "the entry that is wrong is stored",
     "rmap_stored": "the rmap leads elsewhere from here on",
     "flag_set": "the flag that was left is set",
+    "table_taken_out": "the page table goes, and is never freed",
+    "pte_set": "the PTE is set",
+    "freed_mapped": "the page is freed, and the PTE stays",
 }
 # Steps are sentences: explain.order's.
 _STEPS = (

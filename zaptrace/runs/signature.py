@@ -9,7 +9,8 @@ from zaptrace.model.errors import BadInput
 from zaptrace.model.verdict import CodeSite, Verdict, VerdictKind
 
 CULPRIT = "culprit"
-ROLES = (CULPRIT, "freed", "rmap_removed", "pte_cleared")
+BY_LIFE = (CULPRIT, "table_taken_out")
+ROLES = (*BY_LIFE, "freed", "rmap_removed", "pte_cleared")
 """The sites that name a bug's function, best first; who reported it says little."""
 
 
@@ -63,6 +64,6 @@ def signature_of(verdict: Verdict) -> Signature:
 def _function(role: str, sites: tuple[CodeSite, ...]) -> str | None:
     if line := line_of(role, sites):
         return line.function
-    if role == CULPRIT and (site := next((one for one in sites if one.role == role), None)):
+    if role in BY_LIFE and (site := next((one for one in sites if one.role == role), None)):
         return site.inline_chain[0].partition(" at ")[0] if site.inline_chain else site.symbol
     return None

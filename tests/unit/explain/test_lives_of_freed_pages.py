@@ -24,7 +24,14 @@ from zaptrace.life.lost_tables import lost_tables
 from zaptrace.life.page_life import Role, entry_store
 from zaptrace.life.record_layout import NOT_SEEN, VALID
 from zaptrace.life.records import of_pages
-from zaptrace.model.verdict import VerdictKind
+from zaptrace.model.verdict import Verdict, VerdictKind
+from zaptrace.report.site_roles import marked_line, title
+from zaptrace.runs.signature import signature_of
+
+
+def sites(verdict: Verdict) -> list[tuple[str, tuple[str, str | None]]]:
+    """The heading of each code site, and the line that is marked."""
+    return [(title(one), marked_line(one)) for one in verdict.sites]
 
 
 def moved() -> Mapped:
@@ -50,6 +57,20 @@ def test_a_pte_that_outlives_its_page_is_found_though_every_counter_is_right() -
     assert said in verdict.summary
     assert objected(verdict, evidence) == ""
     assert "life" in verdict.evidence
+
+
+def test_a_pte_that_outlives_its_page_has_the_lines_that_set_it_and_freed_the_page() -> None:
+    """With a word of its struct page not as recorded no store is known to lack a partner."""
+    page = Mapped()
+    page.unmap()
+    verdict = explain(Evidence(None, console=True, lives=Kept(page, whole=False)))
+    assert "zap_pte_range() at mm/memory.c:61 freed pfn 0x5da while a PTE still mapped it" in (
+        verdict.summary
+    )
+    assert sites(verdict) == [
+        ("PTE set", ("do_anonymous_page", "mm/memory.c:200")),
+        ("Freed while mapped", ("zap_pte_range", "mm/memory.c:61")),
+    ]
 
 
 def test_where_a_store_may_be_missing_no_pte_is_said_to_outlive_its_page() -> None:
@@ -115,6 +136,8 @@ def test_a_page_table_that_is_never_freed_is_found_though_nothing_counts_it() ->
         "above it, and nothing freed it after that"
     ) in verdict.summary
     assert objected(verdict, evidence) == ""
+    assert sites(verdict) == [("Page table taken out", ("free_pte_range", "mm/memory.c:190"))]
+    assert str(signature_of(verdict)) == "refcount_leaked in free_pte_range()"
 
 
 def test_what_a_table_still_held_when_it_was_freed_is_no_lost_table() -> None:
