@@ -37,7 +37,6 @@ from tui.panes.suspects_pane import SuspectList
 from tui.panes.tab_bar import Tabs
 from tui.screens.help_screen import HelpScreen
 from tui.screens.timeline_screen import TimelineScreen
-from tui.screens.verdict_screen import VerdictScreen, headline
 from tui.timeline import PageName, StoryWanted
 from zaptrace.model.errors import ZaptraceError
 from zaptrace.model.progress import Update
@@ -250,6 +249,8 @@ class ZapApp(App[Outcome | None]):
         self._header.draw()
 
     def _came_to(self, outcome: Outcome) -> None:
+        from tui.screens.verdict_screen import headline  # brings all rules: where there is one
+
         self.outcome = outcome
         if not self.screen_stack:  # while the app goes down
             return
@@ -366,6 +367,8 @@ class ZapApp(App[Outcome | None]):
 
     def action_verdict(self) -> None:
         """Show the verdict page."""
+        from tui.screens.verdict_screen import VerdictScreen
+
         if self.outcome:
             self.push_screen(VerdictScreen(self.outcome.verdict, self.outcome.report))
 
@@ -383,12 +386,17 @@ class ZapApp(App[Outcome | None]):
             )
         )
 
+    def _shows_verdict(self) -> bool:
+        from tui.screens.verdict_screen import VerdictScreen
+
+        return isinstance(self.screen, VerdictScreen)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that mean nothing now are not offered."""
         if action in ("step", "seek", "restart", "speed"):
             return self._header.clock is not None
         if action == "verdict":
-            return self.outcome is not None and not isinstance(self.screen, VerdictScreen)
+            return self.outcome is not None and not self._shows_verdict()
         if action == "keep_filter":
             return self._filter.is_open and len(self.screen_stack) == 1
         if action == "filter" and self._filter.is_open:  # the key is part of its text

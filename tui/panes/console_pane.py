@@ -12,8 +12,6 @@ from tui.panes.line_view import LineView
 from tui.timeline import PageName
 from zaptrace.model.splats import Splat
 from zaptrace.report.words import plain
-from zaptrace.splat import parse_console
-from zaptrace.triage import Console, triage
 
 MOST_CHARACTERS = 1 << 20
 """Of the log's end; what stands before is not shown."""
@@ -40,6 +38,8 @@ class ConsoleLog:
 
 def read_log(text: str) -> ConsoleLog:
     """Lines and splats of a console's text."""
+    from zaptrace.splat import parse_console  # a fifth of the app's start: where there is a log
+
     text = text[-MOST_CHARACTERS:]
     # The parser counts lines as an editor does.
     lines = text.split("\n")
@@ -54,6 +54,8 @@ def read_log(text: str) -> ConsoleLog:
 
 def _below(splats: list[Splat]) -> dict[int, list[str]]:
     """Return what stands out, by the line (from 0) of the first report that it is seen in."""
+    from zaptrace.triage import Console, triage
+
     found: dict[int, list[str]] = {}
     for clue in triage(Console(tuple(splats))):
         cause = f"; likely: {clue.causes[0].what}" if clue.causes else ""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from zaptrace.explain.story import Story
 from zaptrace.model.findings import Finding
 from zaptrace.model.splats import Splat
 from zaptrace.model.task_name import task_name
+
+if TYPE_CHECKING:
+    from zaptrace.explain.story import Story
 
 NS_PER_US = US_PER_MS = 1000
 LONGEST_REASON = 160
