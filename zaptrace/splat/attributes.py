@@ -373,13 +373,18 @@ _KNOWN = re.compile(
     r"|(?:<?[0-9a-f]{2}>?(?: |$)){2,64}$|#[0-9]{1,3}: \S{1,20} \(|[0-9]{1,4} locks? held by "
     r"|Faulting instruction address|EA = |GCS = |DEAR: |Supported: |page does not match folio"
     r"|\[[0-9a-f]{8,16}\] (?:\*?pgd=|user address )|The buggy address|Memory state around"
-    r"|which belongs to|allocated [0-9]{1,10}-byte region|Mem abort info|Data abort info"
+    r"|which belongs to|(?:allocated|freed) [0-9]{1,10}-byte region|\[[0-9a-f]{8,16}, "
+    r"|Mem abort info|Data abort info"
     r"|[LB]E PAGE_SIZE=|REGS: |PSW: |R:[01] T:|Stack from|Register r[0-9]|E?SR: |FAR: "
     r"|(?:Task|IRQ|Overflow) stack: |tsk->|TSTATE: |I[AI]SQ: |IIR: |ORIG_R|RP\(r2\)"
     r"|Unloaded tainted|(?:illegal operation|monitor event): |[#>*]?[0-9a-f]{8,16}: [0-9a-f]{4}"
     r"|[0-9a-f]{4}:(?: {1,72}[0-9a-f]{8}|$)|[sr]{1,2}[0-9]{2}-[0-9]{2} |\(null\)$"
     r"|[\[(<]?(?:\.{2,5}|snip)[\])>]?$"
     r"|[\w ]{0,60}\b(?:[Cc]all|[Ss]tack|[Bb]ack) ?trace\b[\w ]{0,20}:?$"
+    r"|\[[0-9a-f]{8,16}\] address between|and is located at offset|This frame has|allocated at "
+    r"|(?:Second to l|L)ast (?:call_rcu|potentially)|(?:NIP|LR) \[|no locks held|preempt_count: "
+    r"|RCU nest depth: |\(ftrace buffer empty\)|offset [0-9]{1,10} size |compound_mapcount: "
+    r"|\[[A-Za-z]\w{1,63}\]\)$|(?:Kernel|kernel) BUG \[#|\[(?:[0-9a-f]{8}){1,2}\] \[0+\]"
     r"|Kernel Offset|kasan|KASAN|Dumping ftrace|PKRU: |Modules|Last Breaking|Hardware name|note: ",
     re.ASCII,
 )

@@ -111,8 +111,9 @@ class Draft:
 
     @property
     def awaits_frames(self) -> bool:
-        """Whether its last line began a stack, frames aside."""
-        return "trace" in self.taken or self._section is not None
+        """Whether a stack has begun, frames aside, or is next to come."""
+        after_fault = bool(self._fault) and not self.was_passed
+        return "trace" in self.taken or self._section is not None or after_fault
 
     def overlaps(self, other: Draft) -> bool:
         """Return whether two reports were printed at once: one has a line after the other began."""

@@ -79,7 +79,8 @@ _GLUED = re.compile(
 _ANOTHER = re.compile(rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )", re.ASCII)
 
 # What scripts/decode_stacktrace.sh and syzkaller make of a line.
-_FILE = r"\(?(?P<source>[\w.+/-]{1,200}\.(?:[chS]|rs|inc):(?:[0-9]{1,7}\b|\?))"
+_FILE = r"\(?(?P<source>[\w.+/-]{1,200}\.(?:[chS]|rs|inc):(?:-?[0-9]{1,7}\b|\?)|(?<=\()\?\?:[0?])"
+_NO_LINE = re.compile(r"^\?|:(?:\?|-1)$")
 _SOURCE = re.compile(rf"\(?(?:\([A-Z]{{1,3}}\) )?(?:\[\w{{1,64}}\] )?{_FILE}", re.ASCII)
 # A name alone: what is left of a frame when its offsets are cut off.
 _NAME_ALONE = re.compile(
@@ -242,7 +243,8 @@ def _is_reliable(found: re.Match[str], rest: str, *, callee: bool) -> bool:
 
 def _source(found: re.Match[str] | None) -> str | None:
     """Return `file:line`; None where the script did not find the line."""
-    return found["source"] if found and not found["source"].endswith("?") else None
+    source = found["source"] if found else None
+    return None if source is None or _NO_LINE.search(source) else source
 
 
 def _address(found: re.Match[str]) -> int | None:

@@ -380,6 +380,8 @@ class Stream:
         if last and number - last.number == 1 and _HALF_IRQ.match(last.text):
             return True  # the rest of that line
         shown = list(frames(text))
+        if shown and owner.is_bare and (owner.fields.get("reason") or "").endswith(" [inline]"):
+            return True  # its headline again, broken: the function that holds the inlined one
         if not shown and "trace" in owner.kind.follows:
             one = decoded_frame(text) if owner.awaits_frames else None
             one = one or frame_alone(text, goes_on=goes_on and owner.lacks_offsets)

@@ -197,3 +197,42 @@ def test_a_mail_as_it_was_sent(encoding: str) -> None:
     assert (first.pfn, first.mapcount, first.pid) == (0x1A2B3, 1, 55)
     assert (first.line, second.line) == (6, 16)
     assert second.reason == "kernel BUG at mm/x=3D.c:1!"
+
+
+def test_a_headlines_function_once_more_in_a_line_of_its_own_is_no_frame() -> None:
+    lines = [
+        "BUG: KASAN: slab-use-after-free in __list_add include/linux/list.h:153 [inline]",
+        "BUG: KASAN: slab-use-after-free in",
+        "rescan_tracking+0x280/0x5f0 fs/btrfs/qgroup.c:4005",
+        f"{TASK}",
+        *FRAMES,
+    ]
+
+    (splat,) = parsed("\n".join(lines) + "\n")
+
+    assert (splat.cpu, splat.kernel_release) == (3, "6.1.0")
+    assert names(splat) == ["dump_stack", "bad_page"]
+
+
+@pytest.mark.parametrize("line", ["inner mm/debug.c:-1 [inline]", "inner (??:?)", "inner (??:0)"])
+def test_a_frame_may_have_a_file_of_which_the_line_is_not_known(line: str) -> None:
+    (splat,) = parsed(f"kernel BUG at mm/slub.c:5!\n{TASK}\nCall Trace:\n a (b.c:4)\n {line}\n")
+
+    assert names(splat) == ["a", "inner"]
+    assert splat.trace[1].source is None
+    assert splat.unread_count == 0
+
+
+def test_a_decoded_stack_may_stand_right_below_the_fault() -> None:
+    lines = [
+        "kernel BUG at mm/page-writeback.c:3119!",
+        TASK,
+        "RIP: 0010:start_writeback+0xc06/0x1050 mm/page-writeback.c:3119",
+        " <TASK>",
+        " one_folio fs/btrfs/extent_io.c:187 [inline]",
+        " contig+0x31c/0x540 fs/btrfs/extent_io.c:216",
+    ]
+
+    (splat,) = parsed("\n".join(lines) + "\n")
+
+    assert names(splat) == ["start_writeback", "one_folio", "contig"]
