@@ -44,6 +44,13 @@ KINDS = (
         | {"mlock_new_page", "munlock_page"},
         frozenset({"mlock_folio_batch", "mlock_pagevec", "mlock_drain_local"}),
     ),
+    # fs/splice.c, fs/pipe.c, mm/filemap.c: a page waits in a pipe, which holds it, for its reader.
+    RefKind(
+        "pipe",
+        frozenset({"splice_folio_into_pipe", "copy_page_to_iter_pipe", "generic_pipe_buf_get"})
+        | {"iter_to_pipe"},
+        frozenset({"page_cache_pipe_buf_release", "generic_pipe_buf_release"}),
+    ),
     # mm/filemap.c, mm/shmem.c: while a page is in the page cache, that holds it.
     RefKind(
         "page cache",

@@ -9,10 +9,19 @@ from tests.unit.life.builders import (
     REFCOUNT,
     RESERVED,
 )
-from tests.unit.life.lives import Mappable, Mapped, Page
+from tests.unit.life.lives import Mappable, Mapped, Page, know
 from zaptrace.life.ledger import Ledger
 from zaptrace.life.left_over import What
 from zaptrace.life.reference_kinds import KINDS
+
+
+know(
+    {
+        0x265: "shmem_file_splice_read at mm/shmem.c:3404",
+        0x266: "folio_get at include/linux/mm.h:1|splice_folio_into_pipe at mm/filemap.c:2850",
+        0x267: "put_page at include/linux/mm.h:2|page_cache_pipe_buf_release at fs/splice.c:111",
+    }
+)
 
 
 def said(account: Ledger) -> list[str]:
@@ -355,3 +364,30 @@ def test_a_zap_that_leaves_its_pte_for_good_drops_the_mapping_s_own_reference() 
     page = Mapped()
     page.unmap()
     assert page.left() == [What.PTE_STAYS]
+
+
+def test_a_put_too_many_in_the_call_that_filled_a_pipe_is_not_the_reader_s() -> None:
+    """A patched 6.12, shmem_file_splice_read() that drops its page twice: the pipe's put came last
+    and was the one that `had not been taken`."""
+    page = Page()
+    page.fault()
+    page.unmap()
+    page.refs(1, 7, 0x265)  # it looks the page up
+    page.refs(1, 0x266, 0x265)  # the pipe's
+    page.refs(-1, 8, 0x265)
+    page.refs(-1, 8, 0x265)
+    page.refs(-1, 0x267, 0x20)
+    told = said(page.ledger())
+    assert told == ["put without a get: drv_put drivers/drv.c:81"]
+
+
+def test_a_reader_of_a_pipe_that_puts_twice_is() -> None:
+    page = Page()
+    page.fault()
+    page.unmap()
+    page.refs(1, 0x266, 0x265)
+    page.refs(-1, 0x267, 0x20)
+    page.refs(-1, 0x267, 0x20)
+    assert said(page.ledger()) == [
+        "put when its last reference had gone: page_cache_pipe_buf_release fs/splice.c:111"
+    ]
