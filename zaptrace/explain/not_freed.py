@@ -6,12 +6,14 @@ was linked, a pointer that was written over) gives the allocator pages that othe
 
 from __future__ import annotations
 
+import re
+
 from zaptrace.explain.predicates import Case, way_of
 from zaptrace.explain.reading import Speaks
 from zaptrace.explain.rests_on import refer
 from zaptrace.life.named_life import NamedWrite
 from zaptrace.life.page_life import REFCOUNT
-from zaptrace.triage.stacks import Way
+from zaptrace.triage.stacks import Way, read_stack
 
 LISTED = (
     "it was not freed: a list that leads through struct pages is corrupt, and has given a page in "
@@ -19,19 +21,39 @@ LISTED = (
 )
 
 
+_FROM_ITS_LISTS = (Way.ALLOC, Way.DRAIN)
+_OF_FLAGS = re.compile(r"VM_BUG_ON_PAGE\(page->flags\b")
+
+
 def found_in_use(case: Case) -> bool:
     """Return whether the allocator found the page among its own, and it was still referenced."""
-    refcount = case.story.refcount
-    return refcount is not None and refcount > 0 and way_of(case) in (Way.ALLOC, Way.DRAIN)
+    story = case.story
+    if story.refcount is not None:
+        return story.refcount > 0 and way_of(case) in _FROM_ITS_LISTS
+    report = story.report if refused_by_the_allocator(case) else None
+    if report is None or report.refcount is None:
+        return False
+    return report.refcount > 0 and read_stack(report.trace).way in _FROM_ITS_LISTS
+
+
+def refused_by_the_allocator(case: Case) -> bool:
+    """Return whether a check of the page's flags failed where the allocator moves free pages, as
+    VM_BUG_ON_PAGE() in __free_one_page() does (mm/page_alloc.c)."""
+    report = case.story.report
+    flags = report is not None and _OF_FLAGS.search(report.reason or "") is not None
+    return report is not None and flags and read_stack(report.trace).way is not Way.UNKNOWN
 
 
 def by_its_references(case: Case) -> Speaks | None:
     """Return what speaks for a page that was not freed: it is referenced, and mapped."""
     story = case.story
-    if not found_in_use(case) or story.raw_mapcount is None or story.raw_mapcount < 0:
+    raw, refcount = story.raw_mapcount, story.refcount
+    if refcount is None and story.report is not None:
+        refcount = story.report.refcount
+        raw = None if story.report.mapcount is None else story.report.mapcount - 1
+    if not found_in_use(case) or raw is None or raw < 0:
         return None
-    count = story.raw_mapcount + 1
-    said = f"it is still referenced and mapped (refcount {story.refcount}, mapcount {count})"
+    said = f"it is still referenced and mapped (refcount {refcount}, mapcount {raw + 1})"
     return said, refer(*story.witnesses)
 
 

@@ -28,7 +28,7 @@ from zaptrace.explain.predicates import (
     zap_is_over,
 )
 from zaptrace.explain.reading import Reading, Speaks, numbered
-from zaptrace.explain.readings_report import IN_CACHE
+from zaptrace.explain.readings_report import AMONG_FREE_PAGES, IN_CACHE
 from zaptrace.explain.rests_on import Piece, refer, refer_all
 from zaptrace.explain.sites import freed_alone, freed_elsewhere
 from zaptrace.explain.unseen_entry import by_the_report, printed_entry
@@ -489,5 +489,6 @@ _OF_STATE = (
     Reading(_refcount_is_left(True), "a reference was taken of a page that was free"),
 )
 
-_ALL = (MET_AGAIN, _BELOW_ZERO, IN_CACHE, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_FOLIO, _OF_STATE)
+_OF_REPORT = (*IN_CACHE, *AMONG_FREE_PAGES)
+_ALL = (MET_AGAIN, _BELOW_ZERO, _OF_REPORT, _ABOVE, _UNCOUNTED, _OVERPUT, _OF_FOLIO, _OF_STATE)
 """The first table of which a reading is possible is the story's."""

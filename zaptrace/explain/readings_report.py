@@ -1,4 +1,5 @@
-"""Readings of a page that the page cache gave up while it was mapped.
+"""Readings of a page of which a check of the kernel's own failed: one that the page cache gave up
+while it was mapped, one that the allocator met among its free pages.
 
 filemap_unaccount_folio() (mm/filemap.c) finds that: VM_BUG_ON_FOLIO(folio_mapped(folio)) with
 DEBUG_VM, else "BUG: Bad page cache".
@@ -6,6 +7,12 @@ DEBUG_VM, else "BUG: Bad page cache".
 
 from __future__ import annotations
 
+from zaptrace.explain.not_freed import (
+    LISTED,
+    by_its_references,
+    found_in_use,
+    refused_by_the_allocator,
+)
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.reading import Reading
 
@@ -21,6 +28,24 @@ def _may_be_counted_wrong(case: Case) -> bool:
     """Return whether its PTEs may be fewer than its mapcount: the audit would have found it."""
     return case.evidence.audit is None or case.story.finding is not None
 
+
+AMONG_FREE_PAGES = (
+    Reading(
+        lambda case: refused_by_the_allocator(case) and found_in_use(case),
+        LISTED,
+        by_its_references,
+    ),
+    Reading(
+        refused_by_the_allocator,
+        "the last reference was dropped by something that did not hold it, while the page was "
+        "still in use (refcount_overput)",
+    ),
+    Reading(
+        refused_by_the_allocator,
+        "a flag was set after it had been freed, or something else wrote to its struct page",
+    ),
+)
+"""Of a page whose flags were wrong when the allocator moved it among its free pages."""
 
 IN_CACHE = (
     Reading(

@@ -60,7 +60,7 @@ _PRINTS = re.compile(
 
 _FREE_CHECK = re.compile(
     r"free_pages_check(?:_bad)?|free_tail_pages?_(?:check|prepare)|free_page_is_bad(?:_report)?"
-    r"|check_free_page(?:_bad)?"
+    r"|check_free_page(?:_bad)?|__free_one_page"
 )
 """Looks at a page that is free; what called it says when it was freed."""
 _DRAINS = re.compile(

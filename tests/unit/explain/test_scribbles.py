@@ -19,7 +19,7 @@ from tests.unit.life.lives import Mapped, know
 from zaptrace.explain import Evidence
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.model.findings import AuditResult, FindingClass
-from zaptrace.model.splats import Splat
+from zaptrace.model.splats import Frame, Splat
 from zaptrace.model.verdict import Verdict, VerdictKind
 
 know(
@@ -183,3 +183,25 @@ def test_a_condition_that_a_macro_has_expanded_is_cut() -> None:
     verdict = explain(Evidence(None, [splat], audit(LOST), console=True, lives=Kept(page)))
     assert "kernel BUG at mm/page_alloc.c:822! (VM_BUG_ON_PAGE((1UL << 20) |" in verdict.summary
     assert max(map(len, (verdict.summary, *(one.what for one in verdict.order)))) < 600
+
+
+_TRACE = ("__free_one_page", "free_pcppages_bulk", "free_unref_page_commit", "free_unref_folios")
+
+
+@pytest.mark.parametrize(("refcount", "mapcount"), [(1, 1), (1, 0), (0, 0)])
+def test_a_page_whose_flags_a_check_among_free_pages_refused_has_readings(
+    refcount: int, mapcount: int
+) -> None:
+    """Pages of a corrupt LRU list: `what was found there, not how it came to be`, without one."""
+    reason = "kernel BUG at mm/page_alloc.c:822! (VM_BUG_ON_PAGE(page->flags & (1UL << 20)))"
+    splat = Splat("vm_bug_on", pfn=PFN, mapcount=mapcount, refcount=refcount, reason=reason, line=4)
+    frames = tuple(Frame(name) for name in _TRACE)
+    verdict = explain(Evidence(None, [replace(splat, trace=frames)], ended="panic", console=True))
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    listed = "a list that leads through struct pages is corrupt"
+    assert any(listed in one for one in verdict.readings) is (refcount > 0)
+    held = f"it is still referenced and mapped (refcount 1, mapcount {mapcount})"
+    assert any(held in one for one in verdict.readings) is (mapcount > 0)
+    assert any("(refcount_overput)" in one for one in verdict.readings)
+    elsewhere = replace(splat, trace=tuple(Frame(name) for name in ("lru_add", *_TRACE[2:])))
+    assert explain(Evidence(None, [elsewhere], ended="panic", console=True)).readings == ()

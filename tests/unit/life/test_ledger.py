@@ -14,7 +14,6 @@ from zaptrace.life.ledger import Ledger
 from zaptrace.life.left_over import What
 from zaptrace.life.reference_kinds import KINDS
 
-
 know(
     {
         0x265: "shmem_file_splice_read at mm/shmem.c:3404",
