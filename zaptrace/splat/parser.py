@@ -93,11 +93,13 @@ def _broken(first: str, second: str) -> Headline | None:
     outer = first[: stamp.start()] if stamp else ""  # z/VM's console repeats it
     rest = _QUOTES.sub("", second.removeprefix(outer), count=1)
     last = Last(first, None, first, 0)
-    if not rest or not last.is_full(rest) or says_kernel(second):
+    if not rest or not last.is_full(rest):
         return None
     joined = (headline(text) for text in rejoined(last, rest))
     begins = next((one for one in joined if one), None)
     if begins is None or begins.kind.name == "page_dump" or begins.suppressed:
+        return None
+    if says_kernel(second):
         return None
     alone = headline(first)
     if begins.kind.name == "other":

@@ -329,7 +329,7 @@ class Stream:
         """Give a line to its report; return whether one took it."""
         newest = self.open[-1]
         owner = newest
-        if newest.refuses(said) or not newest.is_named_by(said):
+        if len(self.open) > 1 and (newest.refuses(said) or not newest.is_named_by(said)):
             takers = [one for one in self.open if not one.refuses(said)]
             named = (one for one in takers if one.is_named_by(said))
             owner = next(named, None) or newest
