@@ -63,13 +63,17 @@ def main(words: Sequence[str] | None = None) -> int:
     ends = time.monotonic() + 60 * args.minutes if args.minutes else None
     found = kept(args.output)
     counts = {STOPPED: args.stopped, HEALTHY: args.healthy}
-    for qemu, arch, what, number in left(found, counts, args.qemu or QEMUS, args.arch or ARCHES):
+    jobs = list(left(found, counts, args.qemu or QEMUS, args.arch or ARCHES))
+    print(kept_of_before(found, args.output, len(jobs)), flush=True)
+    for at, (qemu, arch, what, number) in enumerate(jobs, 1):
         if ends is not None and time.monotonic() > ends:
             break
         one = _boot(qemu, arch, what, number)
         found.append(one)
         write_whole(args.output, (json.dumps(found, indent=1) + "\n").encode())
-        print(f"{qemu} {arch} {what} {number}: {'; '.join(wrong(one)) or 'fine'}", flush=True)
+        said = "; ".join(wrong(one)) or "fine"
+        place = f"{at} of {len(jobs)}, {one['seconds']} s"
+        print(f"{qemu} {arch} {what} {number} ({place}): {said}", flush=True)
     print("\n".join(table(found)))
     return int(any(wrong(one) for one in found))
 
@@ -79,6 +83,16 @@ def kept(path: Path) -> list[Boot]:
     with contextlib.suppress(OSError, ValueError, TypeError):
         return [one for one in json.loads(path.read_bytes()) if one["kind"] is not None]
     return []
+
+
+def kept_of_before(found: Sequence[Boot], path: Path, jobs: int) -> str:
+    """What is to be done, and what stands already: of which checkouts, for it is not made again."""
+    if not found:
+        return f"{jobs} boots to make"
+    commits = ", ".join(dict.fromkeys(one["commit"] for one in found))
+    return (
+        f"{jobs} boots to make; {len(found)} stand in {path} ({commits}): remove it to begin anew"
+    )
 
 
 def left(

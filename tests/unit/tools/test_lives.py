@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from tests import lives
-from tests.lives import HEALTHY, STOPPED, Boot, kept, left, table, wrong
+from tests.lives import HEALTHY, STOPPED, Boot, kept, kept_of_before, left, table, wrong
 from zaptrace.life.record_layout import RECORD
 
 
 def boot(**changed: object) -> Boot:
     one: Boot = {"qemu": "host", "version": "7.2.22", "arch": "s390x", "what": STOPPED, "number": 0}
     one |= {"kind": "freed_before_rmap_removed", "why": "", "stores": 9, "words": 8, "differ": 0}
-    one |= {"named": [], "unseen": [], "pages": 0, "strays": [], "left": []}
+    one |= {"commit": "aaa", "named": [], "unseen": [], "pages": 0, "strays": [], "left": []}
     return {**one, **changed}
 
 
@@ -40,6 +40,15 @@ def test_boots_that_were_made_are_not_made_again(tmp_path: Path) -> None:
         ("host", "s390x", HEALTHY, 0),
         ("host", "s390x", STOPPED, 1),
     ]
+
+
+def test_it_says_what_stands_already(tmp_path: Path) -> None:
+    path = tmp_path / "lives.json"
+    assert kept_of_before([], path, 240) == "240 boots to make"
+    made = [boot(), boot(number=1), boot(number=2, commit="bbb")]
+    said = kept_of_before(made, path, 237)
+    assert said.startswith(f"237 boots to make; 3 stand in {path} (")
+    assert said.endswith(", bbb): remove it to begin anew")
 
 
 def test_its_table_has_a_line_for_each_kind() -> None:
