@@ -233,7 +233,7 @@ _LINES: tuple[Row, ...] = (
     (
         "reason",
         "pa",
-        re.compile(r"page dumped because: ((?:(?! {1,4}Modules linked in).){1,300})"),
+        re.compile(r"page dumped because: ((?:(?! {1,4}Modules(?: linked in|$)).){1,300})"),
         lambda found: {"reason": found[1]},
     ),
     (
@@ -315,8 +315,8 @@ _LINES: tuple[Row, ...] = (
     # Other stacks than the report's own: KASAN's, lockdep's, of other CPUs and tasks.
     ("other stack", "Al", re.compile(r"Allocated by task [0-9]"), _nothing),
     ("other stack", "Fr", re.compile(r"Freed by task [0-9]"), _nothing),
-    ("other stack", "La", re.compile(r"Last potentially related work creation:"), _nothing),
-    ("other stack", "Se", re.compile(r"Second to last potentially related "), _nothing),
+    ("other stack", "La", re.compile(r"Last (?:call_rcu\(\)|potentially related)"), _nothing),
+    ("other stack", "Se", re.compile(r"Second to last "), _nothing),
     ("other stack", "ad", re.compile(r"addr \S{1,20} is located in stack of "), _nothing),
     ("other stack", "Un", re.compile(r"Uninit was "), _nothing),
     ("other stack", "kf", re.compile(r"kfence-#[0-9]{1,6}"), _nothing),
@@ -382,8 +382,9 @@ _KNOWN = re.compile(
     r"|[\[(<]?(?:\.{2,5}|snip)[\])>]?$"
     r"|[\w ]{0,60}\b(?:[Cc]all|[Ss]tack|[Bb]ack) ?trace\b[\w ]{0,20}:?$"
     r"|\[[0-9a-f]{8,16}\] address between|and is located at offset|This frame has|allocated at "
-    r"|(?:Second to l|L)ast (?:call_rcu|potentially)|(?:NIP|LR) \[|no locks held|preempt_count: "
-    r"|RCU nest depth: |\(ftrace buffer empty\)|offset [0-9]{1,10} size |compound_mapcount: "
+    r"|(?:NIP|LR) \[|no locks held|preempt_count: "
+    r"|RCU nest depth: |[A-Z][A-Za-z0-9]{1,9}:$|\(ftrace buffer empty\)"
+    r"|linked in:|offset [0-9]{1,10} size |compound_mapcount: "
     r"|\[[A-Za-z]\w{1,63}\]\)$|(?:Kernel|kernel) BUG \[#|\[(?:[0-9a-f]{8}){1,2}\] \[0+\]"
     r"|Kernel Offset|kasan|KASAN|Dumping ftrace|PKRU: |Modules|Last Breaking|Hardware name|note: ",
     re.ASCII,

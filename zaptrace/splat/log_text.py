@@ -34,6 +34,16 @@ _HALF_STAMP = re.compile(r"(?P<quotes>(?:[>|]{1,16} ?)?)(?= {0,11}[0-9]{1,12}\.[
 _HALF_BEGINS = frozenset("0123456789>| ")
 # rsyslog writes control characters as `#012`.
 _BREAK = re.compile(r"\r+|<br ?/?>|\\r?\\n(?=[\[<0-9 ])|#012", re.IGNORECASE)
+_REPORT_LINE = re.compile(
+    r" {1,8}(?=page dumped because: |raw: [0-9a-f]{8}|Modules linked in:|Hardware name: "
+    r"|-{12}\[ cut|CPU: [0-9]{1,5} (?:UID: [0-9]{1,10} )?PID: [0-9]{1,10} Comm: |Call [Tt]race: "
+    r"|page:(?:\(ptrval\)|[0-9a-f]{8,16})? (?:ref)?count:|(?<![a-z]{3} )flags: 0x[0-9a-f]{1,16}\()"
+)
+# Its words that could be a prefix: a page's, the kernel's release, the BIOS's date.
+_OF_REPORT = re.compile(
+    r"(?:[0-9a-f]{8,16}(?: |$)){1,8}$|pfn:|linked in:|[2-7]\.[0-9]{1,2}\.[0-9]|#[0-9]"
+    r"|(?:mapping|index|refcount|mapcount):|.{0,100}\b[0-9]{2}/[0-9]{2}/[0-9]{4}$"
+)
 _TAG = re.compile(
     r"</?(?:p|pre|span|div|code|tt|td|tr|font|b|i|em|strong|blockquote|body)(?: [^<>]{0,200})?>",
     re.IGNORECASE,
@@ -66,7 +76,7 @@ def pieces(whole: str) -> Iterator[str]:
             text = f"{half['quotes']}[{text[half.end() :]}"
         for piece in _at_stamps(text) if "[" in text else [text]:
             if piece := piece[:LONGEST].rstrip().removesuffix("^M").rstrip():
-                yield piece
+                yield from _at_words(piece) if _REPORT_LINE.search(piece) else [piece]
 
 
 def _without_html(text: str) -> str:
@@ -92,6 +102,22 @@ def _at_stamps(text: str) -> Iterator[str]:
             start = stamp.start()
         end = stamp.end()
     yield (lead if start else "") + text[start:]
+
+
+def _at_words(text: str) -> Iterator[str]:
+    """Break a line without a stamp before the words that begin lines of reports: a mailer, or a
+    web page, made paragraphs of them."""
+    if _STAMP.search(text):
+        yield text
+        return
+    quotes = _QUOTES.match(text)
+    lead = start = quotes.end() if quotes else 0
+    for number, found in enumerate(_REPORT_LINE.finditer(text, lead)):
+        before = text[: found.start()]
+        if number or _OF_REPORT.match(before, lead) or not is_prefix(before):
+            yield text[:lead] + text[start : found.start()]
+            start = found.end()
+    yield text[:lead] + text[start:]
 
 
 def _unquoted(text: str) -> str:

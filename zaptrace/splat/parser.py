@@ -82,7 +82,18 @@ def _blocks(log: bytes | BinaryIO | Iterable[bytes]) -> Iterable[bytes]:
 _QUOTES = re.compile(r"[>|\s]*")
 _STAMP = re.compile(STAMP)
 _TORN_STAMP = re.compile(r"^(?:[0-9]{0,11}\.)?[0-9]{0,6}\] (?=\S)")  # where a log begins in one
+_ENDS_PREFIX = re.compile(rf" kernel: ?(?:{STAMP})?$|{STAMP}(?:\[ *[TC][0-9]{{1,10}}\])?:?$")
+_AN_EMPTY_LINE = re.compile(rf"{STAMP} {{1,4}}(?={STAMP})")  # which a mailer put before it
 _WARNED = re.compile(r"WARNING: CPU: [0-9]{1,5} PID: [0-9]{1,10} at$")
+
+
+def _with_prefix(before: str, text: str) -> str:
+    """Return a line with its prefix, where a mailer broke it right after that."""
+    if not _ENDS_PREFIX.search(before, max(0, len(before) - 64)) or _STAMP.search(text):
+        return text
+    rest = _QUOTES.sub("", text, count=1)
+    before = _AN_EMPTY_LINE.sub("", before)
+    return f"{before} {rest}" if Last(before, None, before, 0).is_full(rest) else text
 
 
 def _broken(first: str, second: str) -> Headline | None:
@@ -149,6 +160,8 @@ class _Reader:
                 text = _TORN_STAMP.sub("", text)
             if self._doubles.is_double(text):
                 continue
+            if number - self._last_number == 1 and self._last_text.rstrip().endswith((":", "]")):
+                text = _with_prefix(self._last_text.rstrip(), text)
             marked = has_mark(text)
             begins = headline(text) if marked else None
             if begins is None and number - self._last_number == 1:

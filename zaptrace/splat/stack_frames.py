@@ -76,7 +76,11 @@ _HEXAGON = re.compile(
 _GLUED = re.compile(
     r"(?:/0x[0-9a-f]{0,15}[0-9]|\[[A-Za-z_]\w{1,63}\])(?=[A-Za-z_][\w.]{1,128}\+0x)", re.ASCII
 )
-_ANOTHER = re.compile(rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )", re.ASCII)
+_ANOTHER = re.compile(
+    rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )"
+    rf"|(?<=[0-9a-f] )\[{_ADDRESS}\] (?=[A-Za-z_][\w.]{{1,128}}\+0x)",
+    re.ASCII,
+)
 
 # What scripts/decode_stacktrace.sh and syzkaller make of a line.
 _FILE = r"\(?(?P<source>[\w.+/-]{1,200}\.(?:[chS]|rs|inc):(?:-?[0-9]{1,7}\b|\?)|(?<=\()\?\?:[0?])"

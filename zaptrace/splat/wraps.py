@@ -89,7 +89,7 @@ def rejoined(last: Last, text: str) -> list[str]:
     blank, glued = f"{last.text} {rest}", last.text + rest
     if _BEGINS_WORD.match(rest):
         return [blank]
-    if last.fills_columns or last.text.endswith(("-", "_")):
+    if last.fills_columns or last.text.endswith(("-", "_")) or rest.startswith(","):
         return [glued, blank]
     return [blank, glued] if last.text.startswith("Hardware name: ") else [blank]
 
@@ -168,17 +168,22 @@ _AWAITS = re.compile(
 )
 
 
+_TAINT = re.compile(r"[A-Z][A-Z ]{0,40}(?:$| [0-9])", re.ASCII)
+
+
 def _adds(last: Last, said: Attribute, text: str, *, glued: bool) -> dict[str, Any]:
     """Return what the joined line says and the first did not; nothing when they contradict."""
     old = last.said.fields if last.said else {}
-    full = glued or last.is_full(text)
+    full = glued or last.is_full(text) or set(old) == {"hardware"}
+    is_taint = not old.get("kernel_release") and _TAINT.match(text)  # that always follows it
     adds = {}
     for name, value in said.fields.items():
         before = old.get(name)
         if value == before:
             continue
         other = glued and name != "tainted"  # half a number is another one; a taint grows
-        if not (before is None or other or (full and _grows(before, value))):
+        goes_on = full or (name == "tainted" and is_taint)
+        if not (before is None or other or (goes_on and _grows(before, value))):
             return {}
         adds[name] = value
     if set(adds) <= _WORDS and not _was_incomplete(old, adds, text):

@@ -236,3 +236,73 @@ def test_a_decoded_stack_may_stand_right_below_the_fault() -> None:
     (splat,) = parsed("\n".join(lines) + "\n")
 
     assert names(splat) == ["start_writeback", "one_folio", "contig"]
+
+
+def test_a_mailer_may_break_a_line_right_after_its_prefix() -> None:
+    stamp = "2021-02-26T11:49:32.035969+01:00 thehost kernel: [156011.5213"
+    lines = [
+        f"{stamp}66] BUG: Bad page state in process sh  pfn:1a2b3",
+        f"{stamp}67]",
+        PAGE,
+        f"{stamp}68] page dumped because: nonzero mapcount",
+        f"{stamp}69]",
+        TASK,
+    ]
+
+    (splat,) = parsed("\n".join(lines) + "\n")
+
+    assert (splat.mapcount, splat.index, splat.pid) == (1, 0x7F1, 55)
+
+
+def test_a_mailer_made_a_paragraph_of_a_report() -> None:
+    lines = [
+        "> BUG: Bad page state in process a.out  pfn:1a2b3",
+        "> page:ffffea0001 refcount:0 mapcount:1 mapping:0000000000000000 index:0x1",
+        "> pfn:0x1a2b3 flags: 0x17ffffc0000008(uptodate|node=0|zone=2)",
+        "> raw: 0017ffffc0000008 dead000000000100 dead000000000122 0000000000000000",
+        "> raw: 0000000000000001 0000000000000000 00000000fffffffe",
+        "> 0000000000000000 page dumped because: nonzero mapcount Modules",
+        "> linked in: ext4 CPU: 3 PID: 77 Comm: a.out Tainted: G    B",
+        "> 5.7.0-rc6-next #1 Hardware name: A Standard PC, BIOS",
+        "> 1.13.0-1 04/01/2014 Call Trace: [<c0012345>] bad_page+0xa8/0x108",
+    ]
+
+    (splat,) = parsed("\n".join(lines) + "\n")
+
+    assert (splat.pid, splat.cpu, splat.tainted) == (77, 3, "GB")
+    assert splat.kernel_release == "5.7.0-rc6-next"
+    assert splat.hardware == "A Standard PC, BIOS 1.13.0-1 04/01/2014"
+    assert (splat.reason, splat.flags, len(splat.raw)) == ("nonzero mapcount", ("uptodate",), 8)
+    assert names(splat) == ["bad_page"]
+
+
+def test_a_web_page_made_one_line_of_a_report() -> None:
+    words = [
+        "BUG: Bad page state in process sh  pfn:006a1",
+        "page:f0933420 refcount:0 mapcount:1 mapping:(ptrval) index:0x1",
+        "raw: 00000000 00000100 00000122 00000000 00000001 00000000 00000000 00000000",
+        REASON,
+        "Modules linked in:",
+        TASK,
+        "Call Trace: [f00e7ab8] bad_page+0xa8/0x108 [f00e8b54] free_pcppages_bulk+0x154/0x52c",
+    ]
+
+    (splat,) = parsed(" ".join(words) + "\n")
+
+    assert (splat.pfn, splat.mapcount, splat.pid) == (0x6A1, 1, 55)
+    assert (splat.reason, len(splat.raw)) == ("nonzero mapcount", 8)
+    assert names(splat) == ["bad_page", "free_pcppages_bulk"]
+
+
+def test_a_taint_may_be_broken_twice() -> None:
+    lines = [
+        "[   11.195380] BUG: Bad page state in process systemd-udevd  pfn:290fa",
+        "[   11.195388] CPU: 9 PID: 391 Comm: systemd-udevd Tainted: G    B",
+        "D W",
+        "OE     5.16.0-1-MANJARO #1",
+        "[   11.195391] Call Trace:",
+    ]
+
+    (splat,) = parsed("\n".join(lines) + "\n")
+
+    assert (splat.tainted, splat.kernel_release) == ("GBDWOE", "5.16.0-1-MANJARO")
