@@ -55,7 +55,8 @@ def _made(commits: int, bug_from: int, broken: int) -> Path:
     atexit.register(shutil.rmtree, folder)
     tree = folder / "linux"
     tree.mkdir()
-    git(tree, "init", "--quiet", "--initial-branch=main")
+    git(tree, "init", "--quiet", "--initial-branch=main", "--template=")
+    git(tree, "config", "maintenance.auto", "false")  # each commit would start a git for it
     git(tree, "config", "user.name", "A Hacker")
     git(tree, "config", "user.email", "hacker@example.org")
     for name in ("mm", "scripts", "arch/s390", "arch/x86"):
