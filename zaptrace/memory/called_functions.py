@@ -12,7 +12,7 @@ from pathlib import Path
 import drgn
 
 from zaptrace.elf.image import Image
-from zaptrace.kernel.machinecode.direct_call import LONGEST_CALL, call_target
+from zaptrace.kernel.machinecode import LONGEST_CALL, call_target
 from zaptrace.life.named_life import Function
 from zaptrace.model.errors import ZaptraceError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zaptrace.arch import arch_named
-from zaptrace.kernel.machinecode.direct_call import call_target
+from zaptrace.kernel.machinecode import call_target
 
 BACK = 0x1000000
 

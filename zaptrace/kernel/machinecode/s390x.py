@@ -59,6 +59,17 @@ def instruction_at(code: bytes, at: int) -> Instruction | None:
     return Instruction(size, _through_register(raw))
 
 
+def called_from_end(code: bytes) -> int | None:
+    """Return how far from its end the target of a direct call lies; None where the six bytes end
+    with none.
+
+    BRASL and BRAS count from their own first byte.
+    """
+    if (code[0], code[1] & 0xF) == (0xC0, 0x5):
+        return _away(code, 4) - 6
+    return _away(code[2:], 2) - 4 if (code[2], code[3] & 0xF) == (0xA7, 0x5) else None
+
+
 def _away(raw: bytes, width: int) -> int:
     return 2 * int.from_bytes(raw[2 : 2 + width], "big", signed=True)
 

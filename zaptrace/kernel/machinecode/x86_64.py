@@ -67,6 +67,12 @@ def instruction_at(code: bytes, at: int) -> Instruction | None:
     return found if found is not None and at + found.size <= len(code) else None
 
 
+def called_from_end(code: bytes) -> int | None:
+    """Return how far from its end the target of a direct call lies (CALL rel32); None where the six
+    bytes end with none."""
+    return int.from_bytes(code[2:], "little", signed=True) if code[1] == 0xE8 else None
+
+
 def _decode(code: bytes, at: int) -> Instruction | None:
     short, wide, start = False, False, at
     while code[at] in _LEGACY:
