@@ -68,6 +68,8 @@ def test_a_panic_is_explained_soon(clean_exit: Boot, tmp_path: Path) -> None:
     assert not_printed(printed, log) == ()
     died = printed.index(b"Kernel panic - not syncing")
     assert "Kernel panic - not syncing" in not_printed(printed[:died], log)[0]
+    said = zaptrace("inspect", str(run.vmcore), "--vmlinux", str(clean_exit.vmlinux)).stdout
+    assert "In the dump's own kernel log: " in said and "Kernel panic - not syncing" in said
 
 
 def test_a_hang_is_explained(clean_exit: Boot, tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from zaptrace.model.errors import BadInput, Exit
 from zaptrace.model.findings import AuditResult, Finding, FindingClass, Unseen
 from zaptrace.model.paths import scratch_folder
+from zaptrace.model.splats import Splat
 
 if TYPE_CHECKING:
+    import drgn
+
     from zaptrace.audit.audited import Audited
     from zaptrace.audit.inspect import AddressView, Inspector, PageView, ProcessView
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
         str, Sequence[PageView | AddressView | ProcessView], Iterator[str], Sequence[Finding]
     ]
 
+_REPORTS = 10
+"""Reports of a kind that are shown."""
 HELP = "audit a vmcore: page tables against every page's counters"
 
 EPILOG = """\
@@ -34,7 +39,8 @@ examples:
 
 Findings come worst class first; those that differ in their page only are shown
 together.  in_flight is not a bug: a CPU was changing that mm's page tables
-when the machine stopped.
+when the machine stopped.  After them stands what the kernel had reported
+itself, out of the log in the dump (`splats` in the JSON document).
 
 In drgn already?  The same audit as a script for it:
   drgn -c VMCORE -s VMLINUX {script}
@@ -109,7 +115,8 @@ def run(args: argparse.Namespace) -> Exit:
         try:
             if args.shell or _one_thing(args):
                 return _look(audit(prog, cpus=cpus), args)
-            return _print_result(_noting_cut(audit(prog, cpus=cpus).result(), cut), args)
+            result = _noting_cut(audit(prog, cpus=cpus).result(), cut)
+            return _print_result(result, args, _reports(prog))
         except BadInput as error:
             if cut and error.hint is None:
                 error.hint = f"the dump is cut short by {cut:,} bytes: dump or copy it again"
@@ -152,14 +159,27 @@ def _noting_cut(result: AuditResult, cut: int) -> AuditResult:
     return dataclasses.replace(result, unseen=(cut_off, *result.unseen))
 
 
-def _print_result(result: AuditResult, args: argparse.Namespace) -> Exit:
+def _reports(prog: drgn.Program) -> list[Splat]:
+    """Return the reports in the dump's own kernel log."""
+    from zaptrace.memory.kernel_log import kernel_log
+    from zaptrace.splat import parse_console
+
+    return parse_console("\n".join(kernel_log(prog)).encode())
+
+
+def _print_result(
+    result: AuditResult, args: argparse.Namespace, reports: Sequence[Splat] = ()
+) -> Exit:
     from zaptrace.cli.output import print_json
     from zaptrace.report.audit_text import lines
+    from zaptrace.report.splats import describe
 
     if args.json:
-        print_json(result.to_json())
+        print_json({**result.to_json(), "splats": [splat.to_json() for splat in reports]})
     else:
         print("\n".join(lines(result)))
+        if reports:
+            print("\nIn the dump's own kernel log: " + describe(reports, limit=_REPORTS), end="")
     return _exit(result.findings)
 
 
