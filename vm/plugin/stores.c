@@ -87,12 +87,11 @@ static bool is_table(uint64_t at)
  */
 static void retype(uint64_t va, uint64_t at)
 {
-	uint64_t inside = va - shared->lo;
-	uint64_t page = page_shift ? inside >> page_shift : inside / shared->page_size;
-	uint64_t word = (at & ~7ull) + (shared->type_at & 7), bit;
+	uint64_t page = (va - shared->lo) / shared->page_size, bit;
+	uint64_t word = (at & ~7ull) + (shared->type_at & 7);
 	uint32_t type;
 
-	if ((inside - page * shared->page_size) / 8 != shared->type_at / 8 || at >= ram_size - 8)
+	if (at >= ram_size - 8)
 		return;
 	page = ram_offset(page << PAGE_SHIFT) >> PAGE_SHIFT;
 	bit = 1ull << (page % 64);
@@ -116,6 +115,17 @@ static void retype(uint64_t va, uint64_t at)
 static uint64_t page_inside(uint64_t va)
 {
 	return (va >> PAGE_SHIFT) - (shared->lo >> PAGE_SHIFT);
+}
+
+/* Whether a store to the range may change a page's type; most do not. */
+static inline bool hits_type(uint64_t va)
+{
+	uint64_t inside = va - shared->lo;
+
+	if (!tables)
+		return false;
+	inside = page_shift ? inside & ((1ull << page_shift) - 1) : inside % shared->page_size;
+	return inside / 8 == shared->type_at / 8;
 }
 
 static void learn(uint64_t va, uint64_t at)
@@ -217,7 +227,7 @@ static uint64_t place_of(qemu_plugin_meminfo_t info, uint64_t va)
 	return at;
 }
 
-static void __attribute__((noinline, cold))
+static void __attribute__((noinline))
 store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, uint64_t flags)
 {
 	uint64_t at;
@@ -232,7 +242,7 @@ store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, ui
 	else if (!backing || !watched(at))
 		return; /* another address space's */
 	record_store(cpu, va, 1ull << qemu_plugin_mem_size_shift(info), pc, at, flags);
-	if (!flags && tables)
+	if (!flags && hits_type(va))
 		retype(va, at);
 }
 
@@ -265,8 +275,9 @@ void record_bytes(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc)
 		if (page)
 			at = (page - 1) << PAGE_SHIFT | (va & ((1 << PAGE_SHIFT) - 1));
 		record_store(cpu, va, bytes, pc, at, STORAGE);
-		if (page && tables)
-			retype(va + bytes - 1, at + bytes - 1);
+		for (uint64_t word = va & ~7ull; page && word < va + bytes; word += 8)
+			if (hits_type(word))
+				retype(word, at + (word - va));
 	} else if (va - alias_at < alias_len) {
 		at = ram_offset(va - alias_at);
 		if (watched(at))

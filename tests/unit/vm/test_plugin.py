@@ -377,7 +377,8 @@ def test_stores_become_records(tmp_path_factory: pytest.TempPathFactory) -> None
         store(RANGE + 5 * 64 + TYPE, 2, value=TABLE_TYPE)
         store(0x5008, 3, 0x2000, value=0x1234)
         plugin_.record_bytes(*map(ctypes.c_uint64, (3, 0x5010, 16, 0x3000)))
-        store(RANGE + 5 * 64 + TYPE, 2, value=0xFFFFFFFF)
+        memory[RANGE_AT + 5 * 64 + TYPE] = 0  # cleared with all of the struct page
+        plugin_.record_bytes(*map(ctypes.c_uint64, (3, RANGE + 5 * 64, 64, 0x3000)))
         store(0x5008, 3)
         plugin_.record_bytes(*map(ctypes.c_uint64, (3, RANGE + 0x3C, 8, 0x3000)))
         facts = Facts(RANGE, 1, 1, some.fact("count"), 0, 0, 0, None, some.fact("start_ns"), 1)
@@ -390,7 +391,8 @@ def test_stores_become_records(tmp_path_factory: pytest.TempPathFactory) -> None
     known, alias, storage = VALID | VALUE, ALIAS, STORAGE
     assert after == [
         *((0x46, 2, known), (0x48, 2, known | MORE), (0x1C2, 2, known | alias)),
-        *((5 * 64 + TYPE, 4, known), (5 * 64 + TYPE, 4, known)),
+        (5 * 64 + TYPE, 4, known),
+        *((5 * 64 + 8 * at, 8, known | storage | (MORE if at else 0)) for at in range(8)),
         *((0x3C, 4, known | storage), (0x40, 4, known | storage | MORE)),
     ]
     assert [one.tobytes()[6:] for one in records["value"][300:301]] == [b"\0\0"]
