@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from zaptrace.splat.linked_words import undone
 from zaptrace.splat.log_text import utf8
 from zaptrace.splat.quoted_printable import QuotedPrintable
 
@@ -102,11 +103,11 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
                 size += len(part)
                 continue
             end = end or len(part)
-            yield mail.undone(b"".join([*rest, part[:end]]))
+            yield undone(mail.undone(b"".join([*rest, part[:end]])))
             rest = [part[end:]]
             size = len(rest[0])
     if last := b"".join(rest):
-        yield mail.undone(last)
+        yield undone(mail.undone(last))
 
 
 class _Scan:

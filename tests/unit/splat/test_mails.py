@@ -306,3 +306,32 @@ def test_a_taint_may_be_broken_twice() -> None:
     (splat,) = parsed("\n".join(lines) + "\n")
 
     assert (splat.tainted, splat.kernel_release) == ("GBDWOE", "5.16.0-1-MANJARO")
+
+
+def test_a_web_page_put_each_hexadecimal_word_into_its_own_line() -> None:
+    lines = [
+        "BUG: Bad page map in process sh  pte:428f12867 pmd:10a3c4067",
+        "page:",
+        "ffffea000428f100 refcount:1 mapcount:-1 mapping:",
+        "0000000000000000 index:0x7f1 pfn:0x428f12",
+        "raw: ",
+        "0017ffffc0000008 ",
+        "dead000000000100 ",
+        "dead000000000122 ",
+        "0000000000000000",
+        "addr:",
+        "00007fff84619000 vm_flags:",
+        "04044411 anon_vma:",
+        "ffff888100000000 mapping:",
+        "0000000000000000 index:7ff84",
+        TASK,
+        *FRAMES,
+        "BUG: Bad page state in process sh  pfn:1a2b3",
+    ]
+
+    first, second = parsed("\n".join(lines) + "\n")
+
+    assert (first.mapcount, first.index, len(first.raw)) == (-1, 0x7F1, 4)
+    assert (first.addr, first.vm_flags) == (0x7FFF84619000, 0x4044411)
+    assert (first.pid, names(first)) == (55, ["dump_stack", "bad_page"])
+    assert second.line == len(lines)
