@@ -164,7 +164,7 @@ def _same_pages(pieces: Pieces, events: Events) -> None:
         splat.pfn
         for splat in pieces.splats
         if splat.kind == "bad_page_state" and splat.time is not None
-        if begin <= splat.time <= end + SLACK_SECONDS
+        if begin <= splat.time <= end + SLACK_SECONDS and begin <= end
     } - {None}
     if printed and not printed & pages:
         raise _other_pages(folder.capture, folder.console, refused, printed)

@@ -14,7 +14,7 @@ from tests.unit.explain.kernel import events_of
 from tests.unit.explain.rows import PFN, finding, freed, refused, zap
 from zaptrace.model import boot_ids
 from zaptrace.model.errors import BadInput
-from zaptrace.model.events import Events
+from zaptrace.model.events import Events, Origin
 from zaptrace.model.findings import AuditResult, FindingClass
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.splats import Splat
@@ -101,6 +101,8 @@ def test_reports_from_before_the_capture_and_dumps_of_later_are_not_compared(
 ) -> None:
     check(Pieces(folder, facts(), events(), None, [state(pfn=7, time=0.5), state()]))
     check(Pieces(folder, facts("exit"), events(), found(8)))
+    stop = events_of([refused(2**64 - 1, origin=Origin.REGISTERS)])  # --no-probes: without a time
+    check(Pieces(folder, facts(), stop, None, [state(pfn=7, time=1.5)]))
     lossy = events_of([zap(SECOND), refused(3 * SECOND)], lost=1)
     check(Pieces(folder, facts(), lossy, found(8), [state(pfn=7)]))
 
