@@ -443,7 +443,19 @@ def _references(
             yield LeftOver(what, len(units), among, sets=_writes(made))
     held = [one for one in gets if one.partner is None and one not in mine and not _lasts(one)]
     if held:
-        yield LeftOver(What.GET_WITHOUT_PUT, len(held), _writes(_with_mappings(held, mine)))
+        rivals = _with_mappings([*held, *_as_good(held, gets, mine)], mine)
+        yield LeftOver(What.GET_WITHOUT_PUT, len(held), _writes(rivals))
+
+
+def _as_good(held: list[Unit], gets: list[Unit], mine: list[Unit]) -> list[Unit]:
+    """Return the gets that may be the one as well: of the same call, and paired there."""
+    own = [
+        one
+        for one in gets
+        if one.partner is not None and one not in mine and not _of_kind(one)
+        if same_call(one, one.partner)
+    ]
+    return [one for one in own if any(same_call(one, other) for other in held)]
 
 
 def _kept(mappings: Mappings, mine: list[Unit], puts: list[Unit]) -> Iterator[LeftOver]:

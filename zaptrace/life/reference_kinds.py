@@ -44,6 +44,14 @@ KINDS = (
         | {"mlock_new_page", "munlock_page"},
         frozenset({"mlock_folio_batch", "mlock_pagevec", "mlock_drain_local"}),
     ),
+    # mm/filemap.c: pages that are looked up into a batch, which drops them all.
+    RefKind(
+        "lookup",
+        frozenset({"filemap_get_folios", "filemap_get_folios_contig", "filemap_get_folios_tag"})
+        | {"find_lock_entries", "find_get_entries"},
+        frozenset({"__folio_batch_release", "folio_batch_release", "__pagevec_release"})
+        | {"pagevec_release"},
+    ),
     # fs/splice.c, fs/pipe.c, mm/filemap.c: a page waits in a pipe, which holds it, for its reader.
     RefKind(
         "pipe",
@@ -73,12 +81,6 @@ allocates the page, and drops that reference in the same call (migrate_folio_mov
 
 FOLIO_KINDS = (
     *KINDS,
-    # mm/filemap.c: folios that are looked up into a batch, which drops them all.
-    RefKind(
-        "lookup",
-        frozenset({"filemap_get_folios", "filemap_get_folios_contig", "filemap_get_folios_tag"}),
-        frozenset({"__folio_batch_release", "folio_batch_release", "__pagevec_release"}),
-    ),
     # mm/gup.c: FOLL_PIN; FOLL_GET takes its own by the same functions.
     RefKind(
         "pin",

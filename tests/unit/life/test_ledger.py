@@ -19,6 +19,10 @@ know(
         0x265: "shmem_file_splice_read at mm/shmem.c:3404",
         0x266: "folio_get at include/linux/mm.h:1|splice_folio_into_pipe at mm/filemap.c:2850",
         0x267: "put_page at include/linux/mm.h:2|page_cache_pipe_buf_release at fs/splice.c:111",
+        0x269: "find_get_entry at mm/filemap.c:2009|find_lock_entries at mm/filemap.c:2099",
+        0x26A: "folio_put at include/linux/mm.h:3|folio_batch_release at include/linux/pagevec.h:9",
+        0x26B: "folio_get at include/linux/mm.h:4|truncate_inode_folio at mm/truncate.c:179",
+        0x26C: "shmem_undo_range at mm/shmem.c:1055",
     }
 )
 
@@ -389,4 +393,29 @@ def test_a_reader_of_a_pipe_that_puts_twice_is() -> None:
     page.refs(-1, 0x267, 0x20)
     assert said(page.ledger()) == [
         "put when its last reference had gone: page_cache_pipe_buf_release fs/splice.c:111"
+    ]
+
+
+def test_a_get_too_many_beside_a_lookup_is_not_the_lookup_s() -> None:
+    """A patched 6.12: `the reference that shmem_undo_range() took was never dropped`: it was."""
+    page = Page()
+    page.fault()
+    page.unmap()
+    page.refs(1, 0x269, 0x26C)
+    page.refs(1, 0x26B, 0x26C)
+    page.refs(-1, 0x26A, 0x26C)
+    assert said(page.ledger(ptes=0)) == [
+        "got and not put yet: truncate_inode_folio mm/truncate.c:179"
+    ]
+
+
+def test_of_two_gets_of_a_call_that_puts_once_either_may_be_the_one_that_leaks() -> None:
+    page = Page()
+    page.fault()
+    page.unmap()
+    page.refs(1, 7, 0x23)
+    page.refs(1, 0x26B, 0x23)
+    page.refs(-1, 8, 0x23)
+    assert said(page.ledger(ptes=0)) == [
+        "got and not put yet: drv_get drivers/drv.c:71 or truncate_inode_folio mm/truncate.c:179"
     ]
