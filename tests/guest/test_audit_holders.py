@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import struct
 import subprocess
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +29,7 @@ from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
 from tests.guest import lab, mappings
 from tests.guest.kdumpfile import compressed
-from tests.guest.planting import overwrite, physical
+from tests.guest.planting import compound_link, overwrite, physical, planted
 from vm import lab_kernel
 from zaptrace.arch import arch_named
 from zaptrace.audit.arrays import Index
@@ -48,7 +46,7 @@ from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
 from zaptrace.cli.inspect_text import page_lines
 from zaptrace.memory.open import open_program, vmcoreinfo_of
 from zaptrace.memory.vmcore import standardise
-from zaptrace.model.findings import Finding, FindingClass
+from zaptrace.model.findings import FindingClass
 from zaptrace.model.progress import ignore
 
 pytestmark = pytest.mark.guest
@@ -58,10 +56,6 @@ PIPE_LINE = re.compile(r"^pipe (\S+) (\d+) (\d+)", re.MULTILINE)
 HUGE_LINE = re.compile(r"^huge (\S+) (\d+)", re.MULTILINE)
 LOCKED_LINE = re.compile(r"^(locked|dontunmap) (\d+) (\d+)", re.MULTILINE)
 KIB_PER_PAGE = 4
-
-
-Plant = Callable[[drgn.Program], tuple[int, str, int]]
-"""Where a number lies, its struct format, and what is added to it."""
 
 
 class Page(NamedTuple):
@@ -394,20 +388,6 @@ def test_memory_that_mremap_left_locked_in_the_counter_alone_is_found(
     assert finding.note == f"locked_vm is {recorded} pages, its VM_LOCKED VMAs have 2"
 
 
-def planted(held: Held, plant: Plant) -> tuple[Finding, ...]:
-    """What is found in the dump with a number changed."""
-    prog = held.opened()
-    address, kind, more = plant(prog)
-    order = "<" if prog.platform.flags & drgn.PlatformFlags.IS_LITTLE_ENDIAN else ">"
-    size = struct.calcsize(kind)
-    value = struct.unpack(order + kind, prog.read(address, size))[0] + more
-    data = struct.pack(order + kind, value)
-    prog.add_memory_segment(
-        address, size, lambda at, count, offset, physical: data[offset : offset + count]
-    )
-    return audit(prog).findings
-
-
 def member(prog: drgn.Program, held: Held, key: tuple[str, int], name: str) -> int:
     """Where a member of a page's struct page lies."""
     page = pfn_to_page(prog, held.pages[key].pfn)
@@ -475,12 +455,6 @@ def test_a_tail_page_of_no_folio_is_found(held: Held) -> None:
     found = [one for one in findings if one.cls is FindingClass.TAIL_WITHOUT_HEAD]
     assert [one.pfn for one in found] == [held.pages["orphan", 0].pfn], findings
     assert str(found[0].note).startswith(f"its compound_head is {before | 1:#x}: pfn ")
-
-
-def compound_link(page: drgn.Object) -> drgn.Object:
-    """`compound_head` of a page, under the name that it has in this kernel."""
-    names = ("compound_head", "compound_info")
-    return next(page.member_(name) for name in names if page[0].type_.has_member(name))
 
 
 @pytest.mark.parametrize(

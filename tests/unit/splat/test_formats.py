@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.unit.splat.formats_of_pages import OWNERS, PAGES
-from tests.unit.splat.formats_of_stacks import FRAMES, REGISTERS, STACKS, Stack
+from tests.unit.splat.formats_of_entries import ENTRIES
+from tests.unit.splat.formats_of_owners import OWNERS
+from tests.unit.splat.formats_of_pages import PAGES
+from tests.unit.splat.formats_of_registers import REGISTERS
+from tests.unit.splat.formats_of_stacks import FRAMES, STACKS, Stack
 from tests.unit.splat.parsed import parsed
 from zaptrace.model.splats import Splat
 
@@ -40,7 +43,9 @@ def _wrong(splat: Splat, said: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize(("name", "log", "said"), PAGES, ids=[name for name, *_ in PAGES])
+@pytest.mark.parametrize(
+    ("name", "log", "said"), (*PAGES, *ENTRIES), ids=[name for name, *_ in (*PAGES, *ENTRIES)]
+)
 def test_what_is_printed_of_a_page_is_read(
     name: str, log: str, said: dict[str, Any], prefix: str
 ) -> None:
