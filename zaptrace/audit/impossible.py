@@ -26,7 +26,8 @@ from zaptrace.audit.structpages.page_flags import Flags, has_bit
 from zaptrace.model.findings import Finding, FindingClass
 
 MOST_FOUND = 1000
-"""Pages of a kind that are described."""
+"""Pages of a kind that are described; the rest is counted in `unseen`."""
+BEYOND = f"pages that no kernel makes, beyond the first {MOST_FOUND:,} of a kind"
 
 
 def impossible_entries(
@@ -112,6 +113,7 @@ def _tails_without_head(
     tails = np.flatnonzero(recorded.known & ((link & np.uint64(1)) != 0))
     alone = tails[recorded.head[tails] == tails]
     to = pages.indices_at(link[alone] - np.uint64(1))
+    state.gaps[BEYOND] += max(len(alone) - MOST_FOUND, 0)
     for index, head in zip(alone[:MOST_FOUND].tolist(), to.tolist(), strict=False):
         if index not in known:
             where = "no struct page"
@@ -143,6 +145,7 @@ def _of_entries(
         say: page's index and address -> what is wrong.
     """
     seen = set(known)
+    state.gaps[BEYOND] += max(len(set(entries[0].tolist()) - known) - MOST_FOUND, 0)
     for index, mm, address in zip(*(one.tolist() for one in entries), strict=True):
         if index in seen or len(seen) - len(known) == MOST_FOUND:
             continue
