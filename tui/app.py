@@ -39,6 +39,7 @@ from tui.screens.help_screen import HelpScreen
 from tui.screens.timeline_screen import TimelineScreen
 from tui.timeline import PageName, StoryWanted
 from zaptrace.model.errors import ZaptraceError
+from zaptrace.model.findings import FindingClass
 from zaptrace.model.progress import Update
 from zaptrace.model.source import Source
 
@@ -181,6 +182,9 @@ class ZapApp(App[Outcome | None]):
     def _show_audit(self, audited: Audited) -> None:
         self._audited = audited
         self._audit.show(audited)
+        self._suspects.beside(
+            sum(one.cls is not FindingClass.IN_FLIGHT for one in audited.findings)
+        )
         self.screen_stack[0].add_class("-audit")
         self._draw_tabs()
 

@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 
 from tests.tui.audits import about, of_an_mm, real_audit
 from tests.tui.driving import app_of, drive, press, refused_pfns, sees, text_of, until
+from tests.tui.scripted import lost
 from tests.tui.work import VERDICT, Work
 from tui.app import ZapApp
 from tui.findings_text import LABELS, NO_DUMP, Audited
@@ -30,6 +31,28 @@ def run_app(audited: Audited) -> ZapApp:
 
 async def filled(app: ZapApp) -> None:
     await until(lambda: app.latest.ended, "the events")
+
+
+@pytest.mark.parametrize(
+    ("lost_events", "audit", "said"),
+    [
+        (0, None, "✓ none freed while mapped, refused or bad"),
+        (3, None, "none by the events that are not lost"),
+        (0, Audited(real_audit()), "none by the events; the audit has some (4)"),
+    ],
+)
+def test_no_suspect_is_a_tick_only_when_nothing_speaks_against_it(
+    lost_events: int, audit: Audited | None, said: str
+) -> None:
+    """A boot that lost 25,670 events, with 118 findings, had "✓ none" above them."""
+    events = [lost(lost_events)] if lost_events else []
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        await until(lambda: app.latest.ended and app.latest.lost == lost_events)
+        await sees(app, said)
+        assert ("✓ none" in text_of(app)) == said.startswith("✓")
+
+    drive(app_of(events, ends=True, audit=audit), driver)
 
 
 @pytest.mark.parametrize("size", SIZES)

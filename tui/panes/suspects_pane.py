@@ -20,12 +20,20 @@ class SuspectList(LineView):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._suspects: tuple[Suspect, ...] = ()
+        self._lost = 0
+        self._findings = 0
         self.entitle("2 Suspects")
+
+    def beside(self, findings: int) -> None:
+        """Take how many findings the audit has, whatever the events say."""
+        self._findings = findings
+        self.changed()
 
     def show(self, snapshot: Snapshot) -> None:
         """Take a snapshot."""
-        if snapshot.suspects == self._suspects:
+        if (snapshot.suspects, snapshot.lost) == (self._suspects, self._lost):
             return
+        self._lost = snapshot.lost
         here = self._suspects[self.cursor] if self.cursor and self._suspects else None
         self._suspects = snapshot.suspects
         for at, one in enumerate(self._suspects):
@@ -48,8 +56,12 @@ class SuspectList(LineView):
         return len(self._suspects)
 
     def nothing(self) -> str:
-        """See LineView."""
-        return "✓ none: no page was freed while mapped, refused or found bad"
+        """See LineView: a tick only when no event is lost and no audit says more."""
+        if self._findings:
+            return "none by the events; the audit has some (4)"
+        if self._lost:
+            return "none by the events that are not lost"
+        return "✓ none freed while mapped, refused or bad"
 
     def head(self, width: int) -> str:
         """See LineView."""
