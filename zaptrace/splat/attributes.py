@@ -56,7 +56,7 @@ def _said(name: str, fields: Fields) -> Attribute:
 #   page:%p flags:0x%0*lx mapping:%p mapcount:%d count:%d                2.6.16
 #   flags:0x%0*lx mapping:%p mapcount:%d count:%d                        2.6.9
 _PAGE_KEYS = re.compile(
-    r"(?<![\w])(refcount|count|mapcount|mapping|index|pfn): {0,32}(\S{1,32})", re.ASCII
+    r"(?<![\w])(refcount|count|mapcount|mapping|index|pfn|flags): {0,32}(\S{1,32})", re.ASCII
 )
 _FOLIO_KEYS = re.compile(
     r"(?<![\w])(order|mapcount|entire_mapcount|large_mapcount|nr_pages_mapped|pincount"
@@ -79,6 +79,7 @@ def _page(found: re.Match[str]) -> Fields:
         "mapping": hexadecimal(said.get("mapping")),
         "index": hexadecimal(said.get("index")),
         "pfn": hexadecimal(said.get("pfn")),
+        "flags_word": hexadecimal(said.get("flags")),
         **(_folio(found) if compound else {}),
     }
 

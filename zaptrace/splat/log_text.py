@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from zaptrace.splat.prefixes import STAMP, is_prefix, strip_known
+from zaptrace.splat.prefixes import STAMP, ending, is_prefix, strip_known
 
 LONGEST = 4096
 """Characters of a line that are looked at; printk's own limit is below 2048."""
@@ -35,7 +35,10 @@ _HALF_BEGINS = frozenset("0123456789>| ")
 # rsyslog writes control characters as `#012`.
 _BREAK = re.compile(r"\r+|<br ?/?>|\\r?\\n(?=[\[<0-9 ])|#012", re.IGNORECASE)
 _REPORT_LINE = re.compile(
-    r" {1,8}(?=page dumped because: |raw: [0-9a-f]{8}|Modules linked in:|Hardware name: "
+    r"(?<=[^\s>|])(?=addr:[0-9a-f]{8,16} vm_flags:|Pid: [0-9]{1,10}, comm: |Call [Tt]race:"
+    r"|CPU: [0-9]{1,5} (?:UID: [0-9]{1,10} )?PID: [0-9]{1,10} Comm: |page dumped because: "
+    r"|page:[0-9a-f]{8,16} (?:ref)?count:|Disabling lock debugging due to|Hardware name: )"
+    r"| {1,8}(?=page dumped because: |raw: [0-9a-f]{8}|Modules linked in:|Hardware name: "
     r"|-{12}\[ cut|CPU: [0-9]{1,5} (?:UID: [0-9]{1,10} )?PID: [0-9]{1,10} Comm: |Call [Tt]race: "
     r"|page:(?:\(ptrval\)|[0-9a-f]{8,16})? (?:ref)?count:|(?<![a-z]{3} )flags: 0x[0-9a-f]{1,16}\()"
 )
@@ -94,12 +97,17 @@ def _at_stamps(text: str) -> Iterator[str]:
         return
     quotes = _QUOTES.match(text)
     lead = quotes[0] if quotes else ""
+    outer: re.Pattern[str] | None = None  # what stands before each stamp
     for stamp in _STAMP.finditer(text):
         between = text[end : stamp.start()]
         said = between[strip_known(between).end :].strip()
         if said and (end > start or not is_prefix(between)):
-            yield (lead if start else "") + text[start : stamp.start()]
-            start = stamp.start()
+            again = outer.search(text, end, stamp.start()) if outer else None
+            begins = again.start() if again else stamp.start()
+            yield (lead if start else "") + text[start:begins]
+            start = begins
+        elif not end:
+            outer = ending(text[len(lead) : stamp.start()])
         end = stamp.end()
     yield (lead if start else "") + text[start:]
 

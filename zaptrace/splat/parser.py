@@ -19,7 +19,15 @@ from zaptrace.splat.copies import Copies, Doubles, is_of_another_time, mention, 
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
-from zaptrace.splat.prefixes import LONGEST, STAMP, Prefix, learn, says_kernel, seconds
+from zaptrace.splat.prefixes import (
+    LONGEST,
+    STAMP,
+    Prefix,
+    learn,
+    quoted_too,
+    says_kernel,
+    seconds,
+)
 from zaptrace.splat.streams import Stream
 from zaptrace.splat.windows import BLOCK, windows
 from zaptrace.splat.wraps import Last, rejoined
@@ -160,8 +168,10 @@ class _Reader:
                 text = _TORN_STAMP.sub("", text)
             if self._doubles.is_double(text):
                 continue
-            if number - self._last_number == 1 and self._last_text.rstrip().endswith((":", "]")):
-                text = _with_prefix(self._last_text.rstrip(), text)
+            if number - self._last_number == 1:
+                if self._last_text.rstrip().endswith((":", "]")):
+                    text = _with_prefix(self._last_text.rstrip(), text)
+                text = quoted_too(self._last_text, text)
             marked = has_mark(text)
             begins = headline(text) if marked else None
             if begins is None and number - self._last_number == 1:

@@ -63,6 +63,11 @@ _TOKEN = re.compile(
 )
 _NUMBER = re.compile(r"[0-9]+(?:[.T/-]?[0-9]+)*Z?", re.ASCII)
 _ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+# What grep -n puts before a line, and with -A before those that follow: `file:12:`, `file-13-`.
+_GREP = re.compile(
+    r"(?:(?P<file>[\w./-]{1,128}):(?=[0-9]{1,12}:)|(?P<of>[\w./-]{0,64}[./][\w./-]{1,64}?)-"
+    r"(?=[0-9]{1,12}-))?[0-9]{1,12}[:-](?![0-9])"
+)
 _QUOTES = re.compile(r"[>|: \t]*")
 
 
@@ -182,6 +187,18 @@ def quotes_of(before: str, other: int | None) -> int | None:
     return before.count(">") if _QUOTES.fullmatch(before) else other
 
 
+_QUOTED_STAMP = re.compile(rf"(?P<quotes>>[>\s]{{0,16}}){STAMP}")
+
+
+def quoted_too(last: str, text: str) -> str:
+    """Return a line with the quotes of the one before it, of which a web page needs but the first.
+
+    Markdown takes a paragraph's other lines for quoted; answers begin after an empty line.
+    """
+    first = _QUOTED_STAMP.match(last) if last.startswith(">") and text.startswith("[") else None
+    return f"{first['quotes']}{text}" if first and _STAMP.match(text) else text
+
+
 def _quotes_end(text: str) -> int:
     found = _QUOTES.match(text)
     return found.end() if found else 0
@@ -206,7 +223,13 @@ def learn(before: str) -> Prefix:
     inner_at: int | None = None
     caller: str | None = None
     has_words = False
-    for found in _TOKEN.finditer(before):
+    if grep := _GREP.match(before):
+        file = grep["file"] or grep["of"]
+        own.append(f"{re.escape(file)}[:-]" if file else "")
+        own.append(r"\s{0,16}[0-9]{1,12}[:-]")
+        alike.extend((r"[\w./-]{1,128}?[:-]" if file else "", own[-1]))
+        has_words = file is not None
+    for found in _TOKEN.finditer(before, grep.end() if grep else 0):
         kind, text = found.lastgroup, found[0]
         same = other = _same(str(kind), text)
         if kind == "stamp":
@@ -230,6 +253,14 @@ def learn(before: str) -> Prefix:
     stamp = _STAMP.search(before)
     quotes = quotes_of(before[: stamp.start()], None) if stamp else None
     return _prefix("".join(own), others, inner, outer, caller, is_thin, is_known, quotes)
+
+
+def ending(before: str) -> re.Pattern[str] | None:
+    """Return what finds a prefix's like at the end of other words; None when it has no words."""
+    prefix = learn(before) if before.strip() and len(before) <= LONGEST else None
+    if prefix is None or prefix.thin:
+        return None
+    return re.compile(rf"(?<=\s){prefix.key.strip()}$")
 
 
 @lru_cache(maxsize=512)

@@ -380,3 +380,18 @@ def test_lines_before_the_frame_may_be_broken() -> None:
     assert (splat.kind, splat.pid, splat.tainted) == ("bad_page_state", 391, "GBDWOE")
     assert splat.kernel_release == "5.16.0-1-MANJARO"
     assert splat.hardware is not None and splat.hardware.endswith("11/05/2021")
+
+
+def test_a_report_whose_line_ends_a_web_page_lost_is_read() -> None:
+    log = (
+        "BUG: Bad page map in process tool pte:800000036fae7227 pmd:35be9c067"
+        "addr:00007f3fa75c1000 vm_flags:00200070 anon_vma:(null) mapping:(null) index:7f3fa75c1"
+        "Pid: 1312, comm: tool Not tainted 2.6.32-box #1Call Trace: "
+        "[<ffffffff815a3570>] print_bad_pte+0x1e2/0x1fb [<ffffffff811063ee>] "
+        "vm_normal_page+0x6e/0x80 [<ffffffff81107117>] unmap_vmas+0x5b7/0x9f0"
+        "Disabling lock debugging due to kernel taint\n"
+    )
+    (splat,) = parsed(log)
+    assert (splat.pmd, splat.addr, splat.pid) == (0x35BE9C067, 0x7F3FA75C1000, 1312)
+    assert splat.kernel_release == "2.6.32-box"
+    assert names(splat) == ["print_bad_pte", "vm_normal_page", "unmap_vmas"]

@@ -116,6 +116,10 @@ PREFIXES: dict[str, Callable[[int], str]] = {
     "KernelCI": lambda at: f"{_clock(at)}.{at * 977:06d}  <{at % 8}>{_stamp(at)} ",
     "Xen": lambda at: f"(d7) {_stamp(at)} ",
     "grep -n": lambda at: f"console.log:{123 + at}:{_stamp(at)} ",
+    "grep -A": lambda at: f"{123 + at}{'-' if at else ':'}{_stamp(at)} ",
+    "grep -A, file": lambda at: (
+        f"a.log{'-' if at else ':'}{7 + at}{'-' if at else ':'}{_stamp(at)} "
+    ),
     "numbers": lambda at: f"{at + 99:6d}  {_stamp(at)} ",
     "the first bracket is lost": lambda at: f"{1234 + at}.{at:06d}] ",
     "colours": lambda at: f"\x1b[32m{_stamp(at)} \x1b[0m\x1b[31m",
@@ -231,6 +235,15 @@ TRANSPORTS: dict[str, Dress] = {
         f"> {line}\n".replace("  ", " \xa0") for line in _stamped(lines)
     ).encode(),
     "two hosts": _other_host,
+    "Markdown's quote, its first line": lambda lines: (
+        f"Like this:\n> {chr(10).join(_stamped(lines))}\n".encode()
+    ),
+    "line ends lost, terminal's stamps": lambda lines: " ".join(
+        f"2024-03-05 {_clock(at)} --> {line}" for at, line in enumerate(_stamped(lines))
+    ).encode(),
+    "line ends lost, syslog": lambda lines: " ".join(
+        f"Mar  5 {_clock(at)} box kernel: {line}" for at, line in enumerate(_stamped(lines))
+    ).encode(),
     "blank lines between": lambda lines: "\n\n".join([*_stamped(lines), ""]).encode(),
     "comments between": lambda lines: "".join(
         f"> {line}\n"
