@@ -17,6 +17,10 @@ BEFORE = 24
 """Lines before it, for a dump that precedes a BUG() or a WARN()."""
 _HEADLINE = "BUG: "
 _DUMPED_BEFORE = {kind.name for kind in KINDS if kind.dump_before}
+_FOLLOWS = {
+    kind.name: {line for one in KINDS if one.name == kind.name for line in one.follows}
+    for kind in KINDS
+}
 _QUOTED = (
     "page",
     "folio",
@@ -69,6 +73,8 @@ def _own(lines: list[Line], splat: Splat) -> list[str]:
     for line in lines:
         said = attribute(line.text)
         if not said or said.name not in _QUOTED or said.name in own:
+            continue
+        if said.name not in _FOLLOWS[splat.kind]:
             continue
         if all(_says(splat, key, value) for key, value in said.fields.items()):
             own[said.name] = line.text

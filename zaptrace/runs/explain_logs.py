@@ -120,8 +120,11 @@ def _together(consoles: Sequence[Console]) -> Console:
 def _kernels_words(read: _Read) -> tuple[str, ...]:
     """Return the kernel's own report on what the verdict is about."""
     pfn = read.verdict.pfn
-    about = [splat for splat in read.console.splats if pfn is not None and splat.pfn == pfn]
-    about = about or [splat for splat in read.console.splats if from_mm(splat)]
+    splats = read.console.splats
+    said = {one.line for sentence in read.verdict.sentences for one in sentence.rests_on}
+    about = [splat for splat in splats if pfn is not None and splat.pfn == pfn]
+    about = about or [splat for splat in splats if splat.line in said]
+    about = about or [splat for splat in splats if from_mm(splat)]
     if not about or not about[0].line:
         return ()
     first = max(about[0].line - BEFORE, 1)

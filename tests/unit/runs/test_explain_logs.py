@@ -119,3 +119,17 @@ def test_bad_input_gets_one_line(
     both = capsys.readouterr()
     assert says in both.err
     assert "Traceback" not in both.err
+
+
+def test_the_kernel_s_words_are_those_of_the_report_that_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "console.log"
+    entry = bad_map(pte=0xA0604020806, mapcount=None)
+    path.write_bytes(log(["swap_free: Bad swap file entry 0100d400", *entry]))
+    assert main(["explain", str(path)]) == 1
+    printed = capsys.readouterr().out.partition("What the kernel printed")[2]
+    assert "BUG: Bad page map" in printed and "swap_free" not in printed
+    path.write_bytes(b"[    1.000000] kernel BUG at fs/inode.c:1337!\n")
+    main(["explain", str(path)])
+    assert "  kernel BUG at fs/inode.c:1337!" in capsys.readouterr().out
