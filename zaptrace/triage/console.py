@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from itertools import pairwise
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.bits import Flip, flips
 
 _ZAP_SECONDS = 5.0
+_NEXT_LINES = 3
+"""From free_swap_and_cache()'s line to print_bad_pte()'s: it may say how many it held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,31 @@ class Console:
             if splat.kind == "bad_page_state":
                 found.setdefault((splat.log, splat.pfn), splat.line or 0)
         return found
+
+    @functools.cached_property
+    def after_swap_entries(self) -> frozenset[tuple[str | None, int]]:
+        """Log and line of each report that follows one of a bad swap entry at once."""
+        pairs = pairwise(self.splats)
+        return frozenset(
+            (splat.log, splat.line or 0)
+            for before, splat in pairs
+            if before.kind == "bad_swap_entry"
+            and before.log == splat.log
+            and 0 < (splat.line or 0) - (before.line or 0) <= _NEXT_LINES
+        )
+
+    @functools.cached_property
+    def firsts(self) -> dict[tuple[str | None, str], int]:
+        """Log and kind -> the line of the first such report."""
+        found: dict[tuple[str | None, str], int] = {}
+        for splat in self.splats:
+            found.setdefault((splat.log, splat.kind), splat.line or 0)
+        return found
+
+    def reported_before(self, splat: Splat, *kinds: str) -> bool:
+        """Return whether a report of some kinds stands above one in its log."""
+        lines = (self.firsts.get((splat.log, kind)) for kind in kinds)
+        return any(line is not None and line < (splat.line or 0) for line in lines)
 
     @functools.cached_property
     def pages(self) -> dict[int, tuple[Splat, ...]]:

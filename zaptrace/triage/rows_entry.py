@@ -102,6 +102,8 @@ def _bad_table(splat: Splat, _console: Console) -> str | None:
         return None
     if splat.process or splat.addr is not None:
         return "The CPU itself found an entry of a page table corrupted (reserved bits set)."
+    if (splat.reason or "").startswith("bad pte"):
+        return "The code that read a PTE did not accept what it holds."
     return "An entry of an upper page table points to none (the kernel clears such an entry)."
 
 
@@ -116,6 +118,20 @@ def _refused_before(splat: Splat, console: Console) -> bool:
     return first is not None and first < (splat.line or 0)
 
 
+def _swap_refused(splat: Splat, console: Console) -> bool:
+    """Return whether the line before says that the entry is no swap entry that can be."""
+    return (splat.log, (splat.line or 0)) in console.after_swap_entries
+
+
+def _is_pattern(splat: Splat, _console: Console) -> bool:
+    """Return whether a PTE of 64 bits is text, or one value twice."""
+    value = splat.pte or 0
+    data = value.to_bytes(8, "little") if value < 1 << 64 else b""
+    is_text = bool(data) and all(0x20 <= byte < 0x7F for byte in data)
+    return is_text or (value > 0 and value >> 32 == value & 0xFFFFFFFF)
+
+
+_NO_SWAP_ENTRY = "the kernel took it for a swap entry first, and refused that"
 _GARBAGE = "the PTE itself is garbage: its page table was overwritten, or used for something else"
 _NEVER_ADDED = (
     "a mapping was made and never added to the rmap (a page fault, fork, mremap, migration)"
@@ -213,18 +229,27 @@ ROWS = (
             Candidate(
                 _GARBAGE,
                 2,
-                (Sign(-1, "fault: or mmap: names a driver", of_driver),),
+                (
+                    Sign(-1, "fault: or mmap: names a driver", of_driver),
+                    Sign(1, _NO_SWAP_ENTRY, _swap_refused),
+                    Sign(2, "it is text, or one value twice", _is_pattern),
+                ),
             ),
             Candidate(
                 "a driver put a special PTE into an ordinary VMA, or one beyond memory",
                 1,
                 (
                     Sign(2, "fault: or mmap: names a driver", of_driver),
+                    Sign(
+                        -3, "it is not present: the kernel took it for a swap entry", _swap_refused
+                    ),
                     FOREIGN_MODULES,
                     IN_MODULE,
                 ),
             ),
-            Candidate("a swap entry whose swap area is gone", 1),
+            Candidate(
+                "a swap entry whose swap area is gone", 1, (Sign(1, _NO_SWAP_ENTRY, _swap_refused),)
+            ),
         ),
         measure=(
             "XOR the PTE with its neighbours' pattern: one bit is memory, many are a wild write",

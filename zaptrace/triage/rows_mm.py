@@ -48,8 +48,15 @@ def _rss_is(counter: str, sign: int) -> Sign:
     )
 
 
-def _with_pages(_splat: Splat, console: Console) -> bool:
-    return any(splat.kind in ("bad_page_state", "bad_page_map") for splat in console.splats)
+_LOSE_PAGES = ("bad_page_state", "bad_page_map", "bad_page_table", "bad_swap_entry")
+
+
+def _after_pages(splat: Splat, console: Console) -> bool:
+    return console.reported_before(splat, *_LOSE_PAGES)
+
+
+def _after_tables(splat: Splat, console: Console) -> bool:
+    return console.reported_before(splat, "bad_page_table")
 
 
 def _tables_left(splat: Splat, _console: Console) -> str | None:
@@ -188,9 +195,9 @@ ROWS = (
                 (_rss_is("MM_FILEPAGES", -1),),
             ),
             Candidate(
-                "it follows from the bad pages that the log also reports",
+                "it follows from bad pages or page tables",
                 1,
-                (Sign(4, "the log also reports bad pages or PTEs", _with_pages),),
+                (Sign(4, "the log reports some before it", _after_pages),),
             ),
             Candidate("anon and file were confused when one was counted", 1),
         ),
@@ -209,17 +216,9 @@ ROWS = (
             Candidate("a page table was freed twice, or of another mm", 1),
             Candidate("the counter alone is wrong (mm->pgtables_bytes)", 1),
             Candidate(
-                "it follows from the bad page tables that the log also reports",
+                "it follows from a bad page table",
                 0,
-                (
-                    Sign(
-                        3,
-                        "the log also reports a bad page table",
-                        lambda _, console: any(
-                            one.kind == "bad_page_table" for one in console.splats
-                        ),
-                    ),
-                ),
+                (Sign(3, "the log reports one before it", _after_tables),),
             ),
         ),
         measure=("zaptrace inspect of a dump, before the mm ends",),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from tests.unit.triage.builders import ALLOCATED, DRAINED, FREED, Dump, bad_map, log
+from tests.unit.triage.case import NO_BOOT, Case
+from tests.unit.triage.cases_of_oopses import CASES_OF_OOPSES
 from zaptrace.model.clues import Clue
 from zaptrace.splat import parse
 from zaptrace.triage import ROWS, BootFacts, Console, triage
@@ -14,18 +14,6 @@ from zaptrace.triage import ROWS, BootFacts, Console, triage
 TEXT = int.from_bytes(b"HTTP/1.1", "little")
 PP = 0xDEAD000000000040
 ANON = 0xFFFF888100000001
-
-
-NO_BOOT = BootFacts()
-
-
-@dataclass(frozen=True)
-class Case:
-    row: str
-    shows: bytes
-    likeliest: str | None
-    not_this: bytes
-    boot: BootFacts = NO_BOOT
 
 
 def dumped(mapcount: int) -> list[str]:
@@ -46,6 +34,7 @@ def warned(*lines: str) -> bytes:
 BOOT = BootFacts("6.8.0", "quiet", "stack:all(zero), heap alloc:off, heap free:off", True)
 SMALL = log(Dump(mapcount=1))
 CASES = [
+    *CASES_OF_OOPSES,
     Case(
         "same_bit",
         log(*(Dump(n, refcount=0x10000, reason="nonzero _refcount") for n in (1, 2))),
