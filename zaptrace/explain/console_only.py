@@ -20,6 +20,7 @@ from zaptrace.triage.dump import at_allocation, below_zero, described, entry_lev
 from zaptrace.triage.mapped import readings
 from zaptrace.triage.stacks import Way, check_site, deferral, read_stack, reliable
 
+_SANITIZERS = ("BUG: KASAN:", "BUG: KFENCE:", "BUG: KMSAN:")
 MOST_STEPS = 3
 """Functions of the allocator that a sentence names."""
 
@@ -129,6 +130,13 @@ def _reported(case: Case, found: Splat) -> Iterator[str]:
     story = case.story
     raw = None if found.mapcount is None else found.mapcount - 1
     said = counters(raw, found.refcount)
+    if (found.reason or "").startswith(_SANITIZERS):
+        yield _ended(
+            f"The kernel stopped a use of memory{_while(case)}{where(found)}: {found.reason}"
+        )
+        what = "freed before" if found.refcount == 0 else "not said to be wrong itself"
+        yield f"The memory lies in {page(story)} ({said}), which is {what}."
+        return
     yield _ended(
         f"The kernel reported {page(story)} ({said}){_while(case)}"
         f"{where(found)}: {cut_reason(found.reason) or described(found)}"
@@ -176,7 +184,7 @@ def _owners(splat: Splat) -> Iterator[str]:
 def _stack(stack: OwnerStack) -> str:
     who = ""
     if stack.pid is not None or stack.comm:
-        who = f"by {task_name(stack.comm, stack.pid)}"
+        who = f"by {task_name(stack.comm, stack.pid) if stack.comm else f'process {stack.pid}'}"
     callers = read_stack(stack.trace).callers or reliable(stack.trace)
     return " ".join(part for part in (who, f"in {callers[0].symbol}()" if callers else "") if part)
 

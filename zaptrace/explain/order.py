@@ -153,8 +153,9 @@ def _printed(what: str, splat: Splat, evidence: Evidence) -> OrderStep:
     time = None if evidence.events or splat.time is None else round(splat.time * 1e9)
     raw = None if splat.mapcount is None else splat.mapcount - 1
     said = counters(raw, splat.refcount)
+    printed = "A report" if splat.kind == "other" else f'"{what}"'
     return OrderStep(
-        f'"{what}" is printed: {reason_of(splat) if splat.reason else "no reason given"} ({said})',
+        f"{printed} is printed: {reason_of(splat) if splat.reason else 'no reason given'} ({said})",
         time,
         splat.cpu,
         splat.pid,

@@ -52,8 +52,20 @@ class Flip:
 
 def flips(splats: tuple[Splat, ...]) -> tuple[Flip, ...]:
     """Return the values of all reports that differ by one bit from a legal one."""
-    found = [flip for splat in splats for flip in _of_one(splat)]
+    found = [
+        flip
+        for splat, after in zip(splats, (*splats[1:], None), strict=True)
+        for flip in _of_one(splat)
+        if not _is_its_pte(flip, after)
+    ]
     return (*found, *_of_neighbours(splats))
+
+
+def _is_its_pte(flip: Flip, after: Splat | None) -> bool:
+    """Return whether the next report shows the PTE that was taken for a swap entry."""
+    if flip.splat.kind != "bad_swap_entry" or after is None or after.kind != "bad_page_map":
+        return False
+    return after.log == flip.splat.log and any(_of_one(after))
 
 
 def _of_one(splat: Splat) -> Iterator[Flip]:

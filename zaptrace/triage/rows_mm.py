@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from zaptrace.model.splats import Splat
+from zaptrace.splat.kinds import from_mm
 from zaptrace.triage.console import Console
 from zaptrace.triage.dump import at_allocation, checked_flags
 from zaptrace.triage.row import Candidate, Row, Seen, Sign, each
@@ -87,7 +88,9 @@ def _reader(splat: Splat, console: Console) -> str | None:
 
 
 def _failed(splat: Splat, console: Console) -> str | None:
-    if splat.kind not in ("vm_bug_on", "vm_warn_on") or reader(splat, console):
+    checks = splat.kind in ("vm_bug_on", "vm_warn_on")
+    checks |= splat.kind == "other" and from_mm(splat) and splat.pfn is None
+    if not checks or reader(splat, console) or _request(splat, console):
         return None
     return "A check of the mm code failed: what it was given is not as it must be."
 
@@ -295,7 +298,10 @@ ROWS = (
             Candidate("the page's state was wrong before: an earlier bug", 1),
             Candidate("its struct page was overwritten", 0),
         ),
-        measure=("the first frame outside of the check; the condition that the dump names",),
+        measure=(
+            "the first frame outside of the check",
+            "the condition: the dump, or that line of the source, has it",
+        ),
         source="VM_BUG_ON_*(), VM_WARN_ON_*(), include/linux/mmdebug.h",
     ),
 )

@@ -11,6 +11,7 @@ from zaptrace.triage.signs import FOREIGN_MODULES, IN_MODULE, MANY_PAGES, way_is
 from zaptrace.triage.stacks import Way
 
 _RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})")
+_OLDEST = re.compile(r"2\.6\.([0-9]{1,3})")
 
 
 def _tail_references(splat: Splat, console: Console) -> str | None:
@@ -30,11 +31,20 @@ def _tail_references(splat: Splat, console: Console) -> str | None:
 
 
 def _flags_alone(splat: Splat, _console: Console) -> str | None:
-    """Return that the flags were refused, where an old kernel does not say why: all else is 0."""
+    """Return that the flags were refused, where the kernel does not say why: all else is 0.
+
+    Kernels before dump_page() (2.6.34) print them on the page's line, without names.
+    """
     fields = (splat.refcount, splat.mapcount, splat.mapping)
     if splat.kind != "bad_page_state" or splat.reason or splat.flags:
         return None
-    if splat.flags_word is None or any(one != 0 for one in fields):
+    release = _OLDEST.match(splat.kernel_release or "")
+    if (
+        release is None
+        or int(release[1]) >= 34
+        or splat.flags_word is None
+        or any(one != 0 for one in fields)
+    ):
         return None
     return (
         "The count, the mapcount and the mapping are as they must be: the kernel refused the flags "

@@ -88,6 +88,31 @@ def _table(splat: Splat, _console: Console) -> str | None:
     return f"The CPU faulted as it {what}, in {site}()." if site else None
 
 
+_SANITIZER = re.compile(r"BUG: K(?:ASAN|FENCE|MSAN): (?P<what>[\w-]{1,64}(?: [a-z]{1,8})?) in ")
+_SLAB_CHECK = re.compile(r"kernel BUG at (?:\S{0,200}/)?mm/sl[ua]b\.c:")
+
+
+def _sanitizer(splat: Splat, _console: Console) -> str | None:
+    found = _SANITIZER.match(splat.reason or "")
+    site = check_site(splat) if found else None
+    at = f", in {site}()" if site else ""
+    return f"A sanitizer stopped a use of memory ({found['what']}){at}." if found else None
+
+
+def _after_free(splat: Splat, _console: Console) -> bool:
+    return "use-after-free" in (splat.reason or "")
+
+
+def _out_of_bounds(splat: Splat, _console: Console) -> bool:
+    return "out-of-bounds" in (splat.reason or "") or "overflow" in (splat.reason or "")
+
+
+def _slab(splat: Splat, _console: Console) -> str | None:
+    if not _SLAB_CHECK.match(splat.reason or ""):
+        return None
+    return f"The slab allocator met an object or a free list that cannot be, in {_site(splat)}()."
+
+
 def _address(splat: Splat) -> int | None:
     found = _ADDRESS.search(splat.reason or "")
     return int(found[1], 16) if found else None
@@ -114,11 +139,61 @@ def _not_canonical(splat: Splat, _console: Console) -> bool:
     return "general protection fault" in (splat.reason or "")
 
 
+_USED_LATE = "the object was freed while it was in use"
 _POISONED = "the address is, or is next to, list poison"
 _WILD = Sign(1, "the address is no address of the kernel's", _not_canonical)
 _BIT = Candidate("a weak bit of memory in one of the pointers", 0)
 
 ROWS = (
+    Row(
+        name="sanitizer",
+        title="a sanitizer stopped a use of memory",
+        sees=each(_sanitizer),
+        causes=(
+            Candidate(_USED_LATE, 1, (Sign(2, "it is a use after free", _after_free),)),
+            Candidate(
+                "a length or an index goes beyond the object",
+                1,
+                (Sign(2, "it is out of bounds", _out_of_bounds),),
+            ),
+            Candidate(
+                "a pointer is wild: the object is another one",
+                0,
+                (
+                    FOREIGN_MODULES,
+                    IN_MODULE,
+                ),
+            ),
+        ),
+        measure=(
+            'the stacks below "Allocated by" and "Freed by": who gave the object away',
+            "scripts/decode_stacktrace.sh with this kernel's vmlinux",
+        ),
+        source="Documentation/dev-tools/kasan.rst, kfence.rst",
+    ),
+    Row(
+        name="slab_check",
+        title="the slab allocator's own check failed",
+        sees=each(_slab),
+        causes=(
+            Candidate("an object was freed twice", 2),
+            Candidate(
+                "an object was written to after it had been freed",
+                2,
+                (
+                    FOREIGN_MODULES,
+                    IN_MODULE,
+                ),
+            ),
+            Candidate("what was freed is no object of the slab allocator", 1),
+            _BIT,
+        ),
+        measure=(
+            "boot with slub_debug=FZPU: it names the object's last owners",
+            "a kernel with KASAN",
+        ),
+        source="set_freepointer(), kfree(), mm/slub.c; Documentation/mm/slub.rst",
+    ),
     Row(
         name="page_list",
         title="a list of pages is corrupt",

@@ -145,6 +145,10 @@ def _mapping(splat: Splat) -> str | None:
     return f"A free page has a mapping, whose low bits say: {_MAPPINGS[raw & 3]}{whose}."
 
 
+def _of_file(splat: Splat, _console: Console) -> bool:
+    return splat.aops is not None
+
+
 def _tail(splat: Splat, _console: Console) -> str | None:
     if not _TAIL.search(splat.reason or ""):
         return None
@@ -387,8 +391,16 @@ ROWS = (
         title="free, with a mapping",
         sees=each(_refused(_mapping)),
         causes=(
-            Candidate("it is still in the page cache or the swap cache", 2),
-            Candidate("a stale anonymous mapping (migration of device memory)", 1),
+            Candidate(
+                "it is still in the page cache or the swap cache",
+                2,
+                (Sign(1, "the dump names its file system", _of_file),),
+            ),
+            Candidate(
+                "a stale anonymous mapping (migration of device memory)",
+                1,
+                (Sign(-2, "the dump names its file system", _of_file),),
+            ),
             _WRITTEN,
         ),
         measure=("look its index up in the cache that the mapping names (a dump, drgn)",),

@@ -55,6 +55,8 @@ _PRINTS = re.compile(
     r"|unwind_\w+|arch_stack_walk|walk_stackframe|check_panic_on_warn|monitor_event_exception"
     r"|illegal_op|__do_pgm_check|pgm_check_handler"
     r"|(?:__)?(?:re)?set_page_owner|save_stack|stack_trace_save\w*|kasan_save_\w+"
+    r"|print_(?:report|address_description|memory_metadata)|(?:__)?kasan_(?:report|check)\w*"
+    r"|(?:__)?asan_\w+|check_memory_region\w*|k[cm]san_\w*report\w*|kfence_(?:report|handle)\w*"
 )
 """What prints a report, comes between a BUG() and the function that holds it, or saves a stack."""
 

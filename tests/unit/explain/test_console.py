@@ -86,7 +86,7 @@ def test_page_owner_names_who_freed() -> None:
     )
     summary = told(replace(STATE, trace=frames(*ALLOCS[0]), page_owner=owner)).summary
     assert "allocated last by maker/7 in kvm_make()" in summary
-    assert "freed by ?/8 in kvm_drop()" in summary
+    assert "freed by process 8 in kvm_drop()" in summary
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,20 @@ CASES_OF_OOPSES = [
         oops(PAGE_FAULT.format(0x10), "driver_open", "do_sys_open"),
     ),
     Case(
+        "sanitizer",
+        oops(
+            "BUG: KASAN: slab-use-after-free in find_thing+0x20/0x300", "dump_stack", "find_thing"
+        ),
+        "freed while it was in use",
+        oops("BUG: KCSAN: data-race in find_thing / free_thing", "find_thing", "f"),
+    ),
+    Case(
+        "slab_check",
+        oops("kernel BUG at mm/slub.c:294!", "__slab_free", "kfree", "drop_thing"),
+        "freed twice",
+        oops("kernel BUG at mm/usercopy.c:99!", "usercopy_abort", "f"),
+    ),
+    Case(
         "tail_references",
         log(Dump(mapcount=-1, flags="tail", release="4.4.0-test")),
         "dropped twice",

@@ -468,3 +468,19 @@ def test_swap_entries_of_many_single_bits_are_small_numbers_and_no_flips() -> No
 def test_a_swap_entry_of_one_bit_among_others_is_a_small_number() -> None:
     entries = ("00000003", "00000043", "00000001")
     assert not found(log([f"swap_free: Bad swap offset entry {one}" for one in entries]), "one_bit")
+
+
+def test_a_check_of_the_mm_code_stands_out_without_a_dump_too() -> None:
+    head = "WARNING: CPU: 3 PID: 8 at mm/{0}.c:882 {1}+0x10/0x100"
+    assert found(warned(head.format("memory", "copy_page_range")), "failed_check")
+    assert not found(warned(head.format("page_alloc", "get_page_from_freelist")), "failed_check")
+    assert not found(warned(head.format("kmemleak", "scan_gray_list")), "failed_check")
+
+
+def test_a_pte_that_was_taken_for_a_swap_entry_is_one_flip() -> None:
+    entry = bad_map(pte=0x10000, mapcount=None)
+    data = log(["swap_free: Unused swap offset entry 00000004", *entry])
+    (clue,) = found(data, "one_bit")
+    assert "the PTE is 0x10000" in clue.seen
+    (clue,) = found(data, "pte_without_page")
+    assert "not present" in clue.causes[-1].speaks_against[0]
