@@ -320,6 +320,7 @@ _LINES: tuple[Row, ...] = (
     ("other stack", "Se", re.compile(r"Second to last "), _nothing),
     ("other stack", "ad", re.compile(r"addr \S{1,20} is located in stack of "), _nothing),
     ("other stack", "Un", re.compile(r"Uninit was "), _nothing),
+    ("other stack", "Pr", re.compile(r"Preemption disabled at:"), _nothing),
     ("other stack", "kf", re.compile(r"kfence-#[0-9]{1,6}"), _nothing),
     ("other stack", "al", re.compile(r"allocated by task [0-9]"), _nothing),
     ("other stack", "fr", re.compile(r"freed by task [0-9]"), _nothing),
@@ -365,7 +366,7 @@ _KNOWN = re.compile(
     r"|-{2,4} (?:interrupt|Exception)|LR = |\.{3}$|8<-{3}"
     r"|[0-9a-f]{4}[0-9a-f ]{4,}$|head: [0-9a-f]{8}|aops:|anon_vma|mapping->|index |ino:"
     r"|Tainted: \[|Disabling lock debugging|Preempted|CPU features:|SMP |Oops|Internal error"
-    r"|page->|vma->|bad because of flags|page_owner |page has been migrated|Workqueue: "
+    r"|name:\"|page->|vma->|bad because of flags|page_owner |page has been migrated|Workqueue: "
     r"|page (?:owner|allocation|free)|PGD |\*pde|pgd = |Mem abort|ESR = |EC = |SET = |FSC = "
     r"|Data abort|ISV = |CM = |swapper pgtable|user pgtable|invalid opcode|(?:pc|ip|fp) : "
     r"|Bad pagetable: |Exception |Call [Tt]race|irq event stamp"

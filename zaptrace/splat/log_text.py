@@ -32,15 +32,16 @@ _STAMP_AND_CPU = re.compile(r"(\[ {0,11}[0-9]{1,12}\.[0-9]{6})@[0-9]{1,4}\][a-z]
 # The first character was not copied.
 _HALF_STAMP = re.compile(r"(?P<quotes>(?:[>|]{1,16} ?)?)(?= {0,11}[0-9]{1,12}\.[0-9]{6}\])")
 _HALF_BEGINS = frozenset("0123456789>| ")
-# rsyslog writes control characters as `#012`.
-_BREAK = re.compile(r"\r+|<br ?/?>|\\r?\\n(?=[\[<0-9 ])|#012", re.IGNORECASE)
+# rsyslog writes control characters as `#012`, others as `\\x0a`.
+_BREAK = re.compile(r"\r+|<br ?/?>|\\r?\\n(?=[\[<0-9 ])|#012|\\x0a", re.IGNORECASE)
 _REPORT_LINE = re.compile(
     r"(?<=[^\s>|])(?=addr:[0-9a-f]{8,16} vm_flags:|Pid: [0-9]{1,10}, comm: |Call [Tt]race:"
     r"|CPU: [0-9]{1,5} (?:UID: [0-9]{1,10} )?PID: [0-9]{1,10} Comm: |page dumped because: "
     r"|page:[0-9a-f]{8,16} (?:ref)?count:|Disabling lock debugging due to|Hardware name: )"
     r"| {1,8}(?=page dumped because: |raw: [0-9a-f]{8}|Modules linked in:|Hardware name: "
     r"|-{12}\[ cut|CPU: [0-9]{1,5} (?:UID: [0-9]{1,10} )?PID: [0-9]{1,10} Comm: |Call [Tt]race: "
-    r"|page:(?:\(ptrval\)|[0-9a-f]{8,16})? (?:ref)?count:|(?<![a-z]{3} )flags: 0x[0-9a-f]{1,16}\()"
+    r"|page:(?:\(ptrval\)|[0-9a-f]{8,16})? (?:ref)?count:|(?<![a-z]{3} )flags: 0x[0-9a-f]{1,16}\("
+    r"|pc : [A-Za-z_][\w.]{1,128}\+0x|RIP: 0010:)"
 )
 # Its words that could be a prefix: a page's, the kernel's release, the BIOS's date.
 _OF_REPORT = re.compile(

@@ -29,7 +29,7 @@ _KNOWN = re.compile(
     r"|\[ *\+[0-9.]{1,18}\] ?"  # dmesg --show-delta
     r"|(?:stdout|stderr) [FP] "  # containerd, CRI-O: after their stamp
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.,+Z-]{8,35} "  # ISO 8601: dmesg, rsyslog, journalctl
-    r"|(?P<daemon>(?:[A-Z][a-z]{2} [ 0-9][0-9] [0-9:.]{8,15} )?(?:[\w.-]{1,64} )?kernel: )",
+    r"|(?P<daemon>(?:[^\s\d<>\[]{2,9}\.? [ 0-9]?[0-9] [0-9:.]{8,15} )?(?:[\w.-]{1,64} )?kernel: )",
     re.ASCII,
 )
 

@@ -395,3 +395,23 @@ def test_a_report_whose_line_ends_a_web_page_lost_is_read() -> None:
     assert (splat.pmd, splat.addr, splat.pid) == (0x35BE9C067, 0x7F3FA75C1000, 1312)
     assert splat.kernel_release == "2.6.32-box"
     assert names(splat) == ["print_bad_pte", "vm_normal_page", "unmap_vmas"]
+
+
+def test_a_headline_that_was_copied_without_its_prefix_has_the_lines_below() -> None:
+    lines = [
+        "Use-after-free read at 0x00000000b8368693 (in kfence-#52):",
+        " drop_thing+0x132/0x270",
+        " do_exit+0x76f/0xae0",
+        "kfence-#52: 0x0000000060145aab-0x000000008934d0a2, size=568, cache=thing",
+        "allocated by task 246 on cpu 0 at 7.425016s:",
+        " make_thing+0xdf/0x530",
+    ]
+    for prefix in ("sty 03 12:44:18 pc kernel: ", "мар 03 12:44:18 pc kernel: "):
+        log = "BUG: KFENCE: use-after-free read in drop_thing+0x132/0x270\n"
+        (splat,) = parsed(log + "".join(f"{prefix}{line}\n" for line in lines))
+        assert names(splat) == ["drop_thing", "do_exit"]
+
+
+def test_escaped_line_ends_are_no_words() -> None:
+    (splat,) = parsed("2024-03-05T09:07:35Z BUG: KFENCE: memory corruption in f+0x1/0x40\\x0a\n")
+    assert (splat.reason or "").endswith("in f+0x1/0x40")
