@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from zaptrace.model.splats import Splat
 from zaptrace.triage.dump import AT_FREE, checked_flags, page_type, swap_value, table_value
@@ -54,7 +55,7 @@ def flips(splats: tuple[Splat, ...]) -> tuple[Flip, ...]:
     """Return the values of all reports that differ by one bit from a legal one."""
     found = [
         flip
-        for splat, after in zip(splats, (*splats[1:], None), strict=True)
+        for splat, after in zip_longest(splats, splats[1:])
         for flip in _of_one(splat)
         if not _is_its_pte(flip, after)
     ]
