@@ -29,9 +29,10 @@ import numpy as np
 
 from tests.other_qemu import qemu_10
 from vm import host
+from zaptrace.life.folio_pages import TailLinks, mapped_folios
 from zaptrace.life.left_over import What
 from zaptrace.life.named_life import STRAY
-from zaptrace.life.records import mapped_folios, of_pages
+from zaptrace.life.records import of_pages
 from zaptrace.model.paths import write_whole
 from zaptrace.runs.folder import RunFolder
 from zaptrace.runs.run_life import RunLife, open_life
@@ -186,7 +187,7 @@ def _recorded(lives: RunLife) -> Boot:
 
 def _pages(lives: RunLife, number: int) -> Boot:
     """The stray stores to any page, and what a tenth of the pages that were mapped have left over,
-    and each large folio that was mapped as a whole.
+    and each large folio that was mapped.
 
     A reference that was not put yet is held by its owner: what holds none is the audit's to find.
     """
@@ -195,7 +196,9 @@ def _pages(lives: RunLife, number: int) -> Boot:
     if form is not None:
         mapped = np.union1d(form.pfns(life.ptes["before"]), form.pfns(life.ptes["after"]))
     some = np.intersect1d(mapped, np.unique(life.pages()))[number % TENTHS :: TENTHS]
-    pfns = np.union1d(some, mapped_folios(life)).tolist()
+    links = TailLinks(life)
+    folios = links.heads[np.isin(links.pages, mapped)]
+    pfns = np.union1d(np.union1d(some, folios), mapped_folios(life)).tolist()
     small = dataclasses.replace(of_pages(life, tuple(pfns)), writers=life.writers)
     mine, audit = dataclasses.replace(lives, life=small), lives.folder.audit()
     over: Counter[str] = Counter()

@@ -33,7 +33,7 @@ from zaptrace.explain.predicates import Case, changed_members, is_a, planted_mem
 from zaptrace.explain.rules import put_when_free
 from zaptrace.explain.unseen_entry import by_the_report, taken_from, unseen_entry
 from zaptrace.life.calls import author, before_in_call
-from zaptrace.life.left_over import HELD, LeftOver, What
+from zaptrace.life.left_over import HELD, LeftOver, Tally, What
 from zaptrace.life.named_life import NamedWrite
 from zaptrace.life.page_life import Role
 from zaptrace.life.unseen import changed_unseen
@@ -59,6 +59,7 @@ _SAID = {
 }
 _BY_COUNT = (What.RMAP_NOT_REMOVED, What.REMOVED_TOO_OFTEN, What.PUT_OR_RMAP)
 _OF_ONE_ENTRY = (What.PTE_WITHOUT_RMAP, What.MAPPED_WITHOUT_GET)
+_OF_MANY = (What.MAPPED_WITHOUT_GET, What.CLEARED_NOT_PUT)
 _ONE_OF = {
     What.PUT_WITHOUT_GET: "dropped a reference that had not been taken",
     What.PUT_OR_RMAP: "dropped a reference that had not been taken, or without removing an rmap",
@@ -105,7 +106,9 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         times = f" ({often} times)" if often > 1 else ""
         yield Sentence(
             f"{start}{text}{times}.",
-            refer_writes((w for one in facts for w in (*one.among, *one.sets)), pfn),
+            refer_writes(
+                (w for one in facts for w in (*one.among, *one.entries, *one.others)), pfn
+            ),
         )
         yield from _taken_for(facts[0], pfn)
         yield from _prepared(case, facts[0])
@@ -167,18 +170,40 @@ def _sentence(one: LeftOver, case: Case) -> str:
         said = f"one of these {_ONE_OF[one.what]}: {', '.join(places)}"
         if len(places) == 1:
             said = f"{places[0]} {_ONE_OF[one.what]}"
-        made = list(dict.fromkeys(map(by, one.sets)))[:_MOST_NAMED]
-        return (
-            f"{said}, or {_SAID[What.MAPPED_WITHOUT_GET].format(by=' or '.join(made))}"
-            if made
-            else said
-        )
+        return said + _or_an_entry(one) + _added_up(one)
+    if one.tally is not None and one.what in _OF_MANY:
+        return _of_many(one, one.tally)
     said = _SAID[one.what]
     if one.what in _OF_ONE_ENTRY and {f.what for f in reported(case) if f.among == one.among} == {
         *_OF_ONE_ENTRY
     }:
         said = "{by} set a PTE that maps it, and took no reference and added no rmap for that"
-    return one.of_entry(said).format(by=" or ".join(places))
+    text = one.of_entry(said).format(by=" or ".join(places))
+    return text + _or_an_entry(one) + _added_up(one)
+
+
+def _or_an_entry(one: LeftOver) -> str:
+    """Return the other reading: that an entry of the same call has no reference, or left one."""
+    made = list(dict.fromkeys(map(by, one.entries)))[:_MOST_NAMED]
+    return f", or {_SAID[one.instead].format(by=' or '.join(made))}" if made else ""
+
+
+def _added_up(one: LeftOver) -> str:
+    """Return what the call did to a large folio: why a reference is one too many, or missing."""
+    return f" (in that call: {one.tally})" if one.tally is not None else ""
+
+
+def _of_many(one: LeftOver, tally: Tally) -> str:
+    """Return what a call did to many entries of a large folio at once, and to its references."""
+    places = " or ".join(list(dict.fromkeys(map(by, one.among)))[:_MOST_NAMED])
+    did, count, refs, verb = "set", tally.sets, tally.gets, "taken"
+    if one.what is What.CLEARED_NOT_PUT:
+        did, count, refs, verb = "cleared", tally.clears, tally.puts, "dropped"
+    entries = f"{count} {one.among[0].entry}{'' if count == 1 else 's'}"
+    were = {0: "no reference was", 1: "1 reference was"}.get(refs, f"{refs} references were")
+    whom = list(dict.fromkeys(f"{w.author}() at {w.author.source}" for w in one.others))
+    who = f", by {' and '.join(whom[:_MOST_NAMED])}" if whom else ""
+    return f"{places} {did} {entries} of its folio, and {were} {verb} in that call{who}"
 
 
 def reported_entry(case: Case) -> Iterator[Sentence]:

@@ -12,7 +12,7 @@ from zaptrace.explain.predicates import Case, way_of
 from zaptrace.explain.reading import Speaks
 from zaptrace.explain.rests_on import refer
 from zaptrace.life.named_life import NamedWrite
-from zaptrace.life.page_life import REFCOUNT
+from zaptrace.life.page_members import REFCOUNT
 from zaptrace.triage.stacks import Way, read_stack
 
 LISTED = (

@@ -16,7 +16,7 @@ _POSITIVE = (What.STRAY, What.FREED_TWICE, What.FREED_WHILE_MAPPED)
 """What is seen in a store itself; all else is that another store is missing."""
 _WITHIN_A_CALL = (
     *(What.PTE_CLEARED, What.PTE_STAYS, What.RMAP_WITHOUT_PTE),
-    What.CLEARED_NOT_PUT,
+    *(What.CLEARED_NOT_PUT, What.MAPPED_WITHOUT_GET),
 )
 """What the same call may still make good."""
 

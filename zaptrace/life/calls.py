@@ -51,6 +51,11 @@ class Unit:
         """Return the call stack, outermost first: the kernel stack, then the return addresses."""
         return (self.write.write.root, *reversed(self.write.write.stack))
 
+    def call(self) -> tuple[int, ...]:
+        """Return what the stores of one system call, fault or exit have in common, and those of no
+        other one (`same_call`)."""
+        return self.calls()[: self.entry() + 1]
+
 
 def units_of(
     writes: Sequence[NamedWrite],

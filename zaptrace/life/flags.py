@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zaptrace.life.named_life import NamedWrite
-from zaptrace.life.page_life import REFCOUNT
-from zaptrace.life.page_members import PageFields
+from zaptrace.life.page_members import REFCOUNT, PageFields
 
 
 def is_reserved(writes: Iterable[NamedWrite], fields: PageFields) -> bool:

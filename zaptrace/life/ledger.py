@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from zaptrace.life.calls import ENTRIES, Unit, same_call, shared_frames, units_of
 from zaptrace.life.flags import is_head, is_large, is_reserved, last_put_by_freeze
+from zaptrace.life.folio_references import folio_references
 from zaptrace.life.left_over import HELD, LeftOver, What
 from zaptrace.life.mappings import (
     Mappings,
@@ -23,9 +24,9 @@ from zaptrace.life.mappings import (
     splits,
 )
 from zaptrace.life.named_life import STRAY, NamedLife, NamedWrite
-from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, Role
-from zaptrace.life.page_members import PageFields
-from zaptrace.life.reference_kinds import FOLIO_KINDS, KINDS, TAKES_ITS_OWN, RefKind
+from zaptrace.life.page_life import ENTIRE, Role
+from zaptrace.life.page_members import MAPCOUNT, REFCOUNT, PageFields
+from zaptrace.life.reference_kinds import KINDS, TAKES_ITS_OWN
 from zaptrace.life.unseen import changed_unseen
 
 _OF_A_PMD = re.compile(r"huge_pmd|do_set_pmd|migration_pmd|pmd_migration")
@@ -83,8 +84,10 @@ def ledger(
     left = [*_strays(writes), *_freed(writes, frozen)]
     dropped: tuple[NamedWrite, ...] = ()
     whole = [units_of(writes, (role,), ENTIRE) for role in ("mapped", "unmapped")]
-    why = unknown or _no_references([one for one in writes if one is not frozen], fields)
     large = is_large(writes, fields)
+    head = named.life.pages > 1 or is_head(writes, fields)
+    counted = [one for one in writes if one is not frozen]
+    why = unknown or _no_references(counted, is_tail=large and not head)
     paired = _paired(named, [*adds, *removals], large=large)
     mappings = pair_mappings(writes, paired) if paired else None
     if mappings is not None and ptes is None and MAPCOUNT in paired:
@@ -93,8 +96,7 @@ def ledger(
     taken = (adds, removals) if mappings is None else _taken(mappings, removals)
     left += _since_the_boot(*taken, gets, puts) if reserved else []
     if why is None and large:
-        rmaps = {MAPCOUNT: (adds, removals), ENTIRE: (whole[0], whole[1])}
-        left += _folio_references(*_of_a_folio(mappings, paired, rmaps), gets, puts)
+        left += folio_references(named, frozen)
     elif why is None:
         _pair_by_kind(gets, puts)
         mine = _pair_mappings(*taken, gets, puts)
@@ -168,22 +170,6 @@ def _in_order(left: list[LeftOver], often: Mapping[int, int] | None) -> tuple[Le
     if often is not None:
         left = [_by_rarity(one, often) for one in left]
     return tuple(sorted(left, key=_order))
-
-
-def _of_a_folio(
-    mappings: Mappings | None,
-    paired: list[str],
-    rmaps: Mapping[str, tuple[list[Unit], list[Unit]]],
-) -> tuple[list[Unit], list[Unit]]:
-    """Return what took references for mappings, and what drops those: the entries, where all of
-    them are known, else the rmaps."""
-    taken, dropped = [], []
-    if mappings is not None:
-        taken, dropped = [*mappings.sets], [*mappings.clears]
-    for counter, (adds, removals) in rmaps.items():
-        taken += adds if counter not in paired else []
-        dropped += removals if counter not in paired else []
-    return sorted(taken, key=lambda one: one.at), sorted(dropped, key=lambda one: one.at)
 
 
 def _taken(mappings: Mappings, removals: list[Unit]) -> tuple[list[Unit], list[Unit]]:
@@ -281,7 +267,7 @@ def _since_the_boot(
     return _references(gets, puts, mine, False, [])
 
 
-def _no_references(writes: Sequence[NamedWrite], fields: PageFields) -> str | None:
+def _no_references(writes: Sequence[NamedWrite], *, is_tail: bool) -> str | None:
     """Why the page's references cannot be paired."""
     for one in writes:
         # A cmpxchg that fails stores what was there (x86_64; folio_batch_move_lru() of 7.x tries).
@@ -289,27 +275,9 @@ def _no_references(writes: Sequence[NamedWrite], fields: PageFields) -> str | No
             return "its references were frozen for a while"
         if one.role == STRAY and one.write.change(REFCOUNT):
             return "something stored over its reference count"
-    if is_large(writes, fields) and not is_head(writes, fields):
+    if is_tail:
         return "it is a tail of a large folio, whose references are its head's"
     return None
-
-
-def _folio_references(
-    adds: list[Unit], removals: list[Unit], gets: list[Unit], puts: list[Unit]
-) -> Iterator[LeftOver]:
-    """Yield the references of a large folio that were not dropped, by its head's stores.
-
-    Those that mappings of its other pages hold are among them, and their rmap is in those pages'
-    lives: such gets and puts are told apart by number alone, and any of them may be the one.
-    """
-    _pair_by_kind(gets, puts, FOLIO_KINDS)
-    mine = _pair_mappings(adds, removals, gets, puts)
-    rest = [one for one in gets if one not in mine and not _lasts(one)]
-    _pair_same_call(rest, puts)
-    held = [one for one in rest if one.partner is None]
-    count = len(held) - sum(one.partner is None for one in puts)
-    if count > 0:
-        yield LeftOver(What.GET_WITHOUT_PUT, count, _writes(_with_mappings(held, mine)))
 
 
 def _mappings(
@@ -324,13 +292,11 @@ def _mappings(
         yield LeftOver(What.REMOVED_TOO_OFTEN, -count, _writes(removals))
 
 
-def _pair_by_kind(gets: list[Unit], puts: list[Unit], kinds: Sequence[RefKind] = KINDS) -> None:
+def _pair_by_kind(gets: list[Unit], puts: list[Unit]) -> None:
     """Pair the references of batches in the order in which they were taken."""
-    for kind in kinds:
+    for kind in KINDS:
         taken = [one for one in gets if kind.gets & set(one.write.functions())]
         dropped = [one for one in puts if kind.puts & set(one.write.functions())]
-        if kind.alike and len(taken) != len(dropped):
-            continue
         for put in (one for one in dropped if one.partner is None):
             get = next((one for one in taken if one.partner is None and one.at < put.at), None)
             if get is not None:
@@ -440,7 +406,7 @@ def _references(
         if units:
             among = _writes(_rivals(units, puts))
             made = [one for one in sets if any(same_call(one, put) for put in units)]
-            yield LeftOver(what, len(units), among, sets=_writes(made))
+            yield LeftOver(what, len(units), among, entries=_writes(made))
     held = [one for one in gets if one.partner is None and one not in mine and not _lasts(one)]
     if held:
         rivals = _with_mappings([*held, *_as_good(held, gets, mine)], mine)

@@ -32,6 +32,29 @@ class What(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """What one call did to a large folio, without the references of caches and batches."""
+
+    sets: int
+    clears: int
+    gets: int
+    puts: int
+
+    def __str__(self) -> str:
+        """Return `16 PTEs set, 15 references taken`: what is not 0."""
+        said = []
+        for count, noun, did in (
+            (self.sets, "PTE", "set"),
+            (self.clears, "PTE", "cleared"),
+            (self.gets, "reference", "taken"),
+            (self.puts, "reference", "dropped"),
+        ):
+            if count or (noun == "reference" and not (self.gets or self.puts) and did == "taken"):
+                said.append(f"{count} {noun}{'' if count == 1 else 's'} {did}")
+        return ", ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
 class LeftOver:
     """Stores without a partner.
 
@@ -41,7 +64,11 @@ class LeftOver:
             stored in the whole boot, the rarest first.
         often: how often, of each of `among`; empty when that is not known.
         dropped: where the reference of a mapping went whose rmap was not removed.
-        sets: PTEs set in the call of a put without a get: one of them may have taken none.
+        entries: of a put without a get the PTEs set in its call: one of them may have taken none;
+            of a large folio's get without a put those cleared in its call.
+        tally: of a large folio, what the call did to it, where it is one call alone.
+        others: there, the references taken for the entries that were set, or dropped for those that
+            were cleared.
     """
 
     what: What
@@ -49,7 +76,9 @@ class LeftOver:
     among: tuple[NamedWrite, ...]
     dropped: tuple[NamedWrite, ...] = ()
     often: tuple[int, ...] = ()
-    sets: tuple[NamedWrite, ...] = ()
+    entries: tuple[NamedWrite, ...] = ()
+    tally: Tally | None = None
+    others: tuple[NamedWrite, ...] = ()
 
     def sentence(self) -> str:
         """Return what is left over as a sentence, with the source lines."""
@@ -60,10 +89,19 @@ class LeftOver:
             places = " or ".join(named)
         times = "" if self.count == 1 else f" {self.count} times"
         said = f"{self.of_entry(_SAID[self.what])}{times}: {places}"
-        if self.sets:
-            said += f", or {_SAID[What.MAPPED_WITHOUT_GET]}: {' or '.join(map(place, self.sets))}"
+        if self.entries:
+            made = " or ".join(dict.fromkeys(map(place, self.entries)))
+            said += f", or {_SAID[self.instead]}: {made}"
+        if self.tally is not None:
+            said += f" ({self.tally})"
         dropped = " and ".join(dict.fromkeys(map(place, self.dropped)))
         return f"{said}; its reference was put by {dropped}" if dropped else said
+
+    @property
+    def instead(self) -> What:
+        """What is wrong with one of `entries`, if that is it."""
+        held = self.what is What.GET_WITHOUT_PUT
+        return What.CLEARED_NOT_PUT if held else What.MAPPED_WITHOUT_GET
 
     def of_entry(self, text: str) -> str:
         """Return a sentence about a PTE as one about the entry that it is: a PMD of a large
@@ -71,9 +109,9 @@ class LeftOver:
         return text.replace(ENTRY, self.among[0].entry)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it is about the mappings of a large folio as a whole."""
-        return self.among[0].write.is_whole
+    def is_of_folio(self) -> bool:
+        """Whether it is about a large folio as a whole: its references, or its mappings by PMDs."""
+        return self.what in OF_REFERENCES or self.among[0].write.is_whole
 
 
 _SAID = {
@@ -97,3 +135,9 @@ _SAID = {
 
 HELD = (What.CLEARED_NOT_PUT, What.GET_WITHOUT_PUT)
 """A reference that may be dropped later."""
+
+OF_REFERENCES = (
+    *(What.FREED_TWICE, What.MAPPED_WITHOUT_GET, What.PUT_WITHOUT_GET, What.PUT_OR_RMAP),
+    *HELD,
+)
+"""What is wrong with references, which a large folio has together."""

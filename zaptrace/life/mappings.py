@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from zaptrace.life.calls import Unit, same_call, units_of
 from zaptrace.life.left_over import What
 from zaptrace.life.named_life import NamedWrite
-from zaptrace.life.page_life import CLEARS, ENTIRE, MAPCOUNT, SETS, Role
+from zaptrace.life.page_life import CLEARS, ENTIRE, SETS, Role
+from zaptrace.life.page_members import MAPCOUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,8 @@ def _steps(writes: Sequence[NamedWrite], counter: str) -> list[Unit]:
     entries: list[Unit] = []
     others: set[int | None] = set()
     for at, one in enumerate(writes):
+        if counter == ENTIRE and one.role == Role.FREED:
+            break  # the second page is no tail any more: its counter is not followed
         if one.role not in (*SETS, *CLEARS) or one.write.is_whole != (counter == ENTIRE):
             continue
         # What such a table's next user stores over it is as little of a mapping.

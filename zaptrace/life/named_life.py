@@ -151,6 +151,7 @@ class NamedLife:
 
     life: PageLife
     writes: tuple[NamedWrite, ...]
+    parts: tuple[NamedWrite, ...] = ()
 
 
 def nothing_called(_returns_to: int) -> Function | None:
@@ -174,8 +175,11 @@ def named_life(
         return any(one.function in ALLOCATORS for one in here) or of_the_pool(here)
 
     found = page_life(life, pfn, since_boot=since_boot, allocates=allocates)
-    writes = (named_write(write, resolve, called, frames) for write in found.writes)
-    return NamedLife(found, tuple(writes))
+    writes, parts = (
+        tuple(named_write(write, resolve, called, frames) for write in some)
+        for some in (found.writes, found.parts)
+    )
+    return NamedLife(found, writes, parts)
 
 
 def named_write(

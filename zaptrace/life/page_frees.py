@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zaptrace.life.page_life import REFCOUNT
+from zaptrace.life.page_members import REFCOUNT
 from zaptrace.life.record_layout import NOT_SEEN, U64, Array
 from zaptrace.life.records import Life
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from zaptrace.life.page_members import TYPED_BELOW, Field, PageFields
-from zaptrace.life.record_layout import ALIAS, STORAGE, VALUE, Array
+from zaptrace.life.folio_pages import LINK, TailLinks, field_of, stores_to
+from zaptrace.life.page_members import MAPCOUNT, REFCOUNT, TYPED_BELOW, Field, PageFields
+from zaptrace.life.record_layout import ALIAS, STORAGE, U64, VALUE, Array
 from zaptrace.life.records import Life
 
-REFCOUNT, MAPCOUNT, ENTRY = "_refcount", "_mapcount", "PTE"
-"""Names of changes: of two counters, and of a page-table entry that maps the page."""
+ENTRY = "PTE"
+"""Name of a change of a page-table entry that maps the page; see REFCOUNT and MAPCOUNT, too."""
 ENTIRE, HUGE_ENTRY = "_entire_mapcount", "PMD"
 """The same of a large folio's first page: the counter of its mappings as a whole, whatever this
 kernel calls it, and an entry that maps it as a whole."""
@@ -133,6 +134,9 @@ class PageLife:
         entries: whether stores to page-table entries that map the page are among them.
         folio: whether it is a large folio's first page, and stores to the counter of that folio's
             mappings as a whole, which lies in the next page's struct page, are among them.
+        pages: how many pages the folio has that it is the first one of; 1 where it is none, or
+            where that is not known.
+        parts: stores to entries that map the folio's other pages, and those pages' `_mapcount`.
     """
 
     pfn: int
@@ -141,6 +145,8 @@ class PageLife:
     since_allocation: bool
     entries: bool = False
     folio: bool = False
+    pages: int = 1
+    parts: tuple[Write, ...] = ()
 
 
 def page_life(
@@ -161,24 +167,62 @@ def page_life(
     mine = np.flatnonzero(pages == np.uint64(pfn))
     stacks: dict[int, tuple[int, ...]] = {}
     writes = _Words(life, pfn, stacks).writes(mine)
-    entries = list(_entries(life, pfn, stacks))
-    whole = None
-    if _heads_a_folio(life, writes, entries):
+    entries = list(_entries(life, np.array([pfn], np.uint64), stacks))
+    whole, heads = None, _heads_a_folio(life, writes, entries)
+    if heads and life.fields.entire is not None:
         whole = _of_the_folio(life, pfn, np.flatnonzero(pages == np.uint64(pfn + 1)), stacks)
     if entries or whole:
         writes = sorted([*writes, *entries, *(whole or ())], key=lambda one: one.number)
     start = 0 if since_boot else _allocation(writes, allocates)
+    tails = _tails(life, pfn, writes[: start or 0]) if heads else np.zeros(0, np.uint64)
     mine_alone = tuple(writes[start or 0 :])
-    followed = life.pte_format is not None
+    since = mine_alone[0].number if mine_alone else 0
+    parts = (*_entries(life, tails, stacks), *_mapcounts(life, tails, stacks)) if len(tails) else ()
     return PageLife(
-        pfn, mine_alone, len(writes), start is not None, followed, folio=whole is not None
+        *(pfn, mine_alone, len(writes), start is not None, life.pte_format is not None),
+        folio=whole is not None,
+        pages=1 + len(tails),
+        parts=tuple(
+            sorted((one for one in parts if one.number >= since), key=lambda one: one.number)
+        ),
     )
+
+
+def _tails(life: Life, pfn: int, before: list[Write]) -> U64:
+    """Return the other pages of a large folio.
+
+    Since Linux kernel commit ("mm/page_alloc: move set_page_refcounted() to callers of
+    prep_new_page()") (in v6.14), they are made its tails before it has its first reference; before
+    that, after it.
+
+    Args:
+        before: the first page's stores before its allocation.
+    """
+    frees = [one.number for one in before if one.role is Role.FREED]
+    return TailLinks(life).tails(pfn, frees[-1] if frees else 0)
+
+
+def _mapcounts(life: Life, pages: U64, stacks: dict[int, tuple[int, ...]]) -> Iterator[Write]:
+    """Yield the stores that changed the `_mapcount` of some pages."""
+    field = field_of(life, MAPCOUNT)
+    if field is None:
+        return
+    mine = np.flatnonzero(np.isin(life.pages(), pages) & stores_to(life, field))
+    before: dict[int, int] = {}
+    for at, page in zip(mine.tolist(), life.pages()[mine].tolist(), strict=True):
+        record = life.records[at]
+        if not record["flags"] & VALUE:
+            before.pop(page, None)
+            continue
+        was, now = before.get(page), life.fields.value(field, record["value"].tobytes())
+        before[page] = now
+        if was is not None and was != now:
+            changes = [Change(MAPCOUNT, was, now)]
+            yield _to_store(life, int(life.numbers[at]), record, stacks, changes=changes)
 
 
 def _heads_a_folio(life: Life, writes: list[Write], entries: list[Write]) -> bool:
     """Return whether the page was a large folio's first one, mapped as a whole or not."""
-    if life.fields.entire is None:
-        return False
     if any(one.pte in (Role.PMD_SET, Role.PMD_CLEARED) for one in entries):
         return True
     changes = (one.change("flags") for one in writes)
@@ -199,7 +243,7 @@ def _of_the_folio(
         second: the places of the second page's records.
     """
     entire = life.fields.entire
-    link = next((one for one in life.fields.fields if one.name == _LINK), None)
+    link = next((one for one in life.fields.fields if one.name == LINK), None)
     if entire is None or link is None:
         return None
     named = dataclasses.replace(entire, name=ENTIRE)
@@ -208,7 +252,7 @@ def _of_the_folio(
     longer = (life.records["bytes"][second] > entire.size).tolist()
     words = _Words(life, pfn + 1, stacks, (link, named)).writes(second)
     for one, other in zip(words, longer, strict=True):
-        if (linked := one.change(_LINK)) is not None:
+        if (linked := one.change(LINK)) is not None:
             is_tail, followed = bool(linked.after & 1), False
         one.changes = [change for change in one.changes if change.name == ENTIRE]
         one.unchanged = [name for name in one.unchanged if name == ENTIRE]
@@ -223,10 +267,6 @@ def _of_the_folio(
     return found if known else None
 
 
-_LINK = "lru.next"
-"""What shares its place with a tail's compound_head: bit 0 says that it is one."""
-
-
 def _allocation(writes: list[Write], allocates: Callable[[int], bool] | None) -> int | None:
     """Return where the last allocation is."""
     first = [at for at, one in enumerate(writes) if one.role is Role.ALLOCATED]
@@ -237,18 +277,17 @@ def _allocation(writes: list[Write], allocates: Callable[[int], bool] | None) ->
     return None
 
 
-def _entries(life: Life, pfn: int, stacks: dict[int, tuple[int, ...]]) -> Iterator[Write]:
-    """Yield the stores to page-table entries that map the page, or mapped it."""
+def _entries(life: Life, wanted: U64, stacks: dict[int, tuple[int, ...]]) -> Iterator[Write]:
+    """Yield the stores to page-table entries that map one of some pages, or mapped it."""
     if life.pte_format is None:
         return
-    wanted = np.uint64(pfn)
     for pages, name, (set_, cleared, changed) in (
         (life.pte_format.pfns, ENTRY, (Role.PTE_SET, Role.PTE_CLEARED, Role.PTE_CHANGED)),
         (life.pte_format.heads, HUGE_ENTRY, (Role.PMD_SET, Role.PMD_CLEARED, Role.PMD_CHANGED)),
     ):
         if name == HUGE_ENTRY and not life.pte_format.huge:
             continue
-        before, after = (pages(life.ptes[side]) == wanted for side in ("before", "after"))
+        before, after = (np.isin(pages(life.ptes[side]), wanted) for side in ("before", "after"))
         for at in np.flatnonzero(before | after).tolist():
             role = set_ if not before[at] else cleared
             if before[at] and after[at]:

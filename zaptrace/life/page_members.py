@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 MOST_SIZE = 4096
 """Bytes of a struct page that are believed; it has 32 to 256."""
+REFCOUNT, MAPCOUNT = "_refcount", "_mapcount"
+"""Names of the two counters."""
 TYPED_BELOW = -128
 """`_mapcount` below this is a page type (PAGE_MAPCOUNT_RESERVE, include/linux/page-flags.h)."""
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from zaptrace.life.byte_runs import merge_bytes
 from zaptrace.life.expand import expand, numbers_of, times, writers_of
-from zaptrace.life.page_members import PageFields
-from zaptrace.life.pte_records import NO_PAGE, PteFormat, no_ptes, of_struct_pages, pte_stores
+from zaptrace.life.folio_pages import LINK, TailLinks, field_of, mapped_folios, stores_to
+from zaptrace.life.page_members import MAPCOUNT, PageFields
+from zaptrace.life.pte_records import PteFormat, no_ptes, of_struct_pages, pte_stores
 from zaptrace.life.record_layout import (
     NODE,
     NOT_SEEN,
@@ -271,10 +272,12 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None, entries: Sequence[int] = 
         return dataclasses.replace(life, writers=writers)
     pages = np.unique(np.array(pfns, np.uint64))
     kept = np.isin(life.pages(), np.union1d(pages, _second_pages(life, pages)))
+    tails = TailLinks(life).all_tails(pages)
+    kept |= np.isin(life.pages(), tails) & _of_folios(life)
     kept |= _last_of_the_same(life, life.records["stack"][kept])
     records = life.records[kept].copy()
     at = np.isin(life.ptes["slot"], np.array(entries, np.uint64))
-    ptes = life.ptes[_maps(life, pages) | at].copy()
+    ptes = life.ptes[_maps(life, np.union1d(pages, tails)) | at].copy()
     used = np.concatenate((records["stack"], ptes["stack"]))
     nodes, renumbered = _needed(life.nodes, used)
     records["stack"] = renumbered[records["stack"]]
@@ -290,6 +293,15 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None, entries: Sequence[int] = 
         ptes,
         life.pte_format,
     )
+
+
+def _of_folios(life: Life) -> npt.NDArray[np.bool_]:
+    """Return which records say of a tail whose it is, and how often it is mapped."""
+    found = np.zeros(len(life.records), bool)
+    for name in (LINK, MAPCOUNT):
+        if (field := field_of(life, name)) is not None:
+            found |= stores_to(life, field)
+    return found
 
 
 def _writers(life: Life) -> Array:
@@ -339,28 +351,6 @@ def _maps(life: Life, pages: U64) -> npt.NDArray[np.bool_]:
         if life.pte_format.huge:
             found |= np.isin(life.pte_format.heads(life.ptes[name]), pages)
     return found
-
-
-def mapped_folios(life: Life) -> U64:
-    """Return the first pages of large folios that an entry above PTEs maps, or mapped."""
-    form = life.pte_format
-    if form is None or not form.huge:
-        return np.zeros(0, np.uint64)
-    heads = np.union1d(form.heads(life.ptes["before"]), form.heads(life.ptes["after"]))
-    found: U64 = heads[heads != np.uint64(NO_PAGE)]
-    return found
-
-
-def with_folios(life: Life, pfns: Sequence[int]) -> tuple[int, ...]:
-    """Return some pages and, of each that is in a large folio which is mapped as a whole, that
-    folio's first two: how often it is mapped is counted there."""
-    heads = mapped_folios(life)
-    if not len(heads) or not pfns:
-        return tuple(pfns)
-    wanted = np.array(pfns, np.uint64)
-    mine = wanted & ~np.uint64(life.pte_format.pages_of_huge - 1 if life.pte_format else 0)
-    found = np.unique(mine[np.isin(mine, heads)]).tolist()
-    return tuple(dict.fromkeys([*pfns, *(pfn + at for pfn in found for at in (0, 1))]))
 
 
 def _second_pages(life: Life, pages: U64) -> U64:

@@ -66,6 +66,13 @@ KINDS = (
         frozenset({"filemap_free_folio", "page_cache_free_page", "shmem_delete_from_page_cache"}),
         lasting=True,
     ),
+    # include/linux/pagemap.h: while a file system has its own data at a page, that holds it.
+    RefKind(
+        "private",
+        frozenset({"folio_attach_private", "attach_page_private"}),
+        frozenset({"folio_detach_private", "detach_page_private"}),
+        lasting=True,
+    ),
     # mm/swap_state.c
     RefKind(
         "swap cache",
@@ -74,6 +81,21 @@ KINDS = (
         lasting=True,
     ),
 )
+
+KEEPS_NONE = frozenset(
+    {
+        # fork(): mm/memory.c, mm/huge_memory.c
+        *("copy_present_pte", "copy_present_ptes", "__copy_present_ptes", "copy_huge_pmd"),
+        # A fault that maps new pages, or those around: mm/memory.c, mm/huge_memory.c, mm/filemap.c
+        *("do_anonymous_page", "do_huge_pmd_anonymous_page", "filemap_map_pages"),
+        # Migration and reclaim take entries away and set them again: mm/migrate.c, mm/rmap.c
+        *("remove_migration_pte", "try_to_migrate_one", "try_to_unmap_one"),
+        # A PMD becomes PTEs: mm/huge_memory.c
+        *("__split_huge_pmd_locked", "__split_huge_zero_page_pmd"),
+    }
+)
+"""Functions that take and drop references of a folio for the entries which they set and clear, and
+hand none to their callers."""
 
 TAKES_ITS_OWN = frozenset({"remove_migration_pte"})
 """What takes a reference for each PTE that it sets, also of a page that is new: compaction

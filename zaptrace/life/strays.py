@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, Role
+from zaptrace.life.page_life import ENTIRE, Role
+from zaptrace.life.page_members import MAPCOUNT, REFCOUNT
 
 if TYPE_CHECKING:
     from zaptrace.life.named_life import Frame, NamedWrite

@@ -11,7 +11,8 @@ import re
 from collections.abc import Sequence
 
 from zaptrace.life.named_life import NamedWrite
-from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT
+from zaptrace.life.page_life import ENTIRE
+from zaptrace.life.page_members import MAPCOUNT, REFCOUNT
 
 _DOWN = {
     # mm/rmap.c; include/linux/page_ref.h, include/linux/mm.h

@@ -10,8 +10,8 @@ from zaptrace.life.completeness import Completeness, Word
 from zaptrace.life.ledger import Ledger
 from zaptrace.life.left_over import What
 from zaptrace.life.named_life import STRAY, Frame, NamedLife, NamedWrite
-from zaptrace.life.page_life import ENTIRE, ENTRY, HUGE_ENTRY, MAPCOUNT, Change
-from zaptrace.life.page_members import TYPED_BELOW, PageFields
+from zaptrace.life.page_life import ENTIRE, ENTRY, HUGE_ENTRY, Change
+from zaptrace.life.page_members import MAPCOUNT, TYPED_BELOW, PageFields
 from zaptrace.life.records import Life
 
 WIDTH = 80

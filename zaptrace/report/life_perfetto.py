@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from zaptrace.life.named_life import NamedLife, NamedWrite
-from zaptrace.life.page_life import CLEARS, ENTIRE, MAPCOUNT, REFCOUNT, SETS, Role
-from zaptrace.life.page_members import TYPED_BELOW, PageFields
+from zaptrace.life.page_life import CLEARS, ENTIRE, SETS, Role
+from zaptrace.life.page_members import MAPCOUNT, REFCOUNT, TYPED_BELOW, PageFields
 from zaptrace.report.life import change_text, frame_line
 from zaptrace.report.trace_packets import (
     BEGIN,

@@ -11,13 +11,14 @@ from zaptrace.arch import arch_named
 from zaptrace.arch.page_tables import PageTables
 from zaptrace.life.changed_words import changed_unseen
 from zaptrace.life.completeness import Completeness, Span, compare
+from zaptrace.life.folio_pages import with_folios
 from zaptrace.life.freed_mapped import freed_while_mapped
 from zaptrace.life.life_file import write
 from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.planted import planted
 from zaptrace.life.pte_records import PteFormat
 from zaptrace.life.recording import Recording
-from zaptrace.life.records import Facts, Life, of_pages, recorded, with_folios
+from zaptrace.life.records import Facts, Life, of_pages, recorded
 from zaptrace.memory.pages import page_layout, read_array
 from zaptrace.memory.resolve import code_site
 from zaptrace.memory.struct_page import page_fields

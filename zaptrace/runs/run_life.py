@@ -11,12 +11,14 @@ from zaptrace.explain.page_account import PageAccount
 from zaptrace.life.changed_words import Changed, changed_unseen
 from zaptrace.life.completeness import Completeness
 from zaptrace.life.flags import is_large
+from zaptrace.life.folio_pages import TailLinks
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.life_file import read
 from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.named_life import Function, NamedLife, NamedWrite, named_life, named_write
-from zaptrace.life.page_life import ENTIRE, MAPCOUNT, REFCOUNT, entry_store, last_store
+from zaptrace.life.page_life import ENTIRE, entry_store, last_store
+from zaptrace.life.page_members import MAPCOUNT, REFCOUNT
 from zaptrace.life.planted import Planted, planted
 from zaptrace.life.record_layout import NOT_SEEN
 from zaptrace.life.records import Life, last_of_stacks, until
@@ -86,16 +88,18 @@ class RunLife:
     ) -> PageAccount | None:
         """Return what an explanation is made from; see `zaptrace.explain.evidence.Lives`.
 
-        Of a large folio's second page it is the first one's, where something is wrong with the
-        folio's mappings as a whole: bad_page() is given the page that their counter lies in.
+        Of a large folio's other page, with which itself nothing is wrong, it is the first one's,
+        where something is wrong with the folio as a whole: its references, or how often it is
+        mapped as a whole, whose counter bad_page() is given by the page that it lies in.
         """
         mine = self._account(pfn, audit, until_store)
         if mine is None or mine.facts or not is_large(mine.named.writes, mine.fields):
             return mine
-        first = self._account(pfn - 1, audit, until_store)
-        if first is None or not first.named.life.folio:
+        head = TailLinks(self.life).heads_of((pfn,)).get(pfn, pfn - 1)
+        first = self._account(head, audit, until_store)
+        if first is None or not (first.named.life.folio or first.named.life.pages > pfn - head):
             return mine
-        return first if any(one.is_whole for one in first.facts) else mine
+        return first if any(one.is_of_folio for one in first.facts) else mine
 
     def _account(
         self, pfn: int, audit: AuditResult | None, until_store: int | None

@@ -9,11 +9,12 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.life.recorded import DATA, HEADS, sites
+from zaptrace.life.folio_pages import mapped_folios, with_folios
 from zaptrace.life.ledger import Ledger, ledger
 from zaptrace.life.left_over import What
 from zaptrace.life.life_file import read
 from zaptrace.life.named_life import NamedLife, named_life
-from zaptrace.life.records import mapped_folios, of_pages, with_folios
+from zaptrace.life.records import of_pages
 
 
 def huge(name: str, at: int = 0) -> tuple[NamedLife, Ledger]:
@@ -30,7 +31,7 @@ def test_a_pmd_that_is_cleared_without_its_rmap_is_named() -> None:
     roles = [one.role for one in named.writes if one.write.is_whole]
     assert roles == ["mapped", "PMD set", "PMD cleared"]
     first = account.left_over[0]
-    assert first.what is What.PTE_CLEARED and first.is_whole
+    assert first.what is What.PTE_CLEARED and first.is_of_folio
     said = "PMD cleared and its rmap not removed: zap_huge_pmd mm/huge_memory.c:2112"
     assert first.sentence() == said
     assert What.FREED_WHILE_MAPPED in [one.what for one in account.left_over]

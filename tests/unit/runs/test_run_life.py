@@ -44,7 +44,7 @@ def test_a_folio_that_is_wrong_as_a_whole_is_its_second_page_s_account(
     for pfn in (head, head + 1):
         account = lives.account(pfn, None)
         assert account is not None and account.named.life.pfn == head
-        assert account.facts[0].is_whole
+        assert account.facts[0].is_of_folio
         evidence = Evidence(None, lives=lives)
         said = [one.text for one in life_sentences(Case(Story(pfn), (), evidence, account))]
         whose = f"pfn {head:#x}, its folio's first page," if pfn != head else f"pfn {head:#x},"

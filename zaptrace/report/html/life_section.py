@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zaptrace.life.named_life import STRAY, Frame, NamedWrite
-from zaptrace.life.page_life import ENTIRE, ENTRY, HUGE_ENTRY, MAPCOUNT, REFCOUNT, Role
-from zaptrace.life.page_members import TYPED_BELOW, PageFields
+from zaptrace.life.page_life import ENTIRE, ENTRY, HUGE_ENTRY, Role
+from zaptrace.life.page_members import MAPCOUNT, REFCOUNT, TYPED_BELOW, PageFields
 from zaptrace.report.html.markup import Markup, joined, tag
 from zaptrace.report.html.timeline import picture
 from zaptrace.report.life import ShownLife, change_text
