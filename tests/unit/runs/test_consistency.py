@@ -120,6 +120,14 @@ def test_one_boot_s_pieces_say_the_same_boot(folder: RunFolder) -> None:
     check(replace(pieces, console=console(BOOT, BOOT), life=BOOT))
 
 
+def test_reports_may_come_long_after_the_events_of_the_boot(folder: RunFolder) -> None:
+    """Seen on a busy machine: the last event at 8.353 s, a VM_BUG_ON at 13.252 s."""
+    late = Pieces(folder, facts(), events(boot_id=BOOT), None, [state(time=13.2)], console(BOOT))
+    check(late)
+    with pytest.raises(BadInput, match="reports from 13\\.2"):
+        check(replace(late, events=events()))
+
+
 def test_a_boot_that_is_not_ours_has_no_id_to_compare(folder: RunFolder) -> None:
     folder.save_audit(found(), dump(boot_id=None))
     other = b"[    0.23] Kernel command line: root=/dev/vda console=ttyS0\n"
