@@ -235,12 +235,9 @@ uint64_t qemu_plugin_hwaddr_phys_addr(const struct qemu_plugin_hwaddr *at)
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The plugin in this process, its functions visible and QEMU's stood in for."""
-    return _load(tmp_path_factory.mktemp("plugin"))
-
-
-def _load(folder: Path) -> ctypes.CDLL:
+def visible(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugin with its functions visible and QEMU's stood in for: half a second."""
+    folder = tmp_path_factory.mktemp("plugin")
     library, of_qemu = folder / "life.so", folder / "qemu.c"
     of_qemu.write_text(OF_QEMU)
     flags = [
@@ -248,7 +245,19 @@ def _load(folder: Path) -> ctypes.CDLL:
     ]
     sources = map(str, (*plugin.sources(), of_qemu))
     subprocess.run(["gcc", *flags, "-o", library, *sources, *plugin.LIBRARIES], check=True)
-    return ctypes.CDLL(str(library), os.RTLD_LAZY)
+    return library
+
+
+@pytest.fixture(scope="module")
+def loaded(visible: Path) -> ctypes.CDLL:
+    """The plugin in this process, for tests that change none of its variables."""
+    return ctypes.CDLL(str(visible), os.RTLD_LAZY)
+
+
+@pytest.fixture
+def fresh(visible: Path, tmp_path: Path) -> ctypes.CDLL:
+    """The plugin once more in this process: another file has variables of its own."""
+    return ctypes.CDLL(str(shutil.copy(visible, tmp_path)), os.RTLD_LAZY)
 
 
 @needs_gcc
@@ -342,26 +351,25 @@ TYPE, TABLE_TYPE = 48, 0xFFFFFBFF
 
 
 @needs_gcc
-def test_stores_become_records(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_stores_become_records(fresh: ctypes.CDLL) -> None:
     """Each word of a store, its aliases with the place in the range, page tables while they are."""
-    plugin_ = _load(tmp_path_factory.mktemp("stores"))
     memory = np.zeros(RAM, np.uint8)
     with Recording(records=1000, nodes=1000) as some:
         some.follow_tables(64, TYPE, 0xFFFFFFFF, TABLE_TYPE)
         view = mmap.mmap(some.fd, 0)
         shared = np.frombuffer(view, np.uint8)
-        ctypes.c_void_p.in_dll(plugin_, "shared").value = shared.ctypes.data
-        ctypes.c_void_p.in_dll(plugin_, "ram").value = memory.ctypes.data
-        ctypes.c_uint64.in_dll(plugin_, "ram_size").value = RAM
-        plugin_.setup_clock()
-        assert plugin_.setup_stacks(14) == 0 and plugin_.setup_stores(False, True) == 0
+        ctypes.c_void_p.in_dll(fresh, "shared").value = shared.ctypes.data
+        ctypes.c_void_p.in_dll(fresh, "ram").value = memory.ctypes.data
+        ctypes.c_uint64.in_dll(fresh, "ram_size").value = RAM
+        fresh.setup_clock()
+        assert fresh.setup_stacks(14) == 0 and fresh.setup_stores(False, True) == 0
         began = time.monotonic_ns()
 
         def store(va: int, shift: int, pc: int = 0x1000, *, value: int | None = None) -> None:
             if value is not None:
                 at = va if va < RAM else va - RANGE + RANGE_AT
                 memory[at : at + 4] = list(value.to_bytes(4, "big"))
-            plugin_.on_store(3, shift, ctypes.c_uint64(va), ctypes.c_void_p(pc))
+            fresh.on_store(3, shift, ctypes.c_uint64(va), ctypes.c_void_p(pc))
 
         store(RANGE, 3)  # before the range is known
         some.arm(RANGE, 0x4000, 0)
@@ -376,11 +384,11 @@ def test_stores_become_records(tmp_path_factory: pytest.TempPathFactory) -> None
         store(0x5008, 3)
         store(RANGE + 5 * 64 + TYPE, 2, value=TABLE_TYPE)
         store(0x5008, 3, 0x2000, value=0x1234)
-        plugin_.record_bytes(*map(ctypes.c_uint64, (3, 0x5010, 16, 0x3000)))
+        fresh.record_bytes(*map(ctypes.c_uint64, (3, 0x5010, 16, 0x3000)))
         memory[RANGE_AT + 5 * 64 + TYPE] = 0  # cleared with all of the struct page
-        plugin_.record_bytes(*map(ctypes.c_uint64, (3, RANGE + 5 * 64, 64, 0x3000)))
+        fresh.record_bytes(*map(ctypes.c_uint64, (3, RANGE + 5 * 64, 64, 0x3000)))
         store(0x5008, 3)
-        plugin_.record_bytes(*map(ctypes.c_uint64, (3, RANGE + 0x3C, 8, 0x3000)))
+        fresh.record_bytes(*map(ctypes.c_uint64, (3, RANGE + 0x3C, 8, 0x3000)))
         facts = Facts(RANGE, 1, 1, some.fact("count"), 0, 0, 0, None, some.fact("start_ns"), 1)
         life = recorded(some.stored(), some.nodes(), page_fields(), facts, 0)
     records = life.records
@@ -409,17 +417,16 @@ def test_stores_become_records(tmp_path_factory: pytest.TempPathFactory) -> None
 
 
 @needs_gcc
-def test_the_clock_is_the_hosts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    plugin_ = _load(tmp_path_factory.mktemp("clock"))
-    plugin_.now_ns.restype = ctypes.c_uint64
-    plugin_.setup_clock()
+def test_the_clock_is_the_hosts(fresh: ctypes.CDLL) -> None:
+    fresh.now_ns.restype = ctypes.c_uint64
+    fresh.setup_clock()
     time.sleep(0.03)  # its rate is measured over that long
-    plugin_.measure_clock()
+    fresh.measure_clock()
     for same in (False, True, False):
         before = time.monotonic_ns()
-        now = plugin_.now_ns(0, same)
+        now = fresh.now_ns(0, same)
         assert same or before - 10**6 <= now <= time.monotonic_ns() + 10**6
-    first = plugin_.now_ns(1, False)
-    reused = [plugin_.now_ns(1, True) for _ in range(40)]
+    first = fresh.now_ns(1, False)
+    reused = [fresh.now_ns(1, True) for _ in range(40)]
     assert reused[:15] == [first] * 15 and reused[15] > first
     assert len(set(reused)) == 3
