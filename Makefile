@@ -38,7 +38,7 @@ test: setup-tests lint test-quick test-guest
 
 # One process more than there are cores: tests of the TUI and of processes wait now and then.
 test-quick: setup-tests
-	@$(BIN)/pytest -q --numprocesses $$(($$(nproc) + 1)) --dist worksteal tests/unit tests/tui
+	@$(BIN)/pytest -q --forks $$(($$(nproc) + 1)) tests/unit tests/tui
 
 test-guest: setup-tests
 	@for flavour in repro live; do for arch in s390x x86_64; do \

@@ -13,6 +13,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis.internal import entropy
 
+from tests.forks import pytest_addoption, pytest_runtestloop
+
+__all__ = ["pytest_addoption", "pytest_runtestloop"]
+
 settings.register_profile(
     "zaptrace",
     deadline=None,

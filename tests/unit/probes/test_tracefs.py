@@ -31,7 +31,11 @@ from zaptrace.model.events import ABSENT, Events, Kind
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
 LIBC = ctypes.CDLL(None)
-SELF = Filters(pids=(os.getpid(),))
+
+
+def itself() -> Filters:
+    """This process alone, which is another than the one that collected the tests."""
+    return Filters(pids=(os.getpid(),))
 
 
 def usable() -> str | None:
@@ -58,7 +62,7 @@ live = pytest.mark.skipif(bool(usable()), reason=str(usable()))
 
 @pytest.fixture
 def source() -> Iterator[TracefsSource]:
-    made = TracefsSource(plan(), SELF, control=CONTROL)
+    made = TracefsSource(plan(), itself(), control=CONTROL)
     try:
         yield made
     finally:
@@ -187,7 +191,7 @@ def test_threads_on_all_cpus_come_in_order_and_none_is_lost(source: TracefsSourc
 
 @live
 def test_what_is_lost_is_counted() -> None:
-    source = TracefsSource(plan(), SELF, control=CONTROL, buffer_kib=16)
+    source = TracefsSource(plan(), itself(), control=CONTROL, buffer_kib=16)
     try:
         count = 5000
         busy(count)
@@ -285,7 +289,7 @@ def test_what_the_kernel_refuses_is_said_in_its_words_and_the_rest_continues() -
         "bad_pte", place_of("labs"), 0, None, False, None, {"page": ProbeArg("%nox", "x64")}
     )
     unfiltered = ProbeSite("page_free", place_of("labs"), 0, None, False, None, {})
-    source = TracefsSource(plan(bad, unfiltered), SELF, control=CONTROL)
+    source = TracefsSource(plan(bad, unfiltered), itself(), control=CONTROL)
     try:
         first = source.read(0)
         assert first is not None
@@ -310,7 +314,7 @@ def test_when_all_is_refused_that_is_an_error_and_nothing_stays() -> None:
 
 @live
 def test_nothing_stays_after_close_and_closing_twice_is_fine() -> None:
-    source = TracefsSource(plan(), SELF, control=CONTROL)
+    source = TracefsSource(plan(), itself(), control=CONTROL)
     assert left_behind() != []
     source.close()
     source.close()
