@@ -34,6 +34,7 @@ MOST_PROOF = 16
 # never got an init (init/main.c, init/do_mounts.c) is no bug either, but shows nothing.
 _INIT_ENDED = re.compile(r"Kernel panic - not syncing: Attempted to kill init")
 
+_BAD_ENTRIES = ("bad_page_map", "bad_page_table", "bad_swap_entry")
 _QUIET = "The log holds no report about a page, a page table, a swap entry or an mm's counters."
 
 Judged = tuple[Case, Rule]
@@ -48,10 +49,19 @@ def explain(evidence: Evidence) -> Verdict:
     """
     tiers = [[_judged(story, evidence) for story in tier] for tier in stories(evidence)]
     judged = [one for tier in tiers for one in tier]
-    if not judged:
+    if not judged or _are_bystanders(judged, evidence):
         return _without_page(evidence)
     best = _chosen(tiers)
     return _of_story(*best, [one for one in judged if one[0] is not best[0]])
+
+
+def _are_bystanders(judged: list[Judged], evidence: Evidence) -> bool:
+    """Return whether pages were but dumped, and an entry of a page table is bad that names none."""
+    stories = [case.story for case, _ in judged]
+    dumped = all(one.report and one.report.kind == "page_dump" for one in stories)
+    if evidence.ended != LOG or not dumped or any(one.state or one.map for one in stories):
+        return False
+    return any(splat.kind in _BAD_ENTRIES and splat.pfn is None for splat in evidence.splats)
 
 
 def _chosen(tiers: list[list[Judged]]) -> Judged:
@@ -237,7 +247,8 @@ def _blind(evidence: Evidence) -> Verdict:
 
 def _nameless(evidence: Evidence, splats: list[Splat]) -> Verdict:
     """Return reports about pages when none of them names a page that could have a story."""
-    first = next((splat for splat in splats if _says_what(splat)), splats[0])
+    wrong = (splat for splat in splats if _says_what(splat) and splat.kind != "page_dump")
+    first = next(wrong, None) or next(filter(_says_what, splats), splats[0])
     after = splats[splats.index(first) + 1 :]
     if first.kind == "bad_swap_entry" and after and after[0].kind == "bad_page_map":
         first = after[0]  # free_swap_and_cache() said why, print_bad_pte() where
