@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import VerdictKind
@@ -10,6 +11,7 @@ from zaptrace.report.splats import frame_text
 from zaptrace.splat.attributes import attribute
 from zaptrace.splat.kinds import KINDS
 from zaptrace.splat.lines import Line, read_lines
+from zaptrace.splat.newest_first import oldest_first
 
 MOST_LINES = 24
 """Lines after a headline that may hold the report's own."""
@@ -50,6 +52,9 @@ def kernels_words(
 def excerpt(console: bytes, splat: Splat) -> tuple[str, ...]:
     """Return one report without prefixes, raw dumps and module lists; the trace as it was
     parsed."""
+    blocks, turned = oldest_first([console])
+    if turned is not None:
+        console, splat = b"".join(blocks), replace(splat, line=turned + 1 - (splat.line or 0))
     lines = list(read_lines(console, splat.line))
     places = [at for at, line in enumerate(lines) if line.number == splat.line]
     at = next((at for at in places if _HEADLINE in lines[at].text), places[-1] if places else None)

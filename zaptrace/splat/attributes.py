@@ -39,6 +39,8 @@ def attribute(text: str) -> Attribute | None:
         return _said("aops", _aops(found))
     if said := dying_task(text):
         return _said("old process", said)
+    if "page alloc" in text or "oom-killer" in text or "unhandled" in text or "vmalloc" in text:
+        return Attribute("end") if _OTHERS.match(text) else None
     return Attribute("dumped") if _OF_MM.match(text) else None
 
 
@@ -161,6 +163,13 @@ _OF_MM = re.compile(
     r"(?:next|prot|pgoff|refcnt|get_unmapped_area|mmap_base|pgd|pgtables_bytes|hiwater_rss|pinned_vm"
     r"|start_(?:code|data|brk)|(?:arg|env)_start|binfmt|ioctx_table|owner|exe_file|mmu_notifier_mm"
     r"|notifier_subscriptions|numa_next_scan|tlb_flush_pending|def_flags:) (?:0x)?[0-9a-f(]"
+)
+
+
+# warn_alloc(), dump_header() in mm, and show_unhandled_signals: the task stands before them.
+_OTHERS = re.compile(
+    r".{1,64}?(?:: page allocation (?:failure|stalls)|: vmalloc(?: error)?:? |\]: unhandled signal "
+    r"| invoked oom-killer: )"
 )
 
 
@@ -336,6 +345,16 @@ _LINES: tuple[Row, ...] = (
     ("end", "La", re.compile(r"Last Breaking-Event-Address"), _nothing),
     ("end", "--", re.compile(r"---\[ end "), _nothing),
     ("end", "CP", re.compile(r"CPU[0-9]{1,5}: stopping"), _nothing),  # by a panic of another CPU
+    # What begins another report, which is no headline here.
+    ("end", "IN", re.compile(r"INFO: (?:task .{1,80}blocked for|rcu_|possible )"), _nothing),
+    ("end", "rc", re.compile(r"rcu: INFO: "), _nothing),
+    ("end", "[ ", re.compile(r"\[ (?:INFO|BUG): "), _nothing),
+    (
+        "end",
+        "WA",
+        re.compile(r"WARNING: (?:possible|suspicious|inconsistent|bad un|held l)"),
+        _nothing,
+    ),
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from zaptrace.splat.copies import Copies, Doubles, is_of_another_time, mention, 
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
+from zaptrace.splat.newest_first import oldest_first
 from zaptrace.splat.prefixes import (
     LONGEST,
     STAMP,
@@ -71,8 +73,17 @@ def splats(
         log: its bytes, a file that is read, or blocks of bytes: cut anywhere.
         copies: gets the lines where a report stands that was counted before.
     """
-    reader = _Reader([] if copies is None else copies)
-    for number, line in windows(_blocks(log), begins=reader.begins, idle=reader.idle):
+    blocks, turned = oldest_first(_blocks(log))
+    lines: list[int] = []
+    for splat in _splats(blocks, lines):
+        yield splat if turned is None else replace(splat, line=turned + 1 - (splat.line or 0))
+    if copies is not None:
+        copies += lines if turned is None else [turned + 1 - line for line in lines]
+
+
+def _splats(blocks: Iterable[bytes], copies: list[int]) -> Iterator[Splat]:
+    reader = _Reader(copies)
+    for number, line in windows(blocks, begins=reader.begins, idle=reader.idle):
         reader.feed(number, line)
         yield from reader.ended()
     reader.close()
@@ -227,9 +238,19 @@ class _Reader:
         stream = stream or self._new_stream(prefix)
         self._spoke_last = stream
         stream.begin(draft, text, number)
-        if kind == "page_dump" and attribute(begins.text):
+        if kind == "page_dump" and (said := attribute(begins.text)):
+            if number - self._last_number == 1 and (above := self._flags_above(said, stream)):
+                draft.take(above)
             stream.feed(begins.text, text, number, own=True)
         return True
+
+    def _flags_above(self, said: Attribute, stream: Stream) -> Attribute | None:
+        """Return the line of flags above the `raw:` line that a dump begins with, if it is its."""
+        body = stream.prefix.body(self._last_text) if said.name == "raw" else None
+        above = attribute(body[0]) if body and body[1] else None
+        if above is None or above.name != "flags":
+            return None
+        return above if above.fields.get("flags_word") == said.fields["raw"][0] else None
 
     def _new_stream(self, prefix: Prefix) -> Stream:
         if len(self._streams) >= OPEN_STREAMS:

@@ -76,6 +76,13 @@ _HEXAGON = re.compile(
 _GLUED = re.compile(
     r"(?:/0x[0-9a-f]{0,15}[0-9]|\[[A-Za-z_]\w{1,63}\])(?=[A-Za-z_][\w.]{1,128}\+0x)", re.ASCII
 )
+# Bare names, each another function's: of some symbolizers two of one name are one frame.
+_IN_ONE_LINE = re.compile(
+    r"(?:(?:\? )?(?P<one>[A-Za-z_][\w.]{0,511})\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16}"
+    r"(?: \[\w{1,64}\])?(?: {1,8}(?!(?:\? )?(?P=one)\+)|$)){2,64}",
+    re.ASCII,
+)
+_BETWEEN = re.compile(r"(?<![? ]) {1,8}(?=(?:\? )?[A-Za-z_][\w.]{0,511}\+0x)")
 _ANOTHER = re.compile(
     rf"(?<=[\w\]] )\[(?:<{_ADDRESS}>\]|{_ADDRESS} : )"
     rf"|(?<=[0-9a-f] )\[{_ADDRESS}\] (?=[A-Za-z_][\w.]{{1,128}}\+0x)",
@@ -188,16 +195,21 @@ def frames(text: str) -> Iterator[Frame]:
         for found in _OLD.finditer(text):
             offset, address = int(found["offset"]), int(found["address"], 16)
             yield Frame(found["symbol"], offset, None, address, module=found["module"])
-    elif text.count("+0x") > 1 and "from" not in text and _GLUED.search(text):
-        for part in _GLUED.sub(r"\g<0>\n", text).split("\n"):
-            if shown := frame(part):
-                yield shown
+    elif text.count("+0x") > 1 and "from" not in text and (lines := _lines(text)):
+        yield from filter(None, map(frame, lines))
     elif shown := frame(text):
         yield shown
         if "from" not in text:
             for another in _ANOTHER.finditer(text, 1):
                 if shown := frame(text[another.start() :]):
                     yield shown
+
+
+def _lines(text: str) -> list[str]:
+    """Return the frames that one line holds without brackets, if it holds several."""
+    if _GLUED.search(text):
+        return _GLUED.sub(r"\g<0>\n", text).split("\n")
+    return _BETWEEN.split(text) if _IN_ONE_LINE.fullmatch(text) else []
 
 
 def decoded_frame(text: str) -> Frame | None:

@@ -22,7 +22,8 @@ Row = tuple[str, str, re.Pattern[str], Callable[[re.Match[str]], Fields]]
 # Another line's word (`TPC:`), which was joined to it, is no taint.
 _LETTERS = r"(?P<tainted>[A-Z](?:(?![A-Z]{2,6}:)[A-Z \t]|-(?=[ -]|[a-z] )|(?<=-)[a-z](?= )){0,80})"
 _TAINT = rf"(?:Not tainted|Tr?ainted: {_LETTERS})"
-_RELEASE = r"[ \t]*\(?(?P<release>[0-9][^\s()]{0,64})?"
+# syzkaller's has no number: "Not tainted syzkaller #0".
+_RELEASE = r"[ \t]*\(?(?P<release>[0-9][^\s()]{0,64}|[a-z][\w.+-]{2,64}(?= #[0-9]))?"
 _WHO = rf"(?P<comm>.{{0,64}}?)(?: Kdump: loaded)?(?: {_TAINT}{_RELEASE}|$)"
 _CPU = r"(?P<cpu>[0-9]{1,5})"
 _PID = r"(?P<pid>[0-9]{1,10})"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from zaptrace.splat.linked_words import undone
 from zaptrace.splat.log_text import utf8
-from zaptrace.splat.quoted_printable import QuotedPrintable
+from zaptrace.splat.mail_encodings import MailEncodings
 
 BLOCK = 1 << 20
 """Bytes that are searched at once."""
@@ -93,7 +93,7 @@ def whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield blocks that end where a line does, the last one where the log does."""
     rest: list[bytes] = []
     size = 0
-    mail = QuotedPrintable()
+    mail = MailEncodings()
     for block in utf8(blocks):
         for start in range(0, len(block), BLOCK):
             part = block[start : start + BLOCK]

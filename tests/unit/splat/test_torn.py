@@ -415,3 +415,54 @@ def test_a_headline_that_was_copied_without_its_prefix_has_the_lines_below() -> 
 def test_escaped_line_ends_are_no_words() -> None:
     (splat,) = parsed("2024-03-05T09:07:35Z BUG: KFENCE: memory corruption in f+0x1/0x40\\x0a\n")
     assert (splat.reason or "").endswith("in f+0x1/0x40")
+
+
+def test_flags_above_a_dump_that_begins_at_its_words_are_its() -> None:
+    log = """\
+[    7.000001] flags: 0xfffffc0000200(workingset|node=0|zone=1)
+[    7.000002] raw: 000fffffc0000200 dead000000000100 dead000000000122 0000000000000000
+[    7.000003] raw: 0000000000000000 0000000000000000 00000001ffffffff 0000000000000000
+[    7.000004] page dumped because: VM_BUG_ON_PAGE(PageTail(page))
+[    7.000005] ------------[ cut here ]------------
+[    7.000006] kernel BUG at mm/filemap.c:154!
+"""
+    (splat,) = parsed(log)
+    assert (splat.kind, splat.flags) == ("vm_bug_on", ("workingset",))
+    (other,) = parsed(log.replace("0xfffffc0000200", "0xfffffc0000300"))
+    assert other.flags == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO: task worker:4321 blocked for more than 120 seconds.",
+        "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+        "WARNING: possible circular locking dependency detected",
+        "kswapd0: page allocation failure: order:4, mode:0x40dc0(GFP_KERNEL)",
+        "worker invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0",
+        "worker[4321]: unhandled signal 11 code 0x1 at 0x0000000000000008 in libc.so.6",
+    ],
+)
+def test_another_report_that_is_no_headline_ends_the_one_above(line: str) -> None:
+    log = f"""\
+BUG: Bad page state in process worker  pfn:0d5c8
+page: refcount:-1 mapcount:0 mapping:0000000000000000 index:0x0 pfn:0xd5c8
+page dumped because: nonzero _refcount
+{line}
+CPU: 3 PID: 4321 Comm: worker Not tainted syzkaller #0
+Call Trace:
+ schedule+0x37/0x90
+"""
+    (splat,) = parsed(log)
+    assert (splat.reason, splat.cpu, splat.trace) == ("nonzero _refcount", None, ())
+    (whole,) = parsed(log.replace(line + "\n", ""))
+    assert (whole.kernel_release, names(whole)) == ("syzkaller", ["schedule"])
+
+
+def test_bare_frames_that_share_a_line_are_several() -> None:
+    log = """\
+BUG: Bad page state in process worker  pfn:0d5c8
+Call Trace: dump_stack+0x1/0x2 bad_page+0x1/0x2 ? maybe+0x3/0x4 [mod] zap+0x5/0x6
+"""
+    (splat,) = parsed(log)
+    assert names(splat) == ["dump_stack", "bad_page", "maybe?", "zap"]

@@ -5,6 +5,7 @@ Nothing here knows the parser.
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 from collections.abc import Callable
@@ -234,6 +235,13 @@ TRANSPORTS: dict[str, Dress] = {
     "no-break spaces": lambda lines: "".join(
         f"> {line}\n".replace("  ", " \xa0") for line in _stamped(lines)
     ).encode(),
+    "dmesg, newest first": lambda lines: "\n".join([*reversed(_stamped(lines)), ""]).encode(),
+    "mail in base64": lambda lines: (
+        b"Subject: a report\nContent-Type: text/plain; charset=utf-8\n"
+        b"Content-Transfer-Encoding: base64\n\n"
+        + base64.encodebytes("\n".join(["Hello,", "", *_stamped(lines), "Regards"]).encode())
+        + b"\n-- \nsent by a list\n"
+    ),
     "two hosts": _other_host,
     "Markdown's quote, its first line": lambda lines: (
         f"Like this:\n> {chr(10).join(_stamped(lines))}\n".encode()
