@@ -142,7 +142,8 @@ class Draft:
             return True
         if self.foreign and not self.is_named_by(said):
             return True
-        if name in self.taken and name not in REPEATED and not self._begins_again(name):
+        again = name == "trace" and not (self._trace or self.was_passed)  # after `Backtrace:`
+        if name in self.taken and name not in REPEATED and not again:
             return True
         if name in OWNERS and name in self._owners:
             return True
@@ -166,7 +167,10 @@ class Draft:
 
     def _has_no_stack(self, name: str) -> bool:
         """Return whether a task or a stack is another report's: this one has none."""
-        if name == "trace" and ("user mode" in self.taken or self._lacks_task_after_others()):
+        after = self.was_passed and name == "hardware" and self._fault  # which it stands before
+        if after or ("user mode" in self.taken and (name == "trace" or self.was_passed)):
+            return True
+        if name == "trace" and self._lacks_task_after_others():
             return True
         if self.kind.name != "page_dump":
             return False
@@ -202,10 +206,6 @@ class Draft:
         none at all."""
         old = self.kind.name == "bad_page_state" and "process" in self._said
         return old and "pfn" not in self._said and "pfn" in said.fields
-
-    def _begins_again(self, name: str) -> bool:
-        """Return whether this is the `Call Trace:` after `Backtrace:`."""
-        return name == "trace" and not self._trace and not self.was_passed
 
     def meets(self, said: Attribute) -> None:
         """Take note of a line that is another report's, of which the headline may be lost."""
@@ -341,7 +341,7 @@ class Draft:
         Once more, they are another report's.  Only oopses (of MIPS) have them after the task.
         """
         what = text[:8]
-        is_oops = "fault" in self.kind.follows
+        is_oops = "fault" in self.kind.follows and not self.was_passed
         after_task = what == "Modules " and self.taken & BEFORE_TRACE and not is_oops
         if self.traced or after_task or "trace" in self.taken:
             self.end_trace()
@@ -395,7 +395,8 @@ class Draft:
         """Take the function that the CPU was in, by its registers; return whether it was taken."""
         if self.foreign or any(same_place(one, frame) for one in self._fault):
             return False  # said once more at the end of an oops
-        if "trace's end" in self.taken or (self._early and self.was_passed):
+        later = self._early or "user mode" in self.taken
+        if "trace's end" in self.taken or (later and self.was_passed):
             return False
         if "trace" in self.taken:  # inside a trace: an interrupted function, of which no frame is
             if self.was_passed:

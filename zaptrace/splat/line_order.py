@@ -12,7 +12,7 @@ ORDER = {
             ("flags",),
             ("page_type", "raw"),
             ("reason", "repair"),
-            ("owner",),
+            ("owner", "allocated", "freed"),
             ("vma", "file"),
             ("task", "hardware"),
             ("trace", "trace's end"),

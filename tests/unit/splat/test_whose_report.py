@@ -238,3 +238,40 @@ def test_a_dump_that_stands_alone_takes_no_machine() -> None:
     (splat,) = parsed(f"{dump}{reason}------------[ cut here ]------------\nHardware name: x\n")
 
     assert (splat.kind, splat.hardware) == ("page_dump", None)
+
+
+@pytest.mark.parametrize(
+    ("own", "others"),
+    [
+        (  # the registers of user space end it
+            "CPU: 5 PID: 4321 Comm: worker-7 Not tainted 6.8.0\nRIP: 0033:0x7f1122334455",
+            "Hardware name: Another\nRIP: 0010:kfree+0x20/0x130\nCall Trace:\n free_it+0x1/0x2",
+        ),
+        (  # an oops shows its modules before the task, or at once after it
+            "CPU: 5 PID: 4321 Comm: worker-7 Not tainted 6.8.0",
+            "Modules linked in: one two\nRIP: 0010:kfree+0x20/0x130\nCall Trace:\n free_it+0x1/0x2",
+        ),
+        (  # the machine's name stands before the registers
+            "CPU: 5 PID: 4321 Comm: worker-7 Not tainted 6.8.0\nRIP: 0010:walk_it+0x20/0x130",
+            "Hardware name: Another Board",
+        ),
+    ],
+)
+def test_lines_after_a_lost_headline_are_left_out(own: str, others: str) -> None:
+    head = "worker-7: Corrupted page table at address 7f1122334000\nPGD 800000010a0b0067 PUD 0"
+    (splat,) = parsed(f"{head}\n{own}\nusb 1-1: reset\n{others}\n")
+    assert (splat.pid, splat.hardware) == (4321, None)
+    assert all(frame.symbol == "walk_it" for frame in splat.trace)
+
+
+def test_words_of_a_page_after_its_owners_are_another_page_s() -> None:
+    log = """\
+BUG: Bad page state in process worker  pfn:0d5c8
+page: refcount:0 mapcount:1 mapping:0000000000000000 index:0x0 pfn:0xd5c8
+page last free pid 3999 tgid 3998 stack trace:
+ free_it+0x1/0x2
+usb 1-1: reset
+raw: 0100000000080014 dead000000000122 0000000000000000 000000007f00aa1b
+page dumped because: nonzero mapcount
+"""
+    assert (parsed(log)[0].raw, parsed(log)[0].reason) == ((), None)
