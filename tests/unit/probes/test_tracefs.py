@@ -9,6 +9,7 @@ kernel's here.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import subprocess
@@ -26,6 +27,7 @@ from probes.filters import Filters
 from probes.preflight import TRACING, check
 from probes.tracefs import TracefsSource
 from tests.unit.probes.uprobes import CONTROL, FUNCTIONS, place_of, plan
+from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, Events, Kind
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
@@ -58,6 +60,14 @@ def usable() -> str | None:
 
 
 live = pytest.mark.skipif(bool(usable()), reason=str(usable()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernels_symbols() -> Iterator[None]:
+    """Each source's own look at /proc/kallsyms is 57 ms of CPU: one for all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Kallsyms, "of_this_kernel", functools.cache(Kallsyms.of_this_kernel))
+        yield
 
 
 @pytest.fixture
