@@ -101,7 +101,8 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     for one in reported(case):
         said.setdefault(_sentence(one, case), []).append(one)
     for at, (text, facts) in enumerate(said.items()):
-        start = f"By the recorded life of {whose(case)}, " if at == 0 else "And "
+        before = " before it was allocated again" if case.account.earlier else ""
+        start = f"By the recorded life of {whose(case)}{before}, " if at == 0 else "And "
         often = len({one.among[0].write.number for one in facts})
         times = f" ({often} times)" if often > 1 else ""
         yield Sentence(
@@ -112,6 +113,8 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         )
         yield from _taken_for(facts[0], pfn)
         yield from _prepared(case, facts[0])
+    if case.account.earlier:
+        return
     yield from reported_entry(case)
     yield from wrong_page_sentences(case)
     yield from entry_sentences(case)

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from zaptrace.life.calls import Unit, call_is_over, same_call
 from zaptrace.life.ledger import Ledger
-from zaptrace.life.left_over import LeftOver, What
+from zaptrace.life.left_over import HELD, LeftOver, What
 from zaptrace.life.named_life import NamedLife, NamedWrite
 from zaptrace.life.page_life import CLEARS, SETS
 from zaptrace.life.page_members import PageFields
 
 _POSITIVE = (What.STRAY, What.FREED_TWICE, What.FREED_WHILE_MAPPED)
 """What is seen in a store itself; all else is that another store is missing."""
+_OF_A_STALE_HOLDER = (*HELD, What.PUT_WITHOUT_GET, What.FREED_TWICE)
+"""What a put does that is the page's former life's."""
 _WITHIN_A_CALL = (
     *(What.PTE_CLEARED, What.PTE_STAYS, What.RMAP_WITHOUT_PTE),
     *(What.CLEARED_NOT_PUT, What.MAPPED_WITHOUT_GET),
@@ -31,6 +33,7 @@ class PageAccount:
         over: the guest ran on to its end: no call is still at work.
         last: kernel stack -> the last store on it (`zaptrace.life.calls.call_is_over`).
         entry: the last store to the page's (swap) PTE, where its rmap does not lead to that.
+        earlier: it is the life that the page had before its last allocation.
     """
 
     named: NamedLife
@@ -40,6 +43,7 @@ class PageAccount:
     over: bool
     last: Mapping[int, tuple[int, tuple[int, ...]]] = field(default_factory=dict)
     entry: NamedWrite | None = None
+    earlier: bool = False
 
     @property
     def facts(self) -> tuple[LeftOver, ...]:
@@ -81,6 +85,12 @@ class PageAccount:
             and same_call(Unit(0, own[-1]), Unit(0, one))
             for one in self.named.writes
         )
+
+    @property
+    def facts_follow(self) -> bool:
+        """Return whether all that is known to be wrong may follow from a reference that somebody
+        held when the page was freed before."""
+        return all(one.what in _OF_A_STALE_HOLDER for one in self.facts)
 
     def first(self, *kinds: What) -> LeftOver | None:
         """Return the first fact of some kinds."""

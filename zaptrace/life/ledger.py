@@ -100,7 +100,7 @@ def ledger(
     elif why is None:
         _pair_by_kind(gets, puts)
         mine = _pair_mappings(*taken, gets, puts)
-        rest = [one for one in gets if one not in mine and not _lasts(one)]
+        rest = [one for one in gets if one not in mine and not _is_own(one)]
         _pair_same_call(rest, puts)
         if mappings is not None:
             unheld = (one.write for one in mappings.sets if one.partner is None)
@@ -328,8 +328,14 @@ def _pair_mappings(
     return taken
 
 
+def _is_own(get: Unit) -> bool:
+    """Return whether no other put than its kind's drops it."""
+    functions = set(get.write.functions())
+    return any((kind.own or kind.lasting) and kind.gets & functions for kind in KINDS)
+
+
 def _lasts(get: Unit) -> bool:
-    """Return whether it is held until its own kind drops it."""
+    """Return whether it is held until its own kind drops it, for as long as the page lives."""
     functions = set(get.write.functions())
     return any(kind.lasting and kind.gets & functions for kind in KINDS)
 

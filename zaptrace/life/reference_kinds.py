@@ -10,13 +10,15 @@ class RefKind:
     """References that are taken in one place and dropped in another, by the functions there.
 
     Attributes:
-        lasting: it is held until it is dropped there: no other put can be its own.
+        own: it is dropped there and nowhere else: no other put can be its own.
+        lasting: so is this one, and it may be held for as long as the page lives.
         alike: others are taken by the same functions: paired only where as many were dropped.
     """
 
     name: str
     gets: frozenset[str]
     puts: frozenset[str]
+    own: bool = False
     lasting: bool = False
     alike: bool = False
 
@@ -36,6 +38,7 @@ KINDS = (
         # Of what left for the next function the first one alone is known: lru_add_drain_cpu().
         frozenset({"folio_batch_move_lru", "pagevec_lru_move_fn", "__pagevec_lru_add"})
         | {"lru_add_drain_cpu"},
+        own=True,
     ),
     # mm/mlock.c: the same for mlock's.
     RefKind(
@@ -43,6 +46,7 @@ KINDS = (
         frozenset({"mlock_folio", "mlock_new_folio", "munlock_folio"})
         | {"mlock_new_page", "munlock_page"},
         frozenset({"mlock_folio_batch", "mlock_pagevec", "mlock_drain_local"}),
+        own=True,
     ),
     # mm/filemap.c: pages that are looked up into a batch, which drops them all.
     RefKind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from zaptrace.life.flags import is_large
 from zaptrace.life.folio_pages import TailLinks
 from zaptrace.life.freed_mapped import FreedMapped, freed_while_mapped
 from zaptrace.life.ledger import Ledger, ledger
+from zaptrace.life.left_over import What
 from zaptrace.life.life_file import read
 from zaptrace.life.lost_tables import LostTable, lost_tables
 from zaptrace.life.named_life import Function, NamedLife, NamedWrite, named_life, named_write
-from zaptrace.life.page_life import ENTIRE, entry_store, last_store
+from zaptrace.life.page_life import ENTIRE, Role, entry_store, last_store, page_life
 from zaptrace.life.page_members import MAPCOUNT, REFCOUNT
 from zaptrace.life.planted import Planted, planted
 from zaptrace.life.record_layout import NOT_SEEN
@@ -91,8 +93,12 @@ class RunLife:
         Of a large folio's other page, with which itself nothing is wrong, it is the first one's,
         where something is wrong with the folio as a whole: its references, or how often it is
         mapped as a whole, whose counter bad_page() is given by the page that it lies in.
+
+        Of a page that was freed too early, and allocated again, it is the life in which it was.
         """
         mine = self._account(pfn, audit, until_store)
+        if mine is not None and until_store is None and mine.facts_follow:
+            mine = self._freed_too_early(mine) or mine
         if mine is None or mine.facts or not is_large(mine.named.writes, mine.fields):
             return mine
         head = TailLinks(self.life).heads_of((pfn,)).get(pfn, pfn - 1)
@@ -115,6 +121,19 @@ class RunLife:
         whole, last = self._whole(pfn), self._last_calls()
         entry = self._entry(pfn, audit) if until_store is None else self._stale(pfn, until_store)
         return PageAccount(named, self.life.fields, account, whole, self.over, last, entry)
+
+    def _freed_too_early(self, now: PageAccount) -> PageAccount | None:
+        """Return the life before a page's last allocation, where it ended by a reference that was
+        not the dropper's: who held that one took it into this life."""
+        if not now.named.life.since_allocation or not now.named.writes:
+            return None
+        pfn, allocated = now.named.life.pfn, now.named.writes[0].write.number
+        whole = page_life(self.life, pfn, since_boot=True).writes
+        freed = [one for one in whole if one.role is Role.FREED and one.number < allocated]
+        before = self._account(pfn, None, freed[-1].number) if freed else None
+        if before is None or before.first(What.PUT_WITHOUT_GET) is None:
+            return None
+        return dataclasses.replace(before, earlier=True)
 
     def freed_while_mapped(self) -> tuple[FreedMapped, ...]:
         """Return the pages that were freed while a PTE mapped them, the first one first."""

@@ -176,6 +176,21 @@ def test_a_freeze_that_fails_is_none() -> None:
     assert page.account().unpaired == "its references were frozen for a while"
 
 
+def test_what_a_batch_holds_no_other_put_drops() -> None:
+    """A zap that freed the next page, seen on 6.14: the batch's own reference went with it."""
+    page = Page()
+    page.refs(1, 1, 0x21)
+    page.maps(1, 2, 0x21)
+    page.refs(1, 3, 0x21)  # a batch of the LRU lists
+    page.unmap()
+    assert [one.what for one in page.ledger(ptes=0).left_over] == [What.GET_WITHOUT_PUT]
+    page.refs(-1, 4, 0x27)
+    wrong = "put without a get: exit_mmap mm/mmap.c:3000"
+    assert wrong in said(page.ledger(ptes=0))
+    page.refs(-1, 4, 0x24)  # the batch is moved
+    assert page.refcount == -1 and wrong in said(page.ledger(ptes=0))
+
+
 def test_a_batch_that_is_filled_by_its_helper_alone_is_a_batch() -> None:
     """folio_add_lru() ends in a jump on s390x: its batch's put was said to have had no get."""
     assert "__folio_batch_add_and_move" in KINDS[0].gets and "folio_add_lru" in KINDS[0].gets

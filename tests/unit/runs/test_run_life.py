@@ -10,18 +10,24 @@ import drgn
 import pytest
 
 from tests.unit.kernel.small_vmlinux import SOURCE, small_vmlinux
+from tests.unit.life.builders import PFN as HAND_MADE
+from tests.unit.life.lives import NAMES, Page, resolve
 from tests.unit.life.recorded import DATA, FOUNDING, HEADS, PFN, recorded, sites
 from zaptrace.explain import Evidence
 from zaptrace.explain.life_wording import life_sentences
 from zaptrace.explain.predicates import Case
 from zaptrace.explain.story import Story
+from zaptrace.life.completeness import Completeness
 from zaptrace.life.life_file import read, write
+from zaptrace.life.records import Life
 from zaptrace.model.errors import BadInput
 from zaptrace.runs.folder import RunFacts, RunFolder
 from zaptrace.runs.life_recorder import life_recorder
 from zaptrace.runs.run_life import RunLife, kept_lives, open_life
 
 BOOT, OTHER = "0a77d9c2-1111-4222-8333-444455556666", "0b77d9c2-1111-4222-8333-444455556666"
+
+NAMED = {(at, back): resolve(at, back) for at in NAMES for back in (False, True)}
 
 
 @pytest.fixture
@@ -50,6 +56,42 @@ def test_a_folio_that_is_wrong_as_a_whole_is_its_second_page_s_account(
         whose = f"pfn {head:#x}, its folio's first page," if pfn != head else f"pfn {head:#x},"
         assert said[0].startswith(f"By the recorded life of {whose} ")
         assert "a PMD " in said[0] and "PTE" not in said[0]
+
+
+def life_of_two(*, too_early: bool) -> Life:
+    """A page that a zap freed, and was allocated again: at first while a batch held it."""
+    page = Page()
+    page.refs(1, 1, 0x21)
+    page.maps(1, 2, 0x21)
+    page.refs(1, 3, 0x21)  # a batch of the LRU lists
+    page.unmap()
+    page.refs(-1, 4, 0x27 if too_early else 0x24)
+    page.refs(1, 1, 0x21)
+    page.refs(1, 3, 0x21)
+    page.refs(-1, 4, 0x24)
+    if too_early:
+        page.refs(-1, 4, 0x24)  # of the first batch, which takes this life's reference
+    return page.life()
+
+
+@pytest.mark.parametrize("too_early", [False, True])
+def test_a_page_that_was_freed_too_early_went_wrong_in_its_life_before(
+    run: RunFolder, too_early: bool
+) -> None:
+    """6.14: a batch of the LRU lists met a page again that had been freed and allocated since."""
+    whole = Completeness(8, 0)
+    lives = RunLife(
+        run, life_of_two(too_early=too_early), whole, drgn.Program(), over=True, _sites=NAMED
+    )
+    account = lives.account(HAND_MADE, None)
+    assert account is not None and account.earlier == too_early
+    evidence = Evidence(None, lives=lives)
+    said = [one.text for one in life_sentences(Case(Story(HAND_MADE), (), evidence, account))]
+    wrong = (
+        "By the recorded life of pfn 0x5da before it was allocated again, exit_mmap() at "
+        "mm/mmap.c:3000 dropped a reference that had not been taken."
+    )
+    assert said == ([wrong] if too_early else [])
 
 
 @pytest.mark.parametrize("boot", [None, BOOT, f"{BOOT}/1111-aaaa"])
