@@ -112,8 +112,11 @@ def ledger(
         again = [one for one in puts if one.partner is None and _is_of_free_page(one.write)]
         left += [LeftOver(What.FREED_TWICE, 1, (one.write,)) for one in again]
         puts = [one for one in puts if one not in again]
-        left += _references(gets, puts, mine, mapped, mappings.sets if mappings else [])
-        left += _kept(mappings, mine, puts) if mappings is not None else ()
+        kept = list(_kept(mappings, mine, puts)) if mappings is not None else []
+        # Then what is left in a batch waits there.
+        open_ = [one for one in gets if not (kept and _is_own(one))]
+        left += _references(open_, puts, mine, mapped, mappings.sets if mappings else [])
+        left += kept
     if MAPCOUNT not in paired:
         missing = _mappings(_of_ptes(adds, paired), _of_ptes(removals, paired), dropped)
         # A mapping that is still there owes nothing.

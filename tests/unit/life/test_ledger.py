@@ -191,6 +191,17 @@ def test_what_a_batch_holds_no_other_put_drops() -> None:
     assert page.refcount == -1 and wrong in said(page.ledger(ptes=0))
 
 
+def test_a_page_that_waits_in_a_batch_lost_the_reference_of_its_zap() -> None:
+    page = Mappable()
+    page.refs(1, 1, 0x21)
+    page.maps(1, 2, 0x21)
+    page.sets(0x30, 0x21)
+    page.refs(1, 3, 0x21)  # a batch of the LRU lists
+    page.clears(0x31, 0x22)
+    page.maps(-1, 5, 0x22)
+    assert [one.what for one in page.account().left_over] == [What.CLEARED_NOT_PUT]
+
+
 def test_a_batch_that_is_filled_by_its_helper_alone_is_a_batch() -> None:
     """folio_add_lru() ends in a jump on s390x: its batch's put was said to have had no get."""
     assert "__folio_batch_add_and_move" in KINDS[0].gets and "folio_add_lru" in KINDS[0].gets
