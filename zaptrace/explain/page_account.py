@@ -102,10 +102,12 @@ class PageAccount:
         return next((one for one in own if one.write.number == number), None)
 
     def late_removal(self) -> NamedWrite | None:
-        """Return the rmap removal that came after the page was freed while mapped; None without."""
+        """Return the rmap removal that came after the page was freed while mapped; None without,
+        or where its PTE was still there when the page was freed."""
         freed = self.first(What.FREED_WHILE_MAPPED)
         if freed is None:
             return None
         at = freed.among[0].write.number
         later = (one for one in self.named.writes if one.write.number > at)
-        return next((one for one in later if one.role == "unmapped"), None)
+        found = next((one for one in later if one.role == "unmapped" or one.role in CLEARS), None)
+        return found if found is not None and found.role == "unmapped" else None

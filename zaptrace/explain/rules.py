@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from zaptrace.explain import late_removal
+from zaptrace.explain import late_removal, life_rules
 from zaptrace.explain.changed_entry import of_another, other_page
 from zaptrace.explain.event_view import PAGE_MAPCOUNT_RESERVE, same_page
 from zaptrace.explain.mapcount_gaps import jump_of
@@ -392,7 +392,10 @@ def refcount_leaked(case: Case) -> bool:
 
 def put_when_free(case: Case) -> bool:
     """Return whether the kernel's own check stopped a task that was about to drop a reference to a
-    page without one (put_page_testzero(), include/linux/mm.h)."""
+    page without one (put_page_testzero(), include/linux/mm.h), and the page's life does not show
+    why it had none."""
+    if life_rules.mapped_without_rmap(case) or life_rules.refcount_overput(case):
+        return False
     report = case.story.report
     if case.story.fault or case.story.state or report is None or report.refcount != 0:
         return False

@@ -115,7 +115,7 @@ def ledger(
         kept = list(_kept(mappings, mine, puts)) if mappings is not None else []
         # Then what is left in a batch waits there.
         open_ = [one for one in gets if not (kept and _is_own(one))]
-        left += _references(open_, puts, mine, mapped, mappings.sets if mappings else [])
+        left += _references(open_, puts, mine, mapped, mappings)
         left += kept
     if MAPCOUNT not in paired:
         missing = _mappings(_of_ptes(adds, paired), _of_ptes(removals, paired), dropped)
@@ -267,7 +267,7 @@ def _since_the_boot(
     rest = [one for one in gets if one not in mine]
     _pair_same_call(rest, puts)
     _pair_any(rest, puts)
-    return _references(gets, puts, mine, False, [])
+    return _references(gets, puts, mine, False, None)
 
 
 def _no_references(writes: Sequence[NamedWrite], *, is_tail: bool) -> str | None:
@@ -323,12 +323,19 @@ def _pair_mappings(
         add.partner = get
     held = list(taken)
     for removal in removals:
-        put = removal.partner = _nearest(removal, puts)
+        put = removal.partner = _nearest(removal, _puts_of(removal, puts))
         if put is not None and held:
             _pair(held.pop(0), put)
         elif put is not None:  # a mapping that was never added: reported by its removal
             put.partner = removal
     return taken
+
+
+def _puts_of(removal: Unit, puts: list[Unit]) -> list[Unit]:
+    """Return the puts that may be a mapping's own: its entry is cleared before that."""
+    if removal.write.write.slot is None:
+        return puts
+    return [one for one in puts if one.at > removal.at]
 
 
 def _is_own(get: Unit) -> bool:
@@ -396,18 +403,21 @@ def _references(
     puts: list[Unit],
     mine: list[Unit],
     mapped: bool | None,
-    sets: list[Unit],
+    mappings: Mappings | None,
 ) -> Iterator[LeftOver]:
     """Yield the puts and gets that are left unpaired.
 
     Args:
         mine: the gets of mappings.
         mapped: see `_is_mapped`.
-        sets: of PTEs, where they are known.
+        mappings: the entries that map the page, where they are known: then it is known as well
+            that none was cleared for a put.
     """
     alone = [one for one in puts if one.partner is None]
-    open_ = [one for one in mine if one.partner is None]
-    unclear = [one for one in alone if open_ and (mapped is None or one.write.write.after_stop)]
+    sets, unclear = (mappings.sets, []) if mappings is not None else ([], alone)
+    if all(one.partner is not None for one in mine):
+        unclear = []
+    unclear = [one for one in unclear if mapped is None or one.write.write.after_stop]
     for what, units in (
         (What.PUT_OR_RMAP, unclear),
         (What.PUT_WITHOUT_GET, [one for one in alone if one not in unclear]),

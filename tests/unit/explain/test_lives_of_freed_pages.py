@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.unit.explain.audits import audit
 from tests.unit.explain.checked import explain
 from tests.unit.explain.life_cases import (
     ABOVE,
     STATE,
     Kept,
+    case,
     forked,
     healthy,
     lost,
     objected,
+    overput,
     torn_down,
 )
 from tests.unit.life.builders import FLAGS, PFN, REFCOUNT
 from tests.unit.life.folios import FIRST, Folio
 from tests.unit.life.lives import NAMES, OTHER, Mapped, resolve
-from zaptrace.explain import Evidence
+from zaptrace.explain import Evidence, life_rules
 from zaptrace.life.changed_words import Changed
 from zaptrace.life.freed_mapped import freed_while_mapped
 from zaptrace.life.lost_tables import lost_tables
@@ -213,3 +217,28 @@ def test_another_page_s_is_told_beside_the_verdict() -> None:
     assert "lru.next of pfn 0x777 was never stored to, and in the dump it is 0x1001" in (
         verdict.summary
     )
+
+
+def test_a_page_that_is_freed_while_its_pte_is_there_is_freed_by_another_s_put() -> None:
+    """6.8, s390x: a zap dropped the next page's reference, and the next page's zap came after."""
+    page = Mapped()
+    page.refs(-1, 6, 0x22)
+    page.clears(0x31, 0x22)
+    page.maps(-1, 5, 0x22)
+    wrong = case(Kept(page))
+    assert life_rules.refcount_overput(wrong)
+    assert not life_rules.freed_before_rmap_removed(wrong)
+
+
+def test_a_put_that_the_kernel_refused_is_the_fault_of_who_took_no_reference_or_dropped_one() -> (
+    None
+):
+    """6.8, s390x: each was `freed_twice`, whatever the page's life said."""
+    reason = "kernel BUG at mm.h:780! (VM_BUG_ON_PAGE(page_ref_count(page) == 0))"
+    refused = replace(STATE, kind="vm_bug_on", reason=reason)
+    for made, kind in (
+        (forked, VerdictKind.MAPPED_WITHOUT_RMAP),
+        (overput, VerdictKind.REFCOUNT_OVERPUT),
+        (healthy, VerdictKind.FREED_TWICE),
+    ):
+        assert explain(Evidence(None, [refused], console=True, lives=Kept(made()))).kind is kind
