@@ -350,7 +350,7 @@ SHOW_A_PAGE = frozenset(kind.name for kind in KINDS if kind.about_pages and "pag
 # A BUG() or WARN() of another kind that stands where pages and page tables are handled.
 _OF_PAGES = re.compile(
     r"(?:kernel BUG at|WARNING: .{0,60}?) ?(?:\./)?(?:\S{0,200}/)?(?:include/linux/(?:mm|mm_inline"
-    r"|rmap|page-flags|page_ref|pagemap|huge_mm|swapops|mmu_gather|pgtable)\.h"
+    r"|highmem|rmap|page-flags|page_ref|pagemap|huge_mm|swapops|mmu_gather|pgtable)\.h"
     r"|mm/(?:\w{1,20}/)?(?:memory|rmap|swap|swap_state|swapfile|swap_cgroup|swap_table|page_io"
     r"|page_alloc|page-writeback|page_ext|mmap|mmu_gather|huge_memory|hugetlb\w{0,12}|migrate"
     r"|migrate_device|mremap|mprotect|madvise|filemap|truncate|vmscan|workingset|ksm|gup"

@@ -131,6 +131,11 @@ def _is_pattern(splat: Splat, _console: Console) -> bool:
     return is_text or (value > 0 and value >> 32 == value & 0xFFFFFFFF)
 
 
+def _is_buddy(splat: Splat, _console: Console) -> bool:
+    return page_type(splat) == "buddy"
+
+
+_ON_FREE_LIST = "it is on the free lists"
 _NO_SWAP_ENTRY = "the kernel took it for a swap entry first, and refused that"
 _GARBAGE = "the PTE itself is garbage: its page table was overwritten, or used for something else"
 _NEVER_ADDED = (
@@ -303,12 +308,17 @@ ROWS = (
                 "a driver maps slab, vmalloc or other memory of the kernel wrongly",
                 2,
                 (
+                    Sign(-2, _ON_FREE_LIST, _is_buddy),
                     Sign(1, "fault: or mmap: names a driver", of_driver),
                     FOREIGN_MODULES,
                     IN_MODULE,
                 ),
             ),
-            Candidate("the page was freed while mapped, and given to another user since", 2),
+            Candidate(
+                "the page was freed while mapped, and given to another user since",
+                2,
+                (Sign(1, _ON_FREE_LIST, _is_buddy),),
+            ),
             Candidate("its struct page was overwritten", 1),
         ),
         measure=(

@@ -22,7 +22,7 @@ _LISTS = re.compile(
     r"|free_hot_cold_page\w*|expand|(?:__)?del_page_from_free_list|move_(?:freepages|to_free_list)"
     r"\w*|move_(?:pages|folios|active_pages)_to_lru|steal_suitable_fallback|(?:__)?isolate_lru_\w+"
     r"|shrink_(?:active|inactive|page|folio)_list|release_pages|folios_put\w*|lru_\w+|lruvec_\w+"
-    r"|(?:__)?pagevec_\w+|folio_batch_\w+|isolate_(?:migrate|free)pages\w*|split_huge_page\w*"
+    r"|(?:__)?pagevec_\w+|folio_batch_\w+"
     r"|(?:__)?split_(?:unmapped_)?folio\w*|deferred_split_\w+|putback_(?:lru_pages|movable_\w+)"
 )
 # Follows an mm's own objects, which are slab memory: VMAs, anon_vmas, the trees that hold them.

@@ -484,3 +484,8 @@ def test_a_pte_that_was_taken_for_a_swap_entry_is_one_flip() -> None:
     assert "the PTE is 0x10000" in clue.seen
     (clue,) = found(data, "pte_without_page")
     assert "not present" in clue.causes[-1].speaks_against[0]
+
+
+def test_a_free_page_that_is_mapped_is_no_driver_s() -> None:
+    (clue,) = found(log(bad_map(mapcount=-127)), "typed_page_mapped")
+    assert clue.causes[0].what.startswith("the page was freed while mapped")
