@@ -26,7 +26,11 @@ from zaptrace.triage.boot import BootReader
 if TYPE_CHECKING:
     import drgn
 
-_RANK = {row.kind: rank for rank, row in reversed(list(enumerate(RULES)))}
+_RANK: dict[VerdictKind, int] = {
+    row.kind: rank
+    for rank, row in reversed(list(enumerate(RULES)))
+    if row.kind is not VerdictKind.UNEXPLAINED
+}
 _TOLERATED = 10
 """One of so many functions may differ from the vmlinux's."""
 
@@ -110,7 +114,7 @@ def _explained(file: LogFile, names: _Names | None, *, several: bool) -> _Read:
 def _badness(one: _Read) -> tuple[int, bool, bool]:
     """Least for the worst: as the rules are ranked, then what is not explained."""
     kind = one.verdict.kind
-    return _RANK.get(kind, len(_RANK)), not one.suspicious, kind is VerdictKind.CLEAN
+    return _RANK.get(kind, len(RULES)), not one.suspicious, kind is VerdictKind.CLEAN
 
 
 def _together(consoles: Sequence[Console]) -> Console:
