@@ -242,6 +242,8 @@ async def dumped(config: GuestConfig, folder: Path, vmcore: Path) -> str:
         while "READY 1" not in (text := console(config)):
             assert asyncio.get_running_loop().time() < deadline, text[-2000:]
             assert await machine.run_until((), 0.2) == "timeout", text[-2000:]
+        # Its init has said so, and is to sleep as well.
+        assert await machine.run_until((), 0.2) == "timeout", text[-2000:]
         await machine.dump(vmcore)
     return text
 

@@ -24,7 +24,9 @@ from drgn.helpers.linux.mm import (
     page_to_virt,
     pfn_to_page,
     virt_to_page,
+    vma_find,
 )
+from drgn.helpers.linux.pid import find_task
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
 from tests.guest import lab, mappings
@@ -423,6 +425,103 @@ def test_an_anonymous_page_with_another_anon_vma_has_a_wrong_rmap(held: Held) ->
     (finding,) = planted(held, lambda _: (where, "Q", differs))
     assert finding.cls is FindingClass.WRONG_RMAP
     assert "does not lead to the VMA of its PTE" in str(finding.note)
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "kind", "more", "cls"),
+    [
+        ("locked", "vm_flags", "Q", -0x2, FindingClass.PTE_BEYOND_VMA),  # VM_WRITE
+        ("locked", "flags", "Q", "PG_anon_exclusive", FindingClass.WRITABLE_NOT_OWN),
+        ("memfd", "index", "Q", 1, FindingClass.WRONG_FILE_PAGE),
+        ("memfd", "vm_pgoff", "Q", 1, FindingClass.WRONG_FILE_PAGE),
+        ("memfd", "mapping", "Q", 64, FindingClass.WRONG_FILE_PAGE),
+    ],
+)
+def test_a_pte_that_its_vma_excludes_is_found(
+    held: Held, name: str, of: str, kind: str, more: int | str, cls: FindingClass
+) -> None:
+    """mprotect() that lets a PTE be, an index that a store changed: no counter is wrong."""
+    page = held.pages[name, 1]
+
+    def plant(prog: drgn.Program) -> tuple[int, str, int]:
+        add = more if isinstance(more, int) else -(1 << prog.constant(more).value_())
+        if not of.startswith("vm_"):
+            return member(prog, held, (name, 1), of), kind, add
+        vma = vma_find(find_task(prog, 1).mm, page.address)
+        where: int = vma.member_(of).address_
+        return where, kind, add
+
+    findings = planted(held, plant)
+    assert {one.cls for one in findings} == {cls}
+    (finding,) = [one for one in findings if one.pfn == page.pfn]
+    first = finding.mappings[0]
+    assert str(finding.note).startswith(f"its PTE at {first.address:#x} ")
+    assert first.entry_at is not None
+    assert page.address in [one.address for one in finding.mappings]
+
+
+def test_a_pin_that_nothing_is_left_to_hold_is_leaked(held: Held) -> None:
+    (finding,) = planted(
+        held, lambda prog: (member(prog, held, ("locked", 1), "_refcount"), "i", 1024)
+    )
+    assert (finding.cls, finding.pfn) == (
+        FindingClass.REFCOUNT_LEAKED,
+        held.pages["locked", 1].pfn,
+    )
+    assert "1024 of pins (1 by get_user_pages())" in str(finding.note)
+    assert str(finding.note).endswith("; 0 unexplained, and nothing is left that holds pins")
+
+
+def test_a_page_that_is_locked_and_that_nothing_has_locked_is_found(held: Held) -> None:
+    (finding,) = planted(
+        held, lambda prog: (member(prog, held, ("memfd", 0), "flags"), "Q", 1)
+    )  # PG_locked
+    assert (finding.cls, finding.pfn) == (FindingClass.LEFT_LOCKED, held.pages["memfd", 0].pfn)
+    assert str(finding.note).endswith("and no task waits for it")
+
+
+@pytest.mark.parametrize(
+    ("counter", "more"), [("total_vm", 1), ("map_count", -1), ("pgtables_bytes", 1 << 20)]
+)
+def test_an_mm_that_counts_what_it_has_not_is_found(held: Held, counter: str, more: int) -> None:
+    """A table that has lost its entry, a VMA that was not counted."""
+
+    def plant(prog: drgn.Program) -> tuple[int, str, int]:
+        where = find_task(prog, 1).mm.member_(counter)
+        return where.address_, "i" if counter == "map_count" else "q", more
+
+    (finding,) = planted(held, plant)
+    assert finding.cls is FindingClass.MM_COUNTER_MISMATCH
+    assert str(finding.note).startswith(f"{counter} is ")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_page_on_an_lru_list_without_its_flag_is_found(
+    held: Held, found: Audited, first: bool
+) -> None:
+    """Of the first page of a list its head leads there, which is not looked at."""
+    state = found.state
+    lru, unevictable = (
+        np.uint64(1 << state.prog.constant(name).value_()) for name in ("PG_lru", "PG_unevictable")
+    )
+    flags = state.pages.column("flags")
+    listed = np.flatnonzero((flags & (lru | unevictable)) == lru)
+
+    def page_beside(index: int, side: str) -> bool:
+        link = pfn_to_page(state.prog, pfn_of(found, index)).lru
+        at = drgn.offsetof(state.prog.type("struct page"), "lru")
+        return state.pages.index_at(link.member_(side).value_() - at) >= 0
+
+    index = next(
+        index
+        for index in listed.tolist()
+        if page_beside(index, "next") and page_beside(index, "prev") is not first
+    )
+    pfn = pfn_of(found, index)
+    (finding,) = planted(
+        held, lambda prog: (pfn_to_page(prog, pfn).member_("flags").address_, "Q", -int(lru))
+    )
+    assert (finding.cls, finding.pfn) == (FindingClass.LRU_FLAG_MISMATCH, pfn)
 
 
 def test_a_migration_entry_of_a_page_that_nobody_migrates_is_found(held: Held) -> None:

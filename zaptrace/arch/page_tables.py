@@ -104,7 +104,11 @@ class PageTables:
         levels: topmost first; the last one holds PTEs.
         special: _PAGE_SPECIAL of a PTE: no struct page belongs to the mapping
             (vm_normal_page(), CONFIG_ARCH_HAS_PTE_SPECIAL).
+        readable: the bit of a PTE through which user space may read: one of PROT_NONE, or one that
+            waits for a NUMA hint (pte_protnone()), lacks it.
         writable: pte_write(): the bit of a PTE through which user space may write.
+        noexec: the bit of a PTE through which user space may not execute, where the machine has it.
+        large_rights: those bits are a large leaf's, too, in every kernel.
         large_special: the same of a large leaf (pmd_special(), pud_special()), 0 without.
         large_devmaps: _PAGE_DEVMAP of a large leaf, in kernels that have it: a function that a
             kernel must have ("": any kernel), and then the bit; the first that fits.
@@ -115,7 +119,10 @@ class PageTables:
 
     levels: tuple[Level, ...]
     special: int
+    readable: int
     writable: int
+    noexec: int
+    large_rights: bool
     large_special: int
     large_devmaps: tuple[tuple[str, int], ...]
     user_end: int

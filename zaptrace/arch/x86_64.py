@@ -152,7 +152,10 @@ X86_64 = Arch(
     page_tables=PageTables(
         levels=_LEVELS,
         special=0x200,  # _PAGE_SOFTW1
+        readable=0x001,  # _PAGE_PRESENT
         writable=0x002,  # _PAGE_RW
+        noexec=1 << 63,
+        large_rights=True,
         large_special=0x200,
         # _PAGE_SOFTW4, which "x86/mm: Introduce _PAGE_SAVED_DIRTY" (6.6) moved, to have its bit
         # for a write-protected page that is dirty; that series made pte_mkwrite() a function.

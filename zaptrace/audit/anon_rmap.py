@@ -31,6 +31,7 @@ from zaptrace.audit.optional import is_broken
 from zaptrace.audit.pagetables.nonpresent import SwapKind, swap_keys
 from zaptrace.audit.rmap import Owners, Place, entry_at
 from zaptrace.audit.slub import allocated_objects
+from zaptrace.audit.spans import Spans
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import Flags, has_bit
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
@@ -55,6 +56,7 @@ class _Mapped(NamedTuple):
         address: of the (swap) PTE.
         pgoff: the page's index as its folio says it.
         anon_vma: the folio's.
+        area: the VMA's place in the table, -1 for none.
     """
 
     page: Index
@@ -62,6 +64,7 @@ class _Mapped(NamedTuple):
     address: Words
     pgoff: Words
     anon_vma: Words
+    area: Index
 
     def take(self, which: Mask | Index) -> _Mapped:
         return _Mapped(
@@ -70,21 +73,31 @@ class _Mapped(NamedTuple):
             self.address[which],
             self.pgoff[which],
             self.anon_vma[which],
+            self.area[which],
         )
 
 
 def wrong_rmaps(
-    state: KernelState, owners: Owners, table: VmaTable, flags: Flags, known: frozenset[int]
+    state: KernelState,
+    owners: Owners,
+    table: VmaTable,
+    spans: Spans,
+    flags: Flags,
+    known: frozenset[int],
 ) -> list[Finding]:
     """Return the anonymous pages whose rmap does not lead to where their PTE is.
 
     Args:
         table: the VMAs in bulk; what it says is confirmed by the mm's own tree.
+        spans: the leaves by those.
         flags: this kernel's numbers.
         known: pages that have another finding, by index.
     """
     found: dict[int, Finding] = {}
-    for mapped, swapped in ((_present(state), False), (_in_swap_cache(state), True)):
+    for mapped, swapped in (
+        (_present(state, spans), False),
+        (_in_swap_cache(state, table), True),
+    ):
         suspects = mapped.take(_suspicious(state, table, flags, mapped))
         state.gaps[UNREADABLE] += max(len(suspects.page) - MAX_CONFIRMED, 0)
         for at in range(min(len(suspects.page), MAX_CONFIRMED)):
@@ -98,7 +111,7 @@ def wrong_rmaps(
     return list(found.values())
 
 
-def _present(state: KernelState) -> _Mapped:
+def _present(state: KernelState, spans: Spans) -> _Mapped:
     """Return what the present entries map, anonymous and not KSM's or hugetlb's."""
     recorded, walked = state.recorded, state.walked
     # hugetlb's index was in huge pages until "mm/filemap: remove hugetlb special casing in
@@ -107,14 +120,15 @@ def _present(state: KernelState) -> _Mapped:
     leaves = np.flatnonzero(state.counted)
     leaves = leaves[ordinary[state.first[leaves]]]
     page = state.first[leaves]
-    return _with_rmap(state, page, walked.mm[leaves].astype(np.int64), walked.address[leaves])
+    mm, area = walked.mm[leaves].astype(np.int64), np.repeat(spans.area, spans.count)[leaves]
+    return _with_rmap(state, page, mm, walked.address[leaves], area)
 
 
-def _with_rmap(state: KernelState, page: Index, mm: Index, address: Words) -> _Mapped:
+def _with_rmap(state: KernelState, page: Index, mm: Index, address: Words, area: Index) -> _Mapped:
     heads = state.recorded.head[page]
     index, anon_vma, ordinary = _rmap_of(state, heads)
     pgoff = index + (page - heads).astype(np.uint64)
-    return _Mapped(page, mm, address, pgoff, anon_vma).take(ordinary)
+    return _Mapped(page, mm, address, pgoff, anon_vma, area).take(ordinary)
 
 
 def _rmap_of(state: KernelState, heads: Index) -> tuple[Words, Words, Mask]:
@@ -128,10 +142,10 @@ def _rmap_of(state: KernelState, heads: Index) -> tuple[Words, Words, Mask]:
     return pages.column("index", heads), mapping - np.uint64(MAPPING_ANON), ordinary
 
 
-def _in_swap_cache(state: KernelState) -> _Mapped:
+def _in_swap_cache(state: KernelState, table: VmaTable) -> _Mapped:
     """Swap entries of page tables whose folio is in the swap cache, and has an rmap."""
-    none = np.zeros(0, np.uint64)
-    nothing = _Mapped(np.zeros(0, np.int64), np.zeros(0, np.int64), none, none, none)
+    none, nowhere = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+    nothing = _Mapped(nowhere, nowhere, none, none, none, nowhere)
     here = np.flatnonzero(state.absent.kind == SwapKind.SWAP)
     if not len(here) or _ksm_may_have_merged(state.prog):
         return nothing
@@ -155,9 +169,8 @@ def _in_swap_cache(state: KernelState) -> _Mapped:
     pages = cached[at[inside]] + (keys - entries[at])[inside].astype(np.int64)
     where = here[inside]
     nonpresent = state.walked.nonpresent
-    return _with_rmap(
-        state, pages, nonpresent.mm[where].astype(np.int64), nonpresent.address[where]
-    )
+    mm, address = nonpresent.mm[where].astype(np.int64), nonpresent.address[where]
+    return _with_rmap(state, pages, mm, address, table.find(mm, address))
 
 
 def _swap_cache(state: KernelState) -> Index:
@@ -189,9 +202,9 @@ def _ksm_may_have_merged(prog: drgn.Program) -> bool:
 
 def _suspicious(state: KernelState, table: VmaTable, flags: Flags, mapped: _Mapped) -> Index:
     """Return which disagree with the VMAs in bulk, or lie where two of those overlap."""
-    at = table.find(mapped.mm, mapped.address)
-    there = np.flatnonzero(at >= 0)
-    area, some = at[there], mapped.take(there)
+    there = np.flatnonzero(mapped.area >= 0)
+    some = mapped.take(there)
+    area = some.area
     shift = np.uint64(state.pages.layout.page_shift)
     expected = table.anon_pgoff[area] + ((some.address - table.start[area]) >> shift)
     wrong = (expected != some.pgoff) | table.overlapping[area]

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from zaptrace.audit.anon_rmap import wrong_rmaps
 from zaptrace.audit.hugetlb import pool_findings
 from zaptrace.audit.impossible import impossible_entries
 from zaptrace.audit.invariants import Suspect
 from zaptrace.audit.leaks import leaked
+from zaptrace.audit.left_locked import left_locked
 from zaptrace.audit.locked import locked_findings
+from zaptrace.audit.lru import lru_findings
+from zaptrace.audit.mm_counters import mm_counter_findings
 from zaptrace.audit.optional import optional_step
 from zaptrace.audit.references import References
 from zaptrace.audit.rmap import Owners
+from zaptrace.audit.spans import spans_of
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import flags_of
+from zaptrace.audit.unlike_vma import entries_unlike_vma
 from zaptrace.audit.vmatable import read_table
 from zaptrace.audit.zero_pages import freed_zero_pages
 from zaptrace.memory.open import vmcoreinfo_of
 from zaptrace.model.findings import Finding
 
 NO_VMAS = "checks of VMAs: their slab cache cannot be read"
+NO_MM_COUNTERS = "total_vm, map_count and pgtables_bytes of mms"
+NO_LISTS = "LRU lists"
+NO_WAITERS = "folios that nothing has locked"
 NO_REFERENCES = "references that nothing holds"
 
 
@@ -41,9 +51,28 @@ def further_findings(
         mms = [mm.address for mm in state.mms]
         table = read_table(state.prog, state.pages, flags, mms, state.gaps)
         found += impossible_entries(state, owners, flags, known)
-        found += wrong_rmaps(state, owners, table, flags, known)
+        known = _and(known, state, found)
+        spans = spans_of(state.walked, table)
+        found += entries_unlike_vma(state, owners, table, spans, known)
+        known = _and(known, state, found)
+        found += wrong_rmaps(state, owners, table, spans, flags, known)
         found += locked_findings(state, owners, table, lambda: references.files)
+        with optional_step(lambda: state.gaps.update([NO_MM_COUNTERS])):
+            found += mm_counter_findings(state, owners, table, running=running)
         found += pool_findings(state, table, lambda: references.files, running=running)
+    known = _and(known, state, found)
+    with optional_step(lambda: state.gaps.update([NO_LISTS])):
+        found += lru_findings(
+            state, owners, lambda: frozenset(references.batches), known, running=running
+        )
+    with optional_step(lambda: state.gaps.update([NO_WAITERS])):
+        found += left_locked(state, owners, known, running=running)
     with optional_step(lambda: state.gaps.update([NO_REFERENCES])):
         found += leaked(state, owners, references, known, running=running)
     return found
+
+
+def _and(known: frozenset[int], state: KernelState, found: Sequence[Finding]) -> frozenset[int]:
+    """Return the struct pages that have a finding now."""
+    pfns = np.array([one.pfn for one in found if one.pfn is not None], np.uint64)
+    return known.union(state.pages.indices(pfns).tolist())

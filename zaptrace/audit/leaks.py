@@ -3,6 +3,9 @@
 Stated only where the account is complete: of folios whose holders are known (anonymous memory,
 tmpfs, hugetlb, and what no mapping leads to any more), in a kernel in which nothing may hold
 pages unseen (`zaptrace.audit.quiet`).  Elsewhere they are counted as not judged.
+
+A pin is a reference of get_user_pages()'s caller: of a task that waits in the middle of something,
+or of a file that keeps pages.  Without either it was never dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import numpy as np
 
 from zaptrace.audit import findings, invariants
 from zaptrace.audit.optional import optional_step
-from zaptrace.audit.quiet import holders_at_large
+from zaptrace.audit.quiet import holders_at_large, pinner_at_large
 from zaptrace.audit.references import Account, References
 from zaptrace.audit.rmap import Owners
 from zaptrace.audit.state import KernelState
@@ -48,7 +51,7 @@ def leaked(
         if head in known:
             continue
         account = references.account(head)
-        if account.unexplained > 0 and _is_known_kind(state, head):
+        if (account.unexplained > 0 or account.pinned) and _is_known_kind(state, head):
             found.append((head, account))
     state.gaps["folios whose references were not accounted for"] += max(
         len(heads) - MAX_ACCOUNTS, 0
@@ -64,6 +67,10 @@ def leaked(
     if what is not None:
         state.gaps[f"{MAY_BE_HELD} {what}"] += len(found)
         return []
+    pinned = [one for _, one in found if one.pinned]
+    if pinned and (what := pinner_at_large(state, references.files)):
+        state.gaps[f"{MAY_BE_HELD} {what}"] += len(pinned)
+        found = [(head, account) for head, account in found if not account.pinned]
     return [_finding(state, owners, head, account) for head, account in found]
 
 
@@ -74,7 +81,8 @@ def text_of(account: Account) -> str:
         for one in account.holders
     ]
     held = ", ".join(parts) if parts else "none accounted for"
-    return f"refcount {account.refcount}: {held}; {account.unexplained} unexplained"
+    said = f"refcount {account.refcount}: {held}; {account.unexplained} unexplained"
+    return f"{said}, and nothing is left that holds pins" if account.pinned else said
 
 
 def _is_known_kind(state: KernelState, head: int) -> bool:

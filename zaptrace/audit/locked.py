@@ -47,7 +47,7 @@ def locked_findings(
     for number, mm in enumerate(state.mms):
         try:
             recorded = mm.obj.locked_vm.value_()
-            if recorded == pages[number] or not _is_at_rest(state, number):
+            if recorded == pages[number] or not is_at_rest(state, number):
                 continue
             locked = _locked_pages(mm, state.pages.layout.page_shift)
         except BROKEN_TREE:
@@ -72,9 +72,13 @@ def locked_findings(
     return found
 
 
-def _is_at_rest(state: KernelState, number: int) -> bool:
+def is_at_rest(state: KernelState, number: int) -> bool:
     """Return whether no CPU is changing the mm's VMAs and exit_mmap() has not begun to free
-    them."""
+    them.
+
+    Raises:
+        drgn.FaultError: the mm is not in the dump.
+    """
     mm, busy = state.mms[number], state.in_flight.get(number)
     if mm.obj.mm_users.counter.value_() <= 0 or (busy is not None and busy.spans is None):
         return False
@@ -92,6 +96,19 @@ def is_write_locked(mm: drgn.Object) -> bool:
         return bool(lock.count.counter.value_() & _WRITER)
     # PREEMPT_RT (rwbase_rt): WRITER_BIAS alone means that it is held for writing.
     return int(lock.rwbase.readers.counter.value_()) == 1 << 30
+
+
+def is_lock_free(mm: drgn.Object) -> bool:
+    """Return whether no task holds mmap_lock, or waits for it.
+
+    Raises:
+        drgn.FaultError: the mm is not in the dump.
+    """
+    lock = mm.mmap_lock
+    if hasattr(lock, "count"):
+        return bool(lock.count.counter.value_() == 0)
+    # PREEMPT_RT (rwbase_rt): READER_BIAS alone means that it is free.
+    return int(lock.rwbase.readers.counter.value_()) & 0xFFFFFFFF == 1 << 31
 
 
 def _locked_pages(mm: Mm, page_shift: int) -> int:

@@ -9,7 +9,7 @@ nothing explains was leaked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import drgn
 from drgn.helpers.linux.cpumask import for_each_online_cpu
@@ -18,13 +18,14 @@ from drgn.helpers.linux.sched import cpu_curr
 
 from zaptrace.audit.mms import printable, state_of
 from zaptrace.audit.openfiles import OpenFile, OpenFiles
-from zaptrace.audit.optional import is_broken
+from zaptrace.audit.optional import is_broken, optional_step
 from zaptrace.audit.state import KernelState
 from zaptrace.memory.registers import CpuRegisters, as_pt_regs
 from zaptrace.model.task_name import task_name
 
 _MOST_TASKS = 1 << 15
 _MOST_FRAMES = 64
+_TAINT_DIE = 7  # include/linux/panic.h
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 _WAITS = frozenset(
@@ -100,6 +101,9 @@ _PLAIN_FILES = (
     *("memory_fops", "vga_"),
 )
 
+_PLAIN_FAMILIES = {1, 2, 10, 16, 17}
+"""AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET: they pin no page but of data in a queue."""
+
 
 def holders_at_large(state: KernelState, files: OpenFiles, *, running: bool) -> str | None:
     """Return what may hold pages unseen; None when nothing does.
@@ -109,14 +113,35 @@ def holders_at_large(state: KernelState, files: OpenFiles, *, running: bool) -> 
         running: the kernel runs: repeated audits have already separated
             what its CPUs are doing from what stays.
     """
-    prog = state.prog
-    if not running and (busy := _busy_cpu(prog, state.cpus)):
-        return busy
-    if task := _task_at_work(prog, running=running):
-        return task
+    if what := _at_work(state, frozenset(), running=running):
+        return what
     if not files.complete:
         return "files of tasks that cannot be read"
     return next(filter(None, map(_holding_file, files.files)), None)
+
+
+def task_at_large(
+    state: KernelState, *, running: bool, but: Container[int] = frozenset()
+) -> str | None:
+    """Return a task in the middle of something, or that an oops ended there; None when there is
+    none.
+
+    Args:
+        running: see `holders_at_large`.
+        but: task_structs, by address, that are not asked.
+    """
+    try:
+        if state.prog["tainted_mask"].value_() >> _TAINT_DIE & 1:
+            return "a task that an oops ended"
+    except (LookupError, drgn.FaultError):
+        return "tasks that an oops may have ended"
+    return _at_work(state, but, running=running)
+
+
+def _at_work(state: KernelState, but: Container[int], *, running: bool) -> str | None:
+    if not running and (busy := _busy_cpu(state.prog, state.cpus)):
+        return busy
+    return _task_at_work(state.prog, but, running=running)
 
 
 def _busy_cpu(prog: drgn.Program, cpus: Sequence[CpuRegisters]) -> str | None:
@@ -134,13 +159,13 @@ def _busy_cpu(prog: drgn.Program, cpus: Sequence[CpuRegisters]) -> str | None:
     return None
 
 
-def _task_at_work(prog: drgn.Program, *, running: bool) -> str | None:
+def _task_at_work(prog: drgn.Program, but: Container[int], *, running: bool) -> str | None:
     """Return a task that is in the middle of something."""
     try:
         for number, task in enumerate(for_each_task(prog)):
             if number >= _MOST_TASKS:
                 return "tasks, of which there are too many"
-            if not _waits(prog, task, running=running):
+            if task.value_() not in but and not _waits(prog, task, running=running):
                 return _name(task)
     except Exception as error:
         if not is_broken(error):
@@ -195,7 +220,7 @@ def _holding_file(file: OpenFile) -> str | None:
 
 def _has_data(file: drgn.Object) -> bool:
     try:
-        sock = drgn.cast("struct socket *", file.private_data).sk
+        sock = _sock(file)
         if not sock:
             return False
         queues = ("sk_receive_queue", "sk_write_queue", "sk_error_queue")
@@ -210,3 +235,30 @@ def _has_data(file: drgn.Object) -> bool:
 
 def _name(task: drgn.Object) -> str:
     return task_name(printable(task.comm.string_()), task.pid.value_())
+
+
+def pinner_at_large(state: KernelState, files: OpenFiles) -> str | None:
+    """Return what else may keep pages pinned where `holders_at_large` finds nothing.
+
+    io_uring, vfio and the like have files of kinds that it names; a socket may have memory of its
+    user (AF_XDP), and asynchronous direct I/O has no file of its own (struct kioctx).
+    """
+    for file in files.of_kinds("socket_file_ops"):
+        family = None
+        with optional_step():
+            family = _sock(file.obj).member_("__sk_common").skc_family.value_()
+        if family not in _PLAIN_FAMILIES:
+            return f"a socket of pid {file.pid}"
+    for mm in state.mms:
+        try:
+            if mm.obj.ioctx_table:
+                return "asynchronous I/O"
+        except AttributeError:  # no CONFIG_AIO
+            return None
+        except drgn.FaultError:
+            return "asynchronous I/O"
+    return None
+
+
+def _sock(file: drgn.Object) -> drgn.Object:
+    return drgn.cast("struct socket *", file.private_data).sk

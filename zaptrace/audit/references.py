@@ -45,6 +45,7 @@ PIN = 1 << 10  # GUP_PIN_COUNTING_BIAS, include/linux/mm.h
 BATCHES_UNREAD = "per-CPU batches of folios"
 PIPES_UNREAD = "pipes"
 TABLES_UNREAD = "some page tables"
+PINS = "pins"
 _SWAP_CACHE = "swap cache"
 
 _MOST_SLOTS = 1 << 16  # of one pipe; pipe_max_size is 256 pages unless root raised it
@@ -86,6 +87,11 @@ class Account:
     holders: tuple[Holder, ...]
     unexplained: int
     unread: tuple[str, ...]
+
+    @property
+    def pinned(self) -> int:
+        """How many of them pins are."""
+        return sum(one.references for one in self.holders if one.what == PINS)
 
     @property
     def swapped(self) -> bool:
@@ -150,8 +156,8 @@ class References:
         """Return the user folios with more references than is explained, pipes left aside.
 
         User folios are those on the LRU lists, those of hugetlb, and anonymous ones.  Left out
-        are those that I/O or a memory failure is at, and those that are pinned or have private
-        data: what holds them is not known.
+        are those that I/O or a memory failure is at, and those that have private data: what holds
+        them is not known.
 
         Returns:
             The indices of their first pages, and how many references each has too many.
@@ -177,7 +183,7 @@ class References:
         batches, devices = self.batches, self._unmapped_device_entries
         held = [len(batches.get(at, ())) + devices[at] for at in heads.tolist()]
         counts -= np.array(held, np.int64)
-        over = (counts > 0) & (counts < PIN)
+        over = counts > 0
         return heads[over], counts[over]
 
     def account(self, head: int) -> Account:
@@ -185,6 +191,11 @@ class References:
         holders = [*self._mappers(head), *self._caches(head), *self._others(head)]
         refcount = int(self._state.recorded.refcount[head])
         left = refcount - sum(one.references for one in holders)
+        pins = self._pins(head, left)
+        if pins:
+            references = pins if self._state.recorded.order[head] else pins * PIN
+            holders.append(Holder(PINS, references, f"{pins} by get_user_pages()"))
+            left -= references
         if left > 0 and not self._is_user(head) and not self._state.recorded.free[head]:
             holders.append(Holder("allocator's user", 1, self._use(head)))
             left -= 1
@@ -289,16 +300,15 @@ class References:
         for what, places in (("LRU batch", self.batches), ("pipe", self.pipes)):
             for who, count in Counter(places.get(head, ())).items():
                 yield Holder(what, count, who)
-        pins = self._pins(head)
-        if pins:
-            references = pins * PIN if not self._state.recorded.order[head] else pins
-            yield Holder("pins", references, f"{pins} by get_user_pages()")
 
-    def _pins(self, head: int) -> int:
-        """Return how often a folio is pinned: of a small one as far as its refcount says it."""
-        recorded = self._state.recorded
-        if not recorded.order[head]:
-            return max(int(recorded.refcount[head]), 0) // PIN
+    def _pins(self, head: int, left: int) -> int:
+        """Return how often a folio is pinned: of a small one as far as its refcount says it.
+
+        Args:
+            left: the references that nothing else holds.
+        """
+        if not self._state.recorded.order[head]:
+            return max(left, 0) // PIN
         with optional_step():
             address = int(self._state.pages.addresses(np.array([head]))[0])
             folio = drgn.Object(self._prog, "struct folio *", value=address)

@@ -30,6 +30,8 @@ _MEMBERS = {
     "flags": "vm_flags",
     "pgoff": "vm_pgoff",
     "anon_vma": "anon_vma",
+    "file": "vm_file",
+    "ops": "vm_ops",
 }
 # "mm: introduce and use vma anonymous page offset" (7.3): anonymous pages of a private mapping of
 # a file have an index that says where they were mapped, not where in the file they come from.
@@ -45,7 +47,10 @@ class VmaTable:
         mm: index of its mm.
         start, end: bytes.
         flags: vm_flags.
-        anon_pgoff: the index of an anonymous page at `start`, pages.
+        pgoff: the index of a file's page at `start`, pages.
+        anon_pgoff: the same of an anonymous page.
+        file: address of the mapped file, 0 without.
+        ops: address of its vm_operations_struct, 0 without.
         anon_vma: address of its anon_vma, 0 without.
         overlapping: another one of the table has addresses of it: one of them is in no tree.
     """
@@ -55,16 +60,23 @@ class VmaTable:
     start: Words
     end: Words
     flags: Words
+    pgoff: Words
     anon_pgoff: Words
+    file: Words
+    ops: Words
     anon_vma: Words
     overlapping: Mask
 
     def find(self, mm: Index, address: Words) -> Index:
         """Return the place of the VMA that has each address, -1 for none.  Shape of `mm`."""
         found = np.full(len(mm), -1, np.int64)
-        for number in np.unique(mm).tolist():
+        if not len(mm):
+            return found
+        order = np.argsort(mm, kind="stable")
+        edges = np.flatnonzero(np.diff(mm[order])) + 1
+        for mine in np.split(order, edges):
+            number = int(mm[mine[0]])
             first, end = np.searchsorted(self.mm, [number, number + 1]).tolist()
-            mine = np.flatnonzero(mm == number)
             at = first + np.searchsorted(self.start[first:end], address[mine], side="right") - 1
             inside = at >= first
             mine, at = mine[inside], at[inside]
@@ -74,9 +86,15 @@ class VmaTable:
 
     def locked_pages(self, mms: int, page_shift: int) -> Index:
         """Return how many pages each mm's VM_LOCKED VMAs have.  Shape (mms,)."""
-        locked = (self.flags & np.uint64(VM_LOCKED)) != 0
-        pages = ((self.end - self.start) >> np.uint64(page_shift))[locked].astype(np.float64)
-        return np.bincount(self.mm[locked], pages, minlength=mms).astype(np.int64)
+        return self._sizes((self.flags & np.uint64(VM_LOCKED)) != 0, mms, page_shift)
+
+    def pages(self, mms: int, page_shift: int) -> Index:
+        """Return how many pages each mm's VMAs have.  Shape (mms,)."""
+        return self._sizes(np.ones(len(self.mm), bool), mms, page_shift)
+
+    def _sizes(self, which: Mask, mms: int, page_shift: int) -> Index:
+        pages = ((self.end - self.start) >> np.uint64(page_shift))[which].astype(np.float64)
+        return np.bincount(self.mm[which], pages, minlength=mms).astype(np.int64)
 
 
 def read_table(
@@ -118,16 +136,19 @@ def table_of(addresses: Words, mm: Index, rows: npt.NDArray[Any]) -> VmaTable:
     over = (mm[1:] == mm[:-1]) & (rows["start"][1:] < rows["end"][:-1])
     overlapping[1:] |= over
     overlapping[:-1] |= over
-    pgoff = rows["pgoff"]
+    anon_pgoff = rows["pgoff"]
     if "anon_low" in (rows.dtype.names or ()):
-        pgoff = (rows["anon_high"].astype(np.uint64) << np.uint64(32)) + rows["anon_low"]
+        anon_pgoff = (rows["anon_high"].astype(np.uint64) << np.uint64(32)) + rows["anon_low"]
     return VmaTable(
         addresses,
         mm,
         rows["start"],
         rows["end"],
         rows["flags"],
-        pgoff.astype(np.uint64),
+        rows["pgoff"],
+        anon_pgoff.astype(np.uint64),
+        rows["file"],
+        rows["ops"],
         rows["anon_vma"],
         overlapping,
     )

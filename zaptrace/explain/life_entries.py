@@ -14,7 +14,14 @@ _OF_AN_ENTRY = (
     FindingClass.WRONG_RMAP,
     FindingClass.WRITABLE_BUT_SHARED,
     FindingClass.STALE_MIGRATION_ENTRY,
+    FindingClass.PTE_OUTSIDE_VMAS,
+    FindingClass.WRITABLE_NOT_OWN,
+    FindingClass.PTE_BEYOND_VMA,
+    FindingClass.WRONG_FILE_PAGE,
 )
+_OF_ITS_HOME = (FindingClass.WRONG_RMAP, FindingClass.WRONG_FILE_PAGE)
+"""Those that the folio's index and mapping may be to blame for."""
+_OF_ITS_VMA = (FindingClass.PTE_OUTSIDE_VMAS, FindingClass.PTE_BEYOND_VMA)
 
 
 def entry_store(case: Case) -> NamedWrite | None:
@@ -26,7 +33,7 @@ def entry_store(case: Case) -> NamedWrite | None:
 
 
 def entry_sentences(case: Case) -> Iterator[Sentence]:
-    """Yield who stored the (swap) PTE that the rmap does not lead to."""
+    """Yield who stored the (swap) PTE that is wrong about the page."""
     one = entry_store(case)
     finding = case.story.finding
     if one is None or finding is None:
@@ -37,8 +44,14 @@ def entry_sentences(case: Case) -> Iterator[Sentence]:
     yield Sentence(
         f"That {what} was last stored by {with_callers(one)}.", refer_writes((one,), told(case))
     )
+    if finding.cls in _OF_ITS_VMA:
+        yield Sentence(
+            "What changed its VMA is not recorded: the entry may have been right then, and was "
+            "left as it was.",
+            refer_writes((one,), told(case)),
+        )
     other = rmap_store(case)
-    if other is not None and finding.cls is FindingClass.WRONG_RMAP:
+    if other is not None and finding.cls in _OF_ITS_HOME:
         when = "after" if other.write.number > one.write.number else "before"
         yield Sentence(
             f"The folio's {' and '.join(rmap_members(other))} was last stored {when} that, by "
@@ -57,7 +70,7 @@ def rmap_store(case: Case) -> NamedWrite | None:
 def misled_by(case: Case) -> NamedWrite | None:
     """Return the store after which PTE and rmap did not go together: the later one's."""
     entry, other = entry_store(case), rmap_store(case)
-    misses = is_a(case.story.finding, FindingClass.WRONG_RMAP)
+    misses = is_a(case.story.finding, *_OF_ITS_HOME)
     if entry is None or other is None or other.write.number < entry.write.number:
         return entry
     return other if misses else entry

@@ -4,17 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from zaptrace.explain.life_naming import NO_STORE, by, flag_changes, refer_writes, told
+from zaptrace.explain.life_naming import (
+    NO_STORE,
+    by,
+    flag_changes,
+    refer_writes,
+    told,
+    with_callers,
+)
 from zaptrace.explain.naming import flags_of, page
 from zaptrace.explain.not_freed import last_reference
 from zaptrace.explain.page_account import PageAccount
 from zaptrace.explain.predicates import Case
 from zaptrace.life.named_life import NamedWrite
+from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import Sentence
+
+_OF_A_FLAG = {FindingClass.LEFT_LOCKED: "locked", FindingClass.LRU_FLAG_MISMATCH: "lru"}
+"""Findings that are about a flag."""
+
+
+def left_flag(case: Case) -> NamedWrite | None:
+    """Return the last store that changed the flag that an audit finds wrong."""
+    finding, account = case.story.finding, case.account
+    name = _OF_A_FLAG.get(finding.cls) if finding is not None else None
+    if name is None or account is None or not account.whole:
+        return None
+    found = None
+    for one in account.named.writes:
+        change = one.write.change("flags")
+        names = flag_changes(change, account.fields) if change is not None else []
+        if f"+{name}" in names or f"-{name}" in names:
+            found = one
+    return found
+
+
+def _left_sentence(case: Case) -> Iterator[Sentence]:
+    """Yield who changed the flag last that an audit finds wrong."""
+    one, finding = left_flag(case), case.story.finding
+    if one is None or finding is None:
+        return
+    name = _OF_A_FLAG[finding.cls]
+    did = "set" if _sets(case, one, name) else "cleared"
+    yield Sentence(
+        f"Flag {name} was last {did} by {with_callers(one)}.", refer_writes((one,), told(case))
+    )
+
+
+def _sets(case: Case, one: NamedWrite, name: str) -> bool:
+    change = one.write.change("flags")
+    account = case.account
+    if account is None or change is None:
+        return False
+    return f"+{name}" in flag_changes(change, account.fields)
 
 
 def flag_sentences(case: Case) -> Iterator[Sentence]:
-    """Yield who set the flags for which bad_page() refused the page."""
+    """Yield who set the flags for which bad_page() refused the page, or which the audit finds
+    wrong."""
+    yield from _left_sentence(case)
     story, account = case.story, case.account
     flags = flags_of(story.reason, story.state, story.finding)
     if account is None or flags is None:
@@ -45,7 +93,11 @@ def _setters(case: Case, flags: str) -> Iterator[tuple[str, NamedWrite]]:
 
 
 def flag_store(case: Case) -> NamedWrite | None:
-    """Return the store that set the first flag for which bad_page() refused the page."""
+    """Return the store that set the first flag for which bad_page() refused the page, or the one
+    that the audit finds wrong."""
+    left, finding = left_flag(case), case.story.finding
+    if left is not None and finding is not None:
+        return left if _sets(case, left, _OF_A_FLAG[finding.cls]) else None
     flags = flags_of(case.story.reason, case.story.state, case.story.finding)
     if flags is None or last_reference(case) is not None:
         return None

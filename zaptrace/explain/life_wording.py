@@ -10,7 +10,7 @@ from zaptrace.explain.life_entries import (
     misled_by,
     rmap_members,
 )
-from zaptrace.explain.life_flags import flag_sentences, flag_store
+from zaptrace.explain.life_flags import flag_sentences, flag_store, left_flag
 from zaptrace.explain.life_naming import (
     MOST_CALLERS,
     NO_STORE,
@@ -83,7 +83,7 @@ def reported(case: Case) -> tuple[LeftOver, ...]:
 def settled(case: Case) -> bool:
     """Return whether one of the facts says what went wrong: counts alone leave it open."""
     said = any(one.what not in _BY_COUNT for one in reported(case))
-    stored = entry_store(case) is not None
+    stored = entry_store(case) is not None or left_flag(case) is not None
     return said or stored or bool(changed_members(case)) or planted_member(case) is not None
 
 

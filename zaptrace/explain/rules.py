@@ -412,6 +412,11 @@ def hugetlb_pool_mismatch(case: Case) -> bool:
     return any(is_a(one, FindingClass.HUGETLB_POOL_MISMATCH) for one in case.story.counters)
 
 
+def mm_counter_mismatch(case: Case) -> bool:
+    """Return whether an mm does not count the VMAs or page tables that it has."""
+    return any(is_a(one, FindingClass.MM_COUNTER_MISMATCH) for one in case.story.counters)
+
+
 def rss_mismatch(case: Case) -> bool:
     """Return whether the counters of an mm differ from what it maps, and no page is known to be
     wrong."""

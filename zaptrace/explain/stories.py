@@ -35,7 +35,11 @@ STATES = ("bad_page_state",)
 """Splats that say that a page was refused."""
 _OF_ALLOCATOR_AND_ZAP = (*STATES, "bad_page_map")
 
-COUNTERS = (FindingClass.LOCKED_VM_MISMATCH, FindingClass.HUGETLB_POOL_MISMATCH)
+COUNTERS = (
+    FindingClass.LOCKED_VM_MISMATCH,
+    FindingClass.HUGETLB_POOL_MISMATCH,
+    FindingClass.MM_COUNTER_MISMATCH,
+)
 """Findings about counters of an mm or a pool, other than rss."""
 
 

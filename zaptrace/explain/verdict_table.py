@@ -252,6 +252,15 @@ RULES = (
         headline="huge page pool does not match",
         cleared_in_zap=False,
     ),
+    Rule(
+        name="mm_counters",
+        kind=VerdictKind.UNEXPLAINED,
+        applies=rules.mm_counter_mismatch,
+        summary=wording_counters.mm_counters,
+        subject="an mm does not count what it has",
+        headline="mm counter does not match",
+        cleared_in_zap=False,
+    ),
 )
 """Of several stories without a stop the first kind is the worst."""
 
@@ -283,7 +292,11 @@ def rule_of(case: Case) -> Rule:
     return next((rule for rule in RULES if rule.applies and rule.applies(case)), UNEXPLAINED)
 
 
-_UNNAMED = {VerdictKind.REFCOUNT_OVERPUT: "overput", VerdictKind.RMAP_UNDERFLOW: "removed_twice"}
+_UNNAMED = {
+    VerdictKind.REFCOUNT_OVERPUT: "overput",
+    VerdictKind.RMAP_UNDERFLOW: "removed_twice",
+    VerdictKind.UNEXPLAINED: "unexplained",
+}
 """The row of a verdict that names none (an old run's), where the first of its kind is special."""
 
 

@@ -258,6 +258,12 @@ def found_wrong(case: Case) -> Sentences:
 _MEANS = {
     FindingClass.WRITABLE_BUT_SHARED: "two PTEs map an anonymous page, and one of them may write",
     FindingClass.STALE_MIGRATION_ENTRY: "a migration entry names it, and nobody migrates it",
+    FindingClass.PTE_OUTSIDE_VMAS: "a PTE maps it that is in no VMA",
+    FindingClass.WRITABLE_NOT_OWN: "a PTE may write to it that has to copy it first",
+    FindingClass.PTE_BEYOND_VMA: "its PTE gives a right that the VMA has not",
+    FindingClass.WRONG_FILE_PAGE: "it is not the page that the VMA has there",
+    FindingClass.LRU_FLAG_MISMATCH: "its flag lru is not what the LRU lists say",
+    FindingClass.LEFT_LOCKED: "it is locked, and no task is at work that could have locked it",
     FindingClass.TAIL_WITHOUT_HEAD: "it is a tail page, and of no folio",
 }
 

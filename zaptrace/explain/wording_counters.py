@@ -81,6 +81,18 @@ def hugetlb_pool(case: Case) -> Sentences:
         yield Sentence(f"The counters of a pool of huge pages are wrong: {one.note}.", refer(one))
 
 
+def mm_counters(case: Case) -> Sentences:
+    """Yield an mm's counters, and what it has."""
+    some = [one for one in case.story.counters if one.cls is FindingClass.MM_COUNTER_MISMATCH]
+    for one in some[:MOST_NAMED]:
+        yield Sentence(f"{_who(one)}: {one.note}.", refer(one))
+    yield Sentence(
+        "A VMA or a page table came or went without being counted, or was counted and is lost: an "
+        "entry of a table above it was cleared; no page is known to be wrong.",
+        refer_all(some),
+    )
+
+
 def zero_page_unmapped(case: Case) -> Sentences:
     """Yield the removal, and what went with it."""
     story, finding = case.story, case.story.finding

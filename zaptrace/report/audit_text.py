@@ -31,10 +31,24 @@ MEANING = {
     "what one process writes the other reads.",
     FindingClass.STALE_MIGRATION_ENTRY: "A migration entry names a page that nobody migrates: "
     "who touches it waits, or fails an assertion.",
+    FindingClass.PTE_OUTSIDE_VMAS: "A PTE is in no VMA: munmap() or mremap() left it, "
+    "and its process reaches the page still.",
+    FindingClass.WRITABLE_NOT_OWN: "A PTE may write to a page that is not its mapping's own: "
+    "who else has the page, or gets it next by fork(), reads what is written.",
+    FindingClass.PTE_BEYOND_VMA: "A PTE gives a right that its VMA has not: "
+    "mprotect() and the like do not protect that page.",
+    FindingClass.WRONG_FILE_PAGE: "A PTE maps another page than its VMA has there: "
+    "one of another file, of another place in it, or of none.",
     FindingClass.TAIL_WITHOUT_HEAD: "A tail page's compound_head leads to no folio: "
     "its counters are another page's.",
+    FindingClass.LRU_FLAG_MISMATCH: "PG_lru is not what the LRU lists say: "
+    "reclaim misses the page, or a list breaks when it goes.",
+    FindingClass.LEFT_LOCKED: "A page is locked, and no task is at work that could hold the lock: "
+    "who wants it waits for ever.",
     FindingClass.REFCOUNT_LEAKED: "References that nothing holds: the page is never freed.",
     FindingClass.LOCKED_VM_MISMATCH: "An mm's locked_vm is not what its VM_LOCKED VMAs have.",
+    FindingClass.MM_COUNTER_MISMATCH: "An mm does not count the VMAs or the page tables that it "
+    "has.",
     FindingClass.HUGETLB_POOL_MISMATCH: "A pool of huge pages does not count what is there.",
     FindingClass.RSS_MISMATCH: "An mm's rss counters are not what its page tables map.",
     FindingClass.IN_FLIGHT: "Not a bug: a CPU was inside this mm's page tables.",

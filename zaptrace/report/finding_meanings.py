@@ -17,9 +17,16 @@ MEANINGS = {
     FindingClass.WRONG_RMAP: "its rmap does not lead to where its PTE is",
     FindingClass.WRITABLE_BUT_SHARED: "two PTEs map it, and one may write: no page is private then",
     FindingClass.STALE_MIGRATION_ENTRY: "a migration entry names it, and nobody migrates it",
+    FindingClass.PTE_OUTSIDE_VMAS: "a PTE maps it outside of every VMA",
+    FindingClass.WRITABLE_NOT_OWN: "a PTE may write to it that may only read it before a COW",
+    FindingClass.PTE_BEYOND_VMA: "a PTE of it gives a right that its VMA has not",
+    FindingClass.WRONG_FILE_PAGE: "its mapping and index are not those that the VMA has there",
     FindingClass.TAIL_WITHOUT_HEAD: "it is a tail page, and of no folio",
+    FindingClass.LRU_FLAG_MISMATCH: "its PG_lru is not what the LRU lists say",
+    FindingClass.LEFT_LOCKED: "it is locked, and no task is at work that could hold the lock",
     FindingClass.REFCOUNT_LEAKED: "it has references that nothing holds",
     FindingClass.LOCKED_VM_MISMATCH: "the mm's locked_vm is not what its VM_LOCKED VMAs have",
+    FindingClass.MM_COUNTER_MISMATCH: "the mm does not count the VMAs or page tables that it has",
     FindingClass.HUGETLB_POOL_MISMATCH: "a pool of huge pages does not count what is there",
     FindingClass.RSS_MISMATCH: "the mm's rss counters are not what its page tables map",
     FindingClass.IN_FLIGHT: "no bug: a CPU was inside this mm's page tables",
@@ -27,6 +34,7 @@ MEANINGS = {
 _OF_AN_MM = (
     FindingClass.RSS_MISMATCH,
     FindingClass.LOCKED_VM_MISMATCH,
+    FindingClass.MM_COUNTER_MISMATCH,
     FindingClass.IN_FLIGHT,
 )
 MOST_OWNERS = 8

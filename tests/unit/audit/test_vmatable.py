@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from zaptrace.audit.vmatable import VM_LOCKED, VmaTable, table_of
+from tests.unit.audit.vma_tables import table
+from zaptrace.audit.vmatable import VM_LOCKED
 
 LOCKED_ON_FAULT = VM_LOCKED | 0x00080000
-
-
-def table(*rows: tuple[int, int, int, int]) -> VmaTable:
-    """Rows of mm, start, end, flags, in any order."""
-    columns = np.array(rows, np.uint64).reshape(len(rows), 4)
-    kinds = [(name, np.uint64) for name in ("start", "end", "flags", "pgoff", "anon_vma")]
-    found = np.zeros(len(rows), kinds)
-    for at, name in enumerate(("start", "end", "flags"), start=1):
-        found[name] = columns[:, at]
-    addresses = np.arange(len(rows), dtype=np.uint64)
-    return table_of(addresses, columns[:, 0].astype(np.int64), found)
 
 
 THREE = table((1, 0x5000, 0x7000, 0), (0, 0x1000, 0x3000, VM_LOCKED), (1, 0x1000, 0x2000, 0))

@@ -68,6 +68,12 @@ POOL = Finding(
     *(None, None, None, None),
     note="hugepages-2048kB: resv_huge_pages, reserved: 3 recorded, 2 found",
 )
+COUNTED = Finding(
+    FindingClass.MM_COUNTER_MISMATCH,
+    *(None, None, None, None),
+    mappings=(OTHER,),
+    note="pgtables_bytes is 45056, the page tables that it leads to have 40960",
+)
 ZERO = {"pfn": 0xA80, "order": 0, "kind": "zero page", "free": False}
 BELOW_ZERO = [removed(1000, raw=-1), freed(2000, raw=-2), {**refused(0, raw=-2), **STOPPED}]
 ZERO_BELOW = replace(finding(FindingClass.MAPCOUNT_UNDERFLOW, 0, -1, 0), folio=ZERO)
@@ -321,6 +327,11 @@ RULES: dict[Callable[..., Any], Table] = {
         ((found(audit(LOCKED)),), False),
         ((BY_EVENTS,), False),
     ),
+    rules.mm_counter_mismatch: (
+        ((found(audit(COUNTED)),), True),
+        ((found(audit(LOCKED)),), False),
+        ((BY_EVENTS,), False),
+    ),
     rules.rss_mismatch: (
         ((found(audit(RSS)),), True),
         ((printed(Splat("bad_rss_counter", rss_type="MM_ANONPAGES", rss_value=1)),), True),
@@ -370,6 +381,7 @@ def test_every_rule_has_a_table_with_both_answers() -> None:
             VerdictKind.RMAP_UNDERFLOW,
         ),
         (found(audit(LOCKED)), "locked_vm", VerdictKind.LOCKED_VM_MISMATCH),
+        (found(audit(COUNTED)), "mm_counters", VerdictKind.UNEXPLAINED),
         (found(audit(POOL)), "hugetlb_pool", VerdictKind.HUGETLB_POOL_MISMATCH),
         (
             found(busy(finding(FindingClass.WRONG_RMAP, 1, 1, 1, OTHER))),

@@ -288,7 +288,8 @@ ROW = dataclasses.replace(
                 Level("pte", 12, 512, leaf=(Match(3, 3),), leaf_origin=_ORIGIN,
                       empty=(Match(2**64 - 1, 0),), swap=(Match(3, 0),))),
         special=1 << 56, large_special=0, large_devmaps=(), user_end=1 << 48,
-        writable=1 << 51,  # PTE_DBM
+        readable=1 << 6, writable=1 << 51,  # PTE_USER, PTE_DBM
+        noexec=1 << 54, large_rights=True,
         flags=EntryFlags((), (), ()),
         swap=SwapEncoding(pte_type=(3, 31), large_type=(3, 31), inverted=False, left=0, right=8),
     ),
