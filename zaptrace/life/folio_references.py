@@ -289,8 +289,17 @@ def _calls(
         if name in ("added", "removed"):
             call_of(step.write).rmaps[name == "removed"] += 1
         elif step.count:
-            getattr(call_of(step.write), name).append(step)
+            call = call_of(step.write)
+            if name == "sets" and _is_again(step, call.clears):
+                call.clears.pop()
+            else:
+                getattr(call, name).append(step)
     return list(calls.values())
+
+
+def _is_again(step: _Step, clears: list[_Step]) -> bool:
+    """Return whether an entry is set that the same call had cleared: it was moved or modified."""
+    return bool(clears) and clears[-1].write.write.is_whole == step.write.write.is_whole
 
 
 def _entries(named: NamedLife, puts: list[_Step]) -> Iterator[tuple[NamedWrite, str]]:

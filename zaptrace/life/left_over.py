@@ -111,7 +111,7 @@ class LeftOver:
     @property
     def is_of_folio(self) -> bool:
         """Whether it is about a large folio as a whole: its references, or its mappings by PMDs."""
-        return self.what in OF_REFERENCES or self.among[0].write.is_whole
+        return self.what in _OF_REFERENCES or self.among[0].write.is_whole
 
 
 _SAID = {
@@ -136,8 +136,8 @@ _SAID = {
 HELD = (What.CLEARED_NOT_PUT, What.GET_WITHOUT_PUT)
 """A reference that may be dropped later."""
 
-OF_REFERENCES = (
+_OF_REFERENCES = (
     *(What.FREED_TWICE, What.MAPPED_WITHOUT_GET, What.PUT_WITHOUT_GET, What.PUT_OR_RMAP),
-    *HELD,
+    *(What.FREED_WHILE_MAPPED, *HELD),
 )
 """What is wrong with references, which a large folio has together."""

@@ -273,7 +273,8 @@ def of_pages(life: Life, pfns: tuple[int, ...] | None, entries: Sequence[int] = 
     pages = np.unique(np.array(pfns, np.uint64))
     kept = np.isin(life.pages(), np.union1d(pages, _second_pages(life, pages)))
     tails = TailLinks(life).all_tails(pages)
-    kept |= np.isin(life.pages(), tails) & _of_folios(life)
+    if len(tails):
+        kept |= np.isin(life.pages(), tails) & _of_folios(life)
     kept |= _last_of_the_same(life, life.records["stack"][kept])
     records = life.records[kept].copy()
     at = np.isin(life.ptes["slot"], np.array(entries, np.uint64))

@@ -158,6 +158,17 @@ def test_a_gather_that_drops_one_less_is_named() -> None:
     assert [str(one.author) for one in others[0]] == ["folios_put_refs"]
 
 
+def test_an_entry_that_is_modified_is_not_set_without_a_reference() -> None:
+    """MADV_FREE clears and sets each PTE."""
+    folio = LargeFolio()
+    folio.drain()
+    for at in range(PAGES):
+        folio.unmaps(0x31, 0x22, first=at, count=1)
+        folio.ptes(0x40, 0x22, first=at, count=1)
+    folio.refs(-1, 0x175, 0x22)
+    assert folio.odd() == [(What.PUT_WITHOUT_GET, "zap_pte_range mm/memory.c:175")]
+
+
 def test_a_put_of_another_call_is_named_alone() -> None:
     folio = LargeFolio()
     folio.drain()
