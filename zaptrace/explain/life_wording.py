@@ -35,7 +35,7 @@ from zaptrace.explain.unseen_entry import by_the_report, taken_from, unseen_entr
 from zaptrace.life.calls import author, before_in_call
 from zaptrace.life.left_over import HELD, LeftOver, Tally, What
 from zaptrace.life.named_life import NamedWrite
-from zaptrace.life.page_life import Role
+from zaptrace.life.page_life import ENTRY, Role
 from zaptrace.life.unseen import changed_unseen
 from zaptrace.model.findings import FindingClass
 from zaptrace.model.verdict import CodeSite, Sentence
@@ -113,6 +113,7 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
         )
         yield from _taken_for(facts[0], pfn)
         yield from _prepared(case, facts[0])
+        yield from _last_put(case, facts[0])
     if case.account.earlier:
         return
     yield from reported_entry(case)
@@ -188,11 +189,15 @@ def _sentence(one: LeftOver, case: Case) -> str:
 def _or_an_entry(one: LeftOver) -> str:
     """Return the other reading: that an entry of the same call has no reference, or left one."""
     made = list(dict.fromkeys(map(by, one.entries)))[:_MOST_NAMED]
-    return f", or {_SAID[one.instead].format(by=' or '.join(made))}" if made else ""
+    said = _SAID[one.instead].replace(ENTRY, one.entries[0].entry if made else ENTRY)
+    return f", or {said.format(by=' or '.join(made))}" if made else ""
 
 
 def _added_up(one: LeftOver) -> str:
     """Return what the call did to a large folio: why a reference is one too many, or missing."""
+    if one.tally is None and one.others:
+        others = list(dict.fromkeys(map(by, one.others)))[:_MOST_NAMED]
+        return f", when {' and '.join(others)} dropped the others"
     return f" (in that call: {one.tally})" if one.tally is not None else ""
 
 
@@ -200,9 +205,11 @@ def _of_many(one: LeftOver, tally: Tally) -> str:
     """Return what a call did to many entries of a large folio at once, and to its references."""
     places = " or ".join(list(dict.fromkeys(map(by, one.among)))[:_MOST_NAMED])
     did, count, refs, verb = "set", tally.sets, tally.gets, "taken"
+    beside = f" and cleared {tally.clears}" if tally.clears else ""
     if one.what is What.CLEARED_NOT_PUT:
         did, count, refs, verb = "cleared", tally.clears, tally.puts, "dropped"
-    entries = f"{count} {one.among[0].entry}{'' if count == 1 else 's'}"
+        beside = f" and set {tally.sets}" if tally.sets else ""
+    entries = f"{count} {one.among[0].entry}{'' if count == 1 else 's'}{beside}"
     were = {0: "no reference was", 1: "1 reference was"}.get(refs, f"{refs} references were")
     whom = list(dict.fromkeys(f"{w.author}() at {w.author.source}" for w in one.others))
     who = f", by {' and '.join(whom[:_MOST_NAMED])}" if whom else ""
@@ -225,6 +232,19 @@ def _taken_for(one: LeftOver, pfn: int | None) -> Iterator[Sentence]:
     if callers:
         text = f"It took it for {', called by '.join(callers[:MOST_CALLERS])}."
         yield Sentence(text, refer_writes(one.among, pfn))
+
+
+def _last_put(case: Case, one: LeftOver) -> Iterator[Sentence]:
+    """Yield who had dropped the last reference of a page that was put again: either may be the one
+    put too many."""
+    if one.what is not What.FREED_TWICE or case.account is None:
+        return
+    at = one.among[0].write.number
+    earlier = [mine for mine in case.account.named.writes if mine.write.number < at]
+    freed = [mine for mine in earlier if mine.role == Role.FREED]
+    if freed and freed[-1] not in one.among:
+        text = f"{by(freed[-1])} had dropped the last one."
+        yield Sentence(text, refer_writes(freed[-1:], told(case)))
 
 
 def _prepared(case: Case, one: LeftOver) -> Iterator[Sentence]:

@@ -33,6 +33,11 @@ class _Step:
     count: int = 1
     after: int = 0
 
+    def all(self) -> int:
+        """Return how many references it took or dropped."""
+        change = self.write.write.change(REFCOUNT)
+        return 0 if change is None or change.before is None else abs(change.after - change.before)
+
     @property
     def number(self) -> int:
         return self.write.write.number
@@ -74,6 +79,8 @@ class _Share:
     Attributes:
         call: None of those of a batch or a cache.
         lasting: they belong to a cache, which alone drops them.
+        last: they went with all others at once.
+        others: what a cache dropped of as many as it had taken.
     """
 
     count: int
@@ -81,6 +88,7 @@ class _Share:
     call: _Call | None = None
     lasting: bool = False
     last: bool = False
+    others: list[_Step] = field(default_factory=list)
 
 
 def folio_references(named: NamedLife, frozen: NamedWrite | None) -> Iterator[LeftOver]:
@@ -181,7 +189,8 @@ def _of_shares(what: What, count: int, shares: list[_Share]) -> LeftOver:
         for call in mine
         for step in (call.sets if what is What.PUT_WITHOUT_GET else call.clears)
     ]
-    return LeftOver(what, count, _writes(steps), entries=_writes(entries))
+    others = _writes(step for one in shares for step in one.others)
+    return LeftOver(what, count, _writes(steps), entries=_writes(entries), others=others)
 
 
 def _left(what: What, count: int, steps: list[_Step], call: _Call) -> LeftOver:
@@ -257,8 +266,12 @@ def _pair_by_kind(gets: list[_Step], puts: list[_Step]) -> tuple[list[_Share], l
     for kind in (one for one in FOLIO_KINDS if not one.alike):
         for steps, functions, shares in ((gets, kind.gets, held), (puts, kind.puts, dropped)):
             for step in _of_kind(steps, functions):
+                # A cache that has dropped a part has let go of the folio.
+                gone = [one for one in puts if kind.puts & set(one.write.functions())]
+                gone = gone if kind.lasting and step.count < step.all() else []
                 rest = _Step(step.write, step.count, step.after)
-                shares.append(_Share(rest.count, [rest], lasting=kind.lasting))
+                lasts = kind.lasting and not gone
+                shares.append(_Share(rest.count, [rest], lasting=lasts, others=gone))
                 step.count = 0
     return held, dropped
 

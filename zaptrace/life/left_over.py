@@ -41,16 +41,18 @@ class Tally:
     puts: int
 
     def __str__(self) -> str:
-        """Return `16 PTEs set, 15 references taken`: what is not 0."""
+        """Return `16 entries set, 15 references taken`: what is not 0."""
         said = []
-        for count, noun, did in (
-            (self.sets, "PTE", "set"),
-            (self.clears, "PTE", "cleared"),
-            (self.gets, "reference", "taken"),
-            (self.puts, "reference", "dropped"),
+        for count, one, many, did in (
+            (self.sets, "entry", "entries", "set"),
+            (self.clears, "entry", "entries", "cleared"),
+            (self.gets, "reference", "references", "taken"),
+            (self.puts, "reference", "references", "dropped"),
         ):
-            if count or (noun == "reference" and not (self.gets or self.puts) and did == "taken"):
-                said.append(f"{count} {noun}{'' if count == 1 else 's'} {did}")
+            if count:
+                said.append(f"{count} {one if count == 1 else many} {did}")
+        if not self.gets and not self.puts:
+            said.append("no reference taken or dropped")
         return ", ".join(said)
 
 
@@ -68,7 +70,7 @@ class LeftOver:
             of a large folio's get without a put those cleared in its call.
         tally: of a large folio, what the call did to it, where it is one call alone.
         others: there, the references taken for the entries that were set, or dropped for those that
-            were cleared.
+            were cleared; of a cache that kept one, what it dropped.
     """
 
     what: What

@@ -120,7 +120,7 @@ def test_a_fork_that_takes_one_reference_too_few_is_named() -> None:
     folio.zaps(PAGES, table=1)
     folio.zaps(PAGES)
     assert folio.refcount == -1
-    said = "copy_present_ptes mm/memory.c:176 (16 PTEs set, 15 references taken)"
+    said = "copy_present_ptes mm/memory.c:176 (16 entries set, 15 references taken)"
     assert folio.odd() == [(What.MAPPED_WITHOUT_GET, said)]
 
 
@@ -141,7 +141,7 @@ def test_a_zap_that_drops_one_more_is_named_with_the_gather() -> None:
     folio.refs(-15, 0x173, 0x22, 0x174)
     said = (
         "zap_pte_range mm/memory.c:175 or tlb_batch_pages_flush mm/mmu_gather.c:174 "
-        "(15 PTEs cleared, 16 references dropped)"
+        "(15 entries cleared, 16 references dropped)"
     )
     assert folio.odd() == [(What.PUT_WITHOUT_GET, said)]
 
@@ -152,7 +152,7 @@ def test_a_gather_that_drops_one_less_is_named() -> None:
     folio.zaps(PAGES - 1)
     ((what, text),) = folio.odd()
     assert what is What.CLEARED_NOT_PUT and text.endswith(
-        "(16 PTEs cleared, 15 references dropped)"
+        "(16 entries cleared, 15 references dropped)"
     )
     others = [one.others for one in folio.references().left_over if one.what is what]
     assert [str(one.author) for one in others[0]] == ["folios_put_refs"]
@@ -221,6 +221,19 @@ def test_pages_that_are_others_after_the_free_are_not_the_folio_s() -> None:
     folio.ptes(0x30, 0x21, first=3, count=2, table=2)
     folio.unmaps(0x31, 0x22, first=3, count=2, table=2)
     assert folio.odd() == []
+
+
+def test_a_cache_that_keeps_one_of_its_references_is_named() -> None:
+    folio = LargeFolio()
+    folio.drain()
+    folio.refs(PAGES, 14, 0x21)
+    folio.zaps(PAGES)
+    assert folio.odd() == []
+    folio.refs(1 - PAGES, 15, 0x23)
+    (left,) = (one for one in folio.references().left_over if one.what is What.GET_WITHOUT_PUT)
+    assert left.count == 1
+    assert [str(one.author) for one in left.among] == ["shmem_add_to_page_cache"]
+    assert [str(one.author) for one in left.others] == ["filemap_free_folio"]
 
 
 def test_a_page_table_of_several_pages_is_no_folio_that_is_mapped() -> None:

@@ -331,7 +331,7 @@ def test_of_two_faults_of_one_task_both_are_named() -> None:
     assert said(page.ledger(ptes=0)) == [
         (
             "got and not put yet: post_alloc_hook mm/page_alloc.c:10 or "
-            "shmem_fault mm/shmem.c:2157 (1 PTE set, 2 references taken)"
+            "shmem_fault mm/shmem.c:2157 (1 entry set, 2 references taken)"
         )
     ]
 
