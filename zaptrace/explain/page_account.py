@@ -18,7 +18,7 @@ _OF_A_STALE_HOLDER = (*HELD, What.PUT_WITHOUT_GET, What.FREED_TWICE)
 """What a put does that is the page's former life's."""
 _WITHIN_A_CALL = (
     *(What.PTE_CLEARED, What.PTE_STAYS, What.RMAP_WITHOUT_PTE),
-    *(What.CLEARED_NOT_PUT, What.MAPPED_WITHOUT_GET),
+    What.CLEARED_NOT_PUT,
 )
 """What the same call may still make good."""
 
@@ -55,7 +55,16 @@ class PageAccount:
             return True
         if one.what in _WITHIN_A_CALL and not self.over:
             return self.whole and all(map(self._is_over, one.among))
+        if one.what is What.MAPPED_WITHOUT_GET and one.tally is not None and not self.over:
+            return self.whole and self._went_on(one)
         return self.whole
+
+    def _went_on(self, one: LeftOver) -> bool:
+        """Return whether anything else was stored after the entries of a large folio that lack
+        references: filemap_map_folio_range() takes them when it has set all entries."""
+        last = max(write.write.number for write in (*one.among, *one.others))
+        stores = (*self.named.writes, *self.named.parts)
+        return any(other.write.number > last for other in stores)
 
     def _is_over(self, one: NamedWrite) -> bool:
         """Return whether the call that made a store has ended: its task made another since."""
