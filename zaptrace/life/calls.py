@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from zaptrace.life.named_life import Frame, NamedWrite
@@ -76,6 +76,11 @@ def units_of(
             count = min(abs(change.after - change.before), MOST_UNITS)
             found += [Unit(at, one) for _ in range(count)]
     return found
+
+
+def stores_of(units: Iterable[Unit]) -> tuple[NamedWrite, ...]:
+    """Return the stores that some units are of, each once."""
+    return tuple({id(one.write): one.write for one in units}.values())
 
 
 def same_call(one: Unit, other: Unit) -> bool:
