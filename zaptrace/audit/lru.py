@@ -33,7 +33,6 @@ from zaptrace.model.findings import Finding, FindingClass
 
 _POISON = 0xDEAD  # CONFIG_ILLEGAL_POINTER_VALUE's first 16 bits
 _LOWEST = 0x1000
-IN_USE = "folios on LRU lists that may be moved by"
 MOST_FOUND = 1000
 BEYOND = f"folios whose PG_lru is wrong, beyond the first {MOST_FOUND:,}"
 _NOT_SET = "it is on an LRU list, and PG_lru is not set: reclaim leaves it alone"
@@ -80,8 +79,7 @@ def lru_findings(
         *((index, _NOT_SET) for index in in_use if not free[index] and index not in batches),
         *((index, _ON_NONE) for index in on_none),
     ]
-    if moved and (what := task_at_large(state, running=running)):
-        state.gaps[f"{IN_USE} {what}"] += len(moved)
+    if moved and task_at_large(state, running=running):
         moved = []
     found = [one for one in (*found, *moved) if one[0] not in known]
     state.gaps[BEYOND] += max(len(found) - MOST_FOUND, 0)

@@ -32,7 +32,6 @@ from zaptrace.audit.vmatable import VmaTable
 from zaptrace.model.findings import Finding, FindingClass
 
 UNREADABLE = "mms whose counters cannot be compared"
-IN_USE = "mms whose page tables may be changed by"
 _MOST_VMAS = 1 << 20
 _COUNTERS = {
     "total_vm": "total_vm",
@@ -72,11 +71,9 @@ def mm_counter_findings(
             said = []
             if of_vmas[number]:
                 said += _said_of_vmas(mm, state.pages.layout.page_shift)
-            if of_tables[number] and number not in {*state.blind, *state.in_flight}:
-                if what := task_at_large(state, running=running):
-                    state.gaps[f"{IN_USE} {what}"] += 1
-                else:
-                    said.append(_said_of_tables(int(counted[number]), int(least[number])))
+            known = number not in {*state.blind, *state.in_flight}
+            if of_tables[number] and known and not task_at_large(state, running=running):
+                said.append(_said_of_tables(int(counted[number]), int(least[number])))
         except BROKEN_TREE:
             state.gaps[UNREADABLE] += 1
             continue
