@@ -91,6 +91,7 @@ class _Worker:
         self._pid = os.fork()
         if not self._pid:
             status = 1
+            self.results.close()  # so that it cannot write to a parent that is gone
             try:
                 _Fork(session, sender, name).run(files, jobs, self._running)
                 status = 0

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import gone
+
 ROOT = Path(__file__).parents[3]
 TESTS = """\
 import os, pathlib, pytest, warnings
@@ -86,3 +88,16 @@ def test_the_first_failure_may_be_the_last(tmp_path: Path, stop: list[str]) -> N
     assert status == 1
     assert ("1 failed, 1 passed" in said) is not bool(stop)
     assert ("stopping after 1 failures" in said) is bool(stop)
+
+
+def test_none_outlives_the_process_that_forked_them(tmp_path: Path) -> None:
+    """One that writes to a pipe which nobody reads would wait there for ever."""
+    (tmp_path / "test_much.py").write_text(
+        "import os, pathlib, pytest\n"
+        "@pytest.mark.parametrize('number', range(50))\n"
+        "def test_much(number):\n"
+        f"    pathlib.Path({str(tmp_path / 'pid')!r}).write_text(f'{{os.getpid()}} ')\n"
+        "    os.kill(os.getppid(), 9) if number == 1 else print('much' * 30_000)\n"
+    )
+    assert run(tmp_path)[0] < 0
+    assert gone(int((tmp_path / "pid").read_text()))
