@@ -110,6 +110,8 @@ def _with_prefix(before: str, text: str) -> str:
     """Return a line with its prefix, where a mailer broke it right after that."""
     if not _ENDS_PREFIX.search(before, max(0, len(before) - 64)) or _STAMP.search(text):
         return text
+    if headline(before) is not None:  # its own end, not the beginning of another line
+        return text
     rest = _QUOTES.sub("", text, count=1)
     before = _AN_EMPTY_LINE.sub("", before)
     return f"{before} {rest}" if Last(before, None, before, 0).is_full(rest) else text

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.splat.reports import expected, log, report, without
@@ -84,6 +84,7 @@ PIECES = (
 
 
 @settings(max_examples=100, deadline=None)
+@example([PIECES[0], b"Jan  1 00:00:00.0 host kernel: ", b"\n", b"page:"])
 @given(st.lists(st.sampled_from(PIECES), max_size=200))
 def test_pieces_of_reports_in_any_order(pieces: list[bytes]) -> None:
     data = b"".join(pieces)
