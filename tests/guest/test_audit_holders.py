@@ -5,39 +5,50 @@ Faults are planted in what drgn reads of the dump: a value is replaced by anothe
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import subprocess
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import drgn
 import numpy as np
 import pytest
+from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.mm import (
     compound_head,
-    follow_phys,
     page_to_pfn,
     page_to_virt,
     pfn_to_page,
     virt_to_page,
     vma_find,
 )
+from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.pid import find_task
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
-from tests.guest import lab, mappings
+from tests.guest.holders import (
+    HUGE_LINE,
+    KIB_PER_PAGE,
+    Held,
+    answers,
+    boot,
+    buddy_of,
+    content_of,
+    filtered_at,
+    frame_of,
+    head_of,
+    member,
+    pfn_of,
+    pipes_of,
+    references_of,
+    table_of,
+    unlike,
+    words_of,
+)
 from tests.guest.kdumpfile import compressed
 from tests.guest.planting import compound_link, overwrite, physical, planted
-from vm import lab_kernel
-from zaptrace.arch import arch_named
-from zaptrace.audit.arrays import Index
 from zaptrace.audit.audited import Audited, audit
-from zaptrace.audit.inspect import PageView
-from zaptrace.audit.openfiles import OpenFiles
 from zaptrace.audit.page_use import PageUse
 from zaptrace.audit.pagetables.nonpresent import SwapKind, types_of
 from zaptrace.audit.references import References
@@ -47,73 +58,9 @@ from zaptrace.audit.structpages.page_flags import flags_of
 from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
 from zaptrace.cli.inspect_text import page_lines
 from zaptrace.memory.open import open_program, vmcoreinfo_of
-from zaptrace.memory.vmcore import standardise
 from zaptrace.model.findings import FindingClass
-from zaptrace.model.progress import ignore
 
 pytestmark = pytest.mark.guest
-
-PAGE_LINE = re.compile(r"^page (\S+) (\d+) (\d+) (0x\w+) (0x\w+) (\d+) (0x\w+)", re.MULTILINE)
-PIPE_LINE = re.compile(r"^pipe (\S+) (\d+) (\d+)", re.MULTILINE)
-HUGE_LINE = re.compile(r"^huge (\S+) (\d+)", re.MULTILINE)
-LOCKED_LINE = re.compile(r"^(locked|dontunmap) (\d+) (\d+)", re.MULTILINE)
-KIB_PER_PAGE = 4
-
-
-class Page(NamedTuple):
-    """What the guest said of a page."""
-
-    address: int
-    pfn: int
-    mapcount: int
-
-
-@dataclass
-class Held:
-    """A dump of that guest, and what it said."""
-
-    vmcore: Path
-    vmlinux: Path
-    console: str
-
-    @property
-    def pages(self) -> dict[tuple[str, int], Page]:
-        found = PAGE_LINE.findall(self.console)
-        return {
-            (name, int(number)): Page(int(address, 16), int(pfn, 16), int(mapcount))
-            for name, number, _, address, pfn, mapcount, _ in found
-        }
-
-    @property
-    def in_pipes(self) -> dict[tuple[str, int], int]:
-        found = PIPE_LINE.findall(self.console)
-        return {(name, int(number)): int(count) for name, number, count in found}
-
-    def number(self, what: str, pid: int) -> int:
-        """VmLck in KiB, as the guest read it."""
-        lines = LOCKED_LINE.findall(self.console)
-        return next(int(kib) for name, who, kib in lines if (name, int(who)) == (what, pid))
-
-    def opened(self) -> drgn.Program:
-        return open_program(self.vmcore, self.vmlinux)
-
-
-def boot(arch: str, folder: Path, words: str) -> Held:
-    row = arch_named(arch)
-    built = lab_kernel.build(row, ignore, flavour="live")
-    config = lab.config_of(
-        row,
-        built,
-        lab.PROGRAMS / "holders.c",
-        folder,
-        words,
-        memory="512M",
-        disks={"swap": mappings.swap_space(folder / "swap")},
-    )
-    vmcore = folder / "vmcore"
-    console = asyncio.run(mappings.dumped(config, folder, vmcore))
-    standardise(vmcore)
-    return Held(vmcore, built.vmlinux, console)
 
 
 @pytest.fixture(scope="module", params=["x86_64", "s390x"])
@@ -124,15 +71,6 @@ def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def found(held: Held) -> Audited:
     return audit(held.opened())
-
-
-def references_of(found: Audited) -> References:
-    return References(found.state, found.owners)
-
-
-def head_of(found: Audited, pfn: int) -> int:
-    index = int(found.state.pages.indices(np.array([pfn], np.uint64))[0])
-    return int(found.state.recorded.head[index])
 
 
 def test_a_healthy_guest_that_holds_pages_in_every_way_has_no_finding(found: Audited) -> None:
@@ -250,32 +188,6 @@ def test_a_filtered_dump_loses_no_answer_but_the_content_it_left_out(
             assert (said in " ".join("\n".join(page_lines(view)).split())) is not view.use.content
 
 
-def content_of(found: Audited, pfn: int) -> bytes:
-    return bytes(found.state.prog.read(pfn << 12, 4096, True))
-
-
-def filtered_at(found: Audited, level: int) -> set[int]:
-    """The PFNs that a level of makedumpfile leaves out, but for pages of zeros."""
-    recorded = found.state.recorded
-    user = recorded.mappable & ~recorded.free & (recorded.anon | (recorded.mapcount > 0))
-    user |= recorded.mappable & recorded.swapbacked & ~recorded.free
-    which = (user & bool(level & 8)) | (recorded.free & bool(level & 16))
-    return set(found.state.pages.pfns(np.flatnonzero(which)).tolist())
-
-
-def answers(view: PageView) -> dict[str, Any]:
-    """All that is said of a page but whether the dump has its content."""
-    data = view.to_json()
-    del data["use"]["content"]
-    return data
-
-
-def buddy_of(found: Audited) -> Index:
-    """The pages in the buddy allocator."""
-    listed, _ = on_cpu_lists(found.state.prog, found.state.pages)
-    return np.setdiff1d(np.flatnonzero(found.state.recorded.free), listed)
-
-
 def test_what_a_dump_lacks_of_the_kernel_s_own_costs_that_answer_and_is_said(
     held: Held, found: Audited, tmp_path: Path
 ) -> None:
@@ -340,35 +252,6 @@ def test_slabs_whose_struct_pages_are_missing_raise_no_alarm(
     assert used <= {mm.address for mm in poorer.state.mms}
 
 
-def unlike(held: Held, found: Audited) -> int:
-    """A mapped page whose struct page lies in another page than those of the pages held."""
-    layout = found.state.pages.layout
-    theirs = {layout.address(page.pfn) >> 12 for page in held.pages.values()}
-    mapped = found.state.pages.pfns(np.flatnonzero(found.state.ptes)).tolist()
-    others: list[int] = [pfn for pfn in mapped if layout.address(pfn) >> 12 not in theirs]
-    return others[0]
-
-
-def frame_of(found: Audited, address: int) -> int:
-    """The PFN behind an address of the kernel's."""
-    return int(follow_phys(found.state.prog["init_mm"].address_of_(), address)) >> 12
-
-
-def table_of(found: Audited, address: int) -> int:
-    """The PFN of the table that has init's PTE of an address."""
-    (view,) = found.inspect().address(address, 1)
-    return view.steps[-1].table >> 12
-
-
-def pipes_of(found: Audited) -> list[drgn.Object]:
-    files = OpenFiles(found.state.prog).of_kinds("pipefifo_fops", "pipeanon_fops")
-    return [drgn.cast("struct pipe_inode_info *", one.obj.private_data) for one in files]
-
-
-def pfn_of(found: Audited, index: int) -> int:
-    return int(found.state.pages.pfns(np.array([index]))[0])
-
-
 def test_locked_vm_is_what_the_guest_reads_of_itself(held: Held, found: Audited) -> None:
     (mm,) = [mm for mm in found.state.mms if any(task.pid == 1 for task in mm.tasks)]
     assert mm.obj.locked_vm.value_() * KIB_PER_PAGE == held.number("locked", 1)
@@ -388,13 +271,6 @@ def test_memory_that_mremap_left_locked_in_the_counter_alone_is_found(
     assert owner.pid != 1
     recorded = struck.number("dontunmap", owner.pid) // KIB_PER_PAGE
     assert finding.note == f"locked_vm is {recorded} pages, its VM_LOCKED VMAs have 2"
-
-
-def member(prog: drgn.Program, held: Held, key: tuple[str, int], name: str) -> int:
-    """Where a member of a page's struct page lies."""
-    page = pfn_to_page(prog, held.pages[key].pfn)
-    address: int = page.member_(name).address_
-    return address
 
 
 @pytest.mark.parametrize("name", ["spliced", "orphan", "memfd", "swapped", "thp", "fresh"])
@@ -525,6 +401,28 @@ def test_a_page_on_an_lru_list_without_its_flag_is_found(
         held, lambda prog: (pfn_to_page(prog, pfn).member_("flags").address_, "Q", -int(lru))
     )
     assert (finding.cls, finding.pfn) == (FindingClass.LRU_FLAG_MISMATCH, pfn)
+
+
+def test_a_free_page_that_a_cpu_s_batch_holds_is_found(held: Held, found: Audited) -> None:
+    """6.14: a zap that dropped one reference too many; nothing used the page before the end."""
+    batched = held.pages["fresh", 0].pfn
+    free = pfn_of(found, int(buddy_of(found)[0]))
+    page = pfn_to_page(found.state.prog, batched).value_()
+    more = pfn_to_page(found.state.prog, free).value_() - page
+    batches = found.state.prog["cpu_fbatches"].type_
+    where = next(
+        at
+        for cpu in for_each_possible_cpu(found.state.prog)
+        for at in words_of(
+            found.state.prog,
+            per_cpu_ptr(found.state.prog["cpu_fbatches"].address_of_(), cpu).value_(),
+            batches.size,
+            page,
+        )
+    )
+    first, *_ = planted(held, lambda _: (where, "Q", more))
+    assert (first.cls, first.pfn) == (FindingClass.DIRTY_FREE_PAGE, free)
+    assert re.fullmatch(r"an LRU batch \(CPU \d, lru_add\) holds it", str(first.note))
 
 
 def test_a_migration_entry_of_a_page_that_nobody_migrates_is_found(held: Held) -> None:

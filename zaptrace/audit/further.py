@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from zaptrace.audit.anon_rmap import wrong_rmaps
+from zaptrace.audit.held_while_free import held_while_free
 from zaptrace.audit.hugetlb import pool_findings
 from zaptrace.audit.impossible import impossible_entries
 from zaptrace.audit.invariants import Suspect
@@ -68,6 +69,7 @@ def further_findings(
     with optional_step(lambda: state.gaps.update([NO_WAITERS])):
         found += left_locked(state, owners, known, running=running)
     with optional_step(lambda: state.gaps.update([NO_REFERENCES])):
+        found += held_while_free(state, owners, references, known, running=running)
         found += leaked(state, owners, references, known, running=running)
     return found
 

@@ -37,7 +37,6 @@ MOST_FOUND = 1000
 BEYOND = f"folios whose PG_lru is wrong, beyond the first {MOST_FOUND:,}"
 _NOT_SET = "it is on an LRU list, and PG_lru is not set: reclaim leaves it alone"
 _FREE = "an LRU list leads to it, and it is free: it was freed without being taken off"
-_FREE = "an LRU list leads to it, and it is free: it was freed without being taken off"
 _ON_NONE = "PG_lru is set, and it is on no LRU list: who takes it off breaks another list"
 
 
