@@ -105,12 +105,14 @@ def _pair_mappings(
         taken += [get] if get is not None else []
         add.partner = get
     held = list(taken)
-    for removal in removals:
+    # The last one first: what a later entry's put may be, an earlier entry must leave to it.
+    for removal in reversed(removals):
         put = removal.partner = _nearest(removal, _puts_of(removal, puts))
-        if put is not None and held:
-            _pair(held.pop(0), put)
-        elif put is not None:  # a mapping that was never added: reported by its removal
+        if put is not None:  # of a mapping that was never added: reported by its removal
             put.partner = removal
+    for removal in removals:
+        if removal.partner is not None and held:
+            _pair(held.pop(0), removal.partner)
     return taken
 
 

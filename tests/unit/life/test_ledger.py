@@ -9,7 +9,7 @@ from tests.unit.life.builders import (
     REFCOUNT,
     RESERVED,
 )
-from tests.unit.life.lives import Mappable, Mapped, Page, know
+from tests.unit.life.lives import OTHER, Mappable, Mapped, Page, know
 from zaptrace.life.ledger import Ledger
 from zaptrace.life.left_over import What
 from zaptrace.life.reference_kinds import KINDS
@@ -189,6 +189,21 @@ def test_what_a_batch_holds_no_other_put_drops() -> None:
     assert wrong in said(page.ledger(ptes=0))
     page.refs(-1, 4, 0x24)  # the batch is moved
     assert page.refcount == -1 and wrong in said(page.ledger(ptes=0))
+
+
+def test_two_entries_of_one_call_have_a_put_each() -> None:
+    """A file's page that one exit unmaps twice: its gather puts it after the first, and at last."""
+    page = Mapped()
+    page.refs(1, 7, 0x25)
+    page.maps(1, 2, 0x25)
+    page.sets(0x33, 0x25, slot=OTHER)
+    page.clears(0x31, 0x27, 0x22)
+    page.maps(-1, 5, 0x27, 0x22)
+    page.refs(-1, 4, 0x27)
+    page.clears(0x31, 0x27, 0x22, slot=OTHER)
+    page.maps(-1, 5, 0x27, 0x22)
+    page.refs(-1, 6, 0x27, 0x22)
+    assert said(page.account()) == []
 
 
 def test_a_page_that_waits_in_a_batch_lost_the_reference_of_its_zap() -> None:
