@@ -162,29 +162,20 @@ class EntryRules:
 
     def file_mappings(self, files: Words) -> Words:
         """Return the f_mapping of each file, 0 without a file or where it cannot be read."""
-        some, which = np.unique(files, return_inverse=True)
-        rows, good = read_members(
-            self._state.prog,
-            self._state.pages.layout,
-            "struct file",
-            {"mapping": "f_mapping"},
-            some,
-        )
-        found: Words = np.where(good & (some != 0), rows["mapping"], np.uint64(0))[which]
-        return found
+        return self._member("struct file", "f_mapping", files)
 
     def are_filemap(self, ops: Words) -> Mask:
         """Return which vm_operations_structs fault around by filemap_map_pages()."""
-        some, which = np.unique(ops, return_inverse=True)
-        rows, good = read_members(
-            self._state.prog,
-            self._state.pages.layout,
-            "struct vm_operations_struct",
-            {"map_pages": "map_pages"},
-            some,
-        )
-        same = good & (some != 0) & (rows["map_pages"] == np.uint64(self._filemap))
-        found: Mask = (same & bool(self._filemap))[which]
+        functions = self._member("struct vm_operations_struct", "map_pages", ops)
+        found: Mask = (functions == np.uint64(self._filemap)) & bool(self._filemap)
+        return found
+
+    def _member(self, struct: str, name: str, addresses: Words) -> Words:
+        """Return a pointer of each of some structs, 0 where there is none or it cannot be read."""
+        some, which = np.unique(addresses, return_inverse=True)
+        layout = self._state.pages.layout
+        rows, good = read_members(self._state.prog, layout, struct, {"it": name}, some)
+        found: Words = np.where(good & (some != 0), rows["it"], np.uint64(0))[which]
         return found
 
     @property

@@ -270,6 +270,8 @@ _MEANS = {
 
 def _what_it_means(finding: Finding) -> str:
     said = _MEANS.get(finding.cls)
+    if finding.cls is FindingClass.DIRTY_FREE_PAGE and finding.note:  # who holds it
+        said = f"it is free, and {finding.note}"
     return f": {said}" if said else ""
 
 

@@ -482,3 +482,12 @@ def test_a_page_that_another_task_frees_later_was_removed_twice_by_one() -> None
     readings = explain(evidence(machine, audited=False)).readings
     assert not any("twice in one zap" in one for one in readings)
     assert any("an earlier zap had left behind" in one for one in readings)
+
+
+def test_a_free_page_is_told_with_what_holds_it() -> None:
+    """Its counters are those of any free page."""
+    note = "an LRU batch (CPU 0, lru_add) holds it"
+    one = Finding(FindingClass.DIRTY_FREE_PAGE, STRUCK, 0, 0, 0, (), note=note)
+    verdict = explain(Evidence(audit=busy(one)))
+    assert verdict.kind is VerdictKind.UNEXPLAINED
+    assert f": it is free, and {note}" in verdict.summary
