@@ -25,13 +25,13 @@ from drgn.helpers.linux.mm import vma_find
 from zaptrace.audit import findings, invariants
 from zaptrace.audit.arrays import Index, Mask, Words
 from zaptrace.audit.functions import has_function
+from zaptrace.audit.homes import Homes
 from zaptrace.audit.locked import is_write_locked
 from zaptrace.audit.objects import read_members
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.pagetables.nonpresent import SwapKind, swap_keys
 from zaptrace.audit.rmap import Owners, Place, entry_at
 from zaptrace.audit.slub import allocated_objects
-from zaptrace.audit.spans import Spans
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import Flags, has_bit
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
@@ -78,24 +78,19 @@ class _Mapped(NamedTuple):
 
 
 def wrong_rmaps(
-    state: KernelState,
-    owners: Owners,
-    table: VmaTable,
-    spans: Spans,
-    flags: Flags,
-    known: frozenset[int],
+    state: KernelState, owners: Owners, homes: Homes, flags: Flags, known: frozenset[int]
 ) -> list[Finding]:
     """Return the anonymous pages whose rmap does not lead to where their PTE is.
 
     Args:
-        table: the VMAs in bulk; what it says is confirmed by the mm's own tree.
-        spans: the leaves by those.
+        homes: the leaves by their VMAs; what those in bulk say is confirmed by the mm's own tree.
         flags: this kernel's numbers.
         known: pages that have another finding, by index.
     """
     found: dict[int, Finding] = {}
+    table = homes.table
     for mapped, swapped in (
-        (_present(state, spans), False),
+        (_present(state, homes), False),
         (_in_swap_cache(state, table), True),
     ):
         suspects = mapped.take(_suspicious(state, table, flags, mapped))
@@ -111,16 +106,17 @@ def wrong_rmaps(
     return list(found.values())
 
 
-def _present(state: KernelState, spans: Spans) -> _Mapped:
-    """Return what the present entries map, anonymous and not KSM's or hugetlb's."""
+def _present(state: KernelState, homes: Homes) -> _Mapped:
+    """Return what the present entries map elsewhere than their VMA has it, anonymous and not KSM's
+    or hugetlb's."""
     recorded, walked = state.recorded, state.walked
     # hugetlb's index was in huge pages until "mm/filemap: remove hugetlb special casing in
     # filemap.c" (6.7).
-    ordinary = recorded.anon & recorded.known & ~recorded.hugetlb & ~recorded.free
-    leaves = np.flatnonzero(state.counted)
+    ordinary = recorded.known & ~recorded.hugetlb & ~recorded.free
+    leaves = homes.not_of_anon
     leaves = leaves[ordinary[state.first[leaves]]]
     page = state.first[leaves]
-    mm, area = walked.mm[leaves].astype(np.int64), np.repeat(spans.area, spans.count)[leaves]
+    mm, area = walked.mm[leaves].astype(np.int64), homes.spans.area[homes.spans.of(leaves)]
     return _with_rmap(state, page, mm, walked.address[leaves], area)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from zaptrace.audit.anon_rmap import wrong_rmaps
+from zaptrace.audit.entries import EntryRules
 from zaptrace.audit.held_while_free import held_while_free
+from zaptrace.audit.homes import Homes
 from zaptrace.audit.hugetlb import pool_findings
 from zaptrace.audit.impossible import impossible_entries
 from zaptrace.audit.invariants import Suspect
@@ -19,7 +21,6 @@ from zaptrace.audit.mm_counters import mm_counter_findings
 from zaptrace.audit.optional import optional_step
 from zaptrace.audit.references import References
 from zaptrace.audit.rmap import Owners
-from zaptrace.audit.spans import spans_of
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.page_flags import flags_of
 from zaptrace.audit.unlike_vma import entries_unlike_vma
@@ -53,10 +54,11 @@ def further_findings(
         table = read_table(state.prog, state.pages, flags, mms, state.gaps)
         found += impossible_entries(state, owners, flags, known)
         known = _and(known, state, found)
-        spans = spans_of(state.walked, table)
-        found += entries_unlike_vma(state, owners, table, spans, known)
+        rules = EntryRules(state)
+        homes = Homes(state, table, rules)
+        found += entries_unlike_vma(state, owners, homes, rules, known)
         known = _and(known, state, found)
-        found += wrong_rmaps(state, owners, table, spans, flags, known)
+        found += wrong_rmaps(state, owners, homes, flags, known)
         found += locked_findings(state, owners, table, lambda: references.files)
         with optional_step(lambda: state.gaps.update([NO_MM_COUNTERS])):
             found += mm_counter_findings(state, owners, table, running=running)

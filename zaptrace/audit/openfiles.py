@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import drgn
@@ -59,8 +58,7 @@ class OpenFiles:
         tables: set[int] = set()
         try:
             for task in for_each_task(self._prog):
-                for address, file in self._of_task(task, tables):
-                    found.setdefault(address, file)
+                self._add_files_of(task, tables, found)
                 if len(found) >= _MOST_FILES:
                     self.complete = False
                     break
@@ -70,7 +68,9 @@ class OpenFiles:
             self.complete = False
         return tuple(found.values())
 
-    def _of_task(self, task: drgn.Object, tables: set[int]) -> Iterator[tuple[int, OpenFile]]:
+    def _add_files_of(
+        self, task: drgn.Object, tables: set[int], found: dict[int, OpenFile]
+    ) -> None:
         try:
             table = task.files.value_()
             if not table or table in tables:  # threads share one
@@ -78,7 +78,9 @@ class OpenFiles:
             tables.add(table)
             pid = task.tgid.value_()
             for number, (_, file) in enumerate(for_each_file(task)):
-                yield file.value_(), OpenFile(file, self._kind(file.f_op.value_()), pid)
+                address = file.value_()
+                if address not in found:
+                    found[address] = OpenFile(file, self._kind(file.f_op.value_()), pid)
                 if number >= _MOST_FILES:
                     break
         except Exception as error:

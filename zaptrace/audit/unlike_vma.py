@@ -19,6 +19,7 @@ from zaptrace.audit.entries import (
     Wrong,
     has_any,
 )
+from zaptrace.audit.homes import Homes
 from zaptrace.audit.locked import is_lock_free
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.rmap import Owners, Place, entry_at
@@ -31,8 +32,6 @@ MOST_CONFIRMED = 1000
 """Suspicions that are confirmed by the mm's own VMAs."""
 BEYOND = f"entries that their VMA excludes, beyond the first {MOST_CONFIRMED:,}"
 UNREADABLE = "entries whose VMA cannot be read"
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-"""Odd: no two addresses of mappings have the same product."""
 
 _SAYS = {
     Wrong.NOT_ANONYMOUS: (
@@ -80,19 +79,16 @@ _SAYS = {
 
 
 def entries_unlike_vma(
-    state: KernelState, owners: Owners, table: VmaTable, spans: Spans, known: frozenset[int]
+    state: KernelState, owners: Owners, homes: Homes, rules: EntryRules, known: frozenset[int]
 ) -> Iterator[Finding]:
     """Yield a finding for each page that an entry maps in a way that its VMA excludes.
 
     Args:
-        table: the VMAs in bulk; what it says is confirmed by the mm's own tree.
-        spans: the leaves by those.
+        homes: the leaves by their VMAs.
+        rules: what may not be in this kernel.
         known: struct pages with a finding already.
     """
-    if not state.pages.has("index"):
-        raise LookupError("struct page without index")
-    rules = EntryRules(state)
-    suspects = _suspects(state, table, spans, rules)
+    suspects = _suspects(state, homes, rules)
     suspects = suspects[~np.isin(state.first[suspects], list(known))]
     state.gaps[BEYOND] += max(len(suspects) - MOST_CONFIRMED, 0)
     seen = set(known)
@@ -112,8 +108,9 @@ def entries_unlike_vma(
             yield _finding(state, owners, leaf, wrong)
 
 
-def _suspects(state: KernelState, table: VmaTable, spans: Spans, rules: EntryRules) -> Index:
+def _suspects(state: KernelState, homes: Homes, rules: EntryRules) -> Index:
     """Return the leaves that the VMAs in bulk exclude."""
+    table, spans = homes.table, homes.spans
     if not len(spans.start):
         return np.zeros(0, np.int64)
     large = np.arange(state.walked.large)
@@ -122,7 +119,7 @@ def _suspects(state: KernelState, table: VmaTable, spans: Spans, rules: EntryRul
             [
                 large,
                 _beyond_rights(state, table, rules, spans),
-                _not_at_home(state, table, rules, spans),
+                homes.not_of_file,
             ]
         )
     )
@@ -152,36 +149,6 @@ def _beyond_rights(state: KernelState, table: VmaTable, rules: EntryRules, spans
     private = private[has_any(walked.entry[private], tables.writable)]
     not_own = private[~rules.own().take(state.first[private], mode="clip")]
     return np.concatenate([spans.leaves(~there | (odd & ordinary)), not_own])
-
-
-def _not_at_home(state: KernelState, table: VmaTable, rules: EntryRules, spans: Spans) -> Index:
-    """Return leaves whose page's mapping and index are not what the VMA has there.
-
-    Both make one number of a page: less the number of the leaf's page of address space it is
-    the same all over a span of a file.
-    """
-    recorded, pages = state.recorded, state.pages
-    shift = np.uint64(state.fmt.page_shift)
-    mapped = np.flatnonzero(state.ptes)
-    head = recorded.head[mapped]
-    homes = np.zeros(len(pages), np.uint64)
-    homes[mapped] = pages.column("mapping", head) * _MIX + pages.column("index", head)
-    homes[mapped] += (mapped - head).astype(np.uint64)
-    wanted = rules.file_mappings(table.file) * _MIX + table.pgoff - (table.start >> shift)
-    found = homes.take(state.first, mode="clip")
-    found -= state.walked.address >> shift
-    area = spans.area
-    there = np.flatnonzero(area >= 0)
-    of_span = np.zeros(len(area), np.uint64)
-    of_span[there] = wanted[area[there]]
-    away = np.flatnonzero(found != np.repeat(of_span, spans.count))
-    away = away[state.counted[away]]
-    shared = np.zeros(len(area), bool)
-    shared[there] = has_any(table.flags[area[there]], VM_SHARED)
-    # A private mapping has anonymous copies.
-    at_home = recorded.anon[state.first[away]] & ~np.repeat(shared, spans.count)[away]
-    odd: Index = away[~at_home]
-    return odd
 
 
 def _confirmed(state: KernelState, rules: EntryRules, leaf: int) -> Wrong:
