@@ -1,8 +1,9 @@
 """Lab kernels: Debian's kernel source with our patches and config, built once and kept.
 
-There are three flavours of each: `repro` is as small as the founding bug and the
+There are some flavours of each: `repro` is as small as the founding bug and the
 bugs of tests/zoo allow, and boots in a second; `live` has BPF, disks and every kind
-of mapping; `zoo` has what those bugs need that the tests' kernel does not have.
+of mapping; `zoo` has what those bugs need that the tests' kernel does not have;
+`virtme` (x86_64) boots on the host's own root file system.
 
 A kernel is cached by all that went into it: source package, patches, config
 fragments, compiler.  It is built in a folder beside its final place and
@@ -34,6 +35,7 @@ FLAVOURS = {
     "repro": _COMMON,
     "live": (*_COMMON, "bpf", "rootfs", "mappings"),
     "zoo": (*_COMMON, "zoo"),
+    "virtme": (*_COMMON, "bpf", "rootfs"),
 }
 """Flavour -> kconfig fragments; an architecture's own follow (ARCH.config, ARCH-FLAVOUR.config),
 and a series' own (SERIES.config)."""
@@ -98,7 +100,8 @@ def build(
     kernel = Kernel(cache_home() / "kernels" / name)
     if kernel.vmlinux.exists():  # whole, or not there: no one's build is waited for
         return kernel
-    with locked(cache_home() / "kernels" / ".lock"):
+    # By architecture: what only one processor works at (unpack, link) goes on beside compilers.
+    with locked(cache_home() / "kernels" / f".lock-{arch.name}"):
         if not kernel.vmlinux.exists():
             _build_into(kernel, recipe, listener, timing)
     return kernel
@@ -153,7 +156,7 @@ def _build_into(
 ) -> None:
     """Unpack, patch, configure, compile; the lock is held."""
     parent, arch = kernel.folder.parent, recipe.arch
-    for stale in parent.glob(".building-*"):
+    for stale in parent.glob(f".building-{arch.name}-*"):
         shutil.rmtree(stale)
     work = parent / f".building-{kernel.folder.name}"
     tree = work / "linux"
@@ -254,7 +257,7 @@ def _configure(recipe: _Recipe, tree: Path, work: Path) -> None:
 
 def _compile(recipe: _Recipe, tree: Path, log: Path, current: Step) -> None:
     """Run make; one line of its output is one step of the progress."""
-    arch, steps = recipe.arch, recipe.arch.build_steps[recipe.flavour]
+    arch, steps = recipe.arch, recipe.arch.build_steps.get(recipe.flavour, 1)
     argv = _make(arch, tree, arch.make_target)
     done = 0
     with log.open("w") as kept, host.lines_of(argv) as child:

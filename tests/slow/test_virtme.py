@@ -66,7 +66,7 @@ def run_in_guest(folder: Path) -> None:
     What it prints is not looked at: without udev on this machine, virtme-ng does not find
     the port that would bring it.
     """
-    built = lab_kernel.build(arch_named("x86_64"), ignore, flavour="live")
+    built = lab_kernel.build(arch_named("x86_64"), ignore, flavour="virtme")
     # --disable-kvm: it would take KVM unproven.
     argv = [str(BIN / "vng"), "--run", str(built.image), "--disable-kvm", "--cpus", "2"]
     log = folder / "log"

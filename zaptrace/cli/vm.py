@@ -79,8 +79,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--flavour",
         default="repro",
-        help="repro (small, boots in a second), live (BPF, disks) or zoo (what bugs of tests/zoo "
-        "need besides); %(default)s by default",
+        help="repro (small, boots in a second), live (BPF, disks), zoo (what bugs of tests/zoo "
+        "need besides) or virtme (x86_64: for virtme-ng); %(default)s by default",
     )
     build.add_argument(
         "--series",
