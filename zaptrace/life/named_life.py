@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from zaptrace.life.crossed import put_right
 from zaptrace.life.page_life import ENTRY, HUGE_ENTRY, PageLife, Role, Write, page_life
 from zaptrace.life.records import Life
 from zaptrace.life.strays import RESETTERS, is_stray
@@ -175,6 +176,7 @@ def named_life(
         return any(one.function in ALLOCATORS for one in here) or of_the_pool(here)
 
     found = page_life(life, pfn, since_boot=since_boot, allocates=allocates)
+    put_right(found.writes, lambda write: [one.function or "" for one in frames(write.pc, False)])
     writes, parts = (
         tuple(named_write(write, resolve, called, frames) for write in some)
         for some in (found.writes, found.parts)

@@ -7,25 +7,12 @@ was another before: bits of memory flipped, a device wrote there, or a store was
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from zaptrace.life.counting import counts_by_one, direction
 from zaptrace.life.named_life import NamedWrite
 from zaptrace.life.page_life import ENTIRE
 from zaptrace.life.page_members import MAPCOUNT, REFCOUNT
-
-_DOWN = {
-    # mm/rmap.c; include/linux/page_ref.h, include/linux/mm.h
-    MAPCOUNT: re.compile(r"remove_rmap|page_remove_(?:anon|file)"),
-    REFCOUNT: re.compile(r"(?:page|folio)_ref_(?:sub|dec)|put_page|folio_put"),
-}
-_UP = {
-    MAPCOUNT: re.compile(r"add_\w*rmap|dup_\w*rmap"),
-    REFCOUNT: re.compile(r"(?:page|folio)_ref_(?:add|inc)|get_page|folio_get"),
-}
-_DOWN[ENTIRE], _UP[ENTIRE] = _DOWN[MAPCOUNT], _UP[MAPCOUNT]
-_BY_ONE = re.compile(r"_ref_(?:inc|dec)")
-"""What adds or subtracts a number may have added none: folio_ref_add(folio, nr_pages - 1)."""
 
 
 def changed_unseen(writes: Sequence[NamedWrite]) -> tuple[NamedWrite, str] | None:
@@ -42,10 +29,8 @@ def changed_unseen(writes: Sequence[NamedWrite]) -> tuple[NamedWrite, str] | Non
 
 def _is_odd(one: NamedWrite, counter: str) -> bool:
     change = next((each for each in one.write.changes if each.name == counter), None)
-    direction = _direction(one, counter)
-    by_one = bool(direction) and (
-        counter != REFCOUNT or any(_BY_ONE.search(name) for name in _names(one))
-    )
+    names = [frame.function or "" for frame in one.frames]
+    way, by_one = direction(names, counter), counts_by_one(names, counter)
     if change is None:
         return counter in one.write.unchanged and by_one
     if change.before is None:
@@ -53,15 +38,4 @@ def _is_odd(one: NamedWrite, counter: str) -> bool:
     if not change.stored:
         return True
     step = change.after - change.before
-    return bool(direction) and (step * direction < 0 or (by_one and abs(step) > 1))
-
-
-def _direction(one: NamedWrite, counter: str) -> int:
-    """Return 1 for a store that only counts up, -1 for one that counts down, 0 when not known: by
-    the functions at the instruction."""
-    down, up = (any(which[counter].search(name) for name in _names(one)) for which in (_DOWN, _UP))
-    return int(up) - int(down)
-
-
-def _names(one: NamedWrite) -> list[str]:
-    return [frame.function or "" for frame in one.frames]
+    return bool(way) and (step * way < 0 or (by_one and abs(step) > 1))
