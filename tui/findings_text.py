@@ -27,6 +27,7 @@ LABELS = {
     FindingClass.STALE_MIGRATION_ENTRY: "stale migration",
     FindingClass.WRONG_RMAP: "wrong rmap",
     FindingClass.LRU_FLAG_MISMATCH: "wrong PG_lru",
+    FindingClass.FREE_LIST_BROKEN: "broken free list",
     FindingClass.LEFT_LOCKED: "left locked",
     FindingClass.REFCOUNT_LEAKED: "refcount leaked",
     FindingClass.LOCKED_VM_MISMATCH: "locked_vm mismatch",

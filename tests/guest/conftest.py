@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.guest import lab, shared_runs
+from tests.guest import holders, lab, shared_runs
+from tests.guest.holders import Held
 from tests.guest.lab import Lab
 from tests.guest.lost import (  # noqa: F401  pytest finds its hooks here
     pytest_report_teststatus,
@@ -131,3 +132,9 @@ def live_lab(arch: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
     """A live guest without fault."""
     with lab.booted(arch, tmp_path_factory.mktemp(f"live-{arch}")) as guest:
         yield guest
+
+
+@pytest.fixture(scope="session", params=["x86_64", "s390x"])
+def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Held:
+    """A guest that holds pages in every way, says which, and sleeps."""
+    return holders.boot(request.param, tmp_path_factory.mktemp(f"holders-{request.param}"), "")

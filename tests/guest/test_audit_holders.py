@@ -51,7 +51,6 @@ from tests.guest.planting import compound_link, overwrite, physical, planted
 from zaptrace.audit.audited import Audited, audit
 from zaptrace.audit.page_use import PageUse
 from zaptrace.audit.pagetables.nonpresent import SwapKind, types_of
-from zaptrace.audit.references import References
 from zaptrace.audit.rmap import Place, entry_at
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.structpages.page_flags import flags_of
@@ -61,11 +60,6 @@ from zaptrace.memory.open import open_program, vmcoreinfo_of
 from zaptrace.model.findings import FindingClass
 
 pytestmark = pytest.mark.guest
-
-
-@pytest.fixture(scope="module", params=["x86_64", "s390x"])
-def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Held:
-    return boot(request.param, tmp_path_factory.mktemp(f"holders-{request.param}"), "")
 
 
 @pytest.fixture(scope="module")
@@ -369,38 +363,6 @@ def test_an_mm_that_counts_what_it_has_not_is_found(held: Held, counter: str, mo
     (finding,) = planted(held, plant)
     assert finding.cls is FindingClass.MM_COUNTER_MISMATCH
     assert str(finding.note).startswith(f"{counter} is ")
-
-
-@pytest.mark.parametrize("first", [True, False])
-def test_a_page_on_an_lru_list_without_its_flag_is_found(
-    held: Held, found: Audited, first: bool
-) -> None:
-    """Of the first page of a list its head leads there, which is not looked at."""
-    state = found.state
-    lru, unevictable = (
-        np.uint64(1 << state.prog.constant(name).value_()) for name in ("PG_lru", "PG_unevictable")
-    )
-    flags = state.pages.column("flags")
-    listed = np.flatnonzero((flags & (lru | unevictable)) == lru)
-    in_batches = References(state, found.owners).batches  # these may lack the flag
-
-    def page_beside(index: int, side: str) -> bool:
-        link = pfn_to_page(state.prog, pfn_of(found, index)).lru
-        at = drgn.offsetof(state.prog.type("struct page"), "lru")
-        return state.pages.index_at(link.member_(side).value_() - at) >= 0
-
-    index = next(
-        index
-        for index in listed.tolist()
-        if index not in in_batches
-        and page_beside(index, "next")
-        and page_beside(index, "prev") is not first
-    )
-    pfn = pfn_of(found, index)
-    (finding,) = planted(
-        held, lambda prog: (pfn_to_page(prog, pfn).member_("flags").address_, "Q", -int(lru))
-    )
-    assert (finding.cls, finding.pfn) == (FindingClass.LRU_FLAG_MISMATCH, pfn)
 
 
 def test_a_free_page_that_a_cpu_s_batch_holds_is_found(held: Held, found: Audited) -> None:

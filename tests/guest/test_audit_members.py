@@ -11,7 +11,7 @@ import pytest
 from tests.guest.conftest import Boot
 from tests.guest.members import Hidden
 from zaptrace.audit import audit
-from zaptrace.audit.further import NO_LISTS, NO_MM_COUNTERS, NO_VMAS
+from zaptrace.audit.further import NO_FREE_LISTS, NO_LISTS, NO_MM_COUNTERS, NO_VMAS
 from zaptrace.audit.inflight import NO_LOCKS
 from zaptrace.audit.mms import NO_CACHE, NO_RSS, NO_TASKS
 from zaptrace.audit.pagetables.ram import DumpRam
@@ -46,8 +46,8 @@ def audited(boot: Boot, hidden: str) -> AuditResult:
         ("task_struct.__state", (NO_TASKS,)),
         ("task_struct.comm", (NO_TASKS,)),
         ("zone.per_cpu_pageset", ("per-CPU free lists",)),
-        ("zone.present_pages", ("per-CPU free lists",)),
-        ("page.lru", ("per-CPU free lists", NO_LISTS)),
+        ("zone.present_pages", ("per-CPU free lists", NO_FREE_LISTS)),
+        ("page.lru", ("per-CPU free lists", NO_FREE_LISTS, NO_LISTS)),
         ("PG_unevictable", (NO_LISTS,)),
         ("mm_struct.total_vm", (NO_MM_COUNTERS,)),
         ("page.index", ("rmaps that cannot be followed", NO_VMAS)),

@@ -33,6 +33,7 @@ GRAVITY = (
     FindingClass.WRONG_FILE_PAGE,
     FindingClass.STALE_MIGRATION_ENTRY,
     FindingClass.WRONG_RMAP,
+    FindingClass.FREE_LIST_BROKEN,
     FindingClass.LRU_FLAG_MISMATCH,
     FindingClass.LEFT_LOCKED,
     FindingClass.REFCOUNT_LEAKED,

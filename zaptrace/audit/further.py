@@ -8,6 +8,7 @@ import numpy as np
 
 from zaptrace.audit.anon_rmap import wrong_rmaps
 from zaptrace.audit.entries import EntryRules
+from zaptrace.audit.free_lists import broken_free_lists
 from zaptrace.audit.held_while_free import held_while_free
 from zaptrace.audit.homes import Homes
 from zaptrace.audit.hugetlb import pool_findings
@@ -32,6 +33,7 @@ from zaptrace.model.findings import Finding
 NO_VMAS = "checks of VMAs: their slab cache cannot be read"
 NO_MM_COUNTERS = "total_vm, map_count and pgtables_bytes of mms"
 NO_LISTS = "LRU lists"
+NO_FREE_LISTS = "breaks of free lists"
 NO_WAITERS = "folios that nothing has locked"
 NO_REFERENCES = "references that nothing holds"
 
@@ -68,6 +70,9 @@ def further_findings(
         found += lru_findings(
             state, owners, lambda: frozenset(references.batches), known, running=running
         )
+    with optional_step(lambda: state.gaps.update([NO_FREE_LISTS])):
+        flags = flags_of(state.prog, vmcoreinfo_of(state.prog))
+        found += broken_free_lists(state, owners, flags, known, running=running)
     with optional_step(lambda: state.gaps.update([NO_WAITERS])):
         found += left_locked(state, owners, known, running=running)
     with optional_step(lambda: state.gaps.update([NO_REFERENCES])):

@@ -11,6 +11,7 @@ from zaptrace.explain.life_entries import (
     rmap_members,
 )
 from zaptrace.explain.life_flags import flag_sentences, flag_store, left_flag
+from zaptrace.explain.life_links import link_sentences
 from zaptrace.explain.life_naming import (
     MOST_CALLERS,
     NO_STORE,
@@ -122,6 +123,7 @@ def life_sentences(case: Case) -> Iterator[Sentence]:
     yield from _late(case)
     if not reported(case):
         yield from flag_sentences(case)
+        yield from link_sentences(case)
     yield from _freed_before(case)
 
 

@@ -263,6 +263,7 @@ _MEANS = {
     FindingClass.PTE_BEYOND_VMA: "its PTE gives a right that the VMA has not",
     FindingClass.WRONG_FILE_PAGE: "it is not the page that the VMA has there",
     FindingClass.LRU_FLAG_MISMATCH: "its flag lru is not what the LRU lists say",
+    FindingClass.FREE_LIST_BROKEN: "the free list that it is on does not lead on as a list does",
     FindingClass.LEFT_LOCKED: "it is locked, and no task is at work that could have locked it",
     FindingClass.TAIL_WITHOUT_HEAD: "it is a tail page, and of no folio",
 }

@@ -31,6 +31,8 @@ class FindingClass(enum.Enum):
     """Entries that their VMA excludes: see `zaptrace.audit.entries`."""
     LRU_FLAG_MISMATCH = "lru_flag_mismatch"
     """PG_lru and the LRU lists: see `zaptrace.audit.lru`."""
+    FREE_LIST_BROKEN = "free_list_broken"
+    """A free list that does not lead on from a page: see `zaptrace.audit.free_lists`."""
     LEFT_LOCKED = "left_locked"
     """PG_locked, and no task that could hold it: see `zaptrace.audit.left_locked`."""
     REFCOUNT_LEAKED = "refcount_leaked"

@@ -43,6 +43,8 @@ MEANING = {
     "its counters are another page's.",
     FindingClass.LRU_FLAG_MISMATCH: "PG_lru is not what the LRU lists say: "
     "reclaim misses the page, or a list breaks when it goes.",
+    FindingClass.FREE_LIST_BROKEN: "A free list does not lead on as a list does: "
+    "a page is handed out twice, or the rest of the list is lost.",
     FindingClass.LEFT_LOCKED: "A page is locked, and no task is at work that could hold the lock: "
     "who wants it waits for ever.",
     FindingClass.REFCOUNT_LEAKED: "References that nothing holds: the page is never freed.",

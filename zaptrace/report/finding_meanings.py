@@ -23,6 +23,7 @@ MEANINGS = {
     FindingClass.WRONG_FILE_PAGE: "its mapping and index are not those that the VMA has there",
     FindingClass.TAIL_WITHOUT_HEAD: "it is a tail page, and of no folio",
     FindingClass.LRU_FLAG_MISMATCH: "its PG_lru is not what the LRU lists say",
+    FindingClass.FREE_LIST_BROKEN: "the free list that it is on does not lead on as a list does",
     FindingClass.LEFT_LOCKED: "it is locked, and no task is at work that could hold the lock",
     FindingClass.REFCOUNT_LEAKED: "it has references that nothing holds",
     FindingClass.LOCKED_VM_MISMATCH: "the mm's locked_vm is not what its VM_LOCKED VMAs have",

@@ -44,6 +44,7 @@ FINDINGS = {
     FindingClass.STALE_MIGRATION_ENTRY: page(FindingClass.STALE_MIGRATION_ENTRY, 0, 0, 1),
     FindingClass.WRONG_RMAP: page(FindingClass.WRONG_RMAP, 1, 1, 1),
     FindingClass.LRU_FLAG_MISMATCH: page(FindingClass.LRU_FLAG_MISMATCH, 1, 1, 1),
+    FindingClass.FREE_LIST_BROKEN: page(FindingClass.FREE_LIST_BROKEN, 0, 0, 0),
     FindingClass.LEFT_LOCKED: page(FindingClass.LEFT_LOCKED, 1, 1, 1),
     FindingClass.REFCOUNT_LEAKED: page(FindingClass.REFCOUNT_LEAKED, 1, 1, 2),
     FindingClass.LOCKED_VM_MISMATCH: Finding(

@@ -71,6 +71,46 @@ def members(
     return list(mine)
 
 
+def breaks(prog: drgn.Program, pages: StructPages) -> Iterator[tuple[int, str]]:
+    """Yield the pages at which per-CPU free lists break, by index, each with what is wrong there.
+
+    A list that breaks at its head has no such page.
+    """
+    nexts = pages.links()
+    member = drgn.offsetof(prog.type("struct page"), "lru")
+    on_list: dict[int, str] = {}
+    for whose, lists in _all_lists(prog):
+        for head in lists if lists is not None else ():
+            first, mine, last = head.next.value_(), set[int](), NOWHERE
+            entry = first
+            while entry != head.address_:
+                index = pages.index_at(entry - member)
+                if index == NOWHERE or index in mine or index in on_list:
+                    if last != NOWHERE:
+                        where = "itself" if index == last else on_list.get(index)
+                        yield last, _break(pages, whose, entry, index, where)
+                    break
+                mine.add(index)
+                last, entry = index, int(nexts[index])
+            on_list.update(dict.fromkeys(mine, whose))
+
+
+def _break(pages: StructPages, whose: str, entry: int, index: int, other: str | None) -> str:
+    """Return what is wrong where a page of a list leads to `entry`.
+
+    Args:
+        index: that page, NOWHERE for what is no page's.
+        other: whose list that page is on, if it is on one that was walked before.
+    """
+    begin = f"it is on {whose}, and its lru.next leads to"
+    if index == NOWHERE:
+        return f"{begin} {entry:#x}, which is no page's and does not end that list"
+    pfn = int(pages.pfns(np.array([index]))[0])
+    if other is None:
+        return f"{begin} pfn {pfn:#x}, which stands before it"
+    return f"{begin} pfn {pfn:#x}, which is on {other if other != whose else 'another of those'}"
+
+
 def listed_at(prog: drgn.Program, pages: StructPages, index: int) -> str | None:
     """Return whose per-CPU list a page lies on, as "CPU 1's list of zone Normal".
 
