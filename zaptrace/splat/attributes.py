@@ -186,7 +186,12 @@ _PID = (
 )
 
 _LINES: tuple[Row, ...] = (
-    ("page", "pa", re.compile(r"page:(?=[^\n]{0,200}\b(?:ref)?count: ?-?[0-9])"), _page),
+    (
+        "page",
+        "pa",
+        re.compile(r"page:(?=[^\n]{0,200}\b(?:ref)?count: ?(?:-?[0-9]|mapcount:))"),
+        _page,
+    ),
     ("page", "fl", re.compile(r"flags:\S{1,20} mapping:\S{1,20} mapcount:"), _page),
     (
         "page count",  # page_remove_rmap() before 2.6.29

@@ -6,7 +6,16 @@ import dataclasses
 import re
 from typing import Any
 
-from zaptrace.model.splats import Frame, OwnerStack, PageOwner, Splat
+from zaptrace.model.splats import Frame, Splat
+from zaptrace.splat.after_others import (
+    Saved,
+    cannot_follow,
+    is_another_stack,
+    is_of_another_dump,
+    is_outermost,
+    names_task,
+    prints_another,
+)
 from zaptrace.splat.attributes import Attribute
 from zaptrace.splat.beginnings import kind_of
 from zaptrace.splat.headlines import Headline, fields_of
@@ -21,19 +30,20 @@ from zaptrace.splat.line_order import (
     STAND_ALONE,
     TASK_IS_LAST,
 )
-from zaptrace.splat.same import is_inlined, maps, same_form, same_place, same_task
-from zaptrace.splat.stack_frames import begins_stacks
-from zaptrace.splat.wraps import grows
+from zaptrace.splat.owners import OWNERS, page_owner
+from zaptrace.splat.same import from_fault, is_inlined, maps, same_place, same_task
+from zaptrace.splat.unread import Unread
+from zaptrace.splat.wraps import says_more
 
-MOST_UNREAD = 50
-"""Lines that no rule reads and a report keeps; all are counted."""
 MOST_WORDS = 64  # of `raw:` lines; a struct page has 8 to 16
 MOST_FRAMES = 512  # of a stack; the kernel's own limit is below 100
 _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
-OWNERS = ("allocated", "freed")
-"""Lines before page_owner's stacks."""
 OTHER_STACK = Attribute("other stack")
 _OF_STACKS = frozenset({"task", "hardware", "trace"})
+_GROWING = (  # as lines are taken
+    *("fields", "taken", "ended", "foreign", "kind", "_came", "_trace", "_early", "_fault"),
+    *("_early_is_trace", "_owners", "_stacks", "_section"),
+)
 _MICROSECONDS = re.compile(r"[0-9]\.[0-9]{6}(?![0-9])")
 
 
@@ -79,10 +89,9 @@ class Draft:
         self._owners: dict[str, dict[str, Any]] = {}
         self._stacks: dict[str, list[Frame]] = {}
         self._section: str | None = None
-        self._unread: list[str] = []
-        self._passed: list[str] = []
-        self._unread_count = 0
-        self._passed_count = 0
+        self._unread = Unread()
+        self._saved: Saved | None = None  # before the last lines of others
+        self._sure_frames = MOST_FRAMES  # those before a line of others
 
     @property
     def said(self) -> dict[str, Any]:
@@ -106,8 +115,8 @@ class Draft:
 
     @property
     def was_passed(self) -> bool:
-        """Whether lines that no rule reads followed its last line."""
-        return self._passed_count > 0
+        """Whether lines of others followed its last line."""
+        return self._unread.are_others
 
     @property
     def awaits_frames(self) -> bool:
@@ -143,9 +152,9 @@ class Draft:
         if self.foreign and not self.is_named_by(said):
             return True
         again = name == "trace" and not (self._trace or self.was_passed)  # after `Backtrace:`
-        if name in self.taken and name not in REPEATED and not again:
-            return True
-        if name in OWNERS and name in self._owners:
+        is_again = name in self.taken and name not in REPEATED and not again
+        is_again |= name in OWNERS and name in self._owners
+        if is_again or is_of_another_dump(name, self.taken, self.fields):
             return True
         if self.shows_page and name in OF_PAGES:  # KASAN's, after the call trace
             return self._is_of_another(said)
@@ -155,6 +164,8 @@ class Draft:
             return True
         if name in _OF_STACKS and self._has_no_stack(name):
             return True
+        if self.was_passed and cannot_follow(name, self.kind, self.taken, self.fields):
+            return not self.is_named_by(said)
         return self._is_of_another(said)
 
     def _is_past(self, name: str) -> bool:
@@ -170,26 +181,23 @@ class Draft:
         after = self.was_passed and name == "hardware" and self._fault  # which it stands before
         if after or ("user mode" in self.taken and (name == "trace" or self.was_passed)):
             return True
-        if name == "trace" and self._lacks_task_after_others():
-            return True
         if self.kind.name != "page_dump":
             return False
-        return self.was_passed or (self.fields.get("reason") or "").startswith(STAND_ALONE)
+        if self.was_passed or self._saved:  # its headline is lost, too
+            return True
+        return (self.fields.get("reason") or "").startswith(STAND_ALONE)
 
     def _is_of_another_kind(self, reason: str) -> bool:
         only = ONLY_OF.get(reason, self.kind.name)
         mine = self.kind.name.startswith("bad_page_") or self.was_passed
         return mine and only != self.kind.name
 
-    def _lacks_task_after_others(self) -> bool:
-        """Return whether the lines before a call trace were not this report's."""
-        named = self.taken & BEFORE_TRACE or self._fault
-        return self.was_passed and self.kind.about_pages and not named
-
     def _is_of_another(self, said: Attribute) -> bool:
         """Return whether the line names another page or another task."""
         pfn, pid = self.fields.get("pfn"), self.fields.get("pid")
         if pfn not in (None, said.fields.get("pfn", pfn)) or self._cannot_have_pfn(said):
+            return True
+        if self._dump_reason and said.name in OF_PAGES:  # the dump stood before the headline
             return True
         if said.name == "raw":  # its first word is the flags
             first = self.fields.get("raw", (None,))[0]
@@ -211,6 +219,20 @@ class Draft:
         """Take note of a line that is another report's, of which the headline may be lost."""
         if said.name in ORDER and not (self.shows_page or self.is_named_by(said)):
             self.foreign = True
+        if said.name == "task" and self._is_its_since_others(said):
+            self._restore("task")
+            self.foreign = True
+
+    def _is_its_since_others(self, said: Attribute) -> bool:
+        """Return whether the lines since another's are those of the task that a line names."""
+        is_another = self.kind.name == "page_dump" or self._is_of_another(said)
+        return is_another and not self.ended and "task" not in self.taken
+
+    def _restore(self, name: str) -> None:
+        """Take back the lines since another's: they are that of the report of a line."""
+        if self._saved is not None and (name == "task" or self._saved.had(name)):
+            self._saved.restore(self.__dict__)
+            self._saved = None
 
     def gives_way(self) -> None:
         """Take note that another report begins, or this dump's own headline is to come."""
@@ -222,6 +244,8 @@ class Draft:
     def take(self, said: Attribute) -> None:
         """Take what one of its lines says; nothing that it has already said is overwritten."""
         self._commit()
+        if self.is_named_by(said):
+            self._saved = None
         self.taken.add(said.name)
         self.foreign = self.foreign and said.name != "task"
         self._came = max(self._came, ORDER.get(said.name, 0))
@@ -231,6 +255,8 @@ class Draft:
             return
         if said.name == "trace":
             self._early.clear()
+        if said.name == "trace's end":
+            self._sure_frames = MOST_FRAMES
         for name, value in said.fields.items():
             if name == "raw":
                 self.fields["raw"] = (*self.fields.get("raw", ()), *value)[:MOST_WORDS]
@@ -256,16 +282,10 @@ class Draft:
         for text in texts:
             found = self.headline.kind.headline.search(text)
             said = fields_of(found) if found else {}
-            if said.keys() >= before.keys() and said != before:
-                grown = (
-                    said[name] == value
-                    or (name == "reason" and grows(value, said[name], full=full))
-                    for name, value in before.items()
-                )
-                if all(grown):
-                    self.fields |= self._of_dump(said)
-                    self._said = said
-                    return text
+            if says_more(before, said, full=full):
+                self.fields |= self._of_dump(said)
+                self._said = said
+                return text
         return None
 
     def _of_dump(self, said: dict[str, Any]) -> dict[str, Any]:
@@ -314,26 +334,19 @@ class Draft:
         stack = self._stack()
         if stack is None:
             return False
-        if stack is self._trace and self._is_anothers_stack(frame):
+        begins = stack is self._trace and not stack and "fault" in self.kind.follows
+        if begins and prints_another(frame, self._fault):
             self.end_trace()
             return True
         if not self.was_passed:
             return False
         if stack is not self._trace or "trace" not in self.taken:
             return True
-        if not stack:
-            return not begins_stacks(frame) or "bad_p" in (frame.symbol or "")
-        again = frame.symbol == stack[0].symbol and frame.size == stack[0].size
-        again |= not same_form(frame, stack[-1])
-        if again or (begins_stacks(frame) and not all(map(begins_stacks, stack))):
+        is_whole = self.kind.name != "page_dump" and names_task(self.taken, self.fields)
+        if not is_whole or is_another_stack(stack, frame, self.kind.name):
             self.end_trace()
             return True
         return False
-
-    def _is_anothers_stack(self, frame: Frame) -> bool:
-        """Return whether an oops' call trace begins in what prints reports of another kind."""
-        is_oops = "fault" in self.kind.follows and not (self._trace or self._fault)
-        return is_oops and kind_of((frame,)) is not None
 
     def comes_before_trace(self, text: str) -> None:
         """Take note of the modules, or what the taint means: they stand before a call trace.
@@ -345,7 +358,10 @@ class Draft:
         after_task = what == "Modules " and self.taken & BEFORE_TRACE and not is_oops
         if self.traced or after_task or "trace" in self.taken:
             self.end_trace()
-        self.ended |= what in self.taken
+        self.foreign |= bool(after_task) and self.was_passed
+        if what in self.taken:
+            self._restore(what)
+            self.ended = True
         self.taken.add(what)
 
     @property
@@ -367,6 +383,8 @@ class Draft:
         stack = self._stack()
         if stack is None:
             return
+        if self.was_passed:
+            self._sure_frames = min(self._sure_frames, len(stack))
         self._commit()
         if stack is self._early:
             # After a page's dump it may be page_owner's, whose own first line is lost.
@@ -409,6 +427,7 @@ class Draft:
         self._came = max(self._came, OF_TASK)  # the page was dumped before the BUG()
         if not self._fault or self._fault[-1].offset is None:
             self._fault.append(frame)
+            self.taken.add("fault")
         return True
 
     def pass_over(self, text: str, *, belongs: bool = False) -> None:
@@ -417,26 +436,21 @@ class Draft:
         Args:
             belongs: it is surely this report's.
         """
-        self._passed_count += 1
-        if len(self._passed) < MOST_UNREAD:
-            self._passed.append(text)
+        self._unread.add(text)
         if belongs:
             self._commit()
 
     def take_back(self, text: str) -> None:
         """Forget that a line was not read: it is, with its rest."""
-        if self._passed and self._passed[-1] == text:
-            self._passed.pop()
-            self._passed_count -= 1
+        self._unread.take_back(text)
 
     def _commit(self) -> None:
         if self.mention:  # the report is here, of which but the headline stood above
             self.mention.dropped = self.mention.closed = True
             self.mention = None
-        if self._passed_count:
-            self._unread = (self._unread + self._passed)[:MOST_UNREAD]
-            self._unread_count += self._passed_count
-            self._passed, self._passed_count = [], 0
+        if self.was_passed:
+            self._saved = Saved({name: self.__dict__[name] for name in _GROWING})
+        self._unread.commit()
 
     def adopt(self, dump: Draft) -> None:
         """Take over the dump that was printed before the headline."""
@@ -461,16 +475,7 @@ class Draft:
         """Return the report; None when it is but a fragment that says nothing for sure."""
         if self.dropped or (self.kind.name == "page_dump" and not self._is_whole_dump()):
             return None
-        trace = self._trace if "trace" in self.taken else self._early
-        if self._fault:
-            alike = (
-                one for one in trace if (one.offset is None) == (self._fault[-1].offset is None)
-            )
-            first = next(alike, None)
-            if not (first and same_place(first, self._fault[-1])):
-                trace = [*self._fault, *trace]
-            elif trace[0] is first:  # the trace does not show what was inlined there
-                trace = [*self._fault[:-1], *trace]
+        trace = from_fault(self._fault, self._whole_trace())
         name = self.kind.name
         if name == "page_dump" and "task" in self.taken:  # the headline is lost
             name = kind_of(trace) or name
@@ -478,23 +483,20 @@ class Draft:
             kind=name,
             **{name: said for name, said in self.fields.items() if name in _FIELDS},
             trace=tuple(trace),
-            page_owner=self._page_owner(),
-            unread=tuple(self._unread),
-            unread_count=self._unread_count,
+            page_owner=page_owner(self._owners, self._stacks),
+            unread=tuple(self._unread.lines),
+            unread_count=self._unread.count,
         )
+
+    def _whole_trace(self) -> list[Frame]:
+        """Return the call trace, without frames after others' lines that never come to an end."""
+        if "trace" not in self.taken:
+            return self._early
+        is_sure = not self._trace or is_outermost(self._trace[-1])
+        return self._trace if is_sure else self._trace[: self._sure_frames]
 
     def _is_whole_dump(self) -> bool:
         if self.fields.get("reason", "").startswith("kasan:"):  # a part of KASAN's own report
             return False
         shows = self.taken & {"page", "raw"}
         return ("reason" in self.taken and bool(shows)) or "page count" in self.taken
-
-    def _page_owner(self) -> PageOwner | None:
-        if not self._owners:
-            return None
-        stacks = {
-            name: OwnerStack(**self._owners[name], trace=tuple(self._stacks.get(name, ())))
-            for name in OWNERS
-            if name in self._owners
-        }
-        return PageOwner(self._owners.get("owner", {}).get("state"), **stacks)

@@ -48,3 +48,20 @@ def same_form(one: Frame, other: Frame) -> bool:
     if one.address is None or other.address is None:
         return one.address is other.address
     return (one.address < 1 << 32) is (other.address < 1 << 32)
+
+
+def from_fault(fault: list[Frame], trace: list[Frame]) -> list[Frame]:
+    """Return a call trace that begins where the CPU was.
+
+    Args:
+        fault: the functions inlined there, and the one that holds them.
+        trace: the frames of the call trace.
+    """
+    if not fault:
+        return trace
+    alike = (one for one in trace if (one.offset is None) == (fault[-1].offset is None))
+    first = next(alike, None)
+    if not (first and same_place(first, fault[-1])):
+        return [*fault, *trace]
+    # The trace does not show what was inlined there.
+    return [*fault[:-1], *trace] if trace[0] is first else trace

@@ -13,10 +13,11 @@ import re
 from zaptrace.model.splats import Frame
 from zaptrace.splat.attributes import Attribute, attribute, is_known
 from zaptrace.splat.copies import has_torn_stamp, is_of_another_time
-from zaptrace.splat.draft import OTHER_STACK, OWNERS, Draft
+from zaptrace.splat.draft import OTHER_STACK, Draft
 from zaptrace.splat.headlines import Headline
 from zaptrace.splat.kinds import OF_PAGES
 from zaptrace.splat.line_order import STAND_ALONE
+from zaptrace.splat.owners import OWNERS
 from zaptrace.splat.prefixes import Prefix, seconds
 from zaptrace.splat.stack_frames import (
     decoded_frame,

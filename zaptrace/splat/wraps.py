@@ -119,6 +119,21 @@ def grows(before: str, reason: str, *, full: bool) -> bool:
     return rest.startswith("when ") or reason[len(before)].isalnum()
 
 
+def says_more(before: dict[str, Any], said: dict[str, Any], *, full: bool) -> bool:
+    """Return whether a joined headline says what its beginning did, and more.
+
+    Args:
+        before: what the beginning said.
+        said: what it says with the rest.
+        full: it had no room for the next word.
+    """
+    return said != before and all(
+        name in said
+        and (said[name] == value or (name == "reason" and grows(value, said[name], full=full)))
+        for name, value in before.items()
+    )
+
+
 def lacks_function(reason: str) -> bool:
     """Return whether a WARNING's function was on a line of its own."""
     return _AT_LINE.search(reason) is not None

@@ -154,7 +154,10 @@ AGAIN = " dump_stack_lvl+0x1/0x2\n bad_page+0x1/0x2\n free_two+0x1/0x2\n"
 @pytest.mark.parametrize(
     ("log", "frames"),
     [
-        (f"Call Trace:\n{FRAMES}{GAP} caller+0x1/0x2\n", ["free_one", "caller"]),
+        (
+            f"Call Trace:\n{FRAMES}{GAP} caller+0x1/0x2\n ret_from_fork+0x1/0x2\n",
+            ["free_one", "caller", "ret_from_fork"],
+        ),
         (f"Call Trace:\n{FRAMES}{GAP}{AGAIN}", ["free_one"]),
         (f"{FRAMES}{GAP} caller+0x1/0x2\n", ["free_one"]),
         (f"Call Trace:\n{GAP} caller+0x1/0x2\n", []),
@@ -164,8 +167,8 @@ AGAIN = " dump_stack_lvl+0x1/0x2\n bad_page+0x1/0x2\n free_two+0x1/0x2\n"
 )
 def test_frames_after_others_lines(log: str, frames: list[str]) -> None:
     """Only what an announced stack lacks can be its own."""
-    hardware = "Hardware name: ACME\n"
-    (splat,) = parsed(BUG + hardware + log)
+    task = "CPU: 1 PID: 41 Comm: sh Not tainted 6.1.0 #4\nHardware name: ACME\n"
+    (splat,) = parsed(BUG + task + log)
     assert [name for name in names(splat) if name not in ("dump_stack_lvl", "bad_page")] == frames
 
 
@@ -217,9 +220,11 @@ def test_a_frame_of_another_form_after_other_lines_is_another_stacks(frame: str)
 def test_a_frame_of_the_same_form_goes_on_after_other_lines() -> None:
     frame = "[c0000000f1234600] [c0000000003d5e2c] free_unref_page+0x3/0x1b0"
 
-    (splat,) = parsed(f"{OF_BAD_PAGE}usb 1-1: reset\n{frame}\n")
+    last = "[c0000000f1234680] [c0000000003d5e5c] ret_from_fork+0x3/0x1b0"
 
-    assert names(splat) == ["dump_stack?", "bad_page", "free_unref_page"]
+    (splat,) = parsed(f"{OF_BAD_PAGE}usb 1-1: reset\n{frame}\n{last}\n")
+
+    assert names(splat) == ["dump_stack?", "bad_page", "free_unref_page", "ret_from_fork"]
 
 
 def test_an_oops_has_no_stack_that_bad_page_printed() -> None:
