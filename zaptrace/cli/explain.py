@@ -29,8 +29,8 @@ A log is a file (plain, gzip, xz, zstd), - for standard input, or a folder of
 logs.  Each of several logs is explained by itself; the worst is
 printed, with what stands out in all of them.
 
-Exit status is 1 when a bug was found, 0 for the verdict "clean", 125 when the
-evidence leaves it open.
+Exit status is 1 when a bug was found (an oops in the code that handles pages is
+one), 0 for the verdict "clean", 125 when the evidence leaves it open.
 """
 
 

@@ -22,6 +22,7 @@ from zaptrace.splat import parse
 from zaptrace.splat.kinds import from_mm
 from zaptrace.triage import Console, triage
 from zaptrace.triage.boot import BootReader
+from zaptrace.triage.rows_oops import is_oops_of_pages
 
 if TYPE_CHECKING:
     import drgn
@@ -42,7 +43,7 @@ class LogResult:
     Attributes:
         verdict, info: as for a run.
         document: what `--json` prints.
-        suspicious: the log holds a report of the code that handles pages.
+        suspicious: the log holds a report of the code that handles pages, or an oops in it.
     """
 
     verdict: Verdict
@@ -108,7 +109,8 @@ def _explained(file: LogFile, names: _Names | None, *, several: bool) -> _Read:
     )
     verdict = explain(evidence)
     verdict = names.sharpened(verdict) if names else verdict
-    return _Read(file, console, verdict, any(from_mm(splat) for splat in splats))
+    suspicious = any(from_mm(splat) or is_oops_of_pages(splat, console) for splat in splats)
+    return _Read(file, console, verdict, suspicious)
 
 
 def _badness(one: _Read) -> tuple[int, bool, bool]:

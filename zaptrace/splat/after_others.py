@@ -117,6 +117,13 @@ def is_outermost(frame: Frame) -> bool:
     return frame.symbol is None or _OUTERMOST.match(frame.symbol) is not None
 
 
+_GROWING = (
+    *("fields", "taken", "ended", "foreign", "kind", "_came", "_trace", "_early", "_fault"),
+    *("_early_is_trace", "_owners", "_stacks", "_section"),
+)
+"""What of a Draft changes as lines are taken."""
+
+
 class Saved:
     """A report's values as they were before another's line."""
 
@@ -125,7 +132,7 @@ class Saved:
             name: {key: copy(stack) for key, stack in value.items()}
             if name == "_stacks"
             else copy(value)
-            for name, value in values.items()
+            for name, value in ((name, values[name]) for name in _GROWING)
         }
 
     def had(self, name: str) -> bool:

@@ -40,10 +40,6 @@ MOST_FRAMES = 512  # of a stack; the kernel's own limit is below 100
 _FIELDS = {field.name for field in dataclasses.fields(Splat)} - {"kind"}
 OTHER_STACK = Attribute("other stack")
 _OF_STACKS = frozenset({"task", "hardware", "trace"})
-_GROWING = (  # as lines are taken
-    *("fields", "taken", "ended", "foreign", "kind", "_came", "_trace", "_early", "_fault"),
-    *("_early_is_trace", "_owners", "_stacks", "_section"),
-)
 _MICROSECONDS = re.compile(r"[0-9]\.[0-9]{6}(?![0-9])")
 
 
@@ -449,7 +445,7 @@ class Draft:
             self.mention.dropped = self.mention.closed = True
             self.mention = None
         if self.was_passed:
-            self._saved = Saved({name: self.__dict__[name] for name in _GROWING})
+            self._saved = Saved(self.__dict__)
         self._unread.commit()
 
     def adopt(self, dump: Draft) -> None:

@@ -42,6 +42,10 @@ _TABLES = re.compile(
     r"|change_p(?:te|md|rotection)\w*|move_p(?:age_tables|tes)|free_pg(?:d_range|tables)"
     r"|(?:__)?walk_p\w+|pte_\w+|pmd_\w+|clear_page_range|mincore_\w+|smaps_\w+|remove_migration_pte"
 )
+# Looks at, marks or locks one page for those.
+_OF_A_PAGE = re.compile(
+    r"(?:__)?(?:folio|page)_\w+|set_page_dirty\w*|mark_page_accessed|(?:do|_)?_?raw_spin_\w+"
+)
 _ADDRESS = re.compile(r"(?:0x)?\b([0-9a-f]{8,16})\b")
 _LIST_POISONS = (0xDEAD000000000100, 0xDEAD000000000122, 0xDEAD000000000200, 0x100100, 0x200200)
 _NEAR = 0x1000
@@ -58,10 +62,17 @@ def _site(splat: Splat) -> str | None:
 
 
 def _in(splat: Splat, functions_of: re.Pattern[str]) -> str | None:
+    """Return where an oops happened, as a sentence says it; None when it was elsewhere."""
     if splat.kind != "other" or not _FAULTS.match(splat.reason or ""):
         return None
     site = _site(splat)
-    return site if site and functions_of.fullmatch(site) else None
+    if site is None or functions_of.fullmatch(site):
+        return site and f"{site}()"
+    callers = (name for name in functions(splat) if not _OF_A_PAGE.fullmatch(name))
+    caller = next(callers, None) if _OF_A_PAGE.fullmatch(site) else None
+    if caller is None or not functions_of.fullmatch(caller):
+        return None
+    return f"{site}(), which {caller}() called"
 
 
 def _list(splat: Splat, _console: Console) -> str | None:
@@ -70,22 +81,26 @@ def _list(splat: Splat, _console: Console) -> str | None:
         if users:
             return f"A list that leads through struct pages is corrupt, as {users[0]}() found."
         return None
-    site = _in(splat, _LISTS)
-    return (
-        f"The CPU faulted as it followed links between struct pages, in {site}()." if site else None
-    )
+    at = _in(splat, _LISTS)
+    return f"The CPU faulted as it followed links between struct pages, in {at}." if at else None
 
 
 def _object(splat: Splat, _console: Console) -> str | None:
-    site = _in(splat, _OBJECTS)
+    at = _in(splat, _OBJECTS)
     what = "an mm's own objects (VMAs, anon_vmas)"
-    return f"The CPU faulted as it followed {what}, in {site}()." if site else None
+    return f"The CPU faulted as it followed {what}, in {at}." if at else None
 
 
 def _table(splat: Splat, _console: Console) -> str | None:
-    site = _in(splat, _TABLES)
+    at = _in(splat, _TABLES)
     what = "walked page tables, or looked at the page that an entry names"
-    return f"The CPU faulted as it {what}, in {site}()." if site else None
+    return f"The CPU faulted as it {what}, in {at}." if at else None
+
+
+def is_oops_of_pages(splat: Splat, console: Console) -> bool:
+    """Return whether an oops, or the check of a list, stands in code that follows struct pages, an
+    mm's objects or page tables."""
+    return any(says(splat, console) for says in (_list, _object, _table))
 
 
 _SANITIZER = re.compile(r"BUG: K(?:ASAN|FENCE|MSAN): (?P<what>[\w-]{1,64}(?: [a-z]{1,8})?) in ")

@@ -12,6 +12,7 @@ import pytest
 
 from tests.documents import validate
 from tests.unit.triage.builders import ALLOCATED, Dump, bad_map, log
+from tests.unit.triage.cases_of_oopses import IN_VMEMMAP, LISTS, oops
 from zaptrace.cli.main import main
 
 QUIET = b"[    0.000000] Linux version 6.1.0-test\n[    9.000000] reboot: Power down\n"
@@ -36,6 +37,12 @@ def explained(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, Any]
         (CHECKS_OFF, 0, "clean"),
         (STATE, 1, "unexplained"),
         (log(bad_map()), 1, "unexplained"),
+        (oops(IN_VMEMMAP, "unmap_page_range", "unmap_vmas"), 1, "unexplained"),
+        (oops(IN_VMEMMAP, "folio_mark_dirty", "zap_present_ptes.constprop.0"), 1, "unexplained"),
+        (oops(LISTS, "__list_del_entry_valid", "free_pcppages_bulk"), 1, "unexplained"),
+        (oops(IN_VMEMMAP, "folio_mark_dirty", "driver_write"), 125, "unexplained"),
+        (oops(IN_VMEMMAP, "driver_open", "do_sys_open", "copy_page_range"), 125, "unexplained"),
+        (oops(LISTS, "__list_del_entry_valid", "driver_dequeue"), 125, "unexplained"),
         (b"", 125, "unexplained"),
         (b"hello\nworld\n", 125, "unexplained"),
         (b"[    1.000000] Kernel panic - not syncing: Fatal exception\n", 125, "unexplained"),
