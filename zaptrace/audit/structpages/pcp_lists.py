@@ -74,7 +74,8 @@ def members(
 def breaks(prog: drgn.Program, pages: StructPages) -> Iterator[tuple[int, str]]:
     """Yield the pages at which per-CPU free lists break, by index, each with what is wrong there.
 
-    A list that breaks at its head has no such page.
+    A list that breaks at its head has no such page.  Where a struct page is not in the dump, it is
+    not known how its list goes on.
     """
     nexts = pages.links()
     member = drgn.offsetof(prog.type("struct page"), "lru")
@@ -86,7 +87,7 @@ def breaks(prog: drgn.Program, pages: StructPages) -> Iterator[tuple[int, str]]:
             while entry != head.address_:
                 index = pages.index_at(entry - member)
                 if index == NOWHERE or index in mine or index in on_list:
-                    if last != NOWHERE:
+                    if last != NOWHERE and pages.readable[last]:
                         where = "itself" if index == last else on_list.get(index)
                         yield last, _break(pages, whose, entry, index, where)
                     break
