@@ -109,6 +109,16 @@ def test_a_cpu_s_free_list_that_runs_in_a_circle_is_found(held: Held, found: Aud
     )
 
 
+def test_a_page_that_was_put_on_a_cpu_s_list_twice_leads_to_itself(
+    held: Held, found: Audited
+) -> None:
+    listed, _ = on_cpu_lists(found.state.prog, found.state.pages)
+    first, _ = next(led_to(found, set(listed.tolist())))
+    (finding,) = with_link(held, found, first, first)
+    assert (finding.cls, finding.pfn) == (FindingClass.FREE_LIST_BROKEN, pfn_of(found, first))
+    assert str(finding.note).endswith("and its lru.next leads to itself")
+
+
 def test_a_cpu_s_free_list_that_leads_to_what_is_no_page_is_found(
     held: Held, found: Audited
 ) -> None:

@@ -88,28 +88,29 @@ def breaks(prog: drgn.Program, pages: StructPages) -> Iterator[tuple[int, str]]:
                 index = pages.index_at(entry - member)
                 if index == NOWHERE or index in mine or index in on_list:
                     if last != NOWHERE and pages.readable[last]:
-                        where = "itself" if index == last else on_list.get(index)
-                        yield last, _break(pages, whose, entry, index, where)
+                        said = "itself"
+                        if index != last:
+                            said = _led_to(pages, whose, entry, index, on_list.get(index))
+                        yield last, f"it is on {whose}, and its lru.next leads to {said}"
                     break
                 mine.add(index)
                 last, entry = index, int(nexts[index])
             on_list.update(dict.fromkeys(mine, whose))
 
 
-def _break(pages: StructPages, whose: str, entry: int, index: int, other: str | None) -> str:
-    """Return what is wrong where a page of a list leads to `entry`.
+def _led_to(pages: StructPages, whose: str, entry: int, index: int, other: str | None) -> str:
+    """Return what a page of a list leads to that is not the next one of that list.
 
     Args:
-        index: that page, NOWHERE for what is no page's.
+        index: that page, NOWHERE where `entry` is no page's.
         other: whose list that page is on, if it is on one that was walked before.
     """
-    begin = f"it is on {whose}, and its lru.next leads to"
     if index == NOWHERE:
-        return f"{begin} {entry:#x}, which is no page's and does not end that list"
+        return f"{entry:#x}, which is no page's and does not end that list"
     pfn = int(pages.pfns(np.array([index]))[0])
     if other is None:
-        return f"{begin} pfn {pfn:#x}, which stands before it"
-    return f"{begin} pfn {pfn:#x}, which is on {other if other != whose else 'another of those'}"
+        return f"pfn {pfn:#x}, which stands before it"
+    return f"pfn {pfn:#x}, which is on {other if other != whose else 'another of those'}"
 
 
 def listed_at(prog: drgn.Program, pages: StructPages, index: int) -> str | None:
