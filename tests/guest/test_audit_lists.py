@@ -103,7 +103,7 @@ def test_a_cpu_s_free_list_that_runs_in_a_circle_is_found(held: Held, found: Aud
     (finding,) = with_link(held, found, second, first)
     assert (finding.cls, finding.pfn) == (FindingClass.FREE_LIST_BROKEN, pfn_of(found, second))
     assert re.fullmatch(
-        rf"it is on CPU \d's list of zone \w+, and its lru.next leads to pfn "
+        rf"it is on a free list \(CPU \d's list of zone \w+\), and its lru.next leads to pfn "
         rf"{pfn_of(found, first):#x}, which stands before it",
         str(finding.note),
     )

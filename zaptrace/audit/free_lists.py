@@ -52,19 +52,22 @@ def broken_free_lists(
     if running:
         return
     found = dict([*breaks(state.prog, state.pages), *_of_buddies(state, flags)])
-    found = {index: note for index, note in found.items() if index not in known}
+    found = {index: what for index, what in found.items() if index not in known}
     if not found or task_at_large(state, running=False):
         return
     state.gaps[BEYOND] += max(len(found) - MOST_FOUND, 0)
-    for index, note in sorted(found.items())[:MOST_FOUND]:
+    for index, what in sorted(found.items())[:MOST_FOUND]:
         ptes = int(state.ptes[index])
         suspect = invariants.Suspect(index, FindingClass.FREE_LIST_BROKEN, ptes)
-        yield dataclasses.replace(findings.page_finding(state, owners, suspect), note=note)
+        used = "in use and " if state.recorded.refcount[index] > 0 else ""
+        yield dataclasses.replace(
+            findings.page_finding(state, owners, suspect), note=f"it is {used}{what}"
+        )
 
 
 def _of_buddies(state: KernelState, flags: Flags) -> Iterator[tuple[int, str]]:
     """Yield the pages of the buddy allocator that lead to a page that another one leads to, too, or
-    to a page that is not the allocator's; each with what is wrong."""
+    to a page that is not the allocator's; each with what it is."""
     pages, recorded = state.pages, state.recorded
     raw = pages.column("raw_mapcount")
     buddies = np.flatnonzero(recorded.known & (raw == flags.buddy))
@@ -81,4 +84,10 @@ def _of_buddies(state: KernelState, flags: Flags) -> Iterator[tuple[int, str]]:
         what = (
             "is not the buddy allocator's" if is_foreign else "another free page leads to as well"
         )
-        yield index, f"its lru.next leads to pfn {pfn:#x}, which {what}"
+        yield (
+            index,
+            (
+                f"on a free list (the buddy allocator's), and its lru.next leads to pfn {pfn:#x}, "
+                f"which {what}"
+            ),
+        )

@@ -273,6 +273,8 @@ def _what_it_means(finding: Finding) -> str:
     said = _MEANS.get(finding.cls)
     if finding.cls is FindingClass.DIRTY_FREE_PAGE and finding.note:  # who holds it
         said = f"it is free, and {finding.note}"
+    if finding.cls is FindingClass.FREE_LIST_BROKEN and finding.note:  # where it leads to
+        said = finding.note
     return f": {said}" if said else ""
 
 

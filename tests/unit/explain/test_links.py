@@ -25,7 +25,7 @@ know(
 BROKEN = replace(
     finding(FindingClass.FREE_LIST_BROKEN, 0, 0, 0),
     pfn=PFN,
-    note="it is on CPU 0's list of zone Normal, and its lru.next leads to itself",
+    note="it is on a free list (CPU 0's list of zone Normal), and its lru.next leads to itself",
 )
 
 

@@ -72,7 +72,7 @@ def members(
 
 
 def breaks(prog: drgn.Program, pages: StructPages) -> Iterator[tuple[int, str]]:
-    """Yield the pages at which per-CPU free lists break, by index, each with what is wrong there.
+    """Yield the pages at which per-CPU free lists break, by index, each with what it is there.
 
     A list that breaks at its head has no such page.  Where a struct page is not in the dump, it is
     not known how its list goes on.
@@ -91,7 +91,7 @@ def breaks(prog: drgn.Program, pages: StructPages) -> Iterator[tuple[int, str]]:
                         said = "itself"
                         if index != last:
                             said = _led_to(pages, whose, entry, index, on_list.get(index))
-                        yield last, f"it is on {whose}, and its lru.next leads to {said}"
+                        yield last, f"on a free list ({whose}), and its lru.next leads to {said}"
                     break
                 mine.add(index)
                 last, entry = index, int(nexts[index])
