@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from zaptrace.runs.bisect.drive import Trials
     from zaptrace.runs.bisect.trial import Guest, Outcome
 
-HELP = "find the commit that brought the bug, by booting one after another"
 STOP = 130
 """What ends a `git bisect run` and marks nothing: any status above 127 does."""
 START_EXAMPLES = """\

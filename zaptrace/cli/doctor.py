@@ -12,7 +12,6 @@ from zaptrace.model.errors import Exit
 if TYPE_CHECKING:
     from zaptrace.runs.doctor import Check
 
-HELP = "show what works on this machine, and how to fix the rest"
 DESCRIPTION = """\
 Check this kernel (kprobes, BTF, BPF, tracefs, boot-time tracing, lockdown,
 taint, kptr_restrict, debug symbols), its probes (as root, each is attached for

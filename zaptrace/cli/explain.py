@@ -13,7 +13,6 @@ from zaptrace.model.verdict import VerdictKind
 if TYPE_CHECKING:
     from zaptrace.runs.explain_logs import LogResult
 
-HELP = "explain a run or a console log: which page, freed by whom, at which line"
 FORMATS = ("text", "html", "json")
 EPILOG = """\
 examples:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _REPORTS = 10
 """Reports of a kind that are shown."""
-HELP = "audit a vmcore: page tables against every page's counters"
 
 EPILOG = """\
 examples:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from zaptrace.model.errors import BadInput, Exit
 
-HELP = "the life of a page: every store to its struct page, with line and stack"
 EPILOG = """\
 examples:
   zaptrace life                        the newest run, the page of its verdict

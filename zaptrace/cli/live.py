@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from zaptrace.cli.event_stream import Tally
     from zaptrace.model.source import Source
 
-HELP = "watch this kernel, or a guest's, take mappings apart"
 DESCRIPTION = """\
 Put kprobes on zap_pte_range, rmap removal, bad_page and print_bad_pte, and
 show what they see: in the TUI, or one line an event.  Needs root.

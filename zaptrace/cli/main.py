@@ -12,10 +12,22 @@ from collections.abc import Sequence
 from zaptrace.cli.stdout_pipe import ignore_broken_stdout
 from zaptrace.model.errors import Exit, ZaptraceError
 
-COMMANDS = (
-    *("live", "record", "replay", "repro", "bisect", "explain", "life", "report"),
-    *("inspect", "probes", "splat", "doctor", "vm"),
-)
+COMMANDS = {
+    "live": "watch this kernel, or a guest's, take mappings apart",
+    "record": "record this kernel's events into a capture",
+    "replay": "watch a recording again: a capture, a run, or the founding bug",
+    "repro": "boot a kernel in QEMU, stop it at the bug, and explain the bug",
+    "bisect": "find the commit that brought the bug, by booting one after another",
+    "explain": "explain a run or a console log: which page, freed by whom, at which line",
+    "life": "the life of a page: every store to its struct page, with line and stack",
+    "report": "a run as a mail, a web page, JSON, Parquet or a Perfetto trace",
+    "inspect": "audit a vmcore: page tables against every page's counters",
+    "probes": "show a kernel's probe sites and where each argument lies",
+    "splat": "find the kernel's reports about pages in console logs",
+    "doctor": "show what works on this machine, and how to fix the rest",
+    "vm": "lab kernels, dumps of running guests, and what they leave on disk",
+}
+"""Command -> what it does.  `zaptrace.cli.COMMAND` has the rest of it."""
 EPILOG = """\
 exit status:
   0    done, and nothing wrong was found
@@ -41,10 +53,9 @@ def build_parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """Return the parser of the command line; each command's module adds its own arguments.
 
     Args:
-        argv: the arguments to come.  When they begin with a command's name, only that
-            command's module is imported; None imports all of them.
+        argv: the arguments to come: only the module of the command that they begin with is
+            imported; None imports all of them.
     """
-    wanted = argv[0] if argv and argv[0] in COMMANDS else None
     parser = argparse.ArgumentParser(
         prog="zaptrace",
         description="Who freed my mapped page?  Catches the moment at which a page's counters "
@@ -54,14 +65,12 @@ def build_parser(argv: Sequence[str] | None = None) -> argparse.ArgumentParser:
         formatter_class=ManPage,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        if wanted not in (None, name):
-            commands.add_parser(name)
-            continue
-        module = importlib.import_module(f"zaptrace.cli.{name}")
-        command = commands.add_parser(name, help=module.HELP, formatter_class=ManPage)
-        module.configure(command)
-        command.set_defaults(run=module.run)
+    for name, said in COMMANDS.items():
+        command = commands.add_parser(name, help=said, formatter_class=ManPage)
+        if argv is None or name in argv[:1]:
+            module = importlib.import_module(f"zaptrace.cli.{name}")
+            module.configure(command)
+            command.set_defaults(run=module.run)
     return parser
 
 

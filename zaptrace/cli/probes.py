@@ -10,8 +10,6 @@ from pathlib import Path
 from zaptrace.model.errors import Exit
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbePlan, ProbeSite
 
-HELP = "show a kernel's probe sites and where each argument lies"
-
 _WIDTH = 80
 _NAME = 14
 _LOCATION = 18

@@ -9,7 +9,6 @@ from pathlib import Path
 from zaptrace.cli.live import add_source_arguments
 from zaptrace.model.errors import Exit, Missing
 
-HELP = "record this kernel's events into a capture"
 EPILOG = """\
 examples:
   sudo zaptrace record munmap.zap --comm stress-ng --seconds 60

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tui.life_lines import Lives
     from zaptrace.model.source import Source
 
-HELP = "watch a recording again: a capture, a run, or the founding bug"
 DEMO_SPEED = 0.01
 """The founding bug is over in a tenth of a second."""
 EPILOG = """\

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from zaptrace.report.source_excerpt import Sources
     from zaptrace.runs.folder import RunFolder
 
-HELP = "a run as a mail, a web page, JSON, Parquet or a Perfetto trace"
 STDOUT = Path("-")
 EPILOG = """\
 formats:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from zaptrace.runs.explain_run import Result
     from zaptrace.runs.repro import Request
 
-HELP = "boot a kernel in QEMU, stop it at the bug, and explain the bug"
 EXAMPLES = """\
 examples:
   zaptrace repro s390x                 the founding bug, on the lab kernel

@@ -13,7 +13,6 @@ from zaptrace.model.errors import BadInput, Exit
 if TYPE_CHECKING:
     from zaptrace.runs.read_logs import LogReports
 
-HELP = "find the kernel's reports about pages in console logs"
 LIMIT = 20
 """Reports of one kind that are shown without --all."""
 EXAMPLES = """\

@@ -13,7 +13,6 @@ from zaptrace.model.errors import Exit
 if TYPE_CHECKING:
     Actions = argparse._SubParsersAction["_Parser"]
 
-HELP = "lab kernels, dumps of running guests, and what they leave on disk"
 BOOT_EXAMPLES = """\
 examples:
   zaptrace vm boot s390x
