@@ -410,7 +410,8 @@ _KNOWN = re.compile(
     r"|\[[0-9a-f]{8,16}\] address between|and is located at offset|This frame has|allocated at "
     r"|(?:NIP|LR) \[|no locks held|preempt_count: "
     r"|RCU nest depth: |[A-Z][A-Za-z0-9]{1,9}:$|\(ftrace buffer empty\)"
-    r"|linked in:|offset [0-9]{1,10} size |compound_mapcount: "
+    r"|linked in:|(?:mmap|mmap_prepare|read_folio|readpage): ?\S"
+    r"|offset [0-9]{1,10} size |compound_mapcount: "
     r"|\[[A-Za-z]\w{1,63}\]\)$|(?:Kernel|kernel) BUG \[#|\[(?:[0-9a-f]{8}){1,2}\] \[0+\]"
     r"|Kernel Offset|kasan|KASAN|Dumping ftrace|PKRU: |Modules|Last Breaking|Hardware name|note: ",
     re.ASCII,

@@ -31,7 +31,7 @@ from zaptrace.splat.line_order import (
     TASK_IS_LAST,
 )
 from zaptrace.splat.owners import OWNERS, page_owner
-from zaptrace.splat.same import from_fault, is_inlined, maps, same_place, same_task
+from zaptrace.splat.same import from_fault, is_half, is_inlined, maps, same_place, same_task
 from zaptrace.splat.unread import Unread
 from zaptrace.splat.wraps import says_more
 
@@ -386,7 +386,7 @@ class Draft:
             # After a page's dump it may be page_owner's, whose own first line is lost.
             self._early_is_trace |= self._came >= OF_TASK or "page" not in self.taken
             self._came = max(self._came, OF_TASK)  # no line of the page's follows a stack
-        if instead and stack:
+        if stack and (instead or is_half(stack[-1], frame)):
             stack[-1] = frame
         elif len(stack) < MOST_FRAMES:
             stack.append(frame)

@@ -17,9 +17,14 @@ _TURNS = re.compile(
 )
 _BROKEN = re.compile(rb"^(?:[^\n]*=\r?\n)+[^\n]*\n?", re.MULTILINE)
 _SOFT = re.compile(rb"=\r?\n")
-_NUMBER = re.compile(rb"=([0-9A-F]{2})")
+_NUMBER = re.compile(rb"=C2=A0|(?<!=[0-9A-F]{2})=A0|=([0-9A-F]{2})")
+"""A byte; a no-break space (in UTF-8, in Latin-1) is a blank."""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{1,1000}={0,2}\r?$")
+_GONE = b"\x1f\n"
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a]")
+GONE = "\x1f"
+"""Stands for a line that is part of the one before it, so that lines keep their numbers: blank to
+str.strip()."""
 _LONGEST = 1 << 12
 """Bytes of a line that is still to end."""
 
@@ -65,7 +70,8 @@ class MailEncodings:
             return line
         if _BINARY.search(text):  # an image, a compressed file
             return line
-        whole, _, rest = (self._rest + text).replace(b"\r", b"").rpartition(b"\n")
+        text = (self._rest + text).replace(b"\r", b"").replace(b"\xc2\xa0", b" ")
+        whole, _, rest = text.rpartition(b"\n")
         if len(rest) > _LONGEST:
             whole, rest = rest, b""
         self._rest = rest
@@ -78,11 +84,11 @@ class MailEncodings:
 
 
 def _joined(found: re.Match[bytes]) -> bytes:
-    """Return a line of its pieces, and an empty one for each that is gone."""
+    """Return a line of its pieces, and GONE for each other one."""
     whole, breaks = _SOFT.subn(b"", found[0])
-    return whole + b"\n" * breaks if whole.endswith(b"\n") else whole
+    return whole + _GONE * breaks if whole.endswith(b"\n") else whole
 
 
 def _character(found: re.Match[bytes]) -> bytes:
-    code = int(found[1], 16)
+    code = int(found[1] or b"20", 16)
     return b" " if code < 0x20 else bytes([code])

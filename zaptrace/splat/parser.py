@@ -20,6 +20,7 @@ from zaptrace.splat.copies import Copies, Doubles, is_of_another_time, mention, 
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
+from zaptrace.splat.mail_encodings import GONE
 from zaptrace.splat.newest_first import oldest_first
 from zaptrace.splat.prefixes import (
     LONGEST,
@@ -84,7 +85,10 @@ def splats(
 def _splats(blocks: Iterable[bytes], copies: list[int]) -> Iterator[Splat]:
     reader = _Reader(copies)
     for number, line in windows(blocks, begins=reader.begins, idle=reader.idle):
-        reader.feed(number, line)
+        if line == GONE:
+            reader.gone += 1
+            continue
+        reader.feed(number - reader.gone, line)
         yield from reader.ended()
     reader.close()
     yield from reader.ended()
@@ -141,7 +145,11 @@ def _broken(first: str, second: str) -> Headline | None:
 
 
 class _Reader:
-    """Lines -> reports, in the order of their headlines."""
+    """Lines -> reports, in the order of their headlines.
+
+    Attributes:
+        gone: lines so far that were part of others.
+    """
 
     def __init__(self, copies: list[int]) -> None:
         self._lines_of_copies = copies
@@ -154,6 +162,7 @@ class _Reader:
         self._beginning = Beginning()
         self._last_text = ""
         self._last_number = -1
+        self.gone = 0
         self._may_go_on = False
         self._closed = False
 
@@ -175,7 +184,13 @@ class _Reader:
         return not self._streams and not self._may_go_on
 
     def feed(self, number: int, line: str) -> None:
-        """Take a line of the file."""
+        """Take a line of the file.
+
+        Args:
+            number: of the line, less those that were part of others: lines next to each other have
+                numbers next to each other.
+            line: it.
+        """
         for text in pieces(line):
             if number == 1:
                 text = _TORN_STAMP.sub("", text)
@@ -232,7 +247,7 @@ class _Reader:
             return True
         time = seconds(begins.before)
         is_copy = self._copies.is_copy(begins, time)
-        draft = Draft(begins, text, number, time)
+        draft = Draft(begins, text, number + self.gone, time)
         draft.mention = mention(begins, time, self._drafts, is_copy=is_copy)
         draft.is_copy = draft.dropped = is_copy and not draft.mention
         draft.fields["suppressed"] = self._suppressed.pop(kind, None)
@@ -286,7 +301,7 @@ class _Reader:
             return
         first = parts[0]
         before = first.raw[: len(first.raw) - len(first.text)]
-        draft = Draft(found, first.raw, first.number, seconds(before))
+        draft = Draft(found, first.raw, first.number + self.gone, seconds(before))
         self._drafts.append(draft)
         self._spoke_last = self._new_stream(learn(found.before))
         self._spoke_last.begin(draft, first.raw, first.number)

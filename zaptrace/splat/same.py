@@ -40,6 +40,13 @@ def same_place(one: Frame, other: Frame) -> bool:
     return one.symbol == other.symbol and one.offset == other.offset
 
 
+def is_half(name: Frame, frame: Frame) -> bool:
+    """Return whether a bare name is the first half of a frame's line, which was broken after it."""
+    is_bare = name.offset is None and name.source is None
+    is_whole = frame.offset is not None or frame.source is not None
+    return is_bare and is_whole and name.symbol == frame.symbol
+
+
 def same_form(one: Frame, other: Frame) -> bool:
     """Return whether two frames can be lines of one stack: both with an address as wide, or both
     without; a decoded one may have lost it."""

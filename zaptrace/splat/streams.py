@@ -97,6 +97,7 @@ class Stream:
         self._last: Last | None = None
         self._begun: Draft | None = None  # by the last line
         self._of_stack = -1  # the number of the last line of a stack
+        self._modules = False  # the last line went on with their list
         self._of_reports = 0  # the last usual line of reports that holds nothing
 
     def begin(self, draft: Draft, text: str, number: int) -> None:
@@ -385,7 +386,8 @@ class Stream:
             return True  # its headline again, broken: the function that holds the inlined one
         if not shown and "trace" in owner.kind.follows:
             one = decoded_frame(text) if owner.awaits_frames else None
-            one = one or frame_alone(text, goes_on=goes_on and owner.lacks_offsets)
+            bare = owner.lacks_offsets or "_" in text  # who shortens a stack may keep the names
+            one = one or frame_alone(text, goes_on=goes_on and bare)
             shown = [one] if one else []
         if not shown or owner.ended:
             return bool(shown)
@@ -414,8 +416,9 @@ class Stream:
         ):
             owner.comes_before_trace(text)
         last = self._last
-        modules = last is not None and last.text.startswith("Modules linked in")
-        if is_known(text) or (modules and _MODULES.match(text)):
+        begun = last is not None and last.text.startswith("Modules linked in")
+        self._modules = (begun or self._modules) and _MODULES.match(text) is not None
+        if is_known(text) or self._modules:
             if len(self.open) == 1 and not owner.is_bare:
                 self._of_reports = self._lines  # registers and a stack: 60 lines on arm
         elif not owner.ended:

@@ -335,3 +335,78 @@ def test_a_web_page_put_each_hexadecimal_word_into_its_own_line() -> None:
     assert (first.addr, first.vm_flags) == (0x7FFF84619000, 0x4044411)
     assert (first.pid, names(first)) == (55, ["dump_stack", "bad_page"])
     assert second.line == len(lines)
+
+
+def test_no_break_spaces_and_lines_broken_twice_in_quoted_printable() -> None:
+    """Of lines that the encoding broke, what stands below is still the next line."""
+    mail = """\
+Content-Transfer-Encoding: quoted-printable
+
+> > =C2=A0page:00000000577758b3 refcount:0 mapcount:0 mapping:0000000000000=
+000
+> > index:0x1 pfn:0x1192cc
+> > =A0flags: 0x17ffffc0000000(node=3D0|zone=3D2|lastcpupid=3D0x1fffff)
+> > =C2=A0page dumped because: VM_BUG_ON_FOLIO(1)
+> > =C2=A0kernel BUG at mm/foo.c:708!
+> > =C2=A0CPU: 16 PID: 226 Comm: some-program Kdump: loaded Tainted: G      =
+  =20
+> > 5.18.0-rc1+ #1=20
+"""
+    (splat,) = parsed(mail)
+
+    assert (splat.pfn, splat.index, splat.flags_word) == (0x1192CC, 1, 0x17FFFFC0000000)
+    assert (splat.pid, splat.kernel_release, splat.line) == (226, "5.18.0-rc1+", 8)
+    assert splat.unread_count == 0
+
+
+def test_names_that_are_left_of_a_stacks_last_frames() -> None:
+    log = """\
+BUG: unable to handle page fault for address: ffffcd6002dcc5e0
+CPU: 0 UID: 1000 PID: 83 Comm: worker
+RIP: 0010:mark_it_dirty+0x25/0x60
+Call Trace:
+ zap_some_ptes.constprop.0+0x46a
+ unmap_some+0xb2/0x1a0
+ complete_the_munmap
+ __x64_sys_munmap
+
+done
+"""
+    (splat,) = parsed(log)
+
+    assert names(splat) == [
+        "mark_it_dirty",
+        "zap_some_ptes.constprop.0",
+        "unmap_some",
+        "complete_the_munmap",
+        "__x64_sys_munmap",
+    ]
+
+
+def test_modules_in_three_lines() -> None:
+    log = """\
+BUG: Bad page state in process sh  pfn:0002b
+page: refcount:0 mapcount:0 mapping:0000000000000000 index:0x0 pfn:0x2b
+Modules linked in: one two three four five six seven eight nine ten eleven
+   twelve thirteen fourteen fifteen sixteen seventeen eighteen
+   nineteen twenty
+CPU: 2 UID: 0 PID: 19 Comm: sh Not tainted 6.12.0 #184
+"""
+    (splat,) = parsed(log)
+
+    assert (splat.pid, splat.unread_count) == (19, 0)
+
+
+def test_a_decoded_frame_that_was_broken_after_its_name_is_one() -> None:
+    log = """\
+BUG: unable to handle page fault for address: ffffcd6002dcc5e0
+CPU: 0 UID: 1000 PID: 83 Comm: worker
+Call Trace:
+ print_it.constprop.0+0x1c/0x210
+ ? _raw_spin_lock_irqsave
+(arch/x86/include/asm/atomic.h:202)
+ ? next_one (arch/x86/kernel/unwind_orc.c:444)
+"""
+    (splat,) = parsed(log)
+
+    assert names(splat) == ["print_it.constprop.0", "_raw_spin_lock_irqsave?", "next_one?"]
