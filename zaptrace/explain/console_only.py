@@ -76,9 +76,10 @@ def _refused(case: Case, state: Splat) -> Iterator[str]:
         if again := once_more(case):
             yield again
     else:
+        trace = "its call trace does not say" if state.trace else "no call trace says"
         yield (
-            f"The kernel found {what} in a bad state{why}, {said}{_while(case)}; the report has no "
-            "call trace that says whether this task freed it, allocated it or only came by."
+            f"The kernel found {what} in a bad state{why}, {said}{_while(case)}; {trace} whether "
+            "this task freed it, allocated it or only came by."
         )
 
 

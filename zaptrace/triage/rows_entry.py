@@ -253,6 +253,11 @@ ROWS = (
                 ),
             ),
             Candidate(
+                "the page table was freed while it was walked (a race with the mm's end)",
+                0,
+                (Sign(3, "its PMD is 0 by now", lambda splat, _: splat.pmd == 0),),
+            ),
+            Candidate(
                 "a swap entry whose swap area is gone", 1, (Sign(1, _NO_SWAP_ENTRY, _swap_refused),)
             ),
         ),

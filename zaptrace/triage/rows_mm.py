@@ -60,10 +60,23 @@ def _after_tables(splat: Splat, console: Console) -> bool:
     return console.reported_before(splat, "bad_page_table")
 
 
+_LEFT = re.compile(r"on freeing mm: (-?[0-9]{1,20})")
+
+
+def _left(splat: Splat) -> int:
+    """Return what an mm still counted of page tables when it ended: bytes, before 4.15 tables."""
+    found = _LEFT.search(splat.reason or "")
+    return int(found[1]) if found else 0
+
+
 def _tables_left(splat: Splat, _console: Console) -> str | None:
     if splat.kind != "nonzero_page_tables":
         return None
-    return "An mm ended with page tables that it had not given back, or had given back twice."
+    left = _left(splat)
+    if left < 0:
+        unit = "bytes" if "_bytes" in (splat.reason or "") else "tables"
+        return f"An mm ended with {left} {unit} of page tables: it gave back more than it counted."
+    return "An mm ended with page tables that it had not given back, by its count."
 
 
 def _page_cache(splat: Splat, _console: Console) -> str | None:
@@ -215,8 +228,16 @@ ROWS = (
         title="page tables are counted when their mm ends",
         sees=each(_tables_left),
         causes=(
-            Candidate("a page table was leaked", 2),
-            Candidate("a page table was freed twice, or of another mm", 1),
+            Candidate(
+                "a page table was leaked",
+                2,
+                (Sign(-2, "the count is below 0", lambda splat, _: _left(splat) < 0),),
+            ),
+            Candidate(
+                "a page table was freed twice, was of another mm, or was none at all",
+                1,
+                (Sign(2, "the count is below 0", lambda splat, _: _left(splat) < 0),),
+            ),
             Candidate("the counter alone is wrong (mm->pgtables_bytes)", 1),
             Candidate(
                 "it follows from a bad page table",

@@ -14,6 +14,8 @@ from zaptrace.triage.signs import (
     FOREIGN_MODULES,
     IN_MODULE,
     MANY_PAGES,
+    MAPCOUNT_BELOW_0,
+    PFN_0,
     calls,
     deferred,
     not_,
@@ -325,17 +327,14 @@ ROWS = (
             Candidate(
                 "the shared zero page, put without a get (uprobes, direct IO)",
                 2,
-                (
-                    Sign(
-                        1, "its mapcount is below 0", lambda one, _: -127 < (one.mapcount or 0) < 0
-                    ),
-                ),
+                (MAPCOUNT_BELOW_0,),
             ),
             Candidate(
                 "another page that a driver or the firmware reserved, freed by mistake",
                 2,
                 (FOREIGN_MODULES, IN_MODULE),
             ),
+            Candidate("an entry of 0 was taken for that of a page or a table", 0, (PFN_0,)),
             Candidate("a flag that was set in memory", 0, (MANY_PAGES,)),
         ),
         measure=("compare the pfn with that of the kernel's zero page (zero_pfn) in a dump",),

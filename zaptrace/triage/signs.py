@@ -127,3 +127,9 @@ def not_(test: Test) -> Test:
 def both(*tests: Callable[[Splat, Console], bool]) -> Test:
     """Return a test that holds where all of some do."""
     return lambda splat, console: all(test(splat, console) for test in tests)
+
+
+MAPCOUNT_BELOW_0 = Sign(
+    1, "its mapcount is below 0", lambda splat, _: -127 < (splat.mapcount or 0) < 0
+)
+PFN_0 = Sign(3, "its pfn is 0", lambda splat, _: splat.pfn == 0)

@@ -486,6 +486,36 @@ def test_a_pte_that_was_taken_for_a_swap_entry_is_one_flip() -> None:
     assert "not present" in clue.causes[-1].speaks_against[0]
 
 
+@pytest.mark.parametrize(
+    ("count", "says", "likeliest"),
+    [
+        ("-16384", "gave back more than it counted", "freed twice"),
+        ("8192", "had not given back", "leaked"),
+    ],
+)
+def test_the_sign_of_what_is_left_of_page_tables(count: str, says: str, likeliest: str) -> None:
+    line = f"[    1.000000] BUG: non-zero pgtables_bytes on freeing mm: {count}\n"
+    (clue,) = found(line.encode(), "page_tables_left")
+
+    assert says in clue.seen
+    assert likeliest in clue.causes[0].what
+
+
+def test_a_pmd_that_is_gone_says_that_the_table_is() -> None:
+    lines = bad_map(pte=0x6353111100000000, mapcount=None)
+    gone = [line.replace("pmd:12345067", "pmd:00000000") for line in lines]
+
+    (clue,) = found(log(gone), "pte_without_page")
+
+    assert "freed while it was walked" in clue.causes[0].what
+
+
+def test_a_reserved_page_of_number_0_may_be_no_page() -> None:
+    (clue,) = found(log(Dump(0, mapcount=0, flags="reserved|node=0", stack=FREED)), "reserved")
+
+    assert clue.causes[0].what.startswith("an entry of 0")
+
+
 def test_a_free_page_that_is_mapped_is_no_driver_s() -> None:
     (clue,) = found(log(bad_map(mapcount=-127)), "typed_page_mapped")
     assert clue.causes[0].what.startswith("the page was freed while mapped")
