@@ -14,7 +14,8 @@ from zaptrace.explain.not_freed import (
     refused_by_the_allocator,
 )
 from zaptrace.explain.predicates import Case
-from zaptrace.explain.reading import Reading
+from zaptrace.explain.reading import Reading, Speaks
+from zaptrace.explain.rests_on import refer_all
 
 _CHECKS = ("(folio_mapped(folio))", "(page_mapped(page))", "still mapped when deleted")
 
@@ -27,6 +28,17 @@ def _in_cache(case: Case) -> bool:
 def _may_be_counted_wrong(case: Case) -> bool:
     """Return whether its PTEs may be fewer than its mapcount: the audit would have found it."""
     return case.evidence.audit is None or case.story.finding is not None
+
+
+def _file_pages_left(case: Case) -> Speaks | None:
+    """Return that an mm which ended before the report still counted file pages."""
+    line = (case.story.report.line if case.story.report else None) or 0
+    for splat in case.evidence.splats:
+        of_files = splat.rss_type in ("MM_FILEPAGES", "MM_SHMEMPAGES")
+        if of_files and (splat.rss_value or 0) > 0 and (splat.line or 0) < line:
+            text = f"an mm had ended with {splat.rss_type} {splat.rss_value:+d}"
+            return text, refer_all((splat,))
+    return None
 
 
 AMONG_FREE_PAGES = (
@@ -56,6 +68,7 @@ IN_CACHE = (
     Reading(
         lambda case: _in_cache(case) and _may_be_counted_wrong(case),
         "a PTE of it went before, and its rmap was not removed (mapping_leaked)",
+        _file_pages_left,
     ),
     Reading(
         lambda case: _in_cache(case) and _may_be_counted_wrong(case),

@@ -15,6 +15,7 @@ from zaptrace.triage.signs import (
     IN_MODULE,
     MANY_PAGES,
     MAPCOUNT_BELOW_0,
+    NO_PAGE_POOL,
     PFN_0,
     calls,
     deferred,
@@ -184,8 +185,8 @@ def _no_pointer(splat: Splat, _console: Console) -> bool:
 
 
 def _page_pool(splat: Splat) -> str | None:
-    pool = any(check.reason == "page_pool leak" for check in failing(splat))
-    return "The page belongs to a page_pool." if pool or splat.reason == "page_pool leak" else None
+    reasons = (splat.reason, *(check.reason for check in failing(splat)))
+    return "The kernel took the page for a page_pool's." if "page_pool leak" in reasons else None
 
 
 def _detector(splat: Splat, console: Console) -> str | None:
@@ -468,18 +469,17 @@ ROWS = (
                 2,
                 (FOREIGN_MODULES, IN_MODULE),
             ),
+            Candidate("a false alarm: on 32 bits a pointer may pass", 0, (NO_PAGE_POOL,)),
         ),
         measure=("which network driver, and is xfrm (IPsec) configured?",),
-        source="c3198822c6cb",
+        source="c3198822c6cb; 95920c2ed02b",
     ),
     Row(
         name="several_checks",
         title="more checks fail than the kernel prints",
         sees=each(_refused(_several)),
         causes=(
-            Candidate(
-                "one fault that shows in several fields: judge all of them, not the printed one", 2
-            ),
+            Candidate("one fault that shows in several fields: judge them all", 2),
             Candidate("its struct page was overwritten as a whole", 1),
         ),
         measure=("read the dump's other fields; the printed reason may be the least of them",),

@@ -133,3 +133,16 @@ MAPCOUNT_BELOW_0 = Sign(
     1, "its mapcount is below 0", lambda splat, _: -127 < (splat.mapcount or 0) < 0
 )
 PFN_0 = Sign(3, "its pfn is 0", lambda splat, _: splat.pfn == 0)
+
+
+def _has_another_magic(splat: Splat, _console: Console) -> bool:
+    """Return whether page->pp_magic, a word of `raw:`, is not PP_SIGNATURE.
+
+    That is 0x40, of 64 bits with the poison's upper half.  "page_pool: Fix PP_MAGIC_MASK to avoid
+    crashing on some 32-bit arches" (95920c2ed02b).
+    """
+    magic = splat.raw[1] if len(splat.raw) > 1 else 0x40
+    return magic >> 48 != 0xDEAD and magic >> 8 != 0
+
+
+NO_PAGE_POOL = Sign(3, "its pp_magic word in raw: is another", _has_another_magic)

@@ -239,3 +239,6 @@ def test_a_page_that_the_page_cache_gives_up_while_it_is_mapped(kind: str) -> No
     assert len(verdict.readings) == 3
     assert "it was taken out of the page cache while PTEs map it" in verdict.readings[0]
     assert "mapping_leaked" in verdict.readings[1]
+    rss = b"BUG: Bad rss-counter state mm:00000000aa11bb22 type:MM_FILEPAGES val:1\n"
+    assert "mapping_leaked): an mm had ended" in told(*parse(rss + text)).readings[0]
+    assert "page cache" in told(*parse(text + b"usb 1-1: x\n" + rss)).readings[0]

@@ -516,6 +516,17 @@ def test_a_reserved_page_of_number_0_may_be_no_page() -> None:
     assert clue.causes[0].what.startswith("an entry of 0")
 
 
+@pytest.mark.parametrize(
+    ("magic", "likeliest"), [(0xDEAD000000000040, "put_page()"), (0x118022C0, "false alarm")]
+)
+def test_a_page_pool_s_page_has_its_magic(magic: int, likeliest: str) -> None:
+    dump = Dump(reason="page_pool leak", mapcount=0, words={1: magic})
+
+    (clue,) = found(log(dump), "page_pool")
+
+    assert likeliest in clue.causes[0].what
+
+
 def test_a_free_page_that_is_mapped_is_no_driver_s() -> None:
     (clue,) = found(log(bad_map(mapcount=-127)), "typed_page_mapped")
     assert clue.causes[0].what.startswith("the page was freed while mapped")
