@@ -383,7 +383,7 @@ _KNOWN = re.compile(
     r"|anon$|ksm$|invalid mapping:|DE?AR: |Fault in |AS:[0-9a-f]|Failing address|sp=[0-9a-f]{8}"
     r"|[\\\"|/@'`_.,U ]{5,40}$|RPC: <|I7: <|YZrv|VZOU|IAOQ\[1\]|Frame format="
     r"|(?:P?[RL]R?|ra) is at "
-    r"|\[link register |cpu 0x|current {1,4}= |paca {1,4}= "
+    r"|Linux version |enter \? for help|\[link register |cpu 0x|current {1,4}= |paca {1,4}= "
     r"|\(stack is not available|[0-9]{1,10}-byte region|this frame has|\[[0-9]{1,6}, [0-9]{1,6}\) '"
     r"|Pointer tag:|in_atomic\(\):|INFO: lockdep is turned off"
     r"|IRQMASK: |CURRENT PROCESS:|TEXT=|at virtual address |Path: /|\[[A-Z0-9]{3,6} {0,3}\]: |PID "

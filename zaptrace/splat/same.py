@@ -57,6 +57,15 @@ def same_form(one: Frame, other: Frame) -> bool:
     return (one.address < 1 << 32) is (other.address < 1 << 32)
 
 
+_XMONS_BUG = re.compile(r"kernel BUG at (:[0-9]{1,7}!)$")
+
+
+def is_named_by_xmon(said: dict[str, Any], again: dict[str, Any]) -> bool:
+    """Return whether powerpc's xmon names a BUG() once more, without its file."""
+    found = _XMONS_BUG.match(again.get("reason") or "")
+    return found is not None and (said.get("reason") or "").endswith(found[1])
+
+
 def from_fault(fault: list[Frame], trace: list[Frame]) -> list[Frame]:
     """Return a call trace that begins where the CPU was.
 

@@ -19,6 +19,7 @@ from zaptrace.splat.kinds import OF_PAGES
 from zaptrace.splat.line_order import STAND_ALONE
 from zaptrace.splat.owners import OWNERS
 from zaptrace.splat.prefixes import Prefix, seconds
+from zaptrace.splat.same import is_named_by_xmon
 from zaptrace.splat.stack_frames import (
     decoded_frame,
     fault,
@@ -128,6 +129,8 @@ class Stream:
             text: its line as it stands in the log.
             number: of the line.
         """
+        if any(is_named_by_xmon(one.said, begins.fields) for one in self.open):
+            return True
         last = self._last
         is_near = last is not None and number - last.number <= _AGAIN_IS_NEAR
         newest = next((one for one in self.open[-1:] if one.is_bare), None)

@@ -145,3 +145,35 @@ def test_a_new_kernel_s_line_about_the_page_is_no_other_s() -> None:
     (splat,) = parsed(f"{STATE}the folio has a colour\n{FLAGS}{REASON}")
 
     assert (splat.reason, splat.unread) == ("nonzero mapcount", ("the folio has a colour",))
+
+
+def test_xmon_names_the_bug_once_more() -> None:
+    """powerpc's debugger prints it without its file, and the kernel's banner, before the stack."""
+    log = """\
+[  287.743843][ T1867] kernel BUG at arch/powerpc/mm/foo.c:187!
+cpu 0x0: Vector: 700 (Program Check) at [c00000044037f4f0]
+    pc: c000000000094ca4: clear_it+0x6c/0x23c
+    lr: c000000000645dec: zap_it+0xb0/0x868
+    sp: c00000044037f790
+   msr: 800000000282b033
+  current = 0xc0000004032c1a00
+  paca    = 0xc000000004fe0000   irqmask: 0x03   irq_happened: 0x09
+    pid   = 1867, comm = worker
+kernel BUG at :187!
+Linux version 6.19.0-test (gcc) #27 SMP PREEMPT
+enter ? for help
+[link register   ] c000000000645dec zap_it+0xb0/0x868
+[c00000044037f790] c00000044037f7d0 (unreliable)
+[c00000044037f7d0] c000000000645dcc zap_it+0x90/0x868
+[c00000044037fe50] c00000000000d05c system_call_vectored_common+0x15c/0x2ec
+"""
+    (splat,) = parsed(log)
+
+    assert (splat.pid, splat.unread_count) == (1867, 0)
+    assert names(splat) == ["clear_it", "zap_it", "system_call_vectored_common"]
+
+
+def test_a_bug_that_xmon_alone_names() -> None:
+    (splat,) = parsed("kernel BUG at :5521!\nLinux version 5.19.0 (gcc) #625 SMP\n1:mon> t\n")
+
+    assert splat.reason == "kernel BUG at :5521!"
