@@ -409,7 +409,7 @@ class Draft:
         """Take the function that the CPU was in, by its registers; return whether it was taken."""
         if self.foreign or any(same_place(one, frame) for one in self._fault):
             return False  # said once more at the end of an oops
-        later = self._early or "user mode" in self.taken
+        later = self._early or not self.taken.isdisjoint(("user mode", "fault"))
         if "trace's end" in self.taken or (later and self.was_passed):
             return False
         if "trace" in self.taken:  # inside a trace: an interrupted function, of which no frame is

@@ -70,7 +70,7 @@ _MODULES = re.compile(
 """The rest of the list of modules, which is longer than a line of printk's."""
 _BEFORE_TRACES = ("Modules linked in", "Tainted: [")
 """Lines that stand before a call trace; some oopses show their modules after it."""
-_OF_REPORTS = {"task", *(one[:8] for one in _BEFORE_TRACES)}
+_OF_REPORTS = {"task", "hardware", "fault", "trace", *(one[:8] for one in _BEFORE_TRACES)}
 """Lines after a dump that show that its own headline is lost."""
 _CUT = re.compile(r"-{2,}\[ cut here")
 _OF_A_REPORT = re.compile(r"The buggy address belongs to (?:the )?(?:physical )?page")

@@ -147,6 +147,22 @@ def test_a_new_kernel_s_line_about_the_page_is_no_other_s() -> None:
     assert (splat.reason, splat.unread) == ("nonzero mapcount", ("the folio has a colour",))
 
 
+def test_registers_once_more_are_another_oops_s() -> None:
+    other = "RIP: 0010:free_it+0x1/0x2\n drop_it+0x1/0x2\n do_syscall_64+0x1/0x2\n"
+
+    splat = parsed(OOPS + RIP + GAP + other)[0]
+
+    assert names(splat) == ["check_it"]
+
+
+def test_a_dump_with_a_machine_is_not_that_of_the_next_check() -> None:
+    dump = f"{PAGE}{FLAGS}page dumped because: VM_BUG_ON_PAGE(1)\n{HARDWARE}"
+
+    splat = parsed(f"{dump}WARNING: CPU: 5 PID: 4 at mm/swap.c:7 lru_add+0xa9/0x2ef\n{CPU}")[-1]
+
+    assert (splat.pfn, splat.hardware) == (None, None)
+
+
 def test_xmon_names_the_bug_once_more() -> None:
     """powerpc's debugger prints it without its file, and the kernel's banner, before the stack."""
     log = """\
