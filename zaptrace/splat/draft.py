@@ -196,8 +196,10 @@ class Draft:
         if self._dump_reason and said.name in OF_PAGES:  # the dump stood before the headline
             return True
         if said.name == "raw":  # its first word is the flags
-            first = self.fields.get("raw", (None,))[0]
-            return self.was_passed and first == said.fields["raw"][0]
+            word, flags = said.fields["raw"][0], self.fields.get("flags_word")
+            raw = self.fields.get("raw")
+            is_another = raw[0] == word if raw else flags not in (None, word)
+            return self.was_passed and is_another
         if said.name == "reason":
             return self._is_of_another_kind(said.fields["reason"])
         return said.name == "task" and not (

@@ -74,6 +74,12 @@ def test_lines_before_the_modules_once_more_are_another_s() -> None:
     assert (splat.pte, splat.pmd, splat.pid) == (None, None, None)
 
 
+def test_words_of_a_page_with_other_flags_are_another_page_s() -> None:
+    (splat,) = parsed(STATE + PAGE + FLAGS + GAP + RAW.replace("080014", "080015"))
+
+    assert (splat.flags_word, splat.raw) == (0x100000000080014, ())
+
+
 def test_lines_before_their_own_task_are_read() -> None:
     (splat,) = parsed(STATE + PAGE + GAP + FLAGS + RAW + REASON + CPU + STACK)
 
