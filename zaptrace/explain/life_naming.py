@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from zaptrace.explain.naming import page
 from zaptrace.explain.predicates import Case
@@ -44,10 +45,14 @@ def with_callers(one: NamedWrite) -> str:
 
 def callers_of(one: NamedWrite) -> list[Frame]:
     """Return the functions outside the one that did it, innermost first, up to the kernel's
-    entry."""
+    entry.
+
+    A function that the compiler has split (`.part.0`) is in a stack twice, and here once.
+    """
     chain, mine = one.chain, author(one)
     outside = chain[chain.index(mine) + 1 :] if mine in chain else ()
-    return [frame for frame in outside if frame.is_code and frame.function not in ENTRIES]
+    found = [frame for frame in outside if frame.is_code and frame.function not in ENTRIES]
+    return [frame for inner, frame in pairwise((mine, *found)) if frame.function != inner.function]
 
 
 def changes(one: NamedWrite, fields: PageFields) -> str:

@@ -19,7 +19,8 @@ FREES, AGAIN = 0x1F4, 0x1F5
 know(
     {
         FREES: "list_add at include/linux/list.h:88|free_unref_page_commit at mm/page_alloc.c:3436",
-        AGAIN: "list_add at include/linux/list.h:88|strange_free at drivers/strange.c:7",
+        AGAIN: "list_add at include/linux/list.h:88|strange_free at drivers/strange.c:7|"
+        "strange_free at drivers/strange.c:5",
     }
 )
 BROKEN = replace(
