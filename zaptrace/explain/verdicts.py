@@ -132,7 +132,8 @@ def _more(case: Case, rule: Rule, others: list[Judged], pages: int) -> tuple[Sen
     said = [f"{many} {how}" for how, many in counts.items()]
     rest = pages - 1 - len(tales)
     said += [f"{rest} not looked at one by one"] if rest > 0 else []
-    text = f"{pages - 1} more page{'s' if pages > 2 else ''} went wrong in this run"
+    where = "log" if case.evidence.parts == ("splat",) else "run"
+    text = f"{pages - 1} more page{'s' if pages > 2 else ''} went wrong in this {where}"
     pieces = [piece for one, _ in others for piece in one.story.witnesses[:1]]
     rests_on = refer_all(pieces) or whole(case.evidence, "recording", "console")
     return (Sentence(f"{text}: {', '.join(said)}." if said else f"{text}.", rests_on),)
