@@ -56,14 +56,14 @@ class Homes:
         private = there.copy()
         private[there] = ~has_any(table.flags[spans.area[there]], VM_SHARED)
 
-        pages = state.recorded.anon
+        anonymous = state.recorded.anon
         found = _numbers(state).take(state.first, mode="clip")
         found -= state.walked.address >> shift
         # A span is mostly of one kind, that of its first page.
-        mostly = private & pages.take(state.first[spans.start], mode="clip")
+        mostly = private & anonymous.take(state.first[spans.start], mode="clip")
         away = np.flatnonzero(found != np.repeat(np.where(mostly, of_anon, of_file), spans.count))
         away = away[state.counted[away]]
-        span, is_anon = spans.of(away), pages[state.first[away]]
+        span, is_anon = spans.of(away), anonymous[state.first[away]]
         odd = (found[away] != of_file[span]) & ~(is_anon & private[span])
         self.not_of_file = away[odd]
         odd = is_anon & (found[away] != of_anon[span])
@@ -71,7 +71,7 @@ class Homes:
         twice[there] = table.overlapping[spans.area[there]]
         twofold = spans.leaves(twice)
         twofold = twofold[state.counted[twofold]]
-        twofold = twofold[pages[state.first[twofold]]]
+        twofold = twofold[anonymous[state.first[twofold]]]
         self.not_of_anon = np.union1d(away[odd], twofold)
 
 
