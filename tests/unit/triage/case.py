@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zaptrace.triage import BootFacts
+from zaptrace.model.clues import Clue
+from zaptrace.splat import parse
+from zaptrace.triage import BootFacts, Console, triage
 
 NO_BOOT = BootFacts()
 
@@ -24,3 +26,8 @@ class Case:
     likeliest: str | None
     not_this: bytes
     boot: BootFacts = NO_BOOT
+
+
+def found(data: bytes, row: str, boot: BootFacts = NO_BOOT) -> list[Clue]:
+    """What a row sees in a log."""
+    return [clue for clue in triage(Console(tuple(parse(data)), boot)) if clue.row == row]
