@@ -14,6 +14,7 @@ from copy import copy
 from typing import Any
 
 from zaptrace.model.splats import Frame
+from zaptrace.splat.attributes import Attribute
 from zaptrace.splat.beginnings import kind_of
 from zaptrace.splat.kinds import Kind
 from zaptrace.splat.same import same_form
@@ -24,6 +25,7 @@ NAMES_TASK = frozenset({"task", "old task", "old cpu", "old process", "old relea
 _AFTER_PAGE = frozenset({"folio", "memcg", "aops", "flags", "page_type", "raw", "reason"})
 _AFTER_REASON = frozenset({"owner", "allocated", "freed"})
 _PRINTS = re.compile(r"_{0,2}(?:dump|print|v?printk)")
+_WARNS_IN = re.compile(r"^WARNING: .{1,300} (?:at )?([\w.$]{1,512})\+0x[0-9a-f]{1,16}/0x")
 _OUTERMOST = re.compile(
     # Where tasks and CPUs begin.
     r"_{0,2}ret_from_(?:\w{1,6}_)?(?:fork|kernel_thread)|kthread$|kernel_(?:thread|init|entry)|child_rip"
@@ -68,14 +70,25 @@ def cannot_follow(name: str, kind: Kind, taken: Set[str], fields: dict[str, Any]
     return False
 
 
-def is_of_another_dump(name: str, taken: Set[str], fields: dict[str, Any]) -> bool:
-    """Return whether a line of a dump contradicts its lines so far.
+def contradicts(said: Attribute, taken: Set[str], fields: dict[str, Any]) -> bool:
+    """Return whether a line contradicts those that a report has so far.
 
-    The page's own line has its flags until 2.6.38 or they have a line, and a VMA has no raw words.
+    The page's own line has its flags until 2.6.38, and is the whole dump then; a VMA has no raw
+    words; x86 writes `Call Trace:`.
     """
-    if name == "flags":
+    if said.name in _AFTER_PAGE and "flags" not in taken and "flags_word" in fields:
+        return True
+    if said.name == "flags":
         return "flags_word" in fields
-    return name == "dumped" and not taken.isdisjoint(("page", "raw"))
+    if said.name == "trace":
+        return fields.get("x86", False) and not said.fields.get("x86", True)
+    return said.name == "dumped" and not taken.isdisjoint(("page", "raw"))
+
+
+def warns_elsewhere(reason: str, fault: Frame) -> bool:
+    """Return whether a WARNING's headline names another function than the registers."""
+    found = _WARNS_IN.search(reason)
+    return found is not None and fault.offset is not None and found[1] != fault.symbol
 
 
 def names_task(taken: Set[str], fields: dict[str, Any]) -> bool:
@@ -101,14 +114,17 @@ def is_another_stack(stack: list[Frame], frame: Frame, kind: str) -> bool:
     return again or (begins_stacks(frame) and not all(map(begins_stacks, stack)))
 
 
-def prints_another(first: Frame, fault: list[Frame]) -> bool:
+def begins_another(first: Frame, fault: list[Frame], *, x86: bool) -> bool:
     """Return whether an oops' stack begins in what prints reports of another kind, and not in what
-    that calls.
+    that calls; or, on x86, in another form than the registers.
 
     Args:
         first: its first frame.
         fault: the functions that the CPU was in.
+        x86: whether a line of x86's registers has named them.
     """
+    if x86 and fault and fault[-1].address is None and first.address is not None:
+        return True  # both lost their addresses in 4.10: bb5e5ce545f2
     return kind_of((first,)) is not None and not (fault and _PRINTS.match(fault[-1].symbol or ""))
 
 

@@ -314,7 +314,8 @@ _LINES: tuple[Row, ...] = (
         re.compile(r"Hardware name: {1,8}(.{1,300})"),
         lambda found: {"hardware": found[1]},
     ),
-    ("trace", "Ca", re.compile(r"Call [Tt]race:"), _nothing),
+    ("trace", "Ca", re.compile(r"Call Trace:"), _nothing),
+    ("trace", "Ca", re.compile(r"Call trace:"), lambda _found: {"x86": False}),  # arm64, OpenRISC
     ("trace", "Tr", re.compile(r"Trace:$"), _nothing),  # alpha
     (
         "trace",

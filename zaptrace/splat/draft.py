@@ -9,12 +9,12 @@ from typing import Any
 from zaptrace.model.splats import Frame, Splat
 from zaptrace.splat.after_others import (
     Saved,
+    begins_another,
     cannot_follow,
+    contradicts,
     is_another_stack,
-    is_of_another_dump,
     is_outermost,
     names_task,
-    prints_another,
 )
 from zaptrace.splat.attributes import Attribute
 from zaptrace.splat.beginnings import kind_of
@@ -73,9 +73,7 @@ class Draft:
         self.first_line = self.last_line = 0
         self.ended = begins.kind.one_line
         self.closed = False
-        self.dropped = self.is_copy = False
-        self.foreign = False
-        self.shows_page = False
+        self.dropped = self.is_copy = self.foreign = self.shows_page = False
         self.mention: Draft | None = None
         self._trace: list[Frame] = []
         self._early: list[Frame] = []  # before "Call Trace:", which may be lost
@@ -150,7 +148,7 @@ class Draft:
         again = name == "trace" and not (self._trace or self.was_passed)  # after `Backtrace:`
         is_again = name in self.taken and name not in REPEATED and not again
         is_again |= name in OWNERS and name in self._owners
-        if is_again or is_of_another_dump(name, self.taken, self.fields):
+        if is_again or contradicts(said, self.taken, self.fields):
             return True
         if self.shows_page and name in OF_PAGES:  # KASAN's, after the call trace
             return self._is_of_another(said)
@@ -333,7 +331,7 @@ class Draft:
         if stack is None:
             return False
         begins = stack is self._trace and not stack and "fault" in self.kind.follows
-        if begins and prints_another(frame, self._fault):
+        if begins and begins_another(frame, self._fault, x86=self.fields.get("x86", False)):
             self.end_trace()
             return True
         if not self.was_passed:
@@ -347,9 +345,10 @@ class Draft:
         return False
 
     def comes_before_trace(self, text: str) -> None:
-        """Take note of the modules, or what the taint means: they stand before a call trace.
+        """Take note of the modules, what the taint means or, in a page's dump, the registers.
 
-        Once more, they are another report's.  Only oopses (of MIPS) have them after the task.
+        They stand before a call trace; a second time, they are another report's.  Only oopses (of
+        MIPS) have the modules after the task.
         """
         what = text[:8]
         is_oops = "fault" in self.kind.follows and not self.was_passed
@@ -361,6 +360,7 @@ class Draft:
             self._restore(what)
             self.ended = True
         self.taken.add(what)
+        self._came = max(self._came, OF_TASK)
 
     @property
     def awaits_task(self) -> bool:

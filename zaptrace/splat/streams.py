@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from zaptrace.model.splats import Frame
+from zaptrace.splat.after_others import warns_elsewhere
 from zaptrace.splat.attributes import Attribute, attribute, is_known
 from zaptrace.splat.copies import has_torn_stamp, is_of_another_time
 from zaptrace.splat.draft import OTHER_STACK, Draft
@@ -368,9 +369,15 @@ class Stream:
 
     def _fault(self, shown: Frame, text: str) -> None:
         owner = self.open[-1]
+        if owner.kind.name == "page_dump":
+            owner.comes_before_trace("fault")
         is_its = "fault" in owner.kind.follows or "trace" in owner.taken
+        is_its &= not (
+            owner.was_passed and warns_elsewhere(owner.fields.get("reason") or "", shown)
+        )
         if not owner.ended and is_its and owner.take_fault(shown):
             self._took(owner)
+            owner.fields["x86"] = text.startswith("RIP: ")
             said = taint(text)
             if said and not owner.refuses(one := Attribute("old taint", said)):
                 owner.take(one)
@@ -418,6 +425,7 @@ class Stream:
             one.awaits_task for one in self.open if one is not owner
         ):
             owner.comes_before_trace(text)
+        owner.ended |= owner.was_passed and text.startswith("Oops: ") and "task" in owner.taken
         last = self._last
         begun = last is not None and last.text.startswith("Modules linked in")
         self._modules = (begun or self._modules) and _MODULES.match(text) is not None

@@ -169,6 +169,57 @@ def test_a_dump_with_a_machine_is_not_that_of_the_next_check() -> None:
     assert (splat.pfn, splat.hardware) == (None, None)
 
 
+def test_a_dump_after_registers_is_not_that_of_the_next_check() -> None:
+    dump = f"{PAGE}{FLAGS}page dumped because: VM_BUG_ON_PAGE(1)\nRIP: 0010:free_it+0x1/0x2\n"
+
+    splat = parsed(f"{dump}WARNING: CPU: 5 PID: 4 at mm/swap.c:7 lru_add+0xa9/0x2ef\n{CPU}")[-1]
+
+    assert splat.pfn is None
+
+
+@pytest.mark.parametrize("after", ["Modules linked in: one two\n", "RIP: 0010:free_it+0x1/0x2\n"])
+def test_no_line_of_a_page_follows_modules_or_registers(after: str) -> None:
+    splat = parsed(f"{PAGE}{after}{FLAGS}{REASON}")[0:1]
+
+    assert not splat or (splat[0].flags, splat[0].reason) == ((), None)
+
+
+def test_the_stack_of_another_architecture_is_another_oops_s() -> None:
+    oops = f"kernel BUG at mm/slub.c:4123!\n{CPU}{RIP}"
+    others = (
+        "Call trace:\n free_it+0x1/0x2 (P)\n el0t_64_sync+0x1/0x2\n",
+        "Call Trace:\n[c0000000f1234560] [c0000000001a2b3c] dump_stack+0x1/0x2 (unreliable)\n",
+    )
+
+    for other in others:
+        assert names(parsed(oops + GAP + other)[0]) == ["check_it"]
+
+
+def test_a_page_s_line_with_its_flags_is_the_whole_dump() -> None:
+    """bad_page() until 2.6.38: no other line of the page follows it."""
+    old = "page:ffffea0000a12b80 flags:40000000000014 count:0 mapcount:1 mapping:(null) index:7\n"
+    later = "memcg:ffff888101234567\npage_type: f2(table)\n" + REASON
+
+    splat = parsed(STATE + old + GAP + later)[0]
+
+    assert (splat.memcg, splat.page_type, splat.reason) == (None, None, None)
+
+
+def test_registers_of_another_function_are_not_a_warning_s() -> None:
+    warning = "WARNING: CPU: 5 PID: 71 at mm/swap.c:7 lru_add+0xa9/0x2ef\n"
+
+    assert names(parsed(warning + GAP + RIP)[0]) == []
+    assert names(parsed(f"{warning}{GAP}RIP: 0010:lru_add+0xa9/0x2ef\n")[0]) == ["lru_add"]
+
+
+def test_an_oops_after_the_task_is_another_one() -> None:
+    other = f"Oops: invalid opcode: 0000 [#1] PREEMPT SMP NOPTI\n{HARDWARE}"
+
+    splat = parsed(CORRUPTED + CPU + GAP + other)[0]
+
+    assert (splat.pid, splat.hardware) == (71, None)
+
+
 def test_xmon_names_the_bug_once_more() -> None:
     """powerpc's debugger prints it without its file, and the kernel's banner, before the stack."""
     log = """\
