@@ -69,7 +69,7 @@ def _lost(
 
     An mm in flight explains the loss where the rmap leads to it.  A page without an rmap to
     follow (not yet: page_add_new_anon_rmap() counts first; or a broken one) may belong to any of
-    them.
+    them, and one that is being given an rmap to any of those that it is to be found in.
     """
     head = int(state.recorded.head[index])
     remembered, complete = owners.candidates(index, head)
@@ -82,9 +82,21 @@ def _lost(
         return [place for place in moving if place not in mapped], busy, len(moving)
     # A fork's copy maps another page there by now; where nothing is mapped, a PTE went missing.
     empty = [place for place in places if owners.is_empty(place)]
+    if complete and _is_new(state, index, mapped):
+        new = owners.sharers(head) & state.in_flight.keys()
+        return [], new, short if new else 0
     if complete:
         return empty, busy, len(moving)
     return empty, busy or set(state.in_flight), short if state.in_flight else 0
+
+
+def _is_new(state: KernelState, index: int, mapped: set[Place]) -> bool:
+    """Return whether a page may be one that is being mapped for the first time.
+
+    Its index is that of its last life until __folio_set_anon() has set both (page->mapping comes
+    first), and it is on no LRU list yet.
+    """
+    return not mapped and bool(state.recorded.anon[index]) and "lru" not in flag_names(state, index)
 
 
 def _left(state: KernelState, owners: Owners, head: int, mapped: list[Place]) -> list[Place]:

@@ -101,6 +101,15 @@ class Owners:
             return places, self._has_rmap(head)
         return places, False
 
+    def sharers(self, head: int) -> set[int]:
+        """Return the mms that an anonymous folio's rmap leads to, wherever it is mapped there."""
+        with optional_step(self._broken):
+            found = (
+                self._numbers.get(vma.vm_mm.value_()) for vma in self._vmas(self._mapping(head))
+            )
+            return {number for number in found if number is not None}
+        return set()
+
     def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:
         """Return whether a page may be mapped in one of some mms: the rmap leads there, or nowhere.
 
