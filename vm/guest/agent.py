@@ -55,7 +55,7 @@ OURS = (
     ),
     *("zaptrace.kernel", "probes.open_source", "probes.bccsource", "probes.tracefs"),
 )
-"""What of the checkout is imported after that; one that is not there is no matter."""
+"""What of the checkout a `zaptrace` imports: done once, before the first one is forked."""
 SHELL = (
     "exec env TERM=xterm-256color setsid -w -c env --default-signal=INT,QUIT"
     " bash -i </dev/{0} >/dev/{0} 2>&1"
@@ -183,6 +183,8 @@ class Agent:
         self._hung_up = True
         self._command = 0
         """The process of the host's command; 0 without one."""
+        self._ahead: list[str] = []
+        """Modules to import while there is nothing else to do."""
         self._shell = 0
         self._clients: dict[int, Client] = {}
         self._listener = socket.socket(socket.AF_UNIX)
@@ -208,6 +210,8 @@ class Agent:
             for number, client in list(self._clients.items()):
                 if number in ready and not client.heard():
                     self._clients.pop(number).connection.close()
+            if self._ahead and not ready:
+                imported(self._ahead.pop(0))
 
     def _ready(self) -> set[int]:
         """Return descriptors that have something to read."""
@@ -216,7 +220,8 @@ class Agent:
             poll.register(number, select.POLLIN)
         if not self._hung_up and not self._command:
             poll.register(self._port, select.POLLIN)
-        return {number for number, _ in poll.poll(_HANG_UP_MS if self._hung_up else None)}
+        patience = 0 if self._ahead else _HANG_UP_MS if self._hung_up else None
+        return {number for number, _ in poll.poll(patience)}
 
     def _hear(self) -> None:
         """Read the port; run the command when its line is whole."""
@@ -245,10 +250,8 @@ class Agent:
         begin(given)
         if given["shell"]:
             self._shell = spawned(SHELL.format(given["shell"]))
+            self._ahead = list(OURS)  # someone is about to type `zaptrace`
         self._tell("")
-        for name in OURS:
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
 
     def _tell(self, words: str) -> None:
         """Answer without a command."""
@@ -301,6 +304,9 @@ class Agent:
         except (OSError, ValueError):
             connection.close()
             return
+        if wanted:
+            for name in OURS:
+                imported(name)
         child = os.fork() if wanted else -1
         if child == 0:
             for number in (self._port, self._woken):
@@ -318,6 +324,12 @@ class Agent:
             self._clients[connection.fileno()] = Client(connection, child)
         else:
             connection.close()
+
+
+def imported(name: str) -> None:
+    """Import a module of the checkout, if it is there."""
+    with contextlib.suppress(Exception):
+        importlib.import_module(name)
 
 
 def begin(given: dict[str, Any]) -> None:
