@@ -1,10 +1,11 @@
 """`make soak`: the tests that boot guests, run again and again, most times beside compilers.
 
-Ten runs, six of them beside two compile jobs: hours, so they may be of several commits.  After each
-one it stands in build/soak.json with its commit, its result, and what failed of what; the same
-command does those that are left, whenever it was ended.  One that failed is done again when the
-commit is another one, its cause being fixed, and stays in the file.  Exit status is 1 while one has
-not passed.
+Ten runs, six of them beside two compile jobs: hours, so they may be of several commits and
+machines.  After each one it stands in build/soak.json with its commit, its result, and what failed
+of what; the same command does those that are left, whenever it was ended.  On a machine without
+that file it goes on from docs/soak.json, where a commit has kept it.  One that failed is done again
+when the commit is another one, its cause being fixed, and stays in the file.  Exit status is 1
+while one has not passed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 from vm import host
 from zaptrace.model.paths import write_whole
 
-OUTPUT = Path("build/soak.json")
+OUTPUT, COMMITTED = Path("build/soak.json"), Path(__file__).parents[1] / "docs/soak.json"
 RUNS = 10
 LOADED = frozenset({2, 4, 5, 7, 8, 10})
 """The runs beside compilers."""
@@ -65,6 +66,7 @@ def _left(runs: list[dict[str, Any]], wanted: int, commit: str) -> list[int]:
 
 def _kept(output: Path, selection: list[str]) -> dict[str, Any]:
     """The runs of these tests that have been done."""
+    output = output if output.exists() else COMMITTED
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept: dict[str, Any] = json.loads(output.read_bytes())
         if kept["tests"] == selection and isinstance(kept["runs"], list):

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests import soak
 
 TESTS = """\
@@ -81,6 +83,17 @@ def test_runs_are_kept_one_by_one_and_gone_on_with(tmp_path: Path) -> None:
     (cause,) = runs[1]["cause"]
     assert "test_flaky" in cause and "the second time" in cause
     assert runs[0]["cause"] == [] and all(run["seconds"] > 0 for run in runs)
+
+
+def test_what_was_committed_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = {"tests": ["a"], "runs": [{"run": 1, "commit": "old", "result": soak.PASSED}]}
+    monkeypatch.setattr(soak, "COMMITTED", tmp_path / "committed.json")
+    (tmp_path / "committed.json").write_text(json.dumps(committed))
+
+    assert soak._kept(tmp_path / "none.json", ["a"]) == committed
+    assert soak._kept(tmp_path / "none.json", ["b"]) == {"tests": ["b"], "runs": []}
 
 
 def test_six_of_ten_are_beside_compilers() -> None:
