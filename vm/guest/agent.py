@@ -63,6 +63,8 @@ SHELL = (
 """A shell with a terminal of its own, so that Ctrl-C goes to what runs in it."""
 _HANG_UP_MS = 50
 """How often a port is looked at that no one is at the other end of."""
+_IDLE_MS = 20
+"""So long nothing is wanted of it before it imports the next module ahead."""
 _HEADER = struct.Struct("=IIIIQ")
 """struct header of client.c."""
 _MOST_WORDS = 4 << 20
@@ -220,7 +222,7 @@ class Agent:
             poll.register(number, select.POLLIN)
         if not self._hung_up and not self._command:
             poll.register(self._port, select.POLLIN)
-        patience = 0 if self._ahead else _HANG_UP_MS if self._hung_up else None
+        patience = _IDLE_MS if self._ahead else _HANG_UP_MS if self._hung_up else None
         return {number for number, _ in poll.poll(patience)}
 
     def _hear(self) -> None:
@@ -250,7 +252,7 @@ class Agent:
         begin(given)
         if given["shell"]:
             self._shell = spawned(SHELL.format(given["shell"]))
-            self._ahead = list(OURS)  # someone is about to type `zaptrace`
+        self._ahead = list(OURS)
         self._tell("")
 
     def _tell(self, words: str) -> None:
