@@ -100,10 +100,34 @@ def _reader(splat: Splat, console: Console) -> str | None:
     return "A reader of pages that takes no lock or reference met the page as it changed."
 
 
+_NO_REFERENCE = re.compile(
+    r"(?:page_ref_count|page_count|folio_ref_count|atomic_read)\([^()]{1,64}\) "
+    r"(?:(?P<put>== 0)|<= 0|\+ 127u <= 127u)"
+)
+
+
+def _no_reference(splat: Splat, _console: Console) -> str | None:
+    found = _NO_REFERENCE.search(splat.reason or "")
+    if splat.kind not in ("vm_bug_on", "vm_warn_on", "page_dump") or not found:
+        return None
+    how = "dropped" if found["put"] else "taken"
+    return f"A reference was {how} of a page that had none: it was free, or on its way."
+
+
+def _is_put(splat: Splat, _console: Console) -> bool:
+    found = _NO_REFERENCE.search(splat.reason or "")
+    return found is not None and found["put"] is not None
+
+
+def _is_get(splat: Splat, console: Console) -> bool:
+    return not _is_put(splat, console)
+
+
 def _failed(splat: Splat, console: Console) -> str | None:
     checks = splat.kind in ("vm_bug_on", "vm_warn_on")
     checks |= splat.kind == "other" and from_mm(splat) and splat.pfn is None
-    if not checks or reader(splat, console) or _request(splat, console):
+    others = (reader, _request, _no_reference)
+    if not checks or any(says(splat, console) for says in others):
         return None
     return "A check of the mm code failed: what it was given is not as it must be."
 
@@ -305,6 +329,31 @@ ROWS = (
         ),
         measure=("does anything else of the log say that a page is wrong?",),
         source="6988f31d558a",
+    ),
+    Row(
+        name="no_reference",
+        title="a reference of a page that has none",
+        sees=each(_no_reference),
+        causes=(
+            Candidate(
+                "this one was dropped twice: here, or by who dropped it before",
+                1,
+                (Sign(2, "it was being dropped", _is_put), FOREIGN_MODULES, IN_MODULE),
+            ),
+            Candidate(
+                "the page was kept without a reference, or looked up without one, and freed "
+                "meanwhile",
+                1,
+                (Sign(2, "it was being taken", _is_get), FOREIGN_MODULES, IN_MODULE),
+            ),
+            Candidate("someone else dropped one too many before: an earlier bug", 1),
+            Candidate("its struct page was overwritten", 0),
+        ),
+        measure=(
+            "boot with page_owner=on: the dump then says who freed it last",
+            "CONFIG_DEBUG_PAGE_REF: the page_ref tracepoints, filtered by this pfn",
+        ),
+        source="put_page_testzero(), folio_get(), include/linux/mm.h; f958d7b528b1",
     ),
     Row(
         name="failed_check",

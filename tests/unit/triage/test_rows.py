@@ -264,6 +264,28 @@ CASES = [
         SMALL,
     ),
     Case(
+        "no_reference",
+        log(
+            [
+                "page: refcount:0 mapcount:0 mapping:0000000000000000 index:0x1 pfn:0x1234",
+                "flags: 0x17ffffc0000000(node=0|zone=1)",
+                "page dumped because: VM_BUG_ON_PAGE(page_ref_count(page) == 0)",
+                "------------[ cut here ]------------",
+                "kernel BUG at include/linux/mm.h:1144!",
+                "CPU: 1 PID: 7 Comm: worker Not tainted 6.8.0 #1",
+                "RIP: 0010:put_it+0x1/0x2",
+            ]
+        ),
+        "dropped twice",
+        log(
+            [
+                "page: refcount:1 mapcount:0 mapping:0000000000000000 index:0x1 pfn:0x1234",
+                "page dumped because: VM_BUG_ON_PAGE(page_ref_count(page))",
+                "kernel BUG at mm/internal.h:96!",
+            ]
+        ),
+    ),
+    Case(
         "failed_check",
         log(
             ["WARNING: CPU: 0 PID: 8 at include/linux/rmap.h:414 folio_add_file_rmap_ptes+0x1/0x2"]
@@ -402,6 +424,23 @@ def test_checks_are_said_to_be_off_only_where_the_log_shows_it(
     assert bool(found(data, "checks_off", BootFacts(release, line, auto, True))) is off
     refused = log([one for one in Dump(mapcount=1).lines() if not one.startswith("CPU")])
     assert not found(refused, "checks_off", BootFacts(release, line, auto, True))
+
+
+@pytest.mark.parametrize(
+    ("check", "cause"),
+    [
+        ("VM_BUG_ON_FOLIO(((unsigned int) folio_ref_count(folio) + 127u <= 127u))", "was kept"),
+        ("VM_BUG_ON_PAGE(page_ref_count(page) <= 0)", "was kept"),
+        ("VM_BUG_ON_PAGE(atomic_read(&page->_count) == 0)", "dropped twice"),
+    ],
+)
+def test_a_reference_of_a_free_page_is_told_by_how_it_was_used(check: str, cause: str) -> None:
+    page = "page: refcount:0 mapcount:0 mapping:0000000000000000 index:0x1 pfn:0x1234"
+    data = warned(page, f"page dumped because: {check}", "kernel BUG at include/linux/mm.h:1144!")
+
+    (clue,) = found(data, "no_reference")
+    assert cause in clue.causes[0].what
+    assert not found(data, "failed_check")
 
 
 def test_a_check_of_the_mm_code_stands_out_without_a_dump_too() -> None:
