@@ -82,21 +82,11 @@ def _lost(
         return [place for place in moving if place not in mapped], busy, len(moving)
     # A fork's copy maps another page there by now; where nothing is mapped, a PTE went missing.
     empty = [place for place in places if owners.is_empty(place)]
-    if complete and _is_new(state, index, mapped):
-        new = owners.sharers(head) & state.in_flight.keys()
-        return [], new, short if new else 0
+    if complete and not mapped and (new := owners.first_mapped_in(head)):
+        return [], new, short
     if complete:
         return empty, busy, len(moving)
     return empty, busy or set(state.in_flight), short if state.in_flight else 0
-
-
-def _is_new(state: KernelState, index: int, mapped: set[Place]) -> bool:
-    """Return whether a page may be one that is being mapped for the first time.
-
-    Its index is that of its last life until __folio_set_anon() has set both (page->mapping comes
-    first), and it is on no LRU list yet.
-    """
-    return not mapped and bool(state.recorded.anon[index]) and "lru" not in flag_names(state, index)
 
 
 def _left(state: KernelState, owners: Owners, head: int, mapped: list[Place]) -> list[Place]:

@@ -101,13 +101,22 @@ class Owners:
             return places, self._has_rmap(head)
         return places, False
 
-    def sharers(self, head: int) -> set[int]:
-        """Return the mms that an anonymous folio's rmap leads to, wherever it is mapped there."""
-        with optional_step(self._broken):
+    def first_mapped_in(self, head: int) -> set[int]:
+        """Return the mms in flight that an anonymous page may be getting its first PTE in.
+
+        These are those that its rmap leads to, at whatever address: its index is that of its last
+        life until __folio_set_anon() has set both, the mapping first.  It is on no LRU list yet.
+        """
+        state = self._state
+        with optional_step():
+            lru = 1 << int(state.prog.constant("PG_lru").value_())
+            flags = int(state.pages.column("flags", np.array([head], np.int64))[0])
+            if flags & lru or not state.recorded.anon[head]:
+                return set()
             found = (
                 self._numbers.get(vma.vm_mm.value_()) for vma in self._vmas(self._mapping(head))
             )
-            return {number for number in found if number is not None}
+            return {number for number in found if number is not None} & state.in_flight.keys()
         return set()
 
     def may_be_in(self, mms: Container[int], index: int, head: int) -> bool:

@@ -34,6 +34,10 @@ class MadeUp:
     rmap: bool = True
     anon: bool = True
     order: int = 0
+    new_in: set[int] = field(default_factory=set)
+
+    def first_mapped_in(self, head: int) -> set[int]:
+        return self.new_in
 
     def candidates(self, index: int, head: int) -> tuple[list[Place], bool]:
         return self.remembered, self.rmap
@@ -84,6 +88,12 @@ def test_a_page_without_an_rmap_may_be_anybodys() -> None:
     assert MadeUp([], rmap=False).excused({0: ZAPPING}) == 1
     assert MadeUp([], rmap=False).excused({}) == 0
     assert MadeUp([], rmap=True).excused({0: ZAPPING}) == 0
+
+
+def test_a_page_that_is_mapped_for_the_first_time_may_have_the_index_of_its_last_life() -> None:
+    assert MadeUp([], new_in={0}).excused({0: ZAPPING}) == 1
+    assert MadeUp([OUTSIDE], new_in={0}).excused({0: ZAPPING}) == 1
+    assert MadeUp([], mapped=[OUTSIDE], new_in={0}).excused({0: ZAPPING}) == 0
 
 
 def test_a_huge_leaf_that_is_being_split_is_there_and_counts_more() -> None:
