@@ -69,7 +69,7 @@ def _lost(
 
     An mm in flight explains the loss where the rmap leads to it.  A page without an rmap to
     follow (not yet: page_add_new_anon_rmap() counts first; or a broken one) may belong to any of
-    them, and one that is being given an rmap to any of those that it is to be found in.
+    them, and one that is getting its first PTE to any that its rmap leads to.
     """
     head = int(state.recorded.head[index])
     remembered, complete = owners.candidates(index, head)
