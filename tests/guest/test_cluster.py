@@ -46,6 +46,10 @@ with pack.worktree(folder / "pack", asked["ends"], asked["commit"]) as tree:
         time.sleep(60)
     while (log.parent / f"wait-{number}").exists():
         time.sleep(0.05)
+    other, deadline = log.parent / f"meet-{number}", time.monotonic() + 60
+    while other.exists() and f"\\n{other.read_text()} " not in log.read_text():
+        assert time.monotonic() < deadline, "it is alone"
+        time.sleep(0.05)
     bad = (tree / "bug").exists() and not reverted
     mark = "skip" if (tree / "broken").exists() else "bad" if bad else "good"
 run = folder / "runs" / "boot-1"
@@ -131,10 +135,12 @@ def test_two_at_once_with_skips_a_lost_worker_and_a_killed_client(
 def test_the_rounds_fall_and_the_revert_is_tried(home: Path, dask: Cluster) -> None:
     tree, log = history(home / "linux", commits=28, bug_from=17), home / "tried"
     dask.await_workers()
+    (home / "meet-9").write_text("18")  # the first round: at once, however fast one is
+    (home / "meet-18").write_text("9")
     told = found(tree, dask.address, log)
     assert told["guilty"]["cited"].endswith(" commit 17")
     numbers = [int(one[0]) for one in tried(log)]
-    assert numbers[:2] == [27, 0]  # the ends
+    assert numbers[:2] == [27, 0] and {*numbers[2:4]} == {9, 18}  # the ends, the first round
     # log3(27) = 3 rounds of two, where halving takes 5.
     assert len(numbers[2:]) <= 6
     assert len({one[3] for one in tried(log)}) == 2  # a work tree for each worker
