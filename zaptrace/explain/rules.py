@@ -7,7 +7,6 @@ no is unexplained; `table.RULES` has them in order.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from zaptrace.explain import late_removal, life_rules
@@ -43,10 +42,8 @@ from zaptrace.explain.unseen_entry import printed_entry, taken_from, unseen_entr
 from zaptrace.model.findings import FindingClass, Owner
 from zaptrace.model.splats import Splat
 from zaptrace.model.verdict import CodeSite
+from zaptrace.triage.signs import unreferenced
 from zaptrace.triage.stacks import base_name, reliable
-
-_PUT_CHECK = re.compile(r"VM_BUG_ON_(?:PAGE|FOLIO)\((?:page|folio)_ref_count\(\w{1,40}\) == 0\)")
-"""What put_page_testzero() is called with must not be (include/linux/mm.h)."""
 
 REPORTS_SECONDS = 5.0
 """How far the two reports of one zap may be apart."""
@@ -399,7 +396,7 @@ def put_when_free(case: Case) -> bool:
     report = case.story.report
     if case.story.fault or case.story.state or report is None or report.refcount != 0:
         return False
-    return _PUT_CHECK.search(report.reason or "") is not None
+    return unreferenced(report) == "dropped"
 
 
 def locked_vm_mismatch(case: Case) -> bool:

@@ -17,6 +17,7 @@ from zaptrace.triage.signs import (
     calls,
     reader,
     several_pages,
+    unreferenced,
 )
 from zaptrace.triage.stacks import check_site
 
@@ -100,27 +101,11 @@ def _reader(splat: Splat, console: Console) -> str | None:
     return "A reader of pages that takes no lock or reference met the page as it changed."
 
 
-_NO_REFERENCE = re.compile(
-    r"(?:page_ref_count|page_count|folio_ref_count|atomic_read)\([^()]{1,64}\) "
-    r"(?:(?P<put>== 0)|<= 0|\+ 127u <= 127u)"
-)
-
-
 def _no_reference(splat: Splat, _console: Console) -> str | None:
-    found = _NO_REFERENCE.search(splat.reason or "")
-    if splat.kind not in ("vm_bug_on", "vm_warn_on", "page_dump") or not found:
+    how = unreferenced(splat)
+    if how is None:
         return None
-    how = "dropped" if found["put"] else "taken"
     return f"A reference was {how} of a page that had none: it was free, or on its way."
-
-
-def _is_put(splat: Splat, _console: Console) -> bool:
-    found = _NO_REFERENCE.search(splat.reason or "")
-    return found is not None and found["put"] is not None
-
-
-def _is_get(splat: Splat, console: Console) -> bool:
-    return not _is_put(splat, console)
 
 
 def _failed(splat: Splat, console: Console) -> str | None:
@@ -338,13 +323,21 @@ ROWS = (
             Candidate(
                 "this one was dropped twice: here, or by who dropped it before",
                 1,
-                (Sign(2, "it was being dropped", _is_put), FOREIGN_MODULES, IN_MODULE),
+                (
+                    Sign(2, "it was being dropped", lambda one, _: unreferenced(one) == "dropped"),
+                    FOREIGN_MODULES,
+                    IN_MODULE,
+                ),
             ),
             Candidate(
                 "the page was kept without a reference, or looked up without one, and freed "
                 "meanwhile",
                 1,
-                (Sign(2, "it was being taken", _is_get), FOREIGN_MODULES, IN_MODULE),
+                (
+                    Sign(2, "it was being taken", lambda one, _: unreferenced(one) == "taken"),
+                    FOREIGN_MODULES,
+                    IN_MODULE,
+                ),
             ),
             Candidate("someone else dropped one too many before: an earlier bug", 1),
             Candidate("its struct page was overwritten", 0),

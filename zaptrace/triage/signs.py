@@ -28,6 +28,20 @@ _USUAL = re.compile(
 )
 
 
+_NO_REFERENCE = re.compile(
+    r"VM_(?:BUG|WARN)_ON\w{0,12}\([( a-z]{0,20}\)? ?"
+    r"(?:(?:page|folio)_ref_count\(\w{1,40}\)|atomic_read\(&page->_count\)) "
+    r"(?:(?P<put>== 0)|<= 0|\+ 127u <= 127u)"
+)
+
+
+def unreferenced(splat: Splat) -> str | None:
+    """Return how a reference of a page that had none was about to be used, "dropped" or "taken":
+    what put_page_testzero() and folio_get() check (include/linux/mm.h); None: neither."""
+    found = _NO_REFERENCE.search(splat.reason or "")
+    return None if found is None else "dropped" if found["put"] else "taken"
+
+
 def way_is(*ways: Way) -> Test:
     """Return a test of what the task did when the allocator looked at the page."""
     return lambda splat, _console: read_stack(splat.trace).way in ways

@@ -111,6 +111,9 @@ PUT = Splat(
 )
 
 
+OLD_PUT = "kernel BUG at include/linux/mm.h:342! (VM_BUG_ON_PAGE(atomic_read(&page->_count) == 0))"
+
+
 def printed(*splats: Splat) -> Case:
     return of(Evidence(None, splats))
 
@@ -302,6 +305,8 @@ RULES: dict[Callable[..., Any], Table] = {
     rules.put_when_free: (
         ((printed(PUT),), True),
         ((printed(replace(PUT, refcount=1)),), False),
+        ((printed(replace(PUT, reason=OLD_PUT)),), True),
+        ((printed(replace(PUT, reason="(VM_BUG_ON_PAGE(page_ref_count(page) <= 0))")),), False),
         ((printed(STATE),), False),
         ((BY_EVENTS,), False),
     ),
