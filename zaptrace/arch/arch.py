@@ -94,6 +94,7 @@ class Arch:
         pt_regs_members: register -> member of struct pt_regs.
         prstatus: registers in the order of elf_gregset_t, 8 bytes each.
         program_counter, stack_pointer: which of them are those.
+        user_mode: one of them, some of its bits, and what these are while user space runs.
 
     System calls and limits:
         bpf_syscall, perf_event_open_syscall: numbers of the system calls.
@@ -149,6 +150,7 @@ class Arch:
     prstatus: tuple[str, ...]
     program_counter: str
     stack_pointer: str
+    user_mode: tuple[str, int, int]
 
     bpf_syscall: int
     perf_event_open_syscall: int

@@ -129,6 +129,7 @@ X86_64 = Arch(
     prstatus=(*_PT_REGS, "fs_base", "gs_base", "ds", "es", "fs", "gs"),
     program_counter="ip",
     stack_pointer="sp",
+    user_mode=("cs", 3, 3),  # user_mode() of arch/x86/include/asm/ptrace.h
     # arch/x86/entry/syscalls/syscall_64.tbl
     bpf_syscall=321,
     perf_event_open_syscall=298,

@@ -1,10 +1,10 @@
 """Whether anything in a kernel may hold a reference to a page that no structure records.
 
-Whatever looks at a page in the kernel holds a reference meanwhile: on a CPU, or in a task that
-sleeps in the middle of it (a page fault that waits for its page, a copy to user memory, direct
-I/O).  And some kinds of files hold pages of processes for as long as they are open.  Only where
-all tasks wait for something else, and all files are of kinds that hold none, a reference that
-nothing explains was leaked.
+Whatever looks at a page in the kernel holds a reference meanwhile: on a CPU that runs the kernel,
+or in a task that sleeps in the middle of it (a page fault that waits for its page, a copy to user
+memory, direct I/O).  And some kinds of files hold pages of processes for as long as they are open.
+Only where all tasks wait for something else, or run programs, and all files are of kinds that hold
+none, a reference that nothing explains was leaked.
 """
 
 from __future__ import annotations
@@ -149,6 +149,8 @@ def _busy_cpu(prog: drgn.Program, cpus: Sequence[CpuRegisters]) -> str | None:
         for cpu in for_each_online_cpu(prog):
             task = cpu_curr(prog, cpu)
             stopped = next((one for one in cpus if one.cpu == cpu), None)
+            if stopped is not None and stopped.in_user_space:
+                continue
             at = task if stopped is None else as_pt_regs(prog, stopped)
             if task.pid.value_() and not _OFF & set(_functions(prog, at)):
                 return f"{_name(task)}, which runs on CPU {cpu}"

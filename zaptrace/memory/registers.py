@@ -41,6 +41,12 @@ class CpuRegisters:
     values: dict[str, int]
     arch: Arch
 
+    @property
+    def in_user_space(self) -> bool:
+        """Whether it was between two instructions of a program."""
+        name, bits, wanted = self.arch.user_mode
+        return self.values[name] & bits == wanted
+
 
 def cpu_registers(core: Path) -> list[CpuRegisters]:
     """Return the registers of every CPU, in CPU order; empty when the dump has no such notes.

@@ -56,7 +56,12 @@ def test_what_is_not_plain_data_is_there_for_every_row(name: str) -> None:
 def test_registers_of_one_row_agree(name: str) -> None:
     arch = arch_named(name)
     assert set(arch.argument_registers) <= set(arch.dwarf_registers) <= set(arch.pt_regs_words)
-    assert {arch.program_counter, arch.stack_pointer, *arch.pt_regs_members} <= set(arch.prstatus)
+    assert {
+        arch.program_counter,
+        arch.stack_pointer,
+        arch.user_mode[0],
+        *arch.pt_regs_members,
+    } <= set(arch.prstatus)
 
 
 def test_a_missing_architecture_is_refused_in_one_way() -> None:

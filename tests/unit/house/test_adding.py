@@ -279,6 +279,7 @@ ROW = dataclasses.replace(
     pt_regs_words={name: number for number, name in enumerate(_X)},
     pt_regs_members={name: f"regs[{number}]" for number, name in enumerate(_X)},
     prstatus=(*_X, "sp", "pc", "pstate"), program_counter="pc", stack_pointer="sp",
+    user_mode=("pstate", 15, 0),
     bpf_syscall=280, perf_event_open_syscall=241, command_line_size=2048,
     vector_table=VectorTable(lowcore=None, gate=0), vector_handlers=("vectors",), pmd_size=1 << 21,
     vmemmap=(("vmemmap", 0),), vmemmap_size=(1 << 38,), direct_map=(0xFFFF000000000000,),
