@@ -1,9 +1,9 @@
 """Lab kernels: Debian's kernel source with our patches and config, built once and kept.
 
-There are some flavours of each: `repro` is as small as the founding bug and the
-bugs of tests/zoo allow, and boots in a second; `live` has BPF, disks and every kind
-of mapping; `zoo` has what those bugs need that the tests' kernel does not have;
-`virtme` (x86_64) boots on the host's own root file system.
+There are some flavours of each: `live` has BPF, disks and every kind of mapping, and is what
+the tests and all commands take; `repro` is as small as the founding bug allows, for series and
+trees that are built to be booted only; `zoo` has what bugs of tests/zoo need that those do not
+have; `virtme` (x86_64) boots on the host's own root file system.
 
 A kernel is cached by all that went into it: source package, patches, config
 fragments, compiler.  It is built in a folder beside its final place and
@@ -39,6 +39,9 @@ FLAVOURS = {
 }
 """Flavour -> kconfig fragments; an architecture's own follow (ARCH.config, ARCH-FLAVOUR.config),
 and a series' own (SERIES.config)."""
+NO_DEVICE_PAGES = "initcall_blacklist=hmm_dmirror_init"
+"""For a boot that is to be quick: on x86_64 the kernel's test of pages in a device's memory makes
+131,072 struct pages by itself."""
 UNUSED = ("drivers/gpu/drm/*/*.[ch]", "sound/*/*.[ch]", "Documentation/*/*")
 """Parts of the source that no lab kernel compiles, not worth unpacking."""
 CONFIG_LINE = re.compile(r"^(?:CONFIG_\w+=.*|# CONFIG_\w+ is not set)$")
@@ -79,19 +82,23 @@ def build(
     arch: Arch,
     listener: Listener,
     timing: dict[str, float] | None = None,
-    flavour: str = "repro",
+    flavour: str | None = None,
     series: str = DEFAULT,
 ) -> Kernel:
     """Return a lab kernel of one architecture, from the cache or built now (minutes).
+
+    Args:
+        flavour: one of FLAVOURS; None for the series' own.
 
     Raises:
         BadInput: there is no such flavour or series.
         Missing: no source package, no compiler.
         CannotTell: a patch does not apply, or the build fails.
     """
+    row = series_named(series)
+    flavour = row.flavour if flavour is None else flavour
     if flavour not in FLAVOURS:
         raise BadInput(f"no kernel flavour is called {flavour!r}", f"use {' or '.join(FLAVOURS)}")
-    row = series_named(series)
     with step("source", "Get the kernel source", listener, timing) as current:
         deb = debian.fetch(row.package, row.suite, debian.host_arch())
         current.note = deb.name.split("_")[1]

@@ -56,7 +56,7 @@ def _codename(tree: Path) -> str:
 
 
 def make_image(tree: Path, image: Path, size: str, block: int | None = None) -> None:
-    """Copy a tree into a new ext4 image (sparse).
+    """Copy a tree into a new ext2 image (sparse), which drivers of ext4 mount as well.
 
     Args:
         size: as mke2fs takes it ("1G").
@@ -67,17 +67,7 @@ def make_image(tree: Path, image: Path, size: str, block: int | None = None) -> 
         CannotTell: the tree does not fit.
     """
     # No journal: nothing is to survive.
-    options: tuple[str, ...] = (
-        "-q",
-        "-t",
-        "ext4",
-        "-O",
-        "^has_journal",
-        "-E",
-        "root_owner=0:0",
-        "-m",
-        "0",
-    )
+    options: tuple[str, ...] = ("-q", "-t", "ext2", "-E", "root_owner=0:0", "-m", "0")
     if block is not None:
         options += ("-b", str(block))
     host.output("mke2fs", *options, "-d", str(tree), str(image), size)

@@ -1,4 +1,4 @@
-"""A live guest's root: Debian 13 with bcc and numpy as an ext4 image.
+"""A live guest's root: Debian 13 with bcc and numpy as an ext2 image.
 
 Made without root, chroot or binfmt: the packages are only unpacked, none of
 their maintainer scripts runs.  What one would have done and we need is done here.

@@ -24,10 +24,12 @@ class Series:
             needs beyond the others' are in `vm/kconfig/NAME.config`, `NAME-FLAVOUR.config` and
             `NAME-FLAVOUR-ARCH.config`.
         suite: the Debian suite that has its source package.
+        flavour: the flavour that is built where none is named (`vm.lab_kernel.FLAVOURS`).
     """
 
     name: str
     suite: str
+    flavour: str = "repro"
 
     @property
     def package(self) -> str:
@@ -44,7 +46,7 @@ class Series:
 SERIES = {
     row.name: row
     for row in (
-        Series("6.1", "bookworm"),
+        Series("6.1", "bookworm", "live"),
         Series("6.12", "trixie"),
         Series("7.3", "trixie-backports"),
     )

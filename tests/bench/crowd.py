@@ -58,7 +58,7 @@ def dumped(arch: str, crowd: Crowd, folder: Path) -> Dump:
         SystemExit: the guest did not get that far.
     """
     row, name = arch_named(arch), f"{arch}-{crowd.memory}"
-    built = lab_kernel.build(row, ignore, flavour="live")
+    built = lab_kernel.build(row, ignore)
     words = f"{NO_DEVICE} -- {crowd.processes} {crowd.own} {crowd.shared}"
     console, memory = folder / f"console-{name}", f"{crowd.memory}M"
     config = lab.config_of(row, built, SOURCE, folder, words, console=console, memory=memory)

@@ -72,7 +72,7 @@ class Held:
 
 def boot(arch: str, folder: Path, words: str) -> Held:
     row = arch_named(arch)
-    built = lab_kernel.build(row, ignore, flavour="live")
+    built = lab_kernel.build(row, ignore)
     config = lab.config_of(
         row,
         built,

@@ -153,7 +153,7 @@ def booted(
 ) -> Iterator[Lab]:
     """A live guest with the test programs, and more files, in /zaptrace/files."""
     row = arch_named(arch)
-    built = lab_kernel.build(row, ignore, flavour="live")
+    built = lab_kernel.build(row, ignore)
     plan_for(built.vmlinux)
     request = live_guest.Request(
         row,

@@ -191,7 +191,7 @@ def boot(machine: Machine, folder: Path, built: lab_kernel.Kernel | None = None)
         built: the kernel, None for the lab's.
     """
     row = arch_named(machine.arch)
-    built = built or lab_kernel.build(row, ignore, flavour="live")
+    built = built or lab_kernel.build(row, ignore)
     modules = built.modules if isinstance(built, StockKernel) else ()
     config = lab.config_of(
         row,
@@ -203,7 +203,7 @@ def boot(machine: Machine, folder: Path, built: lab_kernel.Kernel | None = None)
         cpu=machine.cpu,
         memory=machine.memory,
         smp=machine.smp,
-        disks={"swap": swap_space(folder / "swap"), "ext4": _file_system(folder)},
+        disks={"swap": swap_space(folder / "swap"), "files": _file_system(folder)},
     )
     vmcore = folder / "vmcore"
     told = asyncio.run(dumped(config, folder, vmcore))
@@ -229,7 +229,7 @@ def swap_space(path: Path, pages: int = 256) -> Path:
 
 def _file_system(folder: Path) -> Path:
     """An empty one for the persistent memory; blocks of a page's size, or DAX does not work."""
-    empty, image = folder / "empty", folder / "ext4"
+    empty, image = folder / "empty", folder / "files"
     empty.mkdir()
     make_image(empty, image, "24M", block=PAGE)
     return image

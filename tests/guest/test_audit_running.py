@@ -82,7 +82,7 @@ def initrd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built() -> lab_kernel.Kernel:
-    return lab_kernel.build(arch_named("x86_64"), ignore, flavour="live")
+    return lab_kernel.build(arch_named("x86_64"), ignore)
 
 
 def add(archive: Archive, path: Path, name: str) -> None:

@@ -36,7 +36,7 @@ BAD = {"x86_64": bytes.fromhex("0100000000000000"), "s390x": bytes.fromhex("0000
 @pytest.mark.parametrize("arch", ["x86_64", "s390x"])
 def test_a_guest_is_stopped_where_a_bad_entry_is_cleared(arch: str, tmp_path: Path) -> None:
     row = arch_named(arch)
-    built = lab_kernel.build(row, ignore, flavour="live")
+    built = lab_kernel.build(row, ignore)
     source = lab.PROGRAMS / "overwritten.c"
     config = lab.config_of(row, built, source, tmp_path, memory="256M")
     plan = plan_for(built.vmlinux)

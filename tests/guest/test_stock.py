@@ -133,7 +133,7 @@ def test_the_doctor_attaches_every_probe(stock_lab: Lab) -> None:
 
 def test_btf_says_what_debug_info_says(arch: str) -> None:
     """Of a kernel that has both: the lab's."""
-    vmlinux = lab_kernel.build(arch_named(arch), ignore, flavour="live").vmlinux
+    vmlinux = lab_kernel.build(arch_named(arch), ignore).vmlinux
     with Image(vmlinux) as image:
         raw = image.data(".BTF")
         assert raw is not None

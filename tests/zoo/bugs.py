@@ -27,7 +27,7 @@ class Bug:
         patched: the lab kernel has the fix, and `zoo=NAME` takes it away; else it never had it.
         memory, cpu, append: what its guest needs.
         race: it strikes in some boots only.
-        series, flavour: of the lab kernel.
+        series, flavour: of the lab kernel; no flavour: the series' own.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Bug:
     append: str = ""
     race: bool = False
     series: str = "6.1"
-    flavour: str = "repro"
+    flavour: str | None = None
 
     @property
     def folder(self) -> Path:

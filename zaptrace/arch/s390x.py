@@ -103,7 +103,7 @@ S390X = Arch(
     ),
     make_target="bzImage",
     image="arch/s390/boot/bzImage",
-    build_steps={"repro": 1010, "live": 1321, "zoo": 1000},
+    build_steps={"repro": 1010, "live": 1276, "zoo": 1000},
     qemu="qemu-system-s390x",
     machine=("-M", "s390-ccw-virtio"),
     virtio="ccw",

@@ -101,7 +101,7 @@ X86_64 = Arch(
     ),
     make_target="bzImage",
     image="arch/x86/boot/bzImage",
-    build_steps={"repro": 1478, "live": 1771, "zoo": 1450},
+    build_steps={"repro": 1478, "live": 1736, "zoo": 1450},
     qemu="qemu-system-x86_64",
     machine=("-M", "q35", "-device", "vmcoreinfo", "-device", "pvpanic"),
     virtio="pci",

@@ -66,20 +66,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "build",
         help="build it, or find it in the cache",
         description="Build a lab kernel: Debian's linux-source-* with zaptrace's patches "
-        "and configuration, small for repro boots or with BPF and disks for live guests.  It "
+        "and configuration: one kernel for repro boots and live guests.  It "
         "is kept in the cache and built again only when its source, patches, configuration "
         "or compiler change.",
         epilog="examples:\n  zaptrace vm kernel build s390x\n"
-        "  zaptrace vm kernel build x86_64 --flavour live\n"
+        "  zaptrace vm kernel build x86_64 --flavour virtme\n"
         "  zaptrace vm kernel build s390x --series 6.12",
         formatter_class=parser.formatter_class,
     )
     build.add_argument("arch", help=f"guest architecture: {NAMES}")
     build.add_argument(
         "--flavour",
-        default="repro",
-        help="repro (small, boots in a second), live (BPF, disks), zoo (what bugs of tests/zoo "
-        "need besides) or virtme (x86_64: for virtme-ng); %(default)s by default",
+        help="live (BPF, disks, every kind of mapping), repro (small, for boots only), zoo (what "
+        "bugs of tests/zoo need besides) or virtme (x86_64: for virtme-ng); default: live of 6.1, "
+        "repro of other series",
     )
     build.add_argument(
         "--series",

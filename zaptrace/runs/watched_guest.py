@@ -125,7 +125,7 @@ def lab_guest(name: str, listener: Listener, *, fault: str, shell: str = "") -> 
         Missing, CannotTell: the kernel cannot be built.
     """
     arch = arch_named(name)
-    built = lab_kernel.build(arch, listener, flavour="live")
+    built = lab_kernel.build(arch, listener)
     plan_for(built.vmlinux)  # the guest finds it in the cache that it is given
     append = f"zapfault={fault}"
     return live_guest.Request(arch, built, cache_home() / "plans", append=append, shell=shell)

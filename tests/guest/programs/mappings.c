@@ -310,7 +310,7 @@ static void device(const char *name, unsigned long how, size_t pages)
 static void persistent(void)
 {
 	static char block[1 << 16];
-	int from = open(disk("ext4"), O_RDONLY), to = open("/dev/pmem0", O_RDWR);
+	int from = open(disk("files"), O_RDONLY), to = open("/dev/pmem0", O_RDWR);
 	ssize_t got;
 	char *at;
 	int fd;
@@ -320,7 +320,9 @@ static void persistent(void)
 			break;
 	close(to);
 	mkdir("/dax", 0755);
-	if (from < 0 || to < 0 || mount("/dev/pmem0", "/dax", "ext4", 0, "dax=always")) {
+	if (from < 0 || to < 0 ||
+	    (mount("/dev/pmem0", "/dax", "ext2", 0, "dax") &&
+	     mount("/dev/pmem0", "/dax", "ext4", 0, "dax=always"))) {
 		printf("no DAX\n");
 		return;
 	}

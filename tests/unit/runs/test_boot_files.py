@@ -20,7 +20,7 @@ TASK_COMM_LEN = 16
 
 def test_the_kernel_knows_the_same_names() -> None:
     for series in SERIES.values():
-        text = "".join(patch.read_text() for patch in series.patches("repro"))
+        text = "".join(patch.read_text() for patch in series.patches(series.flavour))
         named = re.findall(r'^\+\t\[ZAPFAULT_[^]]+\]\s*= "([^"]+)"', text, re.MULTILINE)
         wanted = FAULTS.keys() - (OF_6_1 if series.name != DEFAULT else set())
         assert sorted(named) == sorted(wanted), series.name

@@ -14,13 +14,13 @@ from vm.series import SERIES
 from zaptrace.model.verdict import VerdictKind
 
 
-def kernels_names(series: str, flavour: str) -> set[str]:
+def kernels_names(series: str, flavour: str | None) -> set[str]:
     text = "".join(patch.read_text() for patch in SERIES[series].patches(flavour))
     return set(re.findall(r'^\+\t\[ZOO_[^]]+\]\s*= "([^"]+)"', text, re.MULTILINE)) - {"none"}
 
 
 def test_the_kernels_know_the_bugs_that_they_are_booted_with() -> None:
-    booted: dict[tuple[str, str], set[str]] = {}
+    booted: dict[tuple[str, str | None], set[str]] = {}
     for bug in BUGS.values():
         booted.setdefault((bug.series, bug.flavour), set())
         if bug.patched:
