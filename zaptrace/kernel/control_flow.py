@@ -97,9 +97,7 @@ class ControlFlow:
             The nearest to `pc` first; none when all ways do not meet anywhere.
         """
 
-        def inside(at: int) -> bool:
-            return any(low <= at < high for low, high in spans)
-
+        inside = _within(spans)
         found = (self._after_relative(at, inside) for at in self._candidates(pc, inside))
         yield from dict.fromkeys(found)
 
@@ -117,6 +115,8 @@ class ControlFlow:
         calls = {at for at in self._calls if inside(at)}
         if not calls or self._dominates(pc, calls):
             yield pc
+            # What the compiler has moved there may come before the arguments are known.
+            yield from self._as_often(pc, inside, calls)
             return
         for at in self._walk(pc, lambda one: [to for to in self._next(one) if inside(to)]):
             if (
@@ -134,17 +134,26 @@ class ControlFlow:
             spans: where the inlined code is.
         """
 
-        def inside(at: int) -> bool:
-            return any(low <= at < high for low, high in spans)
+        yield from self._as_often(pc, _within(spans), set())
+
+    def _as_often(self, pc: int, inside: Callable[[int], bool], ends: set[int]) -> Iterator[int]:
+        """Yield instructions of an inlined call that are executed once each time another one is.
+
+        What a compiler has moved in between may be what is around the call.
+
+        Args:
+            pc: the other one, which is before them.
+            ends: how far to look.
+        """
 
         def around(one: int) -> list[int]:
             return [to for to in self._next(one) if to != pc]
 
         elsewhere = set(self._walk(self._entry, around)) if pc != self._entry else set()
-        for at in self._walk(pc, lambda one: [to for to in self._next(one) if inside(to)]):
-            if at == pc or at in elsewhere or self._comes_again(at, inside):
+        for at in self._walk(pc, lambda one: () if one in ends else self._next(one)):
+            if at == pc or not inside(at) or at in elsewhere or self._comes_again(at, inside):
                 continue
-            if self._leads_to(pc, {at}, inside):
+            if self._leads_to(pc, {at}, lambda _: True):
                 yield at
 
     def _next(self, at: int) -> tuple[int, ...]:
@@ -190,6 +199,12 @@ class ControlFlow:
             more = [to for to in ways(at) if to not in seen]
             seen.update(more)
             ahead += more
+
+
+def _within(spans: Sequence[Span]) -> Callable[[int], bool]:
+    """Return whether an instruction is in one of some spans, or where an empty one is: a statement
+    of which nothing else is left."""
+    return lambda at: any(low <= at < high or at == low for low, high in spans)
 
 
 def _ways(here: int, instruction: Instruction) -> tuple[int, ...]:

@@ -189,6 +189,39 @@ def test_where_an_inlined_call_is_watched(body: str, where: list[str], tmp_path:
     assert found[:1] == [places[name] for name in where]
 
 
+MOVED = """
+    jmp entry
+outside:
+    jmp leave
+entry:
+    mov %esi, %eax     # all of the call that comes before what is around it
+around:
+    mov %edi, %ecx
+known:
+    mov %edx, %esi
+met:
+    call called
+    inc %eax
+    jmp leave
+end:
+"""
+
+
+def test_an_argument_may_be_known_later_than_at_the_entry(tmp_path: Path) -> None:
+    """As 6.1's __free_pages_ok() on x86_64: a load was moved to the front of the inlined call."""
+    if platform.machine() != "x86_64":
+        pytest.skip("the assembler here is not x86_64's")
+    with Image(assembled(HEAD + MOVED + TAIL, tmp_path)) as image:
+        symbols = Symbols(image)
+        (function,) = symbols.functions("_start")
+        names = ("entry", "around", "known", "met", "end")
+        entry, around, known, met, end = (symbols.label(name) or 0 for name in names)
+        spans = [(function.address, function.address + function.size)]
+        flow = ControlFlow(image, function.address, spans)
+        found = list(flow.probe_candidates(entry, [(entry, around), (known, known), (met, end)]))
+    assert found == [entry, known, met]
+
+
 S390_RELATIVE = """
 .text
 .globl _start
