@@ -4,6 +4,7 @@ without."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import re
 from collections.abc import Iterator
@@ -36,7 +37,22 @@ from zaptrace.runs.repro import Request, repro
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedGuests:
     """Several processes, as `make test` has them, share no guest."""
+    config.option.loadscopereorder = False
     return BySharedGuests(config, log)
+
+
+LONGEST_FIRST = (
+    # Else one process is left with one of these at the end.
+    *("test_scoreboard.py", "test_live.py", "test_live_filters.py", "test_live_losses.py"),
+    *("test_audit_running.py", "test_audit.py", "test_commands.py", "test_cluster.py"),
+    *("test_life.py", "test_repro.py", "test_stock.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long."""
+    order = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,14 +62,25 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class BySharedGuests(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
-    """An architecture's tests run in one process, and each other file in one of its own.
+    """The tests of an architecture that look at the same guest run in one process, and those of
+    each other file.
 
     xdist's own `--dist loadgroup` does not see its groups with pytest 9.2.
     """
 
     def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
         of_arch = re.search(rf"\[({'|'.join(ARCHES)})[-\]]", nodeid)
-        return of_arch[1] if of_arch else nodeid.split("::")[0]
+        return f"{of_arch[1]} {_shared_guests(Path(file).name) or file}" if of_arch else file
+
+
+@functools.cache
+def _shared_guests(file: str) -> str | None:
+    """Which guests that live as long as their process a file's tests have."""
+    text = (Path(__file__).parent / file).read_text()
+    if re.search(r"\b(?:founding|founding_exit|clean_exit)\b", text):
+        return "boots"
+    return next((name for name in ("live_lab", "held: Held") if name in text), None)
 
 
 @dataclass(frozen=True)
