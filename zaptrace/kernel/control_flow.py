@@ -98,7 +98,7 @@ class ControlFlow:
         """
 
         inside = _within(spans)
-        found = (self._after_relative(at, inside) for at in self._candidates(pc, inside))
+        found = (self._after_relative(at, inside) for at in self._candidates(pc, spans))
         yield from dict.fromkeys(found)
 
     def _after_relative(self, at: int, inside: Callable[[int], bool]) -> int:
@@ -111,12 +111,13 @@ class ControlFlow:
                 return at
         return to
 
-    def _candidates(self, pc: int, inside: Callable[[int], bool]) -> Iterator[int]:
+    def _candidates(self, pc: int, spans: Sequence[Span]) -> Iterator[int]:
+        inside = _within(spans)
         calls = {at for at in self._calls if inside(at)}
         if not calls or self._dominates(pc, calls):
             yield pc
             # What the compiler has moved there may come before the arguments are known.
-            yield from self._as_often(pc, inside, calls)
+            yield from self._as_often(pc, spans, calls)
             return
         for at in self._walk(pc, lambda one: [to for to in self._next(one) if inside(to)]):
             if (
@@ -134,24 +135,29 @@ class ControlFlow:
             spans: where the inlined code is.
         """
 
-        yield from self._as_often(pc, _within(spans), set())
+        yield from self._as_often(pc, spans, set())
 
-    def _as_often(self, pc: int, inside: Callable[[int], bool], ends: set[int]) -> Iterator[int]:
+    def _as_often(self, pc: int, spans: Sequence[Span], ends: set[int]) -> Iterator[int]:
         """Yield instructions of an inlined call that are executed once each time another one is.
 
-        What a compiler has moved in between may be what is around the call.
+        What a compiler has moved in between may be what is around the call; an empty span is a
+        statement of the call of which nothing else is left.
 
         Args:
             pc: the other one, which is before them.
+            spans: where the inlined code is.
             ends: how far to look.
         """
+        inside, begins = _within(spans), {low for low, _ in spans}
 
         def around(one: int) -> list[int]:
             return [to for to in self._next(one) if to != pc]
 
         elsewhere = set(self._walk(self._entry, around)) if pc != self._entry else set()
         for at in self._walk(pc, lambda one: () if one in ends else self._next(one)):
-            if at == pc or not inside(at) or at in elsewhere or self._comes_again(at, inside):
+            if at == pc or not (inside(at) or at in begins):
+                continue
+            if at in elsewhere or self._comes_again(at, inside):
                 continue
             if self._leads_to(pc, {at}, lambda _: True):
                 yield at
@@ -202,9 +208,8 @@ class ControlFlow:
 
 
 def _within(spans: Sequence[Span]) -> Callable[[int], bool]:
-    """Return whether an instruction is in one of some spans, or where an empty one is: a statement
-    of which nothing else is left."""
-    return lambda at: any(low <= at < high or at == low for low, high in spans)
+    """Return a test of whether an instruction is in one of some spans."""
+    return lambda at: any(low <= at < high for low, high in spans)
 
 
 def _ways(here: int, instruction: Instruction) -> tuple[int, ...]:

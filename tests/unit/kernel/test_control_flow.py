@@ -12,6 +12,9 @@ from zaptrace.elf.image import Image
 from zaptrace.elf.symtab import Symbols
 from zaptrace.kernel.control_flow import ControlFlow, static_branches
 
+on_x86_64 = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="the assembler here is not x86_64's"
+)
 HEAD = """
 .text
 .globl _start, called
@@ -150,6 +153,7 @@ end:
 """
 
 
+@on_x86_64
 @pytest.mark.parametrize(
     ("body", "where"),
     [
@@ -174,8 +178,6 @@ end:
     ],
 )
 def test_where_an_inlined_call_is_watched(body: str, where: list[str], tmp_path: Path) -> None:
-    if platform.machine() != "x86_64":
-        pytest.skip("the assembler here is not x86_64's")
     with Image(assembled(HEAD + body + TAIL, tmp_path)) as image:
         symbols = Symbols(image)
         (function,) = symbols.functions("_start")
@@ -207,10 +209,9 @@ end:
 """
 
 
+@on_x86_64
 def test_an_argument_may_be_known_later_than_at_the_entry(tmp_path: Path) -> None:
     """As 6.1's __free_pages_ok() on x86_64: a load was moved to the front of the inlined call."""
-    if platform.machine() != "x86_64":
-        pytest.skip("the assembler here is not x86_64's")
     with Image(assembled(HEAD + MOVED + TAIL, tmp_path)) as image:
         symbols = Symbols(image)
         (function,) = symbols.functions("_start")
