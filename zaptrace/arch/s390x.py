@@ -134,11 +134,8 @@ S390X = Arch(
     prstatus=("pswmask", "pswaddr", *_GPRS),
     program_counter="pswaddr",
     stack_pointer="r15",
-    user_mode=(
-        "pswmask",
-        1 << 48,
-        1 << 48,
-    ),  # PSW_MASK_PSTATE (arch/s390/include/uapi/asm/ptrace.h)
+    # PSW_MASK_PSTATE (arch/s390/include/uapi/asm/ptrace.h)
+    user_mode=("pswmask", 1 << 48, 1 << 48),
     # arch/s390/kernel/syscalls/syscall.tbl
     bpf_syscall=351,
     perf_event_open_syscall=331,
