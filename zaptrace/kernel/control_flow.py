@@ -117,7 +117,7 @@ class ControlFlow:
         if not calls or self._dominates(pc, calls):
             yield pc
             # What the compiler has moved there may come before the arguments are known.
-            yield from self._as_often(pc, spans, calls)
+            yield from self._as_often(pc, spans, self._calls)
             return
         for at in self._walk(pc, lambda one: [to for to in self._next(one) if inside(to)]):
             if (
