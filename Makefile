@@ -34,7 +34,10 @@ setup-tests:
 repro: setup
 	@$(BIN)/zaptrace repro s390x --expect freed_before_rmap_removed
 
-test: setup-tests lint test-quick test-guest
+# mypy, most of lint, works at one processor, and so goes on beside the quick tests.
+test: setup-tests
+	@$(MAKE) --no-print-directory --jobs 2 lint test-quick
+	@$(MAKE) --no-print-directory test-guest
 
 # One process more than there are cores: tests of the TUI and of processes wait now and then.
 test-quick: setup-tests

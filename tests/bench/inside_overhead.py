@@ -1,7 +1,7 @@
 """Runs in a live guest: a munmap loop alone, under zaptrace, and under bpftrace's same probes.
 
-The three take turns.  Prints one JSON object: nanoseconds a page of each turn, and
-what each tracer saw and lost.
+The three take turns, each turn in the other order.  Prints one JSON object: nanoseconds a page of
+each turn, and what each tracer saw and lost.
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ def main(program: str, pages: str, rounds: str, turns: str) -> None:
     told = {"zaptrace": ours, "bpftrace": theirs}
     seen: dict[str, list[float]] = {name: [] for name in ways}
     events: dict[str, list[dict[str, int]]] = {name: [] for name in told}
-    for _ in range(int(turns)):
-        for name, way in ways.items():
-            with way():
+    for turn in range(int(turns)):
+        for name in list(ways)[:: -1 if turn % 2 else 1]:
+            with ways[name]():
                 seen[name].append(loop(program, pages, rounds))
             if name in told:
                 events[name].append(told[name]())
