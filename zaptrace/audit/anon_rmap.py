@@ -33,7 +33,7 @@ from zaptrace.audit.pagetables.nonpresent import SwapKind, swap_keys
 from zaptrace.audit.rmap import Owners, Place, entry_at
 from zaptrace.audit.slub import allocated_objects
 from zaptrace.audit.state import KernelState
-from zaptrace.audit.structpages.page_flags import Flags, has_bit
+from zaptrace.audit.structpages.page_flags import has_bit
 from zaptrace.audit.structpages.table import MAPPING_ANON, MAPPING_FLAGS
 from zaptrace.audit.vmatable import VmaTable, anon_pgoff_of
 from zaptrace.model.findings import Finding, FindingClass
@@ -78,13 +78,12 @@ class _Mapped(NamedTuple):
 
 
 def wrong_rmaps(
-    state: KernelState, owners: Owners, homes: Homes, flags: Flags, known: frozenset[int]
+    state: KernelState, owners: Owners, homes: Homes, known: frozenset[int]
 ) -> list[Finding]:
     """Return the anonymous pages whose rmap does not lead to where their PTE is.
 
     Args:
         homes: the leaves by their VMAs; what those in bulk say is confirmed by the mm's own tree.
-        flags: this kernel's numbers.
         known: pages that have another finding, by index.
     """
     found: dict[int, Finding] = {}
@@ -93,7 +92,7 @@ def wrong_rmaps(
         (_present(state, homes), False),
         (_in_swap_cache(state, table), True),
     ):
-        suspects = mapped.take(_suspicious(state, table, flags, mapped))
+        suspects = mapped.take(_suspicious(state, table, mapped))
         state.gaps[UNREADABLE] += max(len(suspects.page) - MAX_CONFIRMED, 0)
         for at in range(min(len(suspects.page), MAX_CONFIRMED)):
             one = suspects.take(np.array([at]))
@@ -196,7 +195,7 @@ def _ksm_may_have_merged(prog: drgn.Program) -> bool:
         return True
 
 
-def _suspicious(state: KernelState, table: VmaTable, flags: Flags, mapped: _Mapped) -> Index:
+def _suspicious(state: KernelState, table: VmaTable, mapped: _Mapped) -> Index:
     """Return which disagree with the VMAs in bulk, or lie where two of those overlap."""
     there = np.flatnonzero(mapped.area >= 0)
     some = mapped.take(there)
@@ -206,7 +205,7 @@ def _suspicious(state: KernelState, table: VmaTable, flags: Flags, mapped: _Mapp
     wrong = (expected != some.pgoff) | table.overlapping[area]
     foreign = np.flatnonzero(~wrong & (table.anon_vma[area] != some.anon_vma))
     if len(foreign):
-        chained = _chained(state, flags)
+        chained = _chained(state)
         pairs = zip(
             table.address[area[foreign]].tolist(), some.anon_vma[foreign].tolist(), strict=True
         )
@@ -215,11 +214,13 @@ def _suspicious(state: KernelState, table: VmaTable, flags: Flags, mapped: _Mapp
     return suspicious
 
 
-def _chained(state: KernelState, flags: Flags) -> frozenset[tuple[int, int]]:
+def _chained(state: KernelState) -> frozenset[tuple[int, int]]:
     """Every VMA and anon_vma that an anon_vma_chain joins, by address."""
     prog = state.prog
     try:
-        found = allocated_objects(prog["anon_vma_chain_cachep"], state.pages, flags, state.gaps)
+        found = allocated_objects(
+            prog["anon_vma_chain_cachep"], state.pages, state.flags, state.gaps
+        )
         rows, good = read_members(
             prog,
             state.pages.layout,

@@ -23,7 +23,6 @@ from zaptrace.audit.arrays import NOWHERE
 from zaptrace.audit.quiet import task_at_large
 from zaptrace.audit.rmap import Owners
 from zaptrace.audit.state import KernelState
-from zaptrace.audit.structpages.page_flags import Flags
 from zaptrace.audit.structpages.pcp_lists import breaks
 from zaptrace.model.findings import Finding, FindingClass
 
@@ -34,7 +33,6 @@ BEYOND = f"breaks of free lists, beyond the first {MOST_FOUND}"
 def broken_free_lists(
     state: KernelState,
     owners: Owners,
-    flags: Flags,
     known: frozenset[int],
     *,
     running: bool = False,
@@ -43,7 +41,6 @@ def broken_free_lists(
     lists change while they are read.
 
     Args:
-        flags: this kernel's numbers.
         known: struct pages with a finding already.
 
     Raises:
@@ -51,7 +48,7 @@ def broken_free_lists(
     """
     if running:
         return
-    found = dict([*breaks(state.prog, state.pages), *_of_buddies(state, flags)])
+    found = dict([*breaks(state.prog, state.pages), *_of_buddies(state)])
     found = {index: what for index, what in found.items() if index not in known}
     if not found or task_at_large(state, running=False):
         return
@@ -65,18 +62,19 @@ def broken_free_lists(
         )
 
 
-def _of_buddies(state: KernelState, flags: Flags) -> Iterator[tuple[int, str]]:
+def _of_buddies(state: KernelState) -> Iterator[tuple[int, str]]:
     """Yield the pages of the buddy allocator that lead to a page that another one leads to, too, or
     to a page that is not the allocator's; each with what it is."""
     pages, recorded = state.pages, state.recorded
     raw = pages.column("raw_mapcount")
-    buddies = np.flatnonzero(recorded.known & (raw == flags.buddy))
+    buddy = state.flags.buddy
+    buddies = np.flatnonzero(recorded.known & (raw == buddy))
     member = np.uint64(drgn.offsetof(state.prog.type("struct page"), "lru"))
     to = pages.indices_at(pages.links()[buddies] - member)
     buddies, to = buddies[to != NOWHERE], to[to != NOWHERE]  # others lead to a list's head
     once, before = np.unique(to, return_inverse=True)
     twice = (np.bincount(before, minlength=len(once)) > 1)[before]
-    foreign = pages.readable[to] & recorded.known[to] & (raw[to] != flags.buddy)
+    foreign = pages.readable[to] & recorded.known[to] & (raw[to] != buddy)
     for index, target, is_foreign in zip(
         *(each[twice | foreign].tolist() for each in (buddies, to, foreign)), strict=True
     ):

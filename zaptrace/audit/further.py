@@ -23,11 +23,9 @@ from zaptrace.audit.optional import optional_step
 from zaptrace.audit.references import References
 from zaptrace.audit.rmap import Owners
 from zaptrace.audit.state import KernelState
-from zaptrace.audit.structpages.page_flags import flags_of
 from zaptrace.audit.unlike_vma import entries_unlike_vma
 from zaptrace.audit.vmatable import read_table
 from zaptrace.audit.zero_pages import freed_zero_pages
-from zaptrace.memory.open import vmcoreinfo_of
 from zaptrace.model.findings import Finding
 
 NO_VMAS = "checks of VMAs: their slab cache cannot be read"
@@ -51,16 +49,15 @@ def further_findings(
     references = References(state, owners)
     found = [*freed_zero_pages(state, owners, known)]
     with optional_step(lambda: state.gaps.update([NO_VMAS])):
-        flags = flags_of(state.prog, vmcoreinfo_of(state.prog))
         mms = [mm.address for mm in state.mms]
-        table = read_table(state.prog, state.pages, flags, mms, state.gaps)
-        found += impossible_entries(state, owners, flags, known)
+        table = read_table(state.prog, state.pages, state.flags, mms, state.gaps)
+        found += impossible_entries(state, owners, known)
         known = _and(known, state, found)
         rules = EntryRules(state)
         homes = Homes(state, table, rules)
         found += entries_unlike_vma(state, owners, homes, rules, known)
         known = _and(known, state, found)
-        found += wrong_rmaps(state, owners, homes, flags, known)
+        found += wrong_rmaps(state, owners, homes, known)
         found += locked_findings(state, owners, table, lambda: references.files)
         with optional_step(lambda: state.gaps.update([NO_MM_COUNTERS])):
             found += mm_counter_findings(state, owners, table, running=running)
@@ -71,8 +68,7 @@ def further_findings(
             state, owners, lambda: frozenset(references.batches), known, running=running
         )
     with optional_step(lambda: state.gaps.update([NO_FREE_LISTS])):
-        flags = flags_of(state.prog, vmcoreinfo_of(state.prog))
-        found += broken_free_lists(state, owners, flags, known, running=running)
+        found += broken_free_lists(state, owners, known, running=running)
     with optional_step(lambda: state.gaps.update([NO_WAITERS])):
         found += left_locked(state, owners, known, running=running)
     with optional_step(lambda: state.gaps.update([NO_REFERENCES])):

@@ -22,7 +22,7 @@ from zaptrace.audit.arrays import NOWHERE, Index, Words
 from zaptrace.audit.pagetables.nonpresent import SwapKind
 from zaptrace.audit.rmap import Owners, Place, entry_at
 from zaptrace.audit.state import KernelState
-from zaptrace.audit.structpages.page_flags import Flags, has_bit
+from zaptrace.audit.structpages.page_flags import has_bit
 from zaptrace.model.findings import Finding, FindingClass
 
 MOST_FOUND = 1000
@@ -31,7 +31,7 @@ BEYOND = f"pages that no kernel makes, beyond the first {MOST_FOUND:,} of a kind
 
 
 def impossible_entries(
-    state: KernelState, owners: Owners, flags: Flags, known: frozenset[int]
+    state: KernelState, owners: Owners, known: frozenset[int]
 ) -> Iterator[Finding]:
     """Yield a finding for each page that an impossible entry names, or whose struct page is one.
 
@@ -41,7 +41,7 @@ def impossible_entries(
     for found in (
         _writable_and_shared(state, owners, known),
         _stale_migrations(state, owners, known),
-        _tails_without_head(state, owners, flags, known),
+        _tails_without_head(state, owners, known),
     ):
         yield from found
 
@@ -103,11 +103,11 @@ def _stale_migrations(
 
 
 def _tails_without_head(
-    state: KernelState, owners: Owners, flags: Flags, known: frozenset[int]
+    state: KernelState, owners: Owners, known: frozenset[int]
 ) -> Iterator[Finding]:
     """Tail pages of no folio."""
     recorded, pages = state.recorded, state.pages
-    if not flags.head_mask:
+    if not state.flags.head_mask:
         return
     link = pages.column("compound_head")
     tails = np.flatnonzero(recorded.known & ((link & np.uint64(1)) != 0))

@@ -23,11 +23,9 @@ from zaptrace.audit.page_owner import page_owner
 from zaptrace.audit.slub import allocated_in
 from zaptrace.audit.state import KernelState
 from zaptrace.audit.structpages.mapcount import uninitialised
-from zaptrace.audit.structpages.page_flags import flags_of
 from zaptrace.audit.structpages.pcp_lists import listed_at
 from zaptrace.audit.structpages.table import MAPPING_FLAGS
 from zaptrace.memory.left_out import is_left_out
-from zaptrace.memory.open import vmcoreinfo_of
 
 Asked = Callable[[str, Callable[[], Any]], Any]
 """Takes the name of an answer and what gives it; returns None where it is lost."""
@@ -125,12 +123,11 @@ def _free_list(state: KernelState, index: int) -> str | None:
         return "its pool of huge pages"
     if not state.recorded.free[index]:
         return None
-    buddy = flags_of(state.prog, vmcoreinfo_of(state.prog)).buddy
     pfn = _pfn(state, index)
     for order in range(_MOST_ORDER):
         first = pfn & -(1 << order)
         at = int(state.pages.indices(np.array([first], np.uint64))[0])
-        if at < 0 or int(state.recorded.raw_mapcount[at]) != buddy:
+        if at < 0 or int(state.recorded.raw_mapcount[at]) != state.flags.buddy:
             continue
         size = int(state.pages.column("private", np.array([at]))[0])
         if order <= size < _MOST_ORDER:

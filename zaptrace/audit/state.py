@@ -36,6 +36,7 @@ class KernelState:
     """All that one audit knows; arrays about leaves have the shape of `walked.pfn`.
 
     Attributes:
+        flags: this kernel's page flags and types.
         normal: which leaves map pages with counters.
         first: index of the first page that each leaf maps, NOWHERE without struct page.
         sizes: how many pages each leaf maps.
@@ -54,6 +55,7 @@ class KernelState:
     fmt: TableFormat
     release: str
     mms: Sequence[Mm]
+    flags: Flags
     pages: StructPages
     recorded: Recorded
     walked: Walked
@@ -113,6 +115,7 @@ def read_state(prog: drgn.Program, cpus: Sequence[CpuRegisters] | None) -> Kerne
         fmt=fmt,
         release=vmcoreinfo.get("OSRELEASE", "unknown"),
         mms=mms,
+        flags=flags,
         pages=pages,
         recorded=recorded,
         walked=walked,
