@@ -98,6 +98,7 @@ X86_64 = Arch(
         ("libc6-dev-amd64-cross", "libc6-dev"),
         ("qemu-system-x86",),
         ("libelf-dev",),  # objtool
+        ("lz4",),  # the lab kernels' compression
     ),
     make_target="bzImage",
     image="arch/x86/boot/bzImage",
@@ -107,8 +108,9 @@ X86_64 = Arch(
     virtio="pci",
     console=("-device", "isa-serial,chardev=console"),
     # Optimised kprobes run with interrupts on, and miss what interrupts hit.  The timer's check
-    # gives a starved emulator up: "IO-APIC + timer does not work!"
-    append="console=ttyS0 no_timer_check sysctl.debug.kprobes-optimization=0",
+    # gives a starved emulator up: "IO-APIC + timer does not work!"  An emulated second CPU takes a
+    # third of a second to calibrate its delay loop: it is given loops enough for a TSC of 5 GHz.
+    append="console=ttyS0 no_timer_check lpj=20000000 sysctl.debug.kprobes-optimization=0",
     gdb_instruction=1,
     # rip; rdi, rsi; rsp; jmp .
     gdb_call=GdbCall(pc=16, arguments=(5, 4), link=None, stack=7, loop=b"\xeb\xfe"),
