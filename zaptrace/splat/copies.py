@@ -1,7 +1,8 @@
 """Reports that one log holds twice.
 
 People name the reports of a log before they paste it, and mails quote the log that they answer to:
-the same words with the same stamp, where the stamps begin anew.
+the same words with the same stamp, where the stamps begin anew.  A console can print a piece of its
+buffer again, in the middle of a report (s390x's SCLP under load does, some 4 KiB of it).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ MOST_RESTS = 8
 """Lines that one line of a console can be broken into."""
 MOST_HEADLINES = 10_000
 """That are remembered."""
+LONGEST_PIECE = 512
+"""Lines that a console prints again."""
 
 
 def is_of_another_time(draft: Draft, time: float | None) -> bool:
@@ -71,6 +74,38 @@ class Doubles:
             self._line = [text]
         elif len(self._line) < MOST_RESTS:
             self._line.append(text)
+        return False
+
+
+class Pieces:
+    """Lines that a console prints again, stamps and all, and then goes on where it was."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._places: dict[str, int] = {}  # of those that have a stamp
+        self._last = 0.0
+        self._at: int | None = None  # the next of them that is to come again
+
+    def is_again(self, text: str) -> bool:
+        """Return whether a line is part of a piece that was printed before."""
+        if self._at is not None and self._at < len(self._lines) and text == self._lines[self._at]:
+            self._at += 1
+            return True
+        self._at = None
+        if stamp := _STAMP.search(text, 0, LONGEST):
+            time = float(stamp[0].strip("[] "))
+            # A coarse clock gives equal lines equal stamps: only one that goes back says it.
+            if self._last - BACK <= time < self._last and text in self._places:
+                self._at = self._places[text] + 1
+                return True
+            self._last = time
+            self._places[text] = len(self._lines)
+        self._lines.append(text)
+        if len(self._lines) == 2 * LONGEST_PIECE:
+            del self._lines[:LONGEST_PIECE]
+            self._places = {
+                line: at - LONGEST_PIECE for line, at in self._places.items() if at >= LONGEST_PIECE
+            }
         return False
 
 

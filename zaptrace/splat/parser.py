@@ -16,7 +16,7 @@ from typing import BinaryIO
 from zaptrace.model.splats import Splat
 from zaptrace.splat.attributes import Attribute, attribute
 from zaptrace.splat.beginnings import Beginning, printed
-from zaptrace.splat.copies import Copies, Doubles, is_of_another_time, mention, named_above
+from zaptrace.splat.copies import Copies, Doubles, Pieces, is_of_another_time, mention, named_above
 from zaptrace.splat.draft import Draft
 from zaptrace.splat.headlines import Headline, has_mark, headline
 from zaptrace.splat.log_text import is_journal_field, pieces
@@ -159,6 +159,7 @@ class _Reader:
         self._suppressed: dict[str, int] = {}
         self._copies = Copies()
         self._doubles = Doubles()
+        self._pieces = Pieces()
         self._beginning = Beginning()
         self._last_text = ""
         self._last_number = -1
@@ -194,7 +195,7 @@ class _Reader:
         for text in pieces(line):
             if number == 1:
                 text = _TORN_STAMP.sub("", text)
-            if self._doubles.is_double(text):
+            if self._doubles.is_double(text) or self._is_again(text, number):
                 continue
             if number - self._last_number == 1:
                 if self._last_text.rstrip().endswith((":", "]")):
@@ -215,6 +216,17 @@ class _Reader:
             self._streams = {key: one for key, one in self._streams.items() if one.alive}
         else:
             self._doubles.are_there = False
+
+    def _is_again(self, text: str, number: int) -> bool:
+        """Return whether a line is part of a piece that was printed before; the log then goes on
+        where it was."""
+        if not self._pieces.is_again(text):
+            return False
+        self._last_number = number
+        begins = headline(text) if has_mark(text) else None
+        if begins is not None and begins.kind.name != "page_dump":
+            self._lines_of_copies.append(number + self.gone)
+        return True
 
     def _broken(self, text: str) -> Headline | None:
         """Return the headline that a line continues; the report that its beginning made is
