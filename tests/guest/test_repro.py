@@ -275,7 +275,7 @@ def test_qemu_missing_names_the_fix(founding: Boot, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
-    """A dump that does not fit: the file system of the run folder is 8 MiB.
+    """A dump that does not fit: the file system of the run folder is 18 MiB.
 
     Half of it is removed: it would leave no room for what explains the rest.
     """
@@ -284,7 +284,7 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)], check=False
+        ["mount", "-t", "tmpfs", "-o", "size=18m", "tmpfs", str(small)], check=False
     )
     if mounted.returncode:
         pytest.skip("mount is not permitted here")

@@ -36,15 +36,21 @@ def _home(variable: str, default: str) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file (0600) that is there whole or not at all, whenever we are killed."""
+    """Write a file (0600) that is there whole or not at all, whenever we are killed.
+
+    Raises:
+        OSError: it cannot be written, by its name.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk
+            error.filename = str(path)
         raise
 
 

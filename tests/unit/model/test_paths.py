@@ -59,6 +59,20 @@ def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path: Path) -> None:
         assert len(set(data)) == 1
 
 
+def test_what_cannot_be_written_is_named_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    paths.write_whole(path, b"old")
+    script = (
+        "import resource, sys; from pathlib import Path\n"
+        "from zaptrace.model.paths import write_whole\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_whole(Path(sys.argv[1]), bytes(2000))"
+    )
+    child = subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=False)
+    assert child.stderr.decode().endswith(f"File too large: '{path}'\n")
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"old", [path])
+
+
 def test_the_lock_keeps_a_second_process_out(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     script = (
