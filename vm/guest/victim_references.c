@@ -83,17 +83,30 @@ static int is_counted(const char *page)
 	return (int64_t)entry("/proc/kpagecount", pfn_of(page)) > 0;
 }
 
-/* The lowest of many new pages, marked: the others are kept, so that they are not had again. */
+/* The lowest of many new pages, marked.  The others are freed: compaction moves a page to free pages
+ * above it, and gives up where it meets none.
+ */
 static char *low_page(void)
 {
-	enum { PAGES = 256 };
-	char *pages = map(PAGES * page_size), *low = pages;
+	enum { PAGES = 4096 };
+	size_t size = PAGES * page_size;
+	char *pages = map(size), *low = pages;
+	unsigned long lowest = ~0UL;
 
-	for (char *page = pages; page < pages + PAGES * page_size; page += page_size) {
+	for (char *page = pages; page < pages + size; page += page_size) {
+		unsigned long pfn;
+
 		*page = 1;
-		if (pfn_of(page) < pfn_of(low))
+		pfn = pfn_of(page);
+		if (pfn < lowest) {
+			lowest = pfn;
 			low = page;
+		}
 	}
+	if (low > pages)
+		zap(pages, low - pages);
+	if (low + page_size < pages + size)
+		zap(low + page_size, pages + size - low - page_size);
 	if (madvise(low, page_size, MADV_DONTDUMP))
 		fail("MADV_DONTDUMP");
 	settle();
