@@ -39,9 +39,6 @@ FLAVOURS = {
 }
 """Flavour -> kconfig fragments; an architecture's own follow (ARCH.config, ARCH-FLAVOUR.config),
 and a series' own (SERIES.config)."""
-NO_DEVICE_PAGES = "initcall_blacklist=hmm_dmirror_init"
-"""For a boot that is to be quick: on x86_64 the kernel's test of pages in a device's memory makes
-131,072 struct pages by itself."""
 UNUSED = ("drivers/gpu/drm/*/*.[ch]", "sound/*/*.[ch]", "Documentation/*/*")
 """Parts of the source that no lab kernel compiles, not worth unpacking."""
 CONFIG_LINE = re.compile(r"^(?:CONFIG_\w+=.*|# CONFIG_\w+ is not set)$")

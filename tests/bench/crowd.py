@@ -16,8 +16,6 @@ from zaptrace.model.progress import ignore
 READY = b"READY"
 SECONDS = 240.0
 PAGES_PER_MB = 256
-NO_DEVICE = "initcall_blacklist=hmm_dmirror_init"
-"""Without the 512 MB of the device that x86_64's live kernel has to be tested with."""
 SOURCE = Path(__file__).with_name("crowd.c")
 
 
@@ -59,7 +57,7 @@ def dumped(arch: str, crowd: Crowd, folder: Path) -> Dump:
     """
     row, name = arch_named(arch), f"{arch}-{crowd.memory}"
     built = lab_kernel.build(row, ignore)
-    words = f"{NO_DEVICE} -- {crowd.processes} {crowd.own} {crowd.shared}"
+    words = f"{row.lab_append} -- {crowd.processes} {crowd.own} {crowd.shared}"
     console, memory = folder / f"console-{name}", f"{crowd.memory}M"
     config = lab.config_of(row, built, SOURCE, folder, words, console=console, memory=memory)
     vmcore = folder / f"vmcore-{name}"

@@ -74,6 +74,7 @@ class Arch:
         virtio: how QEMU names its virtio devices here: virtio-blk-VIRTIO.
         console: arguments for a serial console on chardev "console".
         append: kernel arguments that the console and the probes need.
+        lab_append: kernel arguments that spare a boot of a lab kernel what nobody waits for.
         gdb_instruction: bytes of a breakpoint's instruction, as the gdb protocol's `Z1`
             packet wants it.
         gdb_call: how the stopped guest is made to call a function of its kernel.
@@ -135,6 +136,7 @@ class Arch:
     virtio: str
     console: tuple[str, ...]
     append: str
+    lab_append: str
     gdb_instruction: int
     gdb_call: GdbCall
     patches_running_code: bool

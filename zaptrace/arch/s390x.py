@@ -111,6 +111,7 @@ S390X = Arch(
     # The console has 6 pages of buffers and drops the oldest of them when an emulator that is
     # short of CPU lets them fill: whole reports of bugs were missing.  Let it wait.
     append="console=ttyS0 sclp_con_drop=0",
+    lab_append="",
     gdb_instruction=2,
     # PSW address; r2, r3; r14; r15; j .
     gdb_call=GdbCall(pc=1, arguments=(4, 5), link=16, stack=17, loop=b"\xa7\xf4\0\0"),

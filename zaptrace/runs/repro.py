@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from probes.boot_kprobes import BootTrace, append_bootconfig, render
-from vm import accel, lab_kernel
+from vm import accel
 from vm.breakpoints import Stops
 from vm.qemu import GuestConfig, command_line
 from vm.serial_console import last_line
@@ -221,7 +221,7 @@ def _guest_config(
     write_whole(folder.image, boot.kernel.read_bytes())
     initrd = append_bootconfig(boot.initrd.read_bytes(), bootconfig)
     write_whole(folder.initrd, initrd)
-    fault = f"zapfault={boot.fault} {lab_kernel.NO_DEVICE_PAGES}" if boot.fault else ""
+    fault = f"zapfault={boot.fault} {arch.lab_append}".rstrip() if boot.fault else ""
     placed = "" if request.kaslr else NOT_MOVED
     append = (arch.append, placed, *arguments, fault, request.append)
     return GuestConfig(
