@@ -83,32 +83,39 @@ static int is_counted(const char *page)
 	return (int64_t)entry("/proc/kpagecount", pfn_of(page)) > 0;
 }
 
-/* The lowest of many new pages, marked.  The others are freed: compaction moves a page to free pages
- * above it, and gives up where it meets none.
+/* A file's pages, which nothing maps: closed, they are free again, and no zap freed them. */
+static int taken(size_t size)
+{
+	static const char content[1 << 16];
+	int fd = memfd_create("taken", 0);
+
+	if (fd < 0)
+		fail("memfd_create");
+	for (size_t done = 0; done < size; done += sizeof(content)) {
+		if (write(fd, content, sizeof(content)) != sizeof(content))
+			fail("write");
+	}
+	return fd;
+}
+
+/* The lowest of many new pages, marked: the others are kept, so that they are not had again.
+ * Compaction moves a page to free pages above it, and gives up where it meets none: where the kernel
+ * takes its pages from the top of memory, those that were taken before are above, and free by then.
  */
 static char *low_page(void)
 {
-	enum { PAGES = 4096 };
-	size_t size = PAGES * page_size;
-	char *pages = map(size), *low = pages;
-	unsigned long lowest = ~0UL;
+	enum { PAGES = 256 };
+	int above = taken(16 << 20);
+	char *pages = map(PAGES * page_size), *low = pages;
 
-	for (char *page = pages; page < pages + size; page += page_size) {
-		unsigned long pfn;
-
+	for (char *page = pages; page < pages + PAGES * page_size; page += page_size) {
 		*page = 1;
-		pfn = pfn_of(page);
-		if (pfn < lowest) {
-			lowest = pfn;
+		if (pfn_of(page) < pfn_of(low))
 			low = page;
-		}
 	}
-	if (low > pages)
-		zap(pages, low - pages);
-	if (low + page_size < pages + size)
-		zap(low + page_size, pages + size - low - page_size);
 	if (madvise(low, page_size, MADV_DONTDUMP))
 		fail("MADV_DONTDUMP");
+	close(above);
 	settle();
 	return low;
 }
