@@ -23,7 +23,8 @@ pytestmark = pytest.mark.guest
 
 READY_SECONDS = 300.0
 DUMPS = 20
-"""A timer's interrupt may come in one, hardly in each."""
+"""A timer's interrupt may come in one, hardly in each: a guest that is short of CPU is given longer
+and longer to be done with those that were due."""
 
 
 def test_a_cpu_in_user_space_holds_no_page(arch: str, tmp_path: Path) -> None:
@@ -53,14 +54,14 @@ async def dumped_in_user_space(
             assert asyncio.get_running_loop().time() < deadline, text[-2000:]
             assert await guest.run_until((), 0.1) == "timeout", text[-2000:]
         for number in range(DUMPS):
-            assert await guest.run_until((), 0.1 + 0.01 * number) == "timeout"
+            assert await guest.run_until((), 0.1 * (1 + number)) == "timeout"
             vmcore.unlink(missing_ok=True)
             await guest.dump(vmcore)
             cpus = cpu_registers(vmcore)
             if len(cpus) == 2 and all(one.in_user_space for one in cpus):
                 standardise(vmcore)
                 return cpus
-    pytest.fail(f"in none of {DUMPS} dumps both CPUs were in user space")
+    pytest.fail(f"in none of {DUMPS} dumps both CPUs were in user space, in the last {cpus}")
 
 
 def _text(console: Path) -> str:

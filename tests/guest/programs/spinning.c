@@ -4,6 +4,7 @@
  * which page that is, and then has each of two CPUs run user space.
  */
 #define _GNU_SOURCE
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -29,8 +30,19 @@ static void leak(char *page)
 	close(ends[1]);
 }
 
+static void stay_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		printf("not on CPU %d\n", cpu);
+}
+
 int main(void)
 {
+	pid_t child;
 	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int pagemap;
 
@@ -41,8 +53,10 @@ int main(void)
 	printf("leaked %#llx\n",
 	       (unsigned long long)(word(pagemap, (uintptr_t)page / PAGE) & PFN_MASK));
 	leak(page);
-	if (fork() < 0)
+	child = fork();
+	if (child < 0)
 		printf("no child\n");
+	stay_on(child ? 0 : 1);
 	printf("READY 1\n");
 	fflush(stdout);
 	for (;;)
