@@ -85,7 +85,7 @@ def _run(selection: Sequence[str]) -> dict[str, Any]:
         report = Path(scratch) / "report.xml"
         began = time.monotonic()
         tied = ("setpriv", "--pdeathsig", "TERM")
-        argv = [*tied, sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *selection]
+        argv = [*tied, sys.executable, "-m", "pytest", "-v", f"--junit-xml={report}", *selection]
         status = subprocess.run(argv, check=False).returncode
         seconds = round(time.monotonic() - began, 1)
         if status == 2:  # interrupted: it is no run

@@ -45,7 +45,8 @@ def begin(folder: Path, *more: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
         # Plugins of pytest take longer to start than these tests.
-        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        # One that is killed leaves its scratch folder.
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TMPDIR": str(folder)},
         cwd=Path(soak.__file__).parents[1],
     )
 
