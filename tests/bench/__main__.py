@@ -1,8 +1,9 @@
 """`make bench`: measures, prints a table, writes build/bench.json.
 
 Each bench module has `rows(...)`, which yields rows of the shared schema
-(tests/schemas/bench.schema.json).  A number that was not measured is absent.  Exit status is 1
-when one misses its limit.
+(tests/schemas/bench.schema.json).  A number that was not measured is absent: when a module fails,
+what it says stands at the end, and the others go on.  Exit status is 1 then, and when a row misses
+its limit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +33,42 @@ from tests.bench import (
 from tests.bench.limits import missed, title
 
 Row = dict[str, Any]
+Part = Callable[[], Iterable[Row]]
 OUTPUT = Path("build/bench.json")
 _LIMIT = {True: "met", False: "MISSED", None: ""}
 
 
-def measure() -> Iterator[Row]:
-    """Every row, cheapest knowledge last: the cold run builds the kernel the rest needs."""
-    with tempfile.TemporaryDirectory(prefix="zaptrace-bench-") as folder:
-        run = Path(folder) / "run"
-        yield from bench_repro.rows(run)
-        vmlinux = Path(json.loads((run / "run.json").read_text())["vmlinux"])
-        yield from bench_life.rows(run)
-        yield from bench_resolve.rows(vmlinux)
-        yield from bench_audit.rows(Path(folder))
-        yield from bench_live.rows(Path(folder))
-        yield from bench_tui.rows()
-        yield from bench_commands.rows()
-        yield from bench_splat.rows(run / "console.log")
+def parts(folder: Path) -> list[Part]:
+    """What is measured, in order: the first one builds the kernel and makes the run for others."""
+    run = folder / "run"
+    return [
+        lambda: bench_repro.rows(run),
+        lambda: bench_life.rows(run),
+        lambda: bench_resolve.rows(Path(json.loads((run / "run.json").read_text())["vmlinux"])),
+        lambda: bench_audit.rows(folder),
+        lambda: bench_live.rows(folder),
+        bench_tui.rows,
+        bench_commands.rows,
+        lambda: bench_splat.rows(run / "console.log"),
+    ]
 
 
-def show(rows: list[Row]) -> None:
+def measure(these: Iterable[Part]) -> tuple[list[Row], list[str]]:
+    """All rows, each written when it is there, and what the parts said that failed."""
+    rows: list[Row] = []
+    failed = []
+    for part in these:
+        try:
+            for row in part():
+                rows.append(row)
+                OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
+        except Exception as error:  # noqa: BLE001  the other parts' numbers are as good as without
+            traceback.print_exc()
+            failed.append(" ".join(f"{type(error).__name__}: {error}".split()))
+    return rows, failed
+
+
+def show(rows: list[Row], failed: list[str]) -> None:
     """The table for people."""
     console = Console(width=80, highlight=False)
     table = Table(title="zaptrace bench")
@@ -70,16 +88,18 @@ def show(rows: list[Row]) -> None:
         console.print(f"{title(row)}: {row['conditions']}")
     for name in missed(rows):
         console.print(f"MISSED: {name}")
+    for said in failed:
+        console.print(f"NOT MEASURED: {said}", markup=False)
 
 
 def main() -> int:
     """Measure all, show all, write all."""
     argparse.ArgumentParser("make bench", description=__doc__).parse_args()
-    rows = list(measure())
     OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
-    show(rows)
-    return int(bool(missed(rows)))
+    with tempfile.TemporaryDirectory(prefix="zaptrace-bench-") as folder:
+        rows, failed = measure(parts(Path(folder)))
+    show(rows, failed)
+    return int(bool(missed(rows) or failed))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,13 @@ def measured(**changed: float) -> list[dict[str, Any]]:
 
 
 def run(
-    rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, folder: Path
+    rows: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    more: Iterable[bench.Part] = (),
 ) -> tuple[int, list[dict[str, Any]]]:
-    def measure() -> Iterator[dict[str, Any]]:
-        yield from rows
-
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(bench, "parts", lambda _: [lambda: iter(rows), *more])
     monkeypatch.setattr(sys, "argv", ["bench"])
     return bench.main(), json.loads((folder / bench.OUTPUT).read_bytes())
 
@@ -85,3 +85,19 @@ def test_a_row_without_a_limit_is_neither_met_nor_missed(
 ) -> None:
     row = {"name": "repro_warm", "value": 2.7, "unit": "s", "conditions": "warm"}
     assert run([row], monkeypatch, tmp_path) == (0, [row])
+
+
+def test_a_part_that_fails_costs_no_other_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = (
+        {"name": name, "value": 1, "unit": "s", "conditions": "warm"} for name in "abc"
+    )
+
+    def failing() -> Iterator[dict[str, Any]]:
+        yield second
+        raise ValueError("no guest [x]\nhere")
+
+    status, written = run([first], monkeypatch, tmp_path, [failing, lambda: iter([third])])
+    assert (status, written) == (1, [first, second, third])
+    assert "NOT MEASURED: ValueError: no guest [x] here" in capsys.readouterr().out
