@@ -13,14 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.bench.limits import judged
+
 WARM_RUNS = 5
+COLD_SECONDS, WARM_SECONDS = 420, 5
 
 
 def rows(run: Path) -> Iterator[dict[str, Any]]:
     """`repro_cold` and `repro_warm`; leaves one finished run in `run`."""
     with tempfile.TemporaryDirectory(prefix="zaptrace-cold-") as cache:
         seconds, timing = _repro(Path(cache) / "run", XDG_CACHE_HOME=cache)
-        yield _row("repro_cold", seconds, f"empty caches, packages installed; {_steps(timing)}")
+        conditions = f"empty caches, packages installed; {_steps(timing)}"
+        yield _row("repro_cold", seconds, COLD_SECONDS, conditions)
     _repro(run)  # fills the caches
     warm = []
     for _ in range(WARM_RUNS):
@@ -31,12 +35,14 @@ def rows(run: Path) -> Iterator[dict[str, Any]]:
     yield _row(
         "repro_warm",
         statistics.median(seconds for seconds, _ in warm),
+        WARM_SECONDS,
         f"whole process, median of {WARM_RUNS}; {_steps(middle[1])}",
     )
 
 
-def _row(name: str, seconds: float, conditions: str) -> dict[str, Any]:
-    return {"name": name, "value": seconds, "unit": "s", "conditions": conditions}
+def _row(name: str, seconds: float, limit: float, conditions: str) -> dict[str, Any]:
+    row = {"name": name, "value": seconds, "unit": "s", "conditions": conditions}
+    return judged(row, f"{limit} s", met=seconds <= limit)
 
 
 def _steps(timing: dict[str, float]) -> str:

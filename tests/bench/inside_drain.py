@@ -1,6 +1,7 @@
 """Runs in a live guest: the same records out of one ring, by our drain and by bcc's callbacks.
 
-Prints one JSON object: records, what was lost and where, and seconds of each way.
+They take turns, as does a plain copy of the same bytes, which no reader can do without.  Prints
+one JSON object: records, what was lost and where, and seconds of each way's turns.
 """
 
 from __future__ import annotations
@@ -44,41 +45,51 @@ def _going_on(callback: Callable[[Any, Any, int], None]) -> Callable[[Any, Any, 
     return wrapped
 
 
-def main(program: str, pages: str) -> None:
-    """Fill the ring by unmapping pages, and empty it twice."""
+def timed(read: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds, and what was read."""
+    started = time.perf_counter()
+    found = read()
+    return time.perf_counter() - started, found
+
+
+def main(program: str, pages: str, turns: str) -> None:
+    """Fill the ring by unmapping pages, and empty it again and again."""
     source: Any = BccSource(running_plan(), Filters(comms=("touch",)))
     subprocess.run([program, pages, "1"], check=True, stdout=subprocess.DEVNULL)
     source._bpf.open_gate(opened=False)
-    begin = int(source._ring._consumer[0])
-
-    started = time.perf_counter()
-    drained = source._ring.read()
-    ours = time.perf_counter() - started
-
-    source._ring._consumer[0] = begin  # and the same ones again
+    ring = source._ring
+    begin = int(ring._consumer[0])
     received: list[bytes] = []
 
     def callback(_context: Any, data: Any, size: int) -> None:
         received.append(ctypes.string_at(data, size))
 
     rings = _rings(source._bpf.ring, callback)
-    started = time.perf_counter()
-    importlib.import_module("bcc").lib.bpf_consume_ringbuf(rings)
-    theirs = time.perf_counter() - started
+    consume = importlib.import_module("bcc").lib.bpf_consume_ringbuf
+    seconds: dict[str, list[float]] = {"drain": [], "callbacks": [], "copy": []}
+    same = True
+    for _ in range(int(turns)):
+        took, drained = timed(ring.read)
+        seconds["drain"].append(took)
+        end, ring._consumer[0] = int(ring._consumer[0]), begin  # and the same ones again
+        received.clear()
+        seconds["callbacks"].append(timed(lambda: consume(rings))[0])
+        same &= drained.tobytes() == b"".join(one[: RECORD.itemsize] for one in received)
+        start, length = begin % ring._size, end - begin
+        seconds["copy"].append(timed(ring._data[start : start + length].copy)[0])
+        ring._consumer[0] = begin
+    ring._consumer[0] = end
 
-    started = time.perf_counter()
-    records = source._increment(drained, blank(0)).records
-    decoded = time.perf_counter() - started
+    decoding, increment = timed(lambda: source._increment(drained, blank(0)))
     source._losses.hurry()
     events = source._increment(drained[:0], source._losses.since(0))
     lost: Counter[str] = Counter()
     for one in events.of_kind(Kind.LOST):
         lost[events.symbols.get(int(one["site"]), "?")] += int(one["nr"])
-    same = drained.tobytes() == b"".join(one[: RECORD.itemsize] for one in received)
     source.close()
-    answer = {"records": len(drained), "decoded": len(records), "same": same, "lost": lost}
-    seconds = {"drain": ours, "callbacks": theirs, "decode": decoded}
-    json.dump({**answer, "seconds": seconds}, sys.stdout)
+    counts = {"records": len(drained), "decoded": len(increment.records)}
+    answer = {**counts, "same": same, "lost": lost, "seconds": seconds, "decoding": decoding}
+    json.dump(answer, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -96,10 +96,12 @@ class ControlFlow:
         Yields:
             The nearest to `pc` first; none when all ways do not meet anywhere.
         """
-
-        inside = _within(spans)
-        found = (self._after_relative(at, inside) for at in self._candidates(pc, spans))
-        yield from dict.fromkeys(found)
+        inside, seen = _within(spans), set()
+        for candidate in self._candidates(pc, spans):
+            at = self._after_relative(candidate, inside)
+            if at not in seen:
+                seen.add(at)
+                yield at
 
     def _after_relative(self, at: int, inside: Callable[[int], bool]) -> int:
         """Return the next instruction that is not relative, if there is no other way to it; else

@@ -16,7 +16,7 @@ from zaptrace.kernel.dwarf.dies import name_of, origin, parameters, type_of
 from zaptrace.kernel.dwarf.inlined import Instance, InstanceFinder
 from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
 from zaptrace.kernel.entry_sites import entry_of
-from zaptrace.kernel.inlined_probes import probe_addresses
+from zaptrace.kernel.inlined_probes import probe_addresses, until_complete
 from zaptrace.kernel.machinecode.boundary import starts_instruction
 from zaptrace.kernel.targets import FREE, FREE_FIELDS, FREE_NEIGHBOURS
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
@@ -72,11 +72,12 @@ def _site(context: Context, function: DIE, instance: Instance, symbol: Symbol) -
     if not starts_instruction(context.image, symbol.address, instance.pc):
         return None
     at = (replace(instance, pc=pc) for pc in probe_addresses(context, instance))
-    sites = [_inlined(context, function, one, symbol) for one in at]
+    sites = until_complete([_inlined(context, function, one, symbol)] for one in at)
     if not sites:  # the next best: where the function around it gets its page
         outer = _entry(context, symbol)
         return outer if outer is not None and "page" in outer.args else None
-    return max(sites, key=_known)  # of equals the nearest to its beginning
+    (best,) = max(sites, key=lambda one: _known(one[0]))  # of equals the nearest to its beginning
+    return best
 
 
 def _entry(context: Context, symbol: Symbol) -> ProbeSite | None:

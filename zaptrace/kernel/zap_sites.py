@@ -16,7 +16,7 @@ from zaptrace.kernel.dwarf.inlined import Instance, InstanceFinder
 from zaptrace.kernel.dwarf.place import OPTIMISED_OUT, Place, Unavailable
 from zaptrace.kernel.entry_sites import Entry
 from zaptrace.kernel.fetch_args import absent, probe_arg
-from zaptrace.kernel.inlined_probes import probe_addresses
+from zaptrace.kernel.inlined_probes import probe_addresses, until_complete
 from zaptrace.kernel.machinecode.boundary import starts_instruction
 from zaptrace.kernel.targets import ZAP, ZAP_ENTER_FIELDS, ZAP_PARAMETERS
 from zaptrace.model.plan import MissingEvent, ProbeArg, ProbeSite
@@ -68,8 +68,8 @@ def _add_inlined(
     """Add the site of one inlined call, where each way into it passes."""
     if not context.image.at(symbol.address, 1) and NO_CODE not in found.notes:
         found.notes.append(NO_CODE)
-    pcs = probe_addresses(context, instance)
-    sites = [ZapSite(context, function, replace(instance, pc=pc), symbol) for pc in pcs]
+    at = (replace(instance, pc=pc) for pc in probe_addresses(context, instance))
+    sites = until_complete(ZapSite(context, function, one, symbol).sites() for one in at)
     several = f"{ZAP}() is inlined into {symbol.name}() with several ways in"
     if not sites:
         entered = ZapSite(context, function, instance, symbol).around()
@@ -80,9 +80,9 @@ def _add_inlined(
             whole = "it is watched where that is entered: a zap is the whole range of a mapping"
             found.notes.append(f"{several}: {whole}")
         return
-    if instance.pc not in pcs:
+    if sites[0][0].address != instance.pc:
         found.notes.append(f"{several}: it is watched where they have met")
-    zap, *enter = max((site.sites() for site in sites), key=lambda them: _known(them[0]))
+    zap, *enter = max(sites, key=lambda them: _known(them[0]))
     found.zaps.append(zap)
     for one in enter:  # one serves all zaps in its function
         known = found.enters.get(one.symbol, one)
