@@ -9,10 +9,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tests.bench import bench_shell
-from tests.bench.limits import judged
+from tests.bench.limits import judged, spread
 from tests.guest import lab
 from tests.guest.lab import Lab
 from zaptrace.arch import ARCHES
@@ -125,7 +124,7 @@ def compared(found: dict[str, Any]) -> dict[str, Any]:
     assert whole.sum() > turns / 2, f"events lost in most turns: {lost}"
     each = {name: np.array(values)[whole] for name, values in found["nanoseconds"].items()}
     alone, ours, theirs = each["alone"], each["zaptrace"], each["bpftrace"]
-    ratio, floor = float(np.median(theirs / ours)), _spread(theirs[1:] / theirs[:-1])
+    ratio, floor = float(np.median(theirs / ours)), spread(theirs[1:] / theirs[:-1])
     row = {
         "name": "overhead_vs_bpftrace",
         "value": float(np.median(ours / alone)),
@@ -135,7 +134,7 @@ def compared(found: dict[str, Any]) -> dict[str, Any]:
         "ratio": ratio,
         "conditions": f"touch and munmap {pages} pages {rounds} times, {turns} turns each, paired, "
         f"{turns - whole.sum()} left out as events were lost ({_losses(lost)}); "
-        f"half of the pairs within {_spread(theirs / ours):.0%} of their median; floor: half of "
+        f"half of the pairs within {spread(theirs / ours):.0%} of their median; floor: half of "
         f"bpftrace's turns are within {floor:.0%} of the one before; "
         f"medians per page: alone {np.median(alone):.0f} ns, zaptrace {np.median(ours):.0f} ns, "
         f"bpftrace {np.median(theirs):.0f} ns; {kept['zaptrace']:,} and {kept['bpftrace']:,} "
@@ -147,11 +146,6 @@ def compared(found: dict[str, Any]) -> dict[str, Any]:
 
 def _losses(lost: dict[str, list[int]]) -> str:
     return ", ".join(f"{name} {sum(each)}" for name, each in lost.items())
-
-
-def _spread(ratios: NDArray[np.float64]) -> float:
-    """How far from their median half of some ratios are, at most."""
-    return float(np.median(np.abs(ratios / np.median(ratios) - 1)))
 
 
 def _events(counts: dict[str, int]) -> dict[str, int]:
