@@ -30,13 +30,13 @@ def probe_addresses(context: Context, instance: Instance) -> Iterator[int]:
     spans = info.ranges(instance.die)
     # kernel/kprobes.c refuses what a jump label may rewrite (check_kprobe_address_safe()).
     labels = {at for at, _ in forks}
-    met: list[int] = []
+    tried: list[int] = []
     for at in islice(flow.probe_candidates(instance.pc, spans), _MOST_PLACES):
-        met.append(at)
+        tried.append(at)
         if at not in labels:
             yield at
-    if met and labels.issuperset(met):
-        after = (at for at in flow.candidates_after(met[0], spans) if at not in labels)
+    if tried and labels.issuperset(tried):
+        after = (at for at in flow.candidates_after(tried[0], spans) if at not in labels)
         yield from islice(after, _MOST_PLACES)
 
 
