@@ -57,15 +57,21 @@ def measure(these: Iterable[Part]) -> tuple[list[Row], list[str]]:
     """All rows, each written when it is there, and what the parts said that failed."""
     rows: list[Row] = []
     failed = []
+    _write(rows)  # another run's are not this one's
     for part in these:
         try:
             for row in part():
                 rows.append(row)
-                OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
-        except Exception as error:  # noqa: BLE001  the other parts' numbers are as good as without
+                _write(rows)
+        # Whatever it is: the other parts' numbers are as good as without.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             traceback.print_exc()
             failed.append(" ".join(f"{type(error).__name__}: {error}".split()))
     return rows, failed
+
+
+def _write(rows: list[Row]) -> None:
+    OUTPUT.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 def show(rows: list[Row], failed: list[str]) -> None:

@@ -87,8 +87,12 @@ def test_a_row_without_a_limit_is_neither_met_nor_missed(
     assert run([row], monkeypatch, tmp_path) == (0, [row])
 
 
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
 def test_a_part_that_fails_costs_no_other_rows(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first, second, third = (
         {"name": name, "value": 1, "unit": "s", "conditions": "warm"} for name in "abc"
@@ -96,8 +100,16 @@ def test_a_part_that_fails_costs_no_other_rows(
 
     def failing() -> Iterator[dict[str, Any]]:
         yield second
-        raise ValueError("no guest [x]\nhere")
+        raise kind("no guest [x]\nhere")
 
     status, written = run([first], monkeypatch, tmp_path, [failing, lambda: iter([third])])
     assert (status, written) == (1, [first, second, third])
-    assert "NOT MEASURED: ValueError: no guest [x] here" in capsys.readouterr().out
+    assert f"NOT MEASURED: {kind.__name__}: no guest [x] here" in capsys.readouterr().out
+
+
+def test_numbers_of_another_run_do_not_stay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / bench.OUTPUT).parent.mkdir()
+    (tmp_path / bench.OUTPUT).write_text('[{"name": "repro_cold"}]')
+    assert run([], monkeypatch, tmp_path) == (0, [])
