@@ -58,12 +58,13 @@ def _beside_the_loop(arch: str, dump: Dump) -> dict[str, object]:
     theirs = _loop(mms) / _cpu_seconds(lambda: _loop(mms))
     row: dict[str, object] = {
         "name": "audit_vs_drgn_loop",
+        "measure": arch,
         "value": ours,
         "unit": "PTEs/s",
         "peer": "drgn follow_page loop",
         "peer_value": theirs,
         "ratio": ours / theirs,
-        "conditions": f"{arch}, {result.kernel_release}, dump of a guest of {CROWD.memory} MB, "
+        "conditions": f"{result.kernel_release}, dump of a guest of {CROWD.memory} MB, "
         f"{result.mms} mms, {result.ptes} PTEs; CPU time of both; warm debug info and page "
         f"cache, best of {ROUNDS}, the loop's second round; ours reads all {result.pages} "
         "struct pages too, the loop only mapped ones",
@@ -82,13 +83,13 @@ def _further_checks(arch: str, dump: Dump) -> dict[str, object]:
     )
     return {
         "name": "audit_vs_drgn_loop",
-        "measure": "further checks of the audit",
+        "measure": f"{arch}, further checks of the audit",
         "value": further,
         "unit": "s",
         "peer": "the whole audit, they among it",
         "peer_value": whole,
         "ratio": further / whole,
-        "conditions": f"{arch}, dump of a guest of {CROWD.memory} MB, {len(found.state.mms)} mms: "
+        "conditions": f"dump of a guest of {CROWD.memory} MB, {len(found.state.mms)} mms: "
         "anonymous rmaps, references that nothing holds, locked_vm, pools of huge pages, zero "
         f"pages; CPU time, warm debug info and page cache, best of {ROUNDS}",
     }
