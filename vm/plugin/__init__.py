@@ -17,7 +17,7 @@ from zaptrace.model.paths import cache_home, locked
 
 COMPILER = "gcc"
 FLAGS: tuple[str, ...] = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
-FLAGS += ("-shared", "-fPIC", "-fvisibility=hidden")
+FLAGS += ("-shared", "-fPIC", "-fvisibility=hidden", "-flto=auto")
 TAKEN = "out= and text= are needed"
 """What it says where it works, without its arguments."""
 LIBRARIES = ("-ldl", "-pthread")

@@ -149,6 +149,7 @@ void record_bytes(unsigned int cpu, uint64_t va, uint64_t bytes, uint64_t pc);
 /* ---- stacks.c ---- */
 int setup_stacks(unsigned int shift);
 uint32_t node_of_store(unsigned int cpu, uint64_t pc, bool *same);
+bool is_same_stack(unsigned int cpu);
 void add_site(uint64_t address);
 bool is_site(uint64_t address);
 void on_return_site(unsigned int cpu, void *here);

@@ -131,6 +131,12 @@ uint32_t node_of_store(unsigned int cpu, uint64_t pc, bool *same)
 	return leaf->node;
 }
 
+/* Whether nothing was called or returned since the CPU's last record. */
+bool is_same_stack(unsigned int cpu)
+{
+	return cpus[cpu].known;
+}
+
 /* ---- the stacks ---- */
 static struct stack *stack_of(uint64_t id)
 {

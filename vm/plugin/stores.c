@@ -30,6 +30,14 @@ static uint64_t alias_at, alias_len;
 static bool hole;
 static unsigned int page_shift; /* log2 of a struct page's bytes; 0: they are no power of 2 */
 static const uint64_t most_pages = 1ull << 22; /* 16 GiB of struct pages */
+/*
+ * The page of the range that a CPU stored to last, and where it is in memory: forgotten when
+ * something was called or returned since.
+ */
+static struct {
+	uint64_t va, at; /* in pages; va 0: forgotten */
+	char pad[48];
+} last[MAX_CPUS];
 
 /* At the first store after the range is known. */
 static void prepare(void)
@@ -87,12 +95,13 @@ static bool is_table(uint64_t at)
  */
 static void retype(uint64_t va, uint64_t at)
 {
-	uint64_t page = (va - shared->lo) / shared->page_size, bit;
+	uint64_t page = va - shared->lo, bit;
 	uint64_t word = (at & ~7ull) + (shared->type_at & 7);
 	uint32_t type;
 
 	if (at >= ram_size - 8)
 		return;
+	page = page_shift ? page >> page_shift : page / shared->page_size;
 	page = ram_offset(page << PAGE_SHIFT) >> PAGE_SHIFT;
 	bit = 1ull << (page % 64);
 	if (page >= ram_size >> PAGE_SHIFT)
@@ -159,6 +168,8 @@ static void write_records(unsigned int cpu, uint64_t place, uint64_t bytes, uint
 	if (first >= shared->max_records || words > shared->max_records - first)
 		return;
 	node = node_of_store(cpu, pc, &same);
+	if (!same)
+		last[cpu].va = 0;
 	time = (now_ns(cpu, same) - shared->start_ns) >> TIME_SHIFT;
 	flags |= VALID;
 	for (uint64_t here = place; words--; record++) {
@@ -227,23 +238,50 @@ static uint64_t place_of(qemu_plugin_meminfo_t info, uint64_t va)
 	return at;
 }
 
+static void record_reported(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc,
+			    uint64_t at, uint64_t flags)
+{
+	record_store(cpu, va, 1ull << qemu_plugin_mem_size_shift(info), pc, at, flags);
+}
+
+/*
+ * Most of a boot's records are a loop's that initializes all struct pages.  A page of the range is
+ * where it was for the CPU's last store, if nothing was called or returned since.
+ */
 static void __attribute__((noinline))
-store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc, uint64_t flags)
+store_to_range(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc)
 {
 	uint64_t at;
 
 	/* API 1 delivers loads to callbacks of stores, too. */
 	if (!qemu_plugin_mem_is_store(info))
 		return;
-	pthread_once(&once, prepare);
-	at = place_of(info, va);
-	if (!flags)
+	if (last[cpu].va == va >> PAGE_SHIFT && is_same_stack(cpu)) {
+		at = last[cpu].at << PAGE_SHIFT | (va & ((1 << PAGE_SHIFT) - 1));
+		record_reported(cpu, info, va, pc, at, 0);
+	} else {
+		pthread_once(&once, prepare);
+		at = place_of(info, va);
 		learn(va, at);
-	else if (!backing || !watched(at))
-		return; /* another address space's */
-	record_store(cpu, va, 1ull << qemu_plugin_mem_size_shift(info), pc, at, flags);
-	if (!flags && hits_type(va))
+		record_reported(cpu, info, va, pc, at, 0);
+		last[cpu].va = at == unknown ? 0 : va >> PAGE_SHIFT;
+		last[cpu].at = at >> PAGE_SHIFT;
+	}
+	if (hits_type(va))
 		retype(va, at);
+}
+
+/* Through the direct map. */
+static void __attribute__((noinline))
+store_to_alias(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, uint64_t pc)
+{
+	uint64_t at;
+
+	if (!qemu_plugin_mem_is_store(info))
+		return;
+	at = place_of(info, va);
+	if (watched(at)) /* else it is another address space's */
+		record_reported(cpu, info, va, pc, at, ALIAS);
 }
 
 /* Every store of the kernel comes here: be quick. */
@@ -252,12 +290,12 @@ void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t va, void *p
 	uint64_t inside = va - alias_at;
 
 	if (__builtin_expect(va - shared->lo < shared->len, 0)) {
-		store(cpu, info, va, (uint64_t)pc, 0);
+		store_to_range(cpu, info, va, (uint64_t)pc);
 	} else if (inside < alias_len) {
 		if (__builtin_expect(hole, 0))
 			inside = ram_offset(inside);
 		if (__builtin_expect(watched(inside), 0))
-			store(cpu, info, va, (uint64_t)pc, ALIAS);
+			store_to_alias(cpu, info, va, (uint64_t)pc);
 	}
 }
 
