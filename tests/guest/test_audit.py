@@ -14,10 +14,11 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from drgn import PlatformFlags
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
-from drgn.helpers.linux.mm import pfn_to_page
+from drgn.helpers.linux.mm import pfn_to_page, vma_find
 from drgn.helpers.linux.percpu import per_cpu_ptr
-from drgn.helpers.linux.pid import for_each_task
+from drgn.helpers.linux.pid import find_task, for_each_task
 from drgn.helpers.linux.slab import slab_cache_for_each_allocated_object
 
 import zaptrace
@@ -29,8 +30,11 @@ from vm.qemu import GuestConfig, running
 from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
 from zaptrace.audit.leaks import MAY_BE_HELD
+from zaptrace.audit.mms import vma_at
 from zaptrace.audit.pagetables.translate import EntryKind
+from zaptrace.audit.state import read_state
 from zaptrace.audit.structpages.pcp_lists import on_cpu_lists
+from zaptrace.audit.unlike_vma import UNREADABLE
 from zaptrace.capture.reader import read
 from zaptrace.memory.open import open_program
 from zaptrace.memory.registers import cpu_registers
@@ -218,6 +222,26 @@ def test_a_dump_full_of_garbage_gets_an_answer_or_one_clear_error(
         assert len(str(error).splitlines()) == 1
     else:
         assert result.findings
+
+
+def test_a_vma_that_does_not_hold_the_address_where_its_tree_has_it_is_no_evidence(
+    founding: Boot,
+) -> None:
+    """Its start is behind its end: what its pages' PTEs may be is not known."""
+    prog = open_program(founding.vmcore, founding.vmlinux)
+    mm = find_task(prog, 1).mm
+    address, _ = next(translations(mm))
+    start = vma_find(mm, address).vm_start.address_of_().value_()
+    little = prog.platform.flags & PlatformFlags.IS_LITTLE_ENDIAN
+    data = (1 << 50).to_bytes(8, "little" if little else "big")
+    prog.add_memory_segment(start, 8, lambda _at, n, offset, _physical: data[offset : offset + n])
+    owner = next(one for one in read_state(prog, None).mms if one.address == mm.value_())
+    with pytest.raises(ValueError, match="is 0x4000000000000-"):
+        vma_at(owner, address)
+    result = audit(prog, cpus=cpu_registers(founding.vmcore)).result()
+    assert UNREADABLE in {gap.what for gap in result.unseen}
+    excluded = {FindingClass.WRONG_FILE_PAGE, FindingClass.WRITABLE_NOT_OWN}
+    assert not excluded & {found.cls for found in result.findings}
 
 
 @pytest.mark.parametrize("event", ["zap", "rmap_remove", "page_free"])

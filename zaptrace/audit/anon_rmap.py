@@ -20,13 +20,13 @@ from typing import NamedTuple
 import drgn
 import numpy as np
 from drgn.helpers.linux.list import list_for_each_entry
-from drgn.helpers.linux.mm import vma_find
 
 from zaptrace.audit import findings, invariants
 from zaptrace.audit.arrays import Index, Mask, Words
 from zaptrace.audit.functions import has_function
 from zaptrace.audit.homes import Homes
 from zaptrace.audit.locked import is_write_locked
+from zaptrace.audit.mms import vma_at
 from zaptrace.audit.objects import read_members
 from zaptrace.audit.optional import is_broken
 from zaptrace.audit.pagetables.nonpresent import SwapKind, swap_keys
@@ -245,8 +245,8 @@ def _confirmed(state: KernelState, one: _Mapped, *, swapped: bool) -> str | None
             return None
         if busy is not None and (busy.guards(address) or busy.collapsing):
             return None
-        vma = vma_find(mm.obj, address)
-        if not vma or vma.vm_flags.value_() & _TEMPORARY == _TEMPORARY:
+        vma = vma_at(mm, address)
+        if vma is None or vma.vm_flags.value_() & _TEMPORARY == _TEMPORARY:
             return None
         shift = state.pages.layout.page_shift
         start: int = vma.vm_start.value_()

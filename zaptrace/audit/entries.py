@@ -28,9 +28,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from drgn.helpers.linux.mm import vma_find
 
 from zaptrace.audit.arrays import Index, Mask, Words
+from zaptrace.audit.mms import vma_at
 from zaptrace.audit.objects import read_members
 from zaptrace.audit.optional import optional_step
 from zaptrace.audit.state import KernelState
@@ -138,9 +138,9 @@ class EntryRules:
         """
         walked = self._state.walked
         address = int(walked.address[leaf])
-        vma = vma_find(self._state.mms[int(walked.mm[leaf])].obj, address)
+        vma = vma_at(self._state.mms[int(walked.mm[leaf])], address)
         words = np.zeros((4, 1), np.uint64)
-        if vma:
+        if vma is not None:
             flags = vma.vm_flags.value_()
             if flags & _VM_STACK_INCOMPLETE_SETUP == _VM_STACK_INCOMPLETE_SETUP:
                 return None
@@ -149,7 +149,7 @@ class EntryRules:
             words[1] += pages
             words[2], words[3] = vma.vm_file.value_(), vma.vm_ops.value_()
         flags, pgoff, file, ops = words
-        there = np.array([bool(vma)])
+        there = np.array([vma is not None])
         mappings = self.file_mappings(file)
         return Vmas(there, flags, pgoff, mappings, ops != 0, self.are_filemap(ops))
 

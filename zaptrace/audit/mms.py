@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import drgn
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
-from drgn.helpers.linux.mm import for_each_vma
+from drgn.helpers.linux.mm import for_each_vma, vma_find
 from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.pid import for_each_task
 
@@ -155,6 +155,22 @@ def vmas(mm: Mm) -> list[drgn.Object]:
     except BROKEN_TREE:
         pass
     return found
+
+
+def vma_at(mm: Mm, address: int) -> drgn.Object | None:
+    """Return the VMA of an address, by the mm's own tree; None where no VMA is.
+
+    Raises:
+        drgn.FaultError, ValueError, NotImplementedError, AttributeError: it cannot be read, or the
+            tree is broken: it leads to a VMA that does not hold the address.
+    """
+    vma = vma_find(mm.obj, address)
+    if not vma:
+        return None
+    start, end = vma.vm_start.value_(), vma.vm_end.value_()
+    if not start <= address < end:
+        raise ValueError(f"the VMA of {address:#x} is {start:#x}-{end:#x} in a broken tree")
+    return vma
 
 
 def task_of(task: drgn.Object, *, has_mm: bool = True) -> Task:

@@ -9,11 +9,11 @@ from itertools import islice
 
 import drgn
 import numpy as np
-from drgn.helpers.linux.mm import vma_find, vma_name
+from drgn.helpers.linux.mm import vma_name
 from drgn.helpers.linux.rbtree import rbtree_inorder_for_each_entry
 
 from zaptrace.audit.arrays import Index, Words
-from zaptrace.audit.mms import BROKEN_TREE, Mm, Task, printable, vmas
+from zaptrace.audit.mms import BROKEN_TREE, Mm, Task, printable, vma_at, vmas
 from zaptrace.audit.optional import optional_step
 from zaptrace.audit.pagetables.normal_pages import zero_kinds
 from zaptrace.audit.state import KernelState
@@ -292,8 +292,8 @@ def _in_tree(kind: str, root: drgn.Object, member: str) -> Iterator[drgn.Object]
 
 def _describe(mm: Mm, address: int) -> str | None:
     try:
-        vma = vma_find(mm.obj, address)
-        return describe_vma(vma, address) if vma else None
+        vma = vma_at(mm, address)
+        return None if vma is None else describe_vma(vma, address)
     except BROKEN_TREE:  # also a VMA without a member that is shown
         return None
 
