@@ -14,7 +14,6 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from drgn import PlatformFlags
 from drgn.helpers.linux.cpumask import for_each_possible_cpu
 from drgn.helpers.linux.mm import pfn_to_page, vma_find
 from drgn.helpers.linux.percpu import per_cpu_ptr
@@ -26,6 +25,7 @@ import zaptrace.cli
 from tests.guest.builders import NOT_PRESENT, Dump, translations
 from tests.guest.conftest import Boot
 from tests.guest.perpage import no_call_per_page
+from tests.guest.planting import overwrite
 from vm.qemu import GuestConfig, running
 from zaptrace.arch import ARCHES
 from zaptrace.audit import audit
@@ -232,9 +232,7 @@ def test_a_vma_that_does_not_hold_the_address_where_its_tree_has_it_is_no_eviden
     mm = find_task(prog, 1).mm
     address, _ = next(translations(mm))
     start = vma_find(mm, address).vm_start.address_of_().value_()
-    little = prog.platform.flags & PlatformFlags.IS_LITTLE_ENDIAN
-    data = (1 << 50).to_bytes(8, "little" if little else "big")
-    prog.add_memory_segment(start, 8, lambda _at, n, offset, _physical: data[offset : offset + n])
+    overwrite(prog, start, 1 << 50, physical=False)
     owner = next(one for one in read_state(prog, None).mms if one.address == mm.value_())
     with pytest.raises(ValueError, match="is 0x4000000000000-"):
         vma_at(owner, address)
