@@ -47,17 +47,16 @@ def cold() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def main(tries: str) -> None:
-    """Measure each a few times; the guest has just been restored."""
+def main(tries: str, pairs: str) -> None:
+    """Measure each a few times, the last two in turns; the guest has just been restored."""
     script = "while :; do /bin/true; sleep 0.05; done"
     busy = subprocess.Popen(["sh", "-c", script])
     try:
-        count = range(int(tries))
-        ours = [first_line(("zaptrace", *LIVE), b"{") for _ in count]
+        ours = [first_line(("zaptrace", *LIVE), b"{") for _ in range(int(tries))]
         program = importlib.import_module("inside_overhead").bpftrace_program()
-        theirs = [first_line(("bpftrace", "-e", program), b"1") for _ in count]
+        theirs = [first_line(("bpftrace", "-e", program), b"1") for _ in range(int(tries))]
         fresh, alone = [], []
-        for _ in count:
+        for _ in range(int(pairs)):
             cold()
             alone.append(imported())
             cold()
