@@ -54,6 +54,7 @@ class BccSource:
 
     Args:
         plan: of the running kernel.
+        symbols: its symbols; read anew when None.
         root: where tracefs is mounted.
 
     Raises:
@@ -61,12 +62,18 @@ class BccSource:
         BadInput: a filter makes no sense.
     """
 
-    def __init__(self, plan: ProbePlan, filters: Filters, root: Path = TRACING) -> None:
+    def __init__(
+        self,
+        plan: ProbePlan,
+        filters: Filters,
+        symbols: Kallsyms | None = None,
+        root: Path = TRACING,
+    ) -> None:
         check(root, CONTROL)
         check_filters(filters)
         program = render(plan, filters)
         self._plan, self._sites = plan, program.sites
-        self._symbols = Kallsyms.of_this_kernel()
+        self._symbols = Kallsyms.of_this_kernel() if symbols is None else symbols
         self._named: set[int] = set()
         self._merger = Merger(plan)
         self._reason_ids: dict[int, int] = {}

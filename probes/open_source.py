@@ -8,6 +8,7 @@ from probes import bcccompiler
 from probes.bccsource import BccSource
 from probes.filters import Filters
 from probes.tracefs import TracefsSource
+from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import Events
 from zaptrace.model.plan import ProbePlan
@@ -26,24 +27,32 @@ def check_root() -> None:
         raise Missing("watching the kernel is for root alone", "sudo zaptrace ...")
 
 
-def open_source(plan: ProbePlan, filters: Filters, wanted: str | None = None) -> Source:
+def open_source(
+    plan: ProbePlan,
+    filters: Filters,
+    wanted: str | None = None,
+    symbols: Kallsyms | None = None,
+) -> Source:
     """Return a source of this machine's events, recording already.
 
     Args:
         wanted: one of SOURCES, or None for the best that works.
+        symbols: the running kernel's; read anew when None.
 
     Raises:
         Missing: it cannot be obtained, or none can.
     """
+    if symbols is None:
+        symbols = Kallsyms.of_this_kernel()
     if wanted == "bcc":
-        return BccSource(plan, filters)
+        return BccSource(plan, filters, symbols)
     if wanted == "tracefs":
-        return TracefsSource(plan, filters)
+        return TracefsSource(plan, filters, symbols)
     try:
-        return BccSource(plan, filters)
+        return BccSource(plan, filters, symbols)
     except Missing as error:
         why = str(error) if bcccompiler.available() else f"bcc is missing ({bcccompiler.INSTALL})"
-    return _Noted(TracefsSource(plan, filters), f"tracefs instead of bcc: {why}")
+    return _Noted(TracefsSource(plan, filters, symbols), f"tracefs instead of bcc: {why}")
 
 
 class _Noted:

@@ -55,6 +55,7 @@ class TracefsSource:
         plan: of the running kernel.
         filters: which events are wanted; None: all.  Those of our own process
             are wanted only if its pid is named.
+        symbols: the kernel's; read anew when None.
         buffer_kib: size of each CPU's ring buffer.
         root: where tracefs is mounted.
         control: the file that takes the definitions.
@@ -68,6 +69,7 @@ class TracefsSource:
         self,
         plan: ProbePlan,
         filters: Filters | None = None,
+        symbols: Kallsyms | None = None,
         *,
         buffer_kib: int = 4096,
         root: Path = TRACING,
@@ -86,6 +88,7 @@ class TracefsSource:
             check_tracefs_filters(self._filters)
             check_filters(self._filters)
             check(root, control)
+            self._symbols = Kallsyms.of_this_kernel() if symbols is None else symbols
             self._start(plan, buffer_kib, control)
         except Refused as error:
             self.close()
@@ -100,7 +103,6 @@ class TracefsSource:
     def _start(self, plan: ProbePlan, buffer_kib: int, control: str) -> None:
         """Prepare, load, attach, activate."""
         leftovers = clean_leftovers(self._root, control)
-        self._symbols = Kallsyms.of_this_kernel()
         size = plan.offsets.get("sizeof page", _PAGE)
         self._pages = find_vmemmap(self._symbols, plan.arch, size)
         name = own_name()

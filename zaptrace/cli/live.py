@@ -179,12 +179,14 @@ def local_source(args: argparse.Namespace) -> Source:
     """Return a source of this machine's events, as the arguments want it."""
     from probes.open_source import check_root, open_source
     from zaptrace.cli.output import complain
-    from zaptrace.kernel import page_checks, running_plan
+    from zaptrace.kernel import kallsyms, page_checks, running_plan
 
     check_root()
-    if page_checks.running().on is False:
+    raw = kallsyms.read()
+    if page_checks.running(raw).on is False:
         complain(f"{page_checks.OFF} To have them reported, {page_checks.FIX}.")
-    return open_source(running_plan(args.vmlinux), _filters(args), args.source)
+    symbols = kallsyms.Kallsyms(raw)
+    return open_source(running_plan(args.vmlinux), _filters(args), args.source, symbols)
 
 
 def _filters(args: argparse.Namespace) -> Filters:

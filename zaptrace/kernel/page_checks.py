@@ -13,6 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from zaptrace.kernel.kallsyms import functions_named
+
 KEY = "check_pages_enabled"
 OLD = ("free_pcp_prepare", "bulkfree_pcp_prepare", "check_pcp_refill")
 """Functions that only kernels without the key have."""
@@ -51,14 +53,14 @@ class PageChecks:
     says: str
 
 
-def running(root: Path = Path("/")) -> PageChecks:
+def running(symbols: bytes, root: Path = Path("/")) -> PageChecks:
     """Ask the running kernel: its symbols, its command line and its configuration.
 
     Args:
+        symbols: the content of its /proc/kallsyms.
         root: where proc and boot are; `/` but for tests.
     """
-    symbols = _read(root / "proc/kallsyms")
-    if any(re.search(rf" {name}(?:\.|\n)", symbols) for name in OLD):
+    if any(functions_named(symbols, OLD)):
         return PageChecks(on=True, says="as every kernel up to 6.2 does")
     asked = _read(root / "proc/cmdline").strip()
     if found := _ASKED.search(asked):
@@ -68,7 +70,7 @@ def running(root: Path = Path("/")) -> PageChecks:
     built_in = [one for one in _BUILT_IN.findall(config) if one not in refused]
     if built_in:
         return PageChecks(on=True, says=built_in[0])
-    if f" {KEY}\n" not in symbols or not config:
+    if f" {KEY}\n".encode() not in symbols or not config:
         # Without CONFIG_KALLSYMS_ALL no kernel names the key.
         return PageChecks(on=None, says="not known: its symbols or its configuration do not say")
     return PageChecks(on=False, says=OFF)

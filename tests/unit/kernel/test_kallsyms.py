@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from string import hexdigits
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaptrace.kernel.kallsyms import KALLSYMS, Kallsyms
+from zaptrace.kernel.kallsyms import Kallsyms, read
 
 RAW = b"""\
 0000000000000000 A fixed_percpu_data
@@ -67,13 +68,36 @@ def test_no_text_can_make_it_fail(raw: bytes, address: int) -> None:
     symbols.address("T")
 
 
-def test_this_kernels_own(tmp_path: Path) -> None:
+ADDRESSES = st.lists(st.integers(1, 2**64 - 1), min_size=1, max_size=9, unique=True)
+
+
+@given(ADDRESSES, st.sampled_from(["016x", "016X"]), st.data())
+def test_each_address_is_read_as_python_reads_it(
+    addresses: list[int], style: str, data: st.DataObject
+) -> None:
+    lines = [f"{address:{style}} T f{number}\n" for number, address in enumerate(addresses)]
+    at = data.draw(st.integers(0, 15))
+    wrong = data.draw(st.characters(codec="latin-1").filter(lambda one: one not in hexdigits))
+    bad = f"{addresses[0]:{style}} T bad\n"
+    last = f"{addresses[0]:{style}} T last\n"
+    raw = "".join([*lines, bad[:at] + wrong + bad[at + 1 :], last])
+    symbols = Kallsyms(raw.encode("latin-1"))
+    found = [symbols.address(f"f{number}") for number in range(len(addresses))]
+    assert [*found, symbols.address("last")] == [*addresses, addresses[0]]
+    assert symbols.address("bad") is None
+
+
+def test_this_kernels_own() -> None:
     """Read once: BPF programs and trampolines of other tests come and go meanwhile."""
-    raw = KALLSYMS.read_bytes()
-    (tmp_path / "kallsyms").write_bytes(raw)
-    symbols = Kallsyms.of_this_kernel(tmp_path / "kallsyms")
+    raw = read()
+    symbols = Kallsyms(raw)
     address = symbols.address("do_exit")
     if address is None:
         pytest.skip("this kernel hides its symbols")
     assert symbols.names([address + 4]) == {address + 4: "do_exit+0x4"}
     assert len(symbols) <= raw.count(b"\n")
+
+
+def test_without_the_file_there_are_no_symbols(tmp_path: Path) -> None:
+    assert read(tmp_path / "kallsyms") == b""
+    assert len(Kallsyms(b"")) == 0

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from zaptrace.kernel import page_checks
+from zaptrace.kernel import kallsyms, page_checks
 from zaptrace.kernel.plan_cache import cached_plan
 from zaptrace.kernel.running import debug_hint, running_build_id, running_vmlinux
 from zaptrace.runs.doctor.check import Check
@@ -58,7 +58,7 @@ def checks(root: Path) -> list[Check]:
     Args:
         root: where proc, sys and boot are; `/` but for tests.
     """
-    symbols = _read(root / "proc/kallsyms") or ""
+    symbols = kallsyms.read(root / "proc/kallsyms")
     return [
         _privilege(),
         *(_ability(one, symbols) for one in ABILITIES),
@@ -68,7 +68,7 @@ def checks(root: Path) -> list[Check]:
         _lockdown(_read(root / "sys/kernel/security/lockdown")),
         _kptr_restrict(_read(root / "proc/sys/kernel/kptr_restrict")),
         _taint(_read(root / "proc/sys/kernel/tainted")),
-        _page_checks(root),
+        _page_checks(symbols, root),
     ]
 
 
@@ -86,19 +86,19 @@ def _privilege() -> Check:
     return Check(AREA, "privilege", None, says, "sudo zaptrace doctor", needed=False)
 
 
-def _ability(ability: Ability, symbols: str) -> Check:
+def _ability(ability: Ability, symbols: bytes) -> Check:
     if not symbols:
         fix = "boot a kernel with CONFIG_KALLSYMS=y"
         return Check(AREA, ability.name, None, "not known: no /proc/kallsyms", fix, ability.needed)
-    if f" {ability.function}\n" in symbols:
+    if f" {ability.function}\n".encode() in symbols:
         return Check(AREA, ability.name, works=True, says=f"for {ability.wanted_for}")
     says = f"this kernel has none ({ability.option} is not set); for {ability.wanted_for}"
     fix = f"boot a kernel with {ability.option}=y"
     return Check(AREA, ability.name, works=False, says=says, fix=fix, needed=ability.needed)
 
 
-def _page_checks(root: Path) -> Check:
-    found = page_checks.running(root)
+def _page_checks(symbols: bytes, root: Path) -> Check:
+    found = page_checks.running(symbols, root)
     says = f"pages are looked at: {found.says}" if found.on else found.says
     fix = None if found.on else page_checks.FIX
     return Check(AREA, "page checks", found.on, says, fix, needed=False)
