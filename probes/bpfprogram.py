@@ -12,7 +12,7 @@ import mmap
 import re
 import struct
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 
 from probes.filters import COMM_SIZE, Filters
 from zaptrace.arch import Arch, arch_named
@@ -21,6 +21,7 @@ from zaptrace.model.events import FREQUENT, WITH_STACK
 from zaptrace.model.kprobe_names import recorded_args
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
+BODY = Path(__file__).with_name("zap.bpf.c")
 RING_BYTES = 16 << 20
 
 PT_REGS_WORDS = 21
@@ -77,7 +78,7 @@ def render(plan: ProbePlan, filters: Filters) -> Program:
     if not sites:
         raise Missing("the probe plan is empty")
     functions = [_function(number, site, plan, arch) for number, site in enumerate(sites)]
-    body = (resources.files("probes") / "zap.bpf.c").read_text()
+    body = BODY.read_text()
     front = f"#define ZT_SITES {len(sites)}\n{_front(plan, filters)}"
     return Program("\n".join([front, body, *functions]), sites)
 

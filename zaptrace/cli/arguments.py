@@ -74,6 +74,24 @@ def add_tree_arguments(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the options for a guest: its kernel, its fault, its CPUs."""
+    parser.add_argument(
+        "--kernel",
+        metavar="NAME",
+        help="a stock kernel from `zaptrace vm kernel fetch`: the start of its release, or "
+        "its folder; default: the lab kernel",
+    )
+    add_tree_arguments(parser)
+    parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
+    parser.add_argument(
+        "--smp", type=whole, default=2, metavar="N", help="CPUs; default: %(default)s"
+    )
+    parser.add_argument(
+        "--read-only", action="store_true", help="for a kernel that cannot write to its disks"
+    )
+
+
 def wanted_tree(arch: str, args: argparse.Namespace, flavour: str = "repro") -> Tree | None:
     """Return the requested tree, ready to be built; what changes in its configuration is
     said.

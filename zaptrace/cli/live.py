@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zaptrace.arch import NAMES
-from zaptrace.cli.arguments import one_line, seconds
+from zaptrace.cli.arguments import add_guest_arguments, one_line, seconds
 from zaptrace.cli.show_events import add_printing_arguments, at_terminal, printed
 from zaptrace.model.errors import BadInput, Exit
 
@@ -74,8 +74,6 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_guest_arguments(parser: argparse.ArgumentParser) -> None:
     """Watching a guest from outside."""
-    from zaptrace.cli.vm_guests import add_guest_arguments
-
     guest = parser.add_argument_group("a guest of ours instead of this machine")
     guest.add_argument("--guest", metavar="ARCH", help=f"boot one and watch it: {NAMES}")
     add_guest_arguments(guest)

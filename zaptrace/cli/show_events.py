@@ -52,12 +52,13 @@ def line_sink(args: argparse.Namespace) -> Sink:
     Raises:
         BadInput: --filter makes no sense.
     """
-    from zaptrace.model import event_filter
     from zaptrace.report.event_lines import JsonLines, Plain, to
 
     sink = to(sys.stdout, JsonLines() if args.json else Plain())
     if args.filter is None:
         return sink
+    from zaptrace.model import event_filter
+
     keep = event_filter.compile(args.filter)
     return lambda events: sink(
         dataclasses.replace(events, records=events.records[keep(events.records)])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zaptrace.arch import NAMES
-from zaptrace.cli.arguments import one_line
+from zaptrace.cli.arguments import add_guest_arguments, one_line
 from zaptrace.model.errors import Exit
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _configure_guests(actions: Actions, above: argparse.ArgumentParser) -> None:
     shell.add_argument("arch", help=f"guest architecture: {NAMES}")
     shell.set_defaults(action=vm_guests.shell)
     for parser in (boot, shell):
-        vm_guests.add_guest_arguments(parser)
+        add_guest_arguments(parser)
     boot.add_argument("--json", action="store_true", help="print what it printed as JSON")
 
 

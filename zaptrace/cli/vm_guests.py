@@ -13,7 +13,6 @@ import tty
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from zaptrace.cli.arguments import whole
 from zaptrace.model.errors import Exit, GuestLost, Missing
 from zaptrace.model.paths import scratch_folder
 
@@ -26,26 +25,6 @@ LEAVE = b"\x1d"
 """Ctrl-]."""
 TERMINAL = "hvc0"
 _PIECE = 1 << 14
-
-
-def add_guest_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the options for a guest: its kernel, its fault, its CPUs."""
-    from zaptrace.cli.arguments import add_tree_arguments
-
-    parser.add_argument(
-        "--kernel",
-        metavar="NAME",
-        help="a stock kernel from `zaptrace vm kernel fetch`: the start of its release, or "
-        "its folder; default: the lab kernel",
-    )
-    add_tree_arguments(parser)
-    parser.add_argument("--fault", default="none", help="its zapfault=; default: %(default)s")
-    parser.add_argument(
-        "--smp", type=whole, default=2, metavar="N", help="CPUs; default: %(default)s"
-    )
-    parser.add_argument(
-        "--read-only", action="store_true", help="for a kernel that cannot write to its disks"
-    )
 
 
 def boot(args: argparse.Namespace) -> Exit:
