@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -77,18 +78,17 @@ def _write(rows: list[Row]) -> None:
 def show(rows: list[Row], failed: list[str]) -> None:
     """The table for people."""
     console = Console(width=80, highlight=False)
-    table = Table(title="zaptrace bench")
-    for column in ("what", "value", "peer", "ratio", "limit"):
-        table.add_column(column, justify="right" if column in ("value", "ratio") else "left")
+    table = Table(title="zaptrace bench", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("what", overflow="fold", min_width=21, ratio=4)
+    table.add_column("value", justify="right")
+    table.add_column("peer", overflow="fold", ratio=3)
+    table.add_column("ratio", justify="right")
+    table.add_column("limit")
     for row in rows:
-        peer, ratio = row.get("peer"), row.get("ratio")
-        table.add_row(
-            title(row),
-            f"{row['value']:,.3g} {row['unit']}",
-            f"{peer}: {row['peer_value']:,.3g}" if peer else "",
-            f"{ratio:,.3g}" if ratio else "",
-            _LIMIT[row.get("met")],
-        )
+        peer = f"{row['peer']}: {_number(row['peer_value'])}" if row.get("peer") else ""
+        ratio = _number(row["ratio"]) if row.get("ratio") else ""
+        value = f"{_number(row['value'])} {row['unit']}"
+        table.add_row(title(row), value, peer, ratio, _LIMIT[row.get("met")])
     console.print(table)
     for row in rows:
         console.print(f"{title(row)}: {row['conditions']}")
@@ -96,6 +96,11 @@ def show(rows: list[Row], failed: list[str]) -> None:
         console.print(f"MISSED: {name}")
     for said in failed:
         console.print(f"NOT MEASURED: {said}", markup=False)
+
+
+def _number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def main() -> int:
