@@ -34,8 +34,8 @@ from probes.merging import Merger
 from probes.preflight import TRACING, check, check_filters
 from probes.ringbuf import RingBuffer
 from probes.vmemmap import find_vmemmap
-from zaptrace.ftrace.decoding import return_addresses
 from zaptrace.ftrace.record_array import joined
+from zaptrace.ftrace.stacks import return_addresses
 from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, Events, Records

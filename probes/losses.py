@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, NO_CPU, Kind, Records, blank
 from zaptrace.model.plan import ProbeSite
+
+if TYPE_CHECKING:
+    from zaptrace.ftrace.subbuffers import CpuRing
 
 _EVERY = 1.0  # seconds between two looks at what was missed
 _MOST = 2**32 - 1

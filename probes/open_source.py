@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 
 from probes import bcccompiler
-from probes.bccsource import BccSource
 from probes.filters import Filters
-from probes.tracefs import TracefsSource
 from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import Events
 from zaptrace.model.plan import ProbePlan
 from zaptrace.model.source import Source
-
-SOURCES = ("bcc", "tracefs")
 
 
 def check_root() -> None:
@@ -44,15 +40,29 @@ def open_source(
     """
     if symbols is None:
         symbols = Kallsyms.of_this_kernel()
-    if wanted == "bcc":
-        return BccSource(plan, filters, symbols)
-    if wanted == "tracefs":
-        return TracefsSource(plan, filters, symbols)
+    if wanted is not None:
+        return _OPEN[wanted](plan, filters, symbols)
     try:
-        return BccSource(plan, filters, symbols)
+        return _bcc(plan, filters, symbols)
     except Missing as error:
         why = str(error) if bcccompiler.available() else f"bcc is missing ({bcccompiler.INSTALL})"
-    return _Noted(TracefsSource(plan, filters, symbols), f"tracefs instead of bcc: {why}")
+    return _Noted(_tracefs(plan, filters, symbols), f"tracefs instead of bcc: {why}")
+
+
+def _bcc(plan: ProbePlan, filters: Filters, symbols: Kallsyms) -> Source:
+    from probes.bccsource import BccSource  # each source's modules come when it is opened
+
+    return BccSource(plan, filters, symbols)
+
+
+def _tracefs(plan: ProbePlan, filters: Filters, symbols: Kallsyms) -> Source:
+    from probes.tracefs import TracefsSource
+
+    return TracefsSource(plan, filters, symbols)
+
+
+_OPEN = {"bcc": _bcc, "tracefs": _tracefs}
+SOURCES = tuple(_OPEN)
 
 
 class _Noted:

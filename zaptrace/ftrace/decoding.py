@@ -11,6 +11,7 @@ import numpy.typing as npt
 from zaptrace.ftrace.derived_arguments import derive
 from zaptrace.ftrace.formats import TraceFormat
 from zaptrace.ftrace.record_array import joined, taken
+from zaptrace.ftrace.stacks import return_addresses
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, EVENT, Kind, Records, blank
 from zaptrace.model.kprobe_names import recorded_args
@@ -21,7 +22,6 @@ Rows = npt.NDArray[np.int64]
 _COMM = 16  # TASK_COMM_LEN
 _MAX_TEXT = 256  # bytes of a reason
 _MAX_DEPTH = 256  # return addresses of a stack
-_INSTRUCTION = 16  # bytes; no architecture has longer ones
 
 
 @dataclass(slots=True)
@@ -139,20 +139,6 @@ class Decoder:
         number = self._ids.setdefault(value, len(table) + 1)
         table[number] = value
         return number
-
-
-def return_addresses(stack: list[int], site: int, caller: int) -> tuple[int, ...]:
-    """Return the stack of a probe hit as return addresses alone, innermost first.
-
-    The kernel's begins with the probed instruction, or even with the handling
-    of the probe, and lacks the caller when the probe is at a function's first
-    instruction, which has no frame yet: the record knows it.
-    """
-    probed = (n for n, one in enumerate(stack) if site <= one < site + _INSTRUCTION)
-    rest = stack[next(probed, -1) + 1 :]
-    if caller != ABSENT and rest[:1] != [caller]:
-        rest = [caller, *rest]
-    return tuple(rest)
 
 
 def _located(ring: CpuRing, row: int, location: int, most: int) -> tuple[int, int]:

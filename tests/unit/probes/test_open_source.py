@@ -34,8 +34,8 @@ def no_bcc(*_: object) -> None:
 def test_what_is_noted_later_does_not_drop_why_tracefs_was_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(open_source, "BccSource", no_bcc)
-    monkeypatch.setattr(open_source, "TracefsSource", Tracefs)
+    monkeypatch.setattr("probes.bccsource.BccSource", no_bcc)
+    monkeypatch.setattr("probes.tracefs.TracefsSource", Tracefs)
     monkeypatch.setattr("probes.bcccompiler.available", lambda: True)
     source = open_source.open_source(PLAN, Filters())
     notes = []
