@@ -128,11 +128,11 @@ def recording(target: Path | None) -> Iterator[Writer | None]:
     Raises:
         Missing: it cannot be written.
     """
-    from zaptrace.capture.writer import Writer
-
     if target is None:
         yield None
         return
+    from zaptrace.capture.writer import Writer
+
     with Writer(sys.stdout.buffer if target == STDIO else target) as writer:
         yield writer
 
