@@ -70,23 +70,29 @@ def _cost(arch: Arch) -> dict[str, Any]:
 
 
 def compared(arch: Arch, there: Seconds, without: Seconds) -> dict[str, Any]:
-    """The row of such boots, paired with their neighbours; the floor is what a boot's time differs
-    from the next one's likewise."""
-    ratio = float(np.median(there / without))
+    """The row of such boots: the least CPU time of each, which is what the work itself takes.
+
+    Whoever else uses the machine's caches makes a boot dearer, never cheaper, and the one with
+    lives, which touches more memory, the more.  The floor is what a boot's time differs from the
+    next one's.
+    """
+    least, alone = float(there.min()), float(without.min())
     version = ".".join(map(str, qemu.version_of(arch.qemu)))
+    pairs = there / without
     row = {
         "name": "life_cost",
         "measure": arch.name,
-        "value": float(np.median(there)),
+        "value": least,
         "unit": "s CPU",
         "peer": "the same boot without",
-        "peer_value": float(np.median(without)),
-        "ratio": round(ratio, 2),
-        "conditions": f"power-on to bad_page, kprobes in both, QEMU {version}, medians of {PAIRS} "
-        f"pairs, half of them within {spread(there / without):.0%}; floor: half of the boots "
-        f"without are within {spread(without[1:] / without[:-1]):.0%} of the one before",
+        "peer_value": alone,
+        "ratio": round(least / alone, 2),
+        "conditions": f"power-on to bad_page, kprobes in both, QEMU {version}, best of {PAIRS} in "
+        f"turns; medians: {np.median(there):.2f} and {np.median(without):.2f} s, of the pairs "
+        f"{np.median(pairs):.2f} times, half of them within {spread(pairs):.0%}; floor: half of "
+        f"the boots without are within {spread(without[1:] / without[:-1]):.0%} of the one before",
     }
-    return judged(row, f"{LIMITS[arch.name]} times", met=ratio <= LIMITS[arch.name])
+    return judged(row, f"{LIMITS[arch.name]} times", met=least <= LIMITS[arch.name] * alone)
 
 
 def _boot(config: GuestConfig, stop_at: tuple[int, ...], recorder: LifeRecorder | None) -> float:
