@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterable
 from typing import ClassVar
@@ -168,6 +169,9 @@ class ZapApp(App[Outcome | None]):
             self._header.draw()
             self._job.start()
         self.action_pane(pane)
+        # Modules and widgets stay: to walk all of them for garbage takes 50 ms, half a second in
+        # an emulated guest, for which a key would wait.
+        gc.freeze()
 
     def watch_source(self, source: Source) -> None:
         """Show a source's events from now on."""
@@ -197,6 +201,7 @@ class ZapApp(App[Outcome | None]):
 
     async def on_unmount(self) -> None:
         """However the app ends, the source is closed."""
+        gc.unfreeze()
         await asyncio.to_thread(self._stop)
 
     def _stop(self) -> None:

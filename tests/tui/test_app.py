@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from typing import Any
 
@@ -50,6 +51,17 @@ def test_the_header_says_what_is_watched_and_that_nothing_is_lost() -> None:
         assert "LOST" not in text_of(app)
 
     drive(app_of(), driver)
+
+
+def test_a_search_for_garbage_does_not_walk_what_stays() -> None:
+    """Modules and widgets are a hundred thousand objects, and a key waits for such a walk."""
+
+    async def driver(app: ZapApp, pilot: Pilot[Any]) -> None:
+        assert gc.get_freeze_count() > len(gc.get_objects())
+
+    gc.unfreeze()  # what whoever runs the tests may have done
+    drive(app_of(), driver)
+    assert gc.get_freeze_count() == 0, "what the app held can be freed again"
 
 
 def test_loss_and_gaps_are_said_in_words() -> None:
