@@ -24,7 +24,7 @@ from zaptrace.model.errors import Missing
 from zaptrace.model.paths import scratch_folder
 
 INSTALL = "apt-get install python3-bpfcc"
-MAPS = ("events", "counts", "gate", "stacks", "reasons", "cgroup")
+MAPS = ("events", "spare", "counts", "gate", "stacks", "reasons", "cgroup")
 """Those of zap.bpf.c; the last one is there with a filter alone."""
 _FDINFO = Path("/proc/self/fdinfo")
 _MOST_WORDS = 300

@@ -27,7 +27,8 @@ from probes.bpfkprobes import CONTROL, BpfKprobes, recursion_misses
 from probes.bpfloaded import Loaded
 from probes.bpflosses import BpfLosses, Counters, Counts
 from probes.bpfobject import Compiled
-from probes.bpfprogram import FREED, RING_BYTES, render
+from probes.bpfprogram import FREED, RING_BYTES, SPARE_BYTES, render
+from probes.bpfrings import ALL, Rings
 from probes.dynevents import Refused, clean_leftovers
 from probes.filters import Filters
 from probes.merging import Merger
@@ -94,8 +95,7 @@ class BccSource:
             attached, missing = self._attach()
             found = [self._address(one) for one in self._sites]
             self._addresses = np.array([ABSENT if at is None else at for at in found], np.uint64)
-            self._ring = RingBuffer(self._bpf.ring, RING_BYTES, RECORD.itemsize)
-            self._clean_up.callback(self._ring.close)
+            self._rings = Rings(self._ring("events", RING_BYTES), self._ring("spare", SPARE_BYTES))
             self._losses = self._losses_of(attached)
             self._bpf.open_gate()
         except BaseException:
@@ -115,11 +115,11 @@ class BccSource:
         if seconds <= 0:
             self._losses.hurry()
         while True:
-            raw = self._ring.read()
+            raw, horizon = self._rings.read()
             lost = self._losses.since(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
             self._note(self._losses.notes)
             if len(raw) or len(lost) or self._fresh.meta or time.monotonic() >= deadline:
-                return self._increment(raw, lost)
+                return self._increment(raw, lost, ALL if seconds <= 0 else horizon)
             time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
     def close(self) -> None:
@@ -131,12 +131,17 @@ class BccSource:
             self._closed = True
             self._clean_up.close()
 
-    def _increment(self, raw: npt.NDArray[np.uint8], lost: Records) -> Events:
+    def _ring(self, name: str, size: int) -> RingBuffer:
+        ring = RingBuffer(self._bpf.ring(name), size, RECORD.itemsize)
+        self._clean_up.callback(ring.close)
+        return ring
+
+    def _increment(self, raw: npt.NDArray[np.uint8], lost: Records, horizon: int = ALL) -> Events:
         records = decode(raw, self._sites, self._addresses, self._reasons, self._stacks)
         if self._vmemmap is not None:
             records["pfn"] = self._vmemmap.pfns(records["page"])
-        # The ring has them in the order in which they were begun: none is to be waited for.
-        records = self._merger.add(records, 2**64 - 1)
+        # A ring has them in the order in which they were begun; what is held is the spare one's.
+        records = self._merger.add(records, horizon)
         events, self._fresh = self._fresh, Events()
         events.records = joined([lost, records])
         self._name(events)

@@ -39,10 +39,9 @@ class Loaded:
             self.close()
             raise
 
-    @property
-    def ring(self) -> int:
-        """The descriptor of the ring buffer."""
-        return self._maps["events"].fd
+    def ring(self, name: str) -> int:
+        """Return the descriptor of a ring buffer: `events` or `spare`."""
+        return self._maps[name].fd
 
     def program(self, name: str, kind: int) -> int:
         """Return the descriptor of a function, which is loaded once.

@@ -22,7 +22,7 @@ from zaptrace.model.kprobe_names import recorded_args
 from zaptrace.model.plan import ProbeArg, ProbePlan, ProbeSite
 
 BODY = Path(__file__).with_name("zap.bpf.c")
-RING_BYTES = 16 << 20
+RING_BYTES, SPARE_BYTES = 16 << 20, 1 << 20
 
 PT_REGS_WORDS = 21
 """No more than the smallest struct pt_regs: the kernel refuses programs that read after it."""
@@ -87,6 +87,7 @@ def _front(plan: ProbePlan, filters: Filters) -> str:
     offsets = plan.offsets
     defines = {
         "ZT_RING_PAGES": RING_BYTES // mmap.PAGESIZE,
+        "ZT_SPARE_PAGES": SPARE_BYTES // mmap.PAGESIZE,
         "ZT_HEAD": offsets.get("page.compound_head"),
         "ZT_MAPPING": offsets.get("page.mapping"),
         "ZT_PAGE": offsets.get("sizeof page"),

@@ -65,6 +65,11 @@ class RingBuffer:
         self._consumer[0] = begin + taken
         return ready
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something has been begun that could not be read yet."""
+        return bool(self._consumer[0] != self._producer[0])
+
     def close(self) -> None:
         """Unmap it."""
         del self._consumer, self._producer, self._data

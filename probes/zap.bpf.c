@@ -7,7 +7,7 @@
  * one site's arguments are generated after it.
  *
  * From the front:
- *	ZT_RING_PAGES			pages of the ring buffer
+ *	ZT_RING_PAGES, ZT_SPARE_PAGES	pages of the ring buffer, and of the spare one
  *	ZT_SITES			how many functions there are
  *	ZT_TASK(tgid, self)		whether a process is wanted; self is who reads the events
  *	ZT_COMM(low, high)		whether a task's name is, as two words
@@ -43,7 +43,7 @@ struct event {
 /* Of one site on one CPU.  Mirrored by COUNTS in probes/bpflosses.py. */
 struct counts {
 	u64 entered;		/* hits that reached its program; kprobes alone */
-	u64 failed;		/* events that found the ring full, or locked */
+	u64 failed;		/* events that found both rings full, or locked */
 	u64 stackless;		/* events whose stack could not be kept */
 	u64 reasonless;		/* reasons that could not be kept */
 };
@@ -59,6 +59,7 @@ struct reason {
 };
 
 BPF_RINGBUF_OUTPUT(events, ZT_RING_PAGES);
+BPF_RINGBUF_OUTPUT(spare, ZT_SPARE_PAGES);
 BPF_PERCPU_ARRAY(counts, struct counts, ZT_SITES);
 BPF_ARRAY(gate, struct gate, 1);
 /* One id a stack: events refer to it, so that none takes another one's (BPF_F_REUSE_STACKID). */
@@ -162,11 +163,15 @@ static __always_inline struct event *begin(u32 site, u64 who)
 
 	/*
 	 * A kprobe that is a breakpoint is an NMI to x86_64: there the ring's lock
-	 * is but tried, and another CPU may hold it for this moment.
+	 * is but tried, and another CPU may hold it for this moment, or for
+	 * milliseconds, when it is a guest's and does not run.
 	 */
 #pragma unroll
-	for (int tries = 0; !event && tries < 8; tries++)
+	for (int tries = 0; !event && tries < 4; tries++)
 		event = events.ringbuf_reserve(sizeof(struct event));
+#pragma unroll
+	for (int tries = 0; !event && tries < 4; tries++)
+		event = spare.ringbuf_reserve(sizeof(struct event));
 	if (!event) {
 		COUNT(site, failed);
 		return 0;

@@ -57,14 +57,14 @@ def main(program: str, pages: str, turns: str) -> None:
     source: Any = BccSource(running_plan(), Filters(comms=("touch",)))
     subprocess.run([program, pages, "1"], check=True, stdout=subprocess.DEVNULL)
     source._bpf.open_gate(opened=False)
-    ring = source._ring
+    ring = source._rings.first
     begin = int(ring._consumer[0])
     received: list[bytes] = []
 
     def callback(_context: Any, data: Any, size: int) -> None:
         received.append(ctypes.string_at(data, size))
 
-    rings = _rings(source._bpf.ring, callback)
+    rings = _rings(source._bpf.ring("events"), callback)
     consume = importlib.import_module("bcc").lib.bpf_consume_ringbuf
     seconds: dict[str, list[float]] = {"drain": [], "callbacks": [], "copy": []}
     same = True
