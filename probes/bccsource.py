@@ -36,7 +36,7 @@ from probes.preflight import TRACING, check, check_filters
 from probes.ringbuf import RingBuffer
 from probes.vmemmap import find_vmemmap
 from zaptrace.ftrace.record_array import joined
-from zaptrace.ftrace.stacks import return_addresses
+from zaptrace.ftrace.return_addresses import return_addresses
 from zaptrace.kernel.kallsyms import Kallsyms
 from zaptrace.model.errors import Missing
 from zaptrace.model.events import ABSENT, Events, Records

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from zaptrace.ftrace.derived_arguments import derive
 from zaptrace.ftrace.formats import TraceFormat
 from zaptrace.ftrace.record_array import joined, taken
-from zaptrace.ftrace.stacks import return_addresses
+from zaptrace.ftrace.return_addresses import return_addresses
 from zaptrace.ftrace.subbuffers import CpuRing
 from zaptrace.model.events import ABSENT, EVENT, Kind, Records, blank
 from zaptrace.model.kprobe_names import recorded_args
